@@ -1,0 +1,7 @@
+"""Golden values from diffusers, and the sizes they were made at."""
+
+SIZES = ((1, 5, 9), (2, 17, 3), (1, 1, 1))
+"""Batch, height and width of the latents: odd, long, and the smallest there is."""
+
+FULL_SIZES = ((1, 3, 5),)
+"""The same for the model at full width: 335 MB of weights."""

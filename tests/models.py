@@ -1,0 +1,70 @@
+"""Small models with weights that look like trained ones: no norm is the identity, no bias is zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+from safetensors.numpy import save_file
+
+from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.model import AutoencoderKL
+from zvae_tiled.vae import DTYPES
+
+PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
+
+
+def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> VAEConfig:
+    """A preset with everything as published but the widths."""
+    return replace(VAEConfig.preset(preset), block_out_channels=widths, norm_num_groups=groups)
+
+
+def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of these shapes; convolutions keep the variance, norms and biases are off their defaults."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in sorted(shapes.items()):
+        values = rng.standard_normal(shape)
+        if len(shape) > 1:
+            values *= np.prod(shape[1:]) ** -0.5
+        elif name.endswith("weight"):
+            values = 1 + 0.2 * values
+        else:
+            values *= 0.1
+        tensors[name] = values.astype(np.float32)
+    return tensors
+
+
+def torch_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes as diffusers stores this model."""
+    parameters = tree_flatten(AutoencoderKL(config).parameters())
+    return {name: to_torch_layout(array.shape) for name, array in parameters}
+
+
+def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else tuple(shape)
+
+
+def random_vae(config: VAEConfig, dtype: str = "float32", seed: int = 0) -> VAE:
+    """A VAE with random weights, made in memory."""
+    model = AutoencoderKL(config)
+    for name, values in random_tensors(torch_shapes(config), seed).items():
+        array = mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values)
+        model.update(tree_unflatten([(name, array.astype(DTYPES[dtype]))]))
+    mx.eval(model.parameters())
+    return VAE(config, model, DTYPES[dtype])
+
+
+def save_random(config: VAEConfig, path: Path, seed: int = 0) -> Path:
+    """Write random weights of this model as diffusers would."""
+    save_file(random_tensors(torch_shapes(config), seed), path)
+    return path
+
+
+def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
+    """Latents as a pipeline hands them over, NCHW."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((batch, config.latent_channels, height, width)).astype(np.float32)

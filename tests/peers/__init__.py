@@ -1,0 +1,1 @@
+"""Live comparison with diffusers; needs torch: ``pytest -m peers``."""

@@ -1,0 +1,20 @@
+"""The same random model in diffusers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import diffusers
+import torch
+
+from tests.models import random_tensors, torch_shapes
+from zvae_tiled import VAEConfig
+
+
+def random_diffusers_vae(config: VAEConfig, seed: int = 0) -> Any:
+    """Return diffusers' AutoencoderKL with the weights of `tests.models.random_vae`."""
+    model = diffusers.AutoencoderKL(**asdict(config))
+    tensors = random_tensors(torch_shapes(config), seed)
+    model.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()})
+    return model.eval()

@@ -1,0 +1,173 @@
+"""VAEConfig takes what diffusers writes and refuses what cannot be built, naming the field."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zvae_tiled import VAEConfig
+from zvae_tiled.config import HARMLESS, PRESETS
+from zvae_tiled.errors import ConfigError
+
+FLUX: dict[str, Any] = {
+    "_class_name": "AutoencoderKL",
+    "_diffusers_version": "0.30.0.dev0",
+    "_name_or_path": "../checkpoints/flux-dev",
+    "act_fn": "silu",
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "force_upcast": True,
+    "in_channels": 3,
+    "latent_channels": 16,
+    "latents_mean": None,
+    "latents_std": None,
+    "layers_per_block": 2,
+    "mid_block_add_attention": True,
+    "norm_num_groups": 32,
+    "out_channels": 3,
+    "sample_size": 1024,
+    "scaling_factor": 0.3611,
+    "shift_factor": 0.1159,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "use_post_quant_conv": False,
+    "use_quant_conv": False,
+}
+
+REFUSED = [
+    ("block_out_channels", []),
+    ("block_out_channels", [128, 0]),
+    ("block_out_channels", [128, -256, 512, 512]),
+    ("block_out_channels", [128, 256, 512, 100]),
+    ("block_out_channels", 128),
+    ("block_out_channels", [32] * 9),
+    ("block_out_channels", ["128", 256, 512, 512]),
+    ("latent_channels", 0),
+    ("latent_channels", True),
+    ("latent_channels", 16.0),
+    ("latent_channels", "16"),
+    ("latent_channels", None),
+    ("latent_channels", 1 << 40),
+    ("in_channels", -3),
+    ("out_channels", 0),
+    ("layers_per_block", 0),
+    ("layers_per_block", [2, 2]),
+    ("norm_num_groups", 0),
+    ("norm_num_groups", 48),
+    ("scaling_factor", 0),
+    ("scaling_factor", -0.3),
+    ("scaling_factor", float("nan")),
+    ("scaling_factor", float("inf")),
+    ("scaling_factor", 1e-40),
+    ("scaling_factor", None),
+    ("scaling_factor", True),
+    ("shift_factor", float("nan")),
+    ("shift_factor", "0.1"),
+    ("use_quant_conv", 1),
+    ("use_post_quant_conv", None),
+    ("mid_block_add_attention", "yes"),
+    ("force_upcast", 0),
+    ("down_block_types", ["DownEncoderBlock2D"] * 3),
+    ("down_block_types", ["AttnDownEncoderBlock2D"] * 4),
+    ("up_block_types", ["UpDecoderBlock2D"] * 5),
+    ("up_block_types", "UpDecoderBlock2D"),
+    ("act_fn", "gelu"),
+    ("_class_name", "AutoencoderKLFlux2"),
+    ("latents_mean", [0.0] * 16),
+    ("latents_std", [1.0] * 16),
+    ("time_compression_ratio", 4),
+]
+
+
+def test_reads_the_published_flux_config(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(FLUX))
+    assert VAEConfig.from_file(path) == VAEConfig.preset("flux1")
+    assert VAEConfig.preset("flux1").scale == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "scaling", "shift", "quant"),
+    [
+        ("z-image", 16, 0.3611, 0.1159, False),
+        ("flux1", 16, 0.3611, 0.1159, False),
+        ("sd1", 4, 0.18215, None, True),
+        ("sdxl", 4, 0.13025, None, True),
+        ("sd3", 16, 1.5305, 0.0609, False),
+    ],
+)
+def test_presets_hold_the_published_values(
+    name: str, channels: int, scaling: float, shift: float | None, quant: bool
+) -> None:
+    config = VAEConfig.preset(name)
+    assert (config.latent_channels, config.scaling_factor, config.shift_factor) == (channels, scaling, shift)
+    assert (config.use_quant_conv, config.use_post_quant_conv) == (quant, quant)
+    assert config.block_out_channels == (128, 256, 512, 512)
+    assert (config.layers_per_block, config.norm_num_groups) == (2, 32)
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED)
+def test_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(field)) as caught:
+        VAEConfig.from_dict(FLUX | {field: value}, source="here/config.json")
+    assert str(caught.value).startswith("[config] here/config.json: ")
+
+
+@pytest.mark.parametrize("key", sorted(HARMLESS))
+def test_harmless_keys_change_nothing(key: str) -> None:
+    assert VAEConfig.from_dict(FLUX | {key: [1, {"any": "thing"}]}) == VAEConfig.preset("flux1")
+
+
+def test_missing_keys_have_diffusers_defaults() -> None:
+    config = VAEConfig.from_dict({"block_out_channels": [64]})
+    assert config.use_quant_conv
+    assert config.scaling_factor == 0.18215
+    assert config.up_block_types == ("UpDecoderBlock2D",)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(FLUX)), st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers())))
+def test_any_values_give_a_config_or_a_config_error(changes: dict[str, Any]) -> None:
+    try:
+        config = VAEConfig.from_dict(FLUX | changes)
+    except ConfigError:
+        return
+    # What was accepted reads back as itself.
+    assert VAEConfig.from_dict(asdict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"[1]", "JSON object"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"latent_channels": 4, "latent_channels": 16}', "more than once"),
+        (b" " * (1 << 20) + b"{}", "larger than"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=reason):
+        VAEConfig.from_file(path)
+
+
+def test_places_that_are_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for place in (tmp_path, tmp_path / "fifo", tmp_path / "absent.json"):
+        with pytest.raises(ConfigError, match=re.escape(str(place))):
+            VAEConfig.from_file(place)
+
+
+def test_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="flux1, sd1, sd3, sdxl, z-image"):
+        VAEConfig.preset("flux")
+    assert set(PRESETS) == {"flux1", "sd1", "sd3", "sdxl", "z-image"}

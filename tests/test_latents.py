@@ -1,0 +1,139 @@
+"""Latents of every layout become one NHWC array; what is not latents is refused with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zvae_tiled import VAEConfig
+from zvae_tiled.errors import LatentsError
+from zvae_tiled.latents import read_latents
+
+FLUX = VAEConfig.preset("flux1")
+C = FLUX.latent_channels
+
+sizes = st.integers(1, 9)
+
+
+def numbered(*shape: int) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def pack(nchw: np.ndarray) -> np.ndarray:
+    """FLUX's packing, written from its description: a token is a 2×2 cell, channel by channel."""
+    batch, channels, height, width = nchw.shape
+    tokens = np.zeros((batch, height // 2 * (width // 2), channels * 4), nchw.dtype)
+    for row in range(height // 2):
+        for column in range(width // 2):
+            cell = nchw[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            tokens[:, row * (width // 2) + column] = cell.reshape(batch, -1)
+    return tokens
+
+
+@given(sizes, sizes, sizes, st.booleans())
+def test_both_layouts_give_the_same_array(batch: int, height: int, width: int, named: bool) -> None:
+    nhwc = numbered(batch, height, width, C)
+    nchw = nhwc.transpose(0, 3, 1, 2)
+    assert np.array_equal(read_latents(nhwc, FLUX, "NHWC" if named else None), nhwc)
+    assert np.array_equal(read_latents(nchw, FLUX, "NCHW" if named else None), nhwc)
+    assert np.array_equal(read_latents(nchw[0], FLUX), nhwc[:1])
+
+
+@given(sizes, sizes, sizes)
+def test_packed_tokens_unpack(batch: int, rows: int, columns: int) -> None:
+    nchw = numbered(batch, C, 2 * rows, 2 * columns)
+    for extra in (0, 15):  # a pipeline rounds the picture's size down to whole tokens
+        got = read_latents(pack(nchw), FLUX, height=16 * rows + extra, width=16 * columns + extra)
+        assert np.array_equal(got, nchw.transpose(0, 2, 3, 1))
+    assert np.array_equal(
+        read_latents(pack(nchw)[0], FLUX, height=16 * rows, width=16 * columns), nchw.transpose(0, 2, 3, 1)[:1]
+    )
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_the_type_is_kept(dtype: mx.Dtype) -> None:
+    assert read_latents(mx.zeros((C, 2, 3), dtype=dtype), FLUX).dtype == dtype
+    assert read_latents(np.zeros((C, 2, 3), np.float64), FLUX).dtype == mx.float32
+    assert read_latents(np.zeros((C, 2, 3), np.float16), FLUX).dtype == mx.float16
+
+
+def test_anything_with_dlpack_is_read() -> None:
+    class Foreign:
+        """An array of a library nobody has heard of."""
+
+        dtype = "foreign.float32"
+
+        def __init__(self, values: np.ndarray) -> None:
+            self.values = values
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return self.values.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return self.values.__dlpack_device__()
+
+    values = numbered(C, 2, 3)
+    assert np.array_equal(read_latents(Foreign(values), FLUX), values.transpose(1, 2, 0)[None])
+
+
+def test_a_square_that_could_be_both_must_be_named() -> None:
+    both = np.zeros((1, C, 4, C), np.float32)
+    with pytest.raises(LatentsError, match="could be NCHW or NHWC"):
+        read_latents(both, FLUX)
+    assert read_latents(both, FLUX, "NCHW").shape == (1, 4, C, C)
+    assert read_latents(both, FLUX, "NHWC").shape == (1, C, 4, C)
+
+
+@pytest.mark.parametrize(
+    ("latents", "options", "reason"),
+    [
+        (np.zeros((C, 4)), {}, "3 or 4 axes"),
+        (np.zeros((1, 1, C, 4, 4)), {}, "3 or 4 axes"),
+        (np.zeros((1, 4, 8, 8)), {}, "16 channels"),
+        (np.zeros((1, C, 8, 8)), {"layout": "NHWC"}, "16 channels"),
+        (np.zeros((1, C, 8, 8)), {"layout": "CHWN"}, "layout must be"),
+        (np.zeros((1, C, 0, 8)), {}, "empty"),
+        (np.zeros((0, C, 8, 8)), {}, "empty"),
+        (np.zeros((1, C, 8, 8), np.int32), {}, "not int32"),
+        (np.zeros((1, C, 8, 8), np.complex64), {}, "not complex64"),
+        (mx.zeros((1, C, 8, 8), dtype=mx.uint8), {}, "not uint8"),
+        ([[1.0]], {}, "not list"),
+        (None, {}, "not NoneType"),
+        ("latents.npy", {}, "not str"),
+        (np.zeros((1, 16, 4 * C)), {}, "say height= and width="),
+        (np.zeros((1, 16, 4 * C)), {"height": 64}, "width is None"),
+        (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 0}, "width is 0"),
+        (np.zeros((1, 16, 4 * C)), {"height": 64.0, "width": 64}, "height is 64.0"),
+        (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 80}, r"\(B, 20, 64\)"),
+        (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 64, "layout": "NCHW"}, "no layout"),
+        (np.zeros((1, C, 8, 8)), {"height": 64, "width": 64}, r"\(B, 16, 64\)"),
+        (np.zeros((1, 16, 4 * C)), {"height": 8, "width": 8}, r"\(B, 0, 64\)"),
+    ],
+)
+def test_what_is_refused_and_why(latents: Any, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(LatentsError, match=reason):
+        read_latents(latents, FLUX, **options)
+
+
+@given(st.data(), st.sampled_from([np.nan, np.inf, -np.inf]), st.sampled_from([np.float16, np.float32]))
+def test_the_first_bad_value_is_named(data: st.DataObject, bad: float, dtype: type) -> None:
+    latents = np.zeros((2, C, 3, 4), dtype)
+    at = tuple(data.draw(st.integers(0, n - 1)) for n in latents.shape)
+    latents[at] = bad
+    latents[-1, -1, -1, -1] = np.nan
+    with pytest.raises(LatentsError) as caught:
+        read_latents(latents, FLUX)
+    assert f"at {at} of {latents.shape}" in str(caught.value)
+
+
+def test_bfloat16_of_numpy_is_read_bit_by_bit() -> None:
+    bits = np.arange(C * 6, dtype=np.uint16).reshape(C, 2, 3) + 0x3F80
+    got = read_latents(bits.view(ml_dtypes.bfloat16), FLUX)
+    assert got.dtype == mx.bfloat16
+    assert np.array_equal(np.asarray(got.view(mx.uint16)), bits.transpose(1, 2, 0)[None])

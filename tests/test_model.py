@@ -1,0 +1,143 @@
+"""The reference model: one type from end to end, batches that do not mix, the pictures asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx import nn
+from PIL import Image
+
+from tests.models import narrow, random_latents, random_vae
+from zvae_tiled import VAE
+from zvae_tiled.arrays import OutputType
+from zvae_tiled.errors import ImageError, InputError
+from zvae_tiled.model import layers
+from zvae_tiled.model.layers import Attention, GroupNorm
+
+FLUX, SD = narrow("flux1"), narrow("sd1")
+
+
+@contextmanager
+def every_output(seen: list[mx.array]) -> Iterator[None]:
+    """Collect what every module returns, and every SiLU."""
+    classes = {GroupNorm, Attention, nn.Conv2d, nn.Linear, layers.ResnetBlock, layers.Upsample, layers.Downsample}
+    originals = {cls: cls.__call__ for cls in classes}
+
+    def recording(original: Any) -> Any:
+        def call(self: nn.Module, *arguments: mx.array) -> mx.array:
+            seen.extend(arguments)
+            seen.append(original(self, *arguments))
+            return seen[-1]
+
+        return call
+
+    try:
+        for cls, original in originals.items():
+            cls.__call__ = recording(original)
+        yield
+    finally:
+        for cls, original in originals.items():
+            cls.__call__ = original
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("config", [FLUX, SD])
+def test_no_intermediate_changes_the_type(config: Any, dtype: str) -> None:
+    vae = random_vae(config, dtype)
+    seen: list[mx.array] = []
+    with every_output(seen):
+        raw = vae.decode(random_latents(config, 3, 5), raw=True)
+        posterior = vae.encode(np.full((16, 24, 3), 0.25, np.float32))
+    assert len(seen) > 100
+    assert {array.dtype for array in seen} == {vae.dtype}
+    assert raw.dtype == posterior.mean.dtype == posterior.sample(mx.random.key(0)).dtype == vae.dtype
+
+
+def test_scale_and_shift_are_undone_in_the_latents_own_type() -> None:
+    vae = random_vae(FLUX)
+    latents = random_latents(FLUX, 3, 5)
+    got: list[mx.array] = []
+    decode = vae.model.decode
+    vae.model.decode = lambda x: got.append(x) or decode(x)  # type: ignore[method-assign,func-returns-value]
+    for dtype in (mx.float32, mx.bfloat16):
+        own = mx.array(latents).astype(dtype)
+        vae.decode(own)
+        # Each of the two operations rounds once to the latents' type, as torch's do.
+        divided = mx.array(np.asarray(own.astype(mx.float32)) / np.float32(0.3611)).astype(dtype)
+        want = mx.array(np.asarray(divided.astype(mx.float32)) + np.float32(0.1159)).astype(dtype)
+        assert mx.array_equal(got[-1], mx.moveaxis(want, 1, -1)).item()
+    assert len(got) == 2
+
+
+def test_group_norm_in_bfloat16_keeps_a_small_spread_on_a_large_mean() -> None:
+    values = np.random.default_rng(0).normal(100, 1, (1, 9, 9, 8)).astype(np.float32)
+    x = mx.array(values).astype(mx.bfloat16)
+    exact = np.asarray(x.astype(mx.float32), np.float64).reshape(81, 2, 4)
+    want = (exact - exact.mean((0, 2), keepdims=True)) / exact.std((0, 2), keepdims=True)
+    got = np.asarray(GroupNorm(2, 8)(x).astype(mx.float32)).reshape(81, 2, 4)
+    assert np.abs(got - want).max() < 0.02  # half a bfloat16 step at the largest value, 4
+
+
+def test_attention_in_chunks_equals_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = Attention(8, 2)
+    x = mx.random.normal((2, 5, 7, 8), key=mx.random.key(0))
+    whole = attention(x)
+    monkeypatch.setattr(layers, "QUERIES_AT_ONCE", 4)
+    assert np.allclose(np.asarray(attention(x)), np.asarray(whole), atol=1e-6)
+
+
+def test_a_batch_is_its_pictures_one_by_one() -> None:
+    vae = random_vae(SD)
+    latents = random_latents(SD, 3, 5, batch=3)
+    together = vae.decode(latents, output_type="np")
+    for i in range(3):
+        assert np.allclose(vae.decode(latents[i], output_type="np")[0], together[i], atol=1e-6)
+
+
+def test_output_types() -> None:
+    vae, latents = random_vae(FLUX), random_latents(FLUX, 2, 3)
+    array = vae.decode(latents)
+    assert isinstance(array, mx.array)
+    assert (array.shape, array.dtype) == ((1, 16, 24, 3), mx.float32)
+    assert 0 <= mx.min(array).item() < mx.max(array).item() <= 1
+    assert np.array_equal(vae.decode(latents, output_type="np"), array)
+    (picture,) = vae.decode(latents, output_type="pil")
+    assert isinstance(picture, Image.Image)
+    assert np.array_equal(np.asarray(picture), np.round(np.asarray(array[0]) * 255).astype(np.uint8))
+    raw = vae.decode(latents, output_type="np", raw=True)
+    assert raw.min() < 0
+    assert np.allclose(np.clip(raw / 2 + 0.5, 0, 1), array, atol=1e-6)
+
+
+@pytest.mark.parametrize(("output_type", "raw"), [("jpeg", False), (None, False), ("pil", True)])
+def test_output_types_are_refused_before_any_work(output_type: OutputType, raw: bool) -> None:
+    with pytest.raises(InputError, match="output_type"):
+        random_vae(FLUX).decode(object(), output_type=output_type, raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (np.zeros((15, 16, 3)), "multiples of 8"),
+        (np.zeros((16, 16, 4)), r"\(B, H, W, 3\)"),
+        (np.zeros((0, 16, 3)), r"\(B, H, W, 3\)"),
+        (np.full((16, 16, 3), 255.0), "from 255.0 to 255.0"),
+        (np.full((16, 16, 3), np.nan), "from nan to nan"),
+        (np.zeros((16, 16, 3), np.uint8), "not uint8"),
+    ],
+)
+def test_images_that_cannot_be_encoded(images: np.ndarray, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        random_vae(SD).encode(images)
+
+
+def test_encode_without_an_encoder_says_how_to_get_one() -> None:
+    vae = random_vae(SD)
+    half = VAE(vae.config, layers.nn.Module(), vae.dtype)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="decoder_only=False"):
+        half.encode(np.zeros((16, 16, 3)))

@@ -1,0 +1,113 @@
+"""Decode and encode equal what diffusers computes: golden values, made by ``tests/data/make_golden.py``."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from safetensors.numpy import load_file, save_file
+
+from tests.data import FULL_SIZES, SIZES
+from tests.models import PRESETS, narrow, random_vae
+from tests.weights.checkpoints import vae_rows
+from zvae_tiled import VAE, VAEConfig
+
+DATA = Path(__file__).parent / "data"
+CASES = ["x".join(map(str, size)) for size in SIZES]
+TOLERANCE = 1e-4
+"""Largest error allowed, in standard deviations of the output."""
+
+
+@cache
+def golden(preset: str) -> dict[str, np.ndarray]:
+    return load_file(DATA / f"golden_{preset}.safetensors")
+
+
+@cache
+def loaded(preset: str) -> VAE:
+    return VAE.load(DATA / preset, dtype="float32", decoder_only=False)
+
+
+def error(got: Any, want: np.ndarray) -> float:
+    return float(np.abs(np.asarray(got, np.float64) - want).max() / want.std(dtype=np.float64))
+
+
+def check_decode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
+    want = values[f"decoded.{case}"].transpose(0, 2, 3, 1)
+    raw = vae.decode(values[f"latents.{case}"], layout="NCHW", output_type="np", raw=True)
+    assert error(raw, want) < TOLERANCE
+    picture = vae.decode(values[f"latents.{case}"], layout="NCHW", output_type="np")
+    assert picture.dtype == np.float32
+    assert error(picture, np.clip(want / 2 + 0.5, 0, 1)) < TOLERANCE
+
+
+def check_encode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
+    scaling, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+    posterior = vae.encode(values[f"images.{case}"].transpose(0, 2, 3, 1))
+    mean = (values[f"mean.{case}"].transpose(0, 2, 3, 1) - shift) * scaling
+    logvar = values[f"logvar.{case}"].transpose(0, 2, 3, 1) + 2 * math.log(scaling)
+    assert error(posterior.mode(), mean) < TOLERANCE
+    assert error(posterior.logvar, logvar) < TOLERANCE
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_decode_equals_diffusers(preset: str, case: str) -> None:
+    check_decode(loaded(preset), golden(preset), case)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_encode_equals_diffusers(preset: str, case: str) -> None:
+    check_encode(loaded(preset), golden(preset), case)
+
+
+@pytest.mark.slow
+def test_z_image_at_full_width_equals_diffusers() -> None:
+    vae = random_vae(VAEConfig.preset("z-image"))
+    for size in FULL_SIZES:
+        case = "x".join(map(str, size))
+        check_decode(vae, golden("full_z-image"), case)
+        check_encode(vae, golden("full_z-image"), case)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_folder_says_the_preset(preset: str) -> None:
+    assert loaded(preset).config == narrow(preset)
+
+
+@pytest.mark.parametrize("preset", ["flux1", "sd1"])
+@pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
+def test_original_names_give_the_identical_model(preset: str, prefix: str, tmp_path: Path) -> None:
+    tensors = load_file(DATA / preset / "diffusion_pytorch_model.safetensors")
+    config = narrow(preset)
+    rows = vae_rows(config.block_out_channels, config.latent_channels, config.layers_per_block, config.use_quant_conv)
+    original = {}
+    for row in rows:
+        values = tensors.pop(row.name)
+        projection = values.ndim == 2  # the original attention's projections are 1×1 convolutions
+        original[prefix + row.original] = values[:, :, None, None] if projection else values
+    assert not tensors
+    save_file(original, tmp_path / "ae.safetensors")
+    vae = VAE.load(tmp_path / "ae.safetensors", dtype="float32", decoder_only=False, config=config)
+    want = dict(tree_flatten(loaded(preset).model.parameters()))
+    got = dict(tree_flatten(vae.model.parameters()))
+    assert got.keys() == want.keys()
+    assert all(mx.array_equal(got[name], want[name]).item() for name in want)
+
+
+def test_samples_follow_the_key_and_the_variance() -> None:
+    values, vae = golden("sd1"), loaded("sd1")
+    posterior = vae.encode(values["images.2x17x3"].transpose(0, 2, 3, 1))
+    first, again = posterior.sample(mx.random.key(1)), posterior.sample(mx.random.key(1))
+    assert mx.array_equal(first, again).item()
+    assert not mx.array_equal(first, posterior.sample(mx.random.key(2))).item()
+    noise = np.asarray((first - posterior.mean) * mx.exp(-0.5 * posterior.logvar))
+    assert abs(noise.mean()) < 0.15
+    assert 0.9 < noise.std() < 1.1

@@ -1,0 +1,113 @@
+"""Arrays of other libraries, in and out: NumPy, MLX, and whatever speaks DLPack (torch, JAX, CuPy)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.errors import InputError, MissingExtraError
+
+OutputType = Literal["mx", "np", "pil", "torch"]
+OUTPUT_TYPES: tuple[OutputType, ...] = ("mx", "np", "pil", "torch")
+
+_FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32, "float64": mx.float32}
+"""Types taken in, and what they become: MLX computes in float64 on CPUs only, and no VAE needs it."""
+
+
+def to_mlx(array: Any, what: str, error: type[InputError]) -> mx.array:
+    """Return a floating-point array of any library as an MLX array of the same type.
+
+    Args:
+        array: The array.
+        what: What to call it in an error.
+        error: The error to raise.
+
+    Raises:
+        InputError: It is no array, or its type is no floating-point type known here.
+    """
+    if isinstance(array, mx.array):
+        known, kind = array, str(array.dtype).removeprefix("mlx.core.")
+    elif isinstance(array, np.ndarray | np.generic):
+        known, kind = array, array.dtype.name
+    elif hasattr(array, "__dlpack__"):
+        known, kind = array, str(array.dtype).rpartition(".")[2]
+    else:
+        raise error(
+            f"{what} must be an mx, numpy or torch array (or speak DLPack), not {type(array).__name__}",
+            "Load a file first: numpy.load, or safetensors' load_file.",
+        )
+    if kind not in _FLOATS:
+        raise error(
+            f"{what} must be float16, bfloat16, float32 or float64, not {kind}",
+            "Quantised or integer values must be turned into floats by whoever made them.",
+        )
+    return _converted(known, kind, what, error)
+
+
+def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.array:
+    if isinstance(array, mx.array):
+        return array.astype(_FLOATS[kind])
+    if isinstance(array, np.ndarray | np.generic):
+        if kind == "bfloat16":  # the ml_dtypes type: NumPy's buffer protocol cannot name it, its bits can pass
+            return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
+        return mx.array(np.asarray(array, dtype=np.float32 if kind == "float64" else array.dtype))
+    try:
+        if hasattr(array, "detach"):  # torch lends no memory of a tensor that wants gradients, or of another device
+            array = array.detach().cpu()
+        return mx.array(array).astype(_FLOATS[kind])
+    except Exception as cause:
+        raise error(
+            f"{what}: the {type(array).__module__} array cannot be read: {cause}", "Pass a NumPy array."
+        ) from cause
+
+
+def from_mlx(pictures: mx.array, output_type: OutputType, in_unit_range: bool = True) -> Any:
+    """Hand out pictures (B, H, W, C) in the type somebody asked for.
+
+    Args:
+        pictures: The pictures.
+        output_type: ``mx``, ``np``, ``torch``, or ``pil`` for a list of ``PIL.Image``.
+        in_unit_range: Whether the values lie in [0, 1].
+
+    Raises:
+        InputError: The type is unknown, or cannot hold these values.
+        MissingExtraError: Pillow or torch is not installed.
+    """
+    if output_type == "mx":
+        return pictures
+    if output_type == "np":
+        return np.asarray(pictures.astype(mx.float32))
+    if output_type == "torch":
+        return _imported("torch", "pip install torch").from_dlpack(pictures)
+    check_output_type(output_type, in_unit_range)
+    image = _imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
+    levels = np.asarray(mx.round(pictures * 255).astype(mx.uint8))
+    # Pillow has a mode for one channel, and none for one channel with an axis of its own.
+    return [image.fromarray(level[..., 0] if level.shape[-1] == 1 else level) for level in levels]
+
+
+def check_output_type(output_type: str, in_unit_range: bool) -> None:
+    """Refuse an output type before any work is done for it.
+
+    Raises:
+        InputError: The type is unknown, or cannot hold values outside [0, 1].
+    """
+    if output_type not in OUTPUT_TYPES:
+        raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {output_type!r}")
+    if output_type == "pil":
+        if not in_unit_range:
+            raise InputError("output_type='pil' holds values in [0, 1] only", "Use 'mx', 'np' or 'torch' with raw=True.")
+        _imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
+    if output_type == "torch":
+        _imported("torch", "pip install torch")
+
+
+def _imported(module: str, install: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(f"{module} is needed for this output type and cannot be imported", install) from error

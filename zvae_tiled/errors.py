@@ -1,0 +1,81 @@
+"""Every error this package raises on purpose.
+
+The tree::
+
+    ZvaeError
+    ├── InputError              what was handed in cannot be used; nothing was started
+    │   ├── ConfigError         a VAE configuration or preset
+    │   ├── WeightsError        a checkpoint: its place, format, names or shapes
+    │   ├── LatentsError        latents: rank, channels, type, non-finite values
+    │   └── ImageError          images for the encoder
+    ├── BlasError               a BLAS library that was asked for by name cannot be loaded
+    └── MissingExtraError       an optional package is needed; the message names the extra
+
+A message says what was needed, what was given, and what to do next::
+
+    [config] norm_num_groups must divide every width in block_out_channels: 32 does not divide 48.
+             Check config.json, or pass a preset by name (z-image, flux1, sd1, sdxl, sd3).
+"""
+
+from __future__ import annotations
+
+
+class ZvaeError(Exception):
+    """The root: catching it catches everything this package raises on purpose."""
+
+    area = "zvae"
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        """Compose the message.
+
+        Args:
+            problem: What was needed and what was given, in one sentence or a list of lines.
+            advice: What to do next; shown on a line of its own.
+        """
+        self.problem = problem
+        self.advice = advice
+        tag = f"[{self.area}] "
+        lines = [*problem.splitlines(), *advice.splitlines()]
+        super().__init__(tag + ("\n" + " " * len(tag)).join(lines))
+
+
+class InputError(ZvaeError, ValueError):
+    """What was handed in cannot be used; nothing was started."""
+
+    area = "input"
+
+
+class ConfigError(InputError):
+    """A VAE configuration is not one this package can build."""
+
+    area = "config"
+
+
+class WeightsError(InputError):
+    """A checkpoint cannot be used: its place, its format, its names or its shapes."""
+
+    area = "weights"
+
+
+class LatentsError(InputError):
+    """Latents cannot be decoded as they are."""
+
+    area = "latents"
+
+
+class ImageError(InputError):
+    """Images cannot be encoded as they are."""
+
+    area = "images"
+
+
+class BlasError(ZvaeError):
+    """A BLAS library that was asked for by name cannot be loaded."""
+
+    area = "blas"
+
+
+class MissingExtraError(ZvaeError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+    area = "install"

@@ -1,0 +1,61 @@
+"""What a file that is not safetensors really is, told from its first bytes, and what to do about it."""
+
+from __future__ import annotations
+
+SNIFF_BYTES = 256
+
+CONVERT = (
+    "A pickle can run code when it is read, so it is never opened. Convert it once, where you trust it:\n"
+    "  import torch; from safetensors.torch import save_file\n"
+    '  state = torch.load("FILE", map_location="cpu", weights_only=True)\n'
+    '  save_file(state.get("state_dict", state), "FILE.safetensors")'
+)
+
+_PICKLE = "a PyTorch pickle (.bin, .pt, .ckpt)"
+_PAGE = "a web page, not what was meant to be downloaded"
+_AGAIN = "Download the file itself; the address may need a login or end in /resolve/ instead of /blob/."
+
+_STARTS: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK\x03\x04", _PICKLE, CONVERT),
+    (b"\x80\x02", _PICKLE, CONVERT),
+    (b"\x80\x03", _PICKLE, CONVERT),
+    (b"\x80\x04", _PICKLE, CONVERT),
+    (b"\x80\x05", _PICKLE, CONVERT),
+    (
+        b"version https://git-lfs",
+        "a git-LFS pointer: the 130 bytes that stand for the real file",
+        "Fetch the real file with `git lfs pull`, or download it again.",
+    ),
+    (b"GGUF", "a GGUF file", "Pass the safetensors file that the GGUF was made from."),
+    (b"\x93NUMPY", "a NumPy array", "Pass a safetensors file."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it first."),
+    (b"<!doctype html", _PAGE, _AGAIN),
+    (b"<html", _PAGE, _AGAIN),
+    (b"<?xml", _PAGE, _AGAIN),
+    (b"{", "JSON text", "Pass the weights themselves; a shard index must be named *.json."),
+)
+
+
+def recognise(start: bytes) -> tuple[str, str] | None:
+    """Name what begins with these bytes; to be asked once the safetensors rules have failed.
+
+    Returns:
+        What it is and what to do, or nothing if it could be anything.
+    """
+    if not start:
+        return "empty", "Download it again."
+    if _looks_like_safetensors(start):
+        return None
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, what, advice in _STARTS:
+        if start.startswith(magic) or text.startswith(magic):
+            return what, advice
+    if not start.strip(b"\0"):
+        return "a file of zeros", "The download was cut short; download it again."
+    return None
+
+
+def _looks_like_safetensors(start: bytes) -> bool:
+    # A header of 640 bytes begins with the same two bytes as a pickle, one of 123 with a brace: what follows
+    # the length decides.
+    return not any(start[3:8]) and start[8:9] in (b"{", b" ", b"\t", b"\r", b"\n")

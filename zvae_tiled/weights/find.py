@@ -1,0 +1,119 @@
+"""Finding a checkpoint's files from the path a user gives: a file, a shard index, or a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zvae_tiled.errors import WeightsError
+from zvae_tiled.weights.content import CONVERT
+from zvae_tiled.weights.index import read_index
+from zvae_tiled.weights.opening import unreadable
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+_STEM = "diffusion_pytorch_model"
+
+# The first row with a file wins; two files of one row leave no rule to choose by.
+_RULES = (
+    (f"{_STEM}.safetensors", f"{_STEM}.safetensors.index.json", "ae.safetensors"),
+    (f"{_STEM}.fp16.safetensors", f"{_STEM}.safetensors.index.fp16.json"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of a checkpoint; none of them has been opened.
+
+    Attributes:
+        folder_config: The ``config.json`` beside the weights, if there is one.
+        files: The safetensors files, one or every shard.
+        weight_map: From a shard index: which of the files holds which tensor.
+    """
+
+    folder_config: Path | None
+    files: tuple[Path, ...]
+    weight_map: Mapping[str, Path] | None = None
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Find the weights of a VAE.
+
+    Args:
+        path: A safetensors file, a ``*.safetensors.index.json``, the folder of a VAE, or the folder of a
+            whole model, whose ``vae/`` is used.
+
+    Returns:
+        Its files. They are told by name here; what they really are is checked when they are opened.
+
+    Raises:
+        WeightsError: There is nothing to load, or no rule to choose one of several files.
+    """
+    given = Path(path)
+    if not os.fspath(path):
+        raise WeightsError("A path to weights is needed, an empty one was given.", "Pass a file or a folder.")
+    if not _is_folder(given):
+        return _from_file(given)
+    # A whole model's folder may hold the same VAE again, as ae.safetensors; its vae/ has the config too.
+    folders = [folder for folder in (given / "vae", given) if _is_folder(folder, missing_ok=True)]
+    for folder in folders:
+        chosen = _choose(folder)
+        if chosen is not None:
+            return _from_file(chosen)
+    raise _nothing_found(given, folders)
+
+
+def _is_folder(path: Path, missing_ok: bool = False) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        if missing_ok:
+            return False
+        raise unreadable(path, error) from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return path.is_dir()
+
+
+def _from_file(path: Path) -> Checkpoint:
+    beside = path.parent / "config.json"
+    config = beside if beside.is_file() else None
+    if path.suffix != ".json":
+        return Checkpoint(config, (path,))
+    weight_map = read_index(path)
+    return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map)
+
+
+def _choose(folder: Path) -> Path | None:
+    names = _names(folder)
+    indices = [name for name in names if name.endswith(".safetensors.index.json")]
+    weights = [name for name in names if name.endswith(".safetensors")]
+    # After the known names: the only index, then the only file, whatever they are called.
+    for rule in (*_RULES, indices, weights):
+        candidates = [name for name in rule if name in names]
+        if len(candidates) > 1:
+            problem = f"{folder} holds several checkpoints, and no rule says which: {', '.join(candidates)}."
+            raise WeightsError(problem, "Pass the path of one of them.")
+        if candidates:
+            return folder / candidates[0]
+    return None
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _nothing_found(given: Path, folders: list[Path]) -> WeightsError:
+    pickles = [str(folder / name) for folder in folders for name in _names(folder) if name.endswith(PICKLES)]
+    if pickles:
+        return WeightsError(f"{given} holds only pickles: {', '.join(pickles)}.", CONVERT)
+    known = ", ".join(name for rule in _RULES for name in rule)
+    return WeightsError(
+        f"{given} holds no weights. Looked in it and in its vae/ for {known}, or one other *.safetensors.",
+        "Pass a safetensors file, or download the folder again; a partial download lacks the large files.",
+    )

@@ -1,0 +1,183 @@
+"""The rules of a safetensors header, all of them, in one place: bytes in, tensors out, or a reason.
+
+The reference reader (the ``safetensors`` package) is the judge: whatever it refuses is refused here. Stricter
+on purpose, because no writer makes these and a reader could be fooled by them: duplicate names, fields a
+tensor should not have, a tensor given as a list, and headers above 16 MiB.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX_BYTES = 8
+MAX_HEADER_BYTES = 16 << 20
+"""The reference allows 100 MB; parsed, that is gigabytes. A whole SDXL checkpoint's header is 0.4 MB."""
+
+MAX_USIZE = (1 << 64) - 1
+
+DTYPE_BITS = {
+    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8,
+    "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
+"""Every type of the format (0.8). Which of them can be weights is decided elsewhere."""
+
+
+class HeaderError(ValueError):
+    """Why these bytes are not a safetensors file; callers see a `WeightsError` that names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What the header says of one tensor.
+
+    Attributes:
+        dtype: The format's name of the type, such as ``BF16``.
+        shape: The dimensions, in the order they are stored.
+        start: Where its bytes begin, counted from the end of the header.
+        stop: Where they end.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def header_length(prefix: bytes, file_size: int) -> int:
+    """Return the header's length from the first eight bytes of a file, checked against the file's size."""
+    if len(prefix) < PREFIX_BYTES or file_size < PREFIX_BYTES:
+        raise HeaderError(f"it has {file_size} bytes, and the header's length alone takes {PREFIX_BYTES}")
+    length = int.from_bytes(prefix[:PREFIX_BYTES], "little")
+    if length > MAX_HEADER_BYTES:
+        raise HeaderError(f"its header claims {length:,} bytes; the limit is {MAX_HEADER_BYTES:,}")
+    if length > file_size - PREFIX_BYTES:
+        raise HeaderError(f"its header claims {length:,} bytes, the whole file has {file_size:,}: truncated")
+    return length
+
+
+def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorInfo]:
+    """Check a header, and the tensors in it against the bytes that follow it.
+
+    Args:
+        raw: The header's JSON, without the length before it.
+        data_bytes: How many bytes follow the header in the file.
+
+    Returns:
+        Every tensor by its name, in the order of their bytes.
+
+    Raises:
+        HeaderError: It breaks a rule of the format; the message says which.
+    """
+    table = _parse_json(raw)
+    if not isinstance(table, dict):
+        raise HeaderError("its header is not a JSON object")
+    _check_metadata(table.pop("__metadata__", None))
+    tensors = {name: _parse_entry(name, entry) for name, entry in table.items()}
+    tensors = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)))
+    _check_coverage(tensors, data_bytes)
+    return tensors
+
+
+def _parse_json(raw: bytes) -> Any:
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_int=_parse_int,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+    except UnicodeDecodeError as error:
+        raise HeaderError(f"its header is not UTF-8: {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise HeaderError(f"its header is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise HeaderError("its header is nested too deeply") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise HeaderError(f"its header has {key!r:.80} twice")
+        _check_text(key)
+        table[key] = value
+    return table
+
+
+def _check_text(text: str) -> None:
+    # Python's JSON lets half a surrogate pair through; it is no character, and the reference refuses it.
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise HeaderError(f"its header has text that is not Unicode: {text!r:.80}")
+
+
+def _parse_int(digits: str) -> int:
+    # "-0" is a float to the reference. Twenty digits hold every 64-bit number.
+    if digits.startswith("-") or len(digits) > 20 or int(digits) > MAX_USIZE:
+        raise HeaderError(f"its header has {digits:.40}, where only whole numbers from 0 to 2^64 - 1 can be")
+    return int(digits)
+
+
+def _refuse_number(text: str) -> Any:
+    raise HeaderError(f"its header has {text:.40}, where only whole numbers can be")
+
+
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise HeaderError("its __metadata__ is not a table of text to text")
+    for value in metadata.values():
+        _check_text(value)
+
+
+def _parse_entry(name: str, entry: Any) -> TensorInfo:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise HeaderError(f"tensor {name!r:.120} does not have exactly dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise HeaderError(f"tensor {name!r:.120} has the unknown dtype {dtype!r:.40}")
+    if not _is_counts(shape):
+        raise HeaderError(f"tensor {name!r:.120} has a shape that is not a list of whole numbers")
+    if not _is_counts(offsets) or len(offsets) != 2:
+        raise HeaderError(f"tensor {name!r:.120} has data_offsets that are not two whole numbers")
+    start, stop = offsets
+    if stop < start:
+        raise HeaderError(f"tensor {name!r:.120} ends before it begins: {start} to {stop}")
+    needed = _byte_count(name, dtype, shape)
+    if stop - start != needed:
+        raise HeaderError(f"tensor {name!r:.120} needs {needed:,} bytes, its offsets hold {stop - start:,}")
+    return TensorInfo(dtype, tuple(shape), start, stop)
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _byte_count(name: str, dtype: str, shape: list[int]) -> int:
+    # Overflow is judged factor by factor, as the reference does: a zero that comes later does not undo it.
+    product = 1
+    for factor in (*shape, DTYPE_BITS[dtype]):
+        product *= factor
+        if product > MAX_USIZE:
+            raise HeaderError(f"tensor {name!r:.120} has a size that does not fit in 64 bits")
+    if product % 8:
+        raise HeaderError(f"tensor {name!r:.120} does not end on a whole byte")
+    return product // 8
+
+
+def _check_coverage(tensors: dict[str, TensorInfo], data_bytes: int) -> None:
+    end = 0
+    for name, info in tensors.items():
+        if info.start != end:
+            fault = "leaves a hole" if info.start > end else "overlaps another tensor"
+            raise HeaderError(f"tensor {name!r:.120} {fault}: it begins at byte {info.start}, expected {end}")
+        end = info.stop
+    if end > data_bytes:
+        raise HeaderError(f"its tensors need {end:,} bytes, the file holds {data_bytes:,}: truncated")
+    if end < data_bytes:
+        raise HeaderError(f"it has {data_bytes - end:,} bytes after the last tensor that belong to none")

@@ -1,0 +1,79 @@
+"""A shard index: which file holds which tensor. Only plain names of files beside the index are followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from zvae_tiled.errors import WeightsError
+from zvae_tiled.weights.content import recognise
+from zvae_tiled.weights.opening import open_regular, unreadable
+
+MAX_INDEX_BYTES = 16 << 20
+"""The index of a model of 100,000 tensors has 10 MB."""
+
+_ADVICE = "Download the index again, or pass one safetensors file."
+
+
+def read_index(path: Path) -> Mapping[str, Path]:
+    """Return the file that holds each tensor, by the tensor's name.
+
+    Raises:
+        WeightsError: It cannot be read, is no index, or names a file that is not beside it.
+    """
+    table = _parse(path, _read(path))
+    weight_map = table.get("weight_map") if isinstance(table, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise WeightsError(f"{path} must have a weight_map of tensors to files, it has none.", _ADVICE)
+    files: dict[str, Path] = {}
+    for tensor, file in weight_map.items():
+        if not isinstance(file, str) or not is_plain_name(file):
+            problem = f"{path} must name files beside it, it says {file!r:.120} for {tensor!r:.120}."
+            raise WeightsError(problem, "Do not use it: an honest index never leads elsewhere.")
+        # Not resolved: in Hugging Face's cache the file is a link to ../../blobs. Its name must be plain.
+        files[tensor] = path.parent / file
+    absent = sorted({file.name for file in files.values() if not file.exists()})
+    if absent:
+        problem = f"{path} names files that are not beside it: {', '.join(absent)}."
+        raise WeightsError(problem, "Download them.")
+    return files
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name can only be a file in the folder it is joined to, on any system."""
+    plain = all(flavour(name).name == name for flavour in (PurePosixPath, PureWindowsPath))
+    return plain and name not in ("", ".", "..") and name.isprintable()
+
+
+def _read(path: Path) -> bytes:
+    file, state = open_regular(path)
+    with file:
+        if state.st_size > MAX_INDEX_BYTES:
+            problem = f"{path} has {state.st_size:,} bytes; a shard index has at most {MAX_INDEX_BYTES:,}."
+            raise WeightsError(problem, _ADVICE)
+        try:
+            return file.read(MAX_INDEX_BYTES) or b""
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+
+def _parse(path: Path, raw: bytes) -> Any:
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        what = recognise(raw[:256])
+        if what is not None and not raw.startswith(b"{"):
+            raise WeightsError(f"{path} must be a shard index, it is {what[0]}.", what[1]) from error
+        problem = f"{path} must be a shard index, but it is not sound JSON: {error}."
+        raise WeightsError(problem, _ADVICE) from error
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice!r:.120} is there twice")
+    return table

@@ -1,0 +1,55 @@
+"""Whether a checkpoint's convolutions are (O, I, H, W) like PyTorch's or (O, H, W, I) like MLX's."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+Shape = tuple[int, ...]
+
+
+class Layout(Enum):
+    """The order in which the axes of a convolution are stored."""
+
+    PYTORCH = "(O, I, H, W)"
+    MLX = "(O, H, W, I)"
+
+
+EITHER = frozenset(Layout)
+NEITHER: frozenset[Layout] = frozenset()
+
+
+def layouts_of(stored: Shape, expected: Shape) -> frozenset[Layout]:
+    """Return the layouts in which a stored shape is what the model expects.
+
+    Args:
+        stored: The shape in the checkpoint.
+        expected: The shape of the model's tensor, in MLX's layout.
+
+    Returns:
+        Both where the order makes no difference or cannot be told; none where the shape is wrong.
+    """
+    if is_matrix(expected):
+        return EITHER if stored in _matrix_shapes(expected) else NEITHER
+    if len(expected) < 2:
+        return EITHER if stored == expected else NEITHER
+    as_stored = {Layout.MLX: expected, Layout.PYTORCH: pytorch_shape(expected)}
+    return frozenset(layout for layout, shape in as_stored.items() if shape == stored)
+
+
+def is_matrix(expected: Shape) -> bool:
+    """Return whether a tensor is a linear map or a 1×1 convolution: the same numbers in every layout."""
+    return len(expected) >= 2 and all(size == 1 for size in expected[1:-1])
+
+
+def _matrix_shapes(expected: Shape) -> set[Shape]:
+    # Attention was once made of 1×1 convolutions; which of the two a model expects changes no number.
+    rows, columns = expected[0], expected[-1]
+    ones = [(1,) * count for count in range(4)]
+    return {(rows, columns, *one) for one in ones} | {(rows, *one, columns) for one in ones}
+
+
+def pytorch_shape(expected: Shape) -> Shape:
+    """Return how PyTorch stores a tensor of this shape."""
+    if len(expected) < 3:
+        return expected
+    return (expected[0], expected[-1], *expected[1:-1])

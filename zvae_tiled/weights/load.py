@@ -1,0 +1,101 @@
+"""Loading: match everything, then read, convert and hand over one tensor at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+import mlx.core as mx
+
+from zvae_tiled.errors import WeightsError
+from zvae_tiled.weights.complaints import Complaints
+from zvae_tiled.weights.find import Checkpoint, find_checkpoint
+from zvae_tiled.weights.layout import Layout, is_matrix
+from zvae_tiled.weights.matching import Match, Stored, match
+from zvae_tiled.weights.reading import read_values
+from zvae_tiled.weights.safetensors_file import SafetensorsFile
+from zvae_tiled.weights.values import TARGETS, Target, to_mlx
+
+
+def load_weights(
+    path: str | os.PathLike[str] | Checkpoint,
+    expected: Mapping[str, tuple[int, ...]],
+    dtype: mx.Dtype,
+    assign: Callable[[str, mx.array], object],
+    ignore: tuple[str, ...] = (),
+) -> None:
+    """Read the expected tensors of a checkpoint, each in its final layout and type.
+
+    Names, shapes and types are all checked before the first tensor is read. At its peak this holds the
+    tensors handed over so far and one more in its widest form: of a quantised one float32, else ``dtype``.
+
+    Args:
+        path: What `find_checkpoint` takes, or what it returned.
+        expected: Names as in diffusers, and shapes as in MLX: convolutions (O, H, W, I), linear maps (O, I).
+        dtype: ``mx.float32``, ``mx.bfloat16`` or ``mx.float16``; holds for every tensor.
+        assign: Called once a tensor with its name and the evaluated array. After an error, what was assigned
+            so far must be thrown away.
+        ignore: Prefixes of names that may be in the checkpoint and are never read, such as ``"encoder."``.
+
+    Raises:
+        WeightsError: The checkpoint cannot be read or does not fit; every fault that was found is listed.
+    """
+    target = _target(dtype)
+    checkpoint = path if isinstance(path, Checkpoint) else find_checkpoint(path)
+    with ExitStack() as stack:
+        files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
+        where = ", ".join(str(file.path) for file in files)
+        complaints = Complaints()
+        stored = _stored(checkpoint, files, complaints)
+        matches, layout = match(stored, expected, ignore, complaints)
+        complaints.raise_if_any(
+            f"{where} cannot be loaded into this VAE",
+            "Check that the weights and the config are of the same model.",
+        )
+        for found in matches:
+            array = _read(found, target, layout, complaints)
+            if not complaints:
+                assign(found.name, array)
+            del array
+            # What the conversion freed would otherwise pile up in MLX's cache.
+            mx.clear_cache()
+        for file in files:
+            file.check_unchanged()
+        complaints.raise_if_any(
+            f"{where} cannot be used as {target.name}",
+            "Values beyond float16 need bfloat16 or float32. NaN and Inf mean a damaged file: get it again.",
+        )
+
+
+def _target(dtype: mx.Dtype) -> Target:
+    for target in TARGETS:
+        if target.dtype == dtype:
+            return target
+    names = ", ".join(target.name for target in TARGETS)
+    raise WeightsError(f"dtype must be one of {names}, it is {dtype}.", "bfloat16 suits every published VAE.")
+
+
+def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints: Complaints) -> list[Stored]:
+    everything = [Stored(file, name, info) for file in files for name, info in file.tensors.items()]
+    if checkpoint.weight_map is None:
+        return everything
+    indexed = {(file, name) for name, file in checkpoint.weight_map.items()}
+    present = {(tensor.file.path, tensor.name) for tensor in everything}
+    for file, name in sorted(indexed - present):
+        complaints.add("not in the file that the index names", f"{name} in {file.name}")
+    for file, name in sorted(present - indexed):
+        complaints.add("in a file, but not in the index", f"{name} in {file.name}")
+    return everything
+
+
+def _read(found: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
+    host = read_values(found, target, complaints)
+    array = to_mlx(host, target)
+    mx.eval(array)
+    del host  # before a transposed copy is made
+    if layout is Layout.PYTORCH and not is_matrix(found.shape) and array.ndim > 2:
+        array = mx.contiguous(mx.moveaxis(array, 1, -1))
+    array = array.reshape(found.shape)
+    mx.eval(array)
+    return array

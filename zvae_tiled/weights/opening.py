@@ -1,0 +1,67 @@
+"""Opening a file once, without hanging on a pipe, and saying in plain words why it cannot be opened."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+from zvae_tiled.errors import WeightsError
+
+# A FIFO opened without O_NONBLOCK waits for a writer for ever.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
+    """Open a regular file for reading; the file that was checked is the file that is read.
+
+    Returns:
+        The open file, unbuffered, and its state at this moment.
+
+    Raises:
+        WeightsError: There is none, it may not be read, or it is no regular file.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            kind = next((kind for is_kind, kind in _KINDS if is_kind(state.st_mode)), "something else")
+            raise WeightsError(f"{path} must be a regular file, it is {kind}.", "Pass a safetensors file.")
+        return io.FileIO(fd, "rb"), state
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, OSError):
+            raise unreadable(path, error) from error
+        raise
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
+    """Make the operating system's refusal into an error that says what to do."""
+    if isinstance(error, ValueError):  # a NUL in the path
+        return WeightsError(f"{str(path)!r} cannot be a path: {error}.", "Check the path.")
+    reason, advice = error.strerror or str(error), "Check the disk, and that the file can be copied."
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and path.is_symlink():
+        reason, advice = "it is a link to a file that is gone", "Download it again."
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        advice = (
+            "Check the path. Nothing is downloaded from here; to fetch a model's VAE first:\n"
+            "  hf download OWNER/MODEL --include 'vae/*'"
+        )
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        advice = "Check the permissions of the file and of the folders above it."
+    elif error.errno == errno.ENXIO:
+        reason, advice = "it is a socket or a device", "Pass a safetensors file."
+    return WeightsError(f"{path} cannot be read: {reason}.", advice)

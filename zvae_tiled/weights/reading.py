@@ -1,0 +1,67 @@
+"""One tensor's numbers, from the file to the host, checked and in the type asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.weights.complaints import Complaints
+from zvae_tiled.weights.matching import Match, Quantised, Stored
+from zvae_tiled.weights.quantised import dequantise
+from zvae_tiled.weights.values import FLOAT32, PIECE, SOURCES, Array, Tally, Target
+
+UNUSABLE_VALUES = "with values that cannot be used"
+
+
+def read_values(found: Match, target: Target, complaints: Complaints) -> Array:
+    """Return a tensor in its stored order and the target's storage type; complain of what it cannot hold."""
+    if found.quantised is not None:
+        values = _dequantised(found.source, found.quantised, target, complaints)
+    else:
+        values = _floats(found.source, target, complaints)
+    return values.reshape(found.stored_shape)
+
+
+def _floats(stored: Stored, target: Target, complaints: Complaints) -> Array:
+    # Piece by piece: the tensor never exists as a whole in the type it is stored in.
+    source = SOURCES[stored.info.dtype]
+    count = (stored.info.stop - stored.info.start) // source.itemsize
+    out = np.empty(count, target.storage)
+    scratch = np.empty(min(count, PIECE), source)
+    tally = Tally(target)
+    for part in _parts(count):
+        piece = scratch[: part.stop - part.start]
+        stored.file.read_tensor(stored.info, part.start * source.itemsize, piece.data.cast("B"))
+        tally.convert(piece, stored.info.dtype, out[part])
+    _complain(stored, tally, complaints)
+    return out
+
+
+def _dequantised(packed: Stored, quantised: Quantised, target: Target, complaints: Complaints) -> Array:
+    scales, biases = (
+        mx.array(_floats(stored, FLOAT32, complaints).reshape(stored.info.shape))
+        for stored in (quantised.scales, quantised.biases)
+    )
+    integers = np.empty(packed.info.shape, np.dtype("<u4"))
+    packed.file.read_tensor(packed.info, 0, integers.data.cast("B"))
+    wide = dequantise(mx.array(integers), scales, biases, quantised.packing)
+    values = np.asarray(wide).reshape(-1)  # a view of MLX's memory
+    out = np.empty(values.size, target.storage)
+    tally = Tally(target)
+    for part in _parts(values.size):
+        tally.convert(values[part], "F32", out[part])
+    _complain(packed, tally, complaints)
+    return out
+
+
+def _parts(count: int) -> Iterator[slice]:
+    for first in range(0, count, PIECE):
+        yield slice(first, min(first + PIECE, count))
+
+
+def _complain(stored: Stored, tally: Tally, complaints: Complaints) -> None:
+    problem = tally.problem()
+    if problem is not None:
+        complaints.add(UNUSABLE_VALUES, f"{stored.name}: {problem}")
