@@ -4,7 +4,7 @@ import os
 
 os.environ["MLX_ENABLE_TF32"] = "0"
 
-import hypothesis  # noqa: E402
+import hypothesis
 
 # No deadline: the machine is shared, and nothing here asserts a time.
 hypothesis.settings.register_profile("zvae", deadline=None, print_blob=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
 from safetensors.numpy import save_file
 
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.model import AutoencoderKL
-from zvae_tiled.vae import DTYPES
+from zvae_tiled.vae import DTYPES, parameter_shapes
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
 
@@ -40,8 +40,7 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
 
 def torch_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes as diffusers stores this model."""
-    parameters = tree_flatten(AutoencoderKL(config).parameters())
-    return {name: to_torch_layout(array.shape) for name, array in parameters}
+    return {name: to_torch_layout(shape) for name, shape in parameter_shapes(AutoencoderKL(config)).items()}
 
 
 def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -132,7 +132,12 @@ def test_missing_keys_have_diffusers_defaults() -> None:
     assert config.up_block_types == ("UpDecoderBlock2D",)
 
 
-@given(st.dictionaries(st.sampled_from(sorted(FLUX)), st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers())))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FLUX)),
+        st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+    )
+)
 def test_any_values_give_a_config_or_a_config_error(changes: dict[str, Any]) -> None:
     try:
         config = VAEConfig.from_dict(FLUX | changes)

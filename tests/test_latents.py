@@ -52,7 +52,8 @@ def test_packed_tokens_unpack(batch: int, rows: int, columns: int) -> None:
         got = read_latents(pack(nchw), FLUX, height=16 * rows + extra, width=16 * columns + extra)
         assert np.array_equal(got, nchw.transpose(0, 2, 3, 1))
     assert np.array_equal(
-        read_latents(pack(nchw)[0], FLUX, height=16 * rows, width=16 * columns), nchw.transpose(0, 2, 3, 1)[:1]
+        read_latents(pack(nchw)[0], FLUX, height=16 * rows, width=16 * columns),
+        nchw.transpose(0, 2, 3, 1)[:1],
     )
 
 
@@ -123,7 +124,7 @@ def test_what_is_refused_and_why(latents: Any, options: dict[str, Any], reason: 
 
 @given(st.data(), st.sampled_from([np.nan, np.inf, -np.inf]), st.sampled_from([np.float16, np.float32]))
 def test_the_first_bad_value_is_named(data: st.DataObject, bad: float, dtype: type) -> None:
-    latents = np.zeros((2, C, 3, 4), dtype)
+    latents: np.ndarray = np.zeros((2, C, 3, 4), dtype)
     at = tuple(data.draw(st.integers(0, n - 1)) for n in latents.shape)
     latents[at] = bad
     latents[-1, -1, -1, -1] = np.nan

@@ -16,7 +16,7 @@ from tests.models import narrow, random_latents, random_vae
 from zvae_tiled import VAE
 from zvae_tiled.arrays import OutputType
 from zvae_tiled.errors import ImageError, InputError
-from zvae_tiled.model import layers
+from zvae_tiled.model import DecoderOnly, layers
 from zvae_tiled.model.layers import Attention, GroupNorm
 
 FLUX, SD = narrow("flux1"), narrow("sd1")
@@ -25,7 +25,15 @@ FLUX, SD = narrow("flux1"), narrow("sd1")
 @contextmanager
 def every_output(seen: list[mx.array]) -> Iterator[None]:
     """Collect what every module returns, and every SiLU."""
-    classes = {GroupNorm, Attention, nn.Conv2d, nn.Linear, layers.ResnetBlock, layers.Upsample, layers.Downsample}
+    classes = {
+        GroupNorm,
+        Attention,
+        nn.Conv2d,
+        nn.Linear,
+        layers.ResnetBlock,
+        layers.Upsample,
+        layers.Downsample,
+    }
     originals = {cls: cls.__call__ for cls in classes}
 
     def recording(original: Any) -> Any:
@@ -38,11 +46,11 @@ def every_output(seen: list[mx.array]) -> Iterator[None]:
 
     try:
         for cls, original in originals.items():
-            cls.__call__ = recording(original)
+            setattr(cls, "__call__", recording(original))  # noqa: B010
         yield
     finally:
         for cls, original in originals.items():
-            cls.__call__ = original
+            setattr(cls, "__call__", original)  # noqa: B010
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -63,7 +71,12 @@ def test_scale_and_shift_are_undone_in_the_latents_own_type() -> None:
     latents = random_latents(FLUX, 3, 5)
     got: list[mx.array] = []
     decode = vae.model.decode
-    vae.model.decode = lambda x: got.append(x) or decode(x)  # type: ignore[method-assign,func-returns-value]
+
+    def spy(latents: mx.array) -> mx.array:
+        got.append(latents)
+        return decode(latents)
+
+    vae.model.decode = spy  # type: ignore[method-assign]
     for dtype in (mx.float32, mx.bfloat16):
         own = mx.array(latents).astype(dtype)
         vae.decode(own)
@@ -104,7 +117,7 @@ def test_output_types() -> None:
     array = vae.decode(latents)
     assert isinstance(array, mx.array)
     assert (array.shape, array.dtype) == ((1, 16, 24, 3), mx.float32)
-    assert 0 <= mx.min(array).item() < mx.max(array).item() <= 1
+    assert 0 <= np.asarray(array).min() < np.asarray(array).max() <= 1
     assert np.array_equal(vae.decode(latents, output_type="np"), array)
     (picture,) = vae.decode(latents, output_type="pil")
     assert isinstance(picture, Image.Image)
@@ -137,7 +150,5 @@ def test_images_that_cannot_be_encoded(images: np.ndarray, reason: str) -> None:
 
 
 def test_encode_without_an_encoder_says_how_to_get_one() -> None:
-    vae = random_vae(SD)
-    half = VAE(vae.config, layers.nn.Module(), vae.dtype)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="decoder_only=False"):
-        half.encode(np.zeros((16, 16, 3)))
+        VAE(SD, DecoderOnly(SD), mx.float32).encode(np.zeros((16, 16, 3)))

@@ -1,9 +1,9 @@
 """Decode VAE latents of any size exactly as a full decode would, inside the memory you name."""
 
-from zvae_tiled import blas as _blas
 from zvae_tiled._version import __version__
+from zvae_tiled.blas import preload
 
-_blas.preload()  # before anything imports mlx.core: see blas.py
+preload()  # before anything imports mlx.core: see blas.py
 
 from zvae_tiled.config import VAEConfig  # noqa: E402
 from zvae_tiled.model import LatentDistribution  # noqa: E402

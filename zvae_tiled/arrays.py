@@ -28,11 +28,11 @@ def to_mlx(array: Any, what: str, error: type[InputError]) -> mx.array:
         InputError: It is no array, or its type is no floating-point type known here.
     """
     if isinstance(array, mx.array):
-        known, kind = array, str(array.dtype).removeprefix("mlx.core.")
+        kind = str(array.dtype).removeprefix("mlx.core.")
     elif isinstance(array, np.ndarray | np.generic):
-        known, kind = array, array.dtype.name
+        kind = array.dtype.name
     elif hasattr(array, "__dlpack__"):
-        known, kind = array, str(array.dtype).rpartition(".")[2]
+        kind = str(array.dtype).rpartition(".")[2]
     else:
         raise error(
             f"{what} must be an mx, numpy or torch array (or speak DLPack), not {type(array).__name__}",
@@ -43,7 +43,7 @@ def to_mlx(array: Any, what: str, error: type[InputError]) -> mx.array:
             f"{what} must be float16, bfloat16, float32 or float64, not {kind}",
             "Quantised or integer values must be turned into floats by whoever made them.",
         )
-    return _converted(known, kind, what, error)
+    return _converted(array, kind, what, error)
 
 
 def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.array:
@@ -98,7 +98,9 @@ def check_output_type(output_type: str, in_unit_range: bool) -> None:
         raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {output_type!r}")
     if output_type == "pil":
         if not in_unit_range:
-            raise InputError("output_type='pil' holds values in [0, 1] only", "Use 'mx', 'np' or 'torch' with raw=True.")
+            raise InputError(
+                "output_type='pil' holds values in [0, 1] only", "Use 'mx', 'np' or 'torch' with raw=True."
+            )
         _imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
     if output_type == "torch":
         _imported("torch", "pip install torch")

@@ -18,7 +18,11 @@ PATCH = 2
 
 
 def read_latents(
-    latents: Any, config: VAEConfig, layout: Layout | None = None, height: int | None = None, width: int | None = None
+    latents: Any,
+    config: VAEConfig,
+    layout: Layout | None = None,
+    height: int | None = None,
+    width: int | None = None,
 ) -> mx.array:
     """Return latents as (B, h, w, C), checked, in their own floating-point type.
 
@@ -50,7 +54,7 @@ def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.
     if array.ndim not in (3, 4):
         raise LatentsError(
             f"latents must have 3 or 4 axes (with or without a batch), they have {array.ndim}: {shape}",
-            f"Shapes known here: (B, {channels}, h, w), (B, h, w, {channels}), or packed tokens with height= and width=.",
+            f"Give (B, {channels}, h, w), (B, h, w, {channels}), or packed tokens with height= and width=.",
         )
     first, last = shape[-3] == channels, shape[-1] == channels
     if layout is None and first and last:
@@ -60,7 +64,11 @@ def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.
         )
     if not (first if layout == "NCHW" else last if layout == "NHWC" else first or last):
         packed = array.ndim == 3 and shape[-1] == PATCH * PATCH * channels
-        where = {"NCHW": f"axis {array.ndim - 3}", "NHWC": "the last axis", None: "the first or last of three"}[layout]
+        where = {
+            "NCHW": f"axis {array.ndim - 3}",
+            "NHWC": "the last axis",
+            None: "the first or last of three",
+        }[layout]
         raise LatentsError(
             f"this VAE's latents have {channels} channels; none of that size at {where} of {shape}",
             "These look like packed tokens: say height= and width= of the picture."

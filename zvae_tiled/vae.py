@@ -113,7 +113,10 @@ class VAE:
             InputError: The encoder was not loaded.
         """
         if not isinstance(self.model, AutoencoderKL):
-            raise InputError("encode needs the encoder; this VAE holds the decoder only", "Load it with decoder_only=False.")
+            raise InputError(
+                "encode needs the encoder; this VAE holds the decoder only",
+                "Load it with decoder_only=False.",
+            )
         pictures = _read_images(images, self.config)
         moments = self.model.encode((pictures * 2 - 1).astype(self.dtype))
         distribution = LatentDistribution.from_moments(moments, self.config)
@@ -123,7 +126,7 @@ class VAE:
 
 def load_model(model: nn.Module, checkpoint: Any, dtype: mx.Dtype) -> None:
     """Fill a model tensor by tensor; its own random numbers are never computed."""
-    shapes = {name: array.shape for name, array in tree_flatten(model.parameters())}
+    shapes = parameter_shapes(model)
     absent = () if "encoder" in model else ("encoder.", "quant_conv.")
     load_weights(
         checkpoint,
@@ -132,6 +135,12 @@ def load_model(model: nn.Module, checkpoint: Any, dtype: mx.Dtype) -> None:
         assign=lambda name, array: model.update(tree_unflatten([(name, array)])),
         ignore=absent,
     )
+
+
+def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the name and the shape of every parameter, without computing one."""
+    leaves: list[tuple[str, mx.array]] = tree_flatten(model.parameters())  # type: ignore[assignment]
+    return {name: array.shape for name, array in leaves}
 
 
 def _chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.PathLike[str] | None) -> VAEConfig:
@@ -154,14 +163,17 @@ def _read_images(images: Any, config: VAEConfig) -> mx.array:
     if pictures.ndim == 3:
         pictures = pictures[None]
     if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
-        raise ImageError(f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {images.shape}")
-    if pictures.shape[1] % config.scale or pictures.shape[2] % config.scale:
         raise ImageError(
-            f"height and width must be multiples of {config.scale}, they are {pictures.shape[1]} and {pictures.shape[2]}",
+            f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {images.shape}"
+        )
+    height, width = pictures.shape[1:3]
+    if height % config.scale or width % config.scale:
+        raise ImageError(
+            f"height and width must be multiples of {config.scale}, they are {height} and {width}",
             "Crop or pad the picture first.",
         )
-    low, high = mx.min(pictures).item(), mx.max(pictures).item()
-    # NaN compares false with everything, so it is refused here too.
-    if not (0 <= low and high <= 1):
-        raise ImageError(f"images must lie in [0, 1], these go from {low} to {high}", "Divide 8-bit values by 255.")
+    low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
+    if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
+        problem = f"images must lie in [0, 1], these go from {low} to {high}"
+        raise ImageError(problem, "Divide 8-bit values by 255.")
     return pictures

@@ -39,7 +39,7 @@ def main() -> None:
 def write(path: Path, model: Any, config: VAEConfig, sizes: Iterable[tuple[int, int, int]]) -> None:
     """Write latents and images of these sizes, and what they decode and encode to."""
     model = model.double()
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for batch, height, width in sizes:
         case = f"{batch}x{height}x{width}"
         latents = torch.from_numpy(random_latents(config, height, width, batch))

@@ -27,7 +27,9 @@ def check(config: VAEConfig, height: int, width: int, batch: int, folder: Path) 
     theirs.save_pretrained(folder)
     ours = VAE.load(folder, dtype="float32", decoder_only=False)
     latents = torch.from_numpy(random_latents(config, height, width, batch))
-    images = torch.rand((batch, 3, height * config.scale, width * config.scale), generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        (batch, 3, height * config.scale, width * config.scale), generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         want = theirs.decode(latents / config.scaling_factor + (config.shift_factor or 0.0)).sample
         posterior = theirs.encode(images * 2 - 1).latent_dist
@@ -58,7 +60,11 @@ def test_torch_latents_of_every_type() -> None:
     config = narrow("flux1")
     vae = random_vae(config)
     latents = random_latents(config, 3, 5)
-    for kind, same in ((torch.float32, mx.float32), (torch.bfloat16, mx.bfloat16), (torch.float16, mx.float16)):
+    for kind, same in (
+        (torch.float32, mx.float32),
+        (torch.bfloat16, mx.bfloat16),
+        (torch.float16, mx.float16),
+    ):
         want = vae.decode(mx.array(latents).astype(same), output_type="np")
         assert np.array_equal(vae.decode(torch.from_numpy(latents).to(kind), output_type="np"), want)
     gradients = torch.from_numpy(latents).requires_grad_()

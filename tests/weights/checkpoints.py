@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,16 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
-NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U32": "<u4", "I64": "<i8", "U8": "u1", "BOOL": "?"}
+NUMPY = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "U32": "<u4",
+    "I64": "<i8",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 class Blob(NamedTuple):
@@ -42,7 +52,7 @@ def write(path: Path, tensors: Mapping[str, Blob | Array]) -> Path:
 
 
 class Row(NamedTuple):
-    """One tensor: its name in diffusers, in the original scheme, its shape in PyTorch, and in old diffusers."""
+    """One tensor: its diffusers name, its original name, its shape in PyTorch, its old diffusers name."""
 
     name: str
     original: str
@@ -101,6 +111,10 @@ def _layer(ours: str, theirs: str, shape: Shape, old: str | None = None) -> Iter
     old = old or ours
     yield Row(f"{ours}.weight", f"{theirs}.weight", shape, f"{old}.weight")
     yield Row(f"{ours}.bias", f"{theirs}.bias", shape[:1], f"{old}.bias")
+
+
+def open_files() -> int:
+    return len(os.listdir("/dev/fd"))
 
 
 def to_mlx_layout(values: Array) -> Array:

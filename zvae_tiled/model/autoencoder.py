@@ -54,7 +54,7 @@ def unscale_latents(latents: mx.array, config: VAEConfig) -> mx.array:
 
 def _rounded(x: mx.array, operation: str, scalar: float) -> mx.array:
     # A scalar rounded to bfloat16 first would be off by up to 0.4 %; torch too computes in float32 and rounds once.
-    result: mx.array = getattr(mx, operation)(x.astype(mx.float32), scalar)
+    result = getattr(mx, operation)(x.astype(mx.float32), scalar)
     return result.astype(x.dtype)
 
 
@@ -71,8 +71,7 @@ class DecoderOnly(nn.Module):
         """Decode latents whose scale and shift are undone; the result is the decoder's own, about [-1, 1]."""
         if "post_quant_conv" in self:
             latents = self.post_quant_conv(latents)
-        picture: mx.array = self.decoder(latents)
-        return picture
+        return self.decoder(latents)
 
 
 class AutoencoderKL(DecoderOnly):
@@ -87,7 +86,7 @@ class AutoencoderKL(DecoderOnly):
 
     def encode(self, images: mx.array) -> mx.array:
         """Return mean and log-variance, one after the other in the channels, of pictures in [-1, 1]."""
-        moments: mx.array = self.encoder(images)
+        moments = self.encoder(images)
         if "quant_conv" in self:
             moments = self.quant_conv(moments)
         return moments

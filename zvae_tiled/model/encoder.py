@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import mlx.core as mx
 from mlx import nn
 
@@ -15,7 +17,7 @@ class DownBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int, downsample: bool) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * layers
-        self.resnets = [ResnetBlock(a, b, groups) for a, b in zip(widths, widths[1:], strict=False)]
+        self.resnets = [ResnetBlock(a, b, groups) for a, b in pairwise(widths)]
         self.downsamplers = [Downsample(out_channels)] if downsample else []
 
     def __call__(self, x: mx.array) -> mx.array:

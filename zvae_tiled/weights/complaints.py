@@ -7,6 +7,9 @@ from zvae_tiled.errors import WeightsError
 MAX_LINES = 20
 """Lines shown a kind. The rest is counted: the wrong file would otherwise fill the screen."""
 
+MAX_LETTERS = 300
+"""Letters shown a line."""
+
 
 class Complaints:
     """Kinds of faults in the order they were first met, each with its lines."""
@@ -16,7 +19,9 @@ class Complaints:
 
     def add(self, kind: str, line: str) -> None:
         """Note one fault, a line of text, under its kind."""
-        self._lines.setdefault(kind, []).append(line)
+        # Names come from the file: one may hold a terminal's escape codes, or a million letters.
+        safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:MAX_LETTERS])
+        self._lines.setdefault(kind, []).append(safe)
 
     def __bool__(self) -> bool:
         return bool(self._lines)

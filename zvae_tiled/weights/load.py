@@ -45,7 +45,7 @@ def load_weights(
     checkpoint = path if isinstance(path, Checkpoint) else find_checkpoint(path)
     with ExitStack() as stack:
         files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
-        where = ", ".join(str(file.path) for file in files)
+        where = checkpoint.files[0] if len(files) == 1 else checkpoint.files[0].parent
         complaints = Complaints()
         stored = _stored(checkpoint, files, complaints)
         matches, layout = match(stored, expected, ignore, complaints)
