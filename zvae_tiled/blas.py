@@ -1,6 +1,6 @@
 """Give MLX a fast BLAS on Linux, by loading one before ``mlx.core`` is imported.
 
-MLX's Linux wheels carry the reference BLAS: correct, one thread, and 20 to 50 times slower than the machine.
+MLX's Linux wheels carry the reference BLAS: correct, one thread, and 30 times or more below the machine.
 The dynamic linker takes the first ``cblas_sgemm`` that is visible to the whole process, so a better library
 loaded in time, with ``RTLD_GLOBAL``, serves every float32 matrix product and convolution on the CPU.
 
@@ -31,14 +31,12 @@ INSTALL = "pip install 'zvae-tiled[blas]'"
 OPENBLAS = ("libopenblasp.so.0", "libopenblas.so.0")
 """Sonames of a system's OpenBLAS: Fedora's threaded one first, then the name Debian and conda use."""
 
-MKL_LAYERS = {"GNU": 3, "INTEL": 0, "TBB": 4, "SEQUENTIAL": 1}
-MKL_RUNTIMES = {"GNU": "libgomp.so.1", "INTEL": "libiomp5.so", "TBB": "libtbb.so.12"}
+MKL_LAYERS = {"INTEL": 0, "SEQUENTIAL": 1, "GNU": 3, "TBB": 4}
+RUNTIMES = {"INTEL": "libiomp5.so", "GNU": "libgomp.so.1", "TBB": "libtbb.so.12"}
 """MKL's threading layers: the number of each in MKL's header, and the library it opens at the first call."""
 
 MKL_SETTERS = ("MKL_Set_Interface_Layer", "MKL_Set_Threading_Layer", "MKL_CBWR_Set")
-MKL_LP64 = 0
-MKL_STRICT = 0x10000
-MKL_BRANCHES = {"AVX512": 12, "AVX2": 10}
+MKL_LP64, MKL_STRICT, MKL_BRANCHES = 0, 0x10000, {"AVX512": 12, "AVX2": 10}
 
 AT_HWCAP, HWCAP_ATOMICS = 16, 1 << 8
 """The question to the kernel, and the bit of its answer that says an Arm core has the Armv8.1 atomics."""
@@ -62,15 +60,17 @@ class BlasStatus:
     reason: str
 
 
+def _none(reason: str) -> BlasStatus:
+    return BlasStatus("builtin", None, False, reason)
+
+
 class _UnusableError(Exception):
     """A library opened, but cannot serve MLX."""
 
 
 @functools.cache
 def preload() -> BlasStatus:
-    """Load a fast BLAS if one is there; call it before anything imports ``mlx.core``.
-
-    The first call decides; later ones return its answer.
+    """Load a fast BLAS if one is there, before anything imports ``mlx.core``; the first call decides.
 
     Returns:
         What was loaded, or why nothing was.
@@ -80,21 +80,17 @@ def preload() -> BlasStatus:
     """
     setting = os.environ.get(VARIABLE, "").strip() or "auto"
     if platform.system() != "Linux":
-        return _builtin(f"nothing to do on {platform.system()}: MLX uses the system's own fast BLAS there")
+        return _none(f"nothing to do on {platform.system()}: MLX uses the system's own fast BLAS there")
     if setting.lower() == "off":
-        return _builtin(f"switched off by {VARIABLE}=off")
+        return _none(f"switched off by {VARIABLE}=off")
     if "mlx.core" in sys.modules:
-        return _builtin("too late: mlx.core was imported first; import zvae_tiled before mlx")
+        return _none("too late: mlx.core was imported first; import zvae_tiled before mlx")
     if setting.lower() != "auto":
         return _named(setting)
     try:
         return _automatic()
     except Exception as error:  # an import must not fail for want of speed, whatever the environment
-        return _builtin(f"looking for a fast BLAS failed ({type(error).__name__}: {error}); {INSTALL}")
-
-
-def _builtin(reason: str) -> BlasStatus:
-    return BlasStatus("builtin", None, False, reason)
+        return _none(f"looking for a fast BLAS failed ({type(error).__name__}: {error})")
 
 
 def _named(setting: str) -> BlasStatus:
@@ -120,9 +116,7 @@ def _automatic() -> BlasStatus:
             except (OSError, _UnusableError) as error:
                 hindrance = str(error)
         skipped.append(f"{path} was not used: {hindrance}")
-    if not skipped:
-        skipped = ["no fast BLAS is installed, and the one MLX comes with is 20 times slower or more"]
-    return _builtin(f"{'; '.join(skipped)}; {INSTALL}")
+    return _none("; ".join(skipped) or f"no fast BLAS is installed, and MLX's own is 30 times slower; {INSTALL}")
 
 
 def _candidates() -> Iterator[tuple[str, str, str]]:
@@ -131,18 +125,19 @@ def _candidates() -> Iterator[tuple[str, str, str]]:
         # MKL ends the process when a part is missing at the first call: look for the parts before that.
         parts = [mkl.with_name(mkl.name.replace("_rt", part)) for part in ("_core", "_intel_lp64", "_def")]
         missing = [part.name for part in parts if not part.is_file()]
-        yield "mkl", str(mkl), f"{', '.join(missing)} missing beside it" if missing else ""
-    # The threaded NVPL ends the process where libgomp is missing, and on cores older than Armv8.1.
-    threads = "gomp" if _opens(MKL_RUNTIMES["GNU"]) else "seq"
-    if nvpl := _installed("nvpl-blas", f"libnvpl_blas_lp64_{threads}.so.*"):
+        yield "mkl", str(mkl), f"{', '.join(missing)} missing; reinstall mkl" if missing else ""
+    if nvpl := _installed("nvpl-blas", "libnvpl_blas_lp64_gomp.so.*"):
+        # The threaded NVPL ends the process where libgomp is missing, and on cores older than Armv8.1.
+        if not _opens(RUNTIMES["GNU"]):
+            nvpl = nvpl.with_name(nvpl.name.replace("gomp", "seq"))
         atomics = ctypes.CDLL(None).getauxval(AT_HWCAP) & HWCAP_ATOMICS
         yield "nvpl", str(nvpl), "" if atomics else "this CPU is older than Armv8.1"
     if soname := next((name for name in OPENBLAS if _opens(name)), None):
         # A torch imported later would bind to OpenBLAS, which returns complex dot products otherwise than the
         # MKL in torch's x86-64 wheels: torch.vdot goes wrong in silence. Imported earlier, it is bound.
         bound = "torch" in sys.modules or importlib.util.find_spec("torch") is None
-        safe = bound or platform.machine() != "x86_64"
-        yield "openblas", soname, "" if safe else "torch, imported later, would break; import it first"
+        clash = platform.machine() == "x86_64" and not bound
+        yield "openblas", soname, f"import torch before zvae_tiled, or {INSTALL}" if clash else ""
 
 
 def _installed(distribution: str, pattern: str) -> Path | None:
@@ -166,13 +161,14 @@ def _load(path: str) -> str:
 
 
 def _configure_mkl(library: ctypes.CDLL, folder: Path) -> str:
-    """Set MKL up by its own functions: variables would leak into torch's MKL and into child processes."""
+    """Set MKL up, by its functions where it has them: variables would reach torch and child processes."""
     library.MKL_Set_Interface_Layer(MKL_LP64)  # MLX passes 32-bit sizes, whatever MKL_INTERFACE_LAYER says
-    # GNU before INTEL: torch's wheels bring libgomp, and one process should have one OpenMP. A layer whose
-    # run-time library does not open would end the process at the first product.
+    # GNU first: torch brings libgomp, and INTEL after it gave wrong products. A layer whose run-time library
+    # does not open would end the process at the first product.
     wanted = os.environ.get("MKL_THREADING_LAYER", "").upper()
-    order = [layer for layer in (wanted, "GNU", "INTEL", "SEQUENTIAL") if layer in MKL_LAYERS]
-    layer = next(each for each in order if each == "SEQUENTIAL" or _opens(MKL_RUNTIMES[each], folder))
+    unfit = "INTEL" if _has(ctypes.CDLL(None), "GOMP_parallel") else None
+    order = [each for each in (wanted, "GNU", "INTEL", "SEQUENTIAL") if each in MKL_LAYERS and each != unfit]
+    layer = next(each for each in order if each == "SEQUENTIAL" or _opens(RUNTIMES[each], folder))
     library.MKL_Set_Threading_Layer(MKL_LAYERS[layer])
     if "MKL_CBWR" in os.environ:
         return f", {layer} threads, MKL_CBWR={os.environ['MKL_CBWR']}"
@@ -185,6 +181,9 @@ def _configure_mkl(library: ctypes.CDLL, folder: Path) -> str:
 
 
 def _opens(soname: str, folder: Path | None = None) -> bool:
+    if soname in RUNTIMES.values():
+        # Read when OpenMP opens. Spinning threads made small products 20 times slower on a shared machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for candidate in (soname, *([str(folder / soname)] if folder else [])):
         with contextlib.suppress(OSError):
             ctypes.CDLL(candidate)
