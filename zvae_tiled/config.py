@@ -74,7 +74,10 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         levels = len(self.block_out_channels) if isinstance(self.block_out_channels, tuple) else 0
-        for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        for name, block in (
+            ("down_block_types", "DownEncoderBlock2D"),
+            ("up_block_types", "UpDecoderBlock2D"),
+        ):
             if getattr(self, name) == ():
                 object.__setattr__(self, name, (block,) * levels)
         _check(self)
@@ -98,7 +101,8 @@ class VAEConfig:
             return PRESETS[name]
         except (KeyError, TypeError):
             raise ConfigError(
-                f"no preset is called {name!r}", f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
+                f"no preset is called {name!r}",
+                f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json.",
             ) from None
 
     @classmethod
@@ -238,5 +242,7 @@ PRESETS: Mapping[str, VAEConfig] = {
     "flux1": _FLUX,  # black-forest-labs/FLUX.1-dev, vae/config.json
     "sd1": _SD,  # runwayml/stable-diffusion-v1-5, vae/config.json
     "sdxl": replace(_SD, scaling_factor=0.13025),  # stabilityai/stable-diffusion-xl-base-1.0, vae/config.json
-    "sd3": replace(_FLUX, scaling_factor=1.5305, shift_factor=0.0609),  # stabilityai/stable-diffusion-3-medium-diffusers, vae/config.json
+    "sd3": replace(
+        _FLUX, scaling_factor=1.5305, shift_factor=0.0609
+    ),  # stabilityai/stable-diffusion-3-medium-diffusers, vae/config.json
 }

@@ -7,7 +7,11 @@ The tree::
     │   ├── ConfigError         a VAE configuration or preset
     │   ├── WeightsError        a checkpoint: its place, format, names or shapes
     │   ├── LatentsError        latents: rank, channels, type, non-finite values
-    │   └── ImageError          images for the encoder
+    │   ├── ImageError          images for the encoder
+    │   └── PlanError           a plan that is not for these latents, this VAE or this version
+    ├── BudgetError             the decode does not fit the budget; ``needed`` is the smallest that works
+    ├── OutputError             rows could not be written: disk full, folder not writable
+    ├── SilentFailureError      the device gave zeros, a flat map or NaN where it should not have, twice
     ├── BlasError               a BLAS library that was asked for by name cannot be loaded
     └── MissingExtraError       an optional package is needed; the message names the extra
 
@@ -67,6 +71,39 @@ class ImageError(InputError):
     """Images cannot be encoded as they are."""
 
     area = "images"
+
+
+class BudgetError(ZvaeError):
+    """The decode does not fit the budget; nothing was started.
+
+    Attributes:
+        needed: The smallest budget in bytes that works.
+    """
+
+    area = "plan"
+
+    def __init__(self, problem: str, advice: str = "", needed: int = 0) -> None:
+        """Compose the message, and keep the number."""
+        super().__init__(problem, advice)
+        self.needed = needed
+
+
+class PlanError(InputError):
+    """A plan is not one for these latents, this VAE or this version."""
+
+    area = "plan"
+
+
+class OutputError(ZvaeError):
+    """Rows could not be written."""
+
+    area = "output"
+
+
+class SilentFailureError(ZvaeError):
+    """The device computed zeros, a flat map or NaN where it should not have, also the second time."""
+
+    area = "device"
 
 
 class BlasError(ZvaeError):

@@ -1,0 +1,112 @@
+"""Steps and the Chain: a decoder as a flat list of convolutions and what rides on them. Shapes only, no MLX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Step:
+    """One convolution (or the attention) and all that rides on it.
+
+    In order: GroupNorm and SiLU if there is a norm, nearest ×2 if it upsamples, the convolution, and the skip
+    added if it closes one. Attention normalises without SiLU, and opens and closes its own skip.
+
+    Attributes:
+        name: The path of its parameters, as diffusers names them.
+        kind: ``conv`` or ``attention``.
+        inputs: Channels read.
+        outputs: Channels written.
+        kernel: Height and width of the convolution: 3 or 1.
+        upsample: Doubles height and width before the convolution.
+        norm: The path of the GroupNorm before it, if any; its input is a *barrier*.
+        opens: Its input is kept aside as the source of a skip.
+        closes: The skip is added to its output.
+        shortcut: The path of the 1×1 convolution on the skip, where the widths differ.
+        skip: Channels of the skip that is alive where this Step reads; 0 if none is.
+    """
+
+    name: str
+    kind: Literal["conv", "attention"]
+    inputs: int
+    outputs: int
+    kernel: int = 3
+    upsample: bool = False
+    norm: str | None = None
+    opens: bool = False
+    closes: bool = False
+    shortcut: str | None = None
+    skip: int = 0
+
+    @property
+    def halo(self) -> int:
+        """Rows read beyond each edge of a band."""
+        return self.kernel // 2
+
+    @property
+    def factor(self) -> int:
+        """Rows written a row read."""
+        return 2 if self.upsample else 1
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in its weights, norm and shortcut included."""
+        maps = 4 if self.kind == "attention" else 1
+        count = maps * (self.inputs * self.outputs * self.kernel**2 + self.outputs)
+        count += 2 * self.inputs if self.norm else 0
+        return count + (self.skip * self.outputs + self.outputs if self.shortcut else 0)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A decoder as a list of Steps.
+
+    A *cut* is a place between two Steps: cut ``i`` lies before Step ``i``, the last one behind the last Step.
+
+    Attributes:
+        steps: The Steps, from the latents to the picture.
+        groups: Groups of every GroupNorm.
+    """
+
+    steps: tuple[Step, ...]
+    groups: int
+
+    @cached_property
+    def factors(self) -> tuple[int, ...]:
+        """For each cut, how many rows and columns it has for one of the latents."""
+        factors = [1]
+        for step in self.steps:
+            factors.append(factors[-1] * step.factor)
+        return tuple(factors)
+
+    @cached_property
+    def channels(self) -> tuple[int, ...]:
+        """For each cut, the channels of what is alive there, a skip's included."""
+        return (*(step.inputs + step.skip for step in self.steps), self.steps[-1].outputs)
+
+    @cached_property
+    def barriers(self) -> tuple[int, ...]:
+        """The cuts whose moments must be known before a sweep can pass them."""
+        return tuple(i for i, step in enumerate(self.steps) if step.norm)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all weights."""
+        return sum(step.parameters for step in self.steps)
+
+    def __str__(self) -> str:
+        """Render the table one can check against the paper."""
+        lines = [f"{'cut':>3}  {'scale':>5}  {'channels':>11}  {'reads':<24} step"]
+        for i, step in enumerate(self.steps):
+            reads = ["norm, SiLU" if step.norm and step.kind == "conv" else "norm" if step.norm else ""]
+            reads.append("nearest x2" if step.upsample else "")
+            reads.append("opens skip" if step.opens else "")
+            reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")
+            what = f"{step.kernel}x{step.kernel}" if step.kind == "conv" else "attention"
+            lines.append(
+                f"{i:>3}  {self.factors[i]:>5}  {step.inputs:>4} -> {step.outputs:<4}  "
+                f"{', '.join(filter(None, reads)):<24} {what} {step.name}"
+            )
+        return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""The dry run: the engine on shapes instead of arrays, counting bytes. It checks the plan (tests/engine/test_dry.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.plan.workspace import Workspace
+
+
+class Ledger:
+    """Bytes alive, and the most there ever were."""
+
+    def __init__(self) -> None:
+        self.live = 0
+        self.peak = 0
+
+    def take(self, size: int) -> None:
+        """Note an allocation."""
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def spike(self, size: int) -> None:
+        """Note memory that is taken and given back within one call."""
+        self.peak = max(self.peak, self.live + size)
+
+
+@dataclass
+class Shape:
+    """Rows that are not there: they cost what real ones would, and are freed when nobody holds them."""
+
+    ledger: Ledger
+    rows: int
+    width: int
+    channels: int
+    itemsize: int
+
+    def __post_init__(self) -> None:
+        self.ledger.take(self.size)
+
+    def __del__(self) -> None:
+        self.ledger.live -= self.size
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.rows * self.width * self.channels * self.itemsize
+
+
+class DryKernels:
+    """Kernels that only count."""
+
+    def __init__(self, workspace: Workspace, itemsize: int, ledger: Ledger) -> None:
+        """Count as this device would allocate."""
+        self.folds = workspace.folds
+        self.ledger = ledger
+        self._workspace = workspace
+        self._itemsize = itemsize
+        self._compute = workspace.compute_size(itemsize)
+
+    def rows(self, x: Shape) -> int:
+        """Return how many rows there are."""
+        return x.rows
+
+    def join(self, spans: list[tuple[Shape, int, int]]) -> Shape:
+        """Copy rows into one array."""
+        first, start, stop = spans[0]
+        if len(spans) == 1 and stop - start == first.rows:
+            return first
+        return self._like(first, sum(stop - start for _, start, stop in spans))
+
+    def span(self, pieces: list[Shape], start: int, stop: int) -> list[Shape]:
+        """Return some rows of pieces."""
+        if self._workspace.piece_rows == 1:
+            return pieces[start:stop]
+        whole = start == 0 and stop == self.count(pieces)
+        return pieces if whole else [self._like(pieces[0], stop - start)]
+
+    def write(self, file: BinaryIO, x: Shape) -> None:
+        """Write nothing."""
+
+    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> Shape:
+        """Read nothing."""
+        del file, start
+        return Shape(self.ledger, rows, width, channels, self._itemsize)
+
+    def prepare(self, step: Step, weights: Mapping[str, Shape]) -> Shape:
+        """Count prepared weights."""
+        del weights
+        held, spike = self._workspace.prepared(step, self._itemsize)
+        self.ledger.spike(held + spike)
+        return Shape(self.ledger, 1, 1, 1, held)
+
+    def affine(self, scale: np.ndarray, shift: np.ndarray) -> tuple[Any, Any]:
+        """Return nothing."""
+        del scale, shift
+        return None, None
+
+    def edge(self, step: Step, width: int) -> list[Shape]:
+        """Count a row of zeros."""
+        return [Shape(self.ledger, 1, width, step.inputs, self._compute)]
+
+    def activate(self, step: Step, x: Shape, affine: Any) -> list[Shape]:
+        """Count activated rows."""
+        del affine
+        grown = 2 if step.upsample and not self.folds else 1
+        pieces = self._workspace.piece_rows or x.rows * grown
+        self.ledger.spike(0)
+        out = [
+            Shape(self.ledger, pieces, x.width * grown, x.channels, self._compute)
+            for _ in range(x.rows * grown // pieces)
+        ]
+        self.ledger.spike(self._workspace.activate(step, x.rows, x.width, self._itemsize))
+        return out
+
+    def count(self, pieces: list[Shape]) -> int:
+        """Return how many rows the pieces have."""
+        return sum(piece.rows for piece in pieces)
+
+    def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Shape | None) -> Shape:
+        """Count a convolution."""
+        del weights, skip
+        rows, width = self.count(pieces) - 2 * step.halo, pieces[0].width
+        factor = step.factor if self.folds else 1
+        out = Shape(self.ledger, rows * factor, width * factor, step.outputs, self._itemsize)
+        self.ledger.spike(self._workspace.conv(step, rows, width, self._itemsize))
+        return out
+
+    def keys(self, step: Step, weights: Any, x: Shape, affine: Any) -> Shape:
+        """Count keys and values."""
+        del weights, affine
+        out = Shape(self.ledger, x.rows, x.width, 2 * x.channels, self._itemsize)
+        self.ledger.spike(self._workspace.keys(step, x.rows, x.width, self._itemsize))
+        return out
+
+    def attend(self, step: Step, weights: Any, x: Shape, affine: Any, blocks: Iterator[Shape]) -> Shape:
+        """Count the attention."""
+        del weights, affine
+        spike = self._workspace.attend(step, x.rows, x.width, self._itemsize)
+        for _ in blocks:
+            self.ledger.spike(spike)
+        out = self._like(x, x.rows)
+        self.ledger.spike(spike)
+        return out
+
+    def moments(self, x: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Count the reductions."""
+        self.ledger.spike(self._workspace.moments(x.channels, x.rows, x.width, self._itemsize))
+        nothing = np.zeros((x.rows, x.channels))
+        return nothing, nothing
+
+    def _like(self, x: Shape, rows: int) -> Shape:
+        return Shape(self.ledger, rows, x.width, x.channels, x.itemsize)

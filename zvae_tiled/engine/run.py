@@ -1,0 +1,143 @@
+"""Running a plan: sweep by sweep, from the latents to finished rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Generic
+
+import numpy as np
+
+from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
+from zvae_tiled.engine.moments import Moments
+from zvae_tiled.engine.spill import DiskBands
+from zvae_tiled.engine.transducers import attend, convolve, tap
+from zvae_tiled.kernels.base import Affine, Kernels, T
+from zvae_tiled.plan.plan import Plan, Sweep
+from zvae_tiled.plan.workspace import block_rows
+
+
+class Run(Generic[T]):
+    """One picture on its way through a plan.
+
+    The same code runs on arrays and, to check the plan, on shapes.
+    """
+
+    def __init__(
+        self, plan: Plan, kernels: Kernels[T], weights: Mapping[str, T], norms: Mapping[str, np.ndarray], folder: Path
+    ) -> None:
+        """Get ready.
+
+        Args:
+            plan: The plan.
+            kernels: The device.
+            weights: Parameters of the model by their paths.
+            norms: Weights and biases of its norms, as NumPy arrays.
+            folder: Where maps are spilled.
+        """
+        self._plan = plan
+        self._chain = plan.chain
+        self._kernels = kernels
+        self._weights = weights
+        self._norms = norms
+        self._folder = folder
+        self._affines: dict[int, Affine] = {}
+        self._keys: Bands[T]  # the attention's, from its sweep until a cut behind it is stored
+
+    def rows(self, latents: T) -> Iterator[T]:
+        """Decode latents (1, h, w, channels), ready for the first Step, into finished rows.
+
+        Closing the iterator early frees all memory and all disk space.
+        """
+        attention = next((i for i, step in enumerate(self._chain.steps) if step.kind == "attention"), None)
+        with ExitStack() as stack:
+            store = self._store(0, "ram", stack)
+            store.append(Band(latents))
+            del latents
+            for sweep in self._plan.sweeps:
+                target = None
+                if sweep.ends == "keys":
+                    self._keys = self._bands(sweep.stop, sweep.medium, 2 * self._chain.steps[sweep.stop].inputs, stack)
+                elif sweep.store is not None:
+                    target = self._store(sweep.store, sweep.medium, stack)
+                bands = self._bands_of(sweep, store, target)
+                if sweep.ends == "pixels":
+                    yield from (band.take() for band in bands)
+                else:
+                    self._finish(sweep, bands)
+                if target is not None:
+                    store.close()
+                    store = target
+                    if sweep.start == attention < (sweep.store or 0):
+                        self._keys.close()
+
+    def _bands_of(self, sweep: Sweep, store: Store[T], target: Store[T] | None) -> Iterator[Band[T]]:
+        release = target is not None or sweep.ends == "pixels"
+        bands = store.read(sweep.rows, release)
+        for cut in range(sweep.start, sweep.stop):
+            if target is not None and cut == sweep.store:
+                bands = tap(target, bands)
+            bands = self._transducer(cut, sweep, bands)
+        return tap(target, bands) if target is not None and sweep.store == sweep.stop else bands
+
+    def _transducer(self, cut: int, sweep: Sweep, bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
+        step = self._chain.steps[cut]
+        weights = self._prepared(cut)
+        if step.kind == "attention":
+            block = block_rows(self._plan.width)
+            return attend(self._kernels, step, weights, self._affines[cut], self._keys, block, bands)
+        # Where upsampling is not folded, the map that is convolved is the large one.
+        factor = self._chain.factors[cut] * (1 if self._kernels.folds else step.factor)
+        return convolve(
+            self._kernels,
+            step,
+            weights,
+            self._affines.get(cut),
+            width=self._plan.width * factor,
+            height=self._plan.height * factor,
+            limit=sweep.rows * factor // self._chain.factors[sweep.start],
+            bands=bands,
+        )
+
+    def _finish(self, sweep: Sweep, bands: Iterator[Band[T]]) -> None:
+        cut = sweep.stop
+        step = self._chain.steps[cut]
+        if sweep.ends == "keys":
+            weights = self._prepared(cut)
+            for band in bands:
+                self._keys.append(self._kernels.keys(step, weights, band.take(), self._affines[cut]))
+            return
+        moments = Moments(self._chain.groups)
+        width = self._plan.width * self._chain.factors[cut]
+        for band in bands:
+            band.take_skip()
+            moments.add(*self._kernels.moments(band.take()), width)
+        scale, shift = moments.affine(self._norms[f"{step.norm}.weight"], self._norms[f"{step.norm}.bias"])
+        self._affines[cut] = self._kernels.affine(scale, shift)
+
+    def _prepared(self, cut: int) -> object:
+        step = self._chain.steps[cut]
+        layers = {"": step.name, "shortcut.": step.shortcut}
+        if step.kind == "attention":
+            layers = {f"{layer}.": f"{step.name}.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")}
+        weights = {
+            f"{short}{part}": self._weights[f"{layer}.{part}"]
+            for short, layer in layers.items()
+            if layer
+            for part in ("weight", "bias")
+        }
+        return self._kernels.prepare(step, weights)
+
+    def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
+        step = self._chain.steps[cut]
+        value = self._bands(cut, medium, step.inputs, stack)
+        return Store(value, self._bands(cut, medium, step.skip, stack) if step.skip else None)
+
+    def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
+        width = self._plan.width * self._chain.factors[cut]
+        bands: Bands[T] = (
+            DiskBands(self._kernels, self._folder, width, channels) if medium == "disk" else RamBands(self._kernels)
+        )
+        stack.callback(bands.close)
+        return bands

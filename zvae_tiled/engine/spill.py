@@ -1,0 +1,77 @@
+"""Bands on disk: a file without a name, so that nothing is left behind whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Generic
+
+from zvae_tiled.errors import OutputError
+from zvae_tiled.kernels.base import Kernels, T
+
+
+class DiskBands(Generic[T]):
+    """Bands in a file that was unlinked as it was made."""
+
+    def __init__(self, kernels: Kernels[T], folder: Path, width: int, channels: int) -> None:
+        self._kernels = kernels
+        self._shape = (width, channels)
+        self._folder = folder
+        self._rows = 0
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, closed by close()
+        except OSError as error:
+            raise _failed(folder, error) from error
+
+    def append(self, rows: T) -> None:
+        """Write rows at the end."""
+        try:
+            self._kernels.write(self._file, rows)
+        except OSError as error:
+            raise _failed(self._folder, error) from error
+        self._rows += self._kernels.rows(rows)
+
+    def read(self, rows: int, release: bool) -> Iterator[T]:
+        """Read the map from the top, some rows at a time; the file is freed as a whole, by `close`."""
+        for start in range(0, self._rows, rows):
+            try:
+                fresh = self._kernels.read(self._file, start, min(rows, self._rows - start), *self._shape)
+            except OSError as error:
+                raise _failed(self._folder, error) from error
+            band = [fresh]
+            del fresh
+            yield band.pop()
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
+
+
+def check_free_space(folder: Path, needed: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        OutputError: The folder cannot be written to, or has too little free space.
+    """
+    if not needed:
+        return
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise _failed(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder} cannot be written to; maps are to be spilled there", _ADVICE)
+    if free < needed:
+        raise OutputError(f"maps need {needed:,} bytes on disk, {folder} has {free:,} free", _ADVICE)
+
+
+_ADVICE = "Name another folder with spill_folder=, or raise the budget so that less is spilled."
+
+
+def _failed(folder: Path, error: OSError) -> OutputError:
+    what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return OutputError(f"maps cannot be spilled to {folder}: {what}", _ADVICE)

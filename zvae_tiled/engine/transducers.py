@@ -1,0 +1,85 @@
+"""Each Step as a small machine: bands in, bands out, and only the rows kept that are still needed.
+
+A transducer is a generator that pulls bands from the one before it. Edges are padded once, where the map begins
+and ends; a band in the middle is no special case. Nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zvae_tiled.chain import Step
+from zvae_tiled.engine.bands import Band, Bands, RowQueue, Store
+from zvae_tiled.kernels.base import Affine, Kernels, T
+
+
+def convolve(
+    kernels: Kernels[T],
+    step: Step,
+    weights: Any,
+    affine: Affine | None,
+    width: int,
+    height: int,
+    limit: int,
+    bands: Iterator[Band[T]],
+) -> Iterator[Band[T]]:
+    """Run a convolution Step.
+
+    Args:
+        kernels: The device.
+        step: The Step.
+        weights: Its weights, prepared.
+        affine: Its norm, folded.
+        width: Columns of the map it convolves.
+        height: Rows of that map.
+        limit: Rows of it to convolve at once.
+        bands: What the Step reads, from the top of the map to its bottom.
+    """
+    margin = 2 * step.halo
+    pieces = kernels.edge(step, width) if step.halo else []
+    waiting = RowQueue(kernels)
+    seen = 0
+    for band in bands:
+        value = band.take()
+        skip = value if step.opens else band.take_skip()
+        if skip is not None:
+            waiting.push(skip)
+            del skip
+        fresh = kernels.activate(step, value, affine)
+        del value
+        seen += kernels.count(fresh)
+        pieces += fresh
+        del fresh
+        if seen == height and step.halo:
+            pieces += kernels.edge(step, width)
+        while (rows := kernels.count(pieces) - margin) > 0:
+            rows = min(rows, limit)
+            aside = waiting.take(rows) if waiting.rows else None
+            waiting.shrink()
+            out = kernels.conv(step, weights, kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
+            done = Band(out, aside if step.opens else None)
+            del out, aside
+            pieces = kernels.span(pieces, rows, kernels.count(pieces))
+            yield done
+
+
+def attend(
+    kernels: Kernels[T],
+    step: Step,
+    weights: Any,
+    affine: Affine,
+    keys: Bands[T],
+    block: int,
+    bands: Iterator[Band[T]],
+) -> Iterator[Band[T]]:
+    """Run the attention: each band asks all keys, some rows of them at a time."""
+    for band in bands:
+        yield Band(kernels.attend(step, weights, band.take(), affine, keys.read(block, release=False)))
+
+
+def tap(store: Store[T], bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
+    """Let bands through, and keep them."""
+    for band in bands:
+        store.append(band)
+        yield band

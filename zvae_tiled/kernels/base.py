@@ -1,0 +1,69 @@
+"""The handful of array operations the engine needs; one implementation a kind of device, and one that only counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+import numpy as np
+
+from zvae_tiled.chain import Step
+
+T = TypeVar("T")
+"""Some rows of a map: (1, rows, width, channels)."""
+
+Affine = tuple[Any, Any]
+"""A GroupNorm folded into a scale and a shift a channel."""
+
+
+class Kernels(Protocol[T]):
+    """What the engine asks of a device.
+
+    *Pieces* are consecutive rows as a list of arrays, in the type the device computes in. Everything else is
+    in the storage type, which is the VAE's.
+    """
+
+    folds: bool
+    """Whether nearest ×2 and its 3×3 convolution are done as four 2×2 convolutions of the small map."""
+
+    def rows(self, x: T) -> int:
+        """Return how many rows there are."""
+
+    def join(self, spans: list[tuple[T, int, int]]) -> T:
+        """Copy rows (from, to) of some arrays into one; one whole array is handed back as it is."""
+
+    def span(self, pieces: list[T], start: int, stop: int) -> list[T]:
+        """Return some rows of pieces; the others can be freed."""
+
+    def write(self, file: BinaryIO, x: T) -> None:
+        """Append rows to a file."""
+
+    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> T:
+        """Read rows back."""
+
+    def prepare(self, step: Step, weights: Mapping[str, T]) -> Any:
+        """Bring a Step's weights into the form this device wants; freed when the sweep ends."""
+
+    def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
+        """Bring a folded norm onto the device."""
+
+    def edge(self, step: Step, width: int) -> list[T]:
+        """Return the row of zeros beyond the top or the bottom of what the Step convolves."""
+
+    def activate(self, step: Step, x: T, affine: Affine | None) -> list[T]:
+        """Normalise, apply SiLU, and upsample where the Step does and the device does not fold."""
+
+    def count(self, pieces: list[T]) -> int:
+        """Return how many rows the pieces have."""
+
+    def conv(self, step: Step, weights: Any, pieces: list[T], skip: T | None) -> T:
+        """Convolve; a 3×3 kernel reads one row more at each end than it writes (or writes from, where it folds)."""
+
+    def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
+        """Return the attention's keys and values, one behind the other in the channels."""
+
+    def attend(self, step: Step, weights: Any, x: T, affine: Affine, blocks: Iterator[T]) -> T:
+        """Return x plus the attention of each of its pixels over all blocks of keys and values."""
+
+    def moments(self, x: T) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and M2 of every channel of every row, (rows, channels) each."""

@@ -1,0 +1,63 @@
+"""What all MLX kernels share: rows stored, joined, and sent to disk and back."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.kernels.base import Affine
+
+_BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
+"""bfloat16 cannot cross NumPy's buffer protocol; its bits can, as whole numbers of the same size."""
+
+
+def now(x: mx.array) -> mx.array:
+    """Compute x before anything else happens."""
+    mx.eval(x)
+    return x
+
+
+class MlxStorage:
+    """Rows of maps as MLX arrays (1, rows, width, channels) of one type."""
+
+    def __init__(self, dtype: mx.Dtype) -> None:
+        """Store maps in this type."""
+        self.dtype = dtype
+
+    def rows(self, x: mx.array) -> int:
+        """Return how many rows there are."""
+        return x.shape[1]
+
+    def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
+        """Copy rows of some arrays into one; one whole array is handed back as it is."""
+        first, start, stop = spans[0]
+        if len(spans) == 1 and stop - start == first.shape[1]:
+            return first
+        parts = [x[:, start:stop] for x, start, stop in spans]
+        # A slice shares its parent's memory; only a concatenation surely copies.
+        return now(mx.concatenate([*parts, first[:, :0]], axis=1))
+
+    def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
+        """Bring a folded norm to MLX."""
+        return mx.array(scale.astype(np.float32)), mx.array(shift.astype(np.float32))
+
+    def write(self, file: BinaryIO, x: mx.array) -> None:
+        """Append rows to a file."""
+        data = memoryview(np.asarray(x.view(_BITS[self.dtype.size][0]))).cast("B")
+        while data:
+            data = data[os.write(file.fileno(), data) :]
+
+    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
+        """Read rows back, straight into an array's memory."""
+        bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
+        data = memoryview(np.asarray(bits)).cast("B")
+        offset = start * width * channels * self.dtype.size
+        while data:
+            got = os.preadv(file.fileno(), [data], offset)
+            if not got:
+                raise OSError("the spilled rows are shorter than what was written")
+            data, offset = data[got:], offset + got
+        return now(bits.view(self.dtype))

@@ -1,0 +1,45 @@
+"""What the planner knows of a device: how it allocates, how fast it is, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zvae_tiled.plan.workspace import CpuWorkspace, Workspace
+
+
+@dataclass(frozen=True)
+class Device:
+    """A kind of device, with measured or default figures.
+
+    Attributes:
+        name: ``cpu``, ``metal`` or ``cuda``.
+        workspace: What its kernels allocate.
+        band_rows: Rows of a band beyond which it gets no faster.
+        flops: Floating-point operations a second in convolutions.
+        bandwidth: Bytes a second in everything else.
+        disk: Bytes a second to and from disk.
+        call: Seconds one Step costs for one band, whatever its size.
+        margin: What a measured peak was above its prediction; the planner multiplies workspace by it.
+        max_buffer: Bytes of the largest single buffer.
+    """
+
+    name: str
+    workspace: Workspace
+    band_rows: int
+    flops: float
+    bandwidth: float
+    disk: float = 1e9
+    call: float = 2e-4
+    margin: float = 1.0
+    max_buffer: int = 1 << 62
+
+
+CPU = Device(
+    name="cpu",
+    workspace=CpuWorkspace(),
+    band_rows=16,  # one row is the unit of work: larger bands save only Python's time (benchmarks/bands.py)
+    flops=5e10,
+    bandwidth=2e9,
+)
+
+DEVICES = {"cpu": CPU}

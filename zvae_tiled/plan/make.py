@@ -1,0 +1,111 @@
+"""Making a plan from a size and a budget: no weights, no MLX, milliseconds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from zvae_tiled.budget import Budget
+from zvae_tiled.chain import decoder_chain
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.plan.cost import Costs, Size
+from zvae_tiled.plan.device import Device
+from zvae_tiled.plan.plan import Plan, Sweep
+from zvae_tiled.plan.search import fastest, leanest
+from zvae_tiled.plan.sweeps import SweepCosts
+
+ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+SMALL_CHANGE = 1 << 18
+"""Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
+
+
+def make_plan(
+    config: VAEConfig,
+    height: int,
+    width: int,
+    budget: Budget,
+    device: Device,
+    dtype: str = "bfloat16",
+    batch: int = 1,
+    output: Literal["array", "rows"] = "array",
+    weights: int | None = None,
+) -> Plan:
+    """Return the fastest exact plan whose predicted peak fits the budget.
+
+    Args:
+        config: The VAE.
+        height: Rows of the latents.
+        width: Columns of the latents.
+        budget: What the decode may use, weights included.
+        device: The device.
+        dtype: The VAE's type.
+        batch: Latents in the batch.
+        output: Whether the finished pictures are held in memory or handed on row by row.
+        weights: Bytes of the weights as they are loaded; left out, the decoder's.
+
+    Raises:
+        BudgetError: No exact plan fits; it names the smallest budget that works.
+    """
+    for name, count in (("height", height), ("width", width), ("batch", batch)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
+    chain = decoder_chain(config)
+    itemsize = ITEMSIZES[dtype]
+    pictures = batch * height * width * config.scale**2 * config.out_channels * 4 if output == "array" else 0
+    latents = height * width * config.latent_channels
+    held = (chain.parameters * itemsize if weights is None else weights) + SMALL_CHANGE
+    held += batch * latents * 4 + latents * itemsize  # as they came, and one ready for the first Step
+    held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
+    attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
+    costs = SweepCosts(
+        Costs(chain, Size(height, width, itemsize), device), held, 0 if batch > 1 else pictures, attention
+    )
+    sweeps = fastest(costs, budget.size)
+    if sweeps is None:
+        raise _too_small(leanest(costs), config, height, width, budget, output)
+    return Plan(
+        config=config,
+        height=height,
+        width=width,
+        batch=batch,
+        dtype=dtype,
+        device=device.name,
+        output=output,
+        budget=budget.size,
+        sweeps=sweeps,
+        base=held,
+        predicted_peak=max(sweep.peak for sweep in sweeps),
+        spilled=_most_on_disk(sweeps, costs),
+    )
+
+
+def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:
+    steps, most, held, keys = costs.costs, 0, 0, 0
+    for sweep in sweeps:
+        fresh = 0
+        if sweep.medium == "disk" and sweep.store is not None:
+            fresh = steps.cut_bytes(sweep.store)
+        elif sweep.medium == "disk":
+            keys = steps.key_bytes(sweep.stop)
+        most = max(most, held + keys + fresh)
+        if sweep.store is not None:
+            held = fresh
+            keys = keys if sweep.ends == "keys" else 0
+    return most
+
+
+def _too_small(
+    sweeps: tuple[Sweep, ...], config: VAEConfig, height: int, width: int, budget: Budget, output: str
+) -> BudgetError:
+    needed = max(sweep.peak for sweep in sweeps)
+    how = ", ".join(sorted({f"{sweep.choice}" for sweep in sweeps if sweep.ends != "pixels"}))
+    advice = f'Raise the budget to "{-(-needed // (1 << 20))}MiB"'
+    if output == "array":
+        advice += ", or let rows stream (vae.stream), which holds no finished picture"
+    return BudgetError(
+        f"{width * config.scale}x{height * config.scale} exact needs at least {needed / (1 << 20):,.0f} MiB "
+        f"({sweeps[0].rows}-row bands; {how}), the budget is {budget.size / (1 << 20):,.0f} MiB ({budget.source})",
+        advice + ".",
+        needed=needed,
+    )

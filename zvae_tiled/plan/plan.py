@@ -1,0 +1,178 @@
+"""`Plan`: the sweeps of a decode and what they cost. A frozen value: print it, save it, compare it, replay it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
+
+from zvae_tiled.chain import Chain, decoder_chain
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.errors import ConfigError, PlanError
+
+Ending = Literal["moments", "keys", "pixels"]
+Medium = Literal["ram", "disk"]
+
+FORMAT = 1
+"""Raised when a plan saved before would not be understood."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One run over the rows, from a stored cut to a later one.
+
+    Attributes:
+        start: The cut it reads.
+        stop: The cut it reaches.
+        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``.
+        rows: Rows of the start cut read at once.
+        store: The cut it stores on its way, if any; what was stored before is then freed as it is read.
+        medium: Where what it stores (a cut, or keys) is kept.
+        peak: Predicted bytes.
+        flops: Predicted multiplications and additions.
+        io: Predicted bytes written to and read from disk.
+        seconds: Predicted time.
+    """
+
+    start: int
+    stop: int
+    ends: Ending
+    rows: int
+    store: int | None = None
+    medium: Medium | None = None
+    peak: int = 0
+    flops: int = 0
+    io: int = 0
+    seconds: float = 0.0
+
+    @property
+    def choice(self) -> str:
+        """What happens to the map at its end: keep, spill or drop."""
+        return "drop" if self.medium is None else {"ram": "keep", "disk": "spill"}[self.medium]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How latents of one size are decoded, and what it will cost.
+
+    Attributes:
+        config: The VAE.
+        height: Rows of the latents.
+        width: Columns of the latents.
+        batch: Latents in the batch; one is decoded after the other.
+        dtype: The VAE's type.
+        device: ``cpu``, ``metal`` or ``cuda``.
+        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+        budget: Bytes the decode may use.
+        sweeps: The sweeps of one picture, in their order.
+        base: Bytes held from the first to the last: weights and latents.
+        predicted_peak: The most bytes alive at once.
+        spilled: The most bytes on disk at once.
+    """
+
+    config: VAEConfig
+    height: int
+    width: int
+    batch: int
+    dtype: str
+    device: str
+    output: Literal["array", "rows"]
+    budget: int
+    sweeps: tuple[Sweep, ...]
+    base: int
+    predicted_peak: int
+    spilled: int
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The decoder's Chain."""
+        return decoder_chain(self.config)
+
+    @property
+    def predicted_flops(self) -> int:
+        """Multiplications and additions of the whole batch."""
+        return self.batch * sum(sweep.flops for sweep in self.sweeps)
+
+    @property
+    def predicted_seconds(self) -> float:
+        """Time for the whole batch on this device, by its calibrated or default speeds."""
+        return self.batch * sum(sweep.seconds for sweep in self.sweeps)
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that name this plan."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Return the plan as JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read a plan back.
+
+        Raises:
+            PlanError: The text is no plan of this version.
+        """
+        try:
+            values = json.loads(text)
+            version = values.pop("format")
+            if version != FORMAT:
+                raise PlanError(f"the plan is of format {version}, this version reads format {FORMAT}", _AGAIN)
+            values["config"] = VAEConfig.from_dict(values["config"], source="the plan's config")
+            values["sweeps"] = tuple(Sweep(**sweep) for sweep in values["sweeps"])
+            plan = cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if isinstance(error, PlanError | ConfigError):
+                raise
+            raise PlanError(f"this is no plan: {type(error).__name__}: {error}", _AGAIN) from error
+        plan.check()
+        return plan
+
+    def check(self) -> None:
+        """Refuse a plan that would not compute every row of every map once.
+
+        Raises:
+            PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
+        """
+        for field in fields(self):
+            if field.type in ("int",) and not _is_count(getattr(self, field.name)):
+                raise PlanError(f"{field.name} must be a whole number, it is {getattr(self, field.name)!r}", _AGAIN)
+        wanted = endings(self.chain)
+        stored = 0
+        for sweep in self.sweeps:
+            if not wanted or (sweep.ends, sweep.stop) != wanted.pop(0):
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", _AGAIN)
+            after = stored if sweep.store is None else sweep.store
+            if not (_is_count(sweep.rows) and sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", _AGAIN)
+            if sweep.medium not in (None, "ram", "disk"):
+                raise PlanError(f"a map cannot be kept in {sweep.medium!r}", _AGAIN)
+            stored = after
+        if wanted:
+            raise PlanError(f"the plan ends before its sweep to {wanted[0]}", _AGAIN)
+
+    def __str__(self) -> str:
+        """Render the table."""
+        from zvae_tiled.plan.table import render
+
+        return render(self)
+
+
+_AGAIN = "Make it again with zvae_tiled.plan()."
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def endings(chain: Chain) -> list[tuple[Ending, int]]:
+    """Return what every sweep of a decode must reach, in order."""
+    found: list[tuple[Ending, int]] = []
+    for cut in chain.barriers:
+        found.append(("moments", cut))
+        if chain.steps[cut].kind == "attention":
+            found.append(("keys", cut))
+    return [*found, ("pixels", len(chain.steps))]

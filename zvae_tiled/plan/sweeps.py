@@ -1,0 +1,120 @@
+"""What one whole sweep costs: the sum of what is alive, from a stored cut to where it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from zvae_tiled.plan.cost import Costs
+from zvae_tiled.plan.plan import Ending, Medium, Sweep
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is stored between two sweeps.
+
+    Attributes:
+        cut: The cut that is stored.
+        medium: Where.
+        keys: Where the attention's keys are kept, while they are needed.
+    """
+
+    cut: int
+    medium: Medium
+    keys: Medium | None = None
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """Sums over the Steps from a cut on, for one band height."""
+
+    carried: int = 0
+    prepared: int = 0
+    preparing: int = 0
+    working: int = 0
+    seconds: float = 0.0
+    flops: int = 0
+
+
+class SweepCosts:
+    """Costs of whole sweeps."""
+
+    def __init__(self, costs: Costs, base: int, output: int, attention: int | None) -> None:
+        """Remember the Steps' costs and what is held all along.
+
+        Args:
+            costs: The Steps' costs.
+            base: Bytes held from the first sweep to the last.
+            output: Bytes of the finished picture, held in the last sweep.
+            attention: The attention's cut.
+        """
+        self.costs = costs
+        self._base = base
+        self._output = output
+        self._attention = attention
+        self._prefixes = cache(self._prefixes_from)
+        self._finish = cache(costs.finish)
+
+    def sweep(
+        self, held: Held, stop: int, ends: Ending, rows: int, store: int | None = None, medium: Medium | None = None
+    ) -> Sweep:
+        """Return the sweep with its predicted costs."""
+        costs, steps = self.costs, self._prefixes(held.cut, rows)[stop - held.cut]
+        factors = costs.chain.factors
+        reached = rows * factors[stop] // factors[held.cut]
+        last, gathered, flops, seconds = 0, 0, steps.flops, steps.seconds
+        if ends == "moments":
+            last = self._finish(stop, reached)
+            # The moments' own passes over the map, of which a recomputed one has as many.
+            seconds += 4 * costs.cut_bytes(stop) / costs.device.bandwidth
+        elif ends == "keys":
+            last = costs.gather_keys(stop, reached)
+            flops += costs.key_flops(stop)
+            seconds += costs.key_flops(stop) / costs.device.flops
+            gathered = costs.key_bytes(stop)
+        stored = self._stored(held, store, medium, rows, released=store is not None or ends == "pixels")
+        stored += gathered if medium == "ram" else 0
+        keys = costs.key_bytes(held.cut) if held.keys else 0
+        stored += keys if held.keys == "ram" else 0
+        fixed = self._base + stored + steps.prepared + (self._output if ends == "pixels" else 0)
+        peak = fixed + max(steps.preparing, steps.carried + max(steps.working, last))
+        io = costs.cut_bytes(held.cut) if held.medium == "disk" else 0
+        io += costs.cut_bytes(store) if store is not None and medium == "disk" else 0
+        io += gathered if medium == "disk" else 0
+        if held.keys == "disk" and stop > held.cut:
+            io += keys * -(-costs.size.height // rows)  # every band asks all keys
+        seconds += io / costs.device.disk
+        return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
+
+    def _stored(self, held: Held, store: int | None, medium: Medium | None, rows: int, released: bool) -> int:
+        costs = self.costs
+        before = costs.cut_bytes(held.cut) if held.medium == "ram" else 0
+        if not released:
+            return before
+        after = costs.cut_bytes(store) if store is not None and medium == "ram" else 0
+        if store is not None and medium == "ram":
+            # The band that is just being stored counts as work.
+            band = min(rows * costs.chain.factors[store] // costs.chain.factors[held.cut], costs.map_rows(store))
+            after -= band * costs.row_bytes(store)
+        # One grows as the other shrinks; a strip is freed only when its last row is read.
+        strip = min(costs.device.band_rows, costs.map_rows(held.cut)) * costs.row_bytes(held.cut)
+        return max(before, after + (min(strip, before)))
+
+    def _prefixes_from(self, start: int, rows: int) -> list[_Prefix]:
+        """Return the sums up to every later cut."""
+        costs, factors = self.costs, self.costs.chain.factors
+        prefixes = [_Prefix(working=rows * costs.row_bytes(start))]
+        for cut in range(start, len(costs.chain.steps)):
+            before, here = prefixes[-1], rows * factors[cut] // factors[start]
+            step = costs.step(cut, here)
+            prefixes.append(
+                _Prefix(
+                    carried=before.carried + step.carried,
+                    prepared=before.prepared + step.prepared,
+                    preparing=max(before.preparing, step.preparing),
+                    working=max(before.working, step.working),
+                    seconds=before.seconds + costs.seconds(cut, here),
+                    flops=before.flops + costs.flops(cut),
+                )
+            )
+        return prefixes

@@ -1,0 +1,131 @@
+"""Workspace: what an operation allocates beside its inputs and its output, device by device, in bytes.
+
+One class a kind of device. The planner sums these numbers, the dry run spends them; the tests measure them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from zvae_tiled.chain import Step
+
+ROW_CHUNK = 1024
+"""Columns a CPU convolves at once: 1,024 × 9 × 512 channels in float32 are 19 MB, near a core's L2 and L3."""
+
+KEYS_AT_ONCE = 2048
+"""Keys a block of the attention; with 1,024 queries the scores are 8 MB in float32."""
+
+MAX_ELEMENTS = 1 << 30
+"""Elements of one convolution's im2col: MLX computes wrong values past 2^31 (mlx issue 3248)."""
+
+
+class Workspace(Protocol):
+    """What the kernels of a device allocate."""
+
+    @property
+    def folds(self) -> bool:
+        """Whether upsampling is folded into its convolution."""
+
+    @property
+    def piece_rows(self) -> int | None:
+        """Rows of one piece of activated rows; None if a band is one piece."""
+
+    def compute_size(self, itemsize: int) -> int:
+        """Bytes of a number in activated rows, for this storage size."""
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """Bytes a Step's prepared weights hold beside the model's own, and what preparing takes on top."""
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the activated rows."""
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside pieces, skip and result; rows and width are those of the map it convolves."""
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows and their keys."""
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows, the result, and one block of keys in storage."""
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows."""
+
+
+@dataclass(frozen=True)
+class CpuWorkspace:
+    """MLX on a CPU, a row at a time in float32 (`kernels/mlx_rows.py`).
+
+    MLX's convolution copies its input padded, then every window of it (im2col), and multiplies: read in
+    mlx/backend/cpu/conv.cpp (0.32), and measured to the byte by tests/plan/test_workspace.py. What one evaluation
+    allocates is summed up: MLX allocates ahead of the thread that computes and frees.
+    """
+
+    folds: bool = True
+    piece_rows: int | None = 1
+
+    def compute_size(self, itemsize: int) -> int:
+        """float32, whatever is stored."""
+        del itemsize
+        return 4
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """float32 copies, and 4 times 2×2 in place of 3×3 taps where an upsampling is folded."""
+        copies = 0 if itemsize == 4 else 4 * step.parameters
+        if not step.upsample:
+            return copies, 0
+        taps = 4 * step.inputs * step.outputs
+        # While folding: the float32 weights; sums and halves of rows (12 + 6), then of columns (8).
+        return copies + 16 * taps, 26 * taps
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """One row more: the denominator of SiLU."""
+        del rows, itemsize
+        return 4 * width * step.inputs
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """The joined window, then for one chunk of a row: padded input, im2col, result, skip."""
+        del rows
+        inputs, outputs = step.inputs, step.outputs
+        columns = min(width, ROW_CHUNK)
+        window = 4 * 3 * width * inputs if step.halo else 0
+        casts = 0 if itemsize == 4 else columns * (outputs * step.factor**2 * itemsize + 4 * step.skip)
+        if step.upsample:
+            phase = 2 * (columns + 2) * inputs + 4 * columns * inputs + columns * outputs
+            return window + casts + 4 * (4 * phase + 8 * columns * outputs)
+        padded = step.kernel * (columns + 2 * step.halo) * inputs
+        patch = padded + columns * step.kernel**2 * inputs + columns * outputs
+        shortcut = 2 * columns * step.skip + columns * outputs if step.shortcut else 0
+        return window + casts + 4 * (patch + shortcut)
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """A normalised row, its keys and values, both joined, and in the storage type."""
+        del rows
+        return 4 * 5 * width * step.inputs + (0 if itemsize == 4 else 2 * width * step.inputs * itemsize)
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Queries and sums of all rows; keys and values in float32; scores and weights of one part of a row."""
+        channels = step.inputs
+        states = 4 * rows * width * (2 * channels + 2)
+        block = 2 * channels * _block_keys(width)
+        columns, keys = min(width, ROW_CHUNK), min(_block_keys(width), KEYS_AT_ONCE)
+        scores = 2 * columns * keys + keys * channels + 2 * columns * (channels + 4)
+        query = 4 * columns * channels
+        casts = 0 if itemsize == 4 else 4 * block
+        return states + casts + 4 * max(scores, query, 5 * width * channels - (block if casts else 0))
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """A row in float32, its distance from the mean, and the reductions."""
+        del rows
+        copies = 1 if itemsize == 4 else 2
+        return 4 * channels * (copies * width + 32)
+
+
+def block_rows(width: int) -> int:
+    """Rows of keys read at once: fixed by the width alone, so that every plan adds them up in the same order."""
+    return max(1, KEYS_AT_ONCE // width)
+
+
+def _block_keys(width: int) -> int:
+    return block_rows(width) * width
