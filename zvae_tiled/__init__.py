@@ -1,12 +1,48 @@
 """Decode VAE latents of any size exactly as a full decode would, inside the memory you name."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from zvae_tiled._version import __version__
 from zvae_tiled.blas import preload
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.default import set_default_vae
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.tiled import decode_tiled, plan
+
+if TYPE_CHECKING:
+    from zvae_tiled.model import LatentDistribution
+    from zvae_tiled.progress import Progress
+    from zvae_tiled.report import Report
+    from zvae_tiled.vae import VAE
 
 preload()  # before anything imports mlx.core: see blas.py
 
-from zvae_tiled.config import VAEConfig  # noqa: E402
-from zvae_tiled.model import LatentDistribution  # noqa: E402
-from zvae_tiled.vae import VAE  # noqa: E402
+_LATER = {
+    "LatentDistribution": "zvae_tiled.model",
+    "Progress": "zvae_tiled.progress",
+    "Report": "zvae_tiled.report",
+    "VAE": "zvae_tiled.vae",
+}
+"""Names whose modules import MLX: planning needs no device, and should not wait for one."""
 
-__all__ = ["VAE", "LatentDistribution", "VAEConfig", "__version__"]
+__all__ = [
+    "VAE",
+    "LatentDistribution",
+    "Plan",
+    "Progress",
+    "Report",
+    "VAEConfig",
+    "__version__",
+    "decode_tiled",
+    "plan",
+    "set_default_vae",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'zvae_tiled' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -63,31 +64,6 @@ def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.
         ) from cause
 
 
-def from_mlx(pictures: mx.array, output_type: OutputType, in_unit_range: bool = True) -> Any:
-    """Hand out pictures (B, H, W, C) in the type somebody asked for.
-
-    Args:
-        pictures: The pictures.
-        output_type: ``mx``, ``np``, ``torch``, or ``pil`` for a list of ``PIL.Image``.
-        in_unit_range: Whether the values lie in [0, 1].
-
-    Raises:
-        InputError: The type is unknown, or cannot hold these values.
-        MissingExtraError: Pillow or torch is not installed.
-    """
-    if output_type == "mx":
-        return pictures
-    if output_type == "np":
-        return np.asarray(pictures.astype(mx.float32))
-    if output_type == "torch":
-        return _imported("torch", "pip install torch").from_dlpack(pictures)
-    check_output_type(output_type, in_unit_range)
-    image = _imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
-    levels = np.asarray(mx.round(pictures * 255).astype(mx.uint8))
-    # Pillow has a mode for one channel, and none for one channel with an axis of its own.
-    return [image.fromarray(level[..., 0] if level.shape[-1] == 1 else level) for level in levels]
-
-
 def check_output_type(output_type: str, in_unit_range: bool) -> None:
     """Refuse an output type before any work is done for it.
 
@@ -101,14 +77,17 @@ def check_output_type(output_type: str, in_unit_range: bool) -> None:
             raise InputError(
                 "output_type='pil' holds values in [0, 1] only", "Use 'mx', 'np' or 'torch' with raw=True."
             )
-        _imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
+        imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
     if output_type == "torch":
-        _imported("torch", "pip install torch")
+        imported("torch", "pip install torch")
 
 
-def _imported(module: str, install: str) -> Any:
-    import importlib
+def imported(module: str, install: str) -> Any:
+    """Import an optional package.
 
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from zvae_tiled.arrays import OutputType, check_output_type, from_mlx, to_mlx
+from zvae_tiled.arrays import OutputType, check_output_type, to_mlx
+from zvae_tiled.budget import parse_budget
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.errors import ConfigError, ImageError, InputError
+from zvae_tiled.decoding import decoded_rows, finished, limits, parameters, picture_shape
+from zvae_tiled.errors import ConfigError, ImageError, InputError, PlanError
+from zvae_tiled.kernels.device import available_on, kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
 from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.plan.make import check_pixels, make_plan
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.progress import Listener, listener_of
+from zvae_tiled.report import Meter, Report
+from zvae_tiled.sinks import ArraySink, Sink, file_sink
 from zvae_tiled.weights import find_checkpoint, load_weights
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -65,6 +76,35 @@ class VAE:
         load_model(model, checkpoint, DTYPES[dtype])
         return cls(chosen, model, DTYPES[dtype])
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that were loaded."""
+        return sum(array.nbytes for array in parameters(self.model).values())
+
+    def plan(
+        self,
+        height: int,
+        width: int,
+        budget: str | float | None = None,
+        batch: int = 1,
+        output: Literal["array", "rows"] = "array",
+    ) -> Plan:
+        """Plan a decode on this device, with this VAE's weights.
+
+        Args:
+            height: The picture's height in pixels.
+            width: The picture's width in pixels.
+            budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
+            batch: Pictures in the batch.
+            output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+
+        Raises:
+            BudgetError: No exact plan fits; it names the smallest budget that works.
+        """
+        scale = self.config.scale
+        check_pixels(height, width, scale)
+        return self._plan((batch, height // scale, width // scale), budget, None, output)
+
     def decode(
         self,
         latents: Any,
@@ -73,6 +113,12 @@ class VAE:
         width: int | None = None,
         output_type: OutputType = "mx",
         raw: bool = False,
+        *,
+        budget: str | float | None = None,
+        plan: Plan | None = None,
+        progress: bool | Listener = False,
+        return_report: bool = False,
+        spill_folder: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Decode latents as a pipeline hands them over: scaled and shifted.
 
@@ -84,20 +130,160 @@ class VAE:
             width: The picture's width in pixels, for packed tokens.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
             raw: Return the decoder's own values, about [-1, 1], neither clipped nor widened.
+            budget: Memory this VAE and this decode may use: "8GB", "512MiB", a number of GB, "60%" of what is
+                available now, or None for a safe share of it.
+            plan: A plan to replay, in place of a budget.
+            progress: True for a line on the terminal, or a function that takes a `Progress`.
+            return_report: Return the pictures and a `Report` of what was predicted and what was measured.
+            spill_folder: Where maps go that do not fit; left out, the system's folder for temporary files.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
 
         Raises:
             LatentsError: The latents cannot be decoded as they are.
+            BudgetError: No exact plan fits the budget; nothing was started.
+            OutputError: The disk is full, or cannot be written to.
+            SilentFailureError: The device computed what cannot be right, twice.
         """
         check_output_type(output_type, in_unit_range=not raw)
-        ready = unscale_latents(read_latents(latents, self.config, layout, height, width), self.config)
-        pictures = self.model.decode(ready.astype(self.dtype))
-        if not raw:
-            pictures = mx.clip(pictures.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
-        mx.eval(pictures)
-        return from_mlx(pictures, output_type, in_unit_range=not raw)
+        meter = Meter(self.weight_bytes)
+        checked = read_latents(latents, self.config, layout, height, width)
+        chosen = self._plan(checked.shape[:3], budget, plan, "array")
+        shape = picture_shape(self.config, checked)
+        sink = ArraySink(shape, self.dtype if raw else mx.float32, output_type)
+        self._run(checked, chosen, sink, raw, progress, spill_folder)
+        del checked
+        meter.host += sink.host_bytes
+        pictures = sink.result()
+        return (pictures, meter.report(chosen)) if return_report else pictures
+
+    def decode_to_file(
+        self,
+        latents: Any,
+        path: str | os.PathLike[str],
+        layout: Layout | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        *,
+        budget: str | float | None = None,
+        plan: Plan | None = None,
+        progress: bool | Listener = False,
+        spill_folder: str | os.PathLike[str] | None = None,
+    ) -> Report:
+        """Decode straight into a file, row by row; the file appears whole or not at all.
+
+        Args:
+            latents: As `decode` takes them.
+            path: A ``.png`` (8 bits) or ``.npy`` (float32). Of a batch, picture 0 goes to ``name-0.png``, and so on.
+            layout: As in `decode`.
+            height: As in `decode`.
+            width: As in `decode`.
+            budget: As in `decode`; the finished picture takes none of it.
+            plan: As in `decode`.
+            progress: As in `decode`.
+            spill_folder: As in `decode`.
+
+        Returns:
+            What was predicted, and what was measured.
+
+        Raises:
+            OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
+        """
+        meter = Meter(self.weight_bytes)
+        checked = read_latents(latents, self.config, layout, height, width)
+        shape = picture_shape(self.config, checked)
+        sink = file_sink(path, shape[0], shape[1:])
+        chosen = self._plan(checked.shape[:3], budget, plan, "rows")
+        self._run(checked, chosen, sink, False, progress, spill_folder)
+        return meter.report(chosen)
+
+    def stream(
+        self,
+        latents: Any,
+        layout: Layout | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        *,
+        raw: bool = False,
+        budget: str | float | None = None,
+        plan: Plan | None = None,
+        progress: bool | Listener = False,
+        spill_folder: str | os.PathLike[str] | None = None,
+    ) -> Iterator[mx.array]:
+        """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
+
+        Everything is checked and planned at the call; the arguments are those of `decode`. The budget does not
+        cover rows that the caller keeps. Closing the iterator early frees everything.
+        """
+        checked = read_latents(latents, self.config, layout, height, width)
+        chosen = self._plan(checked.shape[:3], budget, plan, "rows")
+        rows = self._rows(checked, chosen, raw, progress, spill_folder)
+        return _pulled(rows, chosen)
+
+    def _run(
+        self,
+        latents: mx.array,
+        plan: Plan,
+        sink: Sink,
+        raw: bool,
+        progress: bool | Listener,
+        spill_folder: str | os.PathLike[str] | None,
+    ) -> None:
+        try:
+            with limits(plan):
+                for picture, rows in self._rows(latents, plan, raw, progress, spill_folder):
+                    sink.write(picture, rows)
+                    del rows
+            sink.close()
+        except BaseException:  # Ctrl-C too
+            sink.abort()
+            raise
+
+    def _rows(
+        self,
+        latents: mx.array,
+        plan: Plan,
+        raw: bool,
+        progress: bool | Listener,
+        spill_folder: str | os.PathLike[str] | None,
+    ) -> Iterator[tuple[int, mx.array]]:
+        ready = unscale_latents(latents, self.config).astype(self.dtype)
+        mx.eval(ready)
+        folder = None if spill_folder is None else Path(spill_folder)
+        kernels = kernels_for(this_device(), self.dtype)
+        for picture, rows in decoded_rows(self.model, kernels, ready, plan, folder, listener_of(progress)):
+            done = [finished(rows, raw)]
+            del rows
+            yield picture, done.pop()
+
+    def _plan(
+        self,
+        shape: Sequence[int],
+        budget: str | float | None,
+        plan: Plan | None,
+        output: Literal["array", "rows"],
+    ) -> Plan:
+        batch, height, width = shape
+        name = dtype_name(self.dtype)
+        if plan is None:
+            device = this_device()
+            limit = parse_budget(budget, available_on(device, self.weight_bytes))
+            return make_plan(
+                self.config, height, width, limit, device, name, batch, output=output, weights=self.weight_bytes
+            )
+        if budget is not None:
+            raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+        plan.check()
+        made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
+        here = (self.config, batch, height, width, name, this_device().name)
+        names = ("config", "batch", "height", "width", "dtype", "device")
+        for what, theirs, ours in zip(names, made_for, here, strict=True):
+            if theirs != ours:
+                raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
+        if plan.output == "rows" and output == "array":
+            raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
+        return plan
 
     def encode(self, images: Any) -> LatentDistribution:
         """Encode pictures.
@@ -122,6 +308,21 @@ class VAE:
         distribution = LatentDistribution.from_moments(moments, self.config)
         mx.eval(distribution.mean, distribution.logvar)
         return distribution
+
+
+def dtype_name(dtype: mx.Dtype) -> str:
+    """Return what `VAE.load` calls this type."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+def _pulled(rows: Iterator[tuple[int, mx.array]], plan: Plan) -> Iterator[mx.array]:
+    """Hand rows on; the allocator is limited while a row is computed, and not while the caller has its turn."""
+    while True:
+        with limits(plan):
+            found = [row for _, row in islice(rows, 1)]
+        if not found:
+            return
+        yield found.pop()
 
 
 def load_model(model: nn.Module, checkpoint: Any, dtype: mx.Dtype) -> None:

@@ -130,6 +130,15 @@ class DryKernels:
         self.ledger.spike(self._workspace.conv(step, rows, width, self._itemsize))
         return out
 
+    def extent(self) -> tuple[float, float]:
+        """Return something healthy."""
+        return 0.0, 1.0
+
+    def idle(self, step: Step, weights: Any, pieces: list[Shape]) -> bool:
+        """Never asked, as every extent is healthy."""
+        del step, weights, pieces
+        return False
+
     def keys(self, step: Step, weights: Any, x: Shape, affine: Any) -> Shape:
         """Count keys and values."""
         del weights, affine

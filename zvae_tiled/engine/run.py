@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Generic
@@ -12,7 +12,7 @@ import numpy as np
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.spill import DiskBands
-from zvae_tiled.engine.transducers import attend, convolve, tap
+from zvae_tiled.engine.transducers import attend, convolve, tap, watch
 from zvae_tiled.kernels.base import Affine, Kernels, T
 from zvae_tiled.plan.plan import Plan, Sweep
 from zvae_tiled.plan.workspace import block_rows
@@ -25,7 +25,13 @@ class Run(Generic[T]):
     """
 
     def __init__(
-        self, plan: Plan, kernels: Kernels[T], weights: Mapping[str, T], norms: Mapping[str, np.ndarray], folder: Path
+        self,
+        plan: Plan,
+        kernels: Kernels[T],
+        weights: Mapping[str, T],
+        norms: Mapping[str, np.ndarray],
+        folder: Path,
+        on_read: Callable[[int, int], object] = lambda sweep, rows: None,
     ) -> None:
         """Get ready.
 
@@ -35,6 +41,7 @@ class Run(Generic[T]):
             weights: Parameters of the model by their paths.
             norms: Weights and biases of its norms, as NumPy arrays.
             folder: Where maps are spilled.
+            on_read: Called with a sweep's number and the rows of its start cut read so far.
         """
         self._plan = plan
         self._chain = plan.chain
@@ -42,6 +49,7 @@ class Run(Generic[T]):
         self._weights = weights
         self._norms = norms
         self._folder = folder
+        self._on_read = on_read
         self._affines: dict[int, Affine] = {}
         self._keys: Bands[T]  # the attention's, from its sweep until a cut behind it is stored
 
@@ -55,13 +63,13 @@ class Run(Generic[T]):
             store = self._store(0, "ram", stack)
             store.append(Band(latents))
             del latents
-            for sweep in self._plan.sweeps:
+            for index, sweep in enumerate(self._plan.sweeps):
                 target = None
                 if sweep.ends == "keys":
                     self._keys = self._bands(sweep.stop, sweep.medium, 2 * self._chain.steps[sweep.stop].inputs, stack)
                 elif sweep.store is not None:
                     target = self._store(sweep.store, sweep.medium, stack)
-                bands = self._bands_of(sweep, store, target)
+                bands = self._bands_of(index, sweep, store, target)
                 if sweep.ends == "pixels":
                     yield from (band.take() for band in bands)
                 else:
@@ -72,9 +80,11 @@ class Run(Generic[T]):
                     if sweep.start == attention < (sweep.store or 0):
                         self._keys.close()
 
-    def _bands_of(self, sweep: Sweep, store: Store[T], target: Store[T] | None) -> Iterator[Band[T]]:
+    def _bands_of(self, index: int, sweep: Sweep, store: Store[T], target: Store[T] | None) -> Iterator[Band[T]]:
         release = target is not None or sweep.ends == "pixels"
+        height = self._plan.height * self._chain.factors[sweep.start]
         bands = store.read(sweep.rows, release)
+        bands = watch(bands, lambda count: self._on_read(index, min(count * sweep.rows, height)))
         for cut in range(sweep.start, sweep.stop):
             if target is not None and cut == sweep.store:
                 bands = tap(target, bands)

@@ -6,11 +6,12 @@ and ends; a band in the middle is no special case. Nothing is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zvae_tiled.chain import Step
 from zvae_tiled.engine.bands import Band, Bands, RowQueue, Store
+from zvae_tiled.engine.guard import GuardedConv
 from zvae_tiled.kernels.base import Affine, Kernels, T
 
 
@@ -37,6 +38,7 @@ def convolve(
         bands: What the Step reads, from the top of the map to its bottom.
     """
     margin = 2 * step.halo
+    conv = GuardedConv(kernels)
     pieces = kernels.edge(step, width) if step.halo else []
     waiting = RowQueue(kernels)
     seen = 0
@@ -57,7 +59,7 @@ def convolve(
             rows = min(rows, limit)
             aside = waiting.take(rows) if waiting.rows else None
             waiting.shrink()
-            out = kernels.conv(step, weights, kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
+            out = conv(step, weights, kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
             done = Band(out, aside if step.opens else None)
             del out, aside
             pieces = kernels.span(pieces, rows, kernels.count(pieces))
@@ -83,3 +85,10 @@ def tap(store: Store[T], bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
     for band in bands:
         store.append(band)
         yield band
+
+
+def watch(bands: Iterator[Band[T]], tell: Callable[[int], object]) -> Iterator[Band[T]]:
+    """Let bands through, and tell how many."""
+    for count, band in enumerate(bands, 1):
+        yield band
+        tell(count)

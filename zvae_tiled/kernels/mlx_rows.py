@@ -58,16 +58,20 @@ class RowKernels(MlxStorage):
         """Convolve row by row, some columns at a time."""
         rows, width = len(pieces) - 2 * step.halo, pieces[0].shape[2]
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
+        self._extent.clear()
         for i in range(rows):
             window = pieces[i] if step.halo == 0 else now(mx.concatenate(pieces[i : i + 3], axis=1))
             at = slice(i * step.factor, (i + 1) * step.factor)
             for left in range(0, width, ROW_CHUNK):
                 right = min(left + ROW_CHUNK, width)
                 y = _convolved(step, weights, window, left, right)
+                extent = (mx.min(y), mx.max(y))
+                y = y + weights["bias"]
                 if skip is not None:
                     y = y + _skip(weights, skip[:, at, left:right])
                 out[:, at, left * step.factor : right * step.factor] = y.astype(self.dtype)
-                mx.eval(out)
+                mx.eval(out, *extent)
+                self._extent.append((float(extent[0].item()), float(extent[1].item())))  # type: ignore[arg-type]
         return out
 
     def keys(self, step: Step, weights: dict[str, Any], x: mx.array, affine: Affine) -> mx.array:
@@ -178,14 +182,13 @@ def _query(part: mx.array, weights: dict[str, Any], affine: Affine) -> mx.array:
 
 def _convolved(step: Step, weights: dict[str, Any], window: mx.array, left: int, right: int) -> mx.array:
     if not step.upsample:
-        return _patch(window, weights["weight"], left, right, step.halo, step.halo) + weights["bias"]
+        return _patch(window, weights["weight"], left, right, step.halo, step.halo)
     lines = []
     for down, phases in enumerate(weights["weight"]):
         rows = window[:, down : down + 2]
         columns = [_patch(rows, phase, left, right, 1 - across, across) for across, phase in enumerate(phases)]
         lines.append(mx.stack(columns, axis=3))
-    y = mx.concatenate(lines, axis=1) + weights["bias"]
-    return y.reshape(1, 2, 2 * (right - left), step.outputs)
+    return mx.concatenate(lines, axis=1).reshape(1, 2, 2 * (right - left), step.outputs)
 
 
 def _patch(window: mx.array, kernel: mx.array, left: int, right: int, before: int, after: int) -> mx.array:

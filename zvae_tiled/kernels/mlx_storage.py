@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.chain import Step
 from zvae_tiled.kernels.base import Affine
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
@@ -20,12 +21,33 @@ def now(x: mx.array) -> mx.array:
     return x
 
 
+def _leaves(weight: Any) -> list[mx.array]:
+    return [leaf for part in weight for leaf in _leaves(part)] if isinstance(weight, list) else [weight]
+
+
+def _is_flat(arrays: list[mx.array]) -> bool:
+    low = min(float(mx.min(x).item()) for x in arrays)  # type: ignore[arg-type]
+    return all(bool(mx.all(x == low).item()) for x in arrays)
+
+
 class MlxStorage:
     """Rows of maps as MLX arrays (1, rows, width, channels) of one type."""
 
     def __init__(self, dtype: mx.Dtype) -> None:
         """Store maps in this type."""
         self.dtype = dtype
+        self._extent: list[tuple[float, float]] = []
+
+    def extent(self) -> tuple[float, float]:
+        """Return the least and the largest value the last `conv` computed, before bias and skip."""
+        # Not min() and max(): they lose a NaN that does not come first.
+        low, high = np.array(self._extent).T
+        return float(low.min()), float(high.max())
+
+    def idle(self, step: Step, weights: dict[str, Any], pieces: list[mx.array]) -> bool:
+        """Tell whether weights or input are the same number everywhere, or there is but one value."""
+        one = step.outputs * pieces[0].shape[2] == 1 and sum(x.shape[1] for x in pieces) == 2 * step.halo + 1
+        return one or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in _leaves(weights["weight"]))
 
     def rows(self, x: mx.array) -> int:
         """Return how many rows there are."""

@@ -77,7 +77,20 @@ def make_plan(
         base=held,
         predicted_peak=max(sweep.peak for sweep in sweeps),
         spilled=_most_on_disk(sweeps, costs),
+        needed_flops=costs.needed_flops(),
     )
+
+
+def check_pixels(height: int, width: int, scale: int) -> None:
+    """Refuse sizes no latents decode to.
+
+    Raises:
+        PlanError: Height or width is no multiple of the decoder's scale.
+    """
+    for name, pixels in (("height", height), ("width", width)):
+        if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 1 or pixels % scale:
+            near = max(1, round(pixels / scale)) * scale if isinstance(pixels, int) else scale
+            raise PlanError(f"{name} must be a multiple of {scale} pixels, it is {pixels!r}", f"The nearest is {near}.")
 
 
 def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:

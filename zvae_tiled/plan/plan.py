@@ -70,6 +70,7 @@ class Plan:
         base: Bytes held from the first to the last: weights and latents.
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
+        needed_flops: Multiplications and additions of one picture, when nothing is computed twice.
     """
 
     config: VAEConfig
@@ -84,6 +85,7 @@ class Plan:
     base: int
     predicted_peak: int
     spilled: int
+    needed_flops: int
 
     @cached_property
     def chain(self) -> Chain:
@@ -99,6 +101,12 @@ class Plan:
     def predicted_seconds(self) -> float:
         """Time for the whole batch on this device, by its calibrated or default speeds."""
         return self.batch * sum(sweep.seconds for sweep in self.sweeps)
+
+    @property
+    def extra_flops(self) -> float:
+        """Share of the flops that compute something a second time."""
+        spent = sum(sweep.flops for sweep in self.sweeps)
+        return spent / self.needed_flops - 1
 
     @property
     def digest(self) -> str:

@@ -86,6 +86,12 @@ class SweepCosts:
         seconds += io / costs.device.disk
         return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
 
+    def needed_flops(self) -> int:
+        """Return the flops of a decode that computes nothing twice."""
+        costs = self.costs
+        keys = costs.key_flops(self._attention) if self._attention is not None else 0
+        return keys + sum(costs.flops(cut) for cut in range(len(costs.chain.steps)))
+
     def _stored(self, held: Held, store: int | None, medium: Medium | None, rows: int, released: bool) -> int:
         costs = self.costs
         before = costs.cut_bytes(held.cut) if held.medium == "ram" else 0

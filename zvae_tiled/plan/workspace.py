@@ -93,7 +93,7 @@ class CpuWorkspace:
         casts = 0 if itemsize == 4 else columns * (outputs * step.factor**2 * itemsize + 4 * step.skip)
         if step.upsample:
             phase = 2 * (columns + 2) * inputs + 4 * columns * inputs + columns * outputs
-            return window + casts + 4 * (4 * phase + 8 * columns * outputs)
+            return window + casts + 4 * (4 * phase + 12 * columns * outputs)
         padded = step.kernel * (columns + 2 * step.halo) * inputs
         patch = padded + columns * step.kernel**2 * inputs + columns * outputs
         shortcut = 2 * columns * step.skip + columns * outputs if step.shortcut else 0

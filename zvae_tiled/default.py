@@ -1,0 +1,83 @@
+"""The VAE of this process: the one that is set, else the one an environment variable names, else one found."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zvae_tiled.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zvae_tiled.vae import VAE
+
+VARIABLE = "ZVAE_VAE"
+
+REPOSITORIES = (
+    "Tongyi-MAI/Z-Image-Turbo",
+    "Tongyi-MAI/Z-Image",
+    "black-forest-labs/FLUX.1-dev",
+    "black-forest-labs/FLUX.1-schnell",
+    "black-forest-labs/FLUX.1-Krea-dev",
+    "black-forest-labs/FLUX.1-Kontext-dev",
+)
+"""Looked for in the Hugging Face cache, in this order; all of them have the same VAE."""
+
+_lock = threading.Lock()
+_chosen: VAE | str | os.PathLike[str] | None = None
+_loaded: VAE | None = None
+
+
+def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
+    """Choose the VAE that `decode_tiled` uses when it is given none.
+
+    Args:
+        vae: A VAE, or a path to load one from at its first use; None to look for one again.
+    """
+    global _chosen, _loaded
+    with _lock:
+        _chosen, _loaded = vae, None
+
+
+def default_vae() -> VAE:
+    """Return the VAE of this process, loaded once.
+
+    Raises:
+        ConfigError: None was set, named or found.
+    """
+    global _loaded
+    from zvae_tiled.vae import VAE
+
+    with _lock:
+        if isinstance(_chosen, VAE):
+            return _chosen
+        if _loaded is None:
+            path = _chosen or os.environ.get(VARIABLE) or find_in_cache()
+            if path is None:
+                raise ConfigError(
+                    "no VAE was given, none is set, and none was found",
+                    f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path. "
+                    f"The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
+                )
+            _loaded = VAE.load(path)
+        return _loaded
+
+
+def find_in_cache() -> Path | None:
+    """Return the VAE folder of a Z-Image or FLUX.1 snapshot in the local Hugging Face cache."""
+    for repository in REPOSITORIES:
+        snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
+        folders = sorted(snapshots.glob("*/vae/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for config in folders:
+            if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
+                return config.parent
+    return None
+
+
+def cache_folder() -> Path:
+    """Return where huggingface_hub keeps its downloads: its variables, in its order."""
+    if "HF_HUB_CACHE" in os.environ:
+        return Path(os.environ["HF_HUB_CACHE"])
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
+    return Path(home).expanduser() / "hub"

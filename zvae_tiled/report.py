@@ -1,0 +1,97 @@
+"""What a decode really used: the Meter measures, the Report tells."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+import mlx.core as mx
+import psutil
+
+from zvae_tiled.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class Report:
+    """Predicted beside measured.
+
+    Attributes:
+        plan: The plan that was run.
+        budget: Bytes the decode was allowed.
+        predicted_peak: Bytes it was to use at most.
+        measured_peak: Bytes it did use: the allocator's peak, weights included, and host buffers.
+        others: Bytes of MLX arrays the process held before, which are not this decode's.
+        footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if it was
+            higher before. The system's view, with what allocators keep.
+        seconds: Time it took.
+        quality: ``exact``.
+    """
+
+    plan: Plan
+    budget: int
+    predicted_peak: int
+    measured_peak: int
+    others: int
+    footprint: int
+    seconds: float
+    quality: str = "exact"
+
+    def __str__(self) -> str:
+        """Render one line a figure."""
+        plan = self.plan
+        scale = plan.config.scale
+        return "\n".join(
+            [
+                f"decoded    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
+                f"quality    {self.quality}",
+                f"budget     {_mib(self.budget)}",
+                f"predicted  {_mib(self.predicted_peak)}",
+                f"measured   {_mib(self.measured_peak)}",
+                f"others     {_mib(self.others)} of other arrays were there before",
+                f"seconds    {self.seconds:.1f} ({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
+                f"plan       {plan.digest}: {len(plan.sweeps)} sweeps",
+            ]
+        )
+
+
+class Meter:
+    """Measures from its making to `report`."""
+
+    def __init__(self, weights: int) -> None:
+        """Start.
+
+        Args:
+            weights: Bytes of the VAE's weights, which are there already.
+        """
+        self._weights = weights
+        self._before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        self._size = psutil.Process().memory_info().rss
+        self._start = time.perf_counter()
+        self.host = 0
+        """Bytes of buffers outside MLX's allocator, added by whoever makes one."""
+
+    def report(self, plan: Plan) -> Report:
+        """Stop, and tell."""
+        grown = max(0, mx.get_peak_memory() - self._before)
+        return Report(
+            plan=plan,
+            budget=plan.budget,
+            predicted_peak=plan.predicted_peak,
+            measured_peak=self._weights + grown + self.host,
+            others=max(0, self._before - self._weights),
+            footprint=max(0, _high_water() - self._size),
+            seconds=time.perf_counter() - self._start,
+        )
+
+
+def _high_water() -> int:
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MiB"

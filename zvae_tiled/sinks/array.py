@@ -1,0 +1,66 @@
+"""Pictures in memory: as an MLX array, or as a NumPy one that torch and Pillow can take over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.arrays import OutputType, imported
+
+
+class ArraySink:
+    """Fills one array, allocated at the first row."""
+
+    def __init__(self, shape: tuple[int, int, int, int], dtype: mx.Dtype, output_type: OutputType) -> None:
+        """Hold pictures (B, H, W, C) of this type."""
+        self._shape = shape
+        self._output_type = output_type
+        self._dtype = dtype
+        self._next = 0
+        self._array: Any = None
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes held outside MLX's allocator."""
+        return 0 if isinstance(self._array, mx.array) else int(self._array.nbytes)
+
+    def write(self, picture: int, rows: mx.array) -> None:
+        """Take the next rows of a picture."""
+        if self._array is None:
+            self._array = self._allocated()
+        height = self._shape[1]
+        top = self._next - picture * height
+        self._next += rows.shape[1]
+        if isinstance(self._array, mx.array):
+            self._array[picture : picture + 1, top : top + rows.shape[1]] = rows
+            mx.eval(self._array)  # in place: nobody else holds the array
+        elif self._output_type == "pil":
+            self._array[picture, top : top + rows.shape[1]] = np.asarray(mx.round(rows * 255).astype(mx.uint8))[0]
+        else:
+            self._array[picture, top : top + rows.shape[1]] = np.asarray(rows)[0]
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def abort(self) -> None:
+        """Free the array."""
+        self._array = None
+
+    def result(self) -> Any:
+        """Hand out the pictures in the type that was asked for."""
+        if self._output_type == "torch":
+            return imported("torch", "pip install torch").from_numpy(self._array)
+        if self._output_type == "pil":
+            image = imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
+            # Pillow has a mode for one channel, and none for one channel with an axis of its own.
+            return [image.fromarray(level[..., 0] if level.shape[-1] == 1 else level) for level in self._array]
+        return self._array
+
+    def _allocated(self) -> Any:
+        if self._output_type == "mx":
+            array = mx.zeros(self._shape, dtype=self._dtype)
+            mx.eval(array)
+            return array
+        return np.empty(self._shape, np.uint8 if self._output_type == "pil" else np.float32)

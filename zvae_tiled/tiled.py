@@ -1,0 +1,109 @@
+"""The two functions most people need: `decode_tiled` and `plan`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+from zvae_tiled.budget import available_memory, parse_budget
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.default import default_vae
+from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.plan.device import DEVICES
+from zvae_tiled.plan.make import ITEMSIZES, check_pixels, make_plan
+from zvae_tiled.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from zvae_tiled.vae import VAE
+
+
+def decode_tiled(
+    latents: Any,
+    budget_gb: float | None = None,
+    *,
+    vae: VAE | None = None,
+    budget: str | float | None = None,
+    **options: Any,
+) -> Any:
+    """Decode latents of any size inside a budget, to what a full decode gives.
+
+    Args:
+        latents: As a pipeline hands them over: NCHW, NHWC or packed FLUX tokens; mx, numpy, torch.
+        budget_gb: The budget as a number of GB.
+        vae: The VAE; left out, the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
+            a Z-Image or FLUX.1 model in the local Hugging Face cache.
+        budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
+        options: As in `VAE.decode`: ``layout``, ``height``, ``width``, ``output_type``, ``raw``, ``plan``,
+            ``progress``, ``return_report``, ``spill_folder``.
+
+    Returns:
+        Pictures as float32 (B, H, W, 3) in [0, 1], or what ``output_type`` asks for.
+
+    Raises:
+        BudgetError: No exact plan fits the budget; nothing was started.
+    """
+    if budget_gb is not None and budget is not None:
+        raise InputError("budget_gb= and budget= were both given", "Leave one of them out.")
+    if isinstance(budget_gb, str):
+        raise InputError(f"budget_gb must be a number of GB, it is {budget_gb!r}", f"Write budget={budget_gb!r}.")
+    return (vae or default_vae()).decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
+
+
+def plan(
+    vae: str | os.PathLike[str] | VAEConfig,
+    height: int,
+    width: int,
+    budget: str | float | None = None,
+    *,
+    batch: int = 1,
+    dtype: str = "bfloat16",
+    device: str | None = None,
+    output: Literal["array", "rows"] = "array",
+) -> Plan:
+    """Plan a decode from shapes alone: no weights, no GPU, no MLX.
+
+    Args:
+        vae: A preset's name, a ``config.json``, or a `VAEConfig`.
+        height: The picture's height in pixels.
+        width: The picture's width in pixels.
+        budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
+        batch: Pictures in the batch.
+        dtype: ``bfloat16``, ``float32`` or ``float16``.
+        device: ``cpu``, ``metal`` or ``cuda``; left out, what MLX would use here.
+        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+
+    Raises:
+        BudgetError: No exact plan fits; it names the smallest budget that works.
+    """
+    if isinstance(vae, VAEConfig):
+        config = vae
+    elif isinstance(vae, str) and not vae.endswith(".json"):
+        config = VAEConfig.preset(vae)
+    else:
+        config = VAEConfig.from_file(vae)
+    check_pixels(height, width, config.scale)
+    name = device or likely_device()
+    if name not in DEVICES:
+        raise PlanError(f"device must be one of {', '.join(DEVICES)}, it is {name!r}")
+    if dtype not in ITEMSIZES:
+        raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
+    limit = parse_budget(budget, available_memory())
+    scale = config.scale
+    return make_plan(config, height // scale, width // scale, limit, DEVICES[name], dtype, batch, output=output)
+
+
+def likely_device() -> str:
+    """Guess what MLX would compute on here, without importing it."""
+    if sys.platform == "darwin":
+        return "metal"
+    return "cuda" if any(_installed(f"mlx-cuda-{version}") for version in (12, 13)) else "cpu"
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
