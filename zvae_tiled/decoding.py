@@ -29,7 +29,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 def parameters(model: DecoderOnly) -> dict[str, mx.array]:
     """Return every parameter by its path."""
-    return dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
+    return dict(tree_flatten(model.parameters()))
 
 
 @contextmanager

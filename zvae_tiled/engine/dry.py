@@ -1,4 +1,4 @@
-"""The dry run: the engine on shapes instead of arrays, counting bytes. It checks the plan (tests/engine/test_dry.py)."""
+"""The dry run: the engine on shapes in place of arrays, to count bytes (tests/engine/test_dry.py)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Run(Generic[T]):
         weights: Mapping[str, T],
         norms: Mapping[str, np.ndarray],
         folder: Path,
-        on_read: Callable[[int, int], object] = lambda sweep, rows: None,
+        on_read: Callable[[int, int], object] | None = None,
     ) -> None:
         """Get ready.
 
@@ -77,14 +77,15 @@ class Run(Generic[T]):
                 if target is not None:
                     store.close()
                     store = target
-                    if sweep.start == attention < (sweep.store or 0):
+                    if sweep.start == attention and sweep.store != attention:
                         self._keys.close()
 
     def _bands_of(self, index: int, sweep: Sweep, store: Store[T], target: Store[T] | None) -> Iterator[Band[T]]:
         release = target is not None or sweep.ends == "pixels"
         height = self._plan.height * self._chain.factors[sweep.start]
         bands = store.read(sweep.rows, release)
-        bands = watch(bands, lambda count: self._on_read(index, min(count * sweep.rows, height)))
+        if (on_read := self._on_read) is not None:
+            bands = watch(bands, lambda count: on_read(index, min(count * sweep.rows, height)))
         for cut in range(sweep.start, sweep.stop):
             if target is not None and cut == sweep.store:
                 bands = tap(target, bands)

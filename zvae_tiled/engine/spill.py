@@ -36,7 +36,8 @@ class DiskBands(Generic[T]):
         self._rows += self._kernels.rows(rows)
 
     def read(self, rows: int, release: bool) -> Iterator[T]:
-        """Read the map from the top, some rows at a time; the file is freed as a whole, by `close`."""
+        """Read the map from the top, some rows at a time."""
+        del release  # the file is freed as a whole, by close()
         for start in range(0, self._rows, rows):
             try:
                 fresh = self._kernels.read(self._file, start, min(rows, self._rows - start), *self._shape)

@@ -60,11 +60,10 @@ class Kernels(Protocol[T]):
         """Convolve; a 3×3 kernel reads one row more at each end than it writes (or writes from, where it folds)."""
 
     def extent(self) -> tuple[float, float]:
-        """Return the least and the largest value the last `conv` computed, before bias and skip; NaN if there was one."""
+        """Return the least and the largest value of the last `conv`, before bias and skip; NaN if there was one."""
 
     def idle(self, step: Step, weights: Any, pieces: list[T]) -> bool:
-        """Tell whether a convolution may well give the same value everywhere: one value,
-        or flat weights or input."""
+        """Tell whether one value everywhere may be right: there is but one, or weights or input are flat."""
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, one behind the other in the channels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 
-def fold_upsampling(weight: mx.array) -> list[list[mx.array]]:
+def fold_upsampling(weight: mx.array) -> dict[str, mx.array]:
     """Sum the taps that read the same pixel of the small map.
 
     Output pixel (2i + a, 2j + b) reads the small map's rows i - 1 + a and i + a, and columns likewise.
@@ -14,10 +14,10 @@ def fold_upsampling(weight: mx.array) -> list[list[mx.array]]:
         weight: (O, 3, 3, I) in float32; sums of bfloat16 weights would be rounded again.
 
     Returns:
-        For a in (0, 1), for b in (0, 1): (O, 2, 2, I), evaluated.
+        For every a and b of 0 and 1, by the name ``weight.ab``: (O, 2, 2, I), evaluated.
     """
     rows = _halves(weight, axis=1)
-    phases = [_halves(row, axis=2) for row in rows]
+    phases = {f"weight.{a}{b}": phase for a, row in enumerate(rows) for b, phase in enumerate(_halves(row, axis=2))}
     mx.eval(phases)
     return phases
 

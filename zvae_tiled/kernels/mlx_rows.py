@@ -8,8 +8,6 @@ float32 on CPUs whatever the type, so nothing is lost by it; maps are stored in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
 import mlx.core as mx
 import numpy as np
 
@@ -27,11 +25,11 @@ class RowKernels(MlxStorage):
 
     folds = True
 
-    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> dict[str, Any]:
+    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
         """Bring the weights to float32, and fold an upsampling into its convolution."""
-        ready = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
+        ready: dict[str, mx.array] = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
         if step.upsample:
-            ready["weight"] = fold_upsampling(ready["weight"])
+            ready |= fold_upsampling(ready.pop("weight"))
         return ready
 
     def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
@@ -54,7 +52,7 @@ class RowKernels(MlxStorage):
         """Return how many rows the pieces have."""
         return len(pieces)
 
-    def conv(self, step: Step, weights: dict[str, Any], pieces: Pieces, skip: mx.array | None) -> mx.array:
+    def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve row by row, some columns at a time."""
         rows, width = len(pieces) - 2 * step.halo, pieces[0].shape[2]
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
@@ -74,7 +72,7 @@ class RowKernels(MlxStorage):
                 self._extent.append((float(extent[0].item()), float(extent[1].item())))  # type: ignore[arg-type]
         return out
 
-    def keys(self, step: Step, weights: dict[str, Any], x: mx.array, affine: Affine) -> mx.array:
+    def keys(self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values, row by row."""
 
         def row_keys(row: mx.array) -> mx.array:
@@ -86,7 +84,7 @@ class RowKernels(MlxStorage):
         return self._filled((1, rows, width, 2 * channels), map(row_keys, _rows(x)))
 
     def attend(
-        self, step: Step, weights: dict[str, Any], x: mx.array, affine: Affine, blocks: Iterator[mx.array]
+        self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine, blocks: Iterator[mx.array]
     ) -> mx.array:
         """Attend from each row, over one block of keys after the other (an online softmax)."""
         channels = x.shape[-1]
@@ -174,19 +172,21 @@ def _parts(row: mx.array) -> Iterator[mx.array]:
     return (row[:, :, left : left + ROW_CHUNK] for left in range(0, row.shape[2], ROW_CHUNK))
 
 
-def _query(part: mx.array, weights: dict[str, Any], affine: Affine) -> mx.array:
+def _query(part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.array:
     channels = part.shape[-1]
     query = _normal(part, affine) @ weights["to_q.weight"].T + weights["to_q.bias"]
     return now((query * channels**-0.5).reshape(-1, channels))
 
 
-def _convolved(step: Step, weights: dict[str, Any], window: mx.array, left: int, right: int) -> mx.array:
+def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left: int, right: int) -> mx.array:
     if not step.upsample:
         return _patch(window, weights["weight"], left, right, step.halo, step.halo)
     lines = []
-    for down, phases in enumerate(weights["weight"]):
+    for down in (0, 1):
         rows = window[:, down : down + 2]
-        columns = [_patch(rows, phase, left, right, 1 - across, across) for across, phase in enumerate(phases)]
+        columns = [
+            _patch(rows, weights[f"weight.{down}{across}"], left, right, 1 - across, across) for across in (0, 1)
+        ]
         lines.append(mx.stack(columns, axis=3))
     return mx.concatenate(lines, axis=1).reshape(1, 2, 2 * (right - left), step.outputs)
 
@@ -199,7 +199,7 @@ def _patch(window: mx.array, kernel: mx.array, left: int, right: int, before: in
     return mx.conv_general(window[:, :, low:high], kernel, padding=([0, missing[0]], [0, missing[1]]))
 
 
-def _skip(weights: dict[str, Any], skip: mx.array) -> mx.array:
+def _skip(weights: dict[str, mx.array], skip: mx.array) -> mx.array:
     skip = skip.astype(mx.float32)
     if "shortcut.weight" in weights:
         return mx.conv2d(skip, weights["shortcut.weight"]) + weights["shortcut.bias"]

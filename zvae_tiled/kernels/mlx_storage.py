@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import mlx.core as mx
 import numpy as np
@@ -19,10 +19,6 @@ def now(x: mx.array) -> mx.array:
     """Compute x before anything else happens."""
     mx.eval(x)
     return x
-
-
-def _leaves(weight: Any) -> list[mx.array]:
-    return [leaf for part in weight for leaf in _leaves(part)] if isinstance(weight, list) else [weight]
 
 
 def _is_flat(arrays: list[mx.array]) -> bool:
@@ -44,10 +40,11 @@ class MlxStorage:
         low, high = np.array(self._extent).T
         return float(low.min()), float(high.max())
 
-    def idle(self, step: Step, weights: dict[str, Any], pieces: list[mx.array]) -> bool:
+    def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
         """Tell whether weights or input are the same number everywhere, or there is but one value."""
         one = step.outputs * pieces[0].shape[2] == 1 and sum(x.shape[1] for x in pieces) == 2 * step.halo + 1
-        return one or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in _leaves(weights["weight"]))
+        kernels = [array for name, array in weights.items() if name.startswith("weight")]
+        return one or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
 
     def rows(self, x: mx.array) -> int:
         """Return how many rows there are."""
@@ -68,14 +65,14 @@ class MlxStorage:
 
     def write(self, file: BinaryIO, x: mx.array) -> None:
         """Append rows to a file."""
-        data = memoryview(np.asarray(x.view(_BITS[self.dtype.size][0]))).cast("B")
+        data = np.asarray(x.view(_BITS[self.dtype.size][0])).data.cast("B")
         while data:
             data = data[os.write(file.fileno(), data) :]
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows back, straight into an array's memory."""
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
-        data = memoryview(np.asarray(bits)).cast("B")
+        data = np.asarray(bits).data.cast("B")
         offset = start * width * channels * self.dtype.size
         while data:
             got = os.preadv(file.fileno(), [data], offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from zvae_tiled.plan.plan import Ending, Medium, Sweep, endings
 from zvae_tiled.plan.sweeps import Held, SweepCosts
@@ -60,12 +61,7 @@ def _search(
         reached: dict[Held, Path] = {}
         for held, path in paths.items():
             for after, store, medium in _moves(costs, held, stop, ends):
-
-                def make(
-                    rows: int, held: Held = held, store: int | None = store, medium: Medium | None = medium
-                ) -> Sweep:
-                    return costs.sweep(held, stop, ends, rows, store, medium)
-
+                make = partial(_sweep, costs, held, stop, ends, store, medium)
                 sweep = choose(make, _ladder(costs, held.cut, stop if store is None else store, medium))
                 if sweep is None:
                     continue
@@ -74,6 +70,12 @@ def _search(
                     reached[after] = candidate
         paths = reached
     return min(paths.values(), key=lambda path: path.score).sweeps() if paths else None
+
+
+def _sweep(
+    costs: SweepCosts, held: Held, stop: int, ends: Ending, store: int | None, medium: Medium | None, rows: int
+) -> Sweep:
+    return costs.sweep(held, stop, ends, rows, store, medium)
 
 
 def _moves(costs: SweepCosts, held: Held, stop: int, ends: Ending) -> Iterator[tuple[Held, int | None, Medium | None]]:

@@ -18,7 +18,8 @@ def render(plan: Plan) -> str:
         f"{full / 1e12:,.2f} TFLOP a picture ({plan.extra_flops:+.0%} recomputed), "
         f"about {plan.predicted_seconds:,.0f} s, plan {plan.digest}",
         "",
-        f"{'sweep':>7}  {'rows':>4}  {'ends in':<8}  {'stores':<14}  {'peak':>12}  {'GFLOP':>9}  {'I/O':>12}  {'s':>7}  up to",
+        f"{'sweep':>7}  {'rows':>4}  {'ends in':<8}  {'stores':<14}  {'peak':>12}  "
+        f"{'GFLOP':>9}  {'I/O':>12}  {'s':>7}  up to",
     ]
     return "\n".join(lines + [_line(plan, sweep) for sweep in plan.sweeps])
 

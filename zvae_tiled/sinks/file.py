@@ -6,6 +6,7 @@ import os
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -47,10 +48,12 @@ class _Npy:
         return b""
 
 
+_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
+"""PNG's colour types by channels: grey, grey with alpha, RGB, RGB with alpha."""
+
+
 class _Png:
     """8 bits a channel, each row stored as its difference from the one above."""
-
-    COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self._shape = shape
@@ -59,7 +62,7 @@ class _Png:
 
     def head(self) -> bytes:
         height, width, channels = self._shape
-        header = struct.pack(">IIBBBBB", width, height, 8, self.COLOURS[channels], 0, 0, 0)
+        header = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
 
     def rows(self, rows: mx.array) -> bytes:
@@ -79,7 +82,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-FORMATS = {".npy": _Npy, ".png": _Png}
+FORMATS: dict[str, Callable[[tuple[int, int, int]], _Format]] = {".npy": _Npy, ".png": _Png}
 
 
 class FileSink:
@@ -154,7 +157,7 @@ def file_sink(path: str | os.PathLike[str], batch: int, shape: tuple[int, int, i
     if target.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise OutputError(f"{target}: pictures are written as {known}, not as {target.suffix!r}", "Change the ending.")
-    if shape[2] not in _Png.COLOURS:
+    if shape[2] not in _COLOURS:
         raise OutputError(f"{target}: pictures of {shape[2]} channels fit no file kind known here", "Ask for an array.")
     if target.is_dir() or not target.parent.is_dir():
         raise OutputError(f"{target} is a folder, or its folder does not exist", "Name a file in a folder that exists.")
