@@ -8,6 +8,7 @@ float32 on CPUs whatever the type, so nothing is lost by it; maps are stored in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+
 import mlx.core as mx
 import numpy as np
 
@@ -158,7 +159,8 @@ def _rows(x: mx.array) -> Iterator[mx.array]:
 
 def _normal(row: mx.array, affine: Affine) -> mx.array:
     scale, shift = affine
-    return row.astype(mx.float32) * scale + shift
+    normal: mx.array = row.astype(mx.float32) * scale + shift
+    return normal
 
 
 def _activated(row: mx.array, affine: Affine | None) -> mx.array:

@@ -1,0 +1,1 @@
+"""Figures: each script prints a table with machine, versions and date."""

@@ -1,0 +1,89 @@
+"""Memory over time, measured, for the full decode and plans that keep, spill and drop: ``docs/memory.svg``.
+
+``python -m benchmarks.memory_over_time``: a quarter-width decoder of four levels in bfloat16, 1024².
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import describe
+from benchmarks.svg import line_chart
+from zvae_tiled import VAE, Plan, VAEConfig
+from zvae_tiled.budget import parse_budget
+from zvae_tiled.plan.device import CPU, Device
+from zvae_tiled.plan.make import make_plan
+
+import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
+from mlx.utils import tree_map
+
+PIXELS = 1024
+CONFIG = replace(VAEConfig.preset("z-image"), block_out_channels=(32, 64, 128, 128))
+EVERY = 0.005
+
+
+def main() -> None:
+    """Draw the chart, and print its figures."""
+    from zvae_tiled.model import DecoderOnly
+
+    model = DecoderOnly(CONFIG)
+    model.update(tree_map(lambda array: array.astype(mx.bfloat16), model.parameters()))
+    mx.eval(model.parameters())
+    vae = VAE(CONFIG, model, mx.bfloat16)
+    latents = np.random.default_rng(0).standard_normal((1, 16, PIXELS // 8, PIXELS // 8)).astype(np.float32)
+    ready = mx.array(latents.transpose(0, 2, 3, 1)).astype(mx.bfloat16)
+    works: dict[str, Callable[[], object]] = {"full decode": lambda: vae.model.decode(ready)}
+    for name, plan in plans(vae.weight_bytes).items():
+        works[f"{name}: {plan.extra_flops:.0%} recomputed"] = lambda plan=plan: vae.decode(latents, "NCHW", plan=plan)  # type: ignore[misc]
+    lines = {name: watched(work) for name, work in works.items()}
+    print(describe())
+    for name, line in lines.items():
+        print(f"{name:<32} {line[-1][0]:6.1f} s  peak {max(y for _, y in line):8,.0f} MB")
+    chart = line_chart(f"Memory while decoding {PIXELS}², quarter width, bfloat16", "seconds", "MB", lines)
+    (Path(__file__).parent.parent / "docs" / "memory.svg").write_text(chart)
+
+
+def plans(weights: int) -> dict[str, Plan]:
+    """Return a plan that keeps all maps, one that spills, and one that drops: disks of the two last differ in speed."""
+    side = PIXELS // 8
+
+    def make(device: Device, budget: int) -> Plan:
+        limit = parse_budget(f"{budget}B", 0)
+        return make_plan(CONFIG, side, side, limit, device, "bfloat16", weights=weights)
+
+    keep = make(CPU, 1 << 40)
+    tight = keep.predicted_peak // 2
+    return {"keep": keep, "spill": make(replace(CPU, disk=1e12), tight), "drop": make(replace(CPU, disk=1.0), tight)}
+
+
+def watched(work: Callable[[], object]) -> list[tuple[float, float]]:
+    """Return seconds and MB of MLX arrays while some work is done."""
+    line: list[tuple[float, float]] = []
+    done = threading.Event()
+    start = time.perf_counter()
+
+    def watch() -> None:
+        while not done.wait(EVERY):
+            line.append((time.perf_counter() - start, mx.get_active_memory() / 1e6))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        mx.eval(work())
+    finally:
+        done.set()
+        watcher.join()
+    mx.clear_cache()
+    step = max(1, len(line) // 1200)
+    # Of each stretch the highest: a chart of memory must not lose its peaks.
+    return [max(line[i : i + step], key=lambda point: point[1]) for i in range(0, len(line), step)]
+
+
+if __name__ == "__main__":
+    main()
