@@ -1,8 +1,11 @@
 """Set before MLX is imported by anything: float32 must mean float32."""
 
 import os
+import tempfile
 
 os.environ["MLX_ENABLE_TF32"] = "0"
+# A calibration of this machine would change plans, and the figures tests compare them with.
+os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
 
 import hypothesis
 

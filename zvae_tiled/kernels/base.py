@@ -35,6 +35,15 @@ class Kernels(Protocol[T]):
     def span(self, pieces: list[T], start: int, stop: int) -> list[T]:
         """Return some rows of pieces; the others can be freed."""
 
+    def crop(self, x: T, left: int, right: int) -> T:
+        """Copy some columns."""
+
+    def to_host(self, x: T) -> np.ndarray:
+        """Return rows as float32 (rows, width, channels)."""
+
+    def from_host(self, rows: np.ndarray) -> T:
+        """Store rows (rows, width, channels)."""
+
     def write(self, file: BinaryIO, x: T) -> None:
         """Append rows to a file."""
 

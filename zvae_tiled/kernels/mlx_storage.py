@@ -63,6 +63,20 @@ class MlxStorage:
         """Bring a folded norm to MLX."""
         return mx.array(scale.astype(np.float32)), mx.array(shift.astype(np.float32))
 
+    def crop(self, x: mx.array, left: int, right: int) -> mx.array:
+        """Copy some columns."""
+        part = x[:, :, left:right]
+        return now(mx.concatenate([part, part[:, :0]], axis=1))
+
+    def to_host(self, x: mx.array) -> np.ndarray:
+        """Return rows as float32 (rows, width, channels)."""
+        host: np.ndarray = np.asarray(now(x.astype(mx.float32)))[0]
+        return host
+
+    def from_host(self, rows: np.ndarray) -> mx.array:
+        """Store rows (rows, width, channels)."""
+        return now(mx.array(rows[None].astype(np.float32)).astype(self.dtype))
+
     def write(self, file: BinaryIO, x: mx.array) -> None:
         """Append rows to a file."""
         data = np.asarray(x.view(_BITS[self.dtype.size][0])).data.cast("B")

@@ -7,7 +7,6 @@ that memory is what `plan/workspace_gpu.py` says. It runs on MLX's CPU backend t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -20,6 +19,7 @@ from zvae_tiled.plan.workspace_gpu import conv_part, moments_rows, queries_at_on
 
 Weights = dict[str, mx.array]
 Pieces = list[mx.array]
+Arithmetic = Callable[..., mx.array]
 
 
 class StripKernels(MlxStorage):
@@ -33,13 +33,14 @@ class StripKernels(MlxStorage):
         Args:
             dtype: The type of maps and weights.
             winograd: Leave it to MLX whether it convolves by Winograd, as Metal does where channels are many: faster,
-                but with 10 (float32) to 40 times (bfloat16) the error, and its memory (MLX's pull request 4242).
+                but it takes memory, and has 8 times the error in float32, 40 in bfloat16, and thousands where
+                float32 means TF32 (MLX's pull request 4242).
             compiled: Fuse elementwise arithmetic; left out, on GPUs only: on a CPU, MLX runs the C++ compiler for it.
         """
         super().__init__(dtype)
         self.winograd = winograd
         fuse = compiled if compiled is not None else mx.default_device().type == mx.gpu
-        wrap: Callable[[Any], Any] = mx.compile if fuse else lambda function: function
+        wrap: Callable[[Arithmetic], Arithmetic] = mx.compile if fuse else lambda function: function
         self._normal = wrap(_normal)
         self._silu = wrap(_silu)
         self._sum = wrap(_sum)
@@ -87,6 +88,7 @@ class StripKernels(MlxStorage):
         x = _joined(pieces)
         rows, width = x.shape[1] - 2 * step.halo, x.shape[2]
         tall, wide = conv_part(step, rows, width)
+        self._extent.clear()
         if (tall, wide) == (rows, width):
             return now(self._convolved(step, weights, x, skip, 0, width))
         out = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype))
@@ -103,24 +105,30 @@ class StripKernels(MlxStorage):
     def _convolved(
         self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, left: int, right: int
     ) -> mx.array:
-        """Convolve the columns from left to right, and add what is to be added."""
+        """Convolve the columns from left to right, note the extent, and add what is to be added.
+
+        The sums are for the caller to evaluate: nobody holds the product any more then, and it is overwritten.
+        """
+        y = now(self._product(step, weights["weight"], x, left, right))
+        low, high = mx.min(y), mx.max(y)
+        mx.eval(low, high)
+        self._extent.append((float(low.item()), float(high.item())))  # type: ignore[arg-type]
         bias = weights["bias"]
         if skip is not None and "shortcut.weight" in weights:
             skip = _project(skip, weights["shortcut.weight"])
             bias = bias.astype(mx.float32) + weights["shortcut.bias"].astype(mx.float32)
-        # Nothing here holds the convolution's result, so that the sums are written in its place.
+        return self._sum(y, bias) if skip is None else self._sum_skip(y, bias, skip)
+
+    def _product(self, step: Step, weight: mx.array, x: mx.array, left: int, right: int) -> mx.array:
         if step.halo == 0:
-            return self._finished(_project(x[:, :, left:right], weights["weight"]), bias, skip)
+            return _project(x[:, :, left:right], weight)
         padding, width = 1, x.shape[2]
         if (left, right) != (0, width):
             # Zeros at one end only: Metal's Winograd pads both ends by the first number, and would read beyond.
             ends = (int(left == 0), int(right == width))
             x, padding = mx.pad(x[:, :, max(left - 1, 0) : right + 1], [(0, 0), (0, 0), ends, (0, 0)]), 0
         flip = not self.winograd and winograd_channels(step)
-        return self._finished(mx.conv_general(x, weights["weight"], padding=(0, padding), flip=flip), bias, skip)
-
-    def _finished(self, y: mx.array, bias: mx.array, skip: mx.array | None) -> mx.array:
-        return self._sum(y, bias) if skip is None else self._sum_skip(y, bias, skip)
+        return mx.conv_general(x, weight, padding=(0, padding), flip=flip)
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values."""
@@ -131,9 +139,7 @@ class StripKernels(MlxStorage):
         ]
         return now(mx.concatenate(both, axis=-1))
 
-    def attend(
-        self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]
-    ) -> mx.array:
+    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
         """Attend from all pixels of a band, over one block of keys after the other (an online softmax)."""
         _, rows, width, channels = x.shape
         query = now(self._sum(_project(self._normal(x, *affine), weights["to_q.weight"]), weights["to_q.bias"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zvae_tiled.plan.workspace import CpuWorkspace, Workspace
+from zvae_tiled.plan.workspace_gpu import CudaWorkspace, MetalWorkspace
 
 
 @dataclass(frozen=True)
@@ -42,4 +43,24 @@ CPU = Device(
     bandwidth=2e9,
 )
 
-DEVICES = {"cpu": CPU}
+METAL = Device(
+    name="metal",
+    workspace=MetalWorkspace(),
+    # 96, halved 48, 24, 12, 6: all whole Winograd tiles; near the 128 rows of mflux's strips. Not measured.
+    band_rows=96,
+    # Apple's smallest chip, the M1: 2.6 TFLOP/s, 68 GB/s, and three quarters of them as MLX's products reach.
+    flops=2e12,
+    bandwidth=5e10,
+    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs; kernels/device.py asks the device itself
+)
+
+CUDA = Device(
+    name="cuda",
+    workspace=CudaWorkspace(),
+    band_rows=128,  # not measured
+    # NVIDIA's smallest card with 12 GB, the RTX 3060: 12.7 TFLOP/s in float32, 360 GB/s, and three quarters of them.
+    flops=1e13,
+    bandwidth=2.7e11,
+)
+
+DEVICES = {device.name: device for device in (CPU, METAL, CUDA)}

@@ -102,25 +102,29 @@ class CpuWorkspace:
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """A normalised row, its keys and values, both joined, and in the storage type."""
-        del rows
-        return 4 * 5 * width * step.inputs + (0 if itemsize == 4 else 2 * width * step.inputs * itemsize)
+        both = 2 * width * step.inputs
+        casts = 0 if itemsize == 4 else both * itemsize
+        if rows == 1:
+            casts -= both * itemsize  # it becomes the result itself
+        return 4 * 5 * width * step.inputs + casts
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Queries and sums of all rows; keys and values in float32; scores and weights of one part of a row."""
+        """Queries and sums of all rows, and the most of three: a block cast, asked, the result written."""
         channels = step.inputs
         states = 4 * rows * width * (2 * channels + 2)
-        block = 2 * channels * _block_keys(width)
+        block, result = 2 * channels * _block_keys(width), rows * width * channels
         columns, keys = min(width, ROW_CHUNK), min(_block_keys(width), KEYS_AT_ONCE)
         scores = 2 * columns * keys + keys * channels + 2 * columns * (channels + 4)
-        query = 4 * columns * channels
-        casts = 0 if itemsize == 4 else 4 * block
-        return states + casts + 4 * max(scores, query, 5 * width * channels - (block if casts else 0))
+        # There is no result while keys are asked, and no block as it was stored once it is in float32.
+        casting = (0 if itemsize == 4 else 4 * block) - result * itemsize
+        asking = 4 * (block + scores) - (block + result) * itemsize
+        writing = 4 * 5 * width * channels - block * itemsize
+        return states + max(casting, asking, writing)
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
-        """A row in float32, its distance from the mean, and the reductions."""
-        del rows
+        """A row in float32, its distance from the mean; mean and M2 of all rows."""
         copies = 1 if itemsize == 4 else 2
-        return 4 * channels * (copies * width + 32)
+        return 4 * channels * (copies * width + 2 * rows)
 
 
 def block_rows(width: int) -> int:

@@ -78,26 +78,28 @@ class StripWorkspace(ABC):
         return 0, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Two maps in float32 where nothing is fused; then, where it upsamples, the small map beside the large."""
+        """Two maps in float32 where nothing is fused; where it upsamples too, the small map beside the large."""
+        if step.norm is None:
+            return 0
         pixels = rows * width * step.inputs
         if step.upsample:
             return pixels * itemsize
-        return 0 if self.fused or step.norm is None else pixels * (4 if itemsize == 4 else 8)
+        return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """What the algorithm takes; the last band's row more, joined; parts of a convolution that was split."""
+        """What the algorithm takes, or what adding takes; the last band's row more; parts of a split convolution."""
         tall, wide = conv_part(step, rows, width)
-        part = tall * wide * step.outputs
-        if step.halo:
-            size = self._convolved(step, tall, wide, itemsize) + 2 * width * step.inputs * itemsize
-        else:
-            size = self._product(tall * wide, step.inputs, step.outputs)
+        pixels, result = tall * wide, tall * wide * step.outputs * itemsize
+        adding = 0 if self.fused or itemsize == 4 else result + (8 if step.closes else 4) * pixels * step.outputs
         if step.shortcut:
-            size += part * itemsize + self._product(tall * wide, step.skip, step.outputs)
-        if not self.fused:
-            size += part * (0 if itemsize == 4 else 8 + itemsize)
+            adding += result + self._product(pixels, step.skip, step.outputs)
+        if step.halo:
+            # Before the bottom edge is convolved, a band has one row more, and is joined.
+            size = max(self._convolved(step, tall, wide, itemsize), adding) + 2 * width * step.inputs * itemsize
+        else:
+            size = max(self._product(pixels, step.inputs, step.outputs), adding)
         if (tall, wide) != (rows, width):
-            size += part * itemsize
+            size += result
         if wide != width:  # parts of a row are copied, padded, and so is their skip
             size += 2 * (tall + 2) * (wide + 2) * (step.inputs + step.skip) * itemsize
         return size
@@ -123,8 +125,8 @@ class StripWorkspace(ABC):
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
         """Some rows in float32, and their distances from the mean; results of all rows."""
-        del itemsize
-        return 8 * min(rows, moments_rows(width, channels)) * width * channels + 16 * rows * channels
+        copies = 4 if itemsize == 4 else 8
+        return copies * min(rows, moments_rows(width, channels)) * width * channels + 16 * rows * channels
 
     @abstractmethod
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
@@ -145,11 +147,11 @@ class Im2colWorkspace(StripWorkspace):
     fused: ClassVar[bool] = False
 
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        # Padded input, im2col, result and weights, all in float32 (mlx/backend/cpu/conv.cpp).
+        # Padded input and im2col in float32; so too result and weights, where they are not (mlx/backend/cpu/conv.cpp).
         pixels, taps = rows * width, 9 * step.inputs
         padded = (rows + 2) * (width + 2) * step.inputs
-        weights = 0 if itemsize == 4 else taps * step.outputs
-        return 4 * (padded + pixels * taps + pixels * step.outputs + weights)
+        casts = 0 if itemsize == 4 else (pixels + taps) * step.outputs
+        return 4 * (padded + pixels * taps + casts)
 
     def _product(self, rows: int, inner: int, columns: int) -> int:
         del rows, inner, columns
@@ -162,7 +164,7 @@ class MetalWorkspace(StripWorkspace):
 
     Attributes:
         winograd: Whether MLX may choose Winograd; without it, the kernels of such Steps are flipped
-            (`kernels/mlx_strips.py`), which is slower, needs none of this memory, and is 10 to 40 times more exact.
+            (`kernels/mlx_strips.py`): slower, without this memory, and with an 8th to a 40th of the error.
     """
 
     winograd: bool = True

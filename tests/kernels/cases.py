@@ -1,0 +1,74 @@
+"""Steps, numbers for them, and what they come to in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+
+Array = np.ndarray
+EPS = {mx.float32: 2.0**-23, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
+
+CONV = Step("conv", "conv", 5, 7)
+UP = Step("up", "conv", 5, 7, upsample=True)
+SKIP = Step("skip", "conv", 5, 7, norm="norm", closes=True, skip=7)
+SHORTCUT = Step("shortcut", "conv", 5, 7, norm="norm", closes=True, shortcut="conv_shortcut", skip=4)
+PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
+STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION)
+
+
+def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, offset: float = 0.0) -> mx.array:
+    x = mx.array((offset + rng.standard_normal(shape)).astype(np.float32)).astype(dtype)
+    mx.eval(x)
+    return x
+
+
+def wide(x: mx.array) -> Array:
+    """The very numbers, in float64."""
+    return np.asarray(x.astype(mx.float32)).astype(np.float64)
+
+
+def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[str, mx.array]:
+    shapes: dict[str, tuple[int, ...]] = {"weight": (step.outputs, step.kernel, step.kernel, step.inputs)}
+    if step.shortcut:
+        shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
+    if step.kind == "attention":
+        shapes = {f"{n}.weight": (step.outputs, step.inputs) for n in ("to_q", "to_k", "to_v", "to_out.0")}
+    shapes |= {name.replace("weight", "bias"): shape[:1] for name, shape in shapes.items()}
+    return {name: random(shape, dtype, rng) for name, shape in shapes.items()}
+
+
+def convolve64(x: Array, weight: Array) -> Array:
+    """One picture's rows, convolved with padding on the left and on the right only."""
+    reach = weight.shape[1] // 2
+    x = np.pad(x, ((0, 0), (reach, reach), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[1:3], axis=(0, 1))
+    y: Array = np.einsum("hwcij,oijc->hwo", windows, weight)
+    return y
+
+
+def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array | None) -> tuple[Array, Array]:
+    """What a Step adds up to, and what its rounding may come to: all products by size, and every value rounded."""
+    w = {name: wide(array) for name, array in weights.items()}
+    y = convolve64(wide(x)[0], w["weight"])
+    size = convolve64(abs(wide(x)[0]), abs(w["weight"]))
+    rounded = abs(y)
+    total = y + w["bias"]
+    if skip is not None:
+        aside = wide(skip)[0]
+        if step.shortcut:
+            size = size + convolve64(abs(aside), abs(w["shortcut.weight"])) + abs(w["shortcut.bias"])
+            aside = convolve64(aside, w["shortcut.weight"])
+            total = total + w["shortcut.bias"]
+        rounded, total = rounded + abs(aside), total + aside
+    eps = EPS[x.dtype]
+    slack = 2.0**-23 * (9 * step.inputs + step.skip + 4) * (size + abs(w["bias"]))
+    return total, slack + eps * (rounded + abs(total)) + 1e-7
+
+
+def sized(step: Step, inputs: int, outputs: int) -> Step:
+    skip = 0 if not step.closes else step.skip if step.shortcut else outputs
+    return replace(step, inputs=inputs, outputs=outputs, skip=skip)

@@ -1,0 +1,131 @@
+"""Calibrating this machine: measured, stored, used, and never below what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from tests.models import narrow
+from zvae_tiled.chain import Step, decoder_chain
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.kernels import calibrate as module
+from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.mlx_strips import StripKernels
+from zvae_tiled.plan.calibration import Calibration, MarginWorkspace, apply
+from zvae_tiled.plan.device import CPU, CUDA, DEVICES, METAL
+from zvae_tiled.plan.workspace import CpuWorkspace
+from zvae_tiled.plan.workspace_gpu import MetalWorkspace
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZVAE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = decoder_chain(narrow("z-image", (32, 32, 64, 64), 8))
+    monkeypatch.setattr(module, "decoder_chain", lambda _: chain)
+    monkeypatch.setattr(module, "SIZES", dict.fromkeys(DEVICES, ((2, 24), (3, 40))))
+    monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
+
+
+@pytest.mark.usefixtures("small")
+def test_calibrating_this_machine(folder: Path) -> None:
+    assert stored_calibration()[0] is None
+    assert "not calibrated" in stored_calibration()[1]
+    limit = mx.set_cache_limit(12345)
+    lines: list[str] = []
+    found = module.calibrate(lines.append)
+    assert mx.set_cache_limit(limit) == 12345
+    assert (found.kind, found.margin >= 1) == (device_kind(), True)
+    assert min(found.flops, found.bandwidth, found.disk) > 1e6
+    assert lines[-1] == "the disk"
+    assert any("attention" in line for line in lines)
+    assert stored_calibration()[0] == found
+    assert [path.suffix for path in folder.iterdir()] == [".json"]
+    device = this_device()
+    assert (device.flops, device.margin) == (found.flops, found.margin)
+    assert this_device(calibrated=False).flops != found.flops
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model that is right here is the CPU's")
+@pytest.mark.usefixtures("small")
+def test_the_cpu_s_model_needs_no_margin() -> None:
+    assert module.calibrate().margin < 1.01
+
+
+class Optimist:
+    """A Workspace that believes in nothing but results."""
+
+    def __init__(self, inner: CpuWorkspace) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name == "prepared" or not callable(found) or name == "compute_size":
+            return found
+        return lambda *shape: 0
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="written for the CPU's model")
+@pytest.mark.usefixtures("small")
+def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    liar = replace(CPU, workspace=Optimist(CpuWorkspace()))
+    monkeypatch.setattr(module, "this_device", lambda calibrated: liar)
+    monkeypatch.setattr(module, "SLACK", 0)
+    step = Step("conv", "conv", 64, 64, norm="norm")
+    bench = module.Bench(liar, decoder_chain(VAEConfig.preset("z-image")))
+    with module.no_cache():
+        bench.measure(step, 2, 40, mx.float32, timed=False)
+    truth = 2 * 40 * 64 * 4 + CpuWorkspace().conv(step, 2, 40, 4)
+    assert bench.worst > 2
+    corrected = MarginWorkspace(liar.workspace, bench.worst)
+    assert 2 * 40 * 64 * 4 + corrected.conv(step, 2, 40, 4) >= 0.9 * truth
+    assert module.calibrate().margin > 2
+
+
+def test_each_kind_of_step_is_measured_once() -> None:
+    steps = module.distinct_steps(decoder_chain(VAEConfig.preset("z-image")))
+    assert len(steps) == len(set(steps)) == 15
+    assert [step.kind for step in steps].count("attention") == 1
+    assert {(step.inputs, step.outputs) for step in steps} >= {(16, 512), (512, 256), (128, 3)}
+
+
+def test_kernels_follow_the_device() -> None:
+    assert isinstance(kernels_for(CPU, mx.float32), RowKernels)
+    margin = Calibration("metal", "x", "0", 1.1, 1e12, 1e11, 1e9)
+    for winograd in (True, False):
+        device = apply(replace(METAL, workspace=MetalWorkspace(winograd=winograd)), margin)
+        kernels = kernels_for(device, mx.bfloat16)
+        assert isinstance(kernels, StripKernels)
+        assert kernels.winograd == winograd
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="this device is none")
+def test_this_device_is_the_cpu() -> None:
+    assert (this_device(calibrated=False), working_set_limit()) == (CPU, None)
+
+
+@pytest.mark.parametrize(
+    ("metal", "info", "kind", "limit", "largest"),
+    [
+        (True, {"device_name": "M", "max_buffer_length": 9, "max_recommended_working_set_size": 8}, "metal", 8, 9),
+        (False, {"device_name": "N", "total_memory": 7, "free_memory": 5}, "cuda", 7, CUDA.max_buffer),
+    ],
+)
+def test_gpus_are_told_apart(
+    metal: bool, info: dict[str, Any], kind: str, limit: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu, 0))
+    monkeypatch.setattr(mx, "device_info", lambda _: info)
+    monkeypatch.setattr(mx.metal, "is_available", lambda: metal)
+    device = this_device()
+    assert (device.name, device.max_buffer, working_set_limit()) == (kind, largest, limit)
+    assert isinstance(kernels_for(device, mx.bfloat16), StripKernels)

@@ -1,0 +1,173 @@
+"""The GPUs' kernels, run on MLX's CPU backend: against float64, and against the CPU's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.cases import CONV, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
+from zvae_tiled.chain import Step
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.mlx_strips import StripKernels
+from zvae_tiled.plan import workspace_gpu
+from zvae_tiled.plan.workspace import block_rows
+
+dtypes = st.sampled_from(list(EPS))
+lengths, channels = st.integers(1, 6), st.integers(1, 9)
+
+
+@given(st.sampled_from(STEPS), dtypes, lengths, lengths, channels, channels, st.integers(0, 1 << 32))
+@settings(max_examples=80)
+def test_a_convolution_is_right(
+    step: Step, dtype: mx.Dtype, rows: int, width: int, inputs: int, outputs: int, seed: int
+) -> None:
+    step, rng = sized(step, inputs, outputs), np.random.default_rng(seed)
+    kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
+    x = random((1, rows + 2 * step.halo, width, inputs), dtype, rng)
+    skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
+    out = kernels.conv(step, kernels.prepare(step, weights), [x], skip)
+    assert (out.shape, out.dtype) == ((1, rows, width, outputs), dtype)
+    exact, slack = conv64(step, weights, x, skip)
+    assert (abs(wide(out)[0] - exact) <= slack).all()
+    low, high = kernels.extent()
+    bare = wide(kernels.conv(replace(step, closes=False, shortcut=None), weights | no_bias(weights), [x], None))
+    assert (low, high) == (bare.min(), bare.max())
+
+
+def no_bias(weights: dict[str, mx.array]) -> dict[str, mx.array]:
+    return {name: mx.zeros_like(array) for name, array in weights.items() if name == "bias"}
+
+
+@pytest.mark.parametrize("dtype", list(EPS), ids=str)
+def test_without_winograd_it_is_the_same_convolution(dtype: mx.Dtype) -> None:
+    step, rng = Step("conv", "conv", 96, 160), np.random.default_rng(0)
+    weights, x = weights_of(step, dtype, rng), random((1, 5, 7, 96), dtype, rng)
+    kernels = StripKernels(dtype, winograd=False)
+    prepared = kernels.prepare(step, weights)
+    assert not bool(mx.array_equal(prepared["weight"], weights["weight"]).item())
+    exact, slack = conv64(step, weights, x, None)
+    assert (abs(wide(kernels.conv(step, prepared, [x], None))[0] - exact) <= slack).all()
+    unflipped = StripKernels(dtype).prepare(step, weights)
+    assert bool(mx.array_equal(unflipped["weight"], weights["weight"]).item())
+
+
+@given(st.sampled_from([CONV, SHORTCUT, SKIP]), dtypes, lengths, lengths, st.integers(1, 400))
+@settings(max_examples=60)
+def test_parts_make_the_whole(step: Step, dtype: mx.Dtype, rows: int, width: int, most: int) -> None:
+    rng = np.random.default_rng(most)
+    kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
+    x = random((1, rows + 2, width, step.inputs), dtype, rng)
+    skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
+    whole = conv64(step, weights, x, skip)
+    counts: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace_gpu, "MAX_ELEMENTS", most)
+        patch.setattr(mx, "conv_general", spy(mx.conv_general, counts))
+        parts = kernels.conv(step, weights, [x], skip)
+    assert (abs(wide(parts)[0] - whole[0]) <= whole[1]).all()
+    assert sum(counts) == rows * width * 9 * step.inputs
+    assert max(counts) <= max(most, 9 * step.inputs)
+    low, high = kernels.extent()
+    kernels.conv(step, weights, [x], skip)
+    assert (low, high) == pytest.approx(kernels.extent(), rel=4 * EPS[dtype], abs=1e-4)
+
+
+def spy(convolve: Callable[..., mx.array], counts: list[int]) -> Callable[..., mx.array]:
+    def noted(x: mx.array, weight: mx.array, **options: Any) -> mx.array:
+        y = convolve(x, weight, **options)
+        counts.append(y.shape[1] * y.shape[2] * 9 * x.shape[3])
+        return y
+
+    return noted
+
+
+@given(st.sampled_from(STEPS), st.sampled_from([mx.float32, mx.bfloat16]), lengths, lengths, st.integers(0, 1 << 32))
+@settings(max_examples=40)
+def test_a_whole_step_agrees_with_the_cpu_s_kernels(
+    step: Step, dtype: mx.Dtype, rows: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = weights_of(step, dtype, rng)
+    x = random((1, rows, width, step.inputs), dtype, rng)
+    skip = random((1, rows * step.factor, width * step.factor, step.skip), dtype, rng) if step.closes else None
+    scale, shift = rng.standard_normal((2, step.inputs))
+    results = []
+    for kernels in (RowKernels(dtype), StripKernels(dtype)):
+        affine = kernels.affine(scale, shift) if step.norm else None
+        pieces = kernels.activate(step, x, affine)
+        edges = kernels.edge(step, width if kernels.folds else width * step.factor) if step.halo else []
+        ready = kernels.prepare(step, weights)
+        results.append(wide(kernels.conv(step, ready, [*edges, *pieces, *edges], skip)))
+    size = 1 + abs(results[0])
+    assert (abs(results[0] - results[1]) <= (1e-4 if dtype == mx.float32 else 0.1) * size).all()
+
+
+@given(dtypes, lengths, lengths, channels, st.booleans())
+def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int, upsample: bool) -> None:
+    rng = np.random.default_rng(rows)
+    kernels, x = StripKernels(dtype), random((1, rows, width, inputs), dtype, rng)
+    scale, shift = rng.standard_normal((2, inputs))
+    step = Step("conv", "conv", inputs, 1, norm="norm", upsample=upsample)
+    (found,) = kernels.activate(step, x, kernels.affine(scale, shift))
+    y = wide(x) * scale.astype(np.float32) + shift.astype(np.float32)
+    y = y / (1 + np.exp(-y))
+    if upsample:
+        y = y.repeat(2, axis=1).repeat(2, axis=2)
+    assert found.dtype == dtype
+    assert (abs(wide(found) - y) <= EPS[dtype] * abs(y) + 1e-6 * (1 + abs(y))).all()
+
+
+@given(dtypes, lengths, st.integers(1, 40), channels, st.integers(1, 200))
+def test_moments_survive_a_large_mean(dtype: mx.Dtype, rows: int, width: int, inputs: int, at_once: int) -> None:
+    x = random((1, rows, width, inputs), dtype, np.random.default_rng(at_once), offset=100)
+    means, m2s = StripKernels(dtype).moments(x)
+    exact = wide(x)[0].mean(axis=1)
+    assert means.shape == m2s.shape == (rows, inputs)
+    assert means == pytest.approx(exact, rel=1e-6)
+    assert m2s == pytest.approx(np.square(wide(x)[0] - exact[:, None]).sum(axis=1), rel=1e-4, abs=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace_gpu, "MOMENTS_AT_ONCE", at_once)
+        for again, before in zip(StripKernels(dtype).moments(x), (means, m2s), strict=True):
+            assert (again == before).all()
+
+
+@given(dtypes, lengths, lengths, channels, st.integers(1, 60), st.integers(0, 1 << 32))
+@settings(max_examples=50)
+def test_attention_is_right_however_it_is_cut(
+    dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
+    x = random((1, rows, width, inputs), dtype, rng)
+    affine = kernels.affine(*rng.standard_normal((2, inputs)))
+    keys = kernels.keys(step, weights, x, affine)
+    assert (keys.shape, keys.dtype) == ((1, rows, width, 2 * inputs), dtype)
+    w = {name: wide(array) for name, array in weights.items()}
+    normal = wide(x).reshape(-1, inputs) * wide(affine[0]) + wide(affine[1])
+    exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
+    eps = EPS[dtype]
+    assert wide(keys).reshape(-1, 2 * inputs) == pytest.approx(exact_keys, abs=8 * inputs * eps, rel=8 * inputs * eps)
+    # From here on with the very keys it has, so that their rounding does not count twice.
+    k, v = np.split(wide(keys).reshape(-1, 2 * inputs), 2, axis=1)
+    s = (normal @ w["to_q.weight"].T + w["to_q.bias"]) @ k.T * inputs**-0.5
+    p = np.exp(s - s.max(axis=1, keepdims=True))
+    found = p @ v / p.sum(axis=1, keepdims=True) @ w["to_out.0.weight"].T + w["to_out.0.bias"]
+    exact = wide(x).reshape(-1, inputs) + found
+    cuts = sorted({0, rows, *rng.integers(0, rows + 1, 2).tolist()})
+    blocks = [keys[:, top:bottom] for top, bottom in pairwise(cuts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace_gpu, "SCORES_AT_ONCE", scores * block_rows(width) * width)
+        out = kernels.attend(step, weights, x, affine, iter(blocks))
+    assert (out.shape, out.dtype) == (x.shape, dtype)
+    # A query's rounding moves its scores by as much as they are large.
+    slack = eps * (1 + abs(s).max()) * (4 + abs(v).max()) * 8 * inputs
+    assert abs(wide(out).reshape(-1, inputs) - exact).max() <= slack + 1e-5

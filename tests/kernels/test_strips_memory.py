@@ -1,0 +1,182 @@
+"""Memory of the GPUs' kernels, measured on MLX's CPU backend against its Workspace; and a whole decode with them."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from tests.kernels.cases import PROJECTION, SHORTCUT, STEPS, random, sized, weights_of, wide
+from tests.models import narrow, random_vae
+from zvae_tiled import VAE, Plan
+from zvae_tiled.budget import Budget
+from zvae_tiled.chain import Step
+from zvae_tiled.engine.run import Run
+from zvae_tiled.kernels.base import Kernels
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.mlx_strips import StripKernels
+from zvae_tiled.plan import workspace_gpu
+from zvae_tiled.plan.device import CPU, Device
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.workspace import block_rows
+from zvae_tiled.plan.workspace_gpu import Im2colWorkspace
+
+on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _uncached() -> Iterator[None]:
+    """A buffer from the cache may be larger than what was asked for."""
+    limit = mx.set_cache_limit(0)
+    yield
+    mx.set_cache_limit(limit)
+
+
+def peak(run: Callable[[], object]) -> int:
+    gc.collect()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    run()
+    return mx.get_peak_memory() - before
+
+
+def test_span_joins_in_place_and_lets_go_of_the_rest() -> None:
+    kernels, rng = StripKernels(mx.float32), np.random.default_rng(0)
+    pieces = [random((1, rows, 64, 32), mx.float32, rng) for rows in (2, 5, 1)]
+    whole = np.concatenate([wide(piece) for piece in pieces], axis=1)
+    gc.collect()
+    before = mx.get_active_memory()
+    first = kernels.span(pieces, 0, 6)
+    assert (len(pieces), mx.get_active_memory() - before) == (1, 0)
+    assert (kernels.count(first), kernels.count(pieces)) == (6, 8)
+    assert (wide(first[0]) == whole[:, :6]).all()
+    rest = kernels.span(pieces, 5, 8)
+    assert (wide(rest[0]) == whole[:, 5:]).all()
+    assert kernels.span(pieces, 8, 8) == []
+    del first, pieces
+    assert mx.get_active_memory() - before == (3 - 8) * 64 * 32 * 4
+
+
+def test_weights_are_not_copied() -> None:
+    weights = weights_of(SHORTCUT, mx.bfloat16, np.random.default_rng(0))
+    before = mx.get_active_memory()
+    kept = [StripKernels(mx.bfloat16).prepare(SHORTCUT, weights)]
+    assert mx.get_active_memory() == before
+    kept.append(StripKernels(mx.float32).prepare(SHORTCUT, weights))
+    assert {array.dtype for array in kept[1].values()} == {mx.float32}
+    assert mx.get_active_memory() > before
+
+
+on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")
+
+
+@on_cpu
+@pytest.mark.parametrize("most", [1 << 30, 9 * 32 * 40 * 4, 9 * 32 * 12], ids=["whole", "rows", "columns"])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_gpu, "MAX_ELEMENTS", most)
+    step = sized(replace(step, skip=min(step.skip, 4) * 8), 32, 48)
+    rng, space, size = np.random.default_rng(0), Im2colWorkspace(), dtype.size
+    kernels, rows, width, factor = StripKernels(dtype), 9, 40, step.factor
+    weights = weights_of(step, dtype, rng)
+    x = random((1, rows, width, 32), dtype, rng)
+    affine = kernels.affine(np.ones(32), np.ones(32)) if step.norm else None
+    large = (1, rows * factor + 2 * step.halo, width * factor, 32)
+    pieces = [random(large, dtype, rng)]
+    skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
+    mx.eval(affine or [])
+    activated = rows * width * factor**2 * 32 * size if step.norm or step.upsample else 0
+    if activated:
+        activated += space.activate(step, rows, width, size)
+        check(peak(lambda: kernels.activate(step, x, affine)), activated)
+    written = rows * width * factor**2 * 48 * size
+    edge = 2 * width * factor * 32 * size if step.halo else 0
+    working = written + space.conv(step, rows * factor, width * factor, size) - edge
+    check(peak(lambda: kernels.conv(step, weights, pieces, skip)), working)
+    check(peak(lambda: kernels.moments(x)), space.moments(32, rows, width, size))
+
+
+@on_cpu
+@pytest.mark.parametrize("scores", [1 << 25, 1 << 17])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+def test_memory_of_the_attention(dtype: mx.Dtype, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_gpu, "SCORES_AT_ONCE", scores)
+    step = Step("attention", "attention", 48, 48, kernel=1, norm="norm")
+    rng, space, size = np.random.default_rng(0), Im2colWorkspace(), dtype.size
+    kernels, weights, rows, width = StripKernels(dtype), weights_of(step, dtype, rng), 9, 40
+    x, block = (random((1, count, width, c), dtype, rng) for count, c in ((rows, 48), (block_rows(width), 96)))
+    affine = kernels.affine(np.ones(48), np.ones(48))
+    mx.eval(affine)
+    check(peak(lambda: kernels.keys(step, weights, x, affine)), 2 * x.nbytes + space.keys(step, rows, width, size))
+    attended = x.nbytes + space.attend(step, rows, width, size)
+    check(peak(lambda: kernels.attend(step, weights, x, affine, iter([block, block]))), attended, loosely=0.6)
+
+
+def check(measured: int, predicted: int, loosely: float = 0.7) -> None:
+    """Never below what is taken, and not far above: a plan must not waste the budget either."""
+    assert loosely * predicted <= measured <= predicted + 256, measured / predicted
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU, MLX compiles with g++")
+def test_fused_arithmetic_is_the_same_and_takes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    fused, plain = StripKernels(mx.bfloat16, compiled=True), StripKernels(mx.bfloat16, compiled=False)
+    weights, x = weights_of(PROJECTION, mx.bfloat16, rng), random((1, 9, 40, 5), mx.bfloat16, rng)
+    step = replace(PROJECTION, norm="norm", closes=True, skip=7)
+    skip = random((1, 9, 40, 7), mx.bfloat16, rng)
+    affine = fused.affine(np.full(5, 0.7), np.full(5, 0.2))
+    mx.eval(affine)
+
+    def both(kernels: StripKernels) -> mx.array:
+        (piece,) = kernels.activate(step, x, affine)
+        return kernels.conv(step, weights, [piece], skip)
+
+    assert (wide(both(fused)) == wide(both(plain))).all()
+    assert peak(lambda: fused.activate(step, x, affine)) == x.nbytes
+    assert peak(lambda: fused.conv(step, weights, [x], skip)) <= skip.nbytes + 64 < peak(lambda: both(plain))
+
+
+DEVICE = replace(CPU, workspace=Im2colWorkspace(), band_rows=96)
+
+
+def decode(plan: Plan, vae: VAE, kernels: Kernels[mx.array], latents: mx.array, folder: Path) -> np.ndarray:
+    weights = dict(tree_flatten(vae.model.parameters()))
+    norms = {name: wide(array) for name, array in weights.items() if "norm" in name}
+    return np.concatenate([wide(rows) for rows in Run(plan, kernels, weights, norms, folder).rows(latents)], axis=1)
+
+
+def into(found: list[np.ndarray], *decoded: Any) -> None:
+    found.append(decode(*decoded))
+
+
+@on_cpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_decode_stays_within_its_plan(dtype: str, tmp_path: Path) -> None:
+    config = narrow("flux1", (16, 16, 32, 32), 8)
+    vae = random_vae(config, dtype)
+    latents = random((1, 17, 14, 16), vae.dtype, np.random.default_rng(0))
+
+    def planned(budget: int, device: Device) -> Plan:
+        return make_plan(config, 17, 14, Budget(budget, True, "test"), device, dtype, output="rows", weights=0)
+
+    reference = decode(planned(1 << 40, CPU), vae, RowKernels(vae.dtype), latents, tmp_path)
+    choices = set()
+    for budget in (1 << 40, 1 << 23, 1 << 22):
+        plan = planned(budget, DEVICE)
+        found: list[np.ndarray] = []
+        used = peak(partial(into, found, plan, vae, StripKernels(vae.dtype), latents, tmp_path))
+        assert 0.6 * plan.predicted_peak < used <= plan.predicted_peak <= budget
+        far = abs(found[0] - reference).max() / reference.std()
+        assert far < (1e-4 if dtype == "float32" else 0.2)
+        choices |= {(sweep.rows, sweep.choice) for sweep in plan.sweeps}
+    assert len(choices) > 2
