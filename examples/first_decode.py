@@ -1,17 +1,18 @@
 """Decode without any download: a small VAE with random weights, random latents, a picture in ``decoded.png``.
 
-With a real VAE it is the same two lines: ``VAE.load("path/to/vae")`` and ``vae.decode(latents)``.
+With a real VAE it is the same: ``VAE.load("path/to/vae")`` and ``vae.decode(latents, budget="6GB")``.
 """
 
 import tempfile
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.model import AutoencoderKL
+
+import mlx.core as mx  # isort: skip, after zvae_tiled, which may load a faster BLAS first
+from mlx.utils import tree_flatten
 
 config = VAEConfig(latent_channels=16, block_out_channels=(32, 32, 64, 64), layers_per_block=2)
 
@@ -20,7 +21,10 @@ with tempfile.TemporaryDirectory() as folder:
     mx.save_safetensors(str(weights), dict(tree_flatten(AutoencoderKL(config).parameters())))
     vae = VAE.load(weights, config=config)
 
-latents = np.random.default_rng(0).standard_normal((1, 16, 32, 48)).astype(np.float32)
-(picture,) = vae.decode(latents, output_type="pil")
+latents = np.random.default_rng(0).standard_normal((1, 16, 64, 96)).astype(np.float32)
+plan = vae.plan(height=512, width=768, budget="64MiB")
+print(plan, end="\n\n")
+(picture,), report = vae.decode(latents, plan=plan, output_type="pil", progress=True, return_report=True)
 picture.save("decoded.png")
-print(f"decoded.png: {picture.width}x{picture.height} pixels")
+print(report)
+print(f"\ndecoded.png: {picture.width}x{picture.height} pixels")

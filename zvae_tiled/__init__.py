@@ -13,6 +13,7 @@ from zvae_tiled.plan.plan import Plan
 from zvae_tiled.tiled import decode_tiled, plan
 
 if TYPE_CHECKING:
+    from zvae_tiled.decoding import calibrate
     from zvae_tiled.model import LatentDistribution
     from zvae_tiled.progress import Progress
     from zvae_tiled.report import Report
@@ -24,6 +25,7 @@ _LATER = {
     "LatentDistribution": "zvae_tiled.model",
     "Progress": "zvae_tiled.progress",
     "Report": "zvae_tiled.report",
+    "calibrate": "zvae_tiled.decoding",
     "VAE": "zvae_tiled.vae",
 }
 """Names whose modules import MLX: planning needs no device, and should not wait for one."""
@@ -36,6 +38,7 @@ __all__ = [
     "Report",
     "VAEConfig",
     "__version__",
+    "calibrate",
     "decode_tiled",
     "plan",
     "set_default_vae",

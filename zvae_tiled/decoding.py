@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from zvae_tiled.budget import available_memory
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.kernels.base import Kernels
+from zvae_tiled.kernels.calibrate import calibrate as measure
+from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.model import DecoderOnly
+from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import QualityPlan
 from zvae_tiled.progress import Listener, Tracker
+from zvae_tiled.quality import QualityRun
 
 CACHE = 64 << 20
 """Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""
@@ -32,8 +39,30 @@ def parameters(model: DecoderOnly) -> dict[str, mx.array]:
     return dict(tree_flatten(model.parameters()))
 
 
+def available(weights: int) -> int:
+    """Return the bytes a decode could use now, its weights, which are loaded already, included."""
+    free, limit = available_memory(), working_set_limit()
+    if limit is not None:  # a GPU's own memory; on Metal it is the machine's too
+        left = max(0, limit - mx.get_active_memory())
+        free = min(free, left) if device_kind() == "metal" else left
+    return free + weights
+
+
+def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
+    """Measure this device, and keep the figures for the planner: some 20 seconds, once.
+
+    Memory of every kind of Step against its model, and the speed of convolutions, of memory and of the disk. The
+    planner is never below what was measured.
+
+    Args:
+        progress: Told what is measured now.
+    """
+    with _ONE_AT_A_TIME:
+        return measure(progress)
+
+
 @contextmanager
-def limits(plan: Plan) -> Iterator[None]:
+def limits(plan: Plan | QualityPlan) -> Iterator[None]:
     """Hold the allocator to the plan's budget, one decode at a time, and put everything back afterwards."""
     with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))
@@ -49,7 +78,7 @@ def decoded_rows(
     model: DecoderOnly,
     kernels: Kernels[mx.array],
     latents: mx.array,
-    plan: Plan,
+    plan: Plan | QualityPlan,
     spill_folder: Path | None,
     listener: Listener | None,
 ) -> Iterator[tuple[int, mx.array]]:
@@ -66,13 +95,17 @@ def decoded_rows(
     folder = spill_folder or Path(tempfile.gettempdir())
     check_free_space(folder, plan.spilled)
     weights = parameters(model)
+    norms = _norms(weights)
     tracker = Tracker(plan, listener)
     for picture in range(plan.batch):
-        run = Run(plan, kernels, weights, _norms(weights), folder, tracker.read)
-        for rows in run.rows(latents[picture : picture + 1]):
+        one = latents[picture : picture + 1]
+        if isinstance(plan, Plan):
+            found = Run(plan, kernels, weights, norms, folder, partial(tracker.read, plan)).rows(one)
+        else:
+            found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(one)
+        for rows in found:
             yield picture, rows
             del rows
-        tracker.next_picture()
     tracker.finish()
 
 

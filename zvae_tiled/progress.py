@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import QualityPlan
 
 
 @dataclass(frozen=True)
@@ -50,36 +51,35 @@ def print_line(progress: Progress) -> None:
 
 
 class Tracker:
-    """Turns rows read into progress."""
+    """Turns rows read into progress: each sweep counts as its predicted time."""
 
-    def __init__(self, plan: Plan, listener: Listener | None) -> None:
+    def __init__(self, plan: Plan | QualityPlan, listener: Listener | None) -> None:
         """Start the clock."""
-        self._plan = plan
         self._listener = listener
         self._start = time.perf_counter()
         self._total = plan.predicted_seconds or 1.0
-        self._picture = 0
+        self._sweeps = plan.batch * plan.sweep_count
+        self._finished = 0.0  # predicted seconds of the sweeps before this one
+        self._sweep = 0
+        self._share = 1.0
 
-    def read(self, index: int, rows: int) -> None:
-        """Note that a sweep has read this many rows of its start cut in all."""
+    def read(self, plan: Plan, index: int, rows: int) -> None:
+        """Note that a sweep of a plan has read this many rows of its start cut in all."""
         if self._listener is None:
             return
-        plan, sweeps = self._plan, self._plan.sweeps
-        sweep = sweeps[index]
+        sweep = plan.sweeps[index]
         share = rows / (plan.height * plan.chain.factors[sweep.start])
-        seconds = sum(before.seconds for before in sweeps[:index]) + share * sweep.seconds
-        seconds += self._picture * sum(each.seconds for each in sweeps)
+        if share <= self._share and self._share >= 1.0:
+            self._sweep += 1
+        self._share = share
+        seconds = self._finished + share * sweep.seconds
+        if share >= 1.0:
+            self._finished += sweep.seconds
         # The last rows are read before they are computed: only `finish` says 1.
         done = min(seconds / self._total, 0.999)
-        number = self._picture * len(sweeps) + index + 1
-        self._listener(Progress(done, number, plan.batch * len(sweeps), time.perf_counter() - self._start))
-
-    def next_picture(self) -> None:
-        """Go on to the next picture of the batch."""
-        self._picture += 1
+        self._listener(Progress(done, self._sweep, self._sweeps, time.perf_counter() - self._start))
 
     def finish(self) -> None:
         """Say that all is done."""
         if self._listener is not None:
-            sweeps = self._plan.batch * len(self._plan.sweeps)
-            self._listener(Progress(1.0, sweeps, sweeps, time.perf_counter() - self._start))
+            self._listener(Progress(1.0, self._sweeps, self._sweeps, time.perf_counter() - self._start))

@@ -10,6 +10,7 @@ import mlx.core as mx
 import psutil
 
 from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import QualityPlan
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,21 @@ class Report:
         footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if it was
             higher before. The system's view, with what allocators keep.
         seconds: Time it took.
-        quality: ``exact``.
+        quality: ``exact``, ``tiles`` or ``stream``.
+        exact: Whether the result is what a full decode gives, to rounding.
+        statistics: Where the norms' moments and the attention came from.
     """
 
-    plan: Plan
+    plan: Plan | QualityPlan
     budget: int
     predicted_peak: int
     measured_peak: int
     others: int
     footprint: int
     seconds: float
-    quality: str = "exact"
+    quality: str
+    exact: bool
+    statistics: str
 
     def __str__(self) -> str:
         """Render one line a figure."""
@@ -44,13 +49,13 @@ class Report:
         return "\n".join(
             [
                 f"decoded    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
-                f"quality    {self.quality}",
+                f"quality    {self.quality}, {'as a full decode' if self.exact else 'not exact'}: {self.statistics}",
                 f"budget     {_mib(self.budget)}",
                 f"predicted  {_mib(self.predicted_peak)}",
                 f"measured   {_mib(self.measured_peak)}",
                 f"others     {_mib(self.others)} of other arrays were there before",
                 f"seconds    {self.seconds:.1f} ({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
-                f"plan       {plan.digest}: {len(plan.sweeps)} sweeps",
+                f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
         )
 
@@ -72,7 +77,7 @@ class Meter:
         self.host = 0
         """Bytes of buffers outside MLX's allocator, added by whoever makes one."""
 
-    def report(self, plan: Plan) -> Report:
+    def report(self, plan: Plan | QualityPlan) -> Report:
         """Stop, and tell."""
         grown = max(0, mx.get_peak_memory() - self._before)
         return Report(
@@ -83,6 +88,9 @@ class Meter:
             others=max(0, self._before - self._weights),
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
+            quality="exact" if isinstance(plan, Plan) else plan.request.quality,
+            exact=isinstance(plan, Plan) or plan.exact,
+            statistics="all of the whole picture" if isinstance(plan, Plan) else plan.statistics_source,
         )
 
 

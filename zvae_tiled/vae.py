@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
@@ -15,14 +15,15 @@ from mlx.utils import tree_flatten, tree_unflatten
 from zvae_tiled.arrays import OutputType, check_output_type, to_mlx
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import decoded_rows, finished, limits, parameters, picture_shape
+from zvae_tiled.decoding import available, decoded_rows, finished, limits, parameters, picture_shape
 from zvae_tiled.errors import ConfigError, ImageError, InputError, PlanError
-from zvae_tiled.kernels.device import available_on, kernels_for, this_device
+from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
 from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.make import check_pixels, make_plan
-from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.plan import Output, Plan
+from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 from zvae_tiled.progress import Listener, listener_of
 from zvae_tiled.report import Meter, Report
 from zvae_tiled.sinks import ArraySink, Sink, file_sink
@@ -87,7 +88,7 @@ class VAE:
         width: int,
         budget: str | float | None = None,
         batch: int = 1,
-        output: Literal["array", "rows"] = "array",
+        output: Output = "array",
     ) -> Plan:
         """Plan a decode on this device, with this VAE's weights.
 
@@ -103,7 +104,9 @@ class VAE:
         """
         scale = self.config.scale
         check_pixels(height, width, scale)
-        return self._plan((batch, height // scale, width // scale), budget, None, output)
+        chosen = self._plan((batch, height // scale, width // scale), budget, None, output, None)
+        assert isinstance(chosen, Plan)
+        return chosen
 
     def decode(
         self,
@@ -119,6 +122,11 @@ class VAE:
         progress: bool | Listener = False,
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        quality: str = "exact",
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+        ramp: str | None = None,
+        moments: str | None = None,
     ) -> Any:
         """Decode latents as a pipeline hands them over: scaled and shifted.
 
@@ -136,6 +144,12 @@ class VAE:
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Return the pictures and a `Report` of what was predicted and what was measured.
             spill_folder: Where maps go that do not fit; left out, the system's folder for temporary files.
+            quality: ``exact``; ``tiles``: overlapping tiles; ``stream``: one sweep with estimated statistics. Only
+                ``exact``, and tiles with global moments and enough overlap, give what a full decode gives.
+            tile: Tile in pixels, one number or height and width; left out, the largest that fits the budget.
+            overlap: What neighbouring tiles share, in pixels, likewise; left out, as much as makes tiles exact.
+            ramp: ``linear``, ``cosine`` or ``smootherstep`` (default): how weights grow across an overlap.
+            moments: Of the norms: ``global`` (default: a pass over the whole picture), ``proxy`` or ``tile``.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
@@ -149,7 +163,8 @@ class VAE:
         check_output_type(output_type, in_unit_range=not raw)
         meter = Meter(self.weight_bytes)
         checked = read_latents(latents, self.config, layout, height, width)
-        chosen = self._plan(checked.shape[:3], budget, plan, "array")
+        request = request_of(quality, tile, overlap, ramp, moments)
+        chosen = self._plan(checked.shape[:3], budget, plan, "array", request)
         shape = picture_shape(self.config, checked)
         sink = ArraySink(shape, self.dtype if raw else mx.float32, output_type)
         self._run(checked, chosen, sink, raw, progress, spill_folder)
@@ -170,6 +185,11 @@ class VAE:
         plan: Plan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        quality: str = "exact",
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+        ramp: str | None = None,
+        moments: str | None = None,
     ) -> Report:
         """Decode straight into a file, row by row; the file appears whole or not at all.
 
@@ -183,6 +203,11 @@ class VAE:
             plan: As in `decode`.
             progress: As in `decode`.
             spill_folder: As in `decode`.
+            quality: As in `decode`.
+            tile: As in `decode`.
+            overlap: As in `decode`.
+            ramp: As in `decode`.
+            moments: As in `decode`.
 
         Returns:
             What was predicted, and what was measured.
@@ -194,7 +219,8 @@ class VAE:
         checked = read_latents(latents, self.config, layout, height, width)
         shape = picture_shape(self.config, checked)
         sink = file_sink(path, shape[0], shape[1:])
-        chosen = self._plan(checked.shape[:3], budget, plan, "rows")
+        request = request_of(quality, tile, overlap, ramp, moments)
+        chosen = self._plan(checked.shape[:3], budget, plan, "rows", request)
         self._run(checked, chosen, sink, False, progress, spill_folder)
         return meter.report(chosen)
 
@@ -210,6 +236,11 @@ class VAE:
         plan: Plan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        quality: str = "exact",
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+        ramp: str | None = None,
+        moments: str | None = None,
     ) -> Iterator[mx.array]:
         """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
 
@@ -217,14 +248,15 @@ class VAE:
         cover rows that the caller keeps. Closing the iterator early frees everything.
         """
         checked = read_latents(latents, self.config, layout, height, width)
-        chosen = self._plan(checked.shape[:3], budget, plan, "rows")
+        request = request_of(quality, tile, overlap, ramp, moments)
+        chosen = self._plan(checked.shape[:3], budget, plan, "rows", request)
         rows = self._rows(checked, chosen, raw, progress, spill_folder)
         return _pulled(rows, chosen)
 
     def _run(
         self,
         latents: mx.array,
-        plan: Plan,
+        plan: Plan | QualityPlan,
         sink: Sink,
         raw: bool,
         progress: bool | Listener,
@@ -243,7 +275,7 @@ class VAE:
     def _rows(
         self,
         latents: mx.array,
-        plan: Plan,
+        plan: Plan | QualityPlan,
         raw: bool,
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
@@ -262,18 +294,25 @@ class VAE:
         shape: Sequence[int],
         budget: str | float | None,
         plan: Plan | None,
-        output: Literal["array", "rows"],
-    ) -> Plan:
+        output: Output,
+        request: Request | None,
+    ) -> Plan | QualityPlan:
         batch, height, width = shape
         name = dtype_name(self.dtype)
         if plan is None:
             device = this_device()
-            limit = parse_budget(budget, available_on(device, self.weight_bytes))
+            limit = parse_budget(budget, available(self.weight_bytes))
+            if request is not None:
+                return plan_quality(
+                    self.config, height, width, limit, device, name, batch, output, self.weight_bytes, request
+                )
             return make_plan(
                 self.config, height, width, limit, device, name, batch, output=output, weights=self.weight_bytes
             )
         if budget is not None:
             raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+        if request is not None:
+            raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
         plan.check()
         made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
         here = (self.config, batch, height, width, name, this_device().name)
@@ -315,7 +354,7 @@ def dtype_name(dtype: mx.Dtype) -> str:
     return next(name for name, known in DTYPES.items() if known == dtype)
 
 
-def _pulled(rows: Iterator[tuple[int, mx.array]], plan: Plan) -> Iterator[mx.array]:
+def _pulled(rows: Iterator[tuple[int, mx.array]], plan: Plan | QualityPlan) -> Iterator[mx.array]:
     """Hand rows on; the allocator is limited while a row is computed, and not while the caller has its turn."""
     while True:
         with limits(plan):

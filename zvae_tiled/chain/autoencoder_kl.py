@@ -10,7 +10,9 @@ from zvae_tiled.config import VAEConfig
 
 def decoder_chain(config: VAEConfig) -> Chain:
     """Build the decoder's Chain from the config alone."""
-    return Chain(tuple(_decoder_steps(config)), config.norm_num_groups)
+    steps = tuple(_decoder_steps(config))
+    middle = next(cut for cut, step in enumerate(steps) if step.name.startswith("decoder.up_blocks."))
+    return Chain(steps, config.norm_num_groups, middle)
 
 
 def _decoder_steps(config: VAEConfig) -> Iterator[Step]:

@@ -68,10 +68,12 @@ class Chain:
     Attributes:
         steps: The Steps, from the latents to the picture.
         groups: Groups of every GroupNorm.
+        middle: The cut behind the middle block, where nothing later looks at the whole map but norms.
     """
 
     steps: tuple[Step, ...]
     groups: int
+    middle: int = 0
 
     @cached_property
     def factors(self) -> tuple[int, ...]:
@@ -90,6 +92,18 @@ class Chain:
     def barriers(self) -> tuple[int, ...]:
         """The cuts whose moments must be known before a sweep can pass them."""
         return tuple(i for i, step in enumerate(self.steps) if step.norm)
+
+    def reach(self, start: int) -> int:
+        """Return how many rows of a cut beyond its own a tile must read to be right up to its edge.
+
+        Walked back from the picture's edge: a convolution reads its halo further, and of a map that was doubled
+        the row that holds what is read.
+        """
+        low = 0
+        for step in reversed(self.steps[start:]):
+            low -= step.halo
+            low = low // 2 if step.upsample else low
+        return -low
 
     @property
     def parameters(self) -> int:

@@ -38,8 +38,8 @@ class Bands(Protocol[T]):
     def append(self, rows: T) -> None:
         """Add rows at the bottom."""
 
-    def read(self, rows: int, release: bool) -> Iterator[T]:
-        """Go through the map from the top, some rows at a time; with ``release`` each is freed as it is read."""
+    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
+        """Go through the map from its first row, some rows at a time; with ``release`` each is freed as it is read."""
 
     def close(self) -> None:
         """Free what is left."""
@@ -56,13 +56,17 @@ class RamBands(Generic[T]):
         """Add rows at the bottom."""
         self._strips.append(rows)
 
-    def read(self, rows: int, release: bool) -> Iterator[T]:
-        """Go through the map from the top, some rows at a time."""
+    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
+        """Go through the map from its first row, some rows at a time."""
         queue = RowQueue(self._kernels)
+        top = 0
         for i in range(len(self._strips)):
             strip = self._strips[i]
             assert strip is not None
-            queue.push(strip)
+            bottom = top + self._kernels.rows(strip)
+            if first < bottom and (stop is None or top < stop):
+                queue.push(strip, max(first - top, 0), None if stop is None else min(bottom, stop) - top)
+            top = bottom
             del strip
             if release:
                 self._strips[i] = None
@@ -81,33 +85,33 @@ class RowQueue(Generic[T]):
 
     def __init__(self, kernels: Kernels[T]) -> None:
         self._kernels = kernels
-        self._strips: deque[tuple[T, int]] = deque()  # an array, and how many of its rows are gone
+        self._strips: deque[tuple[T, int, int]] = deque()  # an array, its first row that is left, and the end
         self.rows = 0
 
-    def push(self, strip: T) -> None:
-        """Add rows at the bottom."""
-        self._strips.append((strip, 0))
-        self.rows += self._kernels.rows(strip)
+    def push(self, strip: T, first: int = 0, stop: int | None = None) -> None:
+        """Add rows, or some of them, at the bottom."""
+        end = self._kernels.rows(strip) if stop is None else stop
+        self._strips.append((strip, first, end))
+        self.rows += end - first
 
     def take(self, rows: int) -> T:
         """Take rows from the top; what is left of a strip shares its memory until it is gone too."""
         spans: list[tuple[T, int, int]] = []
         self.rows -= rows
         while rows:
-            strip, gone = self._strips.popleft()
-            there = self._kernels.rows(strip)
-            stop = min(there, gone + rows)
-            spans.append((strip, gone, stop))
-            rows -= stop - gone
-            if stop < there:
-                self._strips.appendleft((strip, stop))
+            strip, first, end = self._strips.popleft()
+            stop = min(end, first + rows)
+            spans.append((strip, first, stop))
+            rows -= stop - first
+            if stop < end:
+                self._strips.appendleft((strip, stop, end))
         return self._kernels.join(spans)
 
     def shrink(self) -> None:
         """Copy what is left of a strip, so that the strip is freed; for rows that wait while others work."""
         if self._strips and self._strips[0][1]:
-            strip, gone = self._strips.popleft()
-            self._strips.appendleft((self._kernels.join([(strip, gone, self._kernels.rows(strip))]), 0))
+            strip, first, end = self._strips.popleft()
+            self._strips.appendleft((self._kernels.join([(strip, first, end)]), 0, end - first))
 
 
 class Store(Generic[T]):
@@ -116,6 +120,10 @@ class Store(Generic[T]):
     def __init__(self, value: Bands[T], skip: Bands[T] | None) -> None:
         self._value = value
         self._skip = skip
+
+    def values(self) -> Bands[T]:
+        """Return the value's bands."""
+        return self._value
 
     def append(self, band: Band[T]) -> None:
         """Keep a band; it may go on its way."""

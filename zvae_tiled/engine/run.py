@@ -32,6 +32,7 @@ class Run(Generic[T]):
         norms: Mapping[str, np.ndarray],
         folder: Path,
         on_read: Callable[[int, int], object] | None = None,
+        affines: dict[int, Affine] | None = None,
     ) -> None:
         """Get ready.
 
@@ -42,6 +43,7 @@ class Run(Generic[T]):
             norms: Weights and biases of its norms, as NumPy arrays.
             folder: Where maps are spilled.
             on_read: Called with a sweep's number and the rows of its start cut read so far.
+            affines: Norms that are folded already, by their cuts; those this run folds are added.
         """
         self._plan = plan
         self._chain = plan.chain
@@ -50,7 +52,7 @@ class Run(Generic[T]):
         self._norms = norms
         self._folder = folder
         self._on_read = on_read
-        self._affines: dict[int, Affine] = {}
+        self._affines = {} if affines is None else affines
         self._keys: Bands[T]  # the attention's, from its sweep until a cut behind it is stored
 
     def rows(self, latents: T) -> Iterator[T]:
@@ -58,32 +60,57 @@ class Run(Generic[T]):
 
         Closing the iterator early frees all memory and all disk space.
         """
-        attention = next((i for i, step in enumerate(self._chain.steps) if step.kind == "attention"), None)
         with ExitStack() as stack:
             store = self._store(0, "ram", stack)
             store.append(Band(latents))
             del latents
-            for index, sweep in enumerate(self._plan.sweeps):
-                target = None
-                if sweep.ends == "keys":
-                    self._keys = self._bands(sweep.stop, sweep.medium, 2 * self._chain.steps[sweep.stop].inputs, stack)
-                elif sweep.store is not None:
-                    target = self._store(sweep.store, sweep.medium, stack)
-                bands = self._bands_of(index, sweep, store, target)
-                if sweep.ends == "pixels":
-                    yield from (band.take() for band in bands)
-                else:
-                    self._finish(sweep, bands)
-                if target is not None:
-                    store.close()
-                    store = target
-                    if sweep.start == attention and sweep.store != attention:
-                        self._keys.close()
+            yield from self._sweeps(store, stack, owned=True)
 
-    def _bands_of(self, index: int, sweep: Sweep, store: Store[T], target: Store[T] | None) -> Iterator[Band[T]]:
-        release = target is not None or sweep.ends == "pixels"
+    def rows_from(self, store: Store[T]) -> Iterator[T]:
+        """Go on from a stored cut, which is read and left as it is, to finished rows."""
+        with ExitStack() as stack:
+            yield from self._sweeps(store, stack, owned=False)
+
+    def moments_from(self, store: Store[T]) -> None:
+        """Go on from a stored cut to the end of the stage, for the sake of the norms folded on the way."""
+        for _ in self.rows_from(store):
+            raise AssertionError("a stage that ends before the picture gave rows")
+
+    def stored(self, latents: T, stack: ExitStack) -> Store[T]:
+        """Go from the latents to the end of a stage that keeps its last cut; the caller's stack frees it."""
+        store = self._store(0, "ram", stack)
+        store.append(Band(latents))
+        del latents
+        for _ in self._sweeps(store, stack, owned=True):
+            raise AssertionError("a stage that ends before the picture gave rows")
+        return self._last
+
+    def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
+        attention = next((i for i, step in enumerate(self._chain.steps) if step.kind == "attention"), None)
+        for index, sweep in enumerate(self._plan.sweeps):
+            target = None
+            if sweep.ends == "keys":
+                self._keys = self._bands(sweep.stop, sweep.medium, 2 * self._chain.steps[sweep.stop].inputs, stack)
+            elif sweep.store is not None:
+                target = self._store(sweep.store, sweep.medium, stack)
+            release = owned and (target is not None or sweep.ends == "pixels")
+            bands = self._bands_of(index, sweep, store.read(sweep.rows, release), target)
+            if sweep.ends == "pixels":
+                yield from (band.take() for band in bands)
+            else:
+                self._finish(sweep, bands)
+            if target is not None:
+                if owned:
+                    store.close()
+                store, owned = target, True
+                if sweep.start == attention and sweep.store != attention:
+                    self._keys.close()
+        self._last = store
+
+    def _bands_of(
+        self, index: int, sweep: Sweep, bands: Iterator[Band[T]], target: Store[T] | None
+    ) -> Iterator[Band[T]]:
         height = self._plan.height * self._chain.factors[sweep.start]
-        bands = store.read(sweep.rows, release)
         if (on_read := self._on_read) is not None:
             bands = watch(bands, lambda count: on_read(index, min(count * sweep.rows, height)))
         for cut in range(sweep.start, sweep.stop):

@@ -35,12 +35,13 @@ class DiskBands(Generic[T]):
             raise _failed(self._folder, error) from error
         self._rows += self._kernels.rows(rows)
 
-    def read(self, rows: int, release: bool) -> Iterator[T]:
-        """Read the map from the top, some rows at a time."""
+    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
+        """Read the map from its first row, some rows at a time."""
         del release  # the file is freed as a whole, by close()
-        for start in range(0, self._rows, rows):
+        end = self._rows if stop is None else stop
+        for start in range(first, end, rows):
             try:
-                fresh = self._kernels.read(self._file, start, min(rows, self._rows - start), *self._shape)
+                fresh = self._kernels.read(self._file, start, min(rows, end - start), *self._shape)
             except OSError as error:
                 raise _failed(self._folder, error) from error
             band = [fresh]

@@ -75,8 +75,7 @@ class Costs:
         if step.kind == "attention":
             block = block_rows(width) * width * 2 * step.inputs * itemsize
             spike = self._workspace.attend(step, rows, width, itemsize)
-            # Read as RAM strips joined, or from disk, a block is there once more while it is put together.
-            return StepCost(0, 2 * read + 2 * block + spike, held, preparing)
+            return StepCost(0, 2 * read + block + spike, held, preparing)
         grown = 1 if self._workspace.folds else step.factor
         line = width * grown * step.inputs * self._compute
         pieces = (rows * grown + 2 * step.halo) * line
@@ -88,9 +87,10 @@ class Costs:
         # The value leaves as it is activated, unless it is the skip: then it waits, and is joined with the row before.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
+        computing = pieces + written + self._workspace.conv(step, rows * grown, width * grown, itemsize)
         if self._workspace.piece_rows is None:
-            pieces *= 2  # joined with the rows carried over
-        convolving = skip + lag + pieces + written + self._workspace.conv(step, rows * grown, width * grown, itemsize)
+            computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over
+        convolving = skip + lag + computing
         return StepCost(2 * step.halo * line + lag, max(activating, joining, convolving), held, preparing)
 
     def flops(self, cut: int) -> int:

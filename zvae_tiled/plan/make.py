@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import decoder_chain
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
-from zvae_tiled.plan.plan import Plan, Sweep
+from zvae_tiled.plan.plan import WHOLE, Output, Plan, Stage, Sweep
 from zvae_tiled.plan.search import fastest, leanest
 from zvae_tiled.plan.sweeps import SweepCosts
 
@@ -28,7 +26,7 @@ def make_plan(
     device: Device,
     dtype: str = "bfloat16",
     batch: int = 1,
-    output: Literal["array", "rows"] = "array",
+    output: Output = "array",
     weights: int | None = None,
 ) -> Plan:
     """Return the fastest exact plan whose predicted peak fits the budget.
@@ -47,23 +45,52 @@ def make_plan(
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
     """
+    pictures = batch * picture_bytes(config, height, width) if output == "array" else 0
+    held = held_bytes(config, height, width, dtype, batch, weights)
+    held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
+    return make_stage(
+        config, height, width, budget, device, dtype, WHOLE, held, 0 if batch > 1 else pictures, batch, output
+    )
+
+
+def make_stage(
+    config: VAEConfig,
+    height: int,
+    width: int,
+    budget: Budget,
+    device: Device,
+    dtype: str,
+    stage: Stage,
+    held: int,
+    pictures: int = 0,
+    batch: int = 1,
+    output: Output = "rows",
+) -> Plan:
+    """Return the fastest plan for a stage of a decode; see `make_plan`.
+
+    Args:
+        config: The VAE.
+        height: Rows of the latents, or of the part of them the stage decodes.
+        width: Columns likewise.
+        budget: What all may use.
+        device: The device.
+        dtype: The VAE's type.
+        stage: The stage.
+        held: Bytes that others hold all along.
+        pictures: Bytes of finished pictures, held in the last sweep.
+        batch: Latents in the batch.
+        output: Whether the finished pictures are held in memory or handed on.
+    """
     for name, count in (("height", height), ("width", width), ("batch", batch)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
     chain = decoder_chain(config)
-    itemsize = ITEMSIZES[dtype]
-    pictures = batch * height * width * config.scale**2 * config.out_channels * 4 if output == "array" else 0
-    latents = height * width * config.latent_channels
-    held = (chain.parameters * itemsize if weights is None else weights) + SMALL_CHANGE
-    held += batch * latents * 4 + latents * itemsize  # as they came, and one ready for the first Step
-    held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
     attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
-    costs = SweepCosts(
-        Costs(chain, Size(height, width, itemsize), device), held, 0 if batch > 1 else pictures, attention
-    )
-    sweeps = fastest(costs, budget.size)
+    steps = Costs(chain, Size(height, width, ITEMSIZES[dtype]), device)
+    costs = SweepCosts(steps, held, pictures, attention)
+    sweeps = fastest(costs, budget.size, stage)
     if sweeps is None:
-        raise _too_small(leanest(costs), config, height, width, budget, output)
+        raise _too_small(leanest(costs, stage), config, height, width, budget, output)
     return Plan(
         config=config,
         height=height,
@@ -75,10 +102,24 @@ def make_plan(
         budget=budget.size,
         sweeps=sweeps,
         base=held,
-        predicted_peak=max(sweep.peak for sweep in sweeps),
+        predicted_peak=max((sweep.peak for sweep in sweeps), default=held),
         spilled=_most_on_disk(sweeps, costs),
-        needed_flops=costs.needed_flops(),
+        needed_flops=costs.needed_flops(stage),
+        stage=stage,
     )
+
+
+def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
+    """Return the bytes of a finished picture."""
+    return height * width * config.scale**2 * config.out_channels * 4
+
+
+def held_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int, weights: int | None) -> int:
+    """Return the bytes held from the first sweep to the last: weights, and latents as they came and ready."""
+    latents = batch * height * width * config.latent_channels
+    itemsize = ITEMSIZES[dtype]
+    own = decoder_chain(config).parameters * itemsize if weights is None else weights
+    return own + latents * (4 + itemsize) + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:

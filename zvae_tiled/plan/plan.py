@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from zvae_tiled.errors import ConfigError, PlanError
 
 Ending = Literal["moments", "keys", "pixels"]
 Medium = Literal["ram", "disk"]
+Output = Literal["array", "rows"]
 
 FORMAT = 1
 """Raised when a plan saved before would not be understood."""
@@ -54,6 +55,26 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The part of a decode a plan is for; an exact decode has one, from the latents to the picture.
+
+    Attributes:
+        start: The cut it starts from; one other than 0 was stored before.
+        stop: The cut it goes to; None for the picture.
+        known: The cuts whose moments are known beforehand.
+        keeps: Where what is alive at its last cut is stored for the next stage; None if it is not.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    known: tuple[int, ...] = ()
+    keeps: Medium | None = None
+
+
+WHOLE = Stage()
+
+
+@dataclass(frozen=True)
 class Plan:
     """How latents of one size are decoded, and what it will cost.
 
@@ -71,6 +92,7 @@ class Plan:
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
         needed_flops: Multiplications and additions of one picture, when nothing is computed twice.
+        stage: The part of the decode it is for.
     """
 
     config: VAEConfig
@@ -79,13 +101,14 @@ class Plan:
     batch: int
     dtype: str
     device: str
-    output: Literal["array", "rows"]
+    output: Output
     budget: int
     sweeps: tuple[Sweep, ...]
     base: int
     predicted_peak: int
     spilled: int
     needed_flops: int
+    stage: Stage = WHOLE
 
     @cached_property
     def chain(self) -> Chain:
@@ -103,6 +126,11 @@ class Plan:
         return self.batch * sum(sweep.seconds for sweep in self.sweeps)
 
     @property
+    def sweep_count(self) -> int:
+        """Sweeps of one picture."""
+        return len(self.sweeps)
+
+    @property
     def extra_flops(self) -> float:
         """Share of the flops that compute something a second time."""
         spent = sum(sweep.flops for sweep in self.sweeps)
@@ -112,6 +140,10 @@ class Plan:
     def digest(self) -> str:
         """Twelve letters that name this plan."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def resized(self, height: int, width: int) -> Plan:
+        """Return the same sweeps for latents that are no larger: they cost no more."""
+        return replace(self, height=height, width=width)
 
     def to_json(self) -> str:
         """Return the plan as JSON."""
@@ -130,6 +162,8 @@ class Plan:
             if version != FORMAT:
                 raise PlanError(f"the plan is of format {version}, this version reads format {FORMAT}", _AGAIN)
             values["config"] = VAEConfig.from_dict(values["config"], source="the plan's config")
+            stage = values["stage"]
+            values["stage"] = Stage(**{**stage, "known": tuple(stage["known"])})
             values["sweeps"] = tuple(Sweep(**sweep) for sweep in values["sweeps"])
             plan = cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -148,8 +182,8 @@ class Plan:
         for field in fields(self):
             if field.type in ("int",) and not _is_count(getattr(self, field.name)):
                 raise PlanError(f"{field.name} must be a whole number, it is {getattr(self, field.name)!r}", _AGAIN)
-        wanted = endings(self.chain)
-        stored = 0
+        wanted = endings(self.chain, self.stage)
+        stored = self.stage.start
         for sweep in self.sweeps:
             if not wanted or (sweep.ends, sweep.stop) != wanted.pop(0):
                 raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", _AGAIN)
@@ -176,11 +210,13 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def endings(chain: Chain) -> list[tuple[Ending, int]]:
-    """Return what every sweep of a decode must reach, in order."""
+def endings(chain: Chain, stage: Stage = WHOLE) -> list[tuple[Ending, int]]:
+    """Return what every sweep of a stage must reach, in order."""
     found: list[tuple[Ending, int]] = []
     for cut in chain.barriers:
+        if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
+            continue
         found.append(("moments", cut))
         if chain.steps[cut].kind == "attention":
             found.append(("keys", cut))
-    return [*found, ("pixels", len(chain.steps))]
+    return found if stage.stop is not None else [*found, ("pixels", len(chain.steps))]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from zvae_tiled.plan.plan import Ending, Medium, Sweep, endings
+from zvae_tiled.plan.plan import Ending, Medium, Stage, Sweep, endings
 from zvae_tiled.plan.sweeps import Held, SweepCosts
 
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
@@ -30,45 +30,49 @@ class Path:
         return tuple(reversed(found))
 
 
-def fastest(costs: SweepCosts, budget: int) -> tuple[Sweep, ...] | None:
-    """Return the exact plan with the least predicted time whose peak fits, or None."""
+def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] | None:
+    """Return the sweeps with the least predicted time whose peaks fit, or None."""
 
     def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
         # Larger bands are never slower, so the first that fits is the fastest.
         return next((sweep for rows in ladder if (sweep := make(rows)).peak <= budget), None)
 
-    return _search(costs, choose, lambda score, sweep: score + sweep.seconds)
+    return _search(costs, stage, choose, lambda score, sweep: score + sweep.seconds)
 
 
-def leanest(costs: SweepCosts) -> tuple[Sweep, ...]:
-    """Return the exact plan with the smallest peak there is."""
+def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
+    """Return the sweeps with the smallest peak there is."""
 
     def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
         return make(ladder[-1])
 
-    found = _search(costs, choose, lambda score, sweep: max(score, sweep.peak))
+    found = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
     assert found is not None
     return found
 
 
 def _search(
     costs: SweepCosts,
+    stage: Stage,
     choose: Callable[[Callable[[int], Sweep], list[int]], Sweep | None],
     score: Callable[[float, Sweep], float],
 ) -> tuple[Sweep, ...] | None:
-    paths = {Held(0, "ram"): Path(0.0)}
-    for ends, stop in endings(costs.costs.chain):
+    paths = {Held(stage.start, "ram" if stage.start == 0 else None): Path(0.0)}
+    for ends, stop in endings(costs.costs.chain, stage):
         reached: dict[Held, Path] = {}
         for held, path in paths.items():
             for after, store, medium in _moves(costs, held, stop, ends):
                 make = partial(_sweep, costs, held, stop, ends, store, medium)
-                sweep = choose(make, _ladder(costs, held.cut, stop if store is None else store, medium))
+                sweep = choose(make, _ladder(costs, held.cut, stop, stop if store is None else store, medium))
                 if sweep is None:
                     continue
                 candidate = Path(score(path.score, sweep), sweep, path)
                 if after not in reached or candidate.score < reached[after].score:
                     reached[after] = candidate
         paths = reached
+    if stage.keeps is not None:
+        wanted = (stage.stop, stage.keeps)
+        paths = {held: path for held, path in paths.items() if (held.cut, held.medium) == wanted}
     return min(paths.values(), key=lambda path: path.score).sweeps() if paths else None
 
 
@@ -97,10 +101,13 @@ def _moves(costs: SweepCosts, held: Held, stop: int, ends: Ending) -> Iterator[t
                     yield Held(cut, medium), cut, medium
 
 
-def _ladder(costs: SweepCosts, start: int, store: int, medium: Medium | None) -> list[int]:
+def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium | None) -> list[int]:
     """Return band heights to try, largest first."""
     device, factors = costs.costs.device, costs.costs.chain.factors
     tallest = min(device.band_rows, costs.costs.map_rows(start))
+    # No buffer above the device's limit: the largest holds a band twice over at most (Winograd's: 64/36).
+    largest = max(costs.costs.row_bytes(cut) * factors[cut] // factors[start] for cut in range(start, stop + 1))
+    tallest = max(1, min(tallest, device.max_buffer // (2 * largest)))
     if medium == "ram":  # strips are kept no taller than this, so that they can be freed in time
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))
     ladder = [tallest]

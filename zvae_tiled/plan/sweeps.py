@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from zvae_tiled.plan.cost import Costs
-from zvae_tiled.plan.plan import Ending, Medium, Sweep
+from zvae_tiled.plan.plan import Ending, Medium, Stage, Sweep
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class Held:
 
     Attributes:
         cut: The cut that is stored.
-        medium: Where.
+        medium: Where; None if it was stored before the first sweep, and is kept until after the last.
         keys: Where the attention's keys are kept, while they are needed.
     """
 
     cut: int
-    medium: Medium
+    medium: Medium | None
     keys: Medium | None = None
 
 
@@ -86,11 +86,12 @@ class SweepCosts:
         seconds += io / costs.device.disk
         return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
 
-    def needed_flops(self) -> int:
-        """Return the flops of a decode that computes nothing twice."""
-        costs = self.costs
-        keys = costs.key_flops(self._attention) if self._attention is not None else 0
-        return keys + sum(costs.flops(cut) for cut in range(len(costs.chain.steps)))
+    def needed_flops(self, stage: Stage) -> int:
+        """Return the flops of a stage that computes nothing twice."""
+        costs, stop = self.costs, len(self.costs.chain.steps) if stage.stop is None else stage.stop
+        asked = self._attention is not None and stage.start <= self._attention < stop
+        keys = costs.key_flops(self._attention) if asked and self._attention is not None else 0
+        return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))
 
     def _stored(self, held: Held, store: int | None, medium: Medium | None, rows: int, released: bool) -> int:
         costs = self.costs
