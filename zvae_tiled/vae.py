@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -322,7 +323,15 @@ class VAE:
                 raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
         if plan.output == "rows" and output == "array":
             raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
-        return plan
+        # plan() without a VAE counts the decoder's weights alone.
+        surplus = max(0, self.weight_bytes - plan.chain.parameters * self.dtype.size)
+        if surplus and plan.predicted_peak + surplus > plan.budget:
+            raise PlanError(
+                f"the plan does not count {surplus:,} bytes of weights that are loaded beside the decoder's, "
+                f"and its budget has no room for them",
+                "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
+            )
+        return replace(plan, base=plan.base + surplus, predicted_peak=plan.predicted_peak + surplus)
 
     def encode(self, images: Any) -> LatentDistribution:
         """Encode pictures.
