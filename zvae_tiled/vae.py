@@ -324,11 +324,11 @@ class VAE:
         if plan.output == "rows" and output == "array":
             raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
         # plan() without a VAE counts the decoder's weights alone.
-        surplus = max(0, self.weight_bytes - plan.chain.parameters * self.dtype.size)
+        surplus = max(0, self.weight_bytes - plan.weights)
         if surplus and plan.predicted_peak + surplus > plan.budget:
             raise PlanError(
-                f"the plan does not count {surplus:,} bytes of weights that are loaded beside the decoder's, "
-                f"and its budget has no room for them",
+                f"the plan does not count {surplus:,} bytes of the weights that are loaded, "
+                "and its budget has no room for them",
                 "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
             )
         return replace(plan, base=plan.base + surplus, predicted_peak=plan.predicted_peak + surplus)

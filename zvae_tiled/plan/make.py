@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import decoder_chain
 from zvae_tiled.config import VAEConfig
@@ -46,11 +48,12 @@ def make_plan(
         BudgetError: No exact plan fits; it names the smallest budget that works.
     """
     pictures = batch * picture_bytes(config, height, width) if output == "array" else 0
-    held = held_bytes(config, height, width, dtype, batch, weights)
+    own = decoder_chain(config).parameters * ITEMSIZES[dtype] if weights is None else weights
+    held = own + latent_bytes(config, height, width, dtype, batch)
     held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
-    return make_stage(
-        config, height, width, budget, device, dtype, WHOLE, held, 0 if batch > 1 else pictures, batch, output
-    )
+    last = 0 if batch > 1 else pictures
+    plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output)
+    return replace(plan, weights=own)
 
 
 def make_stage(
@@ -114,12 +117,9 @@ def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
     return height * width * config.scale**2 * config.out_channels * 4
 
 
-def held_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int, weights: int | None) -> int:
-    """Return the bytes held from the first sweep to the last: weights, and latents as they came and ready."""
-    latents = batch * height * width * config.latent_channels
-    itemsize = ITEMSIZES[dtype]
-    own = decoder_chain(config).parameters * itemsize if weights is None else weights
-    return own + latents * (4 + itemsize) + SMALL_CHANGE
+def latent_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int) -> int:
+    """Return the bytes of latents, as they came and ready for the first Step, and of small change."""
+    return batch * height * width * config.latent_channels * (4 + ITEMSIZES[dtype]) + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:

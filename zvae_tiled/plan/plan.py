@@ -93,6 +93,7 @@ class Plan:
         spilled: The most bytes on disk at once.
         needed_flops: Multiplications and additions of one picture, when nothing is computed twice.
         stage: The part of the decode it is for.
+        weights: Bytes of weights that `base` counts.
     """
 
     config: VAEConfig
@@ -109,6 +110,7 @@ class Plan:
     spilled: int
     needed_flops: int
     stage: Stage = WHOLE
+    weights: int = 0
 
     @cached_property
     def chain(self) -> Chain:

@@ -16,7 +16,7 @@ from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.grid import RAMPS, Span, spans
-from zvae_tiled.plan.make import ITEMSIZES, SMALL_CHANGE, held_bytes, make_stage, picture_bytes
+from zvae_tiled.plan.make import ITEMSIZES, SMALL_CHANGE, latent_bytes, make_stage, picture_bytes
 from zvae_tiled.plan.plan import Medium, Output, Plan, Stage
 
 Quality = Literal["exact", "stream", "tiles"]
@@ -228,7 +228,8 @@ class _Maker:
     def make(self) -> QualityPlan:
         chain, config = decoder_chain(self.config), self.config
         own = self.request.moments == "tile"
-        held = held_bytes(config, self.height, self.width, self.dtype, self.batch, self.weights)
+        own_weights = chain.parameters * ITEMSIZES[self.dtype] if self.weights is None else self.weights
+        held = own_weights + latent_bytes(config, self.height, self.width, self.dtype, self.batch)
         if self.output == "array":
             held += self.batch * picture_bytes(config, self.height, self.width)
         rows, columns = self._spans()
