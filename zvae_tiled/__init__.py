@@ -9,6 +9,7 @@ from zvae_tiled._version import __version__
 from zvae_tiled.blas import preload
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import set_default_vae
+from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.tiled import decode_tiled, plan
 
@@ -32,11 +33,13 @@ _LATER = {
 
 __all__ = [
     "VAE",
+    "BudgetError",
     "LatentDistribution",
     "Plan",
     "Progress",
     "Report",
     "VAEConfig",
+    "ZvaeError",
     "__version__",
     "calibrate",
     "decode_tiled",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -53,7 +55,7 @@ def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.
     if isinstance(array, np.ndarray | np.generic):
         if kind == "bfloat16":  # the ml_dtypes type: NumPy's buffer protocol cannot name it, its bits can pass
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
-        return mx.array(np.asarray(array, dtype=np.float32 if kind == "float64" else array.dtype))
+        return mx.array(np.asarray(array, dtype=np.float32 if kind == "float64" else array.dtype.newbyteorder("=")))
     try:
         if hasattr(array, "detach"):  # torch lends no memory of a tensor that wants gradients, or of another device
             array = array.detach().cpu()
@@ -64,7 +66,18 @@ def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.
         ) from cause
 
 
-def check_output_type(output_type: str, in_unit_range: bool) -> None:
+def path_of(value: Any, what: str) -> Path:
+    """Read a path.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(os.fspath(value)):
+        raise InputError(f"{what} must be a path, it is {value!r}")
+    return Path(value)
+
+
+def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> None:
     """Refuse an output type before any work is done for it.
 
     Raises:
@@ -73,6 +86,10 @@ def check_output_type(output_type: str, in_unit_range: bool) -> None:
     if output_type not in OUTPUT_TYPES:
         raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {output_type!r}")
     if output_type == "pil":
+        if channels > 4:
+            raise InputError(
+                f"output_type='pil' holds up to 4 channels, this VAE gives {channels}", "Use 'mx' or 'np'."
+            )
         if not in_unit_range:
             raise InputError(
                 "output_type='pil' holds values in [0, 1] only", "Use 'mx', 'np' or 'torch' with raw=True."

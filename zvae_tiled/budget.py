@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import psutil
@@ -49,10 +50,10 @@ def parse_budget(value: str | float | None, available: int) -> Budget:
     if value is None:
         size = int(available * SAFE_SHARE)
         return Budget(size, named=False, source=f"{SAFE_SHARE:.0%} of {available:,} bytes available")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         raise _refused(value)
     text = str(value).strip().lower()
-    if isinstance(value, int | float):
+    if isinstance(value, Real):
         text += "gb"
     match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|b|%)", text)
     if match is None:

@@ -73,6 +73,8 @@ class VAEConfig:
     force_upcast: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("block_out_channels", "down_block_types", "up_block_types"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
         levels = len(self.block_out_channels) if isinstance(self.block_out_channels, tuple) else 0
         for name, block in (
             ("down_block_types", "DownEncoderBlock2D"),
@@ -106,6 +108,26 @@ class VAEConfig:
             ) from None
 
     @classmethod
+    def of(cls, value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
+        """Return a config as it is, a preset by its name, or a ``config.json`` by its path.
+
+        Raises:
+            ConfigError: It is none of them.
+        """
+        if isinstance(value, VAEConfig):
+            return value
+        if isinstance(value, str) and not value.endswith(".json"):
+            return cls.preset(value)
+        if isinstance(value, str | os.PathLike):
+            return cls.from_file(value)
+        raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {_short(value)}")
+
+    def different_from(self, other: VAEConfig) -> str:
+        """Return the fields, with their values, in which this config differs from another."""
+        names = [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> VAEConfig:
         """Read a diffusers ``config.json``.
 
@@ -126,6 +148,8 @@ class VAEConfig:
         Raises:
             ConfigError: A key is unknown, or a value is of the wrong type or impossible.
         """
+        if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+            raise ConfigError(f"{source} must be the keys and values of a config.json, it is {_short(values)}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known - HARMLESS - set(ONLY_VALUE))
         if unknown:
@@ -151,8 +175,9 @@ def _read(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise ConfigError(f"{path} is not a regular file", "Give the config.json of a VAE.")
             data = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "Give the config.json of a VAE.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}", "Give the config.json of a VAE.") from error
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; a VAE's config.json has about 1,000")
     return data
@@ -222,6 +247,8 @@ def _check_number(name: str, value: object) -> None:
     # 1e30: what float32 and bfloat16 can divide by and still tell from zero and infinity.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number, it is {_short(value)}")
+    if isinstance(value, int) and abs(value) > 1 << 100:  # too long for a float
+        raise ConfigError(f"{name} must be of a sane size, it is {_short(value)}")
     if not math.isfinite(value) or abs(value) > 1e30 or 0 < abs(value) < 1e-30:
         raise ConfigError(f"{name} must be finite and of a sane size, it is {value}")
 

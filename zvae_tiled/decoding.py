@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from zvae_tiled.budget import available_memory
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
@@ -61,9 +63,17 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
         return measure(progress)
 
 
+def temporary_folder() -> Path:
+    """Return where maps are spilled: $TMPDIR, else /var/tmp, which unlike /tmp is nowhere kept in memory."""
+    lasting = Path("/var/tmp")
+    if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
+        return lasting
+    return Path(tempfile.gettempdir())
+
+
 @contextmanager
 def limits(plan: Plan | QualityPlan) -> Iterator[None]:
-    """Hold the allocator to the plan's budget, one decode at a time, and put everything back afterwards."""
+    """Keep MLX's cache of freed buffers inside the plan's budget, one decode at a time; put it back afterwards."""
     with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))
         mx.clear_cache()
@@ -77,7 +87,7 @@ def limits(plan: Plan | QualityPlan) -> Iterator[None]:
 def decoded_rows(
     model: DecoderOnly,
     kernels: Kernels[mx.array],
-    latents: mx.array,
+    latents: Callable[[int], mx.array],
     plan: Plan | QualityPlan,
     spill_folder: Path | None,
     listener: Listener | None,
@@ -87,22 +97,21 @@ def decoded_rows(
     Args:
         model: The weights.
         kernels: The device.
-        latents: (B, h, w, channels), ready for the decoder, in the VAE's type.
+        latents: Gives those of a picture, (1, h, w, channels), ready for the decoder, in the VAE's type.
         plan: The plan; it must be one for these latents.
-        spill_folder: Where maps are spilled; left out, the system's folder for temporary files.
+        spill_folder: Where maps are spilled; left out, `temporary_folder`.
         listener: Told how far it is.
     """
-    folder = spill_folder or Path(tempfile.gettempdir())
+    folder = spill_folder or temporary_folder()
     check_free_space(folder, plan.spilled)
     weights = parameters(model)
     norms = _norms(weights)
     tracker = Tracker(plan, listener)
     for picture in range(plan.batch):
-        one = latents[picture : picture + 1]
         if isinstance(plan, Plan):
-            found = Run(plan, kernels, weights, norms, folder, partial(tracker.read, plan)).rows(one)
+            found = Run(plan, kernels, weights, norms, folder, partial(tracker.read, plan)).rows(latents(picture))
         else:
-            found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(one)
+            found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(latents(picture))
         for rows in found:
             yield picture, rows
             del rows
@@ -110,7 +119,14 @@ def decoded_rows(
 
 
 def finished(rows: mx.array, raw: bool) -> mx.array:
-    """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
+    """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted.
+
+    Raises:
+        SilentFailureError: There are NaN or Inf among them; clipping would hide an overflow.
+    """
+    if not mx.all(mx.isfinite(rows)).item():
+        advice = "Past float16's range? Load the VAE as bfloat16 or float32."
+        raise SilentFailureError("decoder.conv_out gave values that are not finite in the VAE's type", advice)
     if not raw:
         rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)

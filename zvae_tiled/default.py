@@ -60,7 +60,11 @@ def default_vae() -> VAE:
                     f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path. "
                     f"The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
                 )
-            _loaded = VAE.load(path)
+            try:
+                _loaded = VAE.load(path)
+            except ConfigError as error:
+                advice = "Name a folder that holds a config.json too, or set_default_vae(VAE.load(path, config=…))."
+                raise ConfigError(f"the default VAE {path} cannot be loaded: {error.problem}", advice) from error
         return _loaded
 
 

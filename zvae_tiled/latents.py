@@ -46,6 +46,7 @@ def read_latents(
     else:
         arranged = _unpacked(array, config, height, width, layout)
     _check_finite(array)
+    mx.eval(arranged)  # here, in the caller's thread: what is lazy can be computed in the thread it was made in only
     return arranged
 
 

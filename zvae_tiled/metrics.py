@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from zvae_tiled.errors import InputError
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality_plan import QualityPlan
 
 Picture = np.ndarray[Any, np.dtype[np.float64]]
+Cuts = tuple[int, ...]
+
+GRID = (0, 255, 255)
+"""Colour of the tile grid in a heat map: none of those of the heat."""
 
 
 def max_error(image: Any, reference: Any) -> float:
@@ -30,27 +36,23 @@ def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
     return float(10 * np.log10(peak**2 / error)) if error else float("inf")
 
 
-def seam_score(image: Any, rows: tuple[int, ...] = (), columns: tuple[int, ...] = (), reach: int = 8) -> float:
+def seam_score(image: Any, plan: Plan | QualityPlan, reach: int = 8) -> float:
     """Return how much steeper a picture is across its seams than beside them; 1 means that none can be seen.
 
     The mean absolute step from one pixel to the next across each seam, divided by the mean of such steps up to
-    `reach` pixels to either side; of all seams the largest.
+    `reach` pixels to either side; of all seams the largest. A seam that was blended over many pixels has no step:
+    `colour_shift` finds what is left of it.
 
     Args:
-        image: (H, W, C) or (B, H, W, C).
-        rows: Rows at which a tile begins, others than 0.
-        columns: Columns likewise.
+        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
+        plan: The plan it was decoded by (``report.plan``); an exact one has no seams.
         reach: How far to look for the surroundings.
     """
     picture = _batched(image)
     scores = [1.0]
-    for axis, seams in ((1, rows), (2, columns)):
+    for axis, seams in enumerate(_seams(picture, plan), 1):
         steps = np.abs(np.diff(picture, axis=axis)).mean(axis=(0, 3 - axis, 3))
         for seam in seams:
-            if not 0 < seam < picture.shape[axis]:
-                raise InputError(
-                    f"a seam must lie inside the picture, {seam} does not lie inside {picture.shape[axis]}"
-                )
             around = np.r_[steps[max(0, seam - 1 - reach) : seam - 1], steps[seam : seam + reach]]
             beside = around.mean() if around.size else 0.0
             scores.append(float(steps[seam - 1] / beside) if beside else float("inf") if steps[seam - 1] else 1.0)
@@ -70,30 +72,62 @@ class ColourShift:
     spread: float
 
 
-def colour_shift(image: Any, reference: Any, rows: tuple[int, ...] = (), columns: tuple[int, ...] = ()) -> ColourShift:
+def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan) -> ColourShift:
     """Return how far mean and spread of each tile's colours are from the reference's.
 
     Args:
-        image: (H, W, C) or (B, H, W, C).
+        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
         reference: What it should be.
-        rows: Rows that cut the picture into tiles.
-        columns: Columns likewise.
+        plan: The plan it was decoded by; without seams the whole picture is one tile.
     """
     ours, theirs = _batched(image), _batched(reference)
     _difference(ours, theirs)
+    rows, columns = _seams(ours, plan)
     mean = spread = 0.0
-    for top, bottom in _between(rows, ours.shape[1]):
-        for left, right in _between(columns, ours.shape[2]):
-            a, b = (x[:, top:bottom, left:right].reshape(-1, x.shape[-1]) for x in (ours, theirs))
-            mean = max(mean, float(np.abs(a.mean(axis=0) - b.mean(axis=0)).max()))
-            deviations = (a.std(axis=0) + 1e-6) / (b.std(axis=0) + 1e-6)
-            spread = max(spread, float(np.maximum(deviations, 1 / deviations).max()))
+    for top, bottom in pairwise((0, *rows, ours.shape[1])):
+        for left, right in pairwise((0, *columns, ours.shape[2])):
+            a, b = (x[:, top:bottom, left:right] for x in (ours, theirs))
+            mean = max(mean, float(np.abs((a - b).mean(axis=(0, 1, 2))).max()))
+            ratio = (a.std(axis=(0, 1, 2)) + 1e-6) / (b.std(axis=(0, 1, 2)) + 1e-6)
+            spread = max(spread, float(np.maximum(ratio, 1 / ratio).max()))
     return ColourShift(mean, spread)
 
 
-def _between(cuts: tuple[int, ...], size: int) -> list[tuple[int, int]]:
-    edges = [0, *sorted(cuts), size]
-    return [(low, high) for low, high in pairwise(edges) if low < high]
+def heat_map(
+    image: Any, reference: Any, plan: Plan | QualityPlan, peak: float | None = None
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a picture of the difference, with the tile grid drawn over it: uint8 (H, W, 3).
+
+    Black where there is none, over red and yellow to white where it is largest; of a batch, and of the channels,
+    the largest at each pixel.
+
+    Args:
+        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
+        reference: What it should be.
+        plan: The plan it was decoded by; an exact one has no grid.
+        peak: The difference that is white; left out, the largest there is.
+    """
+    ours, theirs = _batched(image), _batched(reference)
+    heat = np.abs(_difference(ours, theirs)).max(axis=(0, 3))
+    top = float(heat.max()) if peak is None else peak
+    # Red, green, blue begin one after the other, a third of the range each.
+    shades = np.clip(3 * (heat / top if top > 0 else heat)[:, :, None] - np.arange(3), 0, 1)
+    picture: np.ndarray[Any, np.dtype[np.uint8]] = np.round(255 * shades).astype(np.uint8)
+    rows, columns = _seams(ours, plan)
+    picture[list(rows)] = GRID
+    picture[:, list(columns)] = GRID
+    return picture
+
+
+def _seams(picture: Picture, plan: Plan | QualityPlan) -> tuple[Cuts, Cuts]:
+    """Return where tiles meet, for a picture that is of the plan's size."""
+    scale = plan.config.scale
+    if picture.shape[1:3] != (plan.height * scale, plan.width * scale):
+        found, wanted = (
+            f"{size[1]}x{size[0]}" for size in (picture.shape[1:], (plan.height * scale, plan.width * scale))
+        )
+        raise InputError(f"the picture is {found}, its plan is for {wanted}", "Pass the plan of its own report.")
+    return ((), ()) if isinstance(plan, Plan) else plan.seams
 
 
 def _difference(image: Any, reference: Any) -> Picture:

@@ -45,26 +45,25 @@ class QualityRun:
 
     def rows(self, latents: mx.array) -> Iterator[mx.array]:
         """Decode latents (1, h, w, channels), ready for the first Step, into finished rows of raw values."""
+        plan, scale = self.plan, self.plan.config.scale
         with ExitStack() as stack:
             source = self._middle(latents, stack)
-            plan = self.plan
-            if plan.request.quality == "stream":
-                assert source is not None
-                yield from self._run(plan.pixels).rows_from(source)
+            if len(plan.rows) == len(plan.columns) == 1:
+                yield from self._tile(latents, source, plan.rows[0], plan.columns[0])
                 return
-            scale, channels = plan.config.scale, plan.config.out_channels
-            blender = Blender(plan.rows, plan.columns, scale, channels, plan.request.ramp)
+            blender = Blender(plan.rows, plan.columns, scale, plan.config.out_channels, plan.request.ramp)
             for row, down in enumerate(plan.rows):
-                for finished in blender.begin(row):
-                    yield mx.array(finished[None])
+                blender.begin(row)
                 for column, across in enumerate(plan.columns):
                     top = 0
                     for rows in self._tile(latents, source, down, across):
                         pixels = self.kernels.to_host(rows)
                         del rows
-                        blender.add(row, column, top, pixels)
+                        finished = blender.add(row, column, top, pixels)
                         top += len(pixels)
-            yield mx.array(blender.end()[None])
+                        del pixels
+                        if len(finished):
+                            yield mx.array(finished[None])
 
     def _middle(self, latents: mx.array, stack: ExitStack) -> Any:
         """Run what looks at the whole map: the middle block, and the pass that gathers moments."""
@@ -73,8 +72,9 @@ class QualityRun:
             return None
         source = self._run(plan.middle).stored(latents, stack)
         measured = source
-        if plan.factor > 1:
-            measured = shrunk(self.kernels, source, plan.factor, plan.height, plan.width)
+        if plan.factors != (1, 1):
+            channels = plan.pixels.chain.channels[plan.pixels.stage.start]
+            measured = shrunk(self.kernels, source, plan.factors, (plan.height, plan.width), channels)
             stack.callback(measured.close)
         self._run(plan.statistics).moments_from(measured)
         if measured is not source:
@@ -84,8 +84,11 @@ class QualityRun:
     def _tile(self, latents: mx.array, source: Any, down: Span, across: Span) -> Iterator[mx.array]:
         plan = self.plan.pixels.resized(down.high - down.low, across.high - across.low)
         if source is None:
+            # Nothing of another tile is used: each has a run of its own, and so moments of its own.
             own = Run(plan, self.kernels, self.weights, self.norms, self.folder, partial(self.on_read, plan))
             return own.rows(self.kernels.crop(latents[:, down.low : down.high], across.low, across.high))
+        if plan.height == self.plan.height and plan.width == self.plan.width:
+            return self._run(plan).rows_from(source)
         return self._run(plan).rows_from(Window(self.kernels, source.values(), down, across))
 
     def _run(self, plan: Plan) -> Run[mx.array]:

@@ -50,6 +50,7 @@ class Report:
             [
                 f"decoded    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
                 f"quality    {self.quality}, {'as a full decode' if self.exact else 'not exact'}: {self.statistics}",
+                f"expected   {'rounding' if isinstance(plan, Plan) else plan.expected_error}",
                 f"budget     {_mib(self.budget)}",
                 f"predicted  {_mib(self.predicted_peak)}",
                 f"measured   {_mib(self.measured_peak)}",
@@ -74,17 +75,25 @@ class Meter:
         mx.reset_peak_memory()
         self._size = psutil.Process().memory_info().rss
         self._start = time.perf_counter()
-        self.host = 0
-        """Bytes of buffers outside MLX's allocator, added by whoever makes one."""
+        self._early = 0
 
-    def report(self, plan: Plan | QualityPlan) -> Report:
-        """Stop, and tell."""
-        grown = max(0, mx.get_peak_memory() - self._before)
+    def first_rows(self) -> None:
+        """Note that rows are finished now: buffers outside MLX's allocator are there from here on."""
+        self._early = self._grown()
+        mx.reset_peak_memory()
+
+    def report(self, plan: Plan | QualityPlan, host: int) -> Report:
+        """Stop, and tell.
+
+        Args:
+            plan: The plan that was run.
+            host: Bytes of buffers outside MLX's allocator, for finished rows.
+        """
         return Report(
             plan=plan,
             budget=plan.budget,
             predicted_peak=plan.predicted_peak,
-            measured_peak=self._weights + grown + self.host,
+            measured_peak=self._weights + max(self._early, self._grown() + host),
             others=max(0, self._before - self._weights),
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
@@ -92,6 +101,9 @@ class Meter:
             exact=isinstance(plan, Plan) or plan.exact,
             statistics="all of the whole picture" if isinstance(plan, Plan) else plan.statistics_source,
         )
+
+    def _grown(self) -> int:
+        return max(0, mx.get_peak_memory() - self._before)
 
 
 def _high_water() -> int:

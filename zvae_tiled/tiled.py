@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.plan.device import DEVICES
-from zvae_tiled.plan.make import ITEMSIZES, check_pixels, make_plan
-from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.make import check_pixels, make_plan
+from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -48,6 +48,8 @@ def decode_tiled(
         raise InputError("budget_gb= and budget= were both given", "Leave one of them out.")
     if isinstance(budget_gb, str):
         raise InputError(f"budget_gb must be a number of GB, it is {budget_gb!r}", f"Write budget={budget_gb!r}.")
+    if vae is not None and not hasattr(vae, "decode"):
+        raise InputError(f"vae must be a VAE, it is {vae!r}", "Load it first, once: VAE.load(path).")
     return (vae or default_vae()).decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
 
 
@@ -60,7 +62,7 @@ def plan(
     batch: int = 1,
     dtype: str = "bfloat16",
     device: str | None = None,
-    output: Literal["array", "rows"] = "array",
+    output: Output = "array",
 ) -> Plan:
     """Plan a decode from shapes alone: no weights, no GPU, no MLX.
 
@@ -77,17 +79,12 @@ def plan(
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
     """
-    if isinstance(vae, VAEConfig):
-        config = vae
-    elif isinstance(vae, str) and not vae.endswith(".json"):
-        config = VAEConfig.preset(vae)
-    else:
-        config = VAEConfig.from_file(vae)
+    config = VAEConfig.of(vae)
     check_pixels(height, width, config.scale)
     name = device or likely_device()
-    if name not in DEVICES:
+    if not isinstance(name, str) or name not in DEVICES:
         raise PlanError(f"device must be one of {', '.join(DEVICES)}, it is {name!r}")
-    if dtype not in ITEMSIZES:
+    if not isinstance(dtype, str) or dtype not in ITEMSIZES:
         raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
     limit = parse_budget(budget, available_memory())
     scale = config.scale

@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from zvae_tiled.arrays import OutputType, check_output_type, to_mlx
+from zvae_tiled.arrays import OutputType, check_output_type, path_of, to_mlx
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.decoding import available, decoded_rows, finished, limits, parameters, picture_shape
@@ -23,7 +22,7 @@ from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
 from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.make import check_pixels, make_plan
-from zvae_tiled.plan.plan import Output, Plan
+from zvae_tiled.plan.plan import WHOLE, Output, Plan
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 from zvae_tiled.progress import Listener, listener_of
 from zvae_tiled.report import Meter, Report
@@ -70,9 +69,9 @@ class VAE:
             ConfigError: There is no config, or it is not one that can be built.
             WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
         """
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
-        checkpoint = find_checkpoint(path)
+        checkpoint = find_checkpoint(path_of(path, "path"))
         chosen = _chosen_config(config, checkpoint.folder_config)
         model = DecoderOnly(chosen) if decoder_only else AutoencoderKL(chosen)
         load_model(model, checkpoint, DTYPES[dtype])
@@ -148,7 +147,8 @@ class VAE:
             quality: ``exact``; ``tiles``: overlapping tiles; ``stream``: one sweep with estimated statistics. Only
                 ``exact``, and tiles with global moments and enough overlap, give what a full decode gives.
             tile: Tile in pixels, one number or height and width; left out, the largest that fits the budget.
-            overlap: What neighbouring tiles share, in pixels, likewise; left out, as much as makes tiles exact.
+            overlap: What neighbouring tiles share, in pixels, likewise; left out, as much as makes tiles exact (64 with
+                moments of each tile).
             ramp: ``linear``, ``cosine`` or ``smootherstep`` (default): how weights grow across an overlap.
             moments: Of the norms: ``global`` (default: a pass over the whole picture), ``proxy`` or ``tile``.
 
@@ -157,22 +157,18 @@ class VAE:
 
         Raises:
             LatentsError: The latents cannot be decoded as they are.
-            BudgetError: No exact plan fits the budget; nothing was started.
+            BudgetError: Nothing of the quality asked for fits the budget; nothing was started.
             OutputError: The disk is full, or cannot be written to.
             SilentFailureError: The device computed what cannot be right, twice.
         """
-        check_output_type(output_type, in_unit_range=not raw)
-        meter = Meter(self.weight_bytes)
+        check_output_type(output_type, in_unit_range=not raw, channels=self.config.out_channels)
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
         chosen = self._plan(checked.shape[:3], budget, plan, "array", request)
         shape = picture_shape(self.config, checked)
         sink = ArraySink(shape, self.dtype if raw else mx.float32, output_type)
-        self._run(checked, chosen, sink, raw, progress, spill_folder)
-        del checked
-        meter.host += sink.host_bytes
-        pictures = sink.result()
-        return (pictures, meter.report(chosen)) if return_report else pictures
+        report = self._run(checked, chosen, sink, raw, progress, spill_folder)
+        return (sink.result(), report) if return_report else sink.result()
 
     def decode_to_file(
         self,
@@ -216,14 +212,12 @@ class VAE:
         Raises:
             OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
         """
-        meter = Meter(self.weight_bytes)
         checked = read_latents(latents, self.config, layout, height, width)
         shape = picture_shape(self.config, checked)
         sink = file_sink(path, shape[0], shape[1:])
         request = request_of(quality, tile, overlap, ramp, moments)
         chosen = self._plan(checked.shape[:3], budget, plan, "rows", request)
-        self._run(checked, chosen, sink, False, progress, spill_folder)
-        return meter.report(chosen)
+        return self._run(checked, chosen, sink, False, progress, spill_folder)
 
     def stream(
         self,
@@ -262,13 +256,18 @@ class VAE:
         raw: bool,
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
-    ) -> None:
+    ) -> Report:
         try:
             with limits(plan):
+                meter = Meter(self.weight_bytes)
                 for picture, rows in self._rows(latents, plan, raw, progress, spill_folder):
+                    if not sink.host_bytes:
+                        meter.first_rows()
                     sink.write(picture, rows)
                     del rows
+                report = meter.report(plan, sink.host_bytes)
             sink.close()
+            return report
         except BaseException:  # Ctrl-C too
             sink.abort()
             raise
@@ -281,10 +280,14 @@ class VAE:
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
     ) -> Iterator[tuple[int, mx.array]]:
-        ready = unscale_latents(latents, self.config).astype(self.dtype)
-        mx.eval(ready)
-        folder = None if spill_folder is None else Path(spill_folder)
+        folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         kernels = kernels_for(this_device(), self.dtype)
+
+        def ready(picture: int) -> mx.array:
+            one = unscale_latents(latents[picture : picture + 1], self.config).astype(self.dtype)
+            mx.eval(one)
+            return one
+
         for picture, rows in decoded_rows(self.model, kernels, ready, plan, folder, listener_of(progress)):
             done = [finished(rows, raw)]
             del rows
@@ -312,6 +315,11 @@ class VAE:
             )
         if budget is not None:
             raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+        if not isinstance(plan, Plan) or plan.stage != WHOLE:
+            raise PlanError(
+                f"plan must be the Plan of an exact decode, it is {type(plan).__name__}",
+                "Read one with Plan.from_json.",
+            )
         if request is not None:
             raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
         plan.check()
@@ -320,6 +328,8 @@ class VAE:
         names = ("config", "batch", "height", "width", "dtype", "device")
         for what, theirs, ours in zip(names, made_for, here, strict=True):
             if theirs != ours:
+                if isinstance(theirs, VAEConfig) and isinstance(ours, VAEConfig):
+                    theirs, ours = theirs.different_from(ours), "other values"
                 raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
         if plan.output == "rows" and output == "array":
             raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
@@ -331,7 +341,12 @@ class VAE:
                 "and its budget has no room for them",
                 "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
             )
-        return replace(plan, base=plan.base + surplus, predicted_peak=plan.predicted_peak + surplus)
+        return replace(
+            plan,
+            base=plan.base + surplus,
+            predicted_peak=plan.predicted_peak + surplus,
+            weights=plan.weights + surplus,
+        )
 
     def encode(self, images: Any) -> LatentDistribution:
         """Encode pictures.
@@ -393,12 +408,8 @@ def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.PathLike[str] | None) -> VAEConfig:
-    if isinstance(config, VAEConfig):
-        return config
-    if isinstance(config, str) and not config.endswith(".json"):
-        return VAEConfig.preset(config)
     if config is not None:
-        return VAEConfig.from_file(config)
+        return VAEConfig.of(config)
     if beside is None:
         raise ConfigError(
             "there is no config.json beside the weights, and config= was not given",

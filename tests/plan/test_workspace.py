@@ -61,9 +61,7 @@ def randoms(*shape: int, dtype: mx.Dtype = mx.float32) -> mx.array:
 def weights_of(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
     outputs, kernel = step.outputs, step.kernel
     if step.kind == "attention":
-        shapes: dict[str, tuple[int, ...]] = {
-            name: (outputs, outputs) for name in ("to_q", "to_k", "to_v", "to_out.0")
-        }
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("to_q", "to_k", "to_v", "to_out.0"), (outputs, outputs))
         names = {f"{name}.{part}": shape[: 2 - i] for name, shape in shapes.items() for i, part in enumerate(PARTS)}
         return {name: randoms(*shape, dtype=dtype) for name, shape in names.items()}
     weights = {"weight": randoms(outputs, kernel, kernel, step.inputs, dtype=dtype), "bias": randoms(outputs)}

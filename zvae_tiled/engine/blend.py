@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.plan.grid import Span, weights
@@ -13,7 +13,7 @@ Rows = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Blender:
-    """Adds up the tiles of a grid, a row of tiles at a time."""
+    """Adds up the tiles of a grid, a row of tiles at a time; it holds that row's pixels and nothing else."""
 
     def __init__(self, rows: tuple[Span, ...], columns: tuple[Span, ...], scale: int, channels: int, ramp: str) -> None:
         """Get ready for a picture.
@@ -29,25 +29,25 @@ class Blender:
         self._down, self._across = (
             [weight.astype(np.float32) for weight in weights(spans, scale, ramp)] for spans in (rows, columns)
         )
-        self._open: Rows = np.zeros((0, columns[-1].stop * scale, channels), np.float32)
-        self._top = 0  # the pixel row the open ones begin at
+        self._line = (columns[-1].stop * scale, channels)
+        self._open = zeros((0, *self._line))
 
-    def begin(self, row: int) -> Iterator[Rows]:
-        """Start a row of tiles: yield the rows that are finished, and make room for the new ones."""
-        start, stop = self._rows[row].start * self._scale, self._rows[row].stop * self._scale
-        if start > self._top:
-            yield self._open[: start - self._top]
-        kept = self._open[start - self._top :]
-        self._open = np.zeros((stop - start, *kept.shape[1:]), np.float32)
+    def begin(self, row: int) -> None:
+        """Start a row of tiles: keep what it shares with the one before, whose other rows were handed on."""
+        span = self._rows[row]
+        shared = self._rows[row - 1].stop - span.start if row else 0
+        kept = zeros((shared * self._scale, *self._line))
+        kept[:] = self._open[len(self._open) - len(kept) :]
+        self._open = kept[:0]  # freed before the next is made
+        self._open = zeros(((span.stop - span.start) * self._scale, *self._line))
         self._open[: len(kept)] = kept
-        self._top = start
 
-    def add(self, row: int, column: int, first: int, pixels: Rows) -> None:
-        """Add some rows of a tile.
+    def add(self, row: int, column: int, first: int, pixels: Rows) -> Rows:
+        """Add some rows of a tile; return the rows of the picture that are finished by it.
 
         Args:
             row: Which row of tiles.
-            column: Which column.
+            column: Which column; they come from left to right.
             first: The first of the rows, counted from the top of what the tile reads, in pixels.
             pixels: The rows, (rows, width of what it reads, channels).
         """
@@ -55,14 +55,21 @@ class Blender:
         begin = first - (down.start - down.low) * scale  # counted from the first row the tile gives
         low, high = max(begin, 0), min(begin + len(pixels), (down.stop - down.start) * scale)
         if low >= high:
-            return
+            return self._open[:0]
         left = (across.start - across.low) * scale
         wide = (across.stop - across.start) * scale
         part = pixels[low - begin : high - begin, left : left + wide]
         weight = self._down[row][low:high, None] * self._across[column][None, :]
         columns = slice(across.start * scale, across.stop * scale)
         self._open[low:high, columns] += part * weight[:, :, None]
+        if column < len(self._columns) - 1:
+            return self._open[:0]
+        below = self._rows[row + 1].start if row < len(self._rows) - 1 else down.stop
+        return self._open[low : max(low, min(high, (below - down.start) * scale))]
 
-    def end(self) -> Rows:
-        """Return what is left after the last tile."""
-        return self._open
+
+def zeros(shape: tuple[int, ...]) -> Rows:
+    """Return zeros in MLX's memory, so that its counter, and so the report, counts them."""
+    array = mx.zeros(shape, dtype=mx.float32)
+    mx.eval(array)
+    return np.asarray(array)

@@ -108,10 +108,10 @@ class DryKernels:
         self.ledger.spike(held + spike)
         return Shape(self.ledger, 1, 1, 1, held)
 
-    def affine(self, scale: np.ndarray, shift: np.ndarray) -> tuple[Any, Any]:
+    def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> tuple[Any, Any, Any]:
         """Return nothing."""
-        del scale, shift
-        return None, None
+        del scale, shift, mean
+        return None, None, None
 
     def edge(self, step: Step, width: int) -> list[Shape]:
         """Count a row of zeros."""
@@ -122,7 +122,6 @@ class DryKernels:
         del affine
         grown = 2 if step.upsample and not self.folds else 1
         pieces = self._workspace.piece_rows or x.rows * grown
-        self.ledger.spike(0)
         out = [
             Shape(self.ledger, pieces, x.width * grown, x.channels, self._compute)
             for _ in range(x.rows * grown // pieces)

@@ -35,8 +35,9 @@ class GuardedConv(Generic[T]):
         parts = []
         for row in range(rows):
             aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + 1) * grown)])
-            parts.append(self._kernels.conv(step, weights, self._kernels.span(pieces, row, row + 1 + margin), aside))
-            if not self._healthy() and not self._idle(step, weights, pieces):
+            window = self._kernels.span(pieces, row, row + 1 + margin)
+            parts.append(self._kernels.conv(step, weights, window, aside))
+            if not self._healthy() and not self._idle(step, weights, window):
                 raise self._failure(step)
         return self._kernels.join([(part, 0, self._kernels.rows(part)) for part in parts])
 

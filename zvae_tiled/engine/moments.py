@@ -22,6 +22,7 @@ class Moments:
         self.mean: Array = np.zeros(groups)
         self.m2: Array = np.zeros(groups)
 
+    @np.errstate(invalid="ignore", over="ignore")  # what overflowed is told by the guard, at the next convolution
     def add(self, means: Array, m2s: Array, width: int) -> None:
         """Merge some rows.
 
@@ -46,9 +47,13 @@ class Moments:
         self.m2 = self.m2 + m2 + np.square(distance) * (self.count * count / total)
         self.count = total
 
-    def affine(self, weight: Array, bias: Array, eps: float = 1e-6) -> tuple[Array, Array]:
-        """Fold the norm into one scale and one shift a channel: x·scale + shift is the normalised x."""
+    @np.errstate(invalid="ignore", over="ignore")
+    def affine(self, weight: Array, bias: Array, eps: float = 1e-6) -> tuple[Array, Array, Array]:
+        """Fold the norm into scale, shift and mean a channel: (x - mean)·scale + shift is the normalised x.
+
+        The mean is not folded into the shift: where the spread is small beside it, x·scale + shift cancels.
+        """
         members = weight.size // self.mean.size
         deviation = np.sqrt(self.m2 / self.count + eps)
         scale = weight / np.repeat(deviation, members)
-        return scale, bias - np.repeat(self.mean, members) * scale
+        return scale, bias, np.repeat(self.mean, members)

@@ -1,4 +1,8 @@
-"""A proxy: a small map that stands for a large one, for the sake of its statistics."""
+"""A proxy: a small map that stands for a large one, for the sake of its statistics.
+
+Two parts, one above the other. Averaged squares see everything, but are too smooth; squares cut out at full size are
+as rough as the map, but see little of it. docs/quality.md has the figures of each, and of what else was tried.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +11,70 @@ from typing import Any
 
 import numpy as np
 
-from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.kernels.base import Kernels, T
+from zvae_tiled.plan.quality import PROXY_BAND
 
 Map = np.ndarray[Any, np.dtype[np.float32]]
 
+PATCH = 8
+"""Side of a square that is cut out."""
 
-def shrunk(kernels: Kernels[T], store: Store[T], factor: int, height: int, width: int) -> Store[T]:
-    """Average squares of a stored map, and give each channel back the mean and the spread it had.
+
+def shrunk(
+    kernels: Kernels[T], store: Store[T], factors: tuple[int, int], size: tuple[int, int], channels: int
+) -> Store[T]:
+    """Make a proxy of a stored map; each channel has the mean and the spread it has in the map.
 
     Args:
         kernels: The device.
         store: The map; it is left as it is.
-        factor: Side of a square.
-        height: Rows of the map.
-        width: Columns of the map.
+        factors: Rows and columns of the map for one of each part of the proxy.
+        size: Rows and columns of the map.
+        channels: Its channels.
     """
-    rows, columns = height // factor, width // factor
-    small: list[Map] = []
-    moments: Moments | None = None
-    for host in _host_bands(kernels, store, factor):
-        moments = moments or Moments(host.shape[-1])
-        means = host.mean(axis=1, dtype=np.float64)
-        moments.add(means, np.square(host - means[:, None]).sum(axis=1, dtype=np.float64), host.shape[1])
-        if len(host) == factor:
-            squares = host[:, : columns * factor].reshape(factor, columns, factor, -1)
-            small.append(squares.mean(axis=(0, 2), dtype=np.float32))
-    assert moments is not None
-    proxy = np.stack(small[:rows])
-    spread = np.sqrt(moments.m2 / moments.count)
-    mean, narrowed = proxy.mean(axis=(0, 1), dtype=np.float64), proxy.std(axis=(0, 1), dtype=np.float64)
-    scale = np.where(narrowed > 0, spread / np.maximum(narrowed, 1e-12), 1.0)
-    restored = RamBands(kernels)
-    restored.append(kernels.from_host((proxy - mean) * scale + moments.mean))
-    return Store(restored, None)
+    (down, across), (rows, columns) = factors, (size[0] // factors[0], size[1] // factors[1])
+    averaged, cut = (np.zeros((rows, columns, channels), np.float32) for _ in range(2))
+    places = {row: i for i, row in enumerate(picked(rows, down).tolist())}
+    beside = picked(columns, across)
+    moments = Moments(channels)
+    for y, row in enumerate(_rows(kernels, store)):
+        _add(moments, row)
+        if y < rows * down:
+            averaged[y // down] += row[: columns * across].reshape(columns, across, -1).mean(axis=1) / down
+        if y in places:
+            cut[places[y]] = row[beside]
+    bands = RamBands(kernels)
+    for part in (averaged, cut):
+        _restore(part, moments)
+        for first in range(0, rows, PROXY_BAND):
+            bands.append(kernels.from_host(part[first : first + PROXY_BAND]))
+    return Store(bands, None)
 
 
-def _host_bands(kernels: Kernels[T], store: Store[T], rows: int) -> Iterator[Map]:
-    for band in store.read(rows, release=False):
-        yield kernels.to_host(_value(band))
+def picked(count: int, factor: int) -> np.ndarray:
+    """Return which rows (or columns) of a map to cut out: as many as asked, in runs, each amid its share of the map."""
+    runs = ((first, min(PATCH, count - first)) for first in range(0, count, PATCH))
+    return np.concatenate([first * factor + length * (factor - 1) // 2 + np.arange(length) for first, length in runs])
 
 
-def _value(band: Band[T]) -> T:
-    return band.take()
+def _rows(kernels: Kernels[T], store: Store[T]) -> Iterator[Map]:
+    for band in store.values().read(PROXY_BAND, release=False):
+        yield from kernels.to_host(band)
+
+
+def _restore(part: Map, wanted: Moments) -> None:
+    found = Moments(part.shape[-1])
+    for row in part:
+        _add(found, row)
+    # Where a channel of the part is flat, so it stays: at its mean.
+    scale = np.sqrt(wanted.m2 / wanted.count) / np.sqrt(np.maximum(found.m2 / found.count, 1e-24))
+    part -= found.mean.astype(np.float32)
+    part *= scale.astype(np.float32)
+    part += wanted.mean.astype(np.float32)
+
+
+def _add(moments: Moments, row: Map) -> None:
+    means = row.mean(axis=0, dtype=np.float64)
+    moments.add(means[None], np.square(row - means).sum(axis=0)[None], len(row))

@@ -151,8 +151,8 @@ class Run(Generic[T]):
         for band in bands:
             band.take_skip()
             moments.add(*self._kernels.moments(band.take()), width)
-        scale, shift = moments.affine(self._norms[f"{step.norm}.weight"], self._norms[f"{step.norm}.bias"])
-        self._affines[cut] = self._kernels.affine(scale, shift)
+        folded = moments.affine(self._norms[f"{step.norm}.weight"], self._norms[f"{step.norm}.bias"])
+        self._affines[cut] = self._kernels.affine(*folded)
 
     def _prepared(self, cut: int) -> object:
         step = self._chain.steps[cut]

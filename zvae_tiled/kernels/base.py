@@ -12,8 +12,8 @@ from zvae_tiled.chain import Step
 T = TypeVar("T")
 """Some rows of a map: (1, rows, width, channels)."""
 
-Affine = tuple[Any, Any]
-"""A GroupNorm folded into a scale and a shift a channel."""
+Affine = tuple[Any, Any, Any]
+"""A GroupNorm folded into scale, shift and mean a channel: (x - mean)·scale + shift."""
 
 
 class Kernels(Protocol[T]):
@@ -53,7 +53,7 @@ class Kernels(Protocol[T]):
     def prepare(self, step: Step, weights: Mapping[str, T]) -> Any:
         """Bring a Step's weights into the form this device wants; freed when the sweep ends."""
 
-    def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
+    def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Bring a folded norm onto the device."""
 
     def edge(self, step: Step, width: int) -> list[T]:

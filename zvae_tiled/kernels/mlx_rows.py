@@ -33,10 +33,6 @@ class RowKernels(MlxStorage):
             ready |= fold_upsampling(ready.pop("weight"))
         return ready
 
-    def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
-        """Bring a folded norm to MLX."""
-        return mx.array(scale.astype(np.float32)), mx.array(shift.astype(np.float32))
-
     def edge(self, step: Step, width: int) -> Pieces:
         """Return a row of zeros."""
         return [now(mx.zeros((1, 1, width, step.inputs)))]
@@ -158,8 +154,8 @@ def _rows(x: mx.array) -> Iterator[mx.array]:
 
 
 def _normal(row: mx.array, affine: Affine) -> mx.array:
-    scale, shift = affine
-    normal: mx.array = row.astype(mx.float32) * scale + shift
+    scale, shift, mean = affine
+    normal: mx.array = (row.astype(mx.float32) - mean) * scale + shift
     return normal
 
 

@@ -59,9 +59,12 @@ class MlxStorage:
         # A slice shares its parent's memory; only a concatenation surely copies.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
 
-    def affine(self, scale: np.ndarray, shift: np.ndarray) -> Affine:
+    def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Bring a folded norm to MLX."""
-        return mx.array(scale.astype(np.float32)), mx.array(shift.astype(np.float32))
+        scale, shift, mean = (
+            np.broadcast_to(values, scale.shape).astype(np.float32) for values in (scale, shift, mean)
+        )
+        return mx.array(scale), mx.array(shift), mx.array(mean)
 
     def crop(self, x: mx.array, left: int, right: int) -> mx.array:
         """Copy some columns."""

@@ -205,12 +205,12 @@ def _project(x: mx.array, weight: mx.array) -> mx.array:
     return x @ weight.reshape(weight.shape[0], -1).T
 
 
-def _normal(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
-    return (x.astype(mx.float32) * scale + shift).astype(x.dtype)
+def _normal(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
+    return ((x.astype(mx.float32) - mean) * scale + shift).astype(x.dtype)
 
 
-def _silu(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
-    y = x.astype(mx.float32) * scale + shift
+def _silu(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
+    y = (x.astype(mx.float32) - mean) * scale + shift
     return (y * mx.sigmoid(y)).astype(x.dtype)
 
 

@@ -49,7 +49,7 @@ def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
     if size <= tile:
         return (Span(0, size, 0, size),)
     count = math.ceil((size - overlap) / (tile - overlap))
-    edges = [round(i * (size - overlap) / count) for i in range(count + 1)]
+    edges = [i * (size - overlap) // count for i in range(count + 1)]
     return tuple(
         Span(start, stop + overlap, max(0, start - context), min(size, stop + overlap + context))
         for start, stop in pairwise(edges)

@@ -10,11 +10,9 @@ from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
-from zvae_tiled.plan.plan import WHOLE, Output, Plan, Stage, Sweep
+from zvae_tiled.plan.plan import ITEMSIZES, WHOLE, Output, Plan, Stage, Sweep
 from zvae_tiled.plan.search import fastest, leanest
 from zvae_tiled.plan.sweeps import SweepCosts
-
-ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 SMALL_CHANGE = 1 << 18
 """Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
@@ -47,7 +45,17 @@ def make_plan(
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
     """
+    for name, count in (("height", height), ("width", width), ("batch", batch)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
+    if output not in ("array", "rows"):
+        raise PlanError(f'output must be "array" or "rows", it is {output!r}')
     pictures = batch * picture_bytes(config, height, width) if output == "array" else 0
+    if pictures > device.max_buffer:
+        raise PlanError(
+            f"the finished pictures take {pictures:,} bytes, a buffer of this device at most {device.max_buffer:,}",
+            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or decode fewer at once.",
+        )
     own = decoder_chain(config).parameters * ITEMSIZES[dtype] if weights is None else weights
     held = own + latent_bytes(config, height, width, dtype, batch)
     held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
@@ -84,16 +92,14 @@ def make_stage(
         batch: Latents in the batch.
         output: Whether the finished pictures are held in memory or handed on.
     """
-    for name, count in (("height", height), ("width", width), ("batch", batch)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
     chain = decoder_chain(config)
     attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
     steps = Costs(chain, Size(height, width, ITEMSIZES[dtype]), device)
     costs = SweepCosts(steps, held, pictures, attention)
     sweeps = fastest(costs, budget.size, stage)
     if sweeps is None:
-        raise _too_small(leanest(costs, stage), config, height, width, budget, output)
+        without = _peak(leanest(SweepCosts(steps, held, 0, attention), stage)) if pictures else None
+        raise _too_small(leanest(costs, stage), without, config, height, width, budget)
     return Plan(
         config=config,
         height=height,
@@ -118,8 +124,9 @@ def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
 
 
 def latent_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int) -> int:
-    """Return the bytes of latents, as they came and ready for the first Step, and of small change."""
-    return batch * height * width * config.latent_channels * (4 + ITEMSIZES[dtype]) + SMALL_CHANGE
+    """Return the bytes of latents as they came, of one on its way to the first Step, and of small change."""
+    latents = height * width * config.latent_channels
+    return batch * latents * 4 + latents * (8 + ITEMSIZES[dtype]) + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:
@@ -150,16 +157,20 @@ def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:
 
 
 def _too_small(
-    sweeps: tuple[Sweep, ...], config: VAEConfig, height: int, width: int, budget: Budget, output: str
+    sweeps: tuple[Sweep, ...], without_pictures: int | None, config: VAEConfig, height: int, width: int, budget: Budget
 ) -> BudgetError:
-    needed = max(sweep.peak for sweep in sweeps)
-    how = ", ".join(sorted({f"{sweep.choice}" for sweep in sweeps if sweep.ends != "pixels"}))
+    needed = _peak(sweeps)
+    how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
     advice = f'Raise the budget to "{-(-needed // (1 << 20))}MiB"'
-    if output == "array":
-        advice += ", or let rows stream (vae.stream), which holds no finished picture"
+    if without_pictures is not None and without_pictures < needed:
+        advice += f", or let rows stream (vae.stream, vae.decode_to_file): {-(-without_pictures // (1 << 20))} MiB"
     return BudgetError(
         f"{width * config.scale}x{height * config.scale} exact needs at least {needed / (1 << 20):,.0f} MiB "
         f"({sweeps[0].rows}-row bands; {how}), the budget is {budget.size / (1 << 20):,.0f} MiB ({budget.source})",
         advice + ".",
         needed=needed,
     )
+
+
+def _peak(sweeps: tuple[Sweep, ...]) -> int:
+    return max(sweep.peak for sweep in sweeps)

@@ -10,7 +10,10 @@ from typing import Any, Literal
 
 from zvae_tiled.chain import Chain, decoder_chain
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.errors import ConfigError, PlanError
+from zvae_tiled.errors import PlanError
+
+ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number in storage."""
 
 Ending = Literal["moments", "keys", "pixels"]
 Medium = Literal["ram", "disk"]
@@ -136,7 +139,7 @@ class Plan:
     def extra_flops(self) -> float:
         """Share of the flops that compute something a second time."""
         spent = sum(sweep.flops for sweep in self.sweeps)
-        return spent / self.needed_flops - 1
+        return spent / self.needed_flops - 1 if self.needed_flops else 0.0
 
     @property
     def digest(self) -> str:
@@ -168,11 +171,11 @@ class Plan:
             values["stage"] = Stage(**{**stage, "known": tuple(stage["known"])})
             values["sweeps"] = tuple(Sweep(**sweep) for sweep in values["sweeps"])
             plan = cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            if isinstance(error, PlanError | ConfigError):
+            plan.check()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            if isinstance(error, PlanError):
                 raise
             raise PlanError(f"this is no plan: {type(error).__name__}: {error}", _AGAIN) from error
-        plan.check()
         return plan
 
     def check(self) -> None:
@@ -181,16 +184,24 @@ class Plan:
         Raises:
             PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
         """
-        for field in fields(self):
-            if field.type in ("int",) and not _is_count(getattr(self, field.name)):
-                raise PlanError(f"{field.name} must be a whole number, it is {getattr(self, field.name)!r}", _AGAIN)
+        _check_fields(self)
+        for name, known in (("dtype", ITEMSIZES), ("output", ("array", "rows")), ("device", ("cpu", "metal", "cuda"))):
+            if getattr(self, name) not in known:
+                raise PlanError(f"{name} must be one of {', '.join(known)}, it is {getattr(self, name)!r}", _AGAIN)
+        for name in ("height", "width", "batch"):
+            if getattr(self, name) < 1:
+                raise PlanError(f"{name} must be above 0, it is {getattr(self, name)}", _AGAIN)
+        for sweep in self.sweeps:
+            _check_fields(sweep)
+        if not all(_is_count(cut) for cut in (self.stage.start, self.stage.stop or 0, *self.stage.known)):
+            raise PlanError(f"the stage {self.stage} names no cuts", _AGAIN)
         wanted = endings(self.chain, self.stage)
         stored = self.stage.start
         for sweep in self.sweeps:
             if not wanted or (sweep.ends, sweep.stop) != wanted.pop(0):
                 raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", _AGAIN)
             after = stored if sweep.store is None else sweep.store
-            if not (_is_count(sweep.rows) and sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
+            if not (sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
                 raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", _AGAIN)
             if sweep.medium not in (None, "ram", "disk"):
                 raise PlanError(f"a map cannot be kept in {sweep.medium!r}", _AGAIN)
@@ -206,6 +217,18 @@ class Plan:
 
 
 _AGAIN = "Make it again with zvae_tiled.plan()."
+
+
+def _check_fields(values: Plan | Sweep) -> None:
+    for field in fields(values):
+        value, kind = getattr(values, field.name), str(field.type)
+        whole = kind == "int" or (field.name == "store" and value is not None)
+        if whole and not _is_count(value):
+            raise PlanError(f"{field.name} must be a whole number, it is {value!r}", _AGAIN)
+        if kind == "float" and not (isinstance(value, int | float) and 0 <= value < float("inf")):
+            raise PlanError(f"{field.name} must be a number, it is {value!r}", _AGAIN)
+        if field.name in ("dtype", "device", "output") and not isinstance(value, str):
+            raise PlanError(f"{field.name} must be a name, it is {value!r}", _AGAIN)
 
 
 def _is_count(value: Any) -> bool:

@@ -72,7 +72,11 @@ class SweepCosts:
             flops += costs.key_flops(stop)
             seconds += costs.key_flops(stop) / costs.device.flops
             gathered = costs.key_bytes(stop)
-        stored = self._stored(held, store, medium, rows, released=store is not None or ends == "pixels")
+        else:  # rows made a picture's: cast, widened, clipped, and handed to the sink
+            pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
+            last = pixels + pixels // costs.size.itemsize * 20
+        released = store is not None or ends == "pixels"
+        stored = self._stored(held, store, medium, rows if store == stop else 0, released)
         stored += gathered if medium == "ram" else 0
         keys = costs.key_bytes(held.cut) if held.keys else 0
         stored += keys if held.keys == "ram" else 0
@@ -94,18 +98,19 @@ class SweepCosts:
         return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))
 
     def _stored(self, held: Held, store: int | None, medium: Medium | None, rows: int, released: bool) -> int:
+        """Return the bytes of maps in memory; rows are those of the start cut that are stored last of all."""
         costs = self.costs
         before = costs.cut_bytes(held.cut) if held.medium == "ram" else 0
         if not released:
             return before
         after = costs.cut_bytes(store) if store is not None and medium == "ram" else 0
         if store is not None and medium == "ram":
-            # The band that is just being stored counts as work.
+            # Where the sweep ends, the band that is just being stored counts as work.
             band = min(rows * costs.chain.factors[store] // costs.chain.factors[held.cut], costs.map_rows(store))
             after -= band * costs.row_bytes(store)
-        # One grows as the other shrinks; a strip is freed only when its last row is read.
-        strip = min(costs.device.band_rows, costs.map_rows(held.cut)) * costs.row_bytes(held.cut)
-        return max(before, after + (min(strip, before)))
+        # One grows as the other shrinks; a strip is freed only when its last row is read, and latents are one strip.
+        strip = before if held.cut == 0 else costs.device.band_rows * costs.row_bytes(held.cut)
+        return max(before, after + min(strip, before))
 
     def _prefixes_from(self, start: int, rows: int) -> list[_Prefix]:
         """Return the sums up to every later cut."""

@@ -24,7 +24,7 @@ class ArraySink:
     @property
     def host_bytes(self) -> int:
         """Bytes held outside MLX's allocator."""
-        return 0 if isinstance(self._array, mx.array) else int(self._array.nbytes)
+        return 0 if self._array is None or isinstance(self._array, mx.array) else int(self._array.nbytes)
 
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture."""
@@ -39,7 +39,7 @@ class ArraySink:
         elif self._output_type == "pil":
             self._array[picture, top : top + rows.shape[1]] = np.asarray(mx.round(rows * 255).astype(mx.uint8))[0]
         else:
-            self._array[picture, top : top + rows.shape[1]] = np.asarray(rows)[0]
+            self._array[picture, top : top + rows.shape[1]] = np.asarray(rows.astype(mx.float32))[0]
 
     def close(self) -> None:
         """Nothing is left to do."""

@@ -13,6 +13,10 @@ class Sink(Protocol):
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture."""
 
+    @property
+    def host_bytes(self) -> int:
+        """Bytes held outside MLX's allocator."""
+
     def close(self) -> None:
         """All rows have come: make the result final."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import tempfile
@@ -13,6 +14,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.arrays import path_of
 from zvae_tiled.errors import OutputError
 from zvae_tiled.sinks.base import Sink
 
@@ -58,7 +60,7 @@ class _Png:
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self._shape = shape
         self._deflate = zlib.compressobj(6)
-        self._above = np.zeros((1, shape[1] * shape[2]), np.uint8)
+        self._above = np.zeros(shape[1] * shape[2], np.uint8)
 
     def head(self) -> bytes:
         height, width, channels = self._shape
@@ -66,13 +68,15 @@ class _Png:
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
 
     def rows(self, rows: mx.array) -> bytes:
-        levels = np.asarray(mx.round(rows * 255).astype(mx.uint8)).reshape(rows.shape[1], -1)
-        above = np.concatenate([self._above, levels[:-1]])
-        self._above = levels[-1:].copy()
-        filtered = np.full((levels.shape[0], levels.shape[1] + 1), 2, np.uint8)  # 2: the filter "up"
-        np.subtract(levels, above, out=filtered[:, 1:])
-        data = self._deflate.compress(filtered.tobytes())
+        data = b"".join(self._row(rows[:, i]) for i in range(rows.shape[1]))
         return _chunk(b"IDAT", data) if data else b""
+
+    def _row(self, row: mx.array) -> bytes:
+        levels = np.asarray(mx.round(row * 255).astype(mx.uint8)).reshape(-1)
+        filtered = np.full(levels.size + 1, 2, np.uint8)  # 2: the filter "up"
+        np.subtract(levels, self._above, out=filtered[1:])
+        self._above = levels
+        return self._deflate.compress(filtered.tobytes())
 
     def tail(self) -> bytes:
         return _chunk(b"IDAT", self._deflate.flush()) + _chunk(b"IEND", b"")
@@ -96,6 +100,11 @@ class FileSink:
         self._format: _Format
         self._temporary: Path | None = None
         self._finished: list[tuple[Path, Path]] = []
+
+    @property
+    def host_bytes(self) -> int:
+        """A row and what it is compressed to: nothing that counts."""
+        return 0
 
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture."""
@@ -122,8 +131,9 @@ class FileSink:
 
     def abort(self) -> None:
         """Remove what was written."""
-        if self._left:
-            self._file.close()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):  # a full disk refuses once more what is still buffered
+                self._file.close()
         for temporary in [self._temporary, *(temporary for temporary, _ in self._finished)]:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
@@ -153,7 +163,7 @@ def file_sink(path: str | os.PathLike[str], batch: int, shape: tuple[int, int, i
     Raises:
         OutputError: The place or the kind of file is not one that can be written.
     """
-    target = Path(path)
+    target = path_of(path, "path")
     if target.suffix.lower() not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise OutputError(f"{target}: pictures are written as {known}, not as {target.suffix!r}", "Change the ending.")

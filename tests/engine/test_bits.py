@@ -1,0 +1,129 @@
+"""On the CPU any two exact plans give the same bytes; so do a batch, a stream and a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.models import narrow, random_latents, random_vae
+from tests.plans import bits, plan_for, random_config, random_plan
+from zvae_tiled import VAE, Plan, VAEConfig
+from zvae_tiled.chain import decoder_chain
+
+DTYPES = ["float32", "bfloat16", "float16"]
+BROAD = VAEConfig(block_out_channels=(32, 64), latent_channels=16)
+"""Wide enough for a BLAS to change its kernel, or its number of threads, with the shape of a product."""
+
+
+def digest(vae: VAE, latents: np.ndarray, plan: Plan) -> str:
+    """Return a hash of the decoder's own values."""
+    pixels = vae.decode(latents, layout="NCHW", plan=plan, raw=True)
+    assert pixels.dtype == vae.dtype
+    return hashlib.sha256(bits(pixels)).hexdigest()
+
+
+@pytest.mark.parametrize("examples", [15, pytest.param(300, marks=pytest.mark.slow)])
+def test_any_two_plans_give_the_same_bytes(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(st.randoms(use_true_random=False), st.sampled_from(DTYPES), st.integers(0, 1 << 16))
+    def check(rng: Random, dtype: str, seed: int) -> None:
+        config = random_config(rng)
+        longest = 24 // config.scale + 1
+        latents = random_latents(config, rng.randint(1, longest), rng.randint(1, longest), seed=seed)
+        vae = random_vae(config, dtype, seed)
+        first, second = (plan_for(vae, latents.shape, rng) for _ in range(2))
+        assert digest(vae, latents, first) == digest(vae, latents, second)
+
+    check()
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("config", "size"), [(BROAD, (7, 37)), (narrow("z-image"), (3, 5))])
+def test_any_plan_gives_the_bytes_of_whole_maps(
+    config: VAEConfig, size: tuple[int, int], dtype: str, examples: int
+) -> None:
+    vae, latents, rng = random_vae(config, dtype), random_latents(config, *size), Random(0)
+    plan = plan_for(vae, latents.shape, rng, ("ram",))
+    whole = replace(plan, sweeps=tuple(replace(sweep, rows=size[0] * config.scale) for sweep in plan.sweeps))
+    want = digest(vae, latents, whole)
+    for _ in range(examples):
+        assert digest(vae, latents, plan_for(vae, latents.shape, rng)) == want
+
+
+def test_rows_by_rows_gives_the_bytes_of_whole_maps() -> None:
+    vae, latents = random_vae(BROAD, "bfloat16"), random_latents(BROAD, 5, 9)
+    plan = plan_for(vae, latents.shape, Random(0))
+    single = replace(plan, sweeps=tuple(replace(sweep, rows=1) for sweep in plan.sweeps))
+    assert digest(vae, latents, single) == digest(vae, latents, plan)
+
+
+def test_the_bytes_hang_on_every_input() -> None:
+    """The hash would notice."""
+    vae, latents = random_vae(BROAD), random_latents(BROAD, 5, 9)
+    plan = plan_for(vae, latents.shape, Random(0))
+    other = latents.copy()
+    other[0, 3, 2, 1] *= 1.0001
+    assert digest(vae, latents, plan) != digest(vae, other, plan)
+
+
+def test_random_plans_use_everything_there_is() -> None:
+    """The properties above would say little if the plans were all alike."""
+    config, rng = narrow("flux1"), Random(0)
+    sweeps = [sweep for _ in range(60) for sweep in random_plan(config, 6, 6, "float32", rng).sweeps]
+    middle = [sweep for sweep in sweeps if sweep.ends == "moments"]
+    assert {sweep.choice for sweep in middle} == {"keep", "spill", "drop"}
+    assert {sweep.choice for sweep in sweeps if sweep.ends == "keys"} == {"keep", "spill"}
+    assert any(sweep.store == sweep.stop - 1 for sweep in middle)
+    steps = decoder_chain(config).steps
+    assert any(sweep.store is not None and steps[sweep.store].skip for sweep in middle)  # inside a resnet
+    passed = {cut for sweep in sweeps for cut in range(sweep.start + 1, sweep.stop)}
+    # Only the attention's own map is always stored.
+    assert passed >= {cut for cut, step in enumerate(steps) if step.norm and step.kind == "conv"}
+    assert {sweep.rows == 1 for sweep in sweeps} == {True, False}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_picture_of_a_batch_is_the_picture_alone(dtype: str) -> None:
+    config, rng = narrow("sd1"), Random(0)
+    vae, latents = random_vae(config, dtype), random_latents(config, 3, 5, batch=3)
+    together = vae.decode(latents, plan=plan_for(vae, latents.shape, rng), raw=True)
+    for i in range(3):
+        alone = vae.decode(latents[i : i + 1], plan=plan_for(vae, (1, *latents.shape[1:]), rng), raw=True)
+        assert bits(together[i : i + 1]) == bits(alone)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_array_stream_and_file_hold_the_same_bytes(dtype: str, batch: int, tmp_path: Path) -> None:
+    vae, latents = random_vae(BROAD, dtype), random_latents(BROAD, 5, 6, batch=batch)
+    plans = [plan_for(vae, latents.shape, Random(seed)) for seed in range(6)]
+    want = vae.decode(latents, plan=plans[0])
+    assert want.dtype == mx.float32
+    assert bits(vae.decode(mx.array(latents), plan=plans[1])) == bits(want)
+    assert vae.decode(latents, plan=plans[2], output_type="np").tobytes() == bits(want)
+    rows = list(vae.stream(latents, plan=plans[3]))
+    assert bits(mx.concatenate(rows, axis=1)) == bits(want)  # picture below picture: the order of memory
+    vae.decode_to_file(latents, tmp_path / "picture.npy", plan=plans[4])
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == batch
+    assert b"".join(np.load(file).tobytes() for file in files) == bits(want)
+    raw = mx.concatenate(list(vae.stream(latents, plan=plans[5], raw=True)), axis=1)
+    assert bits(raw) == bits(vae.decode(latents, plan=plans[0], raw=True))
+
+
+def test_a_planned_decode_gives_the_bytes_of_any_other() -> None:
+    vae, latents = random_vae(BROAD), random_latents(BROAD, 12, 9)
+    plan = vae.plan(24, 18, budget="1GB")
+    tight = vae.plan(24, 18, budget=f"{plan.predicted_peak - 1}B")
+    assert tight.sweeps != plan.sweeps
+    want = digest(vae, latents, plan)
+    assert digest(vae, latents, tight) == digest(vae, latents, plan_for(vae, latents.shape, Random(0))) == want

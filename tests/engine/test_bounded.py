@@ -1,0 +1,193 @@
+"""Bounded: measured <= predicted <= budget, or a BudgetError that names the smallest budget that works."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from tests.models import random_latents, save_random
+from tests.plans import random_config
+from zvae_tiled import VAE, Report, VAEConfig
+from zvae_tiled.errors import BudgetError
+from zvae_tiled.plan.plan import ITEMSIZES, Plan
+
+LARGE = 100_000_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A decode; share says where its budget lies, from the smallest that works (0) to beyond what it can use (> 1)."""
+
+    config: VAEConfig
+    height: int
+    width: int
+    batch: int
+    dtype: str
+    share: float
+    to_file: bool
+
+    @classmethod
+    def small(cls, seed: int) -> Case:
+        """Any architecture, from one pixel to a few thousand."""
+        rng = Random(seed)
+        height, width = rng.choice(
+            [
+                (rng.randint(1, 16), rng.randint(1, 16)),
+                (rng.randint(1, 3), rng.randint(16, 200)),
+                (rng.randint(16, 60), 2),
+            ]
+        )
+        batch = rng.choice([1, 1, 1, 2, 3])
+        return cls(random_config(rng), height, width, batch, _dtype(rng), _share(rng), rng.random() < 0.3)
+
+    @classmethod
+    def large(cls, seed: int) -> Case:
+        """Few channels, so that 100 MB are reached in seconds: mostly maps, now and then mostly latents or output."""
+        rng = Random(seed)
+        groups = rng.choice([1, 2, 4])
+        widths = tuple(groups * rng.choice([2, 4]) for _ in range(rng.choice([1, 1, 2])))
+        config = VAEConfig(
+            latent_channels=rng.choice([1, 2, 4]),
+            out_channels=rng.choice([1, 3, 3, 4]),
+            block_out_channels=widths,
+            norm_num_groups=groups,
+            use_post_quant_conv=rng.random() < 0.3,
+            mid_block_add_attention=False,  # its time grows with the square of the latents
+        )
+        dtype = _dtype(rng)
+        pixel = (
+            4 * config.out_channels + 2 * widths[0] * ITEMSIZES[dtype] + 8 * config.latent_channels // config.scale**2
+        )
+        width = rng.randint(1500, 3000)
+        height = int(1.3 * LARGE / pixel / width)
+        share = rng.choice([0.4, 0.8, 1, 1.1])
+        return cls(config, height // config.scale, width // config.scale, 1, dtype, share, rng.random() < 0.2)
+
+    def decode(self, folder: Path) -> tuple[Report, int]:
+        """Decode; return the report, and the peak as it is measured here."""
+        vae = VAE.load(save_random(self.config, folder / "vae.safetensors"), self.dtype, config=self.config)
+        latents = random_latents(self.config, self.height, self.width, self.batch)
+        budget = self.budget(vae)
+        with peak_memory() as peaks:
+            report = self._decoded(vae, latents, folder, f"{budget}B")
+        assert report.budget == budget
+        return report, vae.weight_bytes + max(peaks)
+
+    def _decoded(self, vae: VAE, latents: Any, folder: Path, budget: str) -> Report:
+        options: dict[str, Any] = {"layout": "NCHW", "budget": budget, "spill_folder": folder}
+        if self.to_file:
+            return vae.decode_to_file(latents, folder / "picture.npy", **options)
+        pictures, report = vae.decode(latents, return_report=True, **options)
+        assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
+        return report  # type: ignore[no-any-return]
+
+    def budget(self, vae: VAE) -> int:
+        least = self.needed(vae)
+        most = vae.plan(**self._shape(vae), budget="1000TB").predicted_peak
+        return max(least, int(least * (most / least) ** self.share))
+
+    def needed(self, vae: VAE) -> int:
+        with pytest.raises(BudgetError) as error:
+            vae.plan(**self._shape(vae), budget="1B")
+        return error.value.needed
+
+    def _shape(self, vae: VAE) -> dict[str, Any]:
+        scale, output = self.config.scale, "rows" if self.to_file else "array"
+        return {"height": self.height * scale, "width": self.width * scale, "batch": self.batch, "output": output}
+
+
+def _dtype(rng: Random) -> str:
+    return rng.choice(sorted(ITEMSIZES))
+
+
+def _share(rng: Random) -> float:
+    return rng.choice([0, 1, 1.2, rng.random(), rng.random(), rng.random()])
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Note the allocator's peaks beyond what is there now, whoever resets them in between."""
+    peaks: list[int] = []
+    before, reset = mx.get_active_memory(), mx.reset_peak_memory
+
+    def noting() -> None:
+        peaks.append(mx.get_peak_memory() - before)
+        reset()
+
+    reset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx, "reset_peak_memory", noting)
+        yield peaks
+        noting()
+
+
+def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]:
+    """Decode one case; return predicted and measured."""
+    report, measured = case.decode(folder)
+    predicted = report.predicted_peak
+    assert measured <= predicted <= report.budget, (
+        f"{measured=:,} {predicted=:,} {report.budget=:,} {case}\n{report.plan}"
+    )
+    assert abs(report.measured_peak - measured) <= 0.01 * measured + 4096, (
+        f"the report says otherwise: {measured=:,} {report}"
+    )
+    assert isinstance(report.plan, Plan)
+    chosen.update(sweep.choice for sweep in report.plan.sweeps if sweep.ends == "moments")
+    return predicted, measured
+
+
+def test_a_decode_stays_below_its_prediction_and_that_below_the_budget(tmp_path: Path) -> None:
+    chosen = Counter[str]()
+    for seed in range(140):
+        check(Case.small(seed), tmp_path, chosen)
+    assert min(chosen["keep"], chosen["spill"]) > 100, chosen
+    assert chosen["drop"] > 0, chosen
+
+
+def check_large(seeds: range, folder: Path) -> None:
+    chosen = Counter[str]()
+    pairs = [check(Case.large(seed), folder, chosen) for seed in seeds]
+    ratios = [predicted / measured for predicted, measured in pairs if measured > LARGE]
+    assert len(ratios) >= len(pairs) / 2
+    assert median(ratios) <= 1.15
+    assert set(chosen) >= {"keep", "drop"}
+
+
+def test_predictions_above_100_mb_are_close(tmp_path: Path) -> None:
+    check_large(range(5), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_thousand_decodes(tmp_path: Path) -> None:
+    chosen = Counter[str]()
+    for seed in range(1000, 1960):
+        check(Case.small(seed), tmp_path, chosen)
+    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 10, chosen
+    check_large(range(100, 140), tmp_path)
+
+
+def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work(tmp_path: Path) -> None:
+    for seed in range(12):
+        case = replace(Case.small(seed), share=0, to_file=False)
+        vae = VAE.load(save_random(case.config, tmp_path / "vae.safetensors"), case.dtype, config=case.config)
+        latents = mx.array(random_latents(case.config, case.height, case.width, case.batch))
+        mx.eval(latents)
+        needed = case.needed(vae)
+        steps: list[object] = []
+        with peak_memory() as peaks, pytest.raises(BudgetError) as error:
+            vae.decode(latents, "NCHW", budget=f"{needed - 1}B", progress=steps.append, spill_folder=tmp_path / "none")
+        assert error.value.needed == needed
+        assert not steps
+        assert max(peaks) <= 2 * latents.nbytes, "latents are looked at, and no more"
+        _, report = vae.decode(latents, "NCHW", budget=f"{needed}B", return_report=True, progress=steps.append)
+        assert report.measured_peak <= report.predicted_peak <= needed
+        assert steps

@@ -1,0 +1,168 @@
+"""Bands against a float64 decoder: their error is not above the full decode's own.
+
+The measure is the RMS error over the picture, as a share of the picture's RMS: a largest error is one value's luck.
+The RMS of a small picture still is that of a few values, each of which the full decode may happen to hit. So a single
+picture is allowed some roundings more, a few where it has hundreds of values and more where it has fewer; and over
+all pictures of a run, where luck averages out, the bands must be the nearer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from mlx.utils import tree_unflatten
+
+from tests.float64 import decode64, ready_latents, widened
+from tests.models import narrow, random_latents, random_vae
+from tests.plans import plan_for, random_config
+from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.chain import decoder_chain
+from zvae_tiled.decoding import parameters
+from zvae_tiled.kernels import mlx_rows
+from zvae_tiled.plan import workspace
+
+SLOW = pytest.mark.slow
+TWO_LEVELS = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2)
+ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Largest relative error of one rounding."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """RMS errors against float64, as a share of the picture's RMS."""
+
+    bands: float
+    full: float
+    values: int
+
+
+def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
+    """Decode by a random plan, at once, and in float64."""
+    want = decode64(vae, latents)
+    full = widened(vae.model.decode(ready_latents(vae, latents)))
+    plan = plan_for(vae, latents.shape, rng)
+    bands = widened(vae.decode(latents, layout="NCHW", plan=plan, raw=True))
+    return Errors(rms(bands - want) / rms(want), rms(full - want) / rms(want), want.size)
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def mean_ratio(found: list[Errors], rounding: float) -> float:
+    """Return the geometric mean of the bands' errors over the full decode's; one rounding more in both tames 0/0."""
+    return float(np.exp(np.mean([np.log((each.bands + rounding) / (each.full + rounding)) for each in found])))
+
+
+def random_size(rng: Random, longest: int) -> tuple[int, int]:
+    """Rows and columns: single pixels, strips of either direction, and anything between."""
+    side = rng.randint(1, longest)
+    return rng.choice([(1, 1), (1, 40 // side), (40 // side, 1), (rng.randint(1, longest), side)])
+
+
+def allowed(error: Errors, dtype: str) -> float:
+    """Return the error the bands may have, given the full decode's."""
+    if dtype == "float32":
+        return error.full + (4 if error.values > 300 else 16) * ROUNDING[dtype]
+    # Half a rounding: that of the picture itself, which the full decode of few values may escape.
+    return (1.5 if error.values > 1000 else 3) * error.full + 0.5 * ROUNDING[dtype]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "examples"),
+    [
+        ("float32", 50),
+        ("bfloat16", 20),
+        ("float16", 20),
+        *(pytest.param(dtype, 400, marks=SLOW) for dtype in ROUNDING),
+    ],
+)
+def test_bands_are_as_near_to_float64_as_the_full_decode(dtype: str, examples: int) -> None:
+    found = []
+
+    @settings(max_examples=examples, phases=[Phase.reuse, Phase.generate])  # a smaller example would tell no more
+    @given(st.randoms(use_true_random=False), st.integers(0, 1 << 16))
+    def check(rng: Random, seed: int) -> None:
+        config = random_config(rng, narrowest=4)
+        height, width = random_size(rng, 24 // config.scale + 1)
+        batch = 4 if height * width * config.scale**2 < 30 else 1
+        error = errors(random_vae(config, dtype, seed), random_latents(config, height, width, batch, seed), rng)
+        assert error.bands <= allowed(error, dtype), (config, height, width, seed, error)
+        found.append(error)
+
+    check()
+    assert mean_ratio(found, ROUNDING[dtype]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (narrow("flux1"), (10, 9)),
+        (narrow("sd1", (6, 6, 12, 12), 3), (2, 40)),
+        (narrow("sd3", (5, 5, 10, 10), 5), (40, 2)),
+    ],
+)
+def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: tuple[int, int]) -> None:
+    error = errors(random_vae(config), random_latents(config, *size), Random(0))
+    assert error.values > 15_000
+    assert error.bands < error.full
+
+
+@pytest.mark.parametrize("factor", [30, 3000])
+def test_large_means_cost_no_digits(factor: int) -> None:
+    config = narrow("flux1", (8, 8, 8, 8), groups=8)  # a group a channel: no other one makes its spread as large
+    vae = random_vae(config)
+    biases = [f"{step.name}.bias" for step in decoder_chain(config).steps[:-1] if step.kind == "conv"]
+    vae.model.update(tree_unflatten([(name, parameters(vae.model)[name] * factor) for name in biases]))
+    error = errors(vae, random_latents(config, 4, 5), Random(0))
+    assert error.bands < min(error.full / 2, 32 * ROUNDING["float32"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
+    """A channel of a single pixel is its own mean: a norm must give its bias then, not what cancelling leaves."""
+    config = VAEConfig(block_out_channels=(6,), norm_num_groups=6)
+    error = errors(random_vae(config, seed=seed), random_latents(config, 1, 1, batch=4, seed=seed), Random(seed))
+    assert error.bands <= allowed(error, "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("keys", [1, 5, 12, 1000])
+@pytest.mark.parametrize("columns", [1, 3, 1000])
+def test_blocks_of_keys_and_chunks_of_columns_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, keys: int, columns: int, dtype: str
+) -> None:
+    for module in (mlx_rows, workspace):
+        monkeypatch.setattr(module, "KEYS_AT_ONCE", keys)
+        monkeypatch.setattr(module, "ROW_CHUNK", columns)
+    blocks: list[int] = []
+    monkeypatch.setattr(mlx_rows._Softmax, "add", recording(mlx_rows._Softmax.add, blocks))
+    config = TWO_LEVELS
+    error = errors(random_vae(config, dtype), random_latents(config, 5, 7), Random(keys))
+    assert error.bands <= error.full + 16 * ROUNDING["float32"]
+    assert max(blocks) == min(keys, max(1, keys // 7) * 7, 35)
+
+
+def recording(add: Callable[..., None], blocks: list[int]) -> Callable[..., None]:
+    """Note how many keys each call is given."""
+
+    def recorded(state: Any, keys: mx.array, values: mx.array) -> None:
+        blocks.append(keys.shape[0])
+        add(state, keys, values)
+
+    return recorded
+
+
+def test_strips_wider_than_the_real_blocks() -> None:
+    config = TWO_LEVELS
+    latents = random_latents(config, 1, workspace.KEYS_AT_ONCE + 52)
+    error = errors(random_vae(config), latents, Random(0))
+    assert error.bands < error.full

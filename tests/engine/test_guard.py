@@ -1,0 +1,197 @@
+"""Silent failures of the device, injected: mended where the second try is right, and refused where it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import count, cycle
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_unflatten
+
+from tests.models import random_latents, random_vae
+from tests.plans import bits, plan_for
+from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.chain import Step, decoder_chain
+from zvae_tiled.config import MAX_CHANNELS
+from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.kernels import mlx_rows
+from zvae_tiled.plan.workspace import MAX_ELEMENTS, ROW_CHUNK
+
+CONFIG = VAEConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
+CONVOLUTIONS = [step.name for step in decoder_chain(CONFIG).steps if step.kind == "conv"]
+LATENTS = random_latents(CONFIG, 5, 6)
+
+
+def one_bad(y: mx.array) -> mx.array:
+    """NaN in the middle of the values, where a careless minimum would lose it."""
+    place = mx.arange(y.size).reshape(y.shape) == y.size // 2
+    return mx.where(place, math.nan, y)
+
+
+FAULTS: dict[str, Callable[[mx.array], mx.array]] = {
+    "zeros": mx.zeros_like,
+    "flat": lambda y: mx.full(y.shape, -7.0),
+    "nan": lambda y: mx.full(y.shape, math.nan),
+    "one nan": one_bad,
+    "inf": lambda y: y + math.inf,
+    "-inf": lambda y: y - math.inf,
+}
+CASES = [
+    *zip(CONVOLUTIONS, cycle(FAULTS), strict=False),
+    *(("decoder.up_blocks.0.upsamplers.0.conv", fault) for fault in FAULTS),
+]
+"""Every Step with some fault, and every fault in some Step."""
+
+
+class Faulty:
+    """A device that fails in one Step: in the first so many of its bands, or for ever."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, name: str, fault: Callable[[mx.array], mx.array], times: float):
+        self.bands = 0
+        healthy, conv = mlx_rows._convolved, mlx_rows.RowKernels.conv
+
+        def counted(kernels: mlx_rows.RowKernels, step: Step, *rest: object) -> mx.array:
+            self.bands += step.name == name
+            return conv(kernels, step, *rest)  # type: ignore[arg-type]
+
+        def convolved(step: Step, *rest: object) -> mx.array:
+            y = healthy(step, *rest)  # type: ignore[arg-type]
+            return fault(y) if step.name == name and self.bands <= times else y
+
+        patch.setattr(mlx_rows.RowKernels, "conv", counted)
+        patch.setattr(mlx_rows, "_convolved", convolved)
+
+
+def decoded(vae: VAE, latents: np.ndarray = LATENTS) -> mx.array:
+    """Decode by bands of several rows."""
+    plan = plan_for(vae, latents.shape, Random(3))
+    plan = replace(plan, sweeps=tuple(replace(sweep, rows=3) for sweep in plan.sweeps))
+    pixels: mx.array = vae.decode(latents, layout="NCHW", plan=plan, raw=True)
+    return pixels
+
+
+def with_weights(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VAE:
+    """Change some weights in place."""
+    weights = dict(tree_flatten(vae.model.parameters()))
+    vae.model.update(tree_unflatten([(name, change(weights[name]).astype(vae.dtype)) for name in names]))
+    return vae
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = random_vae(CONFIG)
+    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
+    want = bits(decoded(vae))
+    usual = healthy.bands
+    device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
+    assert bits(decoded(vae)) == want
+    assert device.bands > usual > 1
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = random_vae(CONFIG)
+    Faulty(monkeypatch, name, FAULTS[fault], times=math.inf)
+    with pytest.raises(SilentFailureError) as caught:
+        decoded(vae)
+    assert name in str(caught.value)
+    assert "again in smaller bands" in str(caught.value)
+    assert caught.value.advice
+
+
+def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, rows = random_vae(CONFIG), count(1)
+    name = "decoder.up_blocks.1.resnets.0.conv1"
+    healthy = Faulty(monkeypatch, name, one_bad, times=0)
+    want = bits(decoded(vae))
+    usual = healthy.bands
+    device = Faulty(monkeypatch, name, lambda y: one_bad(y) if next(rows) == 2 else y, times=math.inf)
+    assert bits(decoded(vae)) == want
+    assert device.bands > usual
+
+
+def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    heights = []
+    conv = mlx_rows.RowKernels.conv
+
+    def recorded(kernels: mlx_rows.RowKernels, step: Step, weights: Any, pieces: Any, skip: Any) -> mx.array:
+        if step.name == "decoder.conv_in":
+            heights.append(len(pieces) - 2)
+        return conv(kernels, step, weights, pieces, skip)
+
+    Faulty(monkeypatch, "decoder.conv_in", mx.zeros_like, times=1)
+    monkeypatch.setattr(mlx_rows.RowKernels, "conv", recorded)
+    with pytest.raises(SilentFailureError):  # nobody counts bands now, so it never passes
+        decoded(random_vae(CONFIG))
+    assert heights[0] > 1
+    assert set(heights[1:]) == {1}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_flat_weights_are_no_fault(name: str, value: float) -> None:
+    vae = with_weights(random_vae(CONFIG), lambda weight: mx.full(weight.shape, value), f"{name}.weight")
+    assert np.isfinite(decoded(vae)).all()
+
+
+def test_flat_latents_are_no_fault() -> None:
+    latents = LATENTS.copy()
+    latents[:, :, :3] = 0  # bands of zeros, and one that is half zeros
+    for each in (latents, np.zeros_like(LATENTS), np.full_like(LATENTS, 2)):
+        assert np.isfinite(decoded(random_vae(CONFIG), each)).all()
+
+
+def test_a_norm_that_gives_one_value_is_no_fault() -> None:
+    names = [f"{step.norm}.{part}" for step in decoder_chain(CONFIG).steps if step.norm for part in ("weight", "bias")]
+    assert np.isfinite(decoded(with_weights(random_vae(CONFIG), mx.zeros_like, *names))).all()
+
+
+def test_a_single_value_is_no_fault() -> None:
+    config = VAEConfig(out_channels=1, latent_channels=1, block_out_channels=(1,), norm_num_groups=1)
+    for height in (1, 3):
+        assert np.isfinite(decoded(random_vae(config), random_latents(config, height, 1))).all()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = LATENTS.copy()
+    latents[:, :, :2] = 0
+    config = replace(CONFIG, use_post_quant_conv=False)
+    vae = random_vae(config)
+    want = bits(decoded(vae, latents))
+    Faulty(monkeypatch, "decoder.conv_in", FAULTS[fault], times=1)
+    assert bits(decoded(vae, latents)) == want
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_overflow_of_float16_says_what_to_do(name: str) -> None:
+    grow = with_weights(random_vae(CONFIG, "float16"), lambda weight: mx.where(weight > 0, 6e4, -6e4), f"{name}.weight")
+    with pytest.raises(SilentFailureError, match="bfloat16"):
+        decoded(grow)
+
+
+def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past 2^31 elements of im2col MLX's values are wrong: one row, and a bounded part of it, keeps clear of that."""
+    shapes: list[Any] = []
+
+    def recorded(convolve: Any, x: mx.array, weight: mx.array, **options: Any) -> Any:
+        shapes.append((x.shape, weight.shape))
+        return convolve(x, weight, **options)
+
+    for operation in ("conv_general", "conv2d"):
+        monkeypatch.setattr(mx, operation, partial(recorded, getattr(mx, operation)))
+    config = VAEConfig(block_out_channels=(2, 4), norm_num_groups=2, mid_block_add_attention=False)
+    decoded(random_vae(config), random_latents(config, 2, 3 * ROW_CHUNK // 2))
+    assert len(shapes) > 100
+    rows = {height - kernel + 1 for (_, height, _, _), (_, kernel, _, _) in shapes}
+    columns = {width - kernel + 1 for (_, _, width, _), (_, _, kernel, _) in shapes}
+    assert rows == {1}
+    assert max(columns) == ROW_CHUNK
+    assert ROW_CHUNK * 9 * MAX_CHANNELS <= MAX_ELEMENTS

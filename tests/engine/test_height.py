@@ -1,0 +1,76 @@
+"""With spilling and dropping, memory does not grow with the height: predicted for real sizes, run for a narrow model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from tests.models import random_latents, save_random
+from zvae_tiled import VAE, VAEConfig, plan
+from zvae_tiled.errors import BudgetError
+from zvae_tiled.model.autoencoder import unscale_latents
+
+Z_IMAGE = VAEConfig.preset("z-image")
+NARROW = VAEConfig(latent_channels=4, block_out_channels=(8, 8, 16), norm_num_groups=4, mid_block_add_attention=False)
+
+
+def needed(height: int, width: int, dtype: str) -> int:
+    with pytest.raises(BudgetError) as error:
+        plan(Z_IMAGE, height, width, "1B", dtype=dtype, device="cpu", output="rows")
+    return error.value.needed
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("width", [1024, 16384])
+def test_the_smallest_budget_grows_by_the_latents_alone(width: int, dtype: str) -> None:
+    heights = [2048, 4096, 8192, 16384, 32768, 65536]
+    for (low, least), (high, most) in pairwise((height, needed(height, width, dtype)) for height in heights):
+        latents = (high - low) * width // 64 * Z_IMAGE.latent_channels
+        # The latents as they came, and what they take on their way to the first Step: 4 bytes a picture's pixel,
+        # of which a full decode takes 4,100.
+        assert most - least <= 16 * latents, f"{width}x{high} needs {most:,}, {width}x{low} {least:,}"
+
+
+def test_16384_squared_fits_8_gb() -> None:
+    for output in ("array", "rows"):
+        made = plan("z-image", 16384, 16384, "8GB", device="cpu", output=output)  # type: ignore[arg-type]
+        made.check()
+        assert made.predicted_peak <= made.budget == 8_000_000_000
+        assert made.predicted_peak < 16384**2 * 128 * 2 < 16384**2 * 4100, "less than one map of the last level"
+        assert made.extra_flops < 0.5
+
+
+def full_decode(vae: VAE, height: int, width: int) -> int:
+    """The measured peak of a full decode of latents of this size, weights included."""
+    latents = mx.array(random_latents(vae.config, height, width).transpose(0, 2, 3, 1))
+    ready = unscale_latents(latents, vae.config).astype(vae.dtype)
+    mx.eval(ready)
+    before = mx.get_active_memory() - ready.nbytes
+    mx.reset_peak_memory()
+    mx.eval(vae.model.decode(ready))
+    return mx.get_peak_memory() - before + vae.weight_bytes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path) -> None:
+    vae = VAE.load(save_random(NARROW, tmp_path / "vae.safetensors"), dtype, config=NARROW)
+    width, rows = 64, 8
+    budget = full_decode(vae, rows, width)
+    assert full_decode(vae, rows + 1, width) > budget, "this is the largest it can do"
+    height = 20 * rows
+    latents = random_latents(NARROW, height, width)
+    made = vae.plan(height * 4, width * 4, f"{budget}B", output="rows")
+    assert {sweep.choice for sweep in made.sweeps if sweep.ends == "moments"} >= {"spill"}
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    seen, peak = 0, 0
+    for band in vae.stream(latents, "NCHW", plan=made, spill_folder=tmp_path):
+        seen += band.shape[1]
+        peak = max(peak, mx.get_peak_memory())
+        del band
+    assert seen == 20 * rows * 4
+    measured = max(peak, mx.get_peak_memory()) - before + vae.weight_bytes
+    assert measured <= made.predicted_peak <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"

@@ -1,0 +1,128 @@
+"""Maps on disk and pictures in files: room is looked for first, and nothing is left behind, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
+from tests.models import random_latents, random_vae
+from tests.plans import bits, plan_for
+from zvae_tiled import VAEConfig
+from zvae_tiled.kernels import mlx_storage
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.progress import Progress
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
+VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 12, 10)
+PLAN = plan_for(VAE, LATENTS.shape, Random(0), ("disk",))
+FILE_BYTES = 24 * 20 * 3 * 4
+
+
+@linux
+@pytest.mark.parametrize("named", [True, False])
+def test_spilled_files_have_no_name_and_lie_in_the_chosen_folder(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not named:
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+    seen: set[str] = set()
+
+    def look(progress: Progress) -> None:
+        assert not list(tmp_path.iterdir())
+        seen.update(spilled_files(tmp_path))
+
+    with nothing_left(tmp_path):
+        VAE.decode(LATENTS, plan=PLAN, progress=look, spill_folder=tmp_path if named else None)
+    assert len(seen) >= 3
+    assert all(name.endswith("(deleted)") for name in seen)
+
+
+@linux
+def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
+    """So the look at the free space is for the right number."""
+    most = 0
+
+    def look(progress: Progress) -> None:
+        nonlocal most
+        most = max(most, sum(spilled_files(tmp_path).values()))
+
+    plan = VAE.plan(24, 20, "1GB")
+    while not plan.spilled:  # less and less memory, until maps must go to disk
+        plan = VAE.plan(24, 20, f"{plan.predicted_peak - 1}B")
+    VAE.decode(LATENTS, plan=plan, progress=look, spill_folder=tmp_path)
+    assert 0 < most <= plan.spilled
+
+
+def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+    plan = replace(PLAN, spilled=1 << 60)
+    for decode in (VAE.decode, lambda *args, **options: next(VAE.stream(*args, **options))):
+        with nothing_left(tmp_path):
+            text = refusal(decode, LATENTS, plan=plan, spill_folder=tmp_path)
+        assert f"{1 << 60:,} bytes" in text
+        assert "spill_folder=" in text
+
+
+@pytest.mark.parametrize("spilled", [0, 1])
+@pytest.mark.parametrize("place", ["missing", "file", pytest.param("/proc", marks=linux)])
+def test_folders_that_cannot_be_written_to(place: str, spilled: int, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with nothing_left(tmp_path):
+        text = refusal(VAE.decode, LATENTS, plan=replace(PLAN, spilled=spilled), spill_folder=tmp_path / place)
+    assert place in text
+    assert "spill_folder=" in text
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with nothing_left(tmp_path):
+        assert "cannot be written to" in refusal(
+            VAE.decode, LATENTS, plan=replace(PLAN, spilled=1), spill_folder=tmp_path
+        )
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(room=st.integers(0, 12 * 10 * 8 * 4 * 6))
+def test_a_full_disk_is_an_error_and_leaves_nothing(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, nothing_left(tmp_path):
+        patch.setattr(mlx_storage, "os", FullDisk(room).os)
+        assert f"{tmp_path}: the disk is full" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
+
+
+def test_writes_in_pieces_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    want = bits(VAE.decode(LATENTS, plan=PLAN, spill_folder=tmp_path))
+    pieces = SimpleNamespace(
+        write=lambda handle, data: os.write(handle, data[:1001]),
+        preadv=lambda handle, buffers, offset: os.preadv(handle, [buffers[0][:777]], offset),
+    )
+    monkeypatch.setattr(mlx_storage, "os", pieces)
+    assert bits(VAE.decode(LATENTS, plan=PLAN, spill_folder=tmp_path)) == want
+
+
+def test_the_systems_own_refusal_while_spilling(tmp_path: Path) -> None:
+    with nothing_left(tmp_path), file_size_limit(5000):
+        assert "File too large" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 5000, FILE_BYTES])  # at the first row, in the middle, at the last flush
+@pytest.mark.parametrize("name", ["picture.npy", "picture.png"])
+def test_the_systems_own_refusal_while_writing_a_picture(name: str, size: int, tmp_path: Path) -> None:
+    plan = plan_for(VAE, LATENTS.shape, Random(0), ("ram",))
+    size = size if name.endswith("npy") else size // 24  # a PNG is smaller
+    (tmp_path / name).write_bytes(b"what was there before")
+    with nothing_left(tmp_path), file_size_limit(size):
+        assert f"{name} cannot be written: File too large" in refusal(
+            VAE.decode_to_file, LATENTS, tmp_path / name, plan=plan
+        )

@@ -1,0 +1,97 @@
+"""The decoder in float64, in plain NumPy: what every other one is measured against.
+
+Written from the paper and the checkpoint's names, and sharing no line with the package. One picture at a time,
+(height, width, channels).
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.decoding import parameters
+from zvae_tiled.model.autoencoder import unscale_latents
+
+Array = np.ndarray
+Weights = dict[str, Array]
+
+
+def ready_latents(vae: VAE, latents: Array) -> mx.array:
+    """A pipeline's NCHW latents as the decoder reads them: NHWC, unscaled, and rounded to its type."""
+    return unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), vae.config).astype(vae.dtype)
+
+
+def widened(array: mx.array) -> Array:
+    """The very numbers the array holds, in float64."""
+    return np.asarray(array.astype(mx.float32)).astype(np.float64)
+
+
+def decode64(vae: VAE, latents: Array) -> Array:
+    """Decode NCHW latents into (B, H, W, C), starting from weights and latents as this VAE's type holds them."""
+    weights = {name: widened(array) for name, array in parameters(vae.model).items()}
+    return np.stack([_decode(vae.config, weights, picture) for picture in widened(ready_latents(vae, latents))])
+
+
+def _decode(config: VAEConfig, weights: Weights, x: Array) -> Array:
+    groups, name = config.norm_num_groups, "decoder.mid_block"
+    if config.use_post_quant_conv:
+        x = convolve(weights, "post_quant_conv", x)
+    x = convolve(weights, "decoder.conv_in", x)
+    x = _resnet(weights, f"{name}.resnets.0", x, groups)
+    if config.mid_block_add_attention:
+        x = _attention(weights, f"{name}.attentions.0", x, groups)
+    x = _resnet(weights, f"{name}.resnets.1", x, groups)
+    levels = len(config.block_out_channels)
+    for level in range(levels):
+        name = f"decoder.up_blocks.{level}"
+        for layer in range(config.layers_per_block + 1):
+            x = _resnet(weights, f"{name}.resnets.{layer}", x, groups)
+        if level < levels - 1:
+            x = convolve(weights, f"{name}.upsamplers.0.conv", x.repeat(2, axis=0).repeat(2, axis=1))
+    return convolve(weights, "decoder.conv_out", silu(group_norm(weights, "decoder.conv_norm_out", x, groups)))
+
+
+def _resnet(weights: Weights, name: str, x: Array, groups: int) -> Array:
+    h = convolve(weights, f"{name}.conv1", silu(group_norm(weights, f"{name}.norm1", x, groups)))
+    h = convolve(weights, f"{name}.conv2", silu(group_norm(weights, f"{name}.norm2", h, groups)))
+    if f"{name}.conv_shortcut.weight" in weights:
+        x = convolve(weights, f"{name}.conv_shortcut", x)
+    return np.asarray(x + h)
+
+
+def _attention(weights: Weights, name: str, x: Array, groups: int) -> Array:
+    tokens = group_norm(weights, f"{name}.group_norm", x, groups).reshape(-1, x.shape[-1])
+    queries, keys, values = (_linear(weights, f"{name}.{part}", tokens) for part in ("to_q", "to_k", "to_v"))
+    scores = queries @ keys.T / np.sqrt(x.shape[-1])
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    attended = chances @ values / chances.sum(axis=1, keepdims=True)
+    return np.asarray(x + _linear(weights, f"{name}.to_out.0", attended).reshape(x.shape))
+
+
+def _linear(weights: Weights, name: str, x: Array) -> Array:
+    return np.asarray(x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"])
+
+
+def convolve(weights: Weights, name: str, x: Array) -> Array:
+    """A convolution with zeros around the map, as a sum of shifted maps; weights are (out, rows, columns, in)."""
+    kernel = weights[f"{name}.weight"]
+    size, (height, width, _) = kernel.shape[1], x.shape
+    reach = size // 2
+    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)))
+    y: Array = np.zeros((height, width, kernel.shape[0])) + weights[f"{name}.bias"]
+    for down in range(size):
+        for right in range(size):
+            y += padded[down : down + height, right : right + width] @ kernel[:, down, right].T
+    return y
+
+
+def group_norm(weights: Weights, name: str, x: Array, groups: int) -> Array:
+    grouped = x.reshape(-1, groups, x.shape[-1] // groups)
+    mean, variance = grouped.mean((0, 2), keepdims=True), grouped.var((0, 2), keepdims=True)
+    normal = ((grouped - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape)
+    return np.asarray(normal * weights[f"{name}.weight"] + weights[f"{name}.bias"])
+
+
+def silu(x: Array) -> Array:
+    return np.asarray(x / (1 + np.exp(-x)))

@@ -1,0 +1,80 @@
+"""Feather weights: a partition of unity everywhere; tiles of one picture add up to it, and rows leave at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.quality.cases import RAMPS
+from zvae_tiled.engine.blend import Blender
+from zvae_tiled.plan.grid import RAMPS as CURVES
+from zvae_tiled.plan.grid import spans, weights
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> tuple[int, int, int, int]:
+    tile = draw(st.integers(1, 12))
+    return draw(st.integers(1, 40)), tile, draw(st.integers(0, tile - 1)), draw(st.integers(0, 4))
+
+
+@given(axes(), axes(), st.sampled_from(RAMPS), st.sampled_from([1, 2, 8]))
+def test_weights_sum_to_one_at_every_pixel(
+    down: tuple[int, int, int, int], across: tuple[int, int, int, int], ramp: str, scale: int
+) -> None:
+    total = np.zeros((down[0] * scale, across[0] * scale), np.float32)
+    rows, columns = spans(*down), spans(*across)
+    for row, by_row in zip(rows, weights(rows, scale, ramp), strict=True):
+        for column, by_column in zip(columns, weights(columns, scale, ramp), strict=True):
+            weight = by_row.astype(np.float32)[:, None] * by_column.astype(np.float32)
+            assert weight.min() >= 0
+            total[row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += weight
+    assert np.abs(total - 1).max() <= 1e-6
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+def test_ramps_grow_from_0_to_1_and_mirror_themselves(ramp: str) -> None:
+    at = np.linspace(0, 1, 101)
+    values = CURVES[ramp](at)
+    assert values[0] == pytest.approx(0, abs=1e-12)
+    assert values[-1] == pytest.approx(1)
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(values + values[::-1], 1, atol=1e-12)
+
+
+@given(
+    axes(),
+    axes(),
+    st.sampled_from(RAMPS),
+    st.sampled_from([1, 2]),
+    st.integers(1, 30),
+    st.integers(0, 99),
+)
+def test_tiles_of_a_picture_add_up_to_it(
+    down: tuple[int, int, int, int], across: tuple[int, int, int, int], ramp: str, scale: int, band: int, seed: int
+) -> None:
+    rows, columns = spans(*down), spans(*across)
+    picture = np.random.default_rng(seed).normal(size=(down[0] * scale, across[0] * scale, 3)).astype(np.float32)
+    blender = Blender(rows, columns, scale, 3, ramp)
+    found: list[np.ndarray] = []
+    for i, row in enumerate(rows):
+        blender.begin(i)
+        for j, column in enumerate(columns):
+            read = picture[row.low * scale : row.high * scale, column.low * scale : column.high * scale]
+            for top in range(0, len(read), band):
+                finished = blender.add(i, j, top, read[top : top + band])
+                assert len(finished) <= band  # no row waits for the tile's end
+                found.append(finished.copy())
+        # Whatever the next row of tiles does not touch has left.
+        below = rows[i + 1].start if i + 1 < len(rows) else row.stop
+        assert sum(map(len, found)) == below * scale
+    np.testing.assert_allclose(np.concatenate(found), picture, atol=3e-6)
+
+
+def test_only_one_row_of_tiles_is_held() -> None:
+    rows, columns = spans(1000, 10, 2, 0), spans(20, 20, 0, 0)
+    blender = Blender(rows, columns, 1, 3, "linear")
+    for i, row in enumerate(rows):
+        blender.begin(i)
+        assert len(blender._open) == row.stop - row.start <= 10

@@ -1,0 +1,131 @@
+"""Metrics find a seam and a shift that were planted, and nothing where nothing was."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from zvae_tiled import VAEConfig
+from zvae_tiled.budget import parse_budget
+from zvae_tiled.errors import InputError
+from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.quality import Request, plan_quality
+
+CONFIG = VAEConfig.preset("flux1")
+BUDGET = parse_budget("1TB", 0)
+PLAN = plan_quality(
+    CONFIG, 16, 24, BUDGET, CPU, "float32", 1, "rows", None, Request("tiles", (64, 64), (0, 0), moments="tile")
+)
+EXACT = make_plan(CONFIG, 16, 24, BUDGET, CPU, "float32")
+
+
+def smooth_picture(seed: int = 0) -> np.ndarray:
+    """Slopes, and a little noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:128, :192, :1][:2] / 192
+    picture: np.ndarray = 0.5 + 0.3 * np.sin(3 * rows + 5 * columns) + rng.normal(0, 0.01, (128, 192, 3))
+    return picture
+
+
+def test_the_plan_has_the_seams_the_tests_mean() -> None:
+    assert PLAN.seams == ((64,), (64, 128))
+
+
+def test_a_planted_seam_is_found() -> None:
+    picture = smooth_picture()
+    assert seam_score(picture, PLAN) < 1.1
+    scores = []
+    for shift in (0.02, 0.05, 0.1):
+        planted = picture.copy()
+        planted[:, 128:] += shift
+        scores.append(seam_score(planted, PLAN))
+    assert 1.3 < scores[0] < scores[1] < scores[2]
+    across = picture.copy()
+    across[64:] += 0.1
+    assert seam_score(across[None], PLAN) > 4
+
+
+def test_an_edge_elsewhere_is_no_seam() -> None:
+    picture = smooth_picture()
+    picture[:, 96:] += 0.3
+    assert seam_score(picture, PLAN) < 1.1
+
+
+def test_an_exact_plan_has_no_seams() -> None:
+    picture = smooth_picture()
+    picture[:, 128:] += 1
+    assert seam_score(picture, EXACT) == 1.0
+    assert colour_shift(picture, picture, EXACT) == colour_shift(picture, picture, PLAN)
+    assert not (heat_map(picture, picture, EXACT)).any()
+
+
+def test_a_flat_picture_has_no_seam_and_a_lone_step_is_endless() -> None:
+    flat = np.zeros((128, 192, 3))
+    assert seam_score(flat, PLAN) == 1.0
+    flat[64:] = 1
+    assert seam_score(flat, PLAN) == float("inf")
+
+
+def test_a_planted_shift_is_found() -> None:
+    reference = smooth_picture()
+    planted = reference.copy()
+    planted[64:, 64:128, 1] += 0.07
+    found = colour_shift(planted, reference, PLAN)
+    assert found.mean == pytest.approx(0.07)
+    assert found.spread == pytest.approx(1)
+    tile = planted[:64, 128:, 2]
+    tile[:] = tile.mean() + (tile - tile.mean()) / 1.5
+    assert colour_shift(planted, reference, PLAN).spread == pytest.approx(1.5, rel=1e-3)
+    whole = colour_shift(planted, reference, EXACT)
+    assert 0 < whole.mean < 0.07
+
+
+def test_equal_pictures_have_no_error() -> None:
+    picture = smooth_picture()
+    assert max_error(picture, picture) == 0
+    assert psnr(picture, picture) == float("inf")
+    assert colour_shift(picture, picture, PLAN) == dataclasses.replace(
+        colour_shift(picture, picture, PLAN), mean=0.0, spread=1.0
+    )
+
+
+def test_psnr_is_the_textbooks() -> None:
+    picture = smooth_picture()
+    assert psnr(picture + 0.1, picture) == pytest.approx(20)
+    assert psnr(picture + 0.1, picture, peak=2) == pytest.approx(20 + 20 * np.log10(2))
+    assert max_error(picture - 0.1, picture) == pytest.approx(0.1)
+
+
+def test_a_heat_map_shows_the_difference_and_the_grid() -> None:
+    reference = smooth_picture()
+    planted = reference.copy()
+    planted[20:30, 20:30, 0] += 0.2
+    planted[90:100, 150:160, 1] -= 0.1
+    seen = heat_map(planted, reference, PLAN)
+    assert seen.shape == (128, 192, 3)
+    assert seen.dtype == np.uint8
+    assert (seen[25, 25] == 255).all()
+    assert (seen[95, 155] == (255, 128, 0)).all() or (seen[95, 155] == (255, 127, 0)).all()
+    assert not seen[5, 5].any()
+    assert (seen[64] == GRID).all()
+    assert (seen[:, [64, 128]] == GRID).all()
+    assert (seen[..., 1:] == GRID[1:]).all(axis=-1).sum() == 192 + 2 * 127 + 100
+    dimmer = heat_map(planted, reference, PLAN, peak=0.6)
+    assert (dimmer[25, 25] == (255, 0, 0)).all()
+
+
+def test_pictures_that_do_not_belong_together_are_refused() -> None:
+    picture = smooth_picture()
+    for wrong in (picture[:64], picture[0], picture[:0]):
+        with pytest.raises(InputError):
+            seam_score(wrong, PLAN)
+        with pytest.raises(InputError):
+            max_error(picture, wrong)
+        with pytest.raises(InputError):
+            colour_shift(wrong, picture, PLAN)
+        with pytest.raises(InputError):
+            heat_map(picture, wrong, PLAN)

@@ -1,0 +1,208 @@
+"""Tiles against the full decode: equal with overlap enough, a measured and bounded error with less."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.quality import structured_latents
+from tests.models import narrow, random_latents, random_vae
+from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
+from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.engine import proxy
+from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.metrics import colour_shift, psnr
+from zvae_tiled.plan import quality
+
+ROUNDING = 2e-5
+"""Largest error over the spread: tiles are convolved at other places of a row, and blended."""
+
+ONCE = [Phase.reuse, Phase.generate]
+
+TWO_LEVELS = VAEConfig(latent_channels=16, block_out_channels=(8, 16), norm_num_groups=4)
+"""A reach of 7 latents, 14 pixels."""
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    return random_vae(TWO_LEVELS)
+
+
+@pytest.fixture(scope="module")
+def latents() -> np.ndarray:
+    return structured_latents(30, 36, 16)
+
+
+@pytest.fixture(scope="module")
+def full(vae: VAE, latents: np.ndarray) -> np.ndarray:
+    return decoded(vae, latents)[0]
+
+
+def check_equal(rng: Random) -> None:
+    config = small_config(rng)
+    reach, scale = reach_of(config), config.scale
+    overlap = [reach + rng.randint(0, 2) for _ in range(2)]
+    tile = [both + rng.randint(1, 6) for both in overlap]
+    size = [rng.randint(1, t + 2 * (t - both)) for t, both in zip(tile, overlap, strict=True)]
+    vae, latents = random_case(rng, config, *size)
+    ramp = rng.choice(RAMPS)
+    picture, report = decoded(
+        vae,
+        latents,
+        quality="tiles",
+        tile=tuple(t * scale for t in tile),
+        overlap=tuple(both * scale for both in overlap),
+        ramp=ramp,
+    )
+    assert report.exact
+    assert report.plan.expected_error == "rounding"
+    assert relative(picture, decoded(vae, latents)[0]) <= ROUNDING, (config, size, tile, overlap, ramp)
+
+
+@settings(max_examples=12, phases=ONCE)
+@given(st.randoms(use_true_random=False))
+def test_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
+    check_equal(rng)
+
+
+@pytest.mark.slow
+@settings(max_examples=120, phases=ONCE)
+@given(st.randoms(use_true_random=False))
+def test_many_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
+    check_equal(rng)
+
+
+@pytest.mark.slow
+def test_the_four_level_decoder_needs_thirteen_latents() -> None:
+    config = narrow("flux1", (4, 4, 8, 8), 4)
+    assert reach_of(config) == 13
+    vae, latents = random_vae(config), random_latents(config, 20, 30)
+    picture, report = decoded(vae, latents, quality="tiles", tile=160, overlap=104)
+    assert report.exact
+    assert len(report.plan.columns) == 3
+    assert relative(picture, decoded(vae, latents)[0]) <= ROUNDING
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+def test_errors_shrink_as_the_overlap_grows(vae: VAE, latents: np.ndarray, full: np.ndarray, ramp: str) -> None:
+    errors = []
+    for overlap in (0, 2, 6, 14):
+        picture, report = decoded(vae, latents, quality="tiles", tile=32, overlap=overlap, ramp=ramp)
+        assert report.exact == (overlap == 14)
+        assert report.quality == "tiles"
+        errors.append(float(np.sqrt(np.square(picture - full).mean()) / full.std()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.5
+    assert errors[2] < 0.01
+    assert errors[3] < ROUNDING
+
+
+def test_tiles_by_themselves_have_a_bounded_error_and_other_colours(
+    vae: VAE, latents: np.ndarray, full: np.ndarray
+) -> None:
+    own, report = decoded(vae, latents, quality="tiles", tile=32, overlap=8, moments="tile")
+    assert not report.exact
+    assert report.statistics == "moments and middle block of each tile by itself"
+    shared, whole = decoded(vae, latents, quality="tiles", tile=32, overlap=8)
+    assert 1e-3 < relative(own, full) < 6
+    # Moments of the whole picture leave seams alone, and keep the colours.
+    assert colour_shift(shared, full, whole.plan).mean < 0.1 * colour_shift(own, full, report.plan).mean
+
+
+def test_one_tile_by_itself_is_a_full_decode(vae: VAE, latents: np.ndarray, full: np.ndarray) -> None:
+    picture, report = decoded(vae, latents, quality="tiles", tile=80, moments="tile")
+    assert report.exact
+    assert relative(picture, full) <= ROUNDING
+
+
+@pytest.mark.parametrize("options", [{"quality": "stream"}, {"quality": "tiles", "tile": 40, "moments": "proxy"}])
+def test_a_proxy_is_near_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, vae: VAE, latents: np.ndarray, full: np.ndarray, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(quality, "PROXY", 16)
+    picture, report = decoded(vae, latents, **options)
+    assert not report.exact
+    assert report.plan.factors == (2, 3)
+    assert "2x3" in report.statistics
+    assert psnr(picture, full, full.max() - full.min()) > 30
+    assert relative(picture, full) < 0.7
+
+
+def test_a_picture_as_small_as_a_proxy_streams_as_a_full_decode(
+    vae: VAE, latents: np.ndarray, full: np.ndarray
+) -> None:
+    picture, report = decoded(vae, latents, quality="stream")
+    assert not report.exact  # it was named, and is not promised
+    assert relative(picture, full) <= ROUNDING
+
+
+@pytest.mark.parametrize("shape", [(1, 150), (150, 1), (2, 3)])
+@pytest.mark.parametrize(
+    "options", [{"quality": "stream"}, {"quality": "tiles", "tile": 64}, {"quality": "tiles", "moments": "tile"}]
+)
+def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], options: dict[str, Any]) -> None:
+    strip = random_latents(TWO_LEVELS, *shape)
+    want = decoded(vae, strip)[0]
+    picture, report = decoded(vae, strip, **options)
+    assert picture.shape == want.shape
+    assert np.isfinite(picture).all()
+    assert relative(picture, want) <= (ROUNDING if report.exact else 10)
+
+
+def test_exact_is_the_default_and_only_a_name_gives_anything_else(vae: VAE, latents: np.ndarray) -> None:
+    report = decoded(vae, latents)[1]
+    assert (report.quality, report.exact) == ("exact", True)
+    report = decoded(vae, latents, budget="6MB")[1]
+    assert (report.quality, report.exact) == ("exact", True)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str) -> None:
+    vae = random_vae(TWO_LEVELS, dtype)
+    both = np.concatenate([latents, latents[:, :, ::-1]])
+    options: dict[str, Any] = {"quality": "tiles", "tile": 40, "ramp": "linear"}
+    pictures = vae.decode(both, "NCHW", output_type="np", **options)
+    alone = vae.decode(both[1:], "NCHW", output_type="np", **options)
+    np.testing.assert_array_equal(pictures[1:], alone)
+    rows = [rows for _, rows in zip(range(10_000), vae.stream(both[1:], "NCHW", **options), strict=False)]
+    np.testing.assert_array_equal(np.asarray(mx.concatenate(rows, axis=1)), alone)
+    assert max(row.shape[1] for row in rows) <= 2 * 16  # rows leave by bands, not by tiles
+    want = vae.decode(both, "NCHW", output_type="np")
+    assert np.abs(pictures - want).max() < (0.1 if dtype == "bfloat16" else 0.02)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
+@settings(max_examples=30)
+def test_a_proxy_has_the_mean_and_the_spread_of_its_map(
+    height: int, width: int, down: int, across: int, seed: int
+) -> None:
+    kernels = RowKernels(mx.float32)
+    down, across = min(down, height), min(across, width)
+    values = np.random.default_rng(seed).normal(3, 2, (height, width, 4)).astype(np.float32)
+    bands = RamBands(kernels)
+    store: Store[mx.array] = Store(bands, None)
+    store.append(Band(mx.array(values[None])))
+    small = proxy.shrunk(kernels, store, (down, across), (height, width), 4)
+    found = np.concatenate([kernels.to_host(band) for band in small.values().read(7, release=False)])
+    rows, columns = height // down, width // across
+    assert found.shape == (2 * rows, columns, 4)
+    for part in (found[:rows], found[rows:]):
+        np.testing.assert_allclose(part.mean((0, 1)), values.mean((0, 1)), atol=1e-4)
+        if rows * columns > 4:
+            np.testing.assert_allclose(part.std((0, 1)), values.std((0, 1)), rtol=1e-3)
+
+
+@given(st.integers(1, 70), st.integers(1, 9))
+def test_what_is_cut_out_lies_in_the_map_in_order(count: int, factor: int) -> None:
+    found = proxy.picked(count, factor)
+    assert len(found) == count
+    assert (np.diff(found) > 0).all()
+    assert found[0] >= 0
+    assert found[-1] < count * factor

@@ -1,0 +1,135 @@
+"""The Chain: its table by hand, its parameters and names by the reference model, its flops by the published figure."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+from random import Random
+
+import pytest
+
+from tests.models import PRESETS
+from tests.plans import random_config
+from zvae_tiled import VAEConfig
+from zvae_tiled.chain import Chain, Step, decoder_chain
+from zvae_tiled.model import DecoderOnly
+from zvae_tiled.plan.cost import Costs, Size
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.vae import parameter_shapes
+
+Z_IMAGE = decoder_chain(VAEConfig.preset("z-image"))
+
+TABLE = """\
+cut  scale     channels  reads                    step
+  0      1    16 -> 512                            3x3 decoder.conv_in
+  1      1   512 -> 512   norm, SiLU, opens skip   3x3 decoder.mid_block.resnets.0.conv1
+  2      1   512 -> 512   norm, SiLU, + skip       3x3 decoder.mid_block.resnets.0.conv2
+  3      1   512 -> 512   norm, opens skip, + skip attention decoder.mid_block.attentions.0
+  4      1   512 -> 512   norm, SiLU, opens skip   3x3 decoder.mid_block.resnets.1.conv1
+ 12      1   512 -> 512   nearest x2               3x3 decoder.up_blocks.0.upsamplers.0.conv
+ 13      2   512 -> 512   norm, SiLU, opens skip   3x3 decoder.up_blocks.1.resnets.0.conv1
+ 20      4   512 -> 256   norm, SiLU, opens skip   3x3 decoder.up_blocks.2.resnets.0.conv1
+ 21      4   256 -> 256   norm, SiLU, + shortcut   3x3 decoder.up_blocks.2.resnets.0.conv2
+ 26      4   256 -> 256   nearest x2               3x3 decoder.up_blocks.2.upsamplers.0.conv
+ 28      8   128 -> 128   norm, SiLU, + shortcut   3x3 decoder.up_blocks.3.resnets.0.conv2
+ 32      8   128 -> 128   norm, SiLU, + skip       3x3 decoder.up_blocks.3.resnets.2.conv2
+ 33      8   128 -> 3     norm, SiLU               3x3 decoder.conv_out
+"""
+
+
+def configs() -> list[VAEConfig]:
+    return [VAEConfig.preset(name) for name in PRESETS] + [random_config(Random(seed)) for seed in range(40)]
+
+
+def test_the_table_of_z_image() -> None:
+    lines = str(Z_IMAGE).splitlines()
+    assert len(lines) == 1 + len(Z_IMAGE.steps) == 35
+    expected = TABLE.splitlines()
+    assert [lines[0], *(lines[int(line.split()[0]) + 1] for line in expected[1:])] == expected
+
+
+def test_cuts_of_z_image() -> None:
+    assert Z_IMAGE.barriers == tuple(cut for cut in range(1, 34) if cut not in (12, 19, 26))  # the upsamplers
+    assert Z_IMAGE.factors == (1,) * 13 + (2,) * 7 + (4,) * 7 + (8,) * 8
+    assert Z_IMAGE.channels[:5] == (16, 512, 512 + 512, 512, 512)  # inside a resnet the skip is alive too
+    assert Z_IMAGE.channels[26:] == (256, 256, 128 + 256, 128, 256, 128, 256, 128, 3)
+
+
+def test_a_post_quant_convolution_comes_first() -> None:
+    first, second = decoder_chain(VAEConfig.preset("sd1")).steps[:2]
+    assert first == Step("post_quant_conv", "conv", 4, 4, kernel=1)
+    assert (first.halo, second.halo, second.name) == (0, 1, "decoder.conv_in")
+    assert Z_IMAGE.steps[0].name == "decoder.conv_in"
+
+
+def owners(step: Step) -> list[str]:
+    return [path for path in (step.name, step.norm, step.shortcut) if path]
+
+
+def test_names_and_parameters_are_the_reference_models() -> None:
+    for config in configs():
+        chain = decoder_chain(config)
+        sizes = {name: prod(shape) for name, shape in parameter_shapes(DecoderOnly(config)).items()}
+        for step in chain.steps:
+            mine = {owner: [name for name in sizes if name.startswith(f"{owner}.")] for owner in owners(step)}
+            assert all(mine.values()), f"no parameters of {mine}"
+            assert sum(sizes.pop(name) for name in set().union(*mine.values())) == step.parameters, step
+        assert not sizes, "parameters that no Step uses"
+        assert chain.parameters == sum(step.parameters for step in chain.steps)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parameters_of_the_presets(preset: str) -> None:
+    config = VAEConfig.preset(preset)
+    total = sum(map(prod, parameter_shapes(DecoderOnly(config)).values()))
+    assert decoder_chain(config).parameters == total
+    assert 49.4e6 < total < 49.6e6  # all five have the decoder of Stable Diffusion, which has 49.5 million
+
+
+def test_a_step_reads_what_the_one_before_wrote() -> None:
+    for config in configs():
+        chain = decoder_chain(config)
+        assert (chain.steps[0].inputs, chain.steps[-1].outputs) == (config.latent_channels, config.out_channels)
+        assert chain.factors[-1] == config.scale
+        opened = None
+        for before, step in pairwise(chain.steps):
+            assert before.outputs == step.inputs
+            opened = before if before.opens and not before.closes else opened
+            if step.closes and not step.opens:
+                assert opened is not None
+                assert step.skip == opened.inputs
+                assert bool(step.shortcut) == (step.skip != step.outputs)
+                opened = None
+        assert opened is None, "a skip that is never added"
+
+
+def flops_of_convolutions(chain: Chain, pixels: int) -> int:
+    """Multiplications and additions of all convolutions, each upsampled map convolved whole."""
+    return sum(
+        2 * factor**2 * pixels * step.outputs * (step.kernel**2 * step.inputs + (step.skip if step.shortcut else 0))
+        for step, factor in zip(chain.steps, chain.factors[1:], strict=True)
+        if step.kind == "conv"
+    )
+
+
+def test_flops_of_z_image_are_the_published_ones() -> None:
+    flops = flops_of_convolutions(Z_IMAGE, 128 * 128)
+    assert f"{flops / 1e12:.1f}" == "9.9"
+    assert f"{flops / 1024**2 / 1e6:.1f}" == "9.4"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops_a_pair(preset: str) -> None:
+    chain = decoder_chain(VAEConfig.preset(preset))
+    height, width = 40, 24
+    pixels = height * width
+    costs = Costs(chain, Size(height, width, 2), CPU)
+    upsampling = [(step, factor) for step, factor in zip(chain.steps, chain.factors[:-1], strict=True) if step.upsample]
+    saved = sum(2 * factor**2 * pixels * 20 * step.inputs * step.outputs for step, factor in upsampling)
+    (attention,) = (cut for cut, step in enumerate(chain.steps) if step.kind == "attention")
+    convolutions = sum(costs.flops(cut) for cut in range(len(chain.steps)) if cut != attention)
+    assert convolutions == flops_of_convolutions(chain, pixels) - saved
+    scores = 2 * 2 * 512 * pixels**2
+    projections = 4 * 2 * 512**2 * pixels
+    assert scores == 2048 * pixels**2
+    assert costs.flops(attention) + costs.key_flops(attention) == scores + projections

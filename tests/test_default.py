@@ -1,0 +1,184 @@
+"""The VAE of the process: set, named by a variable, or found in the Hugging Face cache; and `decode_tiled` with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.models import narrow, random_latents, random_vae, save_random
+from zvae_tiled import VAE, VAEConfig, decode_tiled, default, set_default_vae
+from zvae_tiled.default import REPOSITORIES, cache_folder, default_vae, find_in_cache
+from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError
+
+CONFIG = narrow("z-image")
+LATENTS = random_latents(CONFIG, 4, 6)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Neither a VAE set before, nor a variable, nor a cache of the machine."""
+    for name in ("ZVAE_VAE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    set_default_vae(None)
+    yield
+    set_default_vae(None)
+
+
+def save(folder: Path, seed: int = 0, config: VAEConfig = CONFIG) -> Path:
+    """A VAE's folder as diffusers writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **asdict(config)}))
+    save_random(config, folder / "diffusion_pytorch_model.safetensors", seed)
+    return folder
+
+
+def snapshot(hub: Path, repository: str, revision: str = "a1b2", seed: int = 0) -> Path:
+    """The VAE of a model as huggingface_hub keeps it."""
+    return save(hub / f"models--{repository.replace('/', '--')}" / "snapshots" / revision / "vae", seed)
+
+
+def decoded(seed: int = 0) -> np.ndarray:
+    return np.asarray(random_vae(CONFIG, "bfloat16", seed).decode(LATENTS))
+
+
+def test_a_vae_that_is_set_is_used() -> None:
+    vae = random_vae(CONFIG)
+    set_default_vae(vae)
+    assert default_vae() is vae
+    assert np.array_equal(decode_tiled(LATENTS), vae.decode(LATENTS))
+    other = random_vae(CONFIG, seed=1)
+    assert np.array_equal(decode_tiled(LATENTS, vae=other), other.decode(LATENTS))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_that_is_set_is_loaded_once_at_its_first_use(tmp_path: Path, kind: Any) -> None:
+    set_default_vae(kind(tmp_path / "vae"))  # not there yet
+    save(tmp_path / "vae")
+    assert np.array_equal(decode_tiled(LATENTS), decoded())
+    assert default_vae() is default_vae()
+
+
+def test_what_is_set_comes_before_the_variable_and_the_variable_before_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(tmp_path / "hub", REPOSITORIES[0], seed=1)
+    assert np.array_equal(decode_tiled(LATENTS), decoded(seed=1))
+    monkeypatch.setenv("ZVAE_VAE", str(save(tmp_path / "named", seed=2)))
+    set_default_vae(None)
+    assert np.array_equal(decode_tiled(LATENTS), decoded(seed=2))
+    set_default_vae(save(tmp_path / "chosen", seed=3))
+    assert np.array_equal(decode_tiled(LATENTS), decoded(seed=3))
+    set_default_vae(None)
+    assert np.array_equal(decode_tiled(LATENTS), decoded(seed=2))
+
+
+def test_a_wrong_path_is_an_error_and_never_another_vae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot(tmp_path / "hub", REPOSITORIES[0])
+    monkeypatch.setenv("ZVAE_VAE", str(tmp_path / "nowhere"))
+    with pytest.raises(WeightsError, match="nowhere"):
+        decode_tiled(LATENTS)
+
+
+def test_with_no_vae_the_error_names_all_three_ways(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no VAE was given, none is set, and none was found") as error:
+        decode_tiled(LATENTS)
+    for way in ("vae=", "set_default_vae(", "$ZVAE_VAE", str(tmp_path / "hub")):
+        assert way in error.value.advice
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_every_known_repository_is_found(tmp_path: Path, repository: str) -> None:
+    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "f00" / "vae"
+    folder.mkdir(parents=True)
+    assert find_in_cache() is None
+    (folder / "config.json").touch()
+    assert find_in_cache() is None, "a download that stopped after the config"
+    (folder / "diffusion_pytorch_model.safetensors").touch()
+    assert find_in_cache() == folder
+
+
+def test_of_several_snapshots_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
+    hub = tmp_path / "hub"
+    folders = [snapshot(hub, REPOSITORIES[2], revision) for revision in ("old", "new", "partial")]
+    for age, folder in enumerate(folders):
+        os.utime(folder / "config.json", (age, age))
+    (folders[2] / "diffusion_pytorch_model.safetensors").unlink()
+    assert find_in_cache() == folders[1]
+    first = snapshot(hub, REPOSITORIES[0])
+    assert find_in_cache() == first, "repositories have an order"
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/a"),
+        ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
+        ({"HF_HOME": "~/b"}, "{home}/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({}, "{home}/.cache/huggingface/hub"),
+    ],
+)
+def test_the_cache_is_where_huggingface_hub_keeps_it(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_CACHE")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(cache_folder()) == folder.format(home=Path.home())
+
+
+def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
+    set_default_vae(save(tmp_path / "vae"))
+    assert isinstance(default_vae(), VAE)
+    assert "encoder" not in default_vae().model
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= were both given"),
+        ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
+        ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
+        ({"budget_gb": True}, "must be an amount of memory above 0"),
+        ({"budget": "lots"}, "must be an amount of memory above 0"),
+        ({"output_type": "jpeg"}, "output_type must be one of"),
+        ({"layout": "CHW"}, "layout must be"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        decode_tiled(LATENTS, vae=random_vae(CONFIG), **options)
+
+
+def test_an_unknown_option_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="budgett"):
+        decode_tiled(LATENTS, vae=random_vae(CONFIG), budgett="1GB")
+
+
+def test_both_ways_to_name_a_budget_mean_the_same() -> None:
+    vae = random_vae(CONFIG)
+    reports = [
+        decode_tiled(LATENTS, vae=vae, return_report=True, **options)[1]
+        for options in ({"budget_gb": 0.05}, {"budget": 0.05}, {"budget": "50MB"})
+    ]
+    assert {report.budget for report in reports} == {50_000_000}
+    assert decode_tiled(LATENTS, 0.05, vae=vae).shape == (1, 32, 48, 3)
+    with pytest.raises(BudgetError, match="named as 1e-05"):
+        decode_tiled(LATENTS, 1e-5, vae=vae)
+
+
+def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    set_default_vae(save(tmp_path / "vae"))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: default.default_vae(), range(16)))
+    assert len({id(vae) for vae in found}) == 1

@@ -1,0 +1,156 @@
+"""`QualityPlan`: tiles, or one sweep with estimated statistics; what it costs, and what it gives up."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from zvae_tiled.chain import decoder_chain
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.plan.grid import Span
+from zvae_tiled.plan.plan import Output, Plan
+from zvae_tiled.plan.request import Request
+
+MEASURED = {
+    "global": ((8, "a PSNR of 169 dB"), (4, "a PSNR of 99 dB"), (2, "a PSNR of 64 dB"), (0, "a PSNR of 35 dB, seams")),
+    "proxy": ((2, "a PSNR of 44 dB, a shift of tone"), (0, "a PSNR of 34 dB, a shift of tone, seams")),
+    "tile": ((0, "a PSNR of 28 to 33 dB, colours that differ from tile to tile"),),
+}
+"""What a random decoder of four levels gave with this overlap, in latents, or more: the table of docs/quality.md.
+
+Made by benchmarks/quality.py. A trained decoder may do better or worse: these are examples, and no bounds.
+"""
+
+
+@dataclass(frozen=True)
+class QualityPlan:
+    """How latents are decoded in tiles, or in one sweep.
+
+    Attributes:
+        request: What was asked for.
+        config: The VAE.
+        height: Rows of the latents.
+        width: Columns of the latents.
+        batch: Latents in the batch.
+        dtype: The VAE's type.
+        device: ``cpu``, ``metal`` or ``cuda``.
+        output: ``array`` or ``rows``.
+        budget: Bytes the decode may use.
+        rows: The tiles' spans from top to bottom, in latents.
+        columns: Their spans from left to right.
+        middle: From the latents to the middle block's end, for the whole map; None if each tile has its own.
+        statistics: The pass that gathers moments, of the map or of a proxy; None if each tile has its own.
+        factors: Rows and columns of the map for one of the proxy's; (1, 1) where there is none.
+        pixels: The decode of the largest tile.
+        predicted_peak: The most bytes alive at once.
+        spilled: The most bytes on disk at once.
+    """
+
+    request: Request
+    config: VAEConfig
+    height: int
+    width: int
+    batch: int
+    dtype: str
+    device: str
+    output: Output
+    budget: int
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    middle: Plan | None
+    statistics: Plan | None
+    factors: tuple[int, int]
+    pixels: Plan
+    predicted_peak: int
+    spilled: int
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans of its stages."""
+        return tuple(plan for plan in (self.middle, self.statistics, self.pixels) if plan is not None)
+
+    @property
+    def sweep_count(self) -> int:
+        """Sweeps of one picture, of all tiles."""
+        tiles = len(self.rows) * len(self.columns)
+        return sum(plan.sweep_count for plan in self.plans[:-1]) + tiles * self.pixels.sweep_count
+
+    @cached_property
+    def _tiles(self) -> float:
+        """How many of the largest tile all tiles are worth."""
+        area = sum((row.high - row.low) * (column.high - column.low) for row in self.rows for column in self.columns)
+        return area / (self.pixels.height * self.pixels.width)
+
+    @property
+    def predicted_flops(self) -> int:
+        """Multiplications and additions of the whole batch."""
+        before = sum(plan.predicted_flops for plan in self.plans[:-1])
+        return self.batch * int(before + self.pixels.predicted_flops * self._tiles)
+
+    @property
+    def predicted_seconds(self) -> float:
+        """Time for the whole batch."""
+        before = sum(plan.predicted_seconds for plan in self.plans[:-1])
+        return self.batch * (before + self.pixels.predicted_seconds * self._tiles)
+
+    @property
+    def seams(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Pixel rows and columns, in the middle of each overlap, where a seam would be."""
+        scale = self.config.scale
+
+        def between(tiles: tuple[Span, ...]) -> tuple[int, ...]:
+            return tuple((a.stop + b.start) * scale // 2 for a, b in pairwise(tiles))
+
+        return between(self.rows), between(self.columns)
+
+    @property
+    def overlap(self) -> int | None:
+        """The fewest latents that neighbouring tiles share; None if there is one tile."""
+        return min((a.stop - b.start for tiles in (self.rows, self.columns) for a, b in pairwise(tiles)), default=None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it gives what a full decode gives, to rounding."""
+        if self.request.moments == "tile":
+            return self.overlap is None
+        chain = decoder_chain(self.config)
+        return self.request.moments == "global" and (self.overlap is None or self.overlap >= chain.reach(chain.middle))
+
+    @property
+    def statistics_source(self) -> str:
+        """Where statistics and attention come from, in words."""
+        return {
+            "global": "moments of the whole picture; middle block on the whole map",
+            "proxy": f"moments of a proxy, {self.factors[0]}x{self.factors[1]} for one; middle block on the whole map",
+            "tile": "moments and middle block of each tile by itself",
+        }[self.request.moments]
+
+    @property
+    def expected_error(self) -> str:
+        """What plans like this one gave in docs/quality.md, in words; ``rounding`` if it is exact."""
+        if self.exact:
+            return "rounding"
+        levels = MEASURED[self.request.moments]
+        found = levels[0][1] if self.overlap is None else next(text for least, text in levels if self.overlap >= least)
+        return f"{found}, where it was measured (docs/quality.md)"
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that name this plan."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        """Render it as text."""
+        scale, tile = self.config.scale, self.pixels
+        lines = [
+            f"{self.batch} x {self.width * scale}x{self.height * scale} {self.request.quality}, "
+            f"{self.dtype} on {self.device}",
+            f"{len(self.rows)} x {len(self.columns)} tiles of at most {tile.width * scale}x{tile.height * scale} read; "
+            f"{self.request.ramp} ramp; {self.statistics_source}",
+            f"expected error: {self.expected_error}",
+            f"budget {self.budget / (1 << 20):,.1f} MiB, predicted peak {self.predicted_peak / (1 << 20):,.1f} MiB",
+            f"{self.predicted_flops / 1e12:,.2f} TFLOP, about {self.predicted_seconds:,.0f} s, plan {self.digest}",
+        ]
+        return "\n".join(lines)
