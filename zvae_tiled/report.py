@@ -21,7 +21,7 @@ class Report:
         plan: The plan that was run.
         budget: Bytes the decode was allowed.
         predicted_peak: Bytes it was to use at most.
-        measured_peak: Bytes it did use: the allocator's peak, weights included, and host buffers.
+        measured_peak: Bytes it did use: the allocator's peak, weights and latents included, and host buffers.
         others: Bytes of MLX arrays the process held before, which are not this decode's.
         footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if it was
             higher before. The system's view, with what allocators keep.
@@ -64,13 +64,13 @@ class Report:
 class Meter:
     """Measures from its making to `report`."""
 
-    def __init__(self, weights: int) -> None:
+    def __init__(self, held: int) -> None:
         """Start.
 
         Args:
-            weights: Bytes of the VAE's weights, which are there already.
+            held: Bytes of this decode that are there already: weights, and latents.
         """
-        self._weights = weights
+        self._held = held
         self._before = mx.get_active_memory()
         mx.reset_peak_memory()
         self._size = psutil.Process().memory_info().rss
@@ -79,7 +79,7 @@ class Meter:
 
     def first_rows(self) -> None:
         """Note that rows are finished now: buffers outside MLX's allocator are there from here on."""
-        self._early = self._grown()
+        self._early = max(self._early, self._grown())
         mx.reset_peak_memory()
 
     def report(self, plan: Plan | QualityPlan, host: int) -> Report:
@@ -93,8 +93,8 @@ class Meter:
             plan=plan,
             budget=plan.budget,
             predicted_peak=plan.predicted_peak,
-            measured_peak=self._weights + max(self._early, self._grown() + host),
-            others=max(0, self._before - self._weights),
+            measured_peak=self._held + max(self._early, self._grown() + host),
+            others=max(0, self._before - self._held),
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
             quality="exact" if isinstance(plan, Plan) else plan.request.quality,

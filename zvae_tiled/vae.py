@@ -259,7 +259,7 @@ class VAE:
     ) -> Report:
         try:
             with limits(plan):
-                meter = Meter(self.weight_bytes)
+                meter = Meter(self.weight_bytes + latents.nbytes)
                 for picture, rows in self._rows(latents, plan, raw, progress, spill_folder):
                     if not sink.host_bytes:
                         meter.first_rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from tests.models import random_latents, save_random
 from tests.plans import random_config
 from zvae_tiled import VAE, Report, VAEConfig
+from zvae_tiled.budget import Budget
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.plan import ITEMSIZES, Plan
 
@@ -25,7 +27,11 @@ LARGE = 100_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """A decode; share says where its budget lies, from the smallest that works (0) to beyond what it can use (> 1)."""
+    """A decode.
+
+    Share says where its budget lies, from the smallest that works (0) to beyond what it can use (> 1). With a slow
+    disk the planner rather drops a map, and computes it again, than spills it.
+    """
 
     config: VAEConfig
     height: int
@@ -33,62 +39,67 @@ class Case:
     batch: int
     dtype: str
     share: float
-    to_file: bool
+    slow_disk: bool = False
+    to_file: bool = False
 
     @classmethod
     def small(cls, seed: int) -> Case:
         """Any architecture, from one pixel to a few thousand."""
         rng = Random(seed)
-        height, width = rng.choice(
-            [
-                (rng.randint(1, 16), rng.randint(1, 16)),
-                (rng.randint(1, 3), rng.randint(16, 200)),
-                (rng.randint(16, 60), 2),
-            ]
-        )
-        batch = rng.choice([1, 1, 1, 2, 3])
-        return cls(random_config(rng), height, width, batch, _dtype(rng), _share(rng), rng.random() < 0.3)
+        sizes = [
+            (rng.randint(1, 16), rng.randint(1, 16)),
+            (rng.randint(1, 3), rng.randint(16, 150)),
+            (rng.randint(16, 50), 2),
+        ]
+        height, width = rng.choice(sizes)
+        batch, share = rng.choice([1, 1, 1, 2, 3]), rng.choice([0, 1, 1.2, rng.random(), rng.random(), rng.random()])
+        slow_disk, to_file = rng.random() < 0.4, rng.random() < 0.3
+        return cls(random_config(rng), height, width, batch, _dtype(rng), share, slow_disk, to_file)
 
     @classmethod
     def large(cls, seed: int) -> Case:
-        """Few channels, so that 100 MB are reached in seconds: mostly maps, now and then mostly latents or output."""
+        """Few channels, so that 100 MB are reached in seconds: mostly maps, the rest latents and output."""
         rng = Random(seed)
         groups = rng.choice([1, 2, 4])
         widths = tuple(groups * rng.choice([2, 4]) for _ in range(rng.choice([1, 1, 2])))
         config = VAEConfig(
             latent_channels=rng.choice([1, 2, 4]),
-            out_channels=rng.choice([1, 3, 3, 4]),
-            block_out_channels=widths,
+            out_channels=rng.choice([3, 3, 4]),
+            block_out_channels=tuple(min(width, 8) for width in widths),
             norm_num_groups=groups,
             use_post_quant_conv=rng.random() < 0.3,
-            mid_block_add_attention=False,  # its time grows with the square of the latents
+            mid_block_add_attention=False,
         )
-        dtype = _dtype(rng)
-        pixel = (
-            4 * config.out_channels + 2 * widths[0] * ITEMSIZES[dtype] + 8 * config.latent_channels // config.scale**2
-        )
+        dtype, share = _dtype(rng), rng.choice([0.5, 0.9, 1, 1.1])
+        maps = 2 * config.block_out_channels[0] * ITEMSIZES[dtype]
+        pixel = 4 * config.latent_channels // config.scale**2 + max(maps, 4 * config.out_channels + maps // 2)
         width = rng.randint(1500, 3000)
-        height = int(1.3 * LARGE / pixel / width)
-        share = rng.choice([0.4, 0.8, 1, 1.1])
-        return cls(config, height // config.scale, width // config.scale, 1, dtype, share, rng.random() < 0.2)
+        height = int(1.2 * LARGE / pixel / width)
+        return cls(config, height // config.scale, width // config.scale, 1, dtype, share, slow_disk=rng.random() < 0.5)
 
     def decode(self, folder: Path) -> tuple[Report, int]:
         """Decode; return the report, and the peak as it is measured here."""
         vae = VAE.load(save_random(self.config, folder / "vae.safetensors"), self.dtype, config=self.config)
         latents = random_latents(self.config, self.height, self.width, self.batch)
+        options: dict[str, Any] = {"layout": "NCHW", "spill_folder": folder}
         budget = self.budget(vae)
+        if self.slow_disk:
+            options["plan"] = self._planned(vae, budget)
+        else:
+            options["budget"] = f"{budget}B"
         with peak_memory() as peaks:
-            report = self._decoded(vae, latents, folder, f"{budget}B")
+            if self.to_file:
+                report = vae.decode_to_file(latents, folder / "picture.npy", **options)
+            else:
+                pictures, report = vae.decode(latents, return_report=True, **options)
+                assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
         assert report.budget == budget
         return report, vae.weight_bytes + max(peaks)
 
-    def _decoded(self, vae: VAE, latents: Any, folder: Path, budget: str) -> Report:
-        options: dict[str, Any] = {"layout": "NCHW", "budget": budget, "spill_folder": folder}
-        if self.to_file:
-            return vae.decode_to_file(latents, folder / "picture.npy", **options)
-        pictures, report = vae.decode(latents, return_report=True, **options)
-        assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
-        return report  # type: ignore[no-any-return]
+    def _planned(self, vae: VAE, budget: int) -> Plan:
+        device, limit = replace(CPU, disk=1e6), Budget(budget, True, "a test")
+        shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
+        return make_plan(*shape, output="rows" if self.to_file else "array", weights=vae.weight_bytes)
 
     def budget(self, vae: VAE) -> int:
         least = self.needed(vae)
@@ -109,13 +120,10 @@ def _dtype(rng: Random) -> str:
     return rng.choice(sorted(ITEMSIZES))
 
 
-def _share(rng: Random) -> float:
-    return rng.choice([0, 1, 1.2, rng.random(), rng.random(), rng.random()])
-
-
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
     """Note the allocator's peaks beyond what is there now, whoever resets them in between."""
+    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
     peaks: list[int] = []
     before, reset = mx.get_active_memory(), mx.reset_peak_memory
 
@@ -149,8 +157,7 @@ def test_a_decode_stays_below_its_prediction_and_that_below_the_budget(tmp_path:
     chosen = Counter[str]()
     for seed in range(140):
         check(Case.small(seed), tmp_path, chosen)
-    assert min(chosen["keep"], chosen["spill"]) > 100, chosen
-    assert chosen["drop"] > 0, chosen
+    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 50, chosen
 
 
 def check_large(seeds: range, folder: Path) -> None:
@@ -159,11 +166,10 @@ def check_large(seeds: range, folder: Path) -> None:
     ratios = [predicted / measured for predicted, measured in pairs if measured > LARGE]
     assert len(ratios) >= len(pairs) / 2
     assert median(ratios) <= 1.15
-    assert set(chosen) >= {"keep", "drop"}
 
 
 def test_predictions_above_100_mb_are_close(tmp_path: Path) -> None:
-    check_large(range(5), tmp_path)
+    check_large(range(4), tmp_path)
 
 
 @pytest.mark.slow
@@ -171,7 +177,7 @@ def test_a_thousand_decodes(tmp_path: Path) -> None:
     chosen = Counter[str]()
     for seed in range(1000, 1960):
         check(Case.small(seed), tmp_path, chosen)
-    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 10, chosen
+    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 500, chosen
     check_large(range(100, 140), tmp_path)
 
 

@@ -8,16 +8,23 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import zvae_tiled
 from tests.models import save_random
 from zvae_tiled import VAEConfig
+from zvae_tiled.budget import Budget
+from zvae_tiled.errors import BudgetError
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.make import make_plan
 
 CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False)
 """Weights of a few kilobytes, and maps of 32 bytes a pixel."""
 
 CHILD = """
-import json, resource, sys
+import json, pathlib, re, resource, sys
 import numpy as np
 from zvae_tiled import VAE, VAEConfig
 order = json.loads(sys.argv[1])
@@ -29,8 +36,11 @@ if order["path"]:
     report = vae.decode_to_file(latents, order["path"], **options)
 else:
     pictures, report = vae.decode(latents, output_type=order["output_type"], return_report=True, **options)
-unit = 1 if sys.platform == "darwin" else 1024
-high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # Linux keeps ru_maxrss across exec: it would be that of the process that runs the tests
+    high_water = int(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]) * 1024
+else:
+    high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([high_water - latents.nbytes, report.predicted_peak, report.budget]))
 """
 
@@ -55,3 +65,50 @@ class Runs:
         assert child.returncode == 0, child.stderr
         found: list[int] = json.loads(child.stdout)
         return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("footprint"))
+
+
+@pytest.fixture(scope="module")
+def baseline(runs: Runs) -> int:
+    """What a process takes that does all the same for a picture of 16 pixels."""
+    high_water, *_ = runs(4, 4, "1GB")
+    return high_water
+
+
+def smallest(height: int, width: int, output: Any) -> int:
+    with pytest.raises(BudgetError) as error:
+        make_plan(CONFIG, height, width, Budget(1, True, "none"), CPU, "float32", output=output)
+    return error.value.needed
+
+
+GENEROUS = "400MB"
+
+
+@pytest.mark.parametrize(
+    ("budget", "output_type", "name"),
+    [
+        (GENEROUS, "mx", ""),
+        ("smallest", "mx", ""),
+        pytest.param(GENEROUS, "np", "", marks=pytest.mark.slow),
+        pytest.param("smallest", "np", "", marks=pytest.mark.slow),
+        pytest.param("smallest", "pil", "", marks=pytest.mark.slow),
+        pytest.param("smallest", "mx", "picture.npy", marks=pytest.mark.slow),
+        pytest.param("smallest", "mx", "picture.png", marks=pytest.mark.slow),
+    ],
+)
+def test_the_process_stays_under_the_budget(
+    runs: Runs, baseline: int, budget: str, output_type: str, name: str
+) -> None:
+    height, width = 600, 2100
+    if budget == "smallest":
+        budget = f"{smallest(height, width, 'rows' if name else 'array')}B"
+    path = str(runs.folder / name) if name else ""
+    high_water, predicted, limit = runs(height, width, budget, output_type, path)
+    assert high_water - baseline <= limit, f"{high_water - baseline:,} of {limit:,}, predicted {predicted:,}"
+    if budget == GENEROUS:
+        assert predicted > 150e6
+        assert high_water - baseline > predicted / 2, "this would not see a decode that takes too much"

@@ -94,11 +94,12 @@ def make_stage(
     """
     chain = decoder_chain(config)
     attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
+    unscaling = 8 * height * width * config.latent_channels  # two float32 copies, gone before the first Step works
     steps = Costs(chain, Size(height, width, ITEMSIZES[dtype]), device)
-    costs = SweepCosts(steps, held, pictures, attention)
+    costs = SweepCosts(steps, held, pictures, attention, unscaling)
     sweeps = fastest(costs, budget.size, stage)
     if sweeps is None:
-        without = _peak(leanest(SweepCosts(steps, held, 0, attention), stage)) if pictures else None
+        without = _peak(leanest(SweepCosts(steps, held, 0, attention, unscaling), stage)) if pictures else None
         raise _too_small(leanest(costs, stage), without, config, height, width, budget)
     return Plan(
         config=config,
@@ -124,9 +125,9 @@ def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
 
 
 def latent_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int) -> int:
-    """Return the bytes of latents as they came, of one on its way to the first Step, and of small change."""
+    """Return the bytes of latents as they came, of one picture's ready for the first Step, and of small change."""
     latents = height * width * config.latent_channels
-    return batch * latents * 4 + latents * (8 + ITEMSIZES[dtype]) + SMALL_CHANGE
+    return batch * latents * 4 + latents * ITEMSIZES[dtype] + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:

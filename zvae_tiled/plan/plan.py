@@ -203,8 +203,11 @@ class Plan:
             after = stored if sweep.store is None else sweep.store
             if not (sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
                 raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", _AGAIN)
-            if sweep.medium not in (None, "ram", "disk"):
+            kept = sweep.ends == "keys" or sweep.store is not None
+            if sweep.medium not in (("ram", "disk") if kept else (None,)):
                 raise PlanError(f"a map cannot be kept in {sweep.medium!r}", _AGAIN)
+            if sweep.store is not None and sweep.ends != "moments":
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} cannot store a map where it ends", _AGAIN)
             stored = after
         if wanted:
             raise PlanError(f"the plan ends before its sweep to {wanted[0]}", _AGAIN)

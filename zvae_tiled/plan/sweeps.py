@@ -39,7 +39,7 @@ class _Prefix:
 class SweepCosts:
     """Costs of whole sweeps."""
 
-    def __init__(self, costs: Costs, base: int, output: int, attention: int | None) -> None:
+    def __init__(self, costs: Costs, base: int, output: int, attention: int | None, starting: int = 0) -> None:
         """Remember the Steps' costs and what is held all along.
 
         Args:
@@ -47,11 +47,13 @@ class SweepCosts:
             base: Bytes held from the first sweep to the last.
             output: Bytes of the finished picture, held in the last sweep.
             attention: The attention's cut.
+            starting: Bytes on top before a sweep from the latents begins.
         """
         self.costs = costs
         self._base = base
         self._output = output
         self._attention = attention
+        self._starting = starting
         self._prefixes = cache(self._prefixes_from)
         self._finish = cache(costs.finish)
 
@@ -82,6 +84,7 @@ class SweepCosts:
         stored += keys if held.keys == "ram" else 0
         fixed = self._base + stored + steps.prepared + (self._output if ends == "pixels" else 0)
         peak = fixed + max(steps.preparing, steps.carried + max(steps.working, last))
+        peak = max(peak, self._base + self._starting) if held.cut == 0 else peak
         io = costs.cut_bytes(held.cut) if held.medium == "disk" else 0
         io += costs.cut_bytes(store) if store is not None and medium == "disk" else 0
         io += gathered if medium == "disk" else 0
