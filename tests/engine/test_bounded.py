@@ -20,6 +20,8 @@ from tests.plans import random_config
 from zvae_tiled import VAE, Report, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import ITEMSIZES, Plan
 
 LARGE = 100_000_000
@@ -47,14 +49,15 @@ class Case:
         """Any architecture, from one pixel to a few thousand."""
         rng = Random(seed)
         sizes = [
-            (rng.randint(1, 16), rng.randint(1, 16)),
-            (rng.randint(1, 3), rng.randint(16, 150)),
-            (rng.randint(16, 50), 2),
+            (rng.randint(1, 8), rng.randint(1, 40)),
+            (rng.randint(1, 2), rng.randint(40, 150)),
+            (rng.randint(8, 24), rng.randint(1, 6)),
         ]
         height, width = rng.choice(sizes)
-        batch, share = rng.choice([1, 1, 1, 2, 3]), rng.choice([0, 1, 1.2, rng.random(), rng.random(), rng.random()])
-        slow_disk, to_file = rng.random() < 0.4, rng.random() < 0.3
-        return cls(random_config(rng), height, width, batch, _dtype(rng), share, slow_disk, to_file)
+        batch, share = rng.choice([1, 1, 1, 2, 3]), rng.choice([0, 0.1, 0.3, rng.random(), 1, 1.2])
+        slow_disk, to_file = rng.random() < 0.6, rng.random() < 0.5
+        config = replace(random_config(rng), mid_block_add_attention=rng.random() < 0.4)
+        return cls(config, height, width, batch, _dtype(rng), share, slow_disk, to_file)
 
     @classmethod
     def large(cls, seed: int) -> Case:
@@ -97,7 +100,7 @@ class Case:
         return report, vae.weight_bytes + max(peaks)
 
     def _planned(self, vae: VAE, budget: int) -> Plan:
-        device, limit = replace(CPU, disk=1e6), Budget(budget, True, "a test")
+        device, limit = replace(CPU, disk=1e3), Budget(budget, True, "a test")
         shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
         return make_plan(*shape, output="rows" if self.to_file else "array", weights=vae.weight_bytes)
 
@@ -155,9 +158,10 @@ def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]
 
 def test_a_decode_stays_below_its_prediction_and_that_below_the_budget(tmp_path: Path) -> None:
     chosen = Counter[str]()
-    for seed in range(140):
+    for seed in range(80):
         check(Case.small(seed), tmp_path, chosen)
-    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 50, chosen
+    assert min(chosen["keep"], chosen["spill"]) > 50, chosen
+    assert chosen["drop"] > 0, chosen
 
 
 def check_large(seeds: range, folder: Path) -> None:
@@ -177,7 +181,8 @@ def test_a_thousand_decodes(tmp_path: Path) -> None:
     chosen = Counter[str]()
     for seed in range(1000, 1960):
         check(Case.small(seed), tmp_path, chosen)
-    assert min(chosen[choice] for choice in ("keep", "spill", "drop")) > 500, chosen
+    assert min(chosen["keep"], chosen["spill"]) > 500, chosen
+    assert chosen["drop"] > 20, chosen
     check_large(range(100, 140), tmp_path)
 
 

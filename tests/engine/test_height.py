@@ -1,4 +1,4 @@
-"""With spilling and dropping, memory does not grow with the height: predicted for real sizes, run for a narrow model."""
+"""With spilling and dropping, memory does not grow with the height: predicted for real sizes, run for a narrow one."""
 
 from __future__ import annotations
 
