@@ -36,7 +36,7 @@ def test_the_smallest_budget_grows_by_the_latents_alone(width: int, dtype: str) 
 
 def test_16384_squared_fits_8_gb() -> None:
     for output in ("array", "rows"):
-        made = plan("z-image", 16384, 16384, "8GB", device="cpu", output=output)  # type: ignore[arg-type]
+        made = plan("z-image", 16384, 16384, "8GB", device="cpu", output=output)
         made.check()
         assert made.predicted_peak <= made.budget == 8_000_000_000
         assert made.predicted_peak < 16384**2 * 128 * 2 < 16384**2 * 4100, "less than one map of the last level"
