@@ -63,12 +63,12 @@ class Case:
     def large(cls, seed: int) -> Case:
         """Few channels, so that 100 MB are reached in seconds: mostly maps, the rest latents and output."""
         rng = Random(seed)
-        groups = rng.choice([1, 2, 4])
-        widths = tuple(groups * rng.choice([2, 4]) for _ in range(rng.choice([1, 1, 2])))
+        groups = rng.choice([2, 4])
+        widths = tuple(groups * rng.choice([1, 2]) for _ in range(rng.choice([1, 1, 2])))
         config = VAEConfig(
-            latent_channels=rng.choice([1, 2, 4]),
+            latent_channels=1 if len(widths) == 1 else rng.choice([1, 2, 4]),  # 1 a pixel; published VAEs have 0.25
             out_channels=rng.choice([3, 3, 4]),
-            block_out_channels=tuple(min(width, 8) for width in widths),
+            block_out_channels=widths,
             norm_num_groups=groups,
             use_post_quant_conv=rng.random() < 0.3,
             mid_block_add_attention=False,
@@ -76,9 +76,9 @@ class Case:
         dtype, share = _dtype(rng), rng.choice([0.5, 0.9, 1, 1.1])
         maps = 2 * config.block_out_channels[0] * ITEMSIZES[dtype]
         pixel = 4 * config.latent_channels // config.scale**2 + max(maps, 4 * config.out_channels + maps // 2)
-        width = rng.randint(1500, 3000)
-        height = int(1.2 * LARGE / pixel / width)
-        return cls(config, height // config.scale, width // config.scale, 1, dtype, share, slow_disk=rng.random() < 0.5)
+        width = rng.randint(8000, 16000)
+        height = int(1.1 * LARGE / pixel / width)
+        return cls(config, height // config.scale, width // config.scale, 1, dtype, share)
 
     def decode(self, folder: Path) -> tuple[Report, int]:
         """Decode; return the report, and the peak as it is measured here."""
@@ -173,21 +173,21 @@ def check_large(seeds: range, folder: Path) -> None:
 
 
 def test_predictions_above_100_mb_are_close(tmp_path: Path) -> None:
-    check_large(range(4), tmp_path)
+    check_large(range(3), tmp_path)
 
 
 @pytest.mark.slow
 def test_a_thousand_decodes(tmp_path: Path) -> None:
     chosen = Counter[str]()
-    for seed in range(1000, 1960):
+    for seed in range(1000, 1980):
         check(Case.small(seed), tmp_path, chosen)
     assert min(chosen["keep"], chosen["spill"]) > 500, chosen
     assert chosen["drop"] > 20, chosen
-    check_large(range(100, 140), tmp_path)
+    check_large(range(100, 120), tmp_path)
 
 
 def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work(tmp_path: Path) -> None:
-    for seed in range(12):
+    for seed in range(6):
         case = replace(Case.small(seed), share=0, to_file=False)
         vae = VAE.load(save_random(case.config, tmp_path / "vae.safetensors"), case.dtype, config=case.config)
         latents = mx.array(random_latents(case.config, case.height, case.width, case.batch))

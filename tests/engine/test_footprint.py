@@ -103,7 +103,7 @@ GENEROUS = "400MB"
 def test_the_process_stays_under_the_budget(
     runs: Runs, baseline: int, budget: str, output_type: str, name: str
 ) -> None:
-    height, width = 600, 2100
+    height, width = 150, 8400
     if budget == "smallest":
         budget = f"{smallest(height, width, 'rows' if name else 'array')}B"
     path = str(runs.folder / name) if name else ""

@@ -117,6 +117,36 @@ def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
     assert device.bands > usual
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, rows = random_vae(CONFIG), count(1)
+    name = "decoder.up_blocks.1.resnets.0.conv1"
+    want = bits(decoded(vae))
+    Faulty(monkeypatch, name, lambda y: FAULTS[fault](y) if next(rows) == 2 else y, times=math.inf)
+    assert bits(decoded(vae)) == want
+    assert next(rows) > 3
+
+
+@pytest.mark.parametrize("method", ["keys", "attend"])
+@pytest.mark.parametrize("times", [1, math.inf])
+def test_an_attention_that_is_not_finite_is_seen(method: str, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, calls = random_vae(CONFIG), count(1)
+    want = bits(decoded(vae))
+    compute = getattr(mlx_rows.RowKernels, method)
+
+    def computed(*arguments: Any) -> mx.array:
+        found: mx.array = compute(*arguments)
+        return one_bad(found).astype(found.dtype) if next(calls) <= times else found
+
+    monkeypatch.setattr(mlx_rows.RowKernels, method, computed)
+    if times == 1:
+        assert bits(decoded(vae)) == want
+        return
+    with pytest.raises(SilentFailureError, match="mid_block.attentions") as caught:
+        decoded(vae)
+    assert "float16" not in caught.value.advice
+
+
 def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     heights = []
     conv = mlx_rows.RowKernels.conv
@@ -173,8 +203,9 @@ def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkey
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_overflow_of_float16_says_what_to_do(name: str) -> None:
     grow = with_weights(random_vae(CONFIG, "float16"), lambda weight: mx.where(weight > 0, 6e4, -6e4), f"{name}.weight")
-    with pytest.raises(SilentFailureError, match="bfloat16"):
+    with pytest.raises(SilentFailureError, match="bfloat16") as caught:
         decoded(grow)
+    assert name in str(caught.value)
 
 
 def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ def test_computing_keys(count: int, height: int, width: int, dtype: mx.Dtype) ->
     check(model, lambda: kernels.keys(step, weights, x, affine))
 
 
-@given(channels, rows, st.sampled_from([2, 16, 40, 100, 700, 1024, 2048, 2100]), st.integers(1, 3), dtypes)
+@given(channels, rows, st.sampled_from([2, 40, 100, 700, 1024, 1100]), st.integers(1, 3), dtypes)
 @properties
 def test_attending_to_blocks_of_keys(count: int, height: int, width: int, blocks: int, dtype: mx.Dtype) -> None:
     kernels, step = RowKernels(dtype), attention(count)

@@ -57,6 +57,7 @@ class DryKernels:
     def __init__(self, workspace: Workspace, itemsize: int, ledger: Ledger) -> None:
         """Count as this device would allocate."""
         self.folds = workspace.folds
+        self.narrow = False
         self.ledger = ledger
         self._workspace = workspace
         self._itemsize = itemsize
@@ -142,9 +143,13 @@ class DryKernels:
         self.ledger.spike(self._workspace.conv(step, rows, width, self._itemsize))
         return out
 
-    def extent(self) -> tuple[float, float]:
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Return something healthy."""
-        return 0.0, 1.0
+        return np.zeros(1), np.ones(1)
+
+    def finite(self, x: Shape) -> bool:
+        """Return something healthy."""
+        return True
 
     def idle(self, step: Step, weights: Any, pieces: list[Shape]) -> bool:
         """Never asked, as every extent is healthy."""

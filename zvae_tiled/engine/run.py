@@ -10,6 +10,7 @@ from typing import Generic
 import numpy as np
 
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
+from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.spill import DiskBands
 from zvae_tiled.engine.transducers import attend, convolve, tap, watch
@@ -103,7 +104,7 @@ class Run(Generic[T]):
                 if owned:
                     store.close()
                 store, owned = target, True
-                if sweep.start == attention and sweep.store != attention:
+                if attention is not None and sweep.store is not None and sweep.start <= attention < sweep.store:
                     self._keys.close()
         self._last = store
 
@@ -142,9 +143,9 @@ class Run(Generic[T]):
         cut = sweep.stop
         step = self._chain.steps[cut]
         if sweep.ends == "keys":
-            weights = self._prepared(cut)
+            guard = Guard(self._kernels, step, self._prepared(cut))
             for band in bands:
-                self._keys.append(self._kernels.keys(step, weights, band.take(), self._affines[cut]))
+                self._keys.append(guard.keys(band.take(), self._affines[cut]))
             return
         moments = Moments(self._chain.groups)
         width = self._plan.width * self._chain.factors[cut]

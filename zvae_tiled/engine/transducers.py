@@ -11,7 +11,7 @@ from typing import Any
 
 from zvae_tiled.chain import Step
 from zvae_tiled.engine.bands import Band, Bands, RowQueue, Store
-from zvae_tiled.engine.guard import GuardedConv
+from zvae_tiled.engine.guard import Guard
 from zvae_tiled.kernels.base import Affine, Kernels, T
 
 
@@ -38,7 +38,7 @@ def convolve(
         bands: What the Step reads, from the top of the map to its bottom.
     """
     margin = 2 * step.halo
-    conv = GuardedConv(kernels)
+    guard = Guard(kernels, step, weights)
     pieces = kernels.edge(step, width) if step.halo else []
     waiting = RowQueue(kernels)
     seen = 0
@@ -59,7 +59,7 @@ def convolve(
             rows = min(rows, limit)
             aside = waiting.take(rows) if waiting.rows else None
             waiting.shrink()
-            out = conv(step, weights, kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
+            out = guard.conv(kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
             done = Band(out, aside if step.opens else None)
             del out, aside
             pieces = kernels.span(pieces, rows, kernels.count(pieces))
@@ -76,8 +76,9 @@ def attend(
     bands: Iterator[Band[T]],
 ) -> Iterator[Band[T]]:
     """Run the attention: each band asks all keys, some rows of them at a time."""
+    guard = Guard(kernels, step, weights)
     for band in bands:
-        yield Band(kernels.attend(step, weights, band.take(), affine, keys.read(block, release=False)))
+        yield Band(guard.attend(band.take(), affine, keys, block))
 
 
 def tap(store: Store[T], bands: Iterator[Band[T]]) -> Iterator[Band[T]]:

@@ -26,6 +26,9 @@ class Kernels(Protocol[T]):
     folds: bool
     """Whether nearest ×2 and its 3×3 convolution are done as four 2×2 convolutions of the small map."""
 
+    narrow: bool
+    """Whether maps are stored in float16, whose range a decoder may pass."""
+
     def rows(self, x: T) -> int:
         """Return how many rows there are."""
 
@@ -68,11 +71,17 @@ class Kernels(Protocol[T]):
     def conv(self, step: Step, weights: Any, pieces: list[T], skip: T | None) -> T:
         """Convolve; a 3×3 kernel reads one row more at each end than it writes (or writes from, where it folds)."""
 
-    def extent(self) -> tuple[float, float]:
-        """Return the least and the largest value of the last `conv`, before bias and skip; NaN if there was one."""
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest value of each row the last `conv` read, before bias and skip.
+
+        Both are NaN where the row has one.
+        """
 
     def idle(self, step: Step, weights: Any, pieces: list[T]) -> bool:
-        """Tell whether one value everywhere may be right: there is but one, or weights or input are flat."""
+        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+
+    def finite(self, x: T) -> bool:
+        """Tell whether there is neither NaN nor Inf."""
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, one behind the other in the channels."""

@@ -53,20 +53,19 @@ class RowKernels(MlxStorage):
         """Convolve row by row, some columns at a time."""
         rows, width = len(pieces) - 2 * step.halo, pieces[0].shape[2]
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
-        self._extent.clear()
+        self._begin_extent(rows)
         for i in range(rows):
             window = pieces[i] if step.halo == 0 else now(mx.concatenate(pieces[i : i + 3], axis=1))
             at = slice(i * step.factor, (i + 1) * step.factor)
             for left in range(0, width, ROW_CHUNK):
                 right = min(left + ROW_CHUNK, width)
                 y = _convolved(step, weights, window, left, right)
-                extent = (mx.min(y), mx.max(y))
+                self._note_extent(i, 1, y)
                 y = y + weights["bias"]
                 if skip is not None:
                     y = y + _skip(weights, skip[:, at, left:right])
                 out[:, at, left * step.factor : right * step.factor] = y.astype(self.dtype)
-                mx.eval(out, *extent)
-                self._extent.append((float(extent[0].item()), float(extent[1].item())))  # type: ignore[arg-type]
+                mx.eval(out)
         return out
 
     def keys(self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine) -> mx.array:

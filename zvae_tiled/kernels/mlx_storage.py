@@ -14,6 +14,13 @@ from zvae_tiled.kernels.base import Affine
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
 """bfloat16 cannot cross NumPy's buffer protocol; its bits can, as whole numbers of the same size."""
 
+_WHOLE = {2: (mx.int16, mx.uint16), 4: (mx.int32, mx.uint32)}
+_INFINITY = {mx.float32: 0x7F800000, mx.bfloat16: 0x7F80, mx.float16: 0x7C00}
+"""The bits of +Inf: those of NaN are larger, those of finite numbers smaller; the sign is one bit above."""
+
+_FEW = 16
+"""So few values, of 256 steps between two powers of two in bfloat16, may be the same one by chance."""
+
 
 def now(x: mx.array) -> mx.array:
     """Compute x before anything else happens."""
@@ -32,19 +39,40 @@ class MlxStorage:
     def __init__(self, dtype: mx.Dtype) -> None:
         """Store maps in this type."""
         self.dtype = dtype
-        self._extent: list[tuple[float, float]] = []
+        self.narrow = dtype == mx.float16
+        self._extent = np.empty((2, 0))
 
-    def extent(self) -> tuple[float, float]:
-        """Return the least and the largest value the last `conv` computed, before bias and skip."""
-        # Not min() and max(): they lose a NaN that does not come first.
-        low, high = np.array(self._extent).T
-        return float(low.min()), float(high.max())
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest value of each row the last `conv` read, before bias and skip."""
+        low, high = self._extent
+        return low, high
+
+    def _begin_extent(self, rows: int) -> None:
+        self._extent = np.stack([np.full(rows, np.inf), np.full(rows, -np.inf)])
+
+    def _note_extent(self, first: int, rows: int, y: mx.array) -> None:
+        """Widen the extent of some rows; y has them, or a part of each, or as many times as many."""
+        y = y.reshape(rows, -1)
+        low, high = mx.min(y, axis=1), mx.max(y, axis=1)
+        mx.eval(low, high)
+        part = self._extent[:, first : first + rows]  # NumPy's minimum and maximum keep a NaN
+        part[0] = np.minimum(part[0], np.asarray(low.astype(mx.float32)))
+        part[1] = np.maximum(part[1], np.asarray(high.astype(mx.float32)))
 
     def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
-        """Tell whether weights or input are the same number everywhere, or there is but one value."""
-        one = step.outputs * pieces[0].shape[2] == 1 and sum(x.shape[1] for x in pieces) == 2 * step.halo + 1
+        """Tell whether weights or input are the same number everywhere, or there are but few values."""
+        rows = sum(x.shape[1] for x in pieces) - 2 * step.halo
         kernels = [array for name, array in weights.items() if name.startswith("weight")]
-        return one or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
+        few = step.outputs * pieces[0].shape[2] * rows <= _FEW
+        return few or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
+
+    def finite(self, x: mx.array) -> bool:
+        """Tell whether there is neither NaN nor Inf, by the bits: no copy, and a tenth of the time of isfinite."""
+        signed, unsigned = _WHOLE[x.dtype.size]
+        sign, infinity = 1 << (8 * x.dtype.size - 1), _INFINITY[x.dtype]
+        positive, negative = mx.max(x.view(signed)), mx.max(x.view(unsigned))
+        mx.eval(positive, negative)
+        return bool(positive.item() < infinity and negative.item() < sign | infinity)  # type: ignore[operator]
 
     def rows(self, x: mx.array) -> int:
         """Return how many rows there are."""

@@ -88,9 +88,9 @@ class StripKernels(MlxStorage):
         x = _joined(pieces)
         rows, width = x.shape[1] - 2 * step.halo, x.shape[2]
         tall, wide = conv_part(step, rows, width)
-        self._extent.clear()
+        self._begin_extent(rows)
         if (tall, wide) == (rows, width):
-            return now(self._convolved(step, weights, x, skip, 0, width))
+            return now(self._convolved(step, weights, x, skip, 0, 0, width))
         out = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype))
         for top in range(0, rows, tall):
             bottom = min(top + tall, rows)
@@ -98,21 +98,19 @@ class StripKernels(MlxStorage):
                 right = min(left + wide, width)
                 part = x[:, top : bottom + 2 * step.halo]
                 aside = None if skip is None else skip[:, top:bottom, left:right]
-                out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, left, right)
+                out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
                 mx.eval(out)  # in place: nobody else holds the array before
         return out
 
     def _convolved(
-        self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, left: int, right: int
+        self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, top: int, left: int, right: int
     ) -> mx.array:
         """Convolve the columns from left to right, note the extent, and add what is to be added.
 
         The sums are for the caller to evaluate: nobody holds the product any more then, and it is overwritten.
         """
         y = now(self._product(step, weights["weight"], x, left, right))
-        low, high = mx.min(y), mx.max(y)
-        mx.eval(low, high)
-        self._extent.append((float(low.item()), float(high.item())))  # type: ignore[arg-type]
+        self._note_extent(top, y.shape[1], y)
         bias = weights["bias"]
         if skip is not None and "shortcut.weight" in weights:
             skip = _project(skip, weights["shortcut.weight"])
