@@ -1,9 +1,9 @@
 """Bands against a float64 decoder: their error is not above the full decode's own.
 
-The measure is the RMS error over the picture, as a share of the picture's RMS: a largest error is one value's luck.
-The RMS of a small picture still is that of a few values, each of which the full decode may happen to hit. So a single
-picture is allowed some roundings more, a few where it has hundreds of values and more where it has fewer; and over
-all pictures of a run, where luck averages out, the bands must be the nearer ones.
+The measure is the RMS error over a batch, as a share of its RMS: a largest error is one value's luck. Of small
+pictures there are many in the batch, for the full decode may happen to hit a few values. Where a norm sees a handful of
+pixels, and may divide by a spread that is next to nothing, either decode is far off now and then, so more is allowed;
+and over all batches of a run, where luck averages out, the bands must be the nearer ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,16 @@ class Errors:
 
     bands: float
     full: float
-    values: int
+    values: int  # different ones
+    pixels: int  # of the latents
+
+    def allowed(self, dtype: str) -> float:
+        """Return the error the bands may have, given the full decode's."""
+        few = self.values <= 300 or self.pixels <= 4
+        if dtype == "float32":
+            return self.full * (2 if few else 1) + (16 if few else 4) * ROUNDING[dtype]
+        # Half a rounding: that of the picture itself, which the full decode of few values may escape.
+        return self.full * (3 if few else 1.5) + 0.5 * ROUNDING[dtype]
 
 
 def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
@@ -50,7 +59,8 @@ def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
     full = widened(vae.model.decode(ready_latents(vae, latents)))
     plan = plan_for(vae, latents.shape, rng)
     bands = widened(vae.decode(latents, layout="NCHW", plan=plan, raw=True))
-    return Errors(rms(bands - want) / rms(want), rms(full - want) / rms(want), want.size)
+    values = np.unique(want.astype(np.float32)).size
+    return Errors(rms(bands - want) / rms(want), rms(full - want) / rms(want), values, latents[0, 0].size)
 
 
 def rms(values: np.ndarray) -> float:
@@ -68,23 +78,13 @@ def random_size(rng: Random, longest: int) -> tuple[int, int]:
     return rng.choice([(1, 1), (1, 40 // side), (40 // side, 1), (rng.randint(1, longest), side)])
 
 
-def allowed(error: Errors, dtype: str) -> float:
-    """Return the error the bands may have, given the full decode's."""
-    if dtype == "float32":
-        # A handful of values has no average: where the full decode happens to be lucky, no bound by its error holds.
-        roundings = 4 if error.values > 300 else 16 if error.values > 16 else 64
-        return error.full + roundings * ROUNDING[dtype]
-    # Half a rounding: that of the picture itself, which the full decode of few values may escape.
-    return (1.5 if error.values > 1000 else 3) * error.full + 0.5 * ROUNDING[dtype]
-
-
 @pytest.mark.parametrize(
     ("dtype", "examples"),
     [
-        ("float32", 50),
-        ("bfloat16", 20),
-        ("float16", 20),
-        *(pytest.param(dtype, 400, marks=SLOW) for dtype in ROUNDING),
+        ("float32", 30),
+        ("bfloat16", 15),
+        ("float16", 15),
+        *(pytest.param(dtype, 200, marks=SLOW) for dtype in ROUNDING),
     ],
 )
 def test_bands_are_as_near_to_float64_as_the_full_decode(dtype: str, examples: int) -> None:
@@ -95,9 +95,9 @@ def test_bands_are_as_near_to_float64_as_the_full_decode(dtype: str, examples: i
     def check(rng: Random, seed: int) -> None:
         config = random_config(rng, narrowest=4)
         height, width = random_size(rng, 24 // config.scale + 1)
-        batch = 4 if height * width * config.scale**2 < 30 else 1
+        batch = min(16, -(-1200 // (height * width * config.scale**2 * config.out_channels)))
         error = errors(random_vae(config, dtype, seed), random_latents(config, height, width, batch, seed), rng)
-        assert error.bands <= allowed(error, dtype), (config, height, width, seed, error)
+        assert error.bands <= error.allowed(dtype), (config, height, width, seed, error)
         found.append(error)
 
     check()
@@ -133,7 +133,7 @@ def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
     """A channel of a single pixel is its own mean: a norm must give its bias then, not what cancelling leaves."""
     config = VAEConfig(block_out_channels=(6,), norm_num_groups=6)
     error = errors(random_vae(config, seed=seed), random_latents(config, 1, 1, batch=4, seed=seed), Random(seed))
-    assert error.bands <= allowed(error, "float32")
+    assert error.bands <= error.allowed("float32")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -57,7 +57,7 @@ def make_plan(
             "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or decode fewer at once.",
         )
     own = decoder_chain(config).parameters * ITEMSIZES[dtype] if weights is None else weights
-    held = own + latent_bytes(config, height, width, dtype, batch)
+    held = own + latent_bytes(config, height, width, batch)
     held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
     last = 0 if batch > 1 else pictures
     plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output)
@@ -124,10 +124,9 @@ def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
     return height * width * config.scale**2 * config.out_channels * 4
 
 
-def latent_bytes(config: VAEConfig, height: int, width: int, dtype: str, batch: int) -> int:
-    """Return the bytes of latents as they came, of one picture's ready for the first Step, and of small change."""
-    latents = height * width * config.latent_channels
-    return batch * latents * 4 + latents * ITEMSIZES[dtype] + SMALL_CHANGE
+def latent_bytes(config: VAEConfig, height: int, width: int, batch: int) -> int:
+    """Return the bytes of latents as they came, and of small change."""
+    return 4 * batch * height * width * config.latent_channels + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:

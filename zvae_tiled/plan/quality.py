@@ -108,7 +108,8 @@ class _Maker:
         """Plan the stages; all of them, so that an error knows what the hungriest one needs."""
         chain, config, itemsize = decoder_chain(self.config), self.config, ITEMSIZES[self.dtype]
         weights = chain.parameters * itemsize if self.weights is None else self.weights
-        held = weights + latent_bytes(config, self.height, self.width, self.dtype, self.batch)
+        held = weights + latent_bytes(config, self.height, self.width, self.batch)
+        held += self.height * self.width * config.latent_channels * itemsize  # one picture's, ready for the first Step
         if self.output == "array":
             held += self.batch * picture_bytes(config, self.height, self.width)
         rows, columns = self._spans()

@@ -74,9 +74,9 @@ class SweepCosts:
             flops += costs.key_flops(stop)
             seconds += costs.key_flops(stop) / costs.device.flops
             gathered = costs.key_bytes(stop)
-        else:  # rows made a picture's: cast, widened, clipped, and handed to the sink
+        else:  # rows made a picture's in float32; then times 255 and as whole numbers, for the sinks that want them so
             pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
-            last = pixels + pixels // costs.size.itemsize * 20
+            last = max(pixels // costs.size.itemsize * 9, pixels + pixels // costs.size.itemsize * 4)
         released = store is not None or ends == "pixels"
         stored = self._stored(held, store, medium, rows if store == stop else 0, released)
         stored += gathered if medium == "ram" else 0
