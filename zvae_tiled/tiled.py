@@ -11,7 +11,8 @@ from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError, PlanError
-from zvae_tiled.plan.device import DEVICES
+from zvae_tiled.plan.calibration import apply, newest
+from zvae_tiled.plan.device import DEVICES, Device
 from zvae_tiled.plan.make import check_pixels, make_plan
 from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
 
@@ -73,7 +74,7 @@ def plan(
         budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
         batch: Pictures in the batch.
         dtype: ``bfloat16``, ``float32`` or ``float16``.
-        device: ``cpu``, ``metal`` or ``cuda``; left out, what MLX would use here.
+        device: ``cpu``, ``metal`` or ``cuda``; left out, what MLX would use here, as it was last calibrated.
         output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
 
     Raises:
@@ -81,14 +82,19 @@ def plan(
     """
     config = VAEConfig.of(vae)
     check_pixels(height, width, config.scale)
-    name = device or likely_device()
-    if not isinstance(name, str) or name not in DEVICES:
-        raise PlanError(f"device must be one of {', '.join(DEVICES)}, it is {name!r}")
+    if device is not None and (not isinstance(device, str) or device not in DEVICES):
+        raise PlanError(f"device must be one of {', '.join(DEVICES)}, it is {device!r}")
     if not isinstance(dtype, str) or dtype not in ITEMSIZES:
         raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
     limit = parse_budget(budget, available_memory())
-    scale = config.scale
-    return make_plan(config, height // scale, width // scale, limit, DEVICES[name], dtype, batch, output=output)
+    scale, chosen = config.scale, _this_device() if device is None else DEVICES[device]
+    return make_plan(config, height // scale, width // scale, limit, chosen, dtype, batch, output=output)
+
+
+def _this_device() -> Device:
+    kind = likely_device()
+    found = newest(kind, metadata.version("mlx")) if _installed("mlx") else None
+    return DEVICES[kind] if found is None else apply(DEVICES[kind], found)
 
 
 def likely_device() -> str:

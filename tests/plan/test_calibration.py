@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from zvae_tiled.plan.calibration import (
     cache_folder,
     calibration_file,
     load,
+    newest,
     store,
 )
 from zvae_tiled.plan.cost import Costs, Size
@@ -32,6 +34,7 @@ from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
+from zvae_tiled.tiled import plan
 
 FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8)
 
@@ -51,6 +54,26 @@ def test_round_trip() -> None:
     assert loaded.flops == 2e11
     assert load("cpu", FOUND.device, "0.33.0")[0] is None
     assert load("cuda", FOUND.device, FOUND.mlx)[0] is None
+
+
+def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
+    def planned(**options: Any) -> Plan:
+        found = plan("z-image", 1024, 1024, "4GB", **options)
+        assert isinstance(found, Plan)
+        return found
+
+    bare, mlx = planned(), metadata.version("mlx")
+    kind = bare.device
+    assert newest(kind, mlx) is None
+    old, new = replace(FOUND, kind=kind, mlx=mlx), replace(FOUND, kind=kind, mlx=mlx, device="Another", flops=1e12)
+    os.utime(store(new), (2e9, 2e9))
+    os.utime(store(old), (1e9, 1e9))
+    os.utime(store(replace(new, mlx="0.1")), (3e9, 3e9))
+    (folder / "calibration-broken.json").write_text("{")
+    assert newest(kind, mlx) == new
+    assert planned().predicted_seconds < bare.predicted_seconds
+    assert planned().predicted_peak > bare.predicted_peak
+    assert planned(device=kind) == bare
 
 
 def written(change: Callable[[dict[str, Any]], object]) -> str:

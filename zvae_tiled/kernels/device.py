@@ -64,5 +64,9 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
 def working_set_limit() -> int | None:
     """Return the bytes beyond which a GPU gets slow or refuses; None on a CPU."""
     info = mx.device_info(mx.default_device())
+    if device_kind() == "cpu":
+        return None
+    if "free_memory" in info:  # CUDA: others may use the card too; what MLX holds counts as ours
+        return int(info["free_memory"]) + mx.get_active_memory() + mx.get_cache_memory()
     limit = info.get("max_recommended_working_set_size", info.get("total_memory"))
-    return int(limit) if limit is not None and device_kind() != "cpu" else None
+    return None if limit is None else int(limit)

@@ -198,6 +198,32 @@ def _write_whole(file: Path, text: str) -> None:
         raise
 
 
+_UNREADABLE = (OSError, ValueError, TypeError, RuntimeError)
+"""What a missing, broken or hostile file raises; RuntimeError: no home folder, or deep nesting."""
+
+
+def _read(file: Path) -> Calibration:
+    with file.open("rb") as stream:
+        values = json.loads(stream.read(LARGEST_FILE + 1).decode())
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise ValueError(f"it is no calibration of format {FORMAT}")
+    return Calibration(**values)
+
+
+def newest(kind: str, mlx: str) -> Calibration | None:
+    """Return what was stored last for a kind of device; for those who cannot ask MLX what the device is called."""
+    try:
+        files = sorted(cache_folder().glob("calibration-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    except _UNREADABLE:
+        return None
+    for file in files:
+        with contextlib.suppress(*_UNREADABLE):
+            found = _read(file)
+            if (found.kind, found.mlx) == (kind, mlx):
+                return found
+    return None
+
+
 def load(kind: str, device: str, mlx: str) -> tuple[Calibration | None, str]:
     """Read a calibration back.
 
@@ -209,12 +235,8 @@ def load(kind: str, device: str, mlx: str) -> tuple[Calibration | None, str]:
         file = name = calibration_file(kind, device, mlx)
         if not file.is_file():
             return None, f"not calibrated: there is no {file}"
-        with file.open("rb") as stream:
-            values = json.loads(stream.read(LARGEST_FILE + 1).decode())
-        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-            return None, f"{file} is ignored: it is no calibration of format {FORMAT}"
-        found = Calibration(**values)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: no home folder, or deep nesting
+        found = _read(file)
+    except _UNREADABLE as error:
         return None, f"{name} is ignored: {type(error).__name__}: {error}"
     if (found.kind, found.device, found.mlx) != (kind, device, mlx):
         return None, f"{file} is ignored: it is of {found.device} ({found.kind}) with MLX {found.mlx}"

@@ -84,21 +84,25 @@ class CpuWorkspace:
         return 4 * width * step.inputs if step.norm else 0
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """The joined window, then for one chunk of a row: padded input, im2col, result with and without bias, skip."""
+        """The joined window; for a chunk of a row padded input, im2col and result; then result, skip and their sum."""
         inputs, outputs = step.inputs, step.outputs
         columns = min(width, ROW_CHUNK)
         window = 4 * 3 * width * inputs if step.halo else 0
-        casts = 0 if itemsize == 4 else columns * (outputs * step.factor**2 * itemsize + 4 * step.skip)
-        if rows == 1 and width <= ROW_CHUNK:
-            casts -= columns * outputs * step.factor**2 * itemsize  # one chunk in all: it becomes the result itself
+        result = columns * outputs * step.factor**2
         if step.upsample:
             phase = 2 * (columns + 1) * inputs + 4 * columns * inputs + columns * outputs
-            return window + casts + 4 * (4 * phase + 12 * columns * outputs)
-        padded = step.kernel * (columns + 2 * step.halo) * inputs
-        # The result is kept without its bias too, for its extent (engine/guard.py).
-        patch = padded + columns * step.kernel**2 * inputs + 2 * columns * outputs
-        shortcut = 2 * columns * step.skip + columns * outputs if step.shortcut else 0
-        return window + casts + 4 * (patch + shortcut)
+            product = 4 * phase + 2 * result
+        else:
+            product = step.kernel * (columns + 2 * step.halo) * inputs + columns * step.kernel**2 * inputs + result
+        adding = result
+        if step.shortcut:
+            adding += 3 * columns * step.skip + result
+        elif step.closes:
+            adding += columns * step.skip
+        casts = 0 if itemsize == 4 else itemsize * result
+        if rows == 1 and width <= ROW_CHUNK:
+            casts -= itemsize * result  # one chunk in all: it becomes the result itself
+        return window + max(4 * product, 4 * adding + casts)
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """A normalised row, its keys and values, both joined, and in the storage type."""
