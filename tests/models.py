@@ -11,8 +11,8 @@ from mlx.utils import tree_unflatten
 from safetensors.numpy import save_file
 
 from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.loading import DTYPES, parameter_shapes
 from zvae_tiled.model import AutoencoderKL
-from zvae_tiled.vae import DTYPES, parameter_shapes
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
 

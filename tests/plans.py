@@ -9,8 +9,8 @@ import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.chain import decoder_chain
+from zvae_tiled.loading import dtype_name
 from zvae_tiled.plan.plan import Medium, Sweep, endings
-from zvae_tiled.vae import dtype_name
 
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
 

@@ -12,10 +12,10 @@ from tests.models import PRESETS
 from tests.plans import random_config
 from zvae_tiled import VAEConfig
 from zvae_tiled.chain import Chain, Step, decoder_chain
+from zvae_tiled.loading import parameter_shapes
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU
-from zvae_tiled.vae import parameter_shapes
 
 Z_IMAGE = decoder_chain(VAEConfig.preset("z-image"))
 

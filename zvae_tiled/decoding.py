@@ -1,4 +1,4 @@
-"""One decode from checked latents to a sink: the plan, the engine, the allocator's limits, and the report."""
+"""What a decode needs around it: the memory there is, the allocator's limits, and where maps are spilled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -15,18 +14,12 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from zvae_tiled.budget import available_memory
-from zvae_tiled.config import VAEConfig
-from zvae_tiled.engine.run import Run
-from zvae_tiled.engine.spill import check_free_space
-from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
-from zvae_tiled.progress import Listener, Tracker
-from zvae_tiled.quality import QualityRun
 
 CACHE = 64 << 20
 """Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""
@@ -83,40 +76,6 @@ def limits(plan: Plan | QualityPlan) -> Iterator[None]:
             mx.clear_cache()
 
 
-def decoded_rows(
-    model: DecoderOnly,
-    kernels: Kernels[mx.array],
-    latents: Callable[[int], mx.array],
-    plan: Plan | QualityPlan,
-    spill_folder: Path | None,
-    listener: Listener | None,
-) -> Iterator[tuple[int, mx.array]]:
-    """Yield the decoder's own rows with the number of their picture, top to bottom.
-
-    Args:
-        model: The weights.
-        kernels: The device.
-        latents: Gives those of a picture, (1, h, w, channels), ready for the decoder, in the VAE's type.
-        plan: The plan; it must be one for these latents.
-        spill_folder: Where maps are spilled; left out, `temporary_folder`.
-        listener: Told how far it is.
-    """
-    folder = spill_folder or temporary_folder()
-    check_free_space(folder, plan.spilled)
-    weights = parameters(model)
-    norms = _norms(weights)
-    tracker = Tracker(plan, listener)
-    for picture in range(plan.batch):
-        if isinstance(plan, Plan):
-            found = Run(plan, kernels, weights, norms, folder, partial(tracker.read, plan)).rows(latents(picture))
-        else:
-            found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(latents(picture))
-        for rows in found:
-            yield picture, rows
-            del rows
-    tracker.finish()
-
-
 def finished(rows: mx.array, raw: bool) -> mx.array:
     """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
     if not raw:
@@ -125,13 +84,8 @@ def finished(rows: mx.array, raw: bool) -> mx.array:
     return rows
 
 
-def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
-    """Return (B, H, W, C) of what these latents decode to."""
-    batch, height, width, _ = latents.shape
-    return batch, height * config.scale, width * config.scale, config.out_channels
-
-
-def _norms(weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
+def norms(weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
+    """Return weights and biases of the decoder's norms."""
     return {
         name: np.asarray(array.astype(mx.float32)).astype(np.float64)
         for name, array in weights.items()

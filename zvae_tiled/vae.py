@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import mlx.core as mx
-from mlx import nn
-from mlx.utils import tree_flatten, tree_unflatten
 
-from zvae_tiled.arrays import OutputType, check_output_type, path_of, to_mlx
+from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import available, decoded_rows, finished, limits, parameters, picture_shape
-from zvae_tiled.errors import ConfigError, ImageError, InputError, PlanError
-from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.decoding import available, parameters
+from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.images import read_images
+from zvae_tiled.job import Job
+from zvae_tiled.kernels.device import this_device
 from zvae_tiled.latents import Layout, read_latents
+from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
 from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
-from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.make import check_pixels, make_plan
-from zvae_tiled.plan.plan import WHOLE, Output, Plan
+from zvae_tiled.plan.plan import Output, Plan
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 from zvae_tiled.progress import Listener, listener_of
-from zvae_tiled.report import Meter, Report
-from zvae_tiled.sinks import ArraySink, Sink, file_sink
-from zvae_tiled.weights import find_checkpoint, load_weights
-
-DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+from zvae_tiled.replay import replayed
+from zvae_tiled.report import Report
+from zvae_tiled.sinks import ArraySink, file_sink
+from zvae_tiled.weights import find_checkpoint
 
 
 class VAE:
@@ -72,7 +69,7 @@ class VAE:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
-        chosen = _chosen_config(config, checkpoint.folder_config)
+        chosen = chosen_config(config, checkpoint.folder_config)
         model = DecoderOnly(chosen) if decoder_only else AutoencoderKL(chosen)
         load_model(model, checkpoint, DTYPES[dtype])
         return cls(chosen, model, DTYPES[dtype])
@@ -104,7 +101,7 @@ class VAE:
         """
         scale = self.config.scale
         check_pixels(height, width, scale)
-        chosen = self._plan((batch, height // scale, width // scale), budget, None, output, None)
+        chosen = self._made((batch, height // scale, width // scale), output, None, budget)
         assert isinstance(chosen, Plan)
         return chosen
 
@@ -164,10 +161,9 @@ class VAE:
         check_output_type(output_type, in_unit_range=not raw, channels=self.config.out_channels)
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
-        chosen = self._plan(checked.shape[:3], budget, plan, "array", request)
-        shape = picture_shape(self.config, checked)
-        sink = ArraySink(shape, self.dtype if raw else mx.float32, output_type)
-        report = self._run(checked, chosen, sink, raw, progress, spill_folder)
+        job = self._job(checked, "array", request, budget, plan, progress, spill_folder, raw)
+        sink = ArraySink(job.shape, self.dtype if raw else mx.float32, output_type)
+        report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()
 
     def decode_to_file(
@@ -213,11 +209,9 @@ class VAE:
             OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
         """
         checked = read_latents(latents, self.config, layout, height, width)
-        shape = picture_shape(self.config, checked)
-        sink = file_sink(path, shape[0], shape[1:])
         request = request_of(quality, tile, overlap, ramp, moments)
-        chosen = self._plan(checked.shape[:3], budget, plan, "rows", request)
-        return self._run(checked, chosen, sink, False, progress, spill_folder)
+        job = self._job(checked, "rows", request, budget, plan, progress, spill_folder, raw=False)
+        return job.run(file_sink(path, job.shape[0], job.shape[1:]))
 
     def stream(
         self,
@@ -244,109 +238,42 @@ class VAE:
         """
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
-        chosen = self._plan(checked.shape[:3], budget, plan, "rows", request)
-        rows = self._rows(checked, chosen, raw, progress, spill_folder)
-        return _pulled(rows, chosen)
+        return self._job(checked, "rows", request, budget, plan, progress, spill_folder, raw).stream()
 
-    def _run(
+    def _job(
         self,
         latents: mx.array,
-        plan: Plan | QualityPlan,
-        sink: Sink,
-        raw: bool,
-        progress: bool | Listener,
-        spill_folder: str | os.PathLike[str] | None,
-    ) -> Report:
-        try:
-            with limits(plan):
-                meter = Meter(self.weight_bytes + latents.nbytes)
-                for picture, rows in self._rows(latents, plan, raw, progress, spill_folder):
-                    if not sink.host_bytes:
-                        meter.first_rows()
-                    sink.write(picture, rows)
-                    del rows
-                report = meter.report(plan, sink.host_bytes)
-            sink.close()
-            return report
-        except BaseException:  # Ctrl-C too
-            sink.abort()
-            raise
-
-    def _rows(
-        self,
-        latents: mx.array,
-        plan: Plan | QualityPlan,
-        raw: bool,
-        progress: bool | Listener,
-        spill_folder: str | os.PathLike[str] | None,
-    ) -> Iterator[tuple[int, mx.array]]:
-        folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
-        kernels = kernels_for(this_device(), self.dtype)
-
-        def ready(picture: int) -> mx.array:
-            one = unscale_latents(latents[picture : picture + 1], self.config).astype(self.dtype)
-            mx.eval(one)
-            return one
-
-        for picture, rows in decoded_rows(self.model, kernels, ready, plan, folder, listener_of(progress)):
-            done = [finished(rows, raw)]
-            del rows
-            yield picture, done.pop()
-
-    def _plan(
-        self,
-        shape: Sequence[int],
-        budget: str | float | None,
-        plan: Plan | None,
         output: Output,
         request: Request | None,
+        budget: str | float | None,
+        plan: Plan | None,
+        progress: bool | Listener,
+        spill_folder: str | os.PathLike[str] | None,
+        raw: bool,
+    ) -> Job:
+        """Plan a decode, or check the plan that was given."""
+        shape = latents.shape[:3]
+        if plan is None:
+            chosen = self._made(shape, output, request, budget)
+        else:
+            if budget is not None:
+                raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+            if request is not None:
+                raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
+            name = dtype_name(self.dtype)
+            chosen = replayed(plan, self.config, shape, name, this_device().name, output, self.weight_bytes)
+        folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
+        return Job(self.config, self.model, self.dtype, latents, chosen, raw, listener_of(progress), folder)
+
+    def _made(
+        self, shape: Sequence[int], output: Output, request: Request | None, budget: str | float | None
     ) -> Plan | QualityPlan:
         batch, height, width = shape
-        name = dtype_name(self.dtype)
-        if plan is None:
-            device = this_device()
-            limit = parse_budget(budget, available(self.weight_bytes))
-            if request is not None:
-                return plan_quality(
-                    self.config, height, width, limit, device, name, batch, output, self.weight_bytes, request
-                )
-            return make_plan(
-                self.config, height, width, limit, device, name, batch, output=output, weights=self.weight_bytes
-            )
-        if budget is not None:
-            raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
-        if not isinstance(plan, Plan) or plan.stage != WHOLE:
-            raise PlanError(
-                f"plan must be the Plan of an exact decode, it is {type(plan).__name__}",
-                "Read one with Plan.from_json.",
-            )
+        config, device, name, weights = self.config, this_device(), dtype_name(self.dtype), self.weight_bytes
+        limit = parse_budget(budget, available(weights))
         if request is not None:
-            raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
-        plan.check()
-        made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
-        here = (self.config, batch, height, width, name, this_device().name)
-        names = ("config", "batch", "height", "width", "dtype", "device")
-        for what, theirs, ours in zip(names, made_for, here, strict=True):
-            if theirs != ours:
-                if isinstance(theirs, VAEConfig) and isinstance(ours, VAEConfig):
-                    theirs, ours = theirs.different_from(ours), "other values"
-                raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
-        if plan.output == "rows" and output == "array":
-            raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
-        # plan() without a VAE counts the decoder's weights alone.
-        surplus = max(0, self.weight_bytes - plan.weights)
-        if surplus and plan.predicted_peak + surplus > plan.budget:
-            raise PlanError(
-                f"the plan does not count {surplus:,} bytes of the weights that are loaded, "
-                "and its budget has no room for them",
-                "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
-            )
-        return replace(
-            plan,
-            base=plan.base + surplus,
-            predicted_peak=plan.predicted_peak + surplus,
-            weights=plan.weights + surplus,
-        )
+            return plan_quality(config, height, width, limit, device, name, batch, output, weights, request)
+        return make_plan(config, height, width, limit, device, name, batch, output, weights)
 
     def encode(self, images: Any) -> LatentDistribution:
         """Encode pictures.
@@ -366,74 +293,8 @@ class VAE:
                 "encode needs the encoder; this VAE holds the decoder only",
                 "Load it with decoder_only=False.",
             )
-        pictures = _read_images(images, self.config)
+        pictures = read_images(images, self.config)
         moments = self.model.encode((pictures * 2 - 1).astype(self.dtype))
         distribution = LatentDistribution.from_moments(moments, self.config)
         mx.eval(distribution.mean, distribution.logvar)
         return distribution
-
-
-def dtype_name(dtype: mx.Dtype) -> str:
-    """Return what `VAE.load` calls this type."""
-    return next(name for name, known in DTYPES.items() if known == dtype)
-
-
-def _pulled(rows: Iterator[tuple[int, mx.array]], plan: Plan | QualityPlan) -> Iterator[mx.array]:
-    """Hand rows on; the allocator is limited while a row is computed, and not while the caller has its turn."""
-    while True:
-        with limits(plan):
-            found = [row for _, row in islice(rows, 1)]
-        if not found:
-            return
-        yield found.pop()
-
-
-def load_model(model: nn.Module, checkpoint: Any, dtype: mx.Dtype) -> None:
-    """Fill a model tensor by tensor; its own random numbers are never computed."""
-    shapes = parameter_shapes(model)
-    absent = () if "encoder" in model else ("encoder.", "quant_conv.")
-    load_weights(
-        checkpoint,
-        shapes,
-        dtype,
-        assign=lambda name, array: model.update(tree_unflatten([(name, array)])),
-        ignore=absent,
-    )
-
-
-def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the name and the shape of every parameter, without computing one."""
-    leaves: list[tuple[str, mx.array]] = tree_flatten(model.parameters())  # type: ignore[assignment]
-    return {name: array.shape for name, array in leaves}
-
-
-def _chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.PathLike[str] | None) -> VAEConfig:
-    if config is not None:
-        return VAEConfig.of(config)
-    if beside is None:
-        raise ConfigError(
-            "there is no config.json beside the weights, and config= was not given",
-            "Say config='z-image', 'flux1', 'sd1', 'sdxl' or 'sd3', or the path of a config.json.",
-        )
-    return VAEConfig.from_file(beside)
-
-
-def _read_images(images: Any, config: VAEConfig) -> mx.array:
-    pictures = to_mlx(images, "images", ImageError).astype(mx.float32)
-    if pictures.ndim == 3:
-        pictures = pictures[None]
-    if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
-        raise ImageError(
-            f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {images.shape}"
-        )
-    height, width = pictures.shape[1:3]
-    if height % config.scale or width % config.scale:
-        raise ImageError(
-            f"height and width must be multiples of {config.scale}, they are {height} and {width}",
-            "Crop or pad the picture first.",
-        )
-    low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
-    if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
-        problem = f"images must lie in [0, 1], these go from {low} to {high}"
-        raise ImageError(problem, "Divide 8-bit values by 255.")
-    return pictures

@@ -1,0 +1,41 @@
+"""Pictures for the encoder, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+
+from zvae_tiled.arrays import to_mlx
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.errors import ImageError
+
+
+def read_images(images: Any, config: VAEConfig) -> mx.array:
+    """Return pictures as float32 (B, H, W, C) in [0, 1].
+
+    Args:
+        images: (B, H, W, C) or (H, W, C) floats.
+        config: The VAE they are for.
+
+    Raises:
+        ImageError: They are not pictures of that shape, or leave [0, 1].
+    """
+    pictures = to_mlx(images, "images", ImageError).astype(mx.float32)
+    if pictures.ndim == 3:
+        pictures = pictures[None]
+    if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
+        raise ImageError(
+            f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {images.shape}"
+        )
+    height, width = pictures.shape[1:3]
+    if height % config.scale or width % config.scale:
+        raise ImageError(
+            f"height and width must be multiples of {config.scale}, they are {height} and {width}",
+            "Crop or pad the picture first.",
+        )
+    low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
+    if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
+        problem = f"images must lie in [0, 1], these go from {low} to {high}"
+        raise ImageError(problem, "Divide 8-bit values by 255.")
+    return pictures

@@ -1,0 +1,111 @@
+"""`Job`: one decode that is checked and planned, and only has to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import mlx.core as mx
+
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.decoding import finished, limits, parameters, temporary_folder
+from zvae_tiled.decoding import norms as norms_of
+from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.model import DecoderOnly
+from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import QualityPlan
+from zvae_tiled.progress import Listener, Tracker
+from zvae_tiled.quality import QualityRun
+from zvae_tiled.report import Meter, Report
+from zvae_tiled.sinks import Sink
+
+
+@dataclass(frozen=True)
+class Job:
+    """One decode that is checked and planned, and only has to run.
+
+    Attributes:
+        config: The VAE.
+        model: Its weights.
+        dtype: Their type.
+        latents: (B, h, w, channels), scaled and shifted as a pipeline hands them over.
+        plan: A plan for these latents.
+        raw: Whether the decoder's own values are wanted, neither clipped nor widened.
+        listener: Told how far it is.
+        folder: Where maps are spilled; None for `temporary_folder`.
+    """
+
+    config: VAEConfig
+    model: DecoderOnly
+    dtype: mx.Dtype
+    latents: mx.array
+    plan: Plan | QualityPlan
+    raw: bool
+    listener: Listener | None
+    folder: Path | None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, H, W, C) of the pictures."""
+        batch, height, width, _ = self.latents.shape
+        return batch, height * self.config.scale, width * self.config.scale, self.config.out_channels
+
+    def run(self, sink: Sink) -> Report:
+        """Decode into a sink, which is closed, or told to leave nothing behind."""
+        try:
+            with limits(self.plan):
+                held = sum(array.nbytes for array in parameters(self.model).values())
+                meter = Meter(held + self.latents.nbytes)
+                for picture, rows in self._rows():
+                    if not sink.host_bytes:
+                        meter.first_rows()
+                    sink.write(picture, rows)
+                    del rows
+                report = meter.report(self.plan, sink.host_bytes)
+            sink.close()
+            return report
+        except BaseException:  # Ctrl-C too
+            sink.abort()
+            raise
+
+    def stream(self) -> Iterator[mx.array]:
+        """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
+        rows = self._rows()
+        while True:
+            with limits(self.plan):
+                found = [row for _, row in islice(rows, 1)]
+            if not found:
+                return
+            yield found.pop()
+
+    def _rows(self) -> Iterator[tuple[int, mx.array]]:
+        """Yield finished rows with the number of their picture, top to bottom."""
+        plan, folder = self.plan, self.folder or temporary_folder()
+        check_free_space(folder, plan.spilled)
+        kernels = kernels_for(this_device(), self.dtype)
+        weights = parameters(self.model)
+        norms = norms_of(weights)
+        tracker = Tracker(plan, self.listener)
+        for picture in range(plan.batch):
+            if isinstance(plan, Plan):
+                read = partial(tracker.read, plan)
+                found = Run(plan, kernels, weights, norms, folder, read).rows(self._ready(picture))
+            else:
+                found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(self._ready(picture))
+            for rows in found:
+                done = [finished(rows, self.raw)]
+                del rows
+                yield picture, done.pop()
+        tracker.finish()
+
+    def _ready(self, picture: int) -> mx.array:
+        """Return a picture's latents, ready for the first Step."""
+        one = unscale_latents(self.latents[picture : picture + 1], self.config).astype(self.dtype)
+        mx.eval(one)
+        return one

@@ -1,0 +1,56 @@
+"""A plan replayed: checked against the decode it is to be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from zvae_tiled.config import VAEConfig
+from zvae_tiled.errors import PlanError
+from zvae_tiled.plan.plan import WHOLE, Output, Plan
+
+
+def replayed(
+    plan: Plan, config: VAEConfig, shape: Sequence[int], dtype: str, device: str, output: Output, weights: int
+) -> Plan:
+    """Return the plan with the weights that are there, if it is one for this decode.
+
+    Args:
+        plan: What was given as a plan.
+        config: The VAE.
+        shape: Batch, rows and columns of the latents.
+        dtype: The VAE's type.
+        device: What MLX computes on.
+        output: Whether the finished pictures are held in memory or handed on.
+        weights: Bytes of the weights that are loaded.
+
+    Raises:
+        PlanError: It is for another decode, or no plan.
+    """
+    if not isinstance(plan, Plan) or plan.stage != WHOLE:
+        raise PlanError(
+            f"plan must be the Plan of an exact decode, it is {type(plan).__name__}",
+            "Read one with Plan.from_json.",
+        )
+    plan.check()
+    made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
+    here = (config, *shape, dtype, device)
+    names = ("config", "batch", "height", "width", "dtype", "device")
+    for what, theirs, ours in zip(names, made_for, here, strict=True):
+        if theirs != ours:
+            if isinstance(theirs, VAEConfig) and isinstance(ours, VAEConfig):
+                theirs, ours = theirs.different_from(ours), "other values"
+            raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
+    if plan.output == "rows" and output == "array":
+        raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
+    # plan() without a VAE counts the decoder's weights alone.
+    surplus = max(0, weights - plan.weights)
+    if surplus and plan.predicted_peak + surplus > plan.budget:
+        raise PlanError(
+            f"the plan does not count {surplus:,} bytes of the weights that are loaded, "
+            "and its budget has no room for them",
+            "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
+        )
+    return replace(
+        plan, base=plan.base + surplus, predicted_peak=plan.predicted_peak + surplus, weights=plan.weights + surplus
+    )
