@@ -34,7 +34,8 @@ class Job:
         config: The VAE.
         model: Its weights.
         dtype: Their type.
-        latents: (B, h, w, channels), scaled and shifted as a pipeline hands them over.
+        latents: (B, h, w, channels).
+        scaled: Whether they are scaled and shifted, as a pipeline hands them over.
         plan: A plan for these latents.
         raw: Whether the decoder's own values are wanted, neither clipped nor widened.
         listener: Told how far it is.
@@ -45,6 +46,7 @@ class Job:
     model: DecoderOnly
     dtype: mx.Dtype
     latents: mx.array
+    scaled: bool
     plan: Plan | QualityPlan
     raw: bool
     listener: Listener | None
@@ -53,8 +55,7 @@ class Job:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(B, H, W, C) of the pictures."""
-        batch, height, width, _ = self.latents.shape
-        return batch, height * self.config.scale, width * self.config.scale, self.config.out_channels
+        return picture_shape(self.config, self.latents)
 
     def run(self, sink: Sink) -> Report:
         """Decode into a sink, which is closed, or told to leave nothing behind."""
@@ -106,6 +107,13 @@ class Job:
 
     def _ready(self, picture: int) -> mx.array:
         """Return a picture's latents, ready for the first Step."""
-        one = unscale_latents(self.latents[picture : picture + 1], self.config).astype(self.dtype)
+        one = self.latents[picture : picture + 1]
+        one = (unscale_latents(one, self.config) if self.scaled else one).astype(self.dtype)
         mx.eval(one)
         return one
+
+
+def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
+    """Return (B, H, W, C) of what these latents decode to."""
+    batch, height, width, _ = latents.shape
+    return batch, height * config.scale, width * config.scale, config.out_channels

@@ -11,7 +11,14 @@ from zvae_tiled.plan.plan import WHOLE, Output, Plan
 
 
 def replayed(
-    plan: Plan, config: VAEConfig, shape: Sequence[int], dtype: str, device: str, output: Output, weights: int
+    plan: Plan,
+    config: VAEConfig,
+    shape: Sequence[int],
+    dtype: str,
+    device: str,
+    output: Output,
+    weights: int,
+    gathered: int = 0,
 ) -> Plan:
     """Return the plan with the weights that are there, if it is one for this decode.
 
@@ -23,6 +30,7 @@ def replayed(
         device: What MLX computes on.
         output: Whether the finished pictures are held in memory or handed on.
         weights: Bytes of the weights that are loaded.
+        gathered: Bytes of finished rows that the file gathers.
 
     Raises:
         PlanError: It is for another decode, or no plan.
@@ -51,6 +59,17 @@ def replayed(
             "and its budget has no room for them",
             "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
         )
+    rows = max(0, gathered - plan.gathered)
+    if rows and plan.predicted_peak + surplus + rows > plan.budget:
+        raise PlanError(
+            f"the plan does not count {rows:,} bytes of rows that this kind of file gathers, "
+            "and its budget has no room for them",
+            "Write a .png or a .npy, or decode with budget= and replay the report's plan.",
+        )
     return replace(
-        plan, base=plan.base + surplus, predicted_peak=plan.predicted_peak + surplus, weights=plan.weights + surplus
+        plan,
+        base=plan.base + surplus,
+        predicted_peak=plan.predicted_peak + surplus + rows,
+        weights=plan.weights + surplus,
+        gathered=plan.gathered + rows,
     )

@@ -11,21 +11,22 @@ import mlx.core as mx
 from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import available, parameters
+from zvae_tiled.decoding import available, parameters, temporary_folder
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.images import read_images
-from zvae_tiled.job import Job
+from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
 from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
+from zvae_tiled.notes import notes_of
 from zvae_tiled.plan.make import check_pixels, make_plan
 from zvae_tiled.plan.plan import Output, Plan
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 from zvae_tiled.progress import Listener, listener_of
 from zvae_tiled.replay import replayed
 from zvae_tiled.report import Report
-from zvae_tiled.sinks import ArraySink, file_sink
+from zvae_tiled.sinks import ArraySink, file_target
 from zvae_tiled.weights import find_checkpoint
 
 
@@ -124,6 +125,7 @@ class VAE:
         overlap: int | tuple[int, int] | None = None,
         ramp: str | None = None,
         moments: str | None = None,
+        scaled: bool = True,
     ) -> Any:
         """Decode latents as a pipeline hands them over: scaled and shifted.
 
@@ -148,6 +150,7 @@ class VAE:
                 moments of each tile).
             ramp: ``linear``, ``cosine`` or ``smootherstep`` (default): how weights grow across an overlap.
             moments: Of the norms: ``global`` (default: a pass over the whole picture), ``proxy`` or ``tile``.
+            scaled: False for latents whose scale and shift are undone already, as ComfyUI saves them.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
@@ -161,7 +164,7 @@ class VAE:
         check_output_type(output_type, in_unit_range=not raw, channels=self.config.out_channels)
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
-        job = self._job(checked, "array", request, budget, plan, progress, spill_folder, raw)
+        job = self._job(checked, scaled, "array", request, budget, plan, progress, spill_folder, raw)
         sink = ArraySink(job.shape, self.dtype if raw else mx.float32, output_type)
         report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()
@@ -183,16 +186,21 @@ class VAE:
         overlap: int | tuple[int, int] | None = None,
         ramp: str | None = None,
         moments: str | None = None,
+        scaled: bool = True,
+        bits: int | None = None,
+        overwrite: bool = True,
     ) -> Report:
         """Decode straight into a file, row by row; the file appears whole or not at all.
 
         Args:
             latents: As `decode` takes them.
-            path: A ``.png`` (8 bits) or ``.npy`` (float32). Of a batch, picture 0 goes to ``name-0.png``, and so on.
+            path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Of a batch,
+                picture 0 goes to ``name-0.png``, and so on.
             layout: As in `decode`.
             height: As in `decode`.
             width: As in `decode`.
-            budget: As in `decode`; the finished picture takes none of it.
+            budget: As in `decode`; a ``.png``, ``.npy`` or ``.safetensors`` takes none of it, a ``.tiff`` a row of
+                tiles, a ``.jpg`` or ``.webp`` the whole picture.
             plan: As in `decode`.
             progress: As in `decode`.
             spill_folder: As in `decode`.
@@ -201,6 +209,11 @@ class VAE:
             overlap: As in `decode`.
             ramp: As in `decode`.
             moments: As in `decode`.
+            scaled: As in `decode`.
+            bits: Of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a JPEG
+                or WebP. Left out: 8 in pictures, 32 in arrays.
+            overwrite: Whether a file that is there is replaced, once the new one is whole; as `PIL.Image.save` and
+                `numpy.save` do, True unless you say otherwise.
 
         Returns:
             What was predicted, and what was measured.
@@ -210,8 +223,10 @@ class VAE:
         """
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
-        job = self._job(checked, "rows", request, budget, plan, progress, spill_folder, raw=False)
-        return job.run(file_sink(path, job.shape[0], job.shape[1:]))
+        target = file_target(path, picture_shape(self.config, checked), bits, overwrite)
+        job = self._job(checked, scaled, "rows", request, budget, plan, progress, spill_folder, False, target.gathered)
+        target.check_room(job.plan.spilled, job.folder or temporary_folder())
+        return job.run(target.sink(notes_of(job.plan)))
 
     def stream(
         self,
@@ -230,6 +245,7 @@ class VAE:
         overlap: int | tuple[int, int] | None = None,
         ramp: str | None = None,
         moments: str | None = None,
+        scaled: bool = True,
     ) -> Iterator[mx.array]:
         """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
 
@@ -238,11 +254,12 @@ class VAE:
         """
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
-        return self._job(checked, "rows", request, budget, plan, progress, spill_folder, raw).stream()
+        return self._job(checked, scaled, "rows", request, budget, plan, progress, spill_folder, raw).stream()
 
     def _job(
         self,
         latents: mx.array,
+        scaled: bool,
         output: Output,
         request: Request | None,
         budget: str | float | None,
@@ -250,30 +267,36 @@ class VAE:
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
         raw: bool,
+        gathered: int = 0,
     ) -> Job:
         """Plan a decode, or check the plan that was given."""
         shape = latents.shape[:3]
         if plan is None:
-            chosen = self._made(shape, output, request, budget)
+            chosen = self._made(shape, output, request, budget, gathered)
         else:
             if budget is not None:
                 raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
             if request is not None:
                 raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
             name = dtype_name(self.dtype)
-            chosen = replayed(plan, self.config, shape, name, this_device().name, output, self.weight_bytes)
+            chosen = replayed(plan, self.config, shape, name, this_device().name, output, self.weight_bytes, gathered)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
-        return Job(self.config, self.model, self.dtype, latents, chosen, raw, listener_of(progress), folder)
+        return Job(self.config, self.model, self.dtype, latents, scaled, chosen, raw, listener_of(progress), folder)
 
     def _made(
-        self, shape: Sequence[int], output: Output, request: Request | None, budget: str | float | None
+        self,
+        shape: Sequence[int],
+        output: Output,
+        request: Request | None,
+        budget: str | float | None,
+        gathered: int = 0,
     ) -> Plan | QualityPlan:
         batch, height, width = shape
         config, device, name, weights = self.config, this_device(), dtype_name(self.dtype), self.weight_bytes
         limit = parse_budget(budget, available(weights))
         if request is not None:
-            return plan_quality(config, height, width, limit, device, name, batch, output, weights, request)
-        return make_plan(config, height, width, limit, device, name, batch, output, weights)
+            return plan_quality(config, height, width, limit, device, name, batch, output, weights, request, gathered)
+        return make_plan(config, height, width, limit, device, name, batch, output, weights, gathered)
 
     def encode(self, images: Any) -> LatentDistribution:
         """Encode pictures.

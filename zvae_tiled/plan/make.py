@@ -28,6 +28,7 @@ def make_plan(
     batch: int = 1,
     output: Output = "array",
     weights: int | None = None,
+    gathered: int = 0,
 ) -> Plan:
     """Return the fastest exact plan whose predicted peak fits the budget.
 
@@ -41,6 +42,7 @@ def make_plan(
         batch: Latents in the batch.
         output: Whether the finished pictures are held in memory or handed on row by row.
         weights: Bytes of the weights as they are loaded; left out, the decoder's.
+        gathered: Bytes of finished rows that are gathered before they are handed on, as some kinds of file need it.
 
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
@@ -50,8 +52,8 @@ def make_plan(
             raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
     if output not in ("array", "rows"):
         raise PlanError(f'output must be "array" or "rows", it is {output!r}')
-    pictures = batch * picture_bytes(config, height, width) if output == "array" else 0
-    if pictures > device.max_buffer:
+    pictures = batch * picture_bytes(config, height, width) if output == "array" else gathered
+    if output == "array" and pictures > device.max_buffer:
         raise PlanError(
             f"the finished pictures take {pictures:,} bytes, a buffer of this device at most {device.max_buffer:,}",
             "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or decode fewer at once.",
@@ -61,7 +63,7 @@ def make_plan(
     held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
     last = 0 if batch > 1 else pictures
     plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output)
-    return replace(plan, weights=own)
+    return replace(plan, weights=own, gathered=pictures)
 
 
 def make_stage(
@@ -163,7 +165,7 @@ def _too_small(
     how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
     advice = f'Raise the budget to "{-(-needed // (1 << 20))}MiB"'
     if without_pictures is not None and without_pictures < needed:
-        advice += f", or let rows stream (vae.stream, vae.decode_to_file): {-(-without_pictures // (1 << 20))} MiB"
+        advice += f", or let rows stream (vae.stream, a .png or .npy file): {-(-without_pictures // (1 << 20))} MiB"
     return BudgetError(
         f"{width * config.scale}x{height * config.scale} exact needs at least {needed / (1 << 20):,.0f} MiB "
         f"({sweeps[0].rows}-row bands; {how}), the budget is {budget.size / (1 << 20):,.0f} MiB ({budget.source})",

@@ -97,6 +97,7 @@ class Plan:
         needed_flops: Multiplications and additions of one picture, when nothing is computed twice.
         stage: The part of the decode it is for.
         weights: Bytes of weights that `base` counts.
+        gathered: Bytes of finished rows that the peak counts: the pictures, or what a file gathers.
     """
 
     config: VAEConfig
@@ -114,6 +115,7 @@ class Plan:
     needed_flops: int
     stage: Stage = WHOLE
     weights: int = 0
+    gathered: int = 0
 
     @cached_property
     def chain(self) -> Chain:

@@ -39,6 +39,7 @@ def plan_quality(
     output: Output,
     weights: int | None,
     request: Request,
+    gathered: int = 0,
 ) -> QualityPlan:
     """Return the plan with the largest tiles that fit the budget.
 
@@ -50,7 +51,9 @@ def plan_quality(
     needed: int | None = None
     for tile in tile_sizes(config, height, width, request):
         for keeps in ("ram", "disk"):
-            maker = _Maker(config, height, width, budget, device, dtype, batch, output, weights, request, tile, keeps)
+            maker = _Maker(
+                config, height, width, budget, device, dtype, batch, output, weights, request, tile, keeps, gathered
+            )
             if not maker.possible:
                 continue
             try:
@@ -83,6 +86,7 @@ class _Maker:
     request: Request
     tile: tuple[int, int]
     keeps: Medium
+    gathered: int
 
     @property
     def possible(self) -> bool:
@@ -110,8 +114,8 @@ class _Maker:
         weights = chain.parameters * itemsize if self.weights is None else self.weights
         held = weights + latent_bytes(config, self.height, self.width, self.batch)
         held += self.height * self.width * config.latent_channels * itemsize  # one picture's, ready for the first Step
-        if self.output == "array":
-            held += self.batch * picture_bytes(config, self.height, self.width)
+        pictures = self.batch * picture_bytes(config, self.height, self.width)
+        held += pictures if self.output == "array" else self.gathered
         rows, columns = self._spans()
         stages: list[tuple[Stage, int, int, int]] = []
         start, factors, reading, spilled = 0, (1, 1), 0, 0

@@ -2,6 +2,6 @@
 
 from zvae_tiled.sinks.array import ArraySink
 from zvae_tiled.sinks.base import Sink
-from zvae_tiled.sinks.file import file_sink
+from zvae_tiled.sinks.target import Target, file_target
 
-__all__ = ["ArraySink", "Sink", "file_sink"]
+__all__ = ["ArraySink", "Sink", "Target", "file_target"]

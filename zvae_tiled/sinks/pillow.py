@@ -1,0 +1,71 @@
+"""JPEG and WebP, through Pillow: neither can be written before the whole picture is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO, ClassVar
+
+from zvae_tiled.arrays import imported
+from zvae_tiled.sinks.writer import Samples, Shape, Writer
+
+_SOFTWARE, _DESCRIPTION = 0x0131, 0x010E
+"""EXIF's tags."""
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class _Pillow(Writer):
+    """Gathers the picture in Pillow's own memory."""
+
+    bits = (8,)
+    options: ClassVar[dict[str, Any]]
+
+    def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
+        super().__init__(file, shape, bits, notes)
+        self._module = imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
+        self._image = self._module.new(_MODES[shape[2]], (shape[1], shape[0]))
+        self._top = 0
+        self._exif = self._module.Exif()
+        self._exif[_SOFTWARE] = notes.get("Software", "")
+        self._exif[_DESCRIPTION] = json.dumps(notes)
+
+    def write(self, rows: Samples) -> None:
+        part = self._module.fromarray(rows[..., 0] if rows.shape[-1] == 1 else rows)
+        self._image.paste(part, (0, self._top))
+        self._top += len(rows)
+
+    def finish(self) -> None:
+        try:
+            self._image.save(self.file, format=self.pillow, exif=self._exif, **self.options)
+        except (ValueError, MemoryError) as error:  # what the encoders raise when they fail
+            raise OSError(None, f"Pillow's {self.pillow} encoder gave up: {error}") from error
+
+
+class Jpeg(_Pillow):
+    """Quality 95, colours at full resolution."""
+
+    channels = (1, 3)
+    side = 65500  # libjpeg's JPEG_MAX_DIMENSION; the format itself ends at 65535
+    pillow = "JPEG"
+    options: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": 0}
+
+    @staticmethod
+    def gathered(shape: Shape, bits: int) -> int:
+        """Return the bytes of the picture as Pillow keeps it: RGB in four bytes; the encoder goes by rows."""
+        del bits  # always 8
+        return shape[0] * shape[1] * (1 if shape[2] == 1 else 4) + (1 << 20)
+
+
+class WebP(_Pillow):
+    """Quality 95, not lossless: for that there are PNG and TIFF, which need a fraction of the memory."""
+
+    channels = (3, 4)
+    side = 16383  # 14 bits
+    pillow = "WEBP"
+    options: ClassVar[dict[str, Any]] = {"quality": 95}
+
+    @staticmethod
+    def gathered(shape: Shape, bits: int) -> int:
+        """Return the bytes of the picture, and what libwebp was measured to take for noise (docs/files.md)."""
+        del bits  # always 8
+        return shape[0] * shape[1] * (36 if shape[2] == 3 else 46) + (1 << 20)
