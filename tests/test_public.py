@@ -17,6 +17,7 @@ PUBLIC = {
     "BudgetError",
     "ZvaeError",
     "LatentDistribution",
+    "LatentFile",
     "Plan",
     "Progress",
     "Report",
@@ -25,7 +26,9 @@ PUBLIC = {
     "calibrate",
     "decode_tiled",
     "plan",
+    "read_latent_file",
     "set_default_vae",
+    "write_latent_file",
 }
 
 ERRORS = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]

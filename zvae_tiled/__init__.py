@@ -15,6 +15,7 @@ from zvae_tiled.tiled import decode_tiled, plan
 
 if TYPE_CHECKING:
     from zvae_tiled.decoding import calibrate
+    from zvae_tiled.latent_files import LatentFile, read_latent_file, write_latent_file
     from zvae_tiled.model import LatentDistribution
     from zvae_tiled.progress import Progress
     from zvae_tiled.report import Report
@@ -24,9 +25,12 @@ preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
     "LatentDistribution": "zvae_tiled.model",
+    "LatentFile": "zvae_tiled.latent_files",
     "Progress": "zvae_tiled.progress",
     "Report": "zvae_tiled.report",
     "calibrate": "zvae_tiled.decoding",
+    "read_latent_file": "zvae_tiled.latent_files",
+    "write_latent_file": "zvae_tiled.latent_files",
     "VAE": "zvae_tiled.vae",
 }
 """Names whose modules import MLX: planning needs no device, and should not wait for one."""
@@ -35,6 +39,7 @@ __all__ = [
     "VAE",
     "BudgetError",
     "LatentDistribution",
+    "LatentFile",
     "Plan",
     "Progress",
     "Report",
@@ -44,7 +49,9 @@ __all__ = [
     "calibrate",
     "decode_tiled",
     "plan",
+    "read_latent_file",
     "set_default_vae",
+    "write_latent_file",
 ]
 
 

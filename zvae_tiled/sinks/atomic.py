@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 class AtomicFile:
@@ -46,6 +48,19 @@ class AtomicFile:
         with contextlib.suppress(OSError):  # a full disk refuses once more what is still buffered
             self.file.close()
         self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+    """Give an open file, which has its name when the block ends well, and is gone when it does not."""
+    written = AtomicFile(path)
+    try:
+        yield written.file
+        written.finish()
+        written.publish(overwrite)
+    except BaseException:  # Ctrl-C too
+        written.discard()
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -76,9 +76,9 @@ class FileSink:
             file.discard()
 
 
-def failed(path: Path, error: OSError) -> OutputError:
+_ADVICE = "The latents are untouched: free space, or name another file, and decode again."
+
+
+def failed(path: Path, error: OSError, advice: str = _ADVICE) -> OutputError:
     """Make the operating system's refusal into an error that says what to do."""
-    return OutputError(
-        f"{path} cannot be written: {error.strerror or error}",
-        "The latents are untouched: free space, or name another file, and decode again.",
-    )
+    return OutputError(f"{path} cannot be written: {error.strerror or error}", advice)

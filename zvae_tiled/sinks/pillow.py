@@ -36,9 +36,16 @@ class _Pillow(Writer):
 
     def finish(self) -> None:
         try:
-            self._image.save(self.file, format=self.pillow, exif=self._exif, **self.options)
+            self._image.save(_OnlyWrite(self.file), format=self.pillow, exif=self._exif, **self.options)
         except (ValueError, MemoryError) as error:  # what the encoders raise when they fail
             raise OSError(None, f"Pillow's {self.pillow} encoder gave up: {error}") from error
+
+
+class _OnlyWrite:
+    """A file without a number: given one, Pillow's C code takes a partial write, on a full disk, for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
 
 
 class Jpeg(_Pillow):

@@ -75,10 +75,10 @@ class Tiff(Writer):
             if self.bits_used != 32:  # the horizontal predictor: differences from the pixel to the left
                 tile[:, 1:] -= self._rows[:, left : left + self._tile[1] - 1]
             deflate = zlib.compressobj(strategy=zlib.Z_RLE if self.bits_used != 32 else zlib.Z_DEFAULT_STRATEGY)
-            data = deflate.compress(tile.data) + deflate.flush()
             self._places.append(self.file.tell())
-            self._sizes.append(len(data))
-            self.file.write(data)
+            self.file.write(deflate.compress(tile.data))
+            self.file.write(deflate.flush())
+            self._sizes.append(self.file.tell() - self._places[-1])
         self._filled = 0
 
     def _header(self, directory: int) -> bytes:

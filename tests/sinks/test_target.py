@@ -1,0 +1,152 @@
+"""What cannot be written is refused before any work, with the reason; what is there is replaced only on purpose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.leftovers import nothing_left, refusal
+from tests.models import random_latents, random_vae
+from zvae_tiled import VAEConfig
+from zvae_tiled.errors import MissingExtraError, OutputError
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.sinks import file_target
+from zvae_tiled.sinks.target import KINDS
+
+CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
+VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "bits", "reason", "advice"),
+    [
+        ("a.gif", (1, 8, 8, 3), None, "not as '.gif'", "Change the ending"),
+        ("a", (1, 8, 8, 3), None, "not as ''", "Change the ending"),
+        ("a.png", (1, 8, 8, 5), None, "holds 1, 2, 3 or 4 channels, the VAE gives 5", ".npy"),
+        ("a.jpg", (1, 8, 8, 4), None, "holds 1 or 3 channels, the VAE gives 4", ".npy"),
+        ("a.webp", (1, 8, 8, 1), None, "holds 3 or 4 channels, the VAE gives 1", ".npy"),
+        ("a.png", (1, 8, 8, 3), 32, "must be 8 or 16 in this kind of file, it is 32", ".tiff"),
+        ("a.tiff", (1, 8, 8, 3), 12, "must be 8, 16 or 32 in this kind of file, it is 12", ".png"),
+        ("a.jpg", (1, 8, 8, 3), 16, "must be 8 in this kind of file, it is 16", ".png"),
+        ("a.npy", (1, 8, 8, 3), True, "it is True", ".npy"),
+        ("a.npy", (1, 8, 8, 3), "16", "it is '16'", ".npy"),
+        ("a.webp", (1, 16384, 8, 3), None, "holds 16,383 pixels a side, the picture has 8x16,384", ".png"),
+        ("a.jpeg", (1, 8, 65504, 3), None, "holds 65,500 pixels a side, the picture has 65,504x8", ".png"),
+    ],
+)
+def test_what_a_kind_of_file_cannot_hold(
+    name: str, shape: Any, bits: Any, reason: str, advice: str, tmp_path: Path
+) -> None:
+    with nothing_left(tmp_path), pytest.raises(OutputError) as error:
+        file_target(tmp_path / name, shape, bits)
+    assert reason in error.value.problem
+    assert name in error.value.problem
+    assert advice in error.value.advice
+
+
+@pytest.mark.parametrize("name", ["missing/a.png", "file/a.png", "folder.png"])
+def test_places_that_are_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    assert "is a folder, or its folder does not exist" in refusal(file_target, tmp_path / name, (1, 8, 8, 3))
+
+
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert f"{tmp_path} cannot be written to" in refusal(file_target, tmp_path / "a.png", (1, 8, 8, 3))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".jpeg", ".webp"])
+def test_without_pillow_the_extra_is_named_before_any_work(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_work: None
+) -> None:
+    for module in ("PIL", "PIL.Image", "PIL.features"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with nothing_left(tmp_path), pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
+        VAE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
+    with pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
+        VAE.decode(LATENTS, output_type="pil")
+
+
+@pytest.mark.parametrize("ending", [ending for ending, kind in KINDS.items() if kind.pillow is None])
+def test_the_other_kinds_do_without_pillow(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("PIL", "PIL.Image", "PIL.features"):
+        monkeypatch.setitem(sys.modules, module, None)
+    VAE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
+    assert (tmp_path / f"a{ending}").stat().st_size > 100
+
+
+def test_a_pillow_that_lacks_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import features
+
+    monkeypatch.setattr(features, "check", lambda name: name != "webp")
+    file_target(tmp_path / "a.jpg", (1, 8, 8, 3))
+    with pytest.raises(MissingExtraError, match="built without WEBP"):
+        file_target(tmp_path / "a.webp", (1, 8, 8, 3))
+
+
+@pytest.mark.parametrize(("ending", "batch"), [(".png", 1), (".npy", 2), (".tiff", 1), (".webp", 1)])
+def test_a_file_is_replaced_unless_that_is_forbidden(ending: str, batch: int, tmp_path: Path) -> None:
+    latents = np.concatenate([LATENTS] * batch)
+    last = tmp_path / ("a" if batch == 1 else "a-1")
+    last = last.with_suffix(ending)
+    last.write_bytes(b"what was there before")
+    with nothing_left(tmp_path), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+        text = refusal(VAE.decode_to_file, latents, tmp_path / f"a{ending}", overwrite=False)
+        assert f"{last}: there is a file of that name" in text
+    VAE.decode_to_file(latents, tmp_path / f"a{ending}")
+    assert last.read_bytes() != b"what was there before"
+    assert len(list(tmp_path.iterdir())) == batch
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced_either(tmp_path: Path) -> None:
+    def appear(progress: object) -> None:
+        (tmp_path / "a.png").write_bytes(b"somebody else's")
+
+    text = refusal(VAE.decode_to_file, LATENTS, tmp_path / "a.png", overwrite=False, progress=appear)
+    assert "a file of that name has appeared" in text
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"somebody else's"]
+
+
+@pytest.mark.parametrize(("ending", "batch"), [(".png", 1), (".npy", 2), (".tiff", 1), (".jpg", 1), (".webp", 1)])
+def test_a_disk_that_may_become_full_is_refused_before_any_work(
+    ending: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents, path = np.concatenate([LATENTS] * batch), tmp_path / f"a{ending}"
+    target = file_target(path, (batch, 16, 12, 3))
+    needed = batch * target.kind.largest(target.shape, target.bits)
+    free = needed - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1 << 50, 0, free))
+    with nothing_left(tmp_path), monkeypatch.context() as patch:
+        patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+        text = refusal(VAE.decode_to_file, latents, path)
+    assert f"{needed:,} bytes" in text
+    assert f"{free:,} free" in text
+    free = needed
+    VAE.decode_to_file(latents, path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= needed
+
+
+def test_maps_spilled_to_the_same_disk_need_their_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = file_target(tmp_path / "a.png", (1, 16, 12, 3))
+    needed = target.kind.largest(target.shape, target.bits)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1 << 50, 0, needed + 999))
+    target.check_room(999, tmp_path)
+    assert "and 1,000 for maps that are spilled" in refusal(target.check_room, 1000, tmp_path)
+    if sys.platform == "linux":
+        target.check_room(1 << 40, Path("/proc"))  # another file system: looked at when maps are spilled there
+    assert "No such file" in refusal(target.check_room, 1, tmp_path / "gone")

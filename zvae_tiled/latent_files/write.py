@@ -1,0 +1,87 @@
+"""`write_latent_file`: latents, and what is to be known of them, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.arrays import path_of, to_mlx
+from zvae_tiled.errors import LatentsError, OutputError
+from zvae_tiled.latent_files.contents import BFLOAT16
+from zvae_tiled.latent_files.metadata import parse_metadata
+from zvae_tiled.latents import Layout
+from zvae_tiled.sinks.atomic import atomic_file
+from zvae_tiled.sinks.file import failed
+from zvae_tiled.sinks.safetensors import safetensors_header
+
+KINDS = (".safetensors", ".npy", ".npz")
+
+_NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
+
+
+def write_latent_file(
+    path: str | os.PathLike[str],
+    latents: Any,
+    *,
+    layout: Layout | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    packed: bool | None = None,
+    scaled: bool = True,
+    overwrite: bool = True,
+) -> None:
+    """Write latents so that `read_latent_file` knows all about them.
+
+    Args:
+        path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for what follows.
+        latents: mx, numpy or anything that speaks DLPack; the type is kept, float64 becomes float32.
+        layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
+        height: The picture's height in pixels.
+        width: The picture's width in pixels.
+        packed: Whether they are packed FLUX tokens.
+        scaled: Whether they are scaled and shifted, as pipelines hand them over.
+        overwrite: Whether a file that is there is replaced, once the new one is whole.
+
+    Raises:
+        LatentsError: What is to be written contradicts itself, or is no array of floats.
+        OutputError: The file cannot be written; nothing is left of it.
+    """
+    target = path_of(path, "path")
+    array = to_mlx(latents, "latents", LatentsError)
+    given = {"layout": layout, "height": height, "width": width, "packed": packed, "scaled": scaled}
+    notes = {
+        name: str(value).lower() if name != "layout" else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
+    parse_metadata(notes, str(target))
+    kind = target.suffix.lower()
+    if kind not in KINDS:
+        raise OutputError(
+            f"{target}: latents are written as {', '.join(KINDS)}, not as {target.suffix!r}", "Change the ending."
+        )
+    if kind == ".npy" and notes != {"scaled": "true"}:
+        lost = ", ".join(name for name in notes if (name, notes[name]) != ("scaled", "true"))
+        raise OutputError(f"{target}: a .npy has no place for {lost}", "Write a .safetensors or a .npz.")
+    try:
+        with atomic_file(target, overwrite) as file:
+            _write(file, kind, array, notes)
+    except OSError as error:
+        raise failed(target, error, "Free space, or name another file.") from error
+
+
+def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str]) -> None:
+    values = np.asarray(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
+    values = np.ascontiguousarray(values).reshape(array.shape)  # an array without axes would be given one
+    if kind == ".safetensors":
+        file.write(safetensors_header("latents", _NAMES[array.dtype], array.shape, values.nbytes, notes))
+        file.write(values.tobytes())
+        return
+    values = values.view(BFLOAT16) if array.dtype == mx.bfloat16 else values
+    if kind == ".npy":
+        np.lib.format.write_array(file, values, allow_pickle=False)
+    else:
+        np.savez(file, allow_pickle=False, latents=values, **{name: np.array(text) for name, text in notes.items()})
