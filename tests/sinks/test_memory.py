@@ -49,7 +49,8 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         sink.write(0, band)
     _, peak = tracemalloc.get_traced_memory()
     sink.close()
-    assert peak - before <= target.gathered + 12 * BLOCK < raw_bytes(target.shape, bits)
+    # A MiB more, whatever the picture: zlib's own buffers grow in steps up to that.
+    assert peak - before <= target.gathered + 12 * BLOCK + (1 << 20) < raw_bytes(target.shape, bits)
     if target.gathered:
         assert peak - before > target.gathered / 2, "this would not see a writer that gathers too much"
 

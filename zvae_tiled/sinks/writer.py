@@ -18,8 +18,8 @@ Samples = np.ndarray[Any, np.dtype[Any]]
 DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<f4")}
 """What a channel of so many bits is stored as: levels of [0, 1], or the float itself."""
 
-BLOCK = 1 << 20
-"""Bytes of rows that are converted and compressed at once."""
+BLOCK = 1 << 18
+"""Bytes of rows, as floats, that are converted and compressed at once; one row at least."""
 
 
 class Writer(ABC):

@@ -1,0 +1,108 @@
+"""Picture files: how fast they are written, how large they are, and the memory Pillow's encoders take.
+
+    python -m benchmarks.pictures [SIDE]
+
+Two pictures: what a smooth decode looks like, with a little of the grain a photograph has, and noise, the worst case.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from benchmarks.machine import describe
+from zvae_tiled.sinks import file_target
+from zvae_tiled.sinks.target import KINDS
+
+ROWS = 128
+"""Rows of a band, as a decode hands them over."""
+
+
+def band(kind: str, top: int, width: int) -> mx.array:
+    rng = np.random.default_rng(top)
+    if kind == "noise":
+        return mx.array(rng.random((1, ROWS, width, 3), np.float32))
+    rows, columns = np.arange(top, top + ROWS)[:, None, None], np.arange(width)[None, :, None]
+    phase = np.arange(3)[None, None]
+    waves = 0.5 + 0.2 * np.sin(rows / 37 + phase) + 0.2 * np.sin(columns / 53 + rows / 211 - phase)
+    grain = rng.normal(0, 1 / 255, (ROWS, width, 3))
+    return mx.array(np.clip(waves + grain, 0, 1).astype(np.float32)[None])
+
+
+def written(ending: str, bits: int, kind: str, side: int, folder: Path) -> tuple[float, int]:
+    """Return the seconds it took, bands apart, and the bytes of the file."""
+    sink, seconds = file_target(folder / f"a{ending}", (1, side, side, 3), bits).sink({}), 0.0
+    for top in range(0, side, ROWS):
+        rows = band(kind, top, side)
+        mx.eval(rows)
+        start = time.perf_counter()
+        sink.write(0, rows)
+        seconds += time.perf_counter() - start
+    start = time.perf_counter()
+    sink.close()
+    return seconds + time.perf_counter() - start, (folder / f"a{ending}").stat().st_size
+
+
+def zlib_level_6(kind: str, side: int) -> tuple[float, int]:
+    """Return the seconds and bytes of what most PNG writers do: the filter "up", and zlib's level 6."""
+    deflate, seconds, size = zlib.compressobj(6), 0.0, 0
+    for top in range(0, side, ROWS):
+        levels = np.asarray(mx.round(band(kind, top, side)[0] * 255).astype(mx.uint8)).reshape(ROWS, -1)
+        start = time.perf_counter()
+        size += len(deflate.compress(np.diff(levels, axis=0, prepend=levels[:1]).tobytes()))
+        seconds += time.perf_counter() - start
+    return seconds, size + len(deflate.flush())
+
+
+def high_water() -> int:
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def memory(ending: str, kind: str, side: int, folder: Path) -> float:
+    """Return the bytes a pixel by which writing makes this process grow; to be called in a fresh one."""
+    written(ending, 8, kind, ROWS, folder)
+    before = high_water()
+    written(ending, 8, kind, side, folder)
+    return (high_water() - before) / side**2
+
+
+def main(side: int) -> None:
+    print(describe(), "\n")
+    print("| file | bits | picture | MB/s | bytes of the raw picture | s for 16384² |")
+    print("|---|---:|---|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as name:
+        for ending in (".png", ".tiff", ".jpg", ".webp", ".npy"):
+            for bits in sorted(KINDS[ending].bits):
+                for kind in ("smooth", "noise"):
+                    report(ending, bits, kind, side, *written(ending, bits, kind, side, Path(name)))
+    for kind in ("smooth", "noise"):
+        report("PNG with zlib's level 6", 8, kind, side, *zlib_level_6(kind, side))
+    print("\n| file | picture | bytes a pixel |\n|---|---|---:|")
+    for ending in (".png", ".tiff", ".jpg", ".webp"):
+        for kind in ("smooth", "noise"):
+            command = [sys.executable, "-m", "benchmarks.pictures", "memory", ending, kind, str(side)]
+            print(f"| {ending} | {kind} | {subprocess.run(command, capture_output=True, text=True).stdout.strip()} |")
+
+
+def report(name: str, bits: int, kind: str, side: int, seconds: float, size: int) -> None:
+    raw = side * side * 3 * bits // 8
+    whole = raw * (16384 / side) ** 2
+    print(f"| {name} | {bits} | {kind} | {raw / seconds / 1e6:.0f} | {size / raw:.2f} | {whole * seconds / raw:.0f} |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["memory"]:
+        with tempfile.TemporaryDirectory() as place:
+            print(f"{memory(sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(place)):.1f}")
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)

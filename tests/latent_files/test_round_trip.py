@@ -1,0 +1,192 @@
+"""What is written is read back to the bit, with all that was said of it; and other libraries' files are read."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.leftovers import file_size_limit, nothing_left, refusal
+from zvae_tiled import read_latent_file, write_latent_file
+from zvae_tiled.errors import LatentsError
+
+TYPES = [mx.float32, mx.float16, mx.bfloat16]
+SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+shapes = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
+
+
+def numbers(shape: tuple[int, ...], dtype: mx.Dtype, seed: int = 0) -> mx.array:
+    return mx.array(np.random.default_rng(seed).standard_normal(shape).astype(np.float32)).astype(dtype)
+
+
+def same(one: mx.array, other: mx.array) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and bool(mx.array_equal(one, other))
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> dict[str, Any]:
+    said: dict[str, Any] = {"scaled": draw(st.booleans())}
+    if draw(st.booleans()):
+        said |= {"height": draw(st.integers(1, 1 << 20)), "width": draw(st.integers(1, 1 << 20))}
+    said["packed"] = draw(st.sampled_from([None, True, False]))
+    if not said["packed"]:
+        said["layout"] = draw(st.sampled_from([None, "NCHW", "NHWC"]))
+    return said
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz"])
+@SETTINGS
+@given(shapes, st.sampled_from(TYPES), facts(), st.booleans())
+def test_everything_comes_back(
+    kind: str, tmp_path: Path, shape: tuple[int, ...], dtype: mx.Dtype, said: dict[str, Any], stream: bool
+) -> None:
+    if said["packed"] and len(shape) == 4:
+        said["packed"] = False
+    latents, path = numbers(shape, dtype), tmp_path / f"latents.{kind}"
+    write_latent_file(path, latents, **said)
+    found = read_latent_file(io.BytesIO(path.read_bytes()) if stream else path)
+    assert same(found.latents, latents)
+    assert {name: getattr(found, name) for name in said} == said
+    assert found.name == "latents"
+    assert stream or found.source == str(path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@SETTINGS
+@given(shapes, st.sampled_from(TYPES))
+def test_an_npy_comes_back(tmp_path: Path, shape: tuple[int, ...], dtype: mx.Dtype) -> None:
+    latents = numbers(shape, dtype)
+    write_latent_file(tmp_path / "latents.npy", latents)
+    found = read_latent_file(tmp_path / "latents.npy")
+    assert same(found.latents, latents)
+    assert found.scaled
+    assert found.options.keys() >= {"layout", "scaled"}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_mlx_writes_what_is_read_and_reads_what_is_written(dtype: mx.Dtype, tmp_path: Path) -> None:
+    latents = numbers((1, 4, 3, 5), dtype)
+    mx.save_safetensors(str(tmp_path / "a.safetensors"), {"x": latents}, {"scaled": "false"})
+    mx.save(str(tmp_path / "a.npy"), latents)
+    mx.savez(str(tmp_path / "a.npz"), x=latents)
+    for name in ("a.safetensors", "a.npy", "a.npz"):
+        assert same(read_latent_file(tmp_path / name).latents, latents)
+    assert not read_latent_file(tmp_path / "a.safetensors").scaled
+    for kind in ("safetensors", "npy", "npz"):
+        write_latent_file(tmp_path / f"b.{kind}", latents, overwrite=False)
+    loaded: Any = mx.load(str(tmp_path / "b.safetensors"), return_metadata=True)
+    stored, notes = loaded
+    assert same(stored["latents"], latents)
+    assert notes == {"scaled": "true"}
+    assert same(mx.load(str(tmp_path / "b.npy")), latents)  # type: ignore[arg-type]
+
+
+def test_the_reference_readers_read_what_is_written(tmp_path: Path) -> None:
+    latents = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float16)
+    for kind in ("safetensors", "npy", "npz"):
+        write_latent_file(tmp_path / f"a.{kind}", latents)
+    assert np.array_equal(safetensors.numpy.load_file(tmp_path / "a.safetensors")["latents"], latents)
+    assert np.array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), latents)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        assert np.array_equal(archive["latents"], latents)
+        assert archive["scaled"] == "true"
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+def test_numpys_files_of_every_order(dtype: str, order: Any, save: Any, tmp_path: Path) -> None:
+    values = np.asarray(np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(dtype), order=order)
+    with (tmp_path / "latents").open("wb") as file:
+        save(file, values)
+    found = read_latent_file(tmp_path / "latents").latents
+    assert np.array_equal(found, values.astype(np.float32))
+    assert found.dtype == (mx.float16 if dtype[1:] == "f2" else mx.float32)
+
+
+def test_bfloat16_of_ml_dtypes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(ml_dtypes.bfloat16)
+    np.save(tmp_path / "a.npy", values)
+    safetensors.numpy.save_file({"x": values}, tmp_path / "a.safetensors")
+    for name in ("a.npy", "a.safetensors"):
+        found = read_latent_file(tmp_path / name).latents
+        assert found.dtype == mx.bfloat16
+        assert np.array_equal(np.asarray(found.astype(mx.float32)), values.astype(np.float32))
+
+
+def test_a_npz_may_say_things_as_numbers(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"height": 64, "width": np.int16(32), "packed": True, "scale": np.bool_(False), "steps": 7}
+    np.savez(tmp_path / "a.npz", tokens=np.zeros((8, 64), np.float32), **said)
+    found = read_latent_file(tmp_path / "a.npz")
+    assert (found.height, found.width, found.packed, found.scaled, found.name) == (64, 32, True, False, "tokens")
+
+
+@pytest.mark.parametrize("marker", [True, False])
+def test_comfyuis_latents(marker: bool, tmp_path: Path) -> None:
+    tensors: dict[str, Any] = {"latent_tensor": np.ones((1, 4, 2, 3), np.float32)}
+    if marker:  # since then they are the VAE's own
+        tensors["latent_format_version_0"] = np.zeros(0, np.float32)
+    safetensors.numpy.save_file(tensors, tmp_path / "ComfyUI_00001_.latent", {"prompt": "{}"})
+    found = read_latent_file(tmp_path / "ComfyUI_00001_.latent")
+    assert found.name == "latent_tensor"
+    assert found.scaled is not marker
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz"])
+def test_of_several_tensors_one_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    tensors: dict[str, Any] = {"seed": np.array([7]), "sigma": np.array(0.5), "before": np.ones((4, 2, 3), np.float32)}
+    save = safetensors.numpy.save_file if kind == "safetensors" else lambda tensors, path: np.savez(path, **tensors)
+    save(tensors, path)
+    assert read_latent_file(path).name == "before", "nothing else could be latents"
+    save(tensors | {"after": np.zeros((4, 2, 3), np.float32)}, path)
+    with pytest.raises(LatentsError) as error:
+        read_latent_file(path)
+    for text in (str(path), "several", "'before'", "'after'", "(4, 2, 3)", "name="):
+        assert text in str(error.value)
+    assert mx.max(read_latent_file(path, "after").latents).item() == 0
+    with pytest.raises(LatentsError, match=r"no tensor 'between'; it holds .*'before'"):
+        read_latent_file(path, "between")
+    with pytest.raises(LatentsError, match="latents are floats"):
+        read_latent_file(path, "seed")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy", "npz"])
+@pytest.mark.parametrize("size", [0, 100, 8000])
+def test_a_full_disk_leaves_what_was_there(kind: str, size: int, tmp_path: Path) -> None:
+    (tmp_path / f"a.{kind}").write_bytes(b"what was there before")
+    latents = np.random.default_rng(0).standard_normal((2, 16, 16, 16)).astype(np.float32)
+    with nothing_left(tmp_path), file_size_limit(size):
+        assert f"a.{kind} cannot be written" in refusal(write_latent_file, tmp_path / f"a.{kind}", latents)
+
+
+def test_what_is_not_written(tmp_path: Path) -> None:
+    latents = np.zeros((1, 4, 2, 2), np.float32)
+    (tmp_path / "there.npz").touch()
+    with nothing_left(tmp_path):
+        assert "not as '.pt'" in refusal(write_latent_file, tmp_path / "a.pt", latents)
+        assert "no place for height, width" in refusal(
+            write_latent_file, tmp_path / "a.npy", latents, height=16, width=16
+        )
+        assert "no place for scaled" in refusal(write_latent_file, tmp_path / "a.npy", latents, scaled=False)
+        assert "No such file" in refusal(write_latent_file, tmp_path / "missing/a.npz", latents)
+        assert "has appeared" in refusal(write_latent_file, tmp_path / "there.npz", latents, overwrite=False)
+        for wrong in (
+            {"height": 16},
+            {"height": 16.5, "width": 16},
+            {"layout": "CHW"},
+            {"packed": True, "layout": "NCHW"},
+        ):
+            with pytest.raises(LatentsError):
+                write_latent_file(tmp_path / "a.npz", latents, **wrong)
+        with pytest.raises(LatentsError, match="not int64"):
+            write_latent_file(tmp_path / "a.npz", np.zeros((1, 4, 2, 2), np.int64))
