@@ -74,7 +74,7 @@ class Tiff(Writer):
             tile = self._rows[:, left : left + self._tile[1]].copy()
             if self.bits_used != 32:  # the horizontal predictor: differences from the pixel to the left
                 tile[:, 1:] -= self._rows[:, left : left + self._tile[1] - 1]
-            deflate = zlib.compressobj(strategy=zlib.Z_RLE if self.bits_used != 32 else zlib.Z_DEFAULT_STRATEGY)
+            deflate = zlib.compressobj(strategy=zlib.Z_RLE)  # as in png.py
             self._places.append(self.file.tell())
             self.file.write(deflate.compress(tile.data))
             self.file.write(deflate.flush())
