@@ -16,7 +16,7 @@ _COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
 _AVERAGE = 3
 """The filter: each byte as its difference from the mean of those to the left and above.
 
-With run lengths alone (Z_RLE) it is as small as zlib's level 6 on photographs, in a tenth of the time:
+With run lengths alone (Z_RLE) it is smaller than zlib's level 6 where there is grain, and several times as fast:
 benchmarks/pictures.py, docs/files.md.
 """
 
