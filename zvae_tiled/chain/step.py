@@ -1,9 +1,10 @@
-"""Steps and the Chain: a decoder as a flat list of convolutions and what rides on them. Shapes only, no MLX."""
+"""Steps and the Chain: a decoder or an encoder as a flat list of convolutions and what rides on them. No MLX."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 
@@ -21,6 +22,7 @@ class Step:
         outputs: Channels written.
         kernel: Height and width of the convolution: 3 or 1.
         upsample: Doubles height and width before the convolution.
+        stride: Rows, and columns, from one window of the convolution to the next; 2 halves height and width.
         norm: The path of the GroupNorm before it, if any; its input is a *barrier*.
         opens: Its input is kept aside as the source of a skip.
         closes: The skip is added to its output.
@@ -34,6 +36,7 @@ class Step:
     outputs: int
     kernel: int = 3
     upsample: bool = False
+    stride: int = 1
     norm: str | None = None
     opens: bool = False
     closes: bool = False
@@ -46,9 +49,22 @@ class Step:
         return self.kernel // 2
 
     @property
+    def padding(self) -> tuple[int, int]:
+        """Rows and columns of zeros before and after the map: where it is halved, after it alone, as diffusers pads."""
+        return (self.halo, self.halo) if self.stride == 1 else (0, self.halo)
+
+    @property
     def factor(self) -> int:
-        """Rows written a row read."""
+        """Rows it convolves a row read."""
         return 2 if self.upsample else 1
+
+    def reads(self, count: int) -> int:
+        """Return how many rows, or columns, are convolved to so many of the result; zeros at the edges included."""
+        return (count - 1) * self.stride + self.kernel
+
+    def gives(self, count: int) -> int:
+        """Return how many rows, or columns, of the result so many of what is convolved come to."""
+        return (count - self.kernel) // self.stride + 1
 
     @property
     def parameters(self) -> int:
@@ -61,12 +77,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """A decoder as a list of Steps.
+    """A decoder or an encoder as a list of Steps.
 
     A *cut* is a place between two Steps: cut ``i`` lies before Step ``i``, the last one behind the last Step.
 
     Attributes:
-        steps: The Steps, from the latents to the picture.
+        steps: The Steps, from the latents to the picture, or from the picture to the moments of its latents.
         groups: Groups of every GroupNorm.
         middle: The cut behind the middle block, where nothing later looks at the whole map but norms.
     """
@@ -78,9 +94,9 @@ class Chain:
     @cached_property
     def factors(self) -> tuple[int, ...]:
         """For each cut, how many rows and columns it has for one of the latents."""
-        factors = [1]
+        factors = [prod(step.stride for step in self.steps)]  # latents are the smallest map: a decoder starts with 1
         for step in self.steps:
-            factors.append(factors[-1] * step.factor)
+            factors.append(factors[-1] * step.factor // step.stride)
         return tuple(factors)
 
     @cached_property
@@ -92,6 +108,10 @@ class Chain:
     def barriers(self) -> tuple[int, ...]:
         """The cuts whose moments must be known before a sweep can pass them."""
         return tuple(i for i, step in enumerate(self.steps) if step.norm)
+
+    def rows_at(self, cut: int, rows: int, start: int) -> int:
+        """Return how many rows of a cut so many of an earlier one come to, rounded up."""
+        return -(-rows * self.factors[cut] // self.factors[start])
 
     def reach(self, start: int) -> int:
         """Return how many rows of a cut beyond its own a tile must read to be right up to its edge.
@@ -115,7 +135,7 @@ class Chain:
         lines = [f"{'cut':>3}  {'scale':>5}  {'channels':>11}  {'reads':<24} step"]
         for i, step in enumerate(self.steps):
             reads = ["norm, SiLU" if step.norm and step.kind == "conv" else "norm" if step.norm else ""]
-            reads.append("nearest x2" if step.upsample else "")
+            reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
             reads.append("opens skip" if step.opens else "")
             reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")
             what = f"{step.kernel}x{step.kernel}" if step.kind == "conv" else "attention"

@@ -137,7 +137,7 @@ class DryKernels:
     def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Shape | None) -> Shape:
         """Count a convolution."""
         del weights, skip
-        rows, width = self.count(pieces) - 2 * step.halo, pieces[0].width
+        rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
         factor = step.factor if self.folds else 1
         out = Shape(self.ledger, rows * factor, width * factor, step.outputs, self._itemsize)
         self.ledger.spike(self._workspace.conv(step, rows, width, self._itemsize))

@@ -35,12 +35,11 @@ class Guard(Generic[T]):
         if self._flaw(out, pieces) is None:
             return out
         del out
-        rows, margin = self._kernels.count(pieces) - 2 * self._step.halo, 2 * self._step.halo
         grown = self._step.factor if self._kernels.folds else 1
         parts = []
-        for row in range(rows):
+        for row in range(self._step.gives(self._kernels.count(pieces))):
             aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + 1) * grown)])
-            window = self._kernels.span(pieces, row, row + 1 + margin)
+            window = self._window(pieces, row)
             parts.append(self._kernels.conv(self._step, self._weights, window, aside))
             if (flaw := self._flaw(parts[-1], window)) is not None:
                 raise self._failure(flaw)
@@ -74,10 +73,14 @@ class Guard(Generic[T]):
         low, high = self._kernels.extent()
         for row in np.flatnonzero(~(low < high)):  # NaN is not below anything
             flat = low[row] == high[row] and np.isfinite(low[row])
-            window = self._kernels.span(pieces, int(row), int(row) + 1 + 2 * self._step.halo)
-            if not (flat and self._kernels.idle(self._step, self._weights, window)):
+            if not (flat and self._kernels.idle(self._step, self._weights, self._window(pieces, int(row)))):
                 return f"only the value {low[row]}" if flat else f"values from {low[row]} to {high[row]}"
         return None if self._kernels.finite(out) else "values that are not finite"
+
+    def _window(self, pieces: list[T], row: int) -> list[T]:
+        """Return what a row of the result is convolved from."""
+        top = row * self._step.stride
+        return self._kernels.span(pieces, top, top + self._step.kernel)
 
     def _joined(self, parts: list[T]) -> T:
         return self._kernels.join([(part, 0, self._kernels.rows(part)) for part in parts])

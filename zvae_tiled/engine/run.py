@@ -135,7 +135,7 @@ class Run(Generic[T]):
             self._affines.get(cut),
             width=self._plan.width * factor,
             height=self._plan.height * factor,
-            limit=sweep.rows * factor // self._chain.factors[sweep.start],
+            limit=-(-sweep.rows * factor // (self._chain.factors[sweep.start] * step.stride)),
             bands=bands,
         )
 

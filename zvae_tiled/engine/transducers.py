@@ -34,12 +34,12 @@ def convolve(
         affine: Its norm, folded.
         width: Columns of the map it convolves.
         height: Rows of that map.
-        limit: Rows of it to convolve at once.
+        limit: Rows of the result to convolve at once, or of the map where its upsampling is folded.
         bands: What the Step reads, from the top of the map to its bottom.
     """
-    margin = 2 * step.halo
+    above, below = step.padding
     guard = Guard(kernels, step, weights)
-    pieces = kernels.edge(step, width) if step.halo else []
+    pieces = kernels.edge(step, width) if above else []
     waiting = RowQueue(kernels)
     seen = 0
     for band in bands:
@@ -53,16 +53,16 @@ def convolve(
         seen += kernels.count(fresh)
         pieces += fresh
         del fresh
-        if seen == height and step.halo:
+        if seen == height and below:
             pieces += kernels.edge(step, width)
-        while (rows := kernels.count(pieces) - margin) > 0:
+        while (rows := step.gives(kernels.count(pieces))) > 0:
             rows = min(rows, limit)
             aside = waiting.take(rows) if waiting.rows else None
             waiting.shrink()
-            out = guard.conv(kernels.span(pieces, 0, rows + margin), aside if step.closes else None)
+            out = guard.conv(kernels.span(pieces, 0, step.reads(rows)), aside if step.closes else None)
             done = Band(out, aside if step.opens else None)
             del out, aside
-            pieces = kernels.span(pieces, rows, kernels.count(pieces))
+            pieces = kernels.span(pieces, rows * step.stride, kernels.count(pieces))
             yield done
 
 

@@ -51,11 +51,12 @@ class RowKernels(MlxStorage):
 
     def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve row by row, some columns at a time."""
-        rows, width = len(pieces) - 2 * step.halo, pieces[0].shape[2]
+        rows, width = step.gives(len(pieces)), pieces[0].shape[2] // step.stride
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
         self._begin_extent(rows)
         for i in range(rows):
-            window = pieces[i] if step.halo == 0 else now(mx.concatenate(pieces[i : i + 3], axis=1))
+            read = pieces[i * step.stride : i * step.stride + step.kernel]
+            window = read[0] if len(read) == 1 else now(mx.concatenate(read, axis=1))
             at = slice(i * step.factor, (i + 1) * step.factor)
             for left in range(0, width, ROW_CHUNK):
                 right = min(left + ROW_CHUNK, width)
@@ -177,7 +178,7 @@ def _query(part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.a
 
 def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left: int, right: int) -> mx.array:
     if not step.upsample:
-        return _patch(window, weights["weight"], left, right, step.halo, step.halo)
+        return _patch(window, weights["weight"], left * step.stride, right * step.stride, *step.padding, step.stride)
     lines = []
     for down in (0, 1):
         rows = window[:, down : down + 2]
@@ -188,12 +189,15 @@ def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left:
     return mx.concatenate(lines, axis=1).reshape(1, 2, 2 * (right - left), step.outputs)
 
 
-def _patch(window: mx.array, kernel: mx.array, left: int, right: int, before: int, after: int) -> mx.array:
+def _patch(
+    window: mx.array, kernel: mx.array, left: int, right: int, before: int, after: int, stride: int = 1
+) -> mx.array:
     """Convolve the columns from left to right; before and after are the kernel's reach to either side."""
     width = window.shape[2]
     low, high = max(left - before, 0), min(right + after, width)
     missing = (low - (left - before), right + after - high)  # beyond the map: zeros
-    return mx.conv_general(window[:, :, low:high], kernel, padding=([0, missing[0]], [0, missing[1]]))
+    padding = ([0, missing[0]], [0, missing[1]])
+    return mx.conv_general(window[:, :, low:high], kernel, stride=stride, padding=padding)
 
 
 def _skip(weights: dict[str, mx.array], skip: mx.array) -> mx.array:

@@ -61,9 +61,9 @@ class MlxStorage:
 
     def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
         """Tell whether weights or input are the same number everywhere, or there are but few values."""
-        rows = sum(x.shape[1] for x in pieces) - 2 * step.halo
+        rows, columns = step.gives(sum(x.shape[1] for x in pieces)), pieces[0].shape[2] // step.stride
         kernels = [array for name, array in weights.items() if name.startswith("weight")]
-        few = step.outputs * pieces[0].shape[2] * rows <= _FEW
+        few = step.outputs * columns * rows <= _FEW
         return few or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
 
     def finite(self, x: mx.array) -> bool:

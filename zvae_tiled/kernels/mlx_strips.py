@@ -86,7 +86,7 @@ class StripKernels(MlxStorage):
     def conv(self, step: Step, weights: Weights, pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve a band, in parts where it is too large for one convolution."""
         x = _joined(pieces)
-        rows, width = x.shape[1] - 2 * step.halo, x.shape[2]
+        rows, width = step.gives(x.shape[1]), x.shape[2] // step.stride
         tall, wide = conv_part(step, rows, width)
         self._begin_extent(rows)
         if (tall, wide) == (rows, width):
@@ -96,7 +96,7 @@ class StripKernels(MlxStorage):
             bottom = min(top + tall, rows)
             for left in range(0, width, wide):
                 right = min(left + wide, width)
-                part = x[:, top : bottom + 2 * step.halo]
+                part = x[:, top * step.stride : top * step.stride + step.reads(bottom - top)]
                 aside = None if skip is None else skip[:, top:bottom, left:right]
                 out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
                 mx.eval(out)  # in place: nobody else holds the array before
@@ -120,13 +120,14 @@ class StripKernels(MlxStorage):
     def _product(self, step: Step, weight: mx.array, x: mx.array, left: int, right: int) -> mx.array:
         if step.halo == 0:
             return _project(x[:, :, left:right], weight)
-        padding, width = 1, x.shape[2]
-        if (left, right) != (0, width):
+        (before, after), width = step.padding, x.shape[2]
+        low, high = left * step.stride - before, right * step.stride + after
+        if (left, right) != (0, width // step.stride):
             # Zeros at one end only: Metal's Winograd pads both ends by the first number, and would read beyond.
-            ends = (int(left == 0), int(right == width))
-            x, padding = mx.pad(x[:, :, max(left - 1, 0) : right + 1], [(0, 0), (0, 0), ends, (0, 0)]), 0
+            ends = (max(0, -low), max(0, high - width))
+            x, before, after = mx.pad(x[:, :, max(low, 0) : high], [(0, 0), (0, 0), ends, (0, 0)]), 0, 0
         flip = not self.winograd and winograd_channels(step)
-        return mx.conv_general(x, weight, padding=(0, padding), flip=flip)
+        return mx.conv_general(x, weight, stride=step.stride, padding=([0, before], [0, after]), flip=flip)
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values."""

@@ -82,12 +82,13 @@ class Costs:
         aside = step.inputs if step.opens else step.skip
         skip = rows * width * aside * itemsize
         lag = step.halo * width * aside * itemsize
-        written = rows * step.factor * width * step.factor * step.outputs * itemsize
+        down, across = -(-rows * grown // step.stride), width * grown // step.stride
+        written = down * across * (step.factor // grown) ** 2 * step.outputs * itemsize
         spike = self._workspace.activate(step, rows, width, itemsize)
         # The value leaves as it is activated, unless it is the skip: then it waits, and is joined with the row before.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
-        computing = pieces + written + self._workspace.conv(step, rows * grown, width * grown, itemsize)
+        computing = pieces + written + self._workspace.conv(step, down, across, itemsize)
         if self._workspace.piece_rows is None:
             computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over
         convolving = skip + lag + computing
@@ -102,6 +103,7 @@ class Costs:
         taps = step.kernel**2
         if step.upsample:
             taps = 16 if self._workspace.folds else 36
+        pixels //= step.stride**2
         return 2 * pixels * (step.inputs * step.outputs * taps + (step.skip * step.outputs if step.shortcut else 0))
 
     def key_flops(self, cut: int) -> int:
@@ -112,7 +114,8 @@ class Costs:
         """Return the time of the Step at a cut, for bands of this many of its rows."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
-        moved = pixels * (step.inputs * 4 + step.outputs * step.factor**2 * 2) * self.size.itemsize
+        written = pixels * step.factor**2 // step.stride**2
+        moved = (pixels * step.inputs * 4 + written * step.outputs * 2) * self.size.itemsize
         bands = -(-self.map_rows(cut) // rows)
         return self.flops(cut) / self.device.flops + moved / self.device.bandwidth + bands * self.device.call
 

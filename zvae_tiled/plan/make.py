@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.chain import Task, chain_of
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
+from zvae_tiled.plan.ends import given_bytes, result_bytes, starting_bytes
 from zvae_tiled.plan.plan import ITEMSIZES, WHOLE, Output, Plan, Stage, Sweep
 from zvae_tiled.plan.search import fastest, leanest
 from zvae_tiled.plan.sweeps import SweepCosts
-
-SMALL_CHANGE = 1 << 18
-"""Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
 
 
 def make_plan(
@@ -29,6 +27,7 @@ def make_plan(
     output: Output = "array",
     weights: int | None = None,
     gathered: int = 0,
+    task: Task = "decode",
 ) -> Plan:
     """Return the fastest exact plan whose predicted peak fits the budget.
 
@@ -40,9 +39,10 @@ def make_plan(
         device: The device.
         dtype: The VAE's type.
         batch: Latents in the batch.
-        output: Whether the finished pictures are held in memory or handed on row by row.
-        weights: Bytes of the weights as they are loaded; left out, the decoder's.
+        output: Whether what is finished is held in memory or handed on row by row.
+        weights: Bytes of the weights as they are loaded; left out, those of the task.
         gathered: Bytes of finished rows that are gathered before they are handed on, as some kinds of file need it.
+        task: ``decode`` or ``encode``.
 
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
@@ -50,20 +50,21 @@ def make_plan(
     for name, count in (("height", height), ("width", width), ("batch", batch)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
-    if output not in ("array", "rows"):
-        raise PlanError(f'output must be "array" or "rows", it is {output!r}')
-    pictures = batch * picture_bytes(config, height, width) if output == "array" else gathered
-    if output == "array" and pictures > device.max_buffer:
+    for name, value, known in (("output", output, ("array", "rows")), ("task", task, ("decode", "encode"))):
+        if value not in known:
+            raise PlanError(f'{name} must be "{known[0]}" or "{known[1]}", it is {value!r}')
+    results = batch * result_bytes(config, task, height, width, dtype) if output == "array" else gathered
+    if output == "array" and results > device.max_buffer:
         raise PlanError(
-            f"the finished pictures take {pictures:,} bytes, a buffer of this device at most {device.max_buffer:,}",
-            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or decode fewer at once.",
+            f"what is finished takes {results:,} bytes, a buffer of this device at most {device.max_buffer:,}",
+            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
         )
-    own = decoder_chain(config).parameters * ITEMSIZES[dtype] if weights is None else weights
-    held = own + latent_bytes(config, height, width, batch)
-    held += pictures if batch > 1 else 0  # of a batch, the first are finished when the last one starts
-    last = 0 if batch > 1 else pictures
-    plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output)
-    return replace(plan, weights=own, gathered=pictures)
+    own = chain_of(config, task).parameters * ITEMSIZES[dtype] if weights is None else weights
+    held = own + given_bytes(config, task, height, width, batch)
+    held += results if batch > 1 else 0  # of a batch, the first are finished when the last one starts
+    last = 0 if batch > 1 else results
+    plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output, task)
+    return replace(plan, weights=own, gathered=results)
 
 
 def make_stage(
@@ -78,6 +79,7 @@ def make_stage(
     pictures: int = 0,
     batch: int = 1,
     output: Output = "rows",
+    task: Task = "decode",
 ) -> Plan:
     """Return the fastest plan for a stage of a decode; see `make_plan`.
 
@@ -93,15 +95,17 @@ def make_stage(
         pictures: Bytes of finished pictures, held in the last sweep.
         batch: Latents in the batch.
         output: Whether the finished pictures are held in memory or handed on.
+        task: ``decode`` or ``encode``.
     """
-    chain = decoder_chain(config)
+    chain = chain_of(config, task)
     attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
-    unscaling = 8 * height * width * config.latent_channels  # two float32 copies, gone before the first Step works
     steps = Costs(chain, Size(height, width, ITEMSIZES[dtype]), device)
-    costs = SweepCosts(steps, held, pictures, attention, unscaling)
+    starting = starting_bytes(config, task, height, width, dtype)
+    costs = SweepCosts(steps, held, pictures, attention, starting)
     sweeps = fastest(costs, budget.size, stage)
     if sweeps is None:
-        without = _peak(leanest(SweepCosts(steps, held, 0, attention, unscaling), stage)) if pictures else None
+        can_stream = pictures and task == "decode"
+        without = _peak(leanest(SweepCosts(steps, held, 0, attention, starting), stage)) if can_stream else None
         raise _too_small(leanest(costs, stage), without, config, height, width, budget)
     return Plan(
         config=config,
@@ -118,17 +122,8 @@ def make_stage(
         spilled=_most_on_disk(sweeps, costs),
         needed_flops=costs.needed_flops(stage),
         stage=stage,
+        task=task,
     )
-
-
-def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
-    """Return the bytes of a finished picture."""
-    return height * width * config.scale**2 * config.out_channels * 4
-
-
-def latent_bytes(config: VAEConfig, height: int, width: int, batch: int) -> int:
-    """Return the bytes of latents as they came, and of small change."""
-    return 4 * batch * height * width * config.latent_channels + SMALL_CHANGE
 
 
 def check_pixels(height: int, width: int, scale: int) -> None:

@@ -1,4 +1,4 @@
-"""`Plan`: the sweeps of a decode and what they cost. A frozen value: print it, save it, compare it, replay it."""
+"""`Plan`: the sweeps of a decode, or an encode, and their cost. A frozen value: print, save, compare, replay it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from zvae_tiled.chain import Chain, decoder_chain
+from zvae_tiled.chain import Chain, Task, chain_of
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
 
@@ -30,7 +30,7 @@ class Sweep:
     Attributes:
         start: The cut it reads.
         stop: The cut it reaches.
-        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``.
+        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``: an encode's are those of its latents.
         rows: Rows of the start cut read at once.
         store: The cut it stores on its way, if any; what was stored before is then freed as it is read.
         medium: Where what it stores (a cut, or keys) is kept.
@@ -79,7 +79,7 @@ WHOLE = Stage()
 
 @dataclass(frozen=True)
 class Plan:
-    """How latents of one size are decoded, and what it will cost.
+    """How latents of one size are decoded, or encoded to, and what it will cost.
 
     Attributes:
         config: The VAE.
@@ -98,6 +98,7 @@ class Plan:
         stage: The part of the decode it is for.
         weights: Bytes of weights that `base` counts.
         gathered: Bytes of finished rows that the peak counts: the pictures, or what a file gathers.
+        task: ``decode`` or ``encode``.
     """
 
     config: VAEConfig
@@ -116,11 +117,12 @@ class Plan:
     stage: Stage = WHOLE
     weights: int = 0
     gathered: int = 0
+    task: Task = "decode"
 
     @cached_property
     def chain(self) -> Chain:
-        """The decoder's Chain."""
-        return decoder_chain(self.config)
+        """The Chain it goes through."""
+        return chain_of(self.config, self.task)
 
     @property
     def predicted_flops(self) -> int:
@@ -187,7 +189,12 @@ class Plan:
             PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
         """
         _check_fields(self)
-        for name, known in (("dtype", ITEMSIZES), ("output", ("array", "rows")), ("device", ("cpu", "metal", "cuda"))):
+        for name, known in (
+            ("task", ("decode", "encode")),
+            ("dtype", ITEMSIZES),
+            ("output", ("array", "rows")),
+            ("device", ("cpu", "metal", "cuda")),
+        ):
             if getattr(self, name) not in known:
                 raise PlanError(f"{name} must be one of {', '.join(known)}, it is {getattr(self, name)!r}", _AGAIN)
         for name in ("height", "width", "batch"):
@@ -232,7 +239,7 @@ def _check_fields(values: Plan | Sweep) -> None:
             raise PlanError(f"{field.name} must be a whole number, it is {value!r}", _AGAIN)
         if kind == "float" and not (isinstance(value, int | float) and 0 <= value < float("inf")):
             raise PlanError(f"{field.name} must be a number, it is {value!r}", _AGAIN)
-        if field.name in ("dtype", "device", "output") and not isinstance(value, str):
+        if field.name in ("task", "dtype", "device", "output") and not isinstance(value, str):
             raise PlanError(f"{field.name} must be a name, it is {value!r}", _AGAIN)
 
 

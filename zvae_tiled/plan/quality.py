@@ -10,8 +10,9 @@ from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
+from zvae_tiled.plan.ends import SMALL_CHANGE, latent_bytes, picture_bytes
 from zvae_tiled.plan.grid import Span, spans
-from zvae_tiled.plan.make import SMALL_CHANGE, latent_bytes, make_stage, picture_bytes
+from zvae_tiled.plan.make import make_stage
 from zvae_tiled.plan.plan import ITEMSIZES, Medium, Output, Plan, Stage
 from zvae_tiled.plan.quality_plan import QualityPlan
 from zvae_tiled.plan.request import Request, check_scale, request_of, tile_sizes

@@ -106,7 +106,7 @@ def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium
     device, factors = costs.costs.device, costs.costs.chain.factors
     tallest = min(device.band_rows, costs.costs.map_rows(start))
     # No buffer above the device's limit: the largest holds a band twice over at most (Winograd's: 64/36).
-    largest = max(costs.costs.row_bytes(cut) * factors[cut] // factors[start] for cut in range(start, stop + 1))
+    largest = max(costs.costs.cut_bytes(cut) // costs.costs.map_rows(start) for cut in range(start, stop + 1))
     tallest = max(1, min(tallest, device.max_buffer // (2 * largest)))
     if medium is not None:  # strips are kept no taller than this, so that they can be freed in time
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))

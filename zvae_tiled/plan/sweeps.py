@@ -62,8 +62,7 @@ class SweepCosts:
     ) -> Sweep:
         """Return the sweep with its predicted costs."""
         costs, steps = self.costs, self._prefixes(held.cut, rows)[stop - held.cut]
-        factors = costs.chain.factors
-        reached = rows * factors[stop] // factors[held.cut]
+        reached = costs.chain.rows_at(stop, rows, held.cut)
         last, gathered, flops, seconds = 0, 0, steps.flops, steps.seconds
         if ends == "moments":
             last = self._finish(stop, reached)
@@ -109,7 +108,7 @@ class SweepCosts:
         after = costs.cut_bytes(store) if store is not None and medium == "ram" else 0
         if store is not None and medium == "ram":
             # Where the sweep ends, the band that is just being stored counts as work.
-            band = min(rows * costs.chain.factors[store] // costs.chain.factors[held.cut], costs.map_rows(store))
+            band = min(costs.chain.rows_at(store, rows, held.cut), costs.map_rows(store))
             after -= band * costs.row_bytes(store)
         # One grows as the other shrinks; a strip is freed only when its last row is read, and latents are one strip.
         strip = before if held.cut == 0 else costs.device.band_rows * costs.row_bytes(held.cut)
@@ -117,10 +116,10 @@ class SweepCosts:
 
     def _prefixes_from(self, start: int, rows: int) -> list[_Prefix]:
         """Return the sums up to every later cut."""
-        costs, factors = self.costs, self.costs.chain.factors
+        costs = self.costs
         prefixes = [_Prefix(working=rows * costs.row_bytes(start))]
         for cut in range(start, len(costs.chain.steps)):
-            before, here = prefixes[-1], rows * factors[cut] // factors[start]
+            before, here = prefixes[-1], costs.chain.rows_at(cut, rows, start)
             step = costs.step(cut, here)
             prefixes.append(
                 _Prefix(

@@ -13,7 +13,7 @@ def render(plan: Plan) -> str:
     scale = plan.config.scale
     full = sum(sweep.flops for sweep in plan.sweeps)
     lines = [
-        f"{plan.batch} x {plan.width * scale}x{plan.height * scale} exact, {plan.dtype} on {plan.device}",
+        f"{plan.batch} x {plan.width * scale}x{plan.height * scale} exact {plan.task}, {plan.dtype} on {plan.device}",
         f"budget {_mib(plan.budget)}, predicted peak {_mib(plan.predicted_peak)}, on disk {_mib(plan.spilled)}",
         f"{full / 1e12:,.2f} TFLOP a picture ({plan.extra_flops:+.0%} recomputed), "
         f"about {plan.predicted_seconds:,.0f} s, plan {plan.digest}",
@@ -25,8 +25,8 @@ def render(plan: Plan) -> str:
 
 
 def _line(plan: Plan, sweep: Sweep) -> str:
-    steps = plan.chain.steps
-    place = steps[sweep.stop].name if sweep.stop < len(steps) else "the picture"
+    steps, end = plan.chain.steps, {"decode": "the picture", "encode": "the latents"}[plan.task]
+    place = steps[sweep.stop].name if sweep.stop < len(steps) else end
     stores = "-"
     if sweep.ends == "keys":
         stores = f"{sweep.choice} keys"

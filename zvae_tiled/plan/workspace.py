@@ -41,7 +41,7 @@ class Workspace(Protocol):
         """Beside the activated rows."""
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside pieces, skip and result; rows and width are those of the map it convolves."""
+        """Beside pieces, skip and result; rows and width are the result's, or those of the map it folds."""
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Beside the rows and their keys."""
@@ -87,13 +87,13 @@ class CpuWorkspace:
         """The joined window; for a chunk of a row padded input, im2col and result; then result, skip and their sum."""
         inputs, outputs = step.inputs, step.outputs
         columns = min(width, ROW_CHUNK)
-        window = 4 * 3 * width * inputs if step.halo else 0
+        window = 4 * 3 * width * step.stride * inputs if step.halo else 0
         result = columns * outputs * step.factor**2
         if step.upsample:
             phase = 2 * (columns + 1) * inputs + 4 * columns * inputs + columns * outputs
             product = 4 * phase + 2 * result
         else:
-            product = step.kernel * (columns + 2 * step.halo) * inputs + columns * step.kernel**2 * inputs + result
+            product = step.kernel * step.reads(columns) * inputs + columns * step.kernel**2 * inputs + result
         adding = result
         if step.shortcut:
             adding += 3 * columns * step.skip + result

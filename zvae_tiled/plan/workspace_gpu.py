@@ -95,13 +95,14 @@ class StripWorkspace(ABC):
             adding += result + self._product(pixels, step.skip, step.outputs)
         if step.halo:
             # Before the bottom edge is convolved, a band has one row more, and is joined.
-            size = max(self._convolved(step, tall, wide, itemsize), adding) + 2 * width * step.inputs * itemsize
+            line = width * step.stride * step.inputs * itemsize
+            size = max(self._convolved(step, tall, wide, itemsize), adding) + 2 * line
         else:
             size = max(self._product(pixels, step.inputs, step.outputs), adding)
         if (tall, wide) != (rows, width):
             size += result
         if wide != width:  # parts of a row are copied, padded, and so is their skip
-            size += 2 * (tall + 2) * (wide + 2) * (step.inputs + step.skip) * itemsize
+            size += 2 * step.reads(tall) * step.reads(wide) * (step.inputs + step.skip) * itemsize
         return size
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
@@ -149,7 +150,7 @@ class Im2colWorkspace(StripWorkspace):
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         # Padded input and im2col in float32; so too result and weights, where they are not (mlx/backend/cpu/conv.cpp).
         pixels, taps = rows * width, 9 * step.inputs
-        padded = (rows + 2) * (width + 2) * step.inputs
+        padded = step.reads(rows) * step.reads(width) * step.inputs
         casts = 0 if itemsize == 4 else (pixels + taps) * step.outputs
         return 4 * (padded + pixels * taps + casts)
 
@@ -193,7 +194,8 @@ class MetalWorkspace(StripWorkspace):
         if pixels < 256 or not aligned:
             return unfolded
         channels = -(-inputs // 16) * 16
-        return max(unfolded, itemsize * channels * ((rows + 2) * (width + 2) + 9 * outputs) + 2 * ROUNDING)
+        read = step.reads(rows) * step.reads(width)
+        return max(unfolded, itemsize * channels * (read + 9 * outputs) + 2 * ROUNDING)
 
     def _product(self, rows: int, inner: int, columns: int) -> int:
         """Partial sums of steel_gemm_splitk_axpby, which is taken where the inner size is the largest."""
@@ -216,7 +218,7 @@ class CudaWorkspace(StripWorkspace):
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         inputs, outputs, pixels = step.inputs, step.outputs, rows * width
         unfolded = pixels * 9 * inputs
-        copied = (rows + 2) * (width + 2) * inputs + pixels * outputs + 9 * inputs * outputs
+        copied = step.reads(rows) * step.reads(width) * inputs + pixels * outputs + 9 * inputs * outputs
         return itemsize * max(unfolded, copied) + GEMM_SCRATCH + 3 * ROUNDING
 
     def _product(self, rows: int, inner: int, columns: int) -> int:
@@ -227,4 +229,4 @@ class CudaWorkspace(StripWorkspace):
 def winograd_channels(step: Step) -> bool:
     """Whether MLX's Metal backend convolves by Winograd, if the map has 4,096 pixels."""
     wide = step.inputs % 32 == 0 and step.outputs % 32 == 0 and step.inputs + step.outputs >= 256
-    return step.kernel == 3 and wide
+    return step.kernel == 3 and step.stride == 1 and wide
