@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,17 +20,19 @@ _FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32
 """Types taken in, and what they become: MLX computes in float64 on CPUs only, and no VAE needs it."""
 
 
-def to_mlx(array: Any, what: str, error: type[InputError]) -> mx.array:
+def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx.Dtype] | None = None) -> mx.array:
     """Return a floating-point array of any library as an MLX array of the same type.
 
     Args:
         array: The array.
         what: What to call it in an error.
         error: The error to raise.
+        more: Further types that are taken in, and what they become.
 
     Raises:
-        InputError: It is no array, or its type is no floating-point type known here.
+        InputError: It is no array, or of a type that is not taken in.
     """
+    types = {**_FLOATS, **(more or {})}
     if isinstance(array, mx.array):
         kind = str(array.dtype).removeprefix("mlx.core.")
     elif isinstance(array, np.ndarray | np.generic):
@@ -41,17 +44,18 @@ def to_mlx(array: Any, what: str, error: type[InputError]) -> mx.array:
             f"{what} must be an mx, numpy or torch array (or speak DLPack), not {type(array).__name__}",
             "Load a file first: numpy.load, or safetensors' load_file.",
         )
-    if kind not in _FLOATS:
+    if kind not in types:
+        *first, last = types
         raise error(
-            f"{what} must be float16, bfloat16, float32 or float64, not {kind}",
+            f"{what} must be {', '.join(first)} or {last}, not {kind}",
             "Quantised or integer values must be turned into floats by whoever made them.",
         )
-    return _converted(array, kind, what, error)
+    return _converted(array, kind, types[kind], what, error)
 
 
-def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.array:
+def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[InputError]) -> mx.array:
     if isinstance(array, mx.array):
-        return array.astype(_FLOATS[kind])
+        return array.astype(dtype)
     if isinstance(array, np.ndarray | np.generic):
         if kind == "bfloat16":  # the ml_dtypes type: NumPy's buffer protocol cannot name it, its bits can pass
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
@@ -59,7 +63,7 @@ def _converted(array: Any, kind: str, what: str, error: type[InputError]) -> mx.
     try:
         if hasattr(array, "detach"):  # torch lends no memory of a tensor that wants gradients, or of another device
             array = array.detach().cpu()
-        return mx.array(array).astype(_FLOATS[kind])
+        return mx.array(array).astype(dtype)
     except Exception as cause:
         raise error(
             f"{what}: the {type(array).__module__} array cannot be read: {cause}", "Pass a NumPy array."

@@ -14,9 +14,11 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from zvae_tiled.budget import available_memory
+from zvae_tiled.config import VAEConfig
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.model import DecoderOnly
+from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
@@ -76,6 +78,13 @@ def limits(plan: Plan | QualityPlan) -> Iterator[None]:
             mx.clear_cache()
 
 
+def ready_latents(latents: mx.array, config: VAEConfig, dtype: mx.Dtype, scaled: bool) -> mx.array:
+    """Return a picture's latents as the decoder reads them: neither scaled nor shifted, in the VAE's type."""
+    one = (unscale_latents(latents, config) if scaled else latents).astype(dtype)
+    mx.eval(one)
+    return one
+
+
 def finished(rows: mx.array, raw: bool) -> mx.array:
     """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
     if not raw:
@@ -85,9 +94,9 @@ def finished(rows: mx.array, raw: bool) -> mx.array:
 
 
 def norms(weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
-    """Return weights and biases of the decoder's norms."""
+    """Return weights and biases of the norms."""
     return {
         name: np.asarray(array.astype(mx.float32)).astype(np.float64)
         for name, array in weights.items()
-        if "norm" in name and name.startswith("decoder.")
+        if "norm" in name
     }

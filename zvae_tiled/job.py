@@ -1,8 +1,8 @@
-"""`Job`: one decode that is checked and planned, and only has to run."""
+"""`Job`: one decode, or encode, that is checked and planned, and only has to run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,13 +11,12 @@ from pathlib import Path
 import mlx.core as mx
 
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import finished, limits, parameters, temporary_folder
+from zvae_tiled.decoding import limits, parameters, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.model import DecoderOnly
-from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
 from zvae_tiled.progress import Listener, Tracker
@@ -28,41 +27,39 @@ from zvae_tiled.sinks import Sink
 
 @dataclass(frozen=True)
 class Job:
-    """One decode that is checked and planned, and only has to run.
+    """One decode, or encode, that is checked and planned, and only has to run.
 
     Attributes:
-        config: The VAE.
-        model: Its weights.
+        model: The weights.
         dtype: Their type.
-        latents: (B, h, w, channels).
-        scaled: Whether they are scaled and shifted, as a pipeline hands them over.
-        plan: A plan for these latents.
-        raw: Whether the decoder's own values are wanted, neither clipped nor widened.
+        given: What was handed in: a batch of latents, or of pictures, (B, H, W, C).
+        plan: A plan for them.
+        ready: Makes one of the batch ready for the first Step.
+        finish: Makes finished rows of what the last Step gives.
         listener: Told how far it is.
         folder: Where maps are spilled; None for `temporary_folder`.
     """
 
-    config: VAEConfig
     model: DecoderOnly
     dtype: mx.Dtype
-    latents: mx.array
-    scaled: bool
+    given: mx.array
     plan: Plan | QualityPlan
-    raw: bool
+    ready: Callable[[mx.array], mx.array]
+    finish: Callable[[mx.array], mx.array]
     listener: Listener | None
     folder: Path | None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(B, H, W, C) of the pictures."""
-        return picture_shape(self.config, self.latents)
+        return picture_shape(self.plan.config, self.given)
 
     def run(self, sink: Sink) -> Report:
-        """Decode into a sink, which is closed, or told to leave nothing behind."""
+        """Go through the plan into a sink, which is closed, or told to leave nothing behind."""
         try:
             with limits(self.plan):
                 held = sum(array.nbytes for array in parameters(self.model).values())
-                meter = Meter(held + self.latents.nbytes)
+                meter = Meter(held + self.given.nbytes)
                 for picture, rows in self._rows():
                     if not sink.host_bytes:
                         meter.first_rows()
@@ -100,17 +97,14 @@ class Job:
             else:
                 found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(self._ready(picture))
             for rows in found:
-                done = [finished(rows, self.raw)]
+                done = [self.finish(rows)]
                 del rows
                 yield picture, done.pop()
         tracker.finish()
 
     def _ready(self, picture: int) -> mx.array:
-        """Return a picture's latents, ready for the first Step."""
-        one = self.latents[picture : picture + 1]
-        one = (unscale_latents(one, self.config) if self.scaled else one).astype(self.dtype)
-        mx.eval(one)
-        return one
+        """Return one of the batch, ready for the first Step."""
+        return self.ready(self.given[picture : picture + 1])
 
 
 def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:

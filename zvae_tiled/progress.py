@@ -1,4 +1,4 @@
-"""Progress of a decode: how far, how long still."""
+"""Progress of a decode or an encode: how far, how long still."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listener_of(progress: bool | Listener) -> Listener | None:
 def print_line(progress: Progress) -> None:
     """Keep one line on standard error up to date."""
     end = "\n" if progress.done >= 1 else ""
-    text = f"\rdecoding {progress.done:6.1%}  sweep {progress.sweep}/{progress.sweeps}  {progress.seconds:6.1f} s"
+    text = f"\r{progress.done:6.1%}  sweep {progress.sweep}/{progress.sweeps}  {progress.seconds:6.1f} s"
     print(f"{text}, {progress.remaining:6.1f} s to go ", end=end, file=sys.stderr, flush=True)
 
 

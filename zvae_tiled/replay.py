@@ -1,10 +1,11 @@
-"""A plan replayed: checked against the decode it is to be used for."""
+"""A plan replayed: checked against the decode, or encode, it is to be used for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
 from zvae_tiled.plan.plan import WHOLE, Output, Plan
@@ -19,6 +20,7 @@ def replayed(
     output: Output,
     weights: int,
     gathered: int = 0,
+    task: Task = "decode",
 ) -> Plan:
     """Return the plan with the weights that are there, if it is one for this decode.
 
@@ -31,16 +33,19 @@ def replayed(
         output: Whether the finished pictures are held in memory or handed on.
         weights: Bytes of the weights that are loaded.
         gathered: Bytes of finished rows that the file gathers.
+        task: What is to be done.
 
     Raises:
-        PlanError: It is for another decode, or no plan.
+        PlanError: It is for something else, or no plan.
     """
     if not isinstance(plan, Plan) or plan.stage != WHOLE:
         raise PlanError(
-            f"plan must be the Plan of an exact decode, it is {type(plan).__name__}",
+            f"plan must be the Plan of an exact {task}, it is {type(plan).__name__}",
             "Read one with Plan.from_json.",
         )
     plan.check()
+    if plan.task != task:
+        raise PlanError(f'the plan is one for task="{plan.task}", this is task="{task}"', "Make a plan for it.")
     made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
     here = (config, *shape, dtype, device)
     names = ("config", "batch", "height", "width", "dtype", "device")
@@ -48,16 +53,17 @@ def replayed(
         if theirs != ours:
             if isinstance(theirs, VAEConfig) and isinstance(ours, VAEConfig):
                 theirs, ours = theirs.different_from(ours), "other values"
-            raise PlanError(f"the plan was made for {what} {theirs}, this decode has {ours}", "Make a plan for it.")
+            raise PlanError(f"the plan was made for {what} {theirs}, this {task} has {ours}", "Make a plan for it.")
     if plan.output == "rows" and output == "array":
-        raise PlanError("the plan has no room for finished pictures in memory", 'Make it with output="array".')
-    # plan() without a VAE counts the decoder's weights alone.
+        raise PlanError("the plan has no room in memory for what is finished", 'Make it with output="array".')
+    # plan() without a VAE counts the decoder's weights alone, or the encoder's.
     surplus = max(0, weights - plan.weights)
     if surplus and plan.predicted_peak + surplus > plan.budget:
         raise PlanError(
             f"the plan does not count {surplus:,} bytes of the weights that are loaded, "
             "and its budget has no room for them",
-            "Load the VAE with decoder_only=True, or make the plan with vae.plan().",
+            "Make the plan with vae.plan()"
+            + (", or load the VAE with decoder_only=True." if task == "decode" else "."),
         )
     rows = max(0, gathered - plan.gathered)
     if rows and plan.predicted_peak + surplus + rows > plan.budget:

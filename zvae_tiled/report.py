@@ -1,4 +1,4 @@
-"""What a decode really used: the Meter measures, the Report tells."""
+"""What a decode or an encode really used: the Meter measures, the Report tells."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ class Report:
         """Render one line a figure."""
         plan = self.plan
         scale = plan.config.scale
+        done = "encoded" if isinstance(plan, Plan) and plan.task == "encode" else "decoded"
         return "\n".join(
             [
-                f"decoded    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
-                f"quality    {self.quality}, {'as a full decode' if self.exact else 'not exact'}: {self.statistics}",
+                f"{done}    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
+                f"quality    {self.quality}, {'as all at once' if self.exact else 'not exact'}: {self.statistics}",
                 f"expected   {'rounding' if isinstance(plan, Plan) else plan.expected_error}",
                 f"budget     {_mib(self.budget)}",
                 f"predicted  {_mib(self.predicted_peak)}",

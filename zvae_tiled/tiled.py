@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from zvae_tiled.budget import available_memory, parse_budget
+from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError, PlanError
@@ -64,8 +65,9 @@ def plan(
     dtype: str = "bfloat16",
     device: str | None = None,
     output: Output = "array",
+    task: Task = "decode",
 ) -> Plan:
-    """Plan a decode from shapes alone: no weights, no GPU, no MLX.
+    """Plan a decode, or an encode, from shapes alone: no weights, no GPU, no MLX.
 
     Args:
         vae: A preset's name, a ``config.json``, or a `VAEConfig`.
@@ -76,6 +78,7 @@ def plan(
         dtype: ``bfloat16``, ``float32`` or ``float16``.
         device: ``cpu``, ``metal`` or ``cuda``; left out, what MLX would use here, as it was last calibrated.
         output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+        task: ``decode`` or ``encode``.
 
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
@@ -88,7 +91,7 @@ def plan(
         raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
     limit = parse_budget(budget, available_memory())
     scale, chosen = config.scale, _this_device() if device is None else DEVICES[device]
-    return make_plan(config, height // scale, width // scale, limit, chosen, dtype, batch, output=output)
+    return make_plan(config, height // scale, width // scale, limit, chosen, dtype, batch, output=output, task=task)
 
 
 def _this_device() -> Device:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 
 from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
+from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import available, parameters, temporary_folder
+from zvae_tiled.decoding import available, finished, parameters, ready_latents, temporary_folder
+from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
-from zvae_tiled.model import AutoencoderKL, DecoderOnly, LatentDistribution
+from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.notes import notes_of
 from zvae_tiled.plan.make import check_pixels, make_plan
 from zvae_tiled.plan.plan import Output, Plan
@@ -87,8 +90,9 @@ class VAE:
         budget: str | float | None = None,
         batch: int = 1,
         output: Output = "array",
+        task: Task = "decode",
     ) -> Plan:
-        """Plan a decode on this device, with this VAE's weights.
+        """Plan a decode, or an encode, on this device, with this VAE's weights.
 
         Args:
             height: The picture's height in pixels.
@@ -96,13 +100,14 @@ class VAE:
             budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
             batch: Pictures in the batch.
             output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+            task: ``decode`` or ``encode``.
 
         Raises:
             BudgetError: No exact plan fits; it names the smallest budget that works.
         """
         scale = self.config.scale
         check_pixels(height, width, scale)
-        chosen = self._made((batch, height // scale, width // scale), output, None, budget)
+        chosen = self._made((batch, height // scale, width // scale), output, None, budget, task=task)
         assert isinstance(chosen, Plan)
         return chosen
 
@@ -270,18 +275,30 @@ class VAE:
         gathered: int = 0,
     ) -> Job:
         """Plan a decode, or check the plan that was given."""
-        shape = latents.shape[:3]
-        if plan is None:
-            chosen = self._made(shape, output, request, budget, gathered)
-        else:
-            if budget is not None:
-                raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
-            if request is not None:
-                raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
-            name = dtype_name(self.dtype)
-            chosen = replayed(plan, self.config, shape, name, this_device().name, output, self.weight_bytes, gathered)
+        chosen = self._chosen(latents.shape[:3], output, request, budget, plan, gathered)
+        ready = partial(ready_latents, config=self.config, dtype=self.dtype, scaled=scaled)
+        finish = partial(finished, raw=raw)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
-        return Job(self.config, self.model, self.dtype, latents, scaled, chosen, raw, listener_of(progress), folder)
+        return Job(self.model, self.dtype, latents, chosen, ready, finish, listener_of(progress), folder)
+
+    def _chosen(
+        self,
+        shape: Sequence[int],
+        output: Output,
+        request: Request | None,
+        budget: str | float | None,
+        plan: Plan | None,
+        gathered: int = 0,
+        task: Task = "decode",
+    ) -> Plan | QualityPlan:
+        if plan is None:
+            return self._made(shape, output, request, budget, gathered, task)
+        if budget is not None:
+            raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+        if request is not None:
+            raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
+        device, name = this_device().name, dtype_name(self.dtype)
+        return replayed(plan, self.config, shape, name, device, output, self.weight_bytes, gathered, task)
 
     def _made(
         self,
@@ -290,26 +307,45 @@ class VAE:
         request: Request | None,
         budget: str | float | None,
         gathered: int = 0,
+        task: Task = "decode",
     ) -> Plan | QualityPlan:
         batch, height, width = shape
         config, device, name, weights = self.config, this_device(), dtype_name(self.dtype), self.weight_bytes
         limit = parse_budget(budget, available(weights))
         if request is not None:
             return plan_quality(config, height, width, limit, device, name, batch, output, weights, request, gathered)
-        return make_plan(config, height, width, limit, device, name, batch, output, weights, gathered)
+        return make_plan(config, height, width, limit, device, name, batch, output, weights, gathered, task)
 
-    def encode(self, images: Any) -> LatentDistribution:
-        """Encode pictures.
+    def encode(
+        self,
+        images: Any,
+        *,
+        budget: str | float | None = None,
+        plan: Plan | None = None,
+        progress: bool | Listener = False,
+        return_report: bool = False,
+        spill_folder: str | os.PathLike[str] | None = None,
+    ) -> Any:
+        """Encode pictures, to what a full encode gives.
 
         Args:
-            images: (B, H, W, 3) or (H, W, 3) floats in [0, 1]; H and W multiples of ``config.scale``.
+            images: (B, H, W, 3) or (H, W, 3), floats in [0, 1] or uint8, of any library; or a PIL image. H and W are
+                multiples of ``config.scale``.
+            budget: As in `decode`; pictures and latents are part of it.
+            plan: A plan to replay, made with ``task="encode"``, in place of a budget.
+            progress: As in `decode`.
+            return_report: Return the distribution and a `Report`.
+            spill_folder: As in `decode`.
 
         Returns:
-            The distribution of the latents, shifted and scaled as a pipeline wants them.
+            The `LatentDistribution`, shifted and scaled as a pipeline wants it.
 
         Raises:
             ImageError: The pictures cannot be encoded as they are.
             InputError: The encoder was not loaded.
+            BudgetError: No exact plan fits the budget; nothing was started.
+            OutputError: The disk is full, or cannot be written to.
+            SilentFailureError: The device computed what cannot be right, twice.
         """
         if not isinstance(self.model, AutoencoderKL):
             raise InputError(
@@ -317,7 +353,11 @@ class VAE:
                 "Load it with decoder_only=False.",
             )
         pictures = read_images(images, self.config)
-        moments = self.model.encode((pictures * 2 - 1).astype(self.dtype))
-        distribution = LatentDistribution.from_moments(moments, self.config)
-        mx.eval(distribution.mean, distribution.logvar)
-        return distribution
+        batch, height, width = pictures.shape[0], *(side // self.config.scale for side in pictures.shape[1:3])
+        chosen = self._chosen((batch, height, width), "array", None, budget, plan, task="encode")
+        folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
+        ready, as_it_is = partial(ready_image, dtype=self.dtype), lambda rows: rows
+        job = Job(self.model, self.dtype, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
+        sink = DistributionSink(self.config, (batch, height, width), self.dtype)
+        report = job.run(sink)
+        return (sink.result(), report) if return_report else sink.result()
