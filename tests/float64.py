@@ -1,4 +1,4 @@
-"""The decoder in float64, in plain NumPy: what every other one is measured against.
+"""Decoder and encoder in float64, in plain NumPy: what every other one is measured against.
 
 Written from the paper and the checkpoint's names, and sharing no line with the package. One picture at a time,
 (height, width, channels).
@@ -33,15 +33,38 @@ def decode64(vae: VAE, latents: Array) -> Array:
     return np.stack([_decode(vae.config, weights, picture) for picture in widened(ready_latents(vae, latents))])
 
 
+def ready_images(vae: VAE, images: Array) -> mx.array:
+    """Pictures in [0, 1] as the encoder reads them: in [-1, 1], and rounded to its type."""
+    return (mx.array(images) * 2 - 1).astype(vae.dtype)
+
+
+def encode64(vae: VAE, images: Array) -> Array:
+    """Encode NHWC pictures into mean and log-variance, (B, h, w, 2·channels), neither shifted nor scaled."""
+    weights = {name: widened(array) for name, array in parameters(vae.model).items()}
+    return np.stack([_encode(vae.config, weights, picture) for picture in widened(ready_images(vae, images))])
+
+
+def _encode(config: VAEConfig, weights: Weights, x: Array) -> Array:
+    groups = config.norm_num_groups
+    x = convolve(weights, "encoder.conv_in", x)
+    levels = len(config.block_out_channels)
+    for level in range(levels):
+        name = f"encoder.down_blocks.{level}"
+        for layer in range(config.layers_per_block):
+            x = _resnet(weights, f"{name}.resnets.{layer}", x, groups)
+        if level < levels - 1:  # padded after the last row and column alone, and every second result kept
+            x = convolve(weights, f"{name}.downsamplers.0.conv", x)[1::2, 1::2]
+    x = _mid_block(config, weights, "encoder.mid_block", x)
+    x = convolve(weights, "encoder.conv_out", silu(group_norm(weights, "encoder.conv_norm_out", x, groups)))
+    return convolve(weights, "quant_conv", x) if config.use_quant_conv else x
+
+
 def _decode(config: VAEConfig, weights: Weights, x: Array) -> Array:
-    groups, name = config.norm_num_groups, "decoder.mid_block"
+    groups = config.norm_num_groups
     if config.use_post_quant_conv:
         x = convolve(weights, "post_quant_conv", x)
     x = convolve(weights, "decoder.conv_in", x)
-    x = _resnet(weights, f"{name}.resnets.0", x, groups)
-    if config.mid_block_add_attention:
-        x = _attention(weights, f"{name}.attentions.0", x, groups)
-    x = _resnet(weights, f"{name}.resnets.1", x, groups)
+    x = _mid_block(config, weights, "decoder.mid_block", x)
     levels = len(config.block_out_channels)
     for level in range(levels):
         name = f"decoder.up_blocks.{level}"
@@ -50,6 +73,13 @@ def _decode(config: VAEConfig, weights: Weights, x: Array) -> Array:
         if level < levels - 1:
             x = convolve(weights, f"{name}.upsamplers.0.conv", x.repeat(2, axis=0).repeat(2, axis=1))
     return convolve(weights, "decoder.conv_out", silu(group_norm(weights, "decoder.conv_norm_out", x, groups)))
+
+
+def _mid_block(config: VAEConfig, weights: Weights, name: str, x: Array) -> Array:
+    x = _resnet(weights, f"{name}.resnets.0", x, config.norm_num_groups)
+    if config.mid_block_add_attention:
+        x = _attention(weights, f"{name}.attentions.0", x, config.norm_num_groups)
+    return _resnet(weights, f"{name}.resnets.1", x, config.norm_num_groups)
 
 
 def _resnet(weights: Weights, name: str, x: Array, groups: int) -> Array:

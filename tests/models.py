@@ -63,6 +63,12 @@ def save_random(config: VAEConfig, path: Path, seed: int = 0) -> Path:
     return path
 
 
+def random_images(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
+    """Pictures whose latents are of this size, NHWC in [0, 1]."""
+    shape = (batch, height * config.scale, width * config.scale, config.in_channels)
+    return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+
+
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
     """Latents as a pipeline hands them over, NCHW."""
     rng = np.random.default_rng(seed)

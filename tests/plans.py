@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import mlx.core as mx
 import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.chain import Task, chain_of
 from zvae_tiled.loading import dtype_name
 from zvae_tiled.plan.plan import Medium, Sweep, endings
 
+TASKS: tuple[Task, ...] = ("decode", "encode")
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
 
 
 def random_config(rng: Random, narrowest: int = 1) -> VAEConfig:
-    """A small decoder: even and odd widths, any number of levels, with and without every optional part."""
+    """A small VAE: even and odd widths, any number of levels, with and without every optional part."""
     groups = rng.choice([1, 2, 3, 4, 5])
     multiples = [times for times in (1, 2, 3, 5) if groups * times >= narrowest] or [narrowest]
     widths = [groups * rng.choice(multiples) for _ in range(rng.randint(1, 4))]
-    return VAEConfig(
-        out_channels=rng.choice([1, 3, 3, 4]),
+    pixels = rng.choice([1, 3, 3, 4])
+    config = VAEConfig(
+        in_channels=pixels,
+        out_channels=pixels,
         latent_channels=rng.choice([2, 4, 16]),
         block_out_channels=tuple(widths),
         layers_per_block=rng.choice([1, 1, 2, 3]),
@@ -29,6 +33,7 @@ def random_config(rng: Random, narrowest: int = 1) -> VAEConfig:
         use_post_quant_conv=rng.random() < 0.5,
         mid_block_add_attention=rng.random() < 0.7,
     )
+    return replace(config, use_quant_conv=config.use_post_quant_conv)
 
 
 def random_plan(
@@ -39,12 +44,13 @@ def random_plan(
     rng: Random,
     batch: int = 1,
     media: tuple[Medium, ...] = MEDIA,
+    task: Task = "decode",
 ) -> Plan:
     """An exact plan drawn by lot: at every ending drop or store, in memory or on disk, with bands of any height.
 
     Its costs are all zero: it is to be replayed, not believed.
     """
-    chain = decoder_chain(config)
+    chain = chain_of(config, task)
     sweeps, stored = [], 0
     for ends, stop in endings(chain):
         store: int | None = None
@@ -69,15 +75,19 @@ def random_plan(
         predicted_peak=0,
         spilled=0,
         needed_flops=1,
+        task=task,
     )
     plan.check()
     return plan
 
 
-def plan_for(vae: VAE, shape: tuple[int, ...], rng: Random, media: tuple[Medium, ...] = MEDIA) -> Plan:
-    """A random plan for NCHW latents of this shape."""
-    batch, _, height, width = shape
-    return random_plan(vae.config, height, width, dtype_name(vae.dtype), rng, batch, media)
+def plan_for(
+    vae: VAE, shape: tuple[int, ...], rng: Random, media: tuple[Medium, ...] = MEDIA, task: Task = "decode"
+) -> Plan:
+    """A random plan for NCHW latents of this shape, or for NHWC images."""
+    scale = vae.config.scale
+    height, width = shape[2:] if task == "decode" else (side // scale for side in shape[1:3])
+    return random_plan(vae.config, height, width, dtype_name(vae.dtype), rng, shape[0], media, task)
 
 
 def bits(array: mx.array) -> bytes:

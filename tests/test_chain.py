@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from tests.models import PRESETS
-from tests.plans import random_config
+from tests.plans import TASKS, random_config
 from zvae_tiled import VAEConfig
-from zvae_tiled.chain import Chain, Step, decoder_chain
+from zvae_tiled.chain import Chain, Step, Task, chain_of, decoder_chain, encoder_chain
 from zvae_tiled.loading import parameter_shapes
-from zvae_tiled.model import DecoderOnly
+from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU
 
@@ -62,14 +62,51 @@ def test_a_post_quant_convolution_comes_first() -> None:
     assert Z_IMAGE.steps[0].name == "decoder.conv_in"
 
 
+ENCODER = """\
+  0      8     3 -> 128                            3x3 encoder.conv_in
+  5      8   128 -> 128   every 2nd                3x3 encoder.down_blocks.0.downsamplers.0.conv
+  6      4   128 -> 256   norm, SiLU, opens skip   3x3 encoder.down_blocks.1.resnets.0.conv1
+  7      4   256 -> 256   norm, SiLU, + shortcut   3x3 encoder.down_blocks.1.resnets.0.conv2
+ 15      2   512 -> 512   every 2nd                3x3 encoder.down_blocks.2.downsamplers.0.conv
+ 19      1   512 -> 512   norm, SiLU, + skip       3x3 encoder.down_blocks.3.resnets.1.conv2
+ 22      1   512 -> 512   norm, opens skip, + skip attention encoder.mid_block.attentions.0
+ 25      1   512 -> 32    norm, SiLU               3x3 encoder.conv_out
+"""
+
+
+def test_the_encoder_of_z_image() -> None:
+    chain = encoder_chain(VAEConfig.preset("z-image"))
+    lines = str(chain).splitlines()[1:]
+    assert len(lines) == len(chain.steps) == 26
+    assert [lines[int(line.split()[0])] for line in ENCODER.splitlines()] == ENCODER.splitlines()
+    assert chain.factors == (8,) * 6 + (4,) * 5 + (2,) * 5 + (1,) * 11
+    assert chain.barriers == tuple(cut for cut in range(1, 26) if cut not in (5, 10, 15))  # the downsamplers
+    assert [chain.rows_at(16, rows, 0) for rows in (1, 8, 9)] == [1, 1, 2]
+    last = encoder_chain(VAEConfig.preset("sd1")).steps[-1]
+    assert last == Step("quant_conv", "conv", 8, 8, kernel=1)
+
+
+@pytest.mark.parametrize("count", range(1, 20))
+def test_halved_maps_are_padded_after_their_last_row_alone(count: int) -> None:
+    for step in (Step("", "conv", 1, 1), Step("", "conv", 1, 1, kernel=1), Step("", "conv", 1, 1, stride=2)):
+        convolved = count * step.stride + sum(step.padding)
+        assert step.gives(convolved) == count
+        assert step.reads(count) <= convolved < step.reads(count + 1)
+
+
 def owners(step: Step) -> list[str]:
     return [path for path in (step.name, step.norm, step.shortcut) if path]
 
 
-def test_names_and_parameters_are_the_reference_models() -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_names_and_parameters_are_the_reference_models(task: Task) -> None:
     for config in configs():
-        chain = decoder_chain(config)
-        sizes = {name: prod(shape) for name, shape in parameter_shapes(DecoderOnly(config)).items()}
+        chain, decoders = chain_of(config, task), parameter_shapes(DecoderOnly(config))
+        sizes = {
+            name: prod(shape)
+            for name, shape in parameter_shapes(AutoencoderKL(config)).items()
+            if (name in decoders) == (task == "decode")
+        }
         for step in chain.steps:
             mine = {owner: [name for name in sizes if name.startswith(f"{owner}.")] for owner in owners(step)}
             assert all(mine.values()), f"no parameters of {mine}"
@@ -86,11 +123,15 @@ def test_parameters_of_the_presets(preset: str) -> None:
     assert 49.4e6 < total < 49.6e6  # all five have the decoder of Stable Diffusion, which has 49.5 million
 
 
-def test_a_step_reads_what_the_one_before_wrote() -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_reads_what_the_one_before_wrote(task: Task) -> None:
     for config in configs():
-        chain = decoder_chain(config)
-        assert (chain.steps[0].inputs, chain.steps[-1].outputs) == (config.latent_channels, config.out_channels)
-        assert chain.factors[-1] == config.scale
+        chain = chain_of(config, task)
+        ends = {
+            "decode": (config.latent_channels, 1, config.out_channels, config.scale),
+            "encode": (config.in_channels, config.scale, 2 * config.latent_channels, 1),
+        }
+        assert (chain.steps[0].inputs, chain.factors[0], chain.steps[-1].outputs, chain.factors[-1]) == ends[task]
         opened = None
         for before, step in pairwise(chain.steps):
             assert before.outputs == step.inputs

@@ -61,7 +61,8 @@ def test_no_intermediate_changes_the_type(config: Any, dtype: str) -> None:
     seen: list[mx.array] = []
     with every_output(seen):
         raw = vae.model.decode(mx.array(random_latents(config, 3, 5).transpose(0, 2, 3, 1)).astype(vae.dtype))
-        posterior = vae.encode(np.full((16, 24, 3), 0.25, np.float32))
+        vae.model.encode(mx.full((1, 16, 24, 3), 0.25).astype(vae.dtype))
+    posterior = vae.encode(np.full((16, 24, 3), 0.25, np.float32))
     assert len(seen) > 100
     assert {array.dtype for array in seen} == {vae.dtype}
     assert vae.decode(random_latents(config, 3, 5), raw=True).dtype == vae.dtype
@@ -134,12 +135,21 @@ def test_output_types_are_refused_before_any_work(output_type: OutputType, raw: 
         (np.zeros((0, 16, 3)), r"\(B, H, W, 3\)"),
         (np.full((16, 16, 3), 255.0), "from 255.0 to 255.0"),
         (np.full((16, 16, 3), np.nan), "from nan to nan"),
-        (np.zeros((16, 16, 3), np.uint8), "not uint8"),
+        (np.zeros((16, 16, 3), np.int32), "or uint8, not int32"),
+        (np.zeros((16, 16, 4), np.uint8), r"\(B, H, W, 3\)"),
+        (Image.new("RGBA", (16, 16)), "convert"),
     ],
 )
-def test_images_that_cannot_be_encoded(images: np.ndarray, reason: str) -> None:
+def test_images_that_cannot_be_encoded(images: Any, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         random_vae(SD).encode(images)
+
+
+def test_a_pil_image_is_its_array() -> None:
+    vae, pixels = random_vae(SD), np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    found, want = vae.encode(Image.fromarray(pixels)), vae.encode(mx.array(pixels))
+    assert found.mean.shape == (1, 2, 3, 4)
+    assert mx.array_equal(found.mean, want.mean).item()
 
 
 def test_encode_without_an_encoder_says_how_to_get_one() -> None:

@@ -1,4 +1,4 @@
-"""On the CPU any two exact plans give the same bytes; so do a batch, a stream and a file."""
+"""On the CPU any two exact plans give the same bytes, decoded or encoded; so do a batch, a stream and a file."""
 
 from __future__ import annotations
 
@@ -13,34 +13,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models import narrow, random_latents, random_vae
-from tests.plans import bits, plan_for, random_config, random_plan
+from tests.models import narrow, random_images, random_latents, random_vae
+from tests.plans import TASKS, bits, plan_for, random_config, random_plan
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.chain import Task, decoder_chain
 
 DTYPES = ["float32", "bfloat16", "float16"]
 BROAD = VAEConfig(block_out_channels=(32, 64), latent_channels=16)
 """Wide enough for a BLAS to change its kernel, or its number of threads, with the shape of a product."""
 
 
-def digest(vae: VAE, latents: np.ndarray, plan: Plan) -> str:
-    """Return a hash of the decoder's own values."""
-    pixels = vae.decode(latents, layout="NCHW", plan=plan, raw=True)
-    assert pixels.dtype == vae.dtype
-    return hashlib.sha256(bits(pixels)).hexdigest()
+def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
+    """Return a hash of the decoder's own values, or of what pictures are encoded to."""
+    if plan.task == "encode":
+        found = vae.encode(given, plan=plan)
+        values = mx.concatenate([found.mean, found.logvar])
+    else:
+        values = vae.decode(given, layout="NCHW", plan=plan, raw=True)
+    assert values.dtype == vae.dtype
+    return hashlib.sha256(bits(values)).hexdigest()
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(300, marks=pytest.mark.slow)])
-def test_any_two_plans_give_the_same_bytes(examples: int) -> None:
+@pytest.mark.parametrize(
+    ("task", "examples"),
+    [("decode", 15), ("encode", 8), *(pytest.param(task, 300, marks=pytest.mark.slow) for task in TASKS)],
+)
+def test_any_two_plans_give_the_same_bytes(task: Task, examples: int) -> None:
     @settings(max_examples=examples)
     @given(st.randoms(use_true_random=False), st.sampled_from(DTYPES), st.integers(0, 1 << 16))
     def check(rng: Random, dtype: str, seed: int) -> None:
         config = random_config(rng)
         longest = 24 // config.scale + 1
-        latents = random_latents(config, rng.randint(1, longest), rng.randint(1, longest), seed=seed)
+        made = random_latents if task == "decode" else random_images
+        given = made(config, rng.randint(1, longest), rng.randint(1, longest), seed=seed)
         vae = random_vae(config, dtype, seed)
-        first, second = (plan_for(vae, latents.shape, rng) for _ in range(2))
-        assert digest(vae, latents, first) == digest(vae, latents, second)
+        first, second = (plan_for(vae, given.shape, rng, task=task) for _ in range(2))
+        assert digest(vae, given, first) == digest(vae, given, second)
 
     check()
 
@@ -99,6 +107,18 @@ def test_a_picture_of_a_batch_is_the_picture_alone(dtype: str) -> None:
     for i in range(3):
         alone = vae.decode(latents[i : i + 1], plan=plan_for(vae, (1, *latents.shape[1:]), rng), raw=True)
         assert bits(together[i : i + 1]) == bits(alone)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_encoded_a_picture_of_a_batch_is_the_picture_alone_and_bytes_are_their_floats(dtype: str) -> None:
+    config, rng = narrow("sd1"), Random(0)
+    vae = random_vae(config, dtype)
+    images = (255 * random_images(config, 3, 5, batch=3)).astype(np.uint8)
+    together = vae.encode(images, plan=plan_for(vae, images.shape, rng, task="encode"))
+    for i in range(3):
+        alone = vae.encode(images[i] / np.float32(255), plan=plan_for(vae, (1, *images.shape[1:]), rng, task="encode"))
+        assert bits(together.mean[i : i + 1]) == bits(alone.mean)
+        assert bits(together.logvar[i : i + 1]) == bits(alone.logvar)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -15,21 +16,22 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from tests.models import random_latents, save_random
-from tests.plans import random_config
+from tests.models import random_images, random_latents, save_random
+from tests.plans import TASKS, random_config
 from zvae_tiled import VAE, Report, VAEConfig
 from zvae_tiled.budget import Budget
+from zvae_tiled.chain import Task
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import ITEMSIZES, Plan
+from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
 
 LARGE = 100_000_000
 
 
 @dataclass(frozen=True)
 class Case:
-    """A decode.
+    """A decode, or an encode.
 
     Share says where its budget lies, from the smallest that works (0) to beyond what it can use (> 1). With a slow
     disk the planner rather drops a map, and computes it again, than spills it.
@@ -43,9 +45,10 @@ class Case:
     share: float
     slow_disk: bool = False
     to_file: bool = False
+    task: Task = "decode"
 
     @classmethod
-    def small(cls, seed: int) -> Case:
+    def small(cls, seed: int, task: Task = "decode") -> Case:
         """Any architecture, from one pixel to a few thousand."""
         rng = Random(seed)
         sizes = [
@@ -57,10 +60,12 @@ class Case:
         batch, share = rng.choice([1, 1, 1, 2, 3]), rng.choice([0, 0.1, 0.3, rng.random(), 1, 1.2])
         slow_disk, to_file = rng.random() < 0.6, rng.random() < 0.5
         config = replace(random_config(rng), mid_block_add_attention=rng.random() < 0.4)
-        return cls(config, height, width, batch, _dtype(rng), share, slow_disk, to_file)
+        if task == "encode":  # all of it is at the picture's resolution, or near
+            height, width = (-(-side * 2 // config.scale**2) for side in (height, width))
+        return cls(config, height, width, batch, _dtype(rng), share, slow_disk, to_file and task == "decode", task)
 
     @classmethod
-    def large(cls, seed: int) -> Case:
+    def large(cls, seed: int, task: Task = "decode") -> Case:
         """Few channels, so that 100 MB are reached in seconds: mostly maps, the rest latents and output."""
         rng = Random(seed)
         groups = rng.choice([2, 4])
@@ -73,28 +78,37 @@ class Case:
             use_post_quant_conv=rng.random() < 0.3,
             mid_block_add_attention=False,
         )
+        config = replace(config, in_channels=config.out_channels)
         dtype, share = _dtype(rng), rng.choice([0.5, 0.9, 1, 1.1])
         maps = 2 * config.block_out_channels[0] * ITEMSIZES[dtype]
         pixel = 4 * config.latent_channels // config.scale**2 + max(maps, 4 * config.out_channels + maps // 2)
         width = rng.randint(8000, 16000)
         height = int(1.1 * LARGE / pixel / width)
-        return cls(config, height // config.scale, width // config.scale, 1, dtype, share)
+        return cls(config, height // config.scale, width // config.scale, 1, dtype, share, task=task)
 
-    def decode(self, folder: Path) -> tuple[Report, int]:
-        """Decode; return the report, and the peak as it is measured here."""
-        vae = VAE.load(save_random(self.config, folder / "vae.safetensors"), self.dtype, config=self.config)
-        latents = random_latents(self.config, self.height, self.width, self.batch)
-        options: dict[str, Any] = {"layout": "NCHW", "spill_folder": folder}
+    def load(self, folder: Path) -> VAE:
+        path = save_random(self.config, folder / "vae.safetensors")
+        return VAE.load(path, self.dtype, decoder_only=self.task == "decode", config=self.config)
+
+    def run(self, folder: Path) -> tuple[Report, int]:
+        """Decode or encode; return the report, and the peak as it is measured here."""
+        vae = self.load(folder)
+        made = random_latents if self.task == "decode" else random_images
+        given = made(self.config, self.height, self.width, self.batch)
+        options: dict[str, Any] = {"spill_folder": folder}
         budget = self.budget(vae)
         if self.slow_disk:
             options["plan"] = self._planned(vae, budget)
         else:
             options["budget"] = f"{budget}B"
         with peak_memory() as peaks:
-            if self.to_file:
-                report = vae.decode_to_file(latents, folder / "picture.npy", **options)
+            if self.task == "encode":
+                found, report = vae.encode(given, return_report=True, **options)
+                assert found.logvar.shape == (self.batch, self.height, self.width, self.config.latent_channels)
+            elif self.to_file:
+                report = vae.decode_to_file(given, folder / "picture.npy", "NCHW", **options)
             else:
-                pictures, report = vae.decode(latents, return_report=True, **options)
+                pictures, report = vae.decode(given, "NCHW", return_report=True, **options)
                 assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
         assert report.budget == budget
         return report, vae.weight_bytes + max(peaks)
@@ -102,7 +116,8 @@ class Case:
     def _planned(self, vae: VAE, budget: int) -> Plan:
         device, limit = replace(CPU, disk=1e3), Budget(budget, True, "a test")
         shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
-        return make_plan(*shape, output="rows" if self.to_file else "array", weights=vae.weight_bytes)
+        output: Output = "rows" if self.to_file else "array"
+        return make_plan(*shape, output=output, weights=vae.weight_bytes, task=self.task)
 
     def budget(self, vae: VAE) -> int:
         least = self.needed(vae)
@@ -116,7 +131,8 @@ class Case:
 
     def _shape(self, vae: VAE) -> dict[str, Any]:
         scale, output = self.config.scale, "rows" if self.to_file else "array"
-        return {"height": self.height * scale, "width": self.width * scale, "batch": self.batch, "output": output}
+        size = {"height": self.height * scale, "width": self.width * scale}
+        return {**size, "batch": self.batch, "output": output, "task": self.task}
 
 
 def _dtype(rng: Random) -> str:
@@ -142,8 +158,8 @@ def peak_memory() -> Iterator[list[int]]:
 
 
 def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]:
-    """Decode one case; return predicted and measured."""
-    report, measured = case.decode(folder)
+    """Run one case; return predicted and measured."""
+    report, measured = case.run(folder)
     predicted = report.predicted_peak
     assert measured <= predicted <= report.budget, (
         f"{measured=:,} {predicted=:,} {report.budget=:,} {case}\n{report.plan}"
@@ -156,17 +172,18 @@ def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]
     return predicted, measured
 
 
-def test_a_decode_stays_below_its_prediction_and_that_below_the_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("task", "cases"), [("decode", 80), ("encode", 40)])
+def test_a_run_stays_below_its_prediction_and_that_below_the_budget(task: Task, cases: int, tmp_path: Path) -> None:
     chosen = Counter[str]()
-    for seed in range(80):
-        check(Case.small(seed), tmp_path, chosen)
-    assert min(chosen["keep"], chosen["spill"]) > 50, chosen
+    for seed in range(cases):
+        check(Case.small(seed, task), tmp_path, chosen)
+    assert min(chosen["keep"], chosen["spill"]) > cases / 2, chosen
     assert chosen["drop"] > 0, chosen
 
 
-def check_large(seeds: range, folder: Path) -> None:
+def check_large(seeds: range, folder: Path, task: Task = "decode") -> None:
     chosen = Counter[str]()
-    pairs = [check(Case.large(seed), folder, chosen) for seed in seeds]
+    pairs = [check(Case.large(seed, task), folder, chosen) for seed in seeds]
     ratios = [predicted / measured for predicted, measured in pairs if measured > LARGE]
     assert len(ratios) >= len(pairs) / 2
     assert median(ratios) <= 1.15
@@ -177,28 +194,32 @@ def test_predictions_above_100_mb_are_close(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_decodes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_thousand_runs(task: Task, tmp_path: Path) -> None:
     chosen = Counter[str]()
     for seed in range(1000, 1980):
-        check(Case.small(seed), tmp_path, chosen)
+        check(Case.small(seed, task), tmp_path, chosen)
     assert min(chosen["keep"], chosen["spill"]) > 500, chosen
     assert chosen["drop"] > 20, chosen
-    check_large(range(100, 120), tmp_path)
+    check_large(range(100, 120), tmp_path, task)
 
 
-def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work(task: Task, tmp_path: Path) -> None:
     for seed in range(6):
-        case = replace(Case.small(seed), share=0, to_file=False)
-        vae = VAE.load(save_random(case.config, tmp_path / "vae.safetensors"), case.dtype, config=case.config)
-        latents = mx.array(random_latents(case.config, case.height, case.width, case.batch))
-        mx.eval(latents)
+        case = replace(Case.small(seed, task), share=0, to_file=False)
+        vae = case.load(tmp_path)
+        made = random_latents if task == "decode" else random_images
+        given = mx.array(made(case.config, case.height, case.width, case.batch))
+        mx.eval(given)
+        run: Any = vae.encode if task == "encode" else partial(vae.decode, layout="NCHW")
         needed = case.needed(vae)
         steps: list[object] = []
         with peak_memory() as peaks, pytest.raises(BudgetError) as error:
-            vae.decode(latents, "NCHW", budget=f"{needed - 1}B", progress=steps.append, spill_folder=tmp_path / "none")
+            run(given, budget=f"{needed - 1}B", progress=steps.append, spill_folder=tmp_path / "none")
         assert error.value.needed == needed
         assert not steps
-        assert max(peaks) <= 2 * latents.nbytes, "latents are looked at, and no more"
-        _, report = vae.decode(latents, "NCHW", budget=f"{needed}B", return_report=True, progress=steps.append)
+        assert max(peaks) <= 2 * given.nbytes, "what is given is looked at, and no more"
+        _, report = run(given, budget=f"{needed}B", return_report=True, progress=steps.append)
         assert report.measured_peak <= report.predicted_peak <= needed
         assert steps

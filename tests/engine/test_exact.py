@@ -1,4 +1,4 @@
-"""Bands against a float64 decoder: their error is not above the full decode's own.
+"""Bands against float64: their error is not above that of the full decode, or encode.
 
 The measure is the RMS error over a batch, as a share of its RMS: a largest error is one value's luck. Of small
 pictures there are many in the batch, for the full decode may happen to hit a few values. Where a norm sees a handful of
@@ -20,13 +20,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_unflatten
 
-from tests.float64 import decode64, ready_latents, widened
-from tests.models import narrow, random_latents, random_vae
+from tests.float64 import decode64, encode64, ready_images, ready_latents, widened
+from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import plan_for, random_config
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.chain import decoder_chain
 from zvae_tiled.decoding import parameters
 from zvae_tiled.kernels import mlx_rows
+from zvae_tiled.model import LatentDistribution
 from zvae_tiled.plan import workspace
 
 SLOW = pytest.mark.slow
@@ -63,8 +64,29 @@ def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
     full = widened(vae.model.decode(ready_latents(vae, latents)))
     plan = plan_for(vae, latents.shape, rng)
     bands = widened(vae.decode(latents, layout="NCHW", plan=plan, raw=True))
+    return compared(bands, full, want, latents[0, 0].size)
+
+
+def encode_errors(vae: VAE, images: np.ndarray, rng: Random) -> Errors:
+    """Encode by a random plan, at once, and in float64."""
+    config = vae.config
+    mean, logvar = np.split(encode64(vae, images), 2, axis=-1)
+    mean = (mean - (config.shift_factor or 0.0)) * config.scaling_factor
+    want = joined(mean, np.clip(logvar, -30, 20) + 2 * np.log(config.scaling_factor))
+    full = LatentDistribution.from_moments(vae.model.encode(ready_images(vae, images)), config)
+    bands = vae.encode(images, plan=plan_for(vae, images.shape, rng, task="encode"))
+    assert bands.mean.dtype == bands.logvar.dtype == vae.dtype
+    found, whole = (joined(widened(each.mean), widened(each.logvar)) for each in (bands, full))
+    return compared(found, whole, want, mean[0, ..., 0].size)
+
+
+def joined(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    return np.concatenate([mean, logvar], axis=-1)
+
+
+def compared(bands: np.ndarray, full: np.ndarray, want: np.ndarray, pixels: int) -> Errors:
     values = np.unique(want.astype(np.float32)).size
-    return Errors(rms(bands - want) / rms(want), rms(full - want) / rms(want), values, latents[0, 0].size)
+    return Errors(rms(bands - want) / rms(want), rms(full - want) / rms(want), values, pixels)
 
 
 def rms(values: np.ndarray) -> float:
@@ -112,6 +134,40 @@ def test_bands_are_as_near_to_float64_as_the_full_decode(dtype: str, examples: i
 
     check()
     assert mean_ratio(found, ROUNDING[dtype]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "examples"),
+    [
+        ("float32", 10),
+        ("bfloat16", 5),
+        ("float16", 5),
+        *(pytest.param(dtype, 200, marks=SLOW) for dtype in ROUNDING),
+    ],
+)
+def test_encoded_bands_are_as_near_to_float64_as_the_full_encode(dtype: str, examples: int) -> None:
+    found = []
+
+    @settings(max_examples=examples, phases=[Phase.reuse, Phase.generate])
+    @given(st.randoms(use_true_random=False), st.integers(0, 1 << 16))
+    def check(rng: Random, seed: int) -> None:
+        config = random_config(rng, narrowest=4)
+        height, width = random_size(rng, 24 // config.scale + 1)
+        batch = min(16, -(-1200 // (height * width * 2 * config.latent_channels)))
+        error = encode_errors(random_vae(config, dtype, seed), random_images(config, height, width, batch, seed), rng)
+        assert error.bands <= error.allowed(dtype), (config, height, width, seed, error)
+        found.append(error)
+
+    check()
+    assert mean_ratio(found, ROUNDING[dtype]) <= 1
+
+
+@pytest.mark.parametrize("size", [(10, 9), (2, 40)])
+def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, int]) -> None:
+    config = narrow("flux1")
+    error = encode_errors(random_vae(config), random_images(config, *size), Random(0))
+    assert error.values > 2_000
+    assert error.bands < error.full
 
 
 @pytest.mark.parametrize(

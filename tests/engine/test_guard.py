@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from tests.models import random_latents, random_vae
+from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits, plan_for
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.chain import Step, decoder_chain
@@ -77,6 +77,14 @@ def decoded(vae: VAE, latents: np.ndarray = LATENTS) -> mx.array:
     return pixels
 
 
+def encoded(vae: VAE, images: np.ndarray) -> bytes:
+    """Encode by bands of several rows."""
+    plan = plan_for(vae, images.shape, Random(3), task="encode")
+    plan = replace(plan, sweeps=tuple(replace(sweep, rows=8) for sweep in plan.sweeps))
+    found = vae.encode(images, plan=plan)
+    return bits(found.mean) + bits(found.logvar)
+
+
 def with_weights(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VAE:
     """Change some weights in place."""
     weights = dict(tree_flatten(vae.model.parameters()))
@@ -104,6 +112,29 @@ def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pyte
     assert name in str(caught.value)
     assert "again in smaller bands" in str(caught.value)
     assert caught.value.advice
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, images, name = random_vae(CONFIG), random_images(CONFIG, 12, 6), "encoder.down_blocks.0.downsamplers.0.conv"
+    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
+    want = encoded(vae, images)
+    usual = healthy.bands
+    device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
+    assert encoded(vae, images) == want
+    assert device.bands > usual > 1
+    Faulty(monkeypatch, name, FAULTS[fault], times=math.inf)
+    with pytest.raises(SilentFailureError, match=name):
+        encoded(vae, images)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_pictures_of_one_colour_are_no_fault(value: float, dtype: str) -> None:
+    vae = random_vae(CONFIG, dtype)
+    images = np.full((2, 24, 12, 3), value, np.float32)
+    images[1, 10:15] = random_images(CONFIG, 12, 6)[0, 10:15]  # and letterboxed
+    encoded(vae, images)
 
 
 def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

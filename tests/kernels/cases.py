@@ -17,7 +17,8 @@ UP = Step("up", "conv", 5, 7, upsample=True)
 SKIP = Step("skip", "conv", 5, 7, norm="norm", closes=True, skip=7)
 SHORTCUT = Step("shortcut", "conv", 5, 7, norm="norm", closes=True, shortcut="conv_shortcut", skip=4)
 PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
-STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION)
+DOWN = Step("down", "conv", 5, 7, stride=2)
+STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
 
 
 def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, offset: float = 0.0) -> mx.array:
@@ -41,20 +42,20 @@ def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[st
     return {name: random(shape, dtype, rng) for name, shape in shapes.items()}
 
 
-def convolve64(x: Array, weight: Array) -> Array:
-    """One picture's rows, convolved with padding on the left and on the right only."""
+def convolve64(x: Array, weight: Array, stride: int = 1) -> Array:
+    """One picture's rows, convolved with padding on the left and on the right only; on the right alone if halved."""
     reach = weight.shape[1] // 2
-    x = np.pad(x, ((0, 0), (reach, reach), (0, 0)))
+    x = np.pad(x, ((0, 0), (reach if stride == 1 else 0, reach), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[1:3], axis=(0, 1))
-    y: Array = np.einsum("hwcij,oijc->hwo", windows, weight)
+    y: Array = np.einsum("hwcij,oijc->hwo", windows[::stride, ::stride], weight)
     return y
 
 
 def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array | None) -> tuple[Array, Array]:
     """What a Step adds up to, and what its rounding may come to: all products by size, and every value rounded."""
     w = {name: wide(array) for name, array in weights.items()}
-    y = convolve64(wide(x)[0], w["weight"])
-    size = convolve64(abs(wide(x)[0]), abs(w["weight"]))
+    y = convolve64(wide(x)[0], w["weight"], step.stride)
+    size = convolve64(abs(wide(x)[0]), abs(w["weight"]), step.stride)
     rounded = abs(y)
     total = y + w["bias"]
     if skip is not None:

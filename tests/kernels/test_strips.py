@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.cases import CONV, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
+from tests.kernels.cases import CONV, DOWN, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
@@ -31,7 +31,7 @@ def test_a_convolution_is_right(
 ) -> None:
     step, rng = sized(step, inputs, outputs), np.random.default_rng(seed)
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
-    x = random((1, rows + 2 * step.halo, width, inputs), dtype, rng)
+    x = random((1, step.reads(rows), width * step.stride, inputs), dtype, rng)
     skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
     out = kernels.conv(step, kernels.prepare(step, weights), [x], skip)
     assert (out.shape, out.dtype) == ((1, rows, width, outputs), dtype)
@@ -60,12 +60,12 @@ def test_without_winograd_it_is_the_same_convolution(dtype: mx.Dtype) -> None:
     assert bool(mx.array_equal(unflipped["weight"], weights["weight"]).item())
 
 
-@given(st.sampled_from([CONV, SHORTCUT, SKIP]), dtypes, lengths, lengths, st.integers(1, 400))
+@given(st.sampled_from([CONV, SHORTCUT, SKIP, DOWN]), dtypes, lengths, lengths, st.integers(1, 400))
 @settings(max_examples=60)
 def test_parts_make_the_whole(step: Step, dtype: mx.Dtype, rows: int, width: int, most: int) -> None:
     rng = np.random.default_rng(most)
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
-    x = random((1, rows + 2, width, step.inputs), dtype, rng)
+    x = random((1, step.reads(rows), width * step.stride, step.inputs), dtype, rng)
     skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
     whole = conv64(step, weights, x, skip)
     counts: list[int] = []
@@ -97,16 +97,17 @@ def test_a_whole_step_agrees_with_the_cpu_s_kernels(
 ) -> None:
     rng = np.random.default_rng(seed)
     weights = weights_of(step, dtype, rng)
-    x = random((1, rows, width, step.inputs), dtype, rng)
+    x = random((1, rows * step.stride, width * step.stride, step.inputs), dtype, rng)
     skip = random((1, rows * step.factor, width * step.factor, step.skip), dtype, rng) if step.closes else None
     scale, shift = rng.standard_normal((2, step.inputs))
     results = []
     for kernels in (RowKernels(dtype), StripKernels(dtype)):
         affine = kernels.affine(scale, shift) if step.norm else None
         pieces = kernels.activate(step, x, affine)
-        edges = kernels.edge(step, width if kernels.folds else width * step.factor) if step.halo else []
+        edge = kernels.edge(step, x.shape[2] if kernels.folds else x.shape[2] * step.factor)
+        above, below = (edge * count for count in step.padding)
         ready = kernels.prepare(step, weights)
-        results.append(wide(kernels.conv(step, ready, [*edges, *pieces, *edges], skip)))
+        results.append(wide(kernels.conv(step, ready, [*above, *pieces, *below], skip)))
     size = 1 + abs(results[0])
     assert (abs(results[0] - results[1]) <= (1e-4 if dtype == mx.float32 else 0.1) * size).all()
 

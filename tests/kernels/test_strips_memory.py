@@ -19,7 +19,7 @@ from tests.kernels.cases import PROJECTION, SHORTCUT, STEPS, random, sized, weig
 from tests.models import narrow, random_vae
 from zvae_tiled import VAE, Plan
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Step, Task, chain_of
 from zvae_tiled.engine.run import Run
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -91,7 +91,7 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
     weights = weights_of(step, dtype, rng)
     x = random((1, rows, width, 32), dtype, rng)
     affine = kernels.affine(np.ones(32), np.ones(32)) if step.norm else None
-    large = (1, rows * factor + 2 * step.halo, width * factor, 32)
+    large = (1, step.reads(rows * factor), width * factor * step.stride, 32)
     pieces = [random(large, dtype, rng)]
     skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
     mx.eval(affine or [])
@@ -100,7 +100,7 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
         activated += space.activate(step, rows, width, size)
         check(peak(lambda: kernels.activate(step, x, affine)), activated)
     written = rows * width * factor**2 * 48 * size
-    edge = 2 * width * factor * 32 * size if step.halo else 0
+    edge = 2 * width * factor * step.stride * 32 * size if step.halo else 0
     working = written + space.conv(step, rows * factor, width * factor, size) - edge
     check(peak(lambda: kernels.conv(step, weights, pieces, skip)), working)
     check(peak(lambda: kernels.moments(x)), space.moments(32, rows, width, size))
@@ -149,32 +149,36 @@ def test_fused_arithmetic_is_the_same_and_takes_nothing() -> None:
 DEVICE = replace(CPU, workspace=Im2colWorkspace(), band_rows=96)
 
 
-def decode(plan: Plan, vae: VAE, kernels: Kernels[mx.array], latents: mx.array, folder: Path) -> np.ndarray:
+def run(plan: Plan, vae: VAE, kernels: Kernels[mx.array], given: mx.array, folder: Path) -> np.ndarray:
     weights = dict(tree_flatten(vae.model.parameters()))
     norms = {name: wide(array) for name, array in weights.items() if "norm" in name}
-    return np.concatenate([wide(rows) for rows in Run(plan, kernels, weights, norms, folder).rows(latents)], axis=1)
+    return np.concatenate([wide(rows) for rows in Run(plan, kernels, weights, norms, folder).rows(given)], axis=1)
 
 
-def into(found: list[np.ndarray], *decoded: Any) -> None:
-    found.append(decode(*decoded))
+def into(found: list[np.ndarray], *given: Any) -> None:
+    found.append(run(*given))
 
 
 @on_cpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_decode_stays_within_its_plan(dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("task", "height"), [("decode", 17), ("encode", 9)])
+def test_a_run_stays_within_its_plan(task: Task, height: int, dtype: str, tmp_path: Path) -> None:
     config = narrow("flux1", (16, 16, 32, 32), 8)
     vae = random_vae(config, dtype)
-    latents = random((1, 17, 14, 16), vae.dtype, np.random.default_rng(0))
 
     def planned(budget: int, device: Device) -> Plan:
-        return make_plan(config, 17, 14, Budget(budget, True, "test"), device, dtype, output="rows", weights=0)
+        limit = Budget(budget, True, "test")
+        return make_plan(config, height, 14, limit, device, dtype, output="rows", weights=0, task=task)
 
-    reference = decode(planned(1 << 40, CPU), vae, RowKernels(vae.dtype), latents, tmp_path)
+    chain = chain_of(config, task)
+    shape = (1, height * chain.factors[0], 14 * chain.factors[0], chain.channels[0])
+    given = random(shape, vae.dtype, np.random.default_rng(0))
+    reference = run(planned(1 << 40, CPU), vae, RowKernels(vae.dtype), given, tmp_path)
     choices = set()
     for budget in (1 << 40, 1 << 23, 1 << 22):
         plan = planned(budget, DEVICE)
         found: list[np.ndarray] = []
-        used = peak(partial(into, found, plan, vae, StripKernels(vae.dtype), latents, tmp_path))
+        used = peak(partial(into, found, plan, vae, StripKernels(vae.dtype), given, tmp_path))
         assert 0.6 * plan.predicted_peak < used <= plan.predicted_peak <= budget
         far = abs(found[0] - reference).max() / reference.std()
         assert far < (1e-4 if dtype == "float32" else 0.2)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.plans import random_config, random_plan
+from tests.plans import TASKS, random_config, random_plan
 from zvae_tiled import Plan, VAEConfig, plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.plan.plan import ITEMSIZES
@@ -27,7 +27,8 @@ seeds = st.integers(0, 1 << 32)
 def some_plan(seed: int) -> Plan:
     rng = Random(seed)
     height, width = rng.randint(1, 99), rng.randint(1, 99)
-    return random_plan(random_config(rng), height, width, rng.choice(sorted(ITEMSIZES)), rng, rng.randint(1, 3))
+    dtype, batch, task = rng.choice(sorted(ITEMSIZES)), rng.randint(1, 3), rng.choice(TASKS)
+    return random_plan(random_config(rng), height, width, dtype, rng, batch, task=task)
 
 
 @given(seeds)
@@ -60,10 +61,11 @@ def test_other_plans_have_other_digests() -> None:
         plan("z-image", 768, 1024, "400MB", device="cpu"),
         plan("sd3", 1024, 768, "400MB", device="cpu"),
         plan("z-image", 1024, 768, "400MB", device="cpu", output="rows"),
+        plan("z-image", 1024, 768, "400MB", device="cpu", task="encode"),
         replace(Z_IMAGE, sweeps=(*Z_IMAGE.sweeps[:-1], replace(Z_IMAGE.sweeps[-1], rows=1))),
     ]
     assert all(other != Z_IMAGE for other in others)
-    assert len({made.digest for made in [Z_IMAGE, *others]}) == 6
+    assert len({made.digest for made in [Z_IMAGE, *others]}) == 7
 
 
 def paths(value: Any) -> list[tuple[Any, ...]]:
@@ -166,6 +168,7 @@ def test_sizes_that_cannot_be_decoded_to_are_refused(name: str, pixels: Any) -> 
         ({"batch": 0}, PlanError, "batch"),
         ({"batch": 1.0}, PlanError, "batch"),
         ({"dtype": "int8"}, PlanError, "dtype"),
+        ({"task": "upscale"}, PlanError, 'task must be "decode" or "encode"'),
         ({"device": "tpu"}, PlanError, "device"),
         ({"budget": "much"}, InputError, "budget"),
         ({"vae": "z-imago"}, ConfigError, "preset"),
@@ -194,6 +197,14 @@ def test_a_budget_error_says_what_works_and_what_else_would_help() -> None:
     with pytest.raises(BudgetError) as small:
         plan("z-image", 64, 64, "100MB", device="cpu")
     assert "vae.stream" not in small.value.advice
+
+
+def test_a_budget_error_for_an_encode_says_what_works() -> None:
+    with pytest.raises(BudgetError) as error:
+        plan("z-image", 4096, 4096, "100MB", device="cpu", task="encode")
+    needed = error.value.needed
+    assert plan("z-image", 4096, 4096, f"{needed}B", device="cpu", task="encode").predicted_peak <= needed
+    assert "vae.stream" not in error.value.advice
 
 
 def test_a_config_and_its_name_give_the_same_plan() -> None:

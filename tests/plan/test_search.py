@@ -8,9 +8,10 @@ from random import Random
 
 import pytest
 
-from tests.plans import random_config
+from tests.plans import TASKS, random_config
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
+from zvae_tiled.chain import Task
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.make import make_plan
@@ -24,21 +25,30 @@ class Problem:
     """A decode to plan, for any budget."""
 
     def __init__(
-        self, config: VAEConfig, height: int, width: int, dtype: str, batch: int = 1, output: Output = "array"
+        self,
+        config: VAEConfig,
+        height: int,
+        width: int,
+        dtype: str,
+        batch: int = 1,
+        output: Output = "array",
+        task: Task = "decode",
     ) -> None:
         self.config, self.dtype, self.batch = config, dtype, batch
         self.height, self.width = height, width
-        self.output = output
+        self.output, self.task = output, task
 
     @classmethod
     def random(cls, rng: Random) -> Problem:
         height, width = (rng.choice([1, 3, rng.randint(1, 60), rng.randint(60, 3000)]) for _ in range(2))
         output: Output = rng.choice(["array", "rows"])
-        return cls(random_config(rng), height, width, rng.choice(sorted(ITEMSIZES)), rng.choice([1, 1, 3]), output)
+        config, dtype, batch = random_config(rng), rng.choice(sorted(ITEMSIZES)), rng.choice([1, 1, 3])
+        return cls(config, height, width, dtype, batch, output, rng.choice(TASKS))
 
     def plan(self, budget: int) -> Plan:
         limit = Budget(budget, True, "a test")
-        return make_plan(self.config, self.height, self.width, limit, CPU, self.dtype, self.batch, output=self.output)
+        shape = (self.config, self.height, self.width, limit, CPU, self.dtype, self.batch)
+        return make_plan(*shape, output=self.output, task=self.task)
 
     def needed(self) -> int:
         with pytest.raises(BudgetError) as error:
