@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from benchmarks.svg import line_chart
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.budget import parse_budget
+from zvae_tiled.chart import line_chart
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
 

@@ -60,12 +60,11 @@ class Job:
             with limits(self.plan):
                 held = sum(array.nbytes for array in parameters(self.model).values())
                 meter = Meter(held + self.given.nbytes)
-                for picture, rows in self._rows():
-                    if not sink.host_bytes:
-                        meter.first_rows()
+                for picture, rows in self._rows(meter.watching(self.listener)):
                     sink.write(picture, rows)
+                    meter.host(sink.host_bytes)
                     del rows
-                report = meter.report(self.plan, sink.host_bytes)
+                report = meter.report(self.plan)
             sink.close()
             return report
         except BaseException:  # Ctrl-C too
@@ -74,7 +73,7 @@ class Job:
 
     def stream(self) -> Iterator[mx.array]:
         """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
-        rows = self._rows()
+        rows = self._rows(self.listener)
         while True:
             with limits(self.plan):
                 found = [row for _, row in islice(rows, 1)]
@@ -82,14 +81,14 @@ class Job:
                 return
             yield found.pop()
 
-    def _rows(self) -> Iterator[tuple[int, mx.array]]:
+    def _rows(self, listener: Listener | None) -> Iterator[tuple[int, mx.array]]:
         """Yield finished rows with the number of their picture, top to bottom."""
         plan, folder = self.plan, self.folder or temporary_folder()
         check_free_space(folder, plan.spilled)
         kernels = kernels_for(this_device(), self.dtype)
         weights = parameters(self.model)
         norms = norms_of(weights)
-        tracker = Tracker(plan, self.listener)
+        tracker = Tracker(plan, listener)
         for picture in range(plan.batch):
             if isinstance(plan, Plan):
                 read = partial(tracker.read, plan)

@@ -20,12 +20,20 @@ class Progress:
         sweep: Which sweep it is in, from 1 on, over all pictures.
         sweeps: How many there are.
         seconds: Time since the start.
+        rows: Rows of the picture, or of the tile, that this sweep has passed.
+        height: Rows it passes in all.
+        memory: Bytes in use now, weights included; None where nothing is measured, in `VAE.stream`.
+        peak: The most of them so far.
     """
 
     done: float
     sweep: int
     sweeps: int
     seconds: float
+    rows: int = 0
+    height: int = 0
+    memory: int | None = None
+    peak: int | None = None
 
     @property
     def remaining(self) -> float:
@@ -59,6 +67,7 @@ class Tracker:
         self._start = time.perf_counter()
         self._total = plan.predicted_seconds or 1.0
         self._sweeps = plan.batch * plan.sweep_count
+        self._height = plan.height * plan.config.scale
         self._finished = 0.0  # predicted seconds of the sweeps before this one
         self._sweep = 0
         self._share = 1.0
@@ -77,9 +86,12 @@ class Tracker:
             self._finished += sweep.seconds
         # The last rows are read before they are computed: only `finish` says 1.
         done = min(seconds / self._total, 0.999)
-        self._listener(Progress(done, self._sweep, self._sweeps, time.perf_counter() - self._start))
+        height = plan.height * plan.config.scale
+        elapsed = time.perf_counter() - self._start
+        self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height))
 
     def finish(self) -> None:
         """Say that all is done."""
         if self._listener is not None:
-            self._listener(Progress(1.0, self._sweeps, self._sweeps, time.perf_counter() - self._start))
+            elapsed = time.perf_counter() - self._start
+            self._listener(Progress(1.0, self._sweeps, self._sweeps, elapsed, self._height, self._height))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from html import escape
 
 import mlx.core as mx
 import psutil
 
+from zvae_tiled.chart import line_chart
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
+from zvae_tiled.progress import Listener, Progress
+
+POINTS = 1000
+"""Of a report's timeline, at most: two a pixel of its chart."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Report:
         quality: ``exact``, ``tiles`` or ``stream``.
         exact: Whether the result is what a full decode gives, to rounding.
         statistics: Where the norms' moments and the attention came from.
+        timeline: Seconds since the start, and the most bytes in use since the point before.
     """
 
     plan: Plan | QualityPlan
@@ -41,6 +48,7 @@ class Report:
     quality: str
     exact: bool
     statistics: str
+    timeline: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """Render one line a figure."""
@@ -61,6 +69,20 @@ class Report:
             ]
         )
 
+    def _repr_html_(self) -> str:
+        """Render it for a notebook, with memory over time."""
+        return f"<pre>{escape(str(self))}</pre>\n{self.chart()}"
+
+    def chart(self) -> str:
+        """Return memory over time, beside prediction and budget, as SVG."""
+        measured = [(seconds, size / 1e6) for seconds, size in self.timeline]
+        across = (0.0, measured[-1][0] if measured else self.seconds)
+        lines = {"measured": measured or [(0.0, self.measured_peak / 1e6)]}
+        for name, size in (("predicted peak", self.predicted_peak), ("budget", self.budget)):
+            if size <= 4 * self.measured_peak:  # a line far above would flatten the others
+                lines[f"{name}, {size / 1e6:,.0f} MB"] = [(x, size / 1e6) for x in across]
+        return line_chart("Memory while decoding, weights included", "seconds", "MB", lines)
+
 
 class Meter:
     """Measures from its making to `report`."""
@@ -72,39 +94,63 @@ class Meter:
             held: Bytes of this decode that are there already: weights, and latents.
         """
         self._held = held
-        self._before = mx.get_active_memory()
+        self._host = 0
+        self._peak = 0
+        self._line: list[tuple[float, int]] = []
+        self._before = self._floor = mx.get_active_memory()
         mx.reset_peak_memory()
         self._size = psutil.Process().memory_info().rss
         self._start = time.perf_counter()
-        self._early = 0
 
-    def first_rows(self) -> None:
-        """Note that rows are finished now: buffers outside MLX's allocator are there from here on."""
-        self._early = max(self._early, self._grown())
-        mx.reset_peak_memory()
+    def watching(self, listener: Listener | None) -> Listener:
+        """Return a listener that notes the memory at each step of progress, and tells another one."""
 
-    def report(self, plan: Plan | QualityPlan, host: int) -> Report:
-        """Stop, and tell.
+        def heard(progress: Progress) -> None:
+            size = self._note()
+            if listener is not None:
+                listener(replace(progress, memory=size, peak=self._peak))
 
-        Args:
-            plan: The plan that was run.
-            host: Bytes of buffers outside MLX's allocator, for finished rows.
-        """
+        return heard
+
+    def host(self, size: int) -> None:
+        """Note that from here on buffers of this size are held outside MLX's allocator."""
+        self._note()
+        self._host = size
+
+    def report(self, plan: Plan | QualityPlan) -> Report:
+        """Stop, and tell about the plan that was run."""
+        self._note()
         return Report(
             plan=plan,
             budget=plan.budget,
             predicted_peak=plan.predicted_peak,
-            measured_peak=self._held + max(self._early, self._grown() + host),
+            measured_peak=self._peak,
             others=max(0, self._before - self._held),
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
             quality="exact" if isinstance(plan, Plan) else plan.request.quality,
             exact=isinstance(plan, Plan) or plan.exact,
             statistics="all of the whole picture" if isinstance(plan, Plan) else plan.statistics_source,
+            timeline=tuple(self._line),
         )
 
-    def _grown(self) -> int:
-        return max(0, mx.get_peak_memory() - self._before)
+    def _note(self) -> int:
+        """Note the most that was in use since the last note; return what is in use now."""
+        # The allocator counts a peak at its next allocation: until then it is what was there at the start.
+        highest = max(mx.get_peak_memory(), self._floor) - self._before
+        self._floor = mx.get_active_memory()
+        mx.reset_peak_memory()
+        point = self._held + self._host + max(0, highest)
+        self._peak = max(self._peak, point)
+        self._line.append((time.perf_counter() - self._start, point))
+        if len(self._line) >= 2 * POINTS:
+            self._line = _halved(self._line)
+        return self._held + self._host + max(0, self._floor - self._before)
+
+
+def _halved(line: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Of two neighbours leave the higher: a chart of memory must not lose its peaks."""
+    return [max(pair, key=lambda point: point[1]) for pair in zip(line[::2], line[1::2], strict=True)]
 
 
 def _high_water() -> int:

@@ -1,8 +1,9 @@
-"""Line charts as SVG, in a few lines of our own: the docs' pictures need no plotting package."""
+"""Line charts as SVG, in a few lines of our own: reports, plans and the docs need no plotting package."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 420, 70, 50, 40, 20
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
@@ -11,7 +12,15 @@ Line = Sequence[tuple[float, float]]
 
 
 def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> str:
-    """Return a chart of some lines."""
+    """Return a chart of some lines.
+
+    Args:
+        title: What it shows.
+        x_label: What goes to the right.
+        y_label: What goes up.
+        lines: Points from left to right, by the lines' names.
+    """
+    title, x_label, y_label = escape(title), escape(x_label), escape(y_label)
     right = max(x for line in lines.values() for x, _ in line) or 1.0
     top = (max(y for line in lines.values() for _, y in line) or 1.0) * 1.05
     across, up = (WIDTH - LEFT - RIGHT) / right, (HEIGHT - TOP - BOTTOM) / top
@@ -32,7 +41,6 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]
         colour = COLOURS[i % len(COLOURS)]
         path = "L".join(f"{LEFT + x * across:.1f} {HEIGHT - BOTTOM - y * up:.1f}" for x, y in line)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        parts.append(
-            f'<text x="{WIDTH - RIGHT - 8}" y="{TOP + 16 * i + 8}" fill="{colour}" text-anchor="end">{name}</text>'
-        )
+        place = f'x="{WIDTH - RIGHT - 8}" y="{TOP + 16 * i + 8}" text-anchor="end"'
+        parts.append(f'<text {place} fill="{colour}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>\n"])

@@ -1,0 +1,95 @@
+"""What a report tells, on a terminal and in a notebook; and memory over time, noted while decoding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mlx.core as mx
+import pytest
+
+from tests.models import random_latents, random_vae
+from zvae_tiled import Progress, Report, VAEConfig, report
+from zvae_tiled.chart import line_chart
+from zvae_tiled.report import Meter
+
+VAE = random_vae(VAEConfig(block_out_channels=(8, 8), norm_num_groups=2))
+LATENTS = random_latents(VAE.config, 32, 40)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def decoded(tmp_path: Path) -> Report:
+    return VAE.decode_to_file(LATENTS, tmp_path / "a.npy", budget="1.5MB")
+
+
+def test_the_timeline_goes_forward_and_its_highest_point_is_the_peak(tmp_path: Path) -> None:
+    told = decoded(tmp_path)
+    times = [seconds for seconds, _ in told.timeline]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= told.seconds
+    assert max(size for _, size in told.timeline) == told.measured_peak
+    assert min(size for _, size in told.timeline) >= VAE.weight_bytes
+
+
+def test_a_long_timeline_is_thinned_and_keeps_its_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "POINTS", 5)
+    told = decoded(tmp_path)
+    assert 5 <= len(told.timeline) < 10
+    assert max(size for _, size in told.timeline) == told.measured_peak
+
+
+def test_progress_says_rows_and_memory(tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    told = VAE.decode_to_file(LATENTS, tmp_path / "a.npy", budget="1.5MB", progress=heard.append)
+    assert {each.height for each in heard} == {64}
+    assert {each.rows for each in heard} >= {64}
+    assert all(0 < each.rows <= 64 for each in heard)
+    peaks = [each.peak for each in heard if each.peak is not None and each.memory is not None and each.memory > 0]
+    assert len(peaks) == len(heard)
+    assert peaks == sorted(peaks)
+    assert peaks[-1] <= told.measured_peak
+
+
+def test_a_stream_measures_nothing() -> None:
+    heard: list[Progress] = []
+    for _ in VAE.stream(LATENTS, progress=heard.append):
+        pass
+    assert {each.memory for each in heard} == {None}
+
+
+def test_what_stays_allocated_is_seen_though_nothing_is_allocated_later() -> None:
+    meter = Meter(0)
+    held = mx.zeros((1 << 20,))
+    mx.eval(held)
+    meter.host(100)
+    told = meter.report(VAE.plan(8, 8))
+    assert told.measured_peak >= (4 << 20) + 100, "held, beside the buffer that came later"
+    assert told.timeline[-1][1] == (4 << 20) + 100
+    del held
+
+
+def test_a_notebook_shows_the_table_and_a_chart_with_every_line(tmp_path: Path) -> None:
+    told = decoded(tmp_path)
+    shown = told._repr_html_()
+    assert shown.startswith("<pre>decoded    1 x 80x64, float32 on cpu")
+    chart = ElementTree.fromstring(told.chart())
+    names = [text.text or "" for text in chart.iter(f"{SVG}text")]
+    assert [name for name in names if name.startswith(("measured", "predicted", "budget"))] == [
+        "measured",
+        f"predicted peak, {told.predicted_peak / 1e6:,.0f} MB",
+        "budget, 2 MB",
+    ]
+    assert told.chart() in shown
+    assert "timeline" not in repr(told)
+
+
+def test_a_budget_far_above_does_not_flatten_the_chart(tmp_path: Path) -> None:
+    told = replace(decoded(tmp_path), budget=1 << 40)
+    assert "budget" not in told.chart()
+    assert "measured" in replace(told, timeline=()).chart()
+
+
+def test_a_chart_escapes_what_it_says() -> None:
+    chart = ElementTree.fromstring(line_chart("a & b", "<x>", "y", {'"<line>"': [(0, 0), (1, 2)]}))
+    assert {"a & b", "<x>", '"<line>"'} <= {text.text for text in chart.iter(f"{SVG}text")}
