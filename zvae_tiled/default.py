@@ -24,6 +24,15 @@ REPOSITORIES = (
 )
 """Looked for in the Hugging Face cache, in this order; all of them have the same VAE."""
 
+HOLDERS = {
+    "z-image": REPOSITORIES,
+    "flux1": REPOSITORIES,
+    "sd1": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
+    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
+    "sd3": ("stabilityai/stable-diffusion-3-medium-diffusers", "stabilityai/stable-diffusion-3.5-large"),
+}
+"""Where the VAE of each preset can be found."""
+
 _lock = threading.Lock()
 _chosen: VAE | str | os.PathLike[str] | None = None
 _loaded: VAE | None = None
@@ -53,13 +62,7 @@ def default_vae() -> VAE:
         if isinstance(_chosen, VAE):
             return _chosen
         if _loaded is None:
-            path = _chosen or os.environ.get(VARIABLE) or find_in_cache()
-            if path is None:
-                raise ConfigError(
-                    "no VAE was given, none is set, and none was found",
-                    f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path. "
-                    f"The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
-                )
+            path = _chosen or default_path()
             try:
                 _loaded = VAE.load(path)
             except ConfigError as error:
@@ -68,9 +71,25 @@ def default_vae() -> VAE:
         return _loaded
 
 
-def find_in_cache() -> Path | None:
-    """Return the VAE folder of a Z-Image or FLUX.1 snapshot in the local Hugging Face cache."""
-    for repository in REPOSITORIES:
+def default_path() -> str | Path:
+    """Return the VAE that the environment names, else one found.
+
+    Raises:
+        ConfigError: None was named or found.
+    """
+    path = os.environ.get(VARIABLE) or find_in_cache()
+    if path is None:
+        raise ConfigError(
+            "no VAE was given, none is set, and none was found",
+            f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path; on the command "
+            f"line: --vae PATH. The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
+        )
+    return path
+
+
+def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES) -> Path | None:
+    """Return the VAE folder of the first of these models that is in the local Hugging Face cache."""
+    for repository in repositories:
         snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
         folders = sorted(snapshots.glob("*/vae/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         for config in folders:

@@ -72,13 +72,13 @@ class ColourShift:
     spread: float
 
 
-def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan) -> ColourShift:
+def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan | None = None) -> ColourShift:
     """Return how far mean and spread of each tile's colours are from the reference's.
 
     Args:
         image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
         reference: What it should be.
-        plan: The plan it was decoded by; without seams the whole picture is one tile.
+        plan: The plan it was decoded by; without one, or without seams, the whole picture is one tile.
     """
     ours, theirs = _batched(image), _batched(reference)
     _difference(ours, theirs)
@@ -94,7 +94,7 @@ def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan) -> Colour
 
 
 def heat_map(
-    image: Any, reference: Any, plan: Plan | QualityPlan, peak: float | None = None
+    image: Any, reference: Any, plan: Plan | QualityPlan | None = None, peak: float | None = None
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return a picture of the difference, with the tile grid drawn over it: uint8 (H, W, 3).
 
@@ -104,7 +104,7 @@ def heat_map(
     Args:
         image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
         reference: What it should be.
-        plan: The plan it was decoded by; an exact one has no grid.
+        plan: The plan it was decoded by; an exact one, or none, has no grid.
         peak: The difference that is white; left out, the largest there is.
     """
     ours, theirs = _batched(image), _batched(reference)
@@ -119,8 +119,10 @@ def heat_map(
     return picture
 
 
-def _seams(picture: Picture, plan: Plan | QualityPlan) -> tuple[Cuts, Cuts]:
-    """Return where tiles meet, for a picture that is of the plan's size."""
+def _seams(picture: Picture, plan: Plan | QualityPlan | None) -> tuple[Cuts, Cuts]:
+    """Return where tiles meet, for a picture that is of the plan's size; nowhere without a plan."""
+    if plan is None:
+        return (), ()
     scale = plan.config.scale
     if picture.shape[1:3] != (plan.height * scale, plan.width * scale):
         found, wanted = (

@@ -22,6 +22,7 @@ class Progress:
         seconds: Time since the start.
         rows: Rows of the picture, or of the tile, that this sweep has passed.
         height: Rows it passes in all.
+        budget: Bytes allowed.
         memory: Bytes in use now, weights included; None where nothing is measured, in `VAE.stream`.
         peak: The most of them so far.
     """
@@ -32,6 +33,7 @@ class Progress:
     seconds: float
     rows: int = 0
     height: int = 0
+    budget: int = 0
     memory: int | None = None
     peak: int | None = None
 
@@ -68,6 +70,7 @@ class Tracker:
         self._total = plan.predicted_seconds or 1.0
         self._sweeps = plan.batch * plan.sweep_count
         self._height = plan.height * plan.config.scale
+        self._budget = plan.budget
         self._finished = 0.0  # predicted seconds of the sweeps before this one
         self._sweep = 0
         self._share = 1.0
@@ -88,10 +91,10 @@ class Tracker:
         done = min(seconds / self._total, 0.999)
         height = plan.height * plan.config.scale
         elapsed = time.perf_counter() - self._start
-        self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height))
+        self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height, self._budget))
 
     def finish(self) -> None:
         """Say that all is done."""
         if self._listener is not None:
             elapsed = time.perf_counter() - self._start
-            self._listener(Progress(1.0, self._sweeps, self._sweeps, elapsed, self._height, self._height))
+            self._listener(Progress(1.0, self._sweeps, self._sweeps, elapsed, self._height, self._height, self._budget))

@@ -1,0 +1,197 @@
+"""`zvae decode`: the files it writes are what `VAE.decode` gives; what cannot be is refused before any work."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.running import CONFIG, run, save_latents
+from zvae_tiled import VAE, Plan
+
+
+def levels(path: Path, source: Path, dtype: str = "bfloat16") -> bool:
+    """Whether a PNG holds what the library decodes."""
+    (want,) = VAE.load(path.parent / "vae", dtype).decode(np.load(source), output_type="pil")
+    with Image.open(path) as image:
+        return np.array_equal(np.asarray(image), np.asarray(want))
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_one_file(place: Path) -> None:
+    told = run("decode", "a.npy", "-o", "a.png", "--budget", "5MB")
+    assert levels(place / "a.png", place / "a.npy")
+    assert told.stdout == ""
+    for line in ("decoded    1 x 20x12, bfloat16 on cpu", "predicted", "measured", "written    a.png"):
+        assert line in told.stderr
+
+
+def test_quiet_says_nothing(place: Path) -> None:
+    assert run("decode", "a.npy", "-o", "a.png", "--quiet").output == ""
+    assert (place / "a.png").is_file()
+
+
+@pytest.mark.parametrize("out", ["out/", "{stem}.png", "out"])
+def test_several_files_and_patterns(place: Path, out: str) -> None:
+    if out == "out":
+        (place / "out").mkdir()
+    run("decode", "[ab].npy", "-o", out, "-q")
+    folder = place / "out" if out.startswith("out") else place
+    assert {"a.png", "b.png"} <= files(folder)
+    with Image.open(folder / "b.png") as image:
+        assert image.size == (16, 10)
+
+
+def test_a_batch_is_numbered(place: Path) -> None:
+    save_latents(place / "c.npy", batch=2)
+    run("decode", "c.npy", "-o", "c.png", "-q")
+    assert {"c-0.png", "c-1.png"} <= files(place)
+
+
+def test_options_reach_the_decode(place: Path) -> None:
+    told = run(
+        *("decode", "a.npy", "-o", "a.npz.npy", "--dtype", "float32", "--quality", "tiles", "--tile", "8x8"),
+        *("--overlap", "4", "--ramp", "linear", "--moments", "tile", "--layout", "NCHW"),
+    )
+    assert "quality    tiles, not exact: moments and middle block of each tile by itself" in told.stderr
+    assert "float32 on cpu" in told.stderr
+    want = VAE.load(place / "vae", "float32").decode(
+        np.load(place / "a.npy"), quality="tiles", tile=8, overlap=4, ramp="linear", moments="tile"
+    )
+    assert np.array_equal(np.load(place / "a.npz.npy"), want[0])
+
+
+def test_sixteen_bits(place: Path) -> None:
+    run("decode", "a.npy", "-o", "a.png", "--bits", "16", "-q")
+    assert (place / "a.png").read_bytes()[24] == 16
+
+
+def test_standard_input_to_standard_output(place: Path) -> None:
+    told = run("decode", "-", "-o", "-", "--budget", "5MB", stdin=(place / "a.npy").read_bytes())
+    before = files(place)
+    run("decode", "a.npy", "-o", "a.png", "--budget", "5MB", "-q")
+    assert told.stdout_bytes == (place / "a.png").read_bytes()
+    assert "written    standard output" in told.stderr
+    assert before == {"a.npy", "b.npy", "vae"}
+
+
+def test_a_plan_is_kept_and_replayed(place: Path) -> None:
+    run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "--budget", "5MB", "-q")
+    plan = Plan.from_json((place / "plan.json").read_text())
+    assert plan.budget == 5_000_000
+    told = run("decode", "a.npy", "-o", "b.png", "--plan", "plan.json")
+    assert f"plan       {plan.digest}" in told.stderr
+    assert (
+        "the plan was made for height 6" in run("decode", "b.npy", "-o", "c.png", "--plan", "plan.json", code=3).stderr
+    )
+
+
+def test_a_plan_made_beforehand_is_replayed(place: Path) -> None:
+    told = run("plan", "20x12", "--vae", "vae", "--budget", "5MB", "--json")
+    (place / "plan.json").write_text(told.stdout)
+    run("decode", "a.npy", "-o", "a.png", "--plan", "plan.json", "-q")
+    assert levels(place / "a.png", place / "a.npy")
+
+
+def test_an_existing_file_is_replaced_unless_it_is_to_be_kept(place: Path) -> None:
+    (place / "a.png").write_text("old")
+    assert "a.png" in run("decode", "a.npy", "-o", "a.png", "--no-overwrite", code=5).stderr
+    assert (place / "a.png").read_text() == "old"
+    run("decode", "a.npy", "-o", "a.png", "-q")
+    assert levels(place / "a.png", place / "a.npy")
+
+
+def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
+    weights = place / "diffusion.safetensors"
+    (place / "vae" / "diffusion_pytorch_model.safetensors").rename(weights)
+    assert "config" in run("decode", "a.npy", "-o", "a.png", "--vae", weights, code=3).stderr
+    run("decode", "a.npy", "-o", "a.png", "--vae", weights, "--config", "vae/config.json", "-q")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["a.npy"], 2, "--output"),
+        (["-o", "a.png"], 2, "LATENTS"),
+        (["a.npy", "b.npy", "-o", "a.png"], 2, "2 inputs need a folder or a pattern"),
+        (["a.npy", "b.npy", "-o", "-"], 2, "2 pictures do not fit on standard output"),
+        (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several inputs would be written to out/a.png"),
+        (["a.npy", "-o", "a.npy"], 2, "would be replaced by its own picture"),
+        (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan keeps one plan"),
+        (["a.npy", "-o", "a.png", "--save-plan", "p.json", "--quality", "tiles"], 2, "plans of exact decodes"),
+        (["-", "-", "-o", "out/"], 2, "can be read once"),
+        (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),
+        (["none.npy", "-o", "a.png"], 3, "none.npy"),
+        (["*.none", "-o", "a.png"], 3, "no file matches"),
+        (["vae/config.json", "-o", "a.png"], 3, "vae/config.json"),
+        (["a.npy", "-o", "a.png", "--tile", "64"], 3, 'quality="exact" has no tiles'),
+        (["a.npy", "-o", "a.png", "--budget", "lots"], 3, "must be an amount of memory"),
+        (["a.npy", "-o", "a.png", "--vae", "nowhere"], 3, "nowhere"),
+        (["a.npy", "-o", "a.png", "--vae", "sdxl"], 3, "Hugging Face cache"),
+        (["a.npy", "-o", "a.png", "--plan", "a.npy"], 3, "a.npy"),
+        (["a.npy", "-o", "a.png", "--budget", "1kB"], 4, "needs at least"),
+        (["a.npy", "-o", "none/a.png"], 5, "none/a.png"),
+        (["a.npy", "-o", "a.gif"], 5, ".gif"),
+        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be made"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:
+    before = files(place)
+    assert said in run("decode", *words, code=code, stdin=b"").stderr
+    assert files(place) - before <= {"out"}, "nothing is left but a folder that was asked for"
+
+
+def test_the_next_command_works(place: Path) -> None:
+    said = run("decode", "a.npy", "-o", "a picture.png", "--budget", "1kB", code=4).stderr
+    (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
+    assert "'a picture.png'" in line
+    run(*shlex.split(line)[1:])
+    assert (place / "a picture.png").is_file()
+
+
+def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
+    large = save_latents(place / "large.npy", 40, 40)
+    told = run("plan", "20x12", "--vae", "vae", "--json")
+    budget = json.loads(told.stdout)["predicted_peak"]
+    said = run("decode", "a.npy", large, "b.npy", "-o", "out/", "--budget", f"{budget}B", code=4).stderr
+    assert files(place / "out") == {"a.png", "b.png"}
+    (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
+    assert line.startswith(f"zvae decode {large} --output out/")
+
+
+def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path) -> None:
+    sent = (place / "a.npy").read_bytes()
+    said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent).stderr
+    assert (place / "zvae-latents-1.npy").read_bytes() == sent
+    (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
+    run(*shlex.split(line)[1:])
+    assert levels(place / "a.png", place / "a.npy")
+    run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent)
+    assert (place / "zvae-latents-2.npy").is_file()
+
+
+def test_a_preset_means_a_model_in_the_cache(place: Path) -> None:
+    folder = place / "hub" / "models--stabilityai--stable-diffusion-xl-base-1.0" / "snapshots" / "a1"
+    folder.mkdir(parents=True)
+    (place / "vae").rename(folder / "vae")
+    run("decode", "a.npy", "-o", "a.png", "--vae", "sdxl", "-q")
+    assert (place / "a.png").is_file()
+    assert "sd1" in run("decode", "a.npy", "-o", "a.png", "--vae", "sd1", code=3).stderr
+
+
+def test_the_config_is_that_of_the_tests() -> None:
+    assert CONFIG.scale == 2
+
+
+def test_a_png_is_read_by_others(place: Path) -> None:
+    told = run("decode", "a.npy", "-o", "-", "-q")
+    with Image.open(io.BytesIO(told.stdout_bytes)) as image:
+        assert (image.format, image.size) == ("PNG", (20, 12))

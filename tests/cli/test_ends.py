@@ -1,0 +1,114 @@
+"""How commands end: exit codes, messages instead of tracebacks, Ctrl-C and SIGTERM, and what goes through pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.cli.running import COMMAND, environment, process, run, save_latents
+from zvae_tiled import errors
+from zvae_tiled.cli.command import Command, exit_code
+
+CODES = {
+    errors.BudgetError: 4,
+    errors.OutputError: 5,
+    errors.SilentFailureError: 6,
+}
+
+
+@pytest.mark.parametrize("error", [each for each in vars(errors).values() if isinstance(each, type)])
+def test_every_error_has_its_code(error: type[Exception]) -> None:
+    assert exit_code(error("why")) == CODES.get(error, 3)
+
+
+def test_an_error_nobody_expected_is_that_of_a_decode() -> None:
+    assert exit_code(RuntimeError("why")) == 6
+
+
+@click.command(cls=Command)
+@click.option("--budget")
+@click.option("--dtype", default="bfloat16")
+@click.argument("kind")
+def failing(kind: str, budget: str | None, dtype: str) -> None:
+    if kind == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    raise {
+        "device": errors.SilentFailureError("zeros twice"),
+        "allocator": RuntimeError("[malloc] Unable to allocate 99 bytes"),
+        "odd": RuntimeError("why"),
+        "interrupt": KeyboardInterrupt(),
+        "broken": errors.BlasError("no such library\nat all", "Unset it."),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["device"], 6, "    failing --dtype float32 device"),
+        (["allocator", "--budget", "8GB"], 6, "    failing --budget 25% allocator"),
+        (["odd"], 6, "error: RuntimeError: why\nNothing here expected that error; --debug shows where it comes from."),
+        (["broken"], 3, "error: [blas] no such library\n              at all\n              Unset it."),
+        (["terminate"], 143, "interrupted; nothing unfinished is left behind"),
+        (["interrupt"], 130, "interrupted; nothing unfinished is left behind"),
+    ],
+)
+def test_what_is_said(words: list[str], code: int, said: str) -> None:
+    result = CliRunner().invoke(failing, words, prog_name="failing")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_float32_that_fails_has_no_next_command() -> None:
+    assert "Try this" not in CliRunner().invoke(failing, ["device", "--dtype", "float32"]).stderr
+
+
+def test_debug_shows_the_traceback_and_keeps_the_code() -> None:
+    result = CliRunner().invoke(failing, ["odd", "--debug"])
+    assert result.exit_code == 6
+    assert "Traceback" in result.stderr
+    assert "test_ends.py" in result.stderr
+
+
+def test_sigterm_has_its_old_meaning_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run("plan", "512", "--budget", "1GB")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_codes_reach_the_shell(place: Path) -> None:
+    done = process(["decode", "a.npy", "-o", "a.png", "--budget", "1kB"])
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert b"Traceback" not in done.stderr
+    assert process(["decode"]).returncode == 2
+
+
+def test_a_picture_goes_through_a_pipe_and_nothing_else_does(place: Path) -> None:
+    with (place / "a.npy").open("rb") as latents:
+        done = process(["decode", "-", "-o", "-"], stdin=latents)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\x89PNG")
+    assert done.stdout.endswith(b"IEND\xaeB`\x82")
+    assert b"\x1b[" not in done.stderr, "nobody watches: no bar"
+
+
+def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
+    save_latents(place / "large.npy", 60, 60)
+    before = sorted(path.name for path in place.iterdir())
+    words = [*COMMAND, "decode", "large.npy", "-o", "large.png", "--spill-folder", ".", "--dtype", "float32"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment()) as child:
+        while not list(place.glob(".zvae-*.part")) and child.poll() is None:
+            time.sleep(0.01)  # the file is there from the last sweep's first rows on
+        child.send_signal(signal.SIGINT)
+        said = child.communicate()[1]
+    assert child.returncode == 130, said
+    assert said == b"interrupted; nothing unfinished is left behind\n"
+    assert sorted(path.name for path in place.iterdir()) == before

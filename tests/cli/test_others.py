@@ -1,0 +1,114 @@
+"""`zvae compare`, `inspect`, `calibrate` and `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.running import run, save_latents
+from zvae_tiled import metrics
+from zvae_tiled.kernels import calibrate as calibrating
+from zvae_tiled.plan import calibration
+
+
+def write(path: Path, seed: int, height: int = 12, width: int = 20) -> np.ndarray:
+    """Write a picture, and return what is in the file."""
+    levels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(levels).save(path)
+    return levels / np.float64(255)
+
+
+def test_two_pictures_are_compared_by_the_metrics(place: Path) -> None:
+    ours, theirs = write(place / "a.png", 0), write(place / "b.png", 1)
+    told = run("compare", "a.png", "b.png", "--heat-map", "heat.png").stdout
+    assert f"PSNR        {metrics.psnr(ours, theirs):.1f} dB" in told
+    assert f"largest     {metrics.max_error(ours, theirs):.3g} of the range" in told
+    assert "seams" not in told
+    with Image.open(place / "heat.png") as image:
+        drawn = np.asarray(image).astype(int)
+    assert np.abs(drawn - metrics.heat_map(ours, theirs)).max() <= 1, "the command reads pictures as float32"
+    assert "inf dB" in run("compare", "a.png", "a.png").stdout
+
+
+def test_floats_are_compared_too(place: Path) -> None:
+    write(place / "a.png", 0)
+    np.save(place / "p.npy", write(place / "b.png", 1).astype(np.float32))
+    assert "inf dB" in run("compare", "p.npy", "b.png").stdout
+
+
+@pytest.mark.parametrize("quality", [[], ["--quality", "tiles", "--tile", "8", "--overlap", "2", "--moments", "tile"]])
+def test_a_decode_is_compared_with_the_full_one(place: Path, quality: list[str]) -> None:
+    told = run("compare", "a.npy", "--reference", "full", "--dtype", "float32", *quality).stdout
+    psnr = float(told.split()[1])
+    assert (psnr > 100) is (not quality)
+    assert "the full decode has" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["a.png"], 2, "Name two pictures, or one file of latents"),
+        (["a.png", "a.png", "--reference", "full"], 2, "Name two pictures, or one file of latents"),
+        (["a.png", "c.png"], 3, "must have one shape"),
+        (["a.png", "vae/config.json"], 3, "cannot be read as a picture"),
+        (["a.png", "a.npy"], 3, "must hold (height, width, channels)"),
+        (["a.png", "none.png"], 3, "none.png"),
+        (["a.png", "a.png", "--heat-map", "none/heat.png"], 5, "none/heat.png"),
+        (["a.npy", "--reference", "full", "--budget", "1kB"], 4, "zvae compare a.npy --reference full --budget"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(place: Path, words: list[str], code: int, said: str) -> None:
+    write(place / "a.png", 0)
+    write(place / "c.png", 0, height=10)
+    assert said in run("compare", *words, code=code).stderr
+
+
+def test_a_vae_is_inspected(place: Path) -> None:
+    told = run("inspect", "vae").stdout
+    for line in ("latents    4 channels, one for 2x2 pixels", "widths     8, 8", "like       no preset", "F32"):
+        assert line in told
+    assert run("inspect", "vae/diffusion_pytorch_model.safetensors").stdout == told
+    (place / "vae" / "config.json").rename(place / "away.json")
+    assert "none beside it: say --config" in run("inspect", "vae").stdout
+    assert "nowhere" in run("inspect", "nowhere", code=3).stderr
+
+
+def test_latents_are_inspected(place: Path) -> None:
+    told = run("inspect", "a.npy").stdout
+    values = np.load(place / "a.npy")
+    assert "shape      1 x 4 x 6 x 10, float32" in told
+    assert f"mean {values.mean():.3g}, spread {values.std():.3g}, least {values.min():.3g}" in told
+    assert "scaled as a pipeline has them" in told
+    values[0, 0, 0, :3] = np.nan
+    np.save(place / "bad.npy", values)
+    assert "3 of 240 are NaN or infinite: not to be decoded" in run("inspect", "bad.npy").stdout
+
+
+def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = run("doctor").stdout
+    for name in ("device", "MLX", "BLAS", "speed", "calibration", "memory", "budget", "spill folder", "Pillow"):
+        assert f"\n{name:<12} " in told
+    assert f"{'VAE':<12} {place / 'vae'}" in told
+    assert "calibration: zvae calibrate" in told
+    monkeypatch.delenv("ZVAE_VAE")
+    assert "  VAE: export ZVAE_VAE=FOLDER" in run("doctor").stdout
+
+
+def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(calibration.CACHE_VARIABLE, str(place / "cache"))
+    monkeypatch.setattr(calibrating, "distinct_steps", lambda chain: [chain.steps[-1]])
+    monkeypatch.setitem(calibrating.SIZES, "cpu", ((1, 8),))
+    monkeypatch.setattr(calibrating, "DISK_BYTES", 1 << 20)
+    told = run("calibrate")
+    assert "GFLOP/s in convolutions" in told.stdout
+    assert "the disk" in told.stderr
+    assert len(list((place / "cache").iterdir())) == 1
+    assert "calibration: zvae calibrate" not in run("doctor").stdout
+
+
+def test_a_batch_of_one_is_a_picture(place: Path) -> None:
+    save_latents(place / "c.npy", batch=2)
+    assert "PSNR" in run("compare", "c.npy", "--reference", "full").stdout

@@ -1,0 +1,105 @@
+"""`zvae plan`: the library's plans, printed, as JSON, drawn, and side by side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.cli.running import CONFIG, environment, run
+from zvae_tiled import Plan, VAEConfig, plan
+from zvae_tiled.errors import BudgetError
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_it_prints_the_plan_that_the_library_makes() -> None:
+    want = plan("z-image", 512, 768, "1GB", output="rows")
+    assert run("plan", "768x512", "--vae", "z-image", "--budget", "1GB").stdout == f"{want}\n"
+    assert run("plan", "768x512", "--budget", "1GB").stdout == f"{want}\n", "z-image is what is left out"
+
+
+@pytest.mark.parametrize("vae", ["vae", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"])
+def test_the_shape_of_any_vae(place: Path, vae: str) -> None:
+    made = Plan.from_json(run("plan", "20x12", "--vae", vae, "--budget", "1GB", "--json").stdout)
+    assert made == plan(CONFIG, 12, 20, "1GB", output="rows")
+
+
+def test_options_reach_the_planner() -> None:
+    words = ("--dtype", "float32", "--batch", "3", "--device", "metal", "--config", "sd1", "--budget", "2GB")
+    made = Plan.from_json(run("plan", "512", *words, "--json").stdout)
+    assert made == plan("sd1", 512, 512, "2GB", dtype="float32", batch=3, device="metal", output="rows")
+    assert made.config == VAEConfig.preset("sd1")
+
+
+def test_tiles_and_stream() -> None:
+    tiles = ("--quality", "tiles", "--tile", "256", "--overlap", "64", "--ramp", "cosine", "--moments", "tile")
+    told = run("plan", "512", "--budget", "2GB", *tiles).stdout
+    assert "512x512 tiles" in told
+    assert "cosine ramp; moments and middle block of each tile by itself" in told
+    assert "512x512 stream" in run("plan", "512", "--budget", "2GB", "--quality", "stream").stdout
+
+
+def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
+    with pytest.raises(BudgetError) as error:
+        plan("z-image", 256, 512, "1B", output="rows")
+    found = json.loads(run("plan", "512x256", "--sweep-budgets", "--json").stdout)
+    plans = [Plan.from_json(json.dumps(each)) for each in found]
+    assert plans[0].predicted_peak <= plans[0].budget == error.value.needed
+    assert plans[-1].sweeps == plan("z-image", 256, 512, "1000TB", output="rows").sweeps
+    assert len(plans) > 2
+    for each, after in pairwise(plans):
+        assert each.predicted_peak < after.predicted_peak
+        assert each.predicted_seconds >= after.predicted_seconds
+    table = run("plan", "512x256", "--sweep-budgets").stdout.splitlines()
+    assert len(table) == 1 + len(plans)
+
+
+def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
+    run("plan", "512", "--budget", "400MB", "--plot", "plan.svg")
+    made = plan("z-image", 512, 512, "400MB", output="rows")
+    chart = ElementTree.parse(place / "plan.svg").getroot()
+    names = {text.text for text in chart.iter(f"{SVG}text")}
+    assert {"budget, 400 MB", "predicted, of each sweep", f"Memory of plan {made.digest}, weights included"} <= names
+    (line,) = [path for path in chart.iter(f"{SVG}path") if path.get("stroke") == "#d62728"]
+    assert f"{line.get('d')}".count("L") == 2 * len(made.sweeps)
+    run("plan", "512", "--sweep-budgets", "--plot", "plan.svg")
+    assert "Time against memory, predicted" in (place / "plan.svg").read_text()
+    run("plan", "512", "--quality", "stream", "--budget", "2GB", "--plot", "plan.svg")
+    assert {path.name for path in place.iterdir()} == {"a.npy", "b.npy", "vae", "plan.svg"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["wide"], 2, "is no size"),
+        (["512", "--sweep-budgets", "--budget", "1GB"], 2, "leave out --budget"),
+        (["512", "--sweep-budgets", "--quality", "tiles"], 2, "leave out --quality"),
+        (["512", "--json", "--quality", "tiles"], 2, "leave out --quality"),
+        (["512", "--batch", "0"], 2, "--batch"),
+        (["510x512"], 3, "The nearest is 512"),
+        (["510x512", "--quality", "stream"], 3, "The nearest is 512"),
+        (["512", "--vae", "sd9"], 3, "sd9"),
+        (["512", "--budget", "1MB"], 4, "zvae plan 512x512 --budget"),
+        (["512x1024", "--quality", "stream", "--budget", "1MB"], 4, "zvae plan 512x1024 --budget"),
+        (["512", "--plot", "plan.png"], 5, "draws SVG"),
+        (["512", "--plot", "none/plan.svg"], 5, "none/plan.svg cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:
+    assert said in run("plan", *words, code=code).stderr
+
+
+def test_planning_and_help_import_no_mlx_and_no_rich() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from zvae_tiled.cli.app import zvae; "
+        "results = [CliRunner().invoke(zvae, words) for words in (['--help'], ['plan', '512', '--budget', '1GB'])]; "
+        "print([result.exit_code for result in results], {'mlx.core', 'rich'} & set(sys.modules))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert child.stdout == "[0, 0] set()\n", child.stderr

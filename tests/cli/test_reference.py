@@ -1,0 +1,59 @@
+"""Every command and every option has a help text, and stands in docs/cli.md."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from docs.cli_reference import MARKER, PAGE, reference
+from tests.cli.running import run
+from zvae_tiled.cli.app import zvae
+from zvae_tiled.cli.command import Command
+
+COMMANDS = sorted(zvae.commands)
+OPTIONS = [
+    pytest.param(name, param, id=f"{name} {param.opts[0]}")
+    for name in COMMANDS
+    for param in zvae.commands[name].params
+    if isinstance(param, click.Option)
+]
+
+
+def test_the_page_is_what_the_commands_say() -> None:
+    assert PAGE.read_text().partition(MARKER)[2] == reference(), "run: python -m docs.cli_reference"
+
+
+def test_the_commands_are_those_of_the_issue() -> None:
+    assert COMMANDS == ["calibrate", "compare", "decode", "doctor", "inspect", "plan"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_tells_what_it_does(name: str) -> None:
+    command = zvae.commands[name]
+    assert isinstance(command, Command), "so that its errors are messages"
+    assert command.help
+    assert command.short_help
+    assert command.short_help in run("--help").stdout
+    assert run(name, "--help").stdout.startswith(f"Usage: zvae {name}")
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_an_option_has_a_help_text_and_is_documented(name: str, option: click.Option) -> None:
+    assert option.help
+    assert option.help.endswith(".")
+    section = PAGE.read_text().partition(f"\n## zvae {name}\n")[2].partition("\n## ")[0]
+    assert all(spelling in section for spelling in (*option.opts, *option.secondary_opts))
+
+
+def test_help_names_every_exit_code() -> None:
+    told = " ".join(run("--help").stdout.split())
+    assert "Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted." in told
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    from click.shell_completion import ShellComplete
+
+    shell = ShellComplete(zvae, {}, "zvae", "_ZVAE_COMPLETE")
+    assert [item.value for item in shell.get_completions([], "de")] == ["decode"]
+    assert "--spill-folder" in [item.value for item in shell.get_completions(["decode"], "--sp")]
+    assert [item.value for item in shell.get_completions(["decode", "--quality"], "t")] == ["tiles"]

@@ -1,0 +1,141 @@
+"""Every block of Python and shell in README and docs runs, page by page, from top to bottom.
+
+They run in a folder with a small VAE and latents under the names the docs use. What is not run says why.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.cli.running import ROOT, environment, save_vae
+from tests.docs_blocks import Block, blocks
+from tests.models import narrow, random_latents
+from zvae_tiled import VAE, set_default_vae
+
+CONFIG = narrow("z-image", (4, 4, 8, 8), 2)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
+
+SIDE = 4
+"""Latents a side, whatever size the docs speak of."""
+
+
+def pipeline(latents: Callable[[int, int], np.ndarray]) -> Callable[..., Any]:
+    """A stand-in for a diffusers pipeline that is asked for latents."""
+
+    def pipe(prompt: str, height: int, width: int, output_type: str) -> Any:
+        assert prompt
+        assert output_type == "latent"
+        return SimpleNamespace(images=latents(height, width))
+
+    return pipe
+
+
+def z_image_pipeline() -> dict[str, Any]:
+    return {"pipe": pipeline(lambda height, width: unpacked_latents()["latents"])}
+
+
+def flux_pipeline() -> dict[str, Any]:
+    """Packed tokens, one for 16x16 pixels."""
+
+    def packed(height: int, width: int) -> np.ndarray:
+        tokens = (height // 16) * (width // 16)
+        return random_latents(CONFIG, tokens, 4).reshape(1, tokens, 64)
+
+    return {"pipe": pipeline(packed), "height": 48, "width": 32}
+
+
+def mflux_model() -> dict[str, Any]:
+    """A model whose VAE is asked for a picture as mflux asks: with an axis for frames, or without."""
+
+    def generate_image(prompt: str, seed: int, height: int, width: int) -> mx.array:
+        latents = mx.array(random_latents(CONFIG, SIDE, SIDE + 1, seed=seed))
+        assert height % 16 == width % 16 == 0
+        for given in (latents, latents[:, :, None]):
+            decoded = model.vae.decode(given)
+            assert decoded.shape == (1, 3, 8 * SIDE, 8 * (SIDE + 1))
+        return mx.array(decoded)
+
+    model = SimpleNamespace(vae=SimpleNamespace(decode=None), generate_image=generate_image)
+    return {"model": model}
+
+
+def unpacked_latents() -> dict[str, Any]:
+    return {"latents": random_latents(CONFIG, SIDE, SIDE)}
+
+
+STAND_INS = {each.__name__: each for each in (z_image_pipeline, flux_pipeline, mflux_model, unpacked_latents)}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with what the docs speak of."""
+    folder = save_vae(tmp_path / "path" / "to" / "Z-Image-Turbo" / "vae", CONFIG)
+    (tmp_path / "path" / "to" / "ae.safetensors").hardlink_to(folder / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "runs").mkdir()
+    for name in ("latents.npy", "runs/1.npy", "runs/2.npy"):
+        np.save(tmp_path / name, random_latents(CONFIG, SIDE, SIDE))
+    save_file({"latents": random_latents(CONFIG, SIDE, SIDE)}, tmp_path / "latents.safetensors")
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    for name, words in (("zvae", "-m zvae_tiled.cli"), ("python", "")):
+        script = scripts / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZVAE_VAE", str(folder))
+    monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
+    set_default_vae(None)
+    yield tmp_path
+    set_default_vae(None)
+
+
+def run(block: Block, names: dict[str, Any]) -> None:
+    if block.language == "sh":
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.code], capture_output=True, env=environment(), check=False
+        )
+        assert done.returncode == 0, f"{block.page.name}:{block.line}\n{done.stderr.decode()}"
+        return
+    if block.kind == "with":
+        names.update(STAND_INS[f"{block.note}"]())
+    # Lines of the page, so that a failure points at it.
+    code = compile("\n" * (block.line - 1) + block.code, block.page, "exec")
+    exec(code, names)
+
+
+@pytest.mark.parametrize("page", BLOCKS, ids=lambda page: page.name)
+def test_every_block_runs(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vae = VAE.load("path/to/Z-Image-Turbo")
+    names = {"vae": vae, "height": 8 * SIDE, "width": 8 * SIDE, **unpacked_latents()}
+    for block in BLOCKS[page]:
+        if block.kind not in ("not run", "command"):
+            run(block, names)
+
+
+def test_every_page_with_code_is_looked_at() -> None:
+    assert {page.name for page in BLOCKS} >= {"README.md", "cli.md", "recipes.md"}
+    for page in PAGES:
+        assert page.read_text().count("```python") == sum(block.language == "python" for block in BLOCKS.get(page, []))
+        assert page.read_text().count("```sh\n") == sum(block.language == "sh" for block in BLOCKS.get(page, []))
+
+
+def test_comments_in_front_of_blocks_are_known_and_what_is_not_run_here_runs_in_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    for block in [block for found in BLOCKS.values() for block in found]:
+        assert block.kind in (None, "with", "not run", "command"), f"{block.page.name}:{block.line}"
+        if block.kind == "with":
+            assert block.note in STAND_INS
+        if block.kind == "command":
+            assert f"<!-- command: {block.note} -->" in ci

@@ -1,0 +1,62 @@
+"""The same command again, changed so that it may work: latents are never lost, and nobody should have to guess."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from zvae_tiled.cli.options import Size
+from zvae_tiled.errors import BudgetError, SilentFailureError, ZvaeError
+
+CHANGES = "zvae_tiled.changes"
+"""Where a command notes what must differ when it is run again."""
+
+MEMORY = ("alloc", "memory")
+"""What messages of devices speak of when they ran out of it."""
+
+
+def next_command(ctx: click.Context, error: Exception) -> str | None:
+    """Return a command to try after this error; None if only a person can tell."""
+    options = {param.name for param in ctx.command.params}
+    if isinstance(error, BudgetError) and "budget" in options and error.needed:
+        return again(ctx, budget=mebibytes(error.needed), plan_file=None)
+    if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] != "float32":
+        return again(ctx, dtype="float32", plan_file=None)
+    out_of_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY)
+    if not isinstance(error, ZvaeError) and out_of_memory and "budget" in options:
+        return again(ctx, budget="25%", plan_file=None)
+    return None
+
+
+def mebibytes(size: int) -> str:
+    """Return a budget of at least so many bytes, as people write one."""
+    return f"{-(-size // (1 << 20))}MiB"
+
+
+def again(ctx: click.Context, **changes: Any) -> str:
+    """Return the command line with some values changed; None leaves an option out."""
+    changes = {**ctx.meta.get(CHANGES, {}), **changes}
+    words = ctx.command_path.split()
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
+        value = changes.get(str(param.name), ctx.params.get(str(param.name)) if given else None)
+        words += _words(param, value)
+    return shlex.join(words)
+
+
+def _words(param: click.Parameter, value: Any) -> Iterator[str]:
+    if isinstance(param.type, Size) and value is not None:
+        value = f"{value[1]}x{value[0]}"
+    if isinstance(param, click.Argument):
+        several = value if isinstance(value, tuple | list) else [value]
+        yield from (str(each) for each in several if each is not None)
+    elif value is True:
+        yield param.opts[0]
+    elif value is False and param.secondary_opts and isinstance(param, click.Option) and param.default:
+        yield param.secondary_opts[0]
+    elif value is not None and value is not False:
+        yield from (param.opts[0], str(value))

@@ -1,0 +1,23 @@
+"""`zvae`: the group of all commands."""
+
+from __future__ import annotations
+
+import click
+
+from zvae_tiled._version import __version__
+from zvae_tiled.cli.calibrate import calibrate
+from zvae_tiled.cli.compare import compare
+from zvae_tiled.cli.decode import decode
+from zvae_tiled.cli.doctor import doctor
+from zvae_tiled.cli.inspect import inspect
+from zvae_tiled.cli.plan import plan
+
+
+@click.group(
+    commands=[decode, plan, compare, inspect, calibrate, doctor],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",
+)
+@click.version_option(__version__, package_name="zvae-tiled")
+def zvae() -> None:
+    """Turn VAE latents of any size into pictures, exactly, inside the memory you name."""

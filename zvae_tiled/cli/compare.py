@@ -1,0 +1,81 @@
+"""`zvae compare`: how far a picture is from another, or a decode from the full decode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zvae_tiled.cli.bar import bar
+from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.inputs import Given, read
+from zvae_tiled.cli.options import (
+    budget_option,
+    latents_options,
+    quality_options,
+    quiet_option,
+    spill_option,
+    vae_options,
+)
+from zvae_tiled.cli.pictures import read_picture, write_picture
+from zvae_tiled.cli.sources import load_vae
+
+
+@click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B", required=False)
+@click.option(
+    "--reference",
+    type=click.Choice(["full"]),
+    help="Decode the latents A, as the other options say, and compare with their full decode by the plain model, "
+    "which needs some 4 KB of memory a pixel.",
+)
+@click.option("--heat-map", metavar="FILE", help="Draw the difference: black where there is none, the tiles over it.")
+@vae_options
+@budget_option
+@quality_options
+@latents_options
+@spill_option
+@quiet_option
+def compare(first: str, second: str | None, reference: str | None, heat_map: str | None, **options: Any) -> None:
+    """Compare the pictures A and B, or the decode of the latents A with --reference full."""
+    from zvae_tiled import metrics
+
+    if (second is None) == (reference is None):
+        raise click.UsageError("Name two pictures, or one file of latents and --reference full.")
+    plan = None
+    if second is not None:
+        ours, theirs = read_picture(first), read_picture(second)
+    else:
+        ours, theirs, plan = _decoded(first, options)
+    click.echo(f"PSNR        {metrics.psnr(ours, theirs):.1f} dB")
+    click.echo(f"largest     {metrics.max_error(ours, theirs):.3g} of the range")
+    shift = metrics.colour_shift(ours, theirs, plan)
+    click.echo(f"colours     means moved by up to {shift.mean:.3g}, spreads by a factor of up to {shift.spread:.4g}")
+    if plan is not None:
+        seams = metrics.seam_score(ours, plan), metrics.seam_score(theirs, plan)
+        click.echo(f"seams       {seams[0]:.2f}; the full decode has {seams[1]:.2f} at the same places")
+    if heat_map is not None:
+        write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
+
+
+def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    import numpy as np
+
+    from zvae_tiled.cli.full import full_decode
+
+    vae = load_vae(options["vae"], options["config"], options["dtype"])
+    latents = read(path, vae.config, Given(*(options[name] for name in ("height", "width", "layout", "tensor"))))
+    asked = {name: options[name] for name in ("budget", "quality", "tile", "overlap", "ramp", "moments")}
+    with bar(path, options["quiet"]) as listener:
+        ours, report = vae.decode(
+            latents.array,
+            "NHWC",
+            scaled=latents.scaled,
+            output_type="np",
+            progress=listener or False,
+            spill_folder=options["spill_folder"],
+            return_report=True,
+            **asked,
+        )
+    return ours, np.asarray(full_decode(vae, *latents)), report.plan

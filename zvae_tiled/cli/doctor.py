@@ -1,0 +1,98 @@
+"""`zvae doctor`: what this machine offers a decode, and what would make it better."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import click
+
+from zvae_tiled.cli.command import Command
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's.
+
+    Attributes:
+        name: What was looked at.
+        value: What was found.
+        advice: What would be better, with the command; empty if nothing would.
+    """
+
+    name: str
+    value: str
+    advice: str = ""
+
+
+@click.command(cls=Command, short_help="Look at this machine, and say what to improve.")
+def doctor() -> None:
+    """Look at device, MLX, BLAS, memory, limits and files, and say what to improve and how."""
+    found = [*_device(), *_memory(), *_files()]
+    for each in found:
+        click.echo(f"{each.name:<12} {each.value}")
+    advice = [each for each in found if each.advice]
+    click.echo("\nTo improve:" if advice else "\nNothing to improve.")
+    for each in advice:
+        click.echo(f"  {each.name}: {each.advice}")
+
+
+def _device() -> list[Finding]:
+    from zvae_tiled._version import __version__
+    from zvae_tiled.blas import INSTALL, preload
+    from zvae_tiled.kernels.device import device_kind, device_name, mlx_version, stored_calibration, this_device
+
+    kind, blas, device = device_kind(), preload(), this_device()
+    calibration, why = stored_calibration()
+    speeds = (
+        f"{device.flops / 1e9:,.0f} GFLOP/s, {device.bandwidth / 1e9:,.1f} GB/s, disk {device.disk / 1e9:,.1f} GB/s"
+    )
+    slow = kind == "cpu" and blas.name == "builtin" and "system's own" not in blas.reason
+    return [
+        Finding("zvae_tiled", __version__),
+        Finding("device", f"{device_name()} ({kind})"),
+        Finding("MLX", mlx_version()),
+        Finding("BLAS", f"{blas.name}: {blas.reason}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
+        Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
+        Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
+    ]
+
+
+def _memory() -> list[Finding]:
+    import mlx.core as mx
+
+    from zvae_tiled.budget import SAFE_SHARE, available_memory
+    from zvae_tiled.decoding import available
+    from zvae_tiled.kernels.device import device_kind, this_device, working_set_limit
+
+    usable, limit, largest = available(0), working_set_limit(), this_device().max_buffer
+    found = [
+        Finding("memory", f"{available_memory() / 1e9:,.1f} GB available to this process"),
+        Finding("budget", f"{usable * SAFE_SHARE / 1e9:,.1f} GB where none is named"),
+    ]
+    if limit is not None:
+        raised = "sudo sysctl iogpu.wired_limit_mb=MEGABYTES raises it until the next start"
+        found.append(Finding("GPU limit", f"{limit / 1e9:,.1f} GB{f'; {raised}' if device_kind() == 'metal' else ''}"))
+    if largest < 1 << 60:
+        found.append(Finding("buffer limit", f"{largest / 1e9:,.1f} GB"))
+    others = mx.get_active_memory()
+    return [*found, Finding("in use", f"{others / 1e9:,.1f} GB of MLX arrays")] if others else found
+
+
+def _files() -> list[Finding]:
+    from zvae_tiled.decoding import temporary_folder
+    from zvae_tiled.default import default_path
+    from zvae_tiled.errors import ConfigError
+
+    try:
+        vae = Finding("VAE", str(default_path()))
+    except ConfigError:
+        vae = Finding("VAE", "none named or found", "export ZVAE_VAE=FOLDER, or --vae FOLDER")
+    folder = temporary_folder()
+    pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")
+    return [
+        vae,
+        Finding("spill folder", f"{folder}, {shutil.disk_usage(folder).free / 1e9:,.1f} GB free"),
+        Finding("Pillow", *pillow),
+    ]

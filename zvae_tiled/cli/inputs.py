@@ -1,0 +1,126 @@
+"""Latents on the command line: files, patterns, standard input."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from zvae_tiled.cli.again import CHANGES
+from zvae_tiled.errors import LatentsError
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from zvae_tiled.config import VAEConfig
+
+STDIN = "-"
+
+MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}
+"""How files begin; what begins otherwise is taken for safetensors, whose reader says so if it is not."""
+
+
+def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files that names and quoted patterns stand for."""
+    found: list[str] = []
+    for name in names:
+        if name == STDIN or Path(name).exists() or not glob.has_magic(name):
+            found.append(name)
+            continue
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            raise LatentsError(f"no file matches {name}", "Check the pattern, and quote it or not.")
+        found += matches
+    if found.count(STDIN) > 1:
+        raise click.UsageError("Standard input (-) can be read once.")
+    return tuple(dict.fromkeys(found))
+
+
+@contextmanager
+def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
+    """Keep what comes by standard input in a file, if one of the names asks for it.
+
+    When its block fails, the file stays in the current folder: nobody can send the latents a second time.
+    """
+    if STDIN not in names:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = _received(Path(folder))
+        try:
+            yield path
+        except Exception:
+            kept = _free_name(path.suffix)
+            shutil.copyfile(path, kept)
+            click.echo(f"The latents from standard input are in {kept}.", err=True)
+            click.get_current_context().meta[CHANGES] = {"latents": [*filter(STDIN.__ne__, names), str(kept)]}
+            raise
+
+
+def _received(folder: Path) -> Path:
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        raise click.UsageError("Latents are expected on standard input, which is a terminal.")
+    start = stream.read(8)
+    suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), ".safetensors")
+    path = folder / f"stdin{suffix}"
+    with path.open("wb") as file:
+        file.write(start)
+        shutil.copyfileobj(stream, file)
+    return path
+
+
+def _free_name(suffix: str) -> Path:
+    numbers = iter(range(1, 1 << 30))
+    return next(path for path in (Path(f"zvae-latents-{n}{suffix}") for n in numbers) if not path.exists())
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the options say of latents, in place of what their file says.
+
+    Attributes:
+        height: The picture's height, for packed tokens.
+        width: The picture's width, likewise.
+        layout: NCHW or NHWC.
+        tensor: The name of the tensor.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    layout: Any = None
+    tensor: str | None = None
+
+
+class Latents(NamedTuple):
+    """Latents (B, h, w, C), checked, and whether they are scaled and shifted as a pipeline has them."""
+
+    array: mx.array
+    scaled: bool
+
+
+def read(path: str | Path, config: VAEConfig, given: Given) -> Latents:
+    """Read a file of latents, and check them against the VAE.
+
+    Raises:
+        LatentsError: They are no latents of this VAE.
+    """
+    from zvae_tiled.latent_files import read_latent_file
+    from zvae_tiled.latents import read_latents
+
+    file = read_latent_file(path, given.tensor)
+    options = file.options
+    scaled = options.pop("scaled")
+    if given.height is not None or given.width is not None:
+        options.update(height=given.height, width=given.width, layout=None)
+    if given.layout is not None:
+        options["layout"] = given.layout
+    return Latents(read_latents(file.latents, config, **options), scaled)

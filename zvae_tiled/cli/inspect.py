@@ -1,0 +1,97 @@
+"""`zvae inspect`: what a VAE or a file of latents holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.sources import vae_path
+from zvae_tiled.config import PRESETS, VAEConfig
+
+if TYPE_CHECKING:
+    from zvae_tiled.weights.header import TensorInfo
+
+ENCODER = ("encoder.", "quant_conv.")
+
+
+@click.command(cls=Command, short_help="Tell what a VAE or a file of latents holds.")
+@click.argument("what", metavar="VAE|LATENTS")
+@click.option("--tensor", metavar="NAME", help="Which tensor of a file of latents to look at.")
+def inspect(what: str, tensor: str | None) -> None:
+    """Tell what a VAE (a folder, a file, a preset) or a file of latents holds, and whether it can be used."""
+    lines = _vae(what) if _is_vae(what) else _latents(Path(what), tensor)
+    click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
+
+
+def _is_vae(what: str) -> bool:
+    path = Path(what)
+    if path.is_dir() or path.suffix == ".json" or (what in PRESETS and not path.exists()):
+        return True
+    return path.suffix == ".safetensors" and any("decoder." in name for name in _tensors(path))
+
+
+def _tensors(path: Path) -> dict[str, TensorInfo]:
+    from zvae_tiled.weights.safetensors_file import SafetensorsFile
+
+    with SafetensorsFile(path) as file:
+        return file.tensors
+
+
+def _vae(what: str) -> list[tuple[str, Any]]:
+    from zvae_tiled.weights.find import find_checkpoint
+
+    checkpoint = find_checkpoint(vae_path(what))
+    tensors = {name: info for path in checkpoint.files for name, info in _tensors(path).items()}
+    sizes = {name: info.stop - info.start for name, info in tensors.items()}
+    encoder = sum(size for name, size in sizes.items() if name.startswith(ENCODER))
+    types = ", ".join(sorted({str(info.dtype) for info in tensors.values()}))
+    lines: list[tuple[str, Any]] = [
+        ("files", ", ".join(map(str, checkpoint.files))),
+        ("tensors", f"{len(tensors)}, {types}, {sum(sizes.values()) / 1e6:,.1f} MB"),
+        ("encoder", f"{encoder / 1e6:,.1f} MB of them, read for zvae encode only" if encoder else "none"),
+    ]
+    if checkpoint.folder_config is None:
+        return [*lines, ("config", "none beside it: say --config PRESET or a config.json")]
+    config = VAEConfig.from_file(checkpoint.folder_config)
+    return [*lines, ("config", checkpoint.folder_config), *_shape(config)]
+
+
+def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
+    alike = [name for name, preset in PRESETS.items() if preset == config]
+    return [
+        ("like", ", ".join(alike) or "no preset"),
+        ("latents", f"{config.latent_channels} channels, one for {config.scale}x{config.scale} pixels"),
+        ("widths", ", ".join(map(str, config.block_out_channels))),
+        ("scaling", f"{config.scaling_factor}, shifted by {config.shift_factor or 0}"),
+    ]
+
+
+def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
+    import mlx.core as mx
+    import numpy as np
+
+    from zvae_tiled.arrays import to_mlx
+    from zvae_tiled.errors import LatentsError
+    from zvae_tiled.latent_files import read_latent_file
+
+    file = read_latent_file(path, tensor)
+    array = to_mlx(file.latents, "latents", LatentsError)
+    values = np.asarray(array.astype(mx.float32))
+    bad = np.count_nonzero(~np.isfinite(values))
+    lines: list[tuple[str, Any]] = [
+        ("file", path),
+        ("shape", f"{' x '.join(map(str, array.shape))}, {str(array.dtype).removeprefix('mlx.core.')}"),
+    ]
+    if bad:
+        lines.append(("values", f"{bad} of {array.size} are NaN or infinite: not to be decoded"))
+    elif array.size:
+        figures = {"mean": values.mean(), "spread": values.std(), "least": values.min(), "most": values.max()}
+        lines.append(("values", ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())))
+    if file.height is not None and file.width is not None:
+        lines.append(("picture", f"{file.width}x{file.height}"))
+    kind = {None: file.layout or "NCHW, NHWC or packed", True: "packed tokens", False: file.layout or "not packed"}
+    scaled = "scaled as a pipeline has them" if file.scaled else "not scaled"
+    return [*lines, ("as", f"{kind[file.packed]}, {scaled}")]

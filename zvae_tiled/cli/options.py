@@ -1,0 +1,113 @@
+"""Options that several commands share, each written down once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from zvae_tiled.config import PRESETS
+from zvae_tiled.plan.grid import RAMPS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """WIDTHxHEIGHT in pixels, or one number for both; read as (height, width)."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Read it."""
+        if isinstance(value, tuple):
+            return value
+        width, cross, height = str(value).lower().partition("x")
+        try:
+            return (int(height), int(width)) if cross else (int(width), int(width))
+        except ValueError:
+            self.fail(f"{value!r} is no size; write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
+
+    def __repr__(self) -> str:
+        """Render it."""
+        return "SIZE"
+
+
+SIZE = Size()
+
+
+def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+vae_options = _all(
+    click.option(
+        "--vae",
+        metavar="DIR|FILE|PRESET",
+        help="The VAE: a diffusers folder, or a .safetensors file. A preset "
+        f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Left out: the one "
+        "$ZVAE_VAE names, else one of a Z-Image or FLUX.1 model in the cache.",
+    ),
+    click.option(
+        "--config",
+        metavar="PRESET|FILE",
+        help="The shape of the VAE, where no config.json lies beside the weights: a preset, or a config.json.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["bfloat16", "float32", "float16"]),
+        default="bfloat16",
+        show_default=True,
+        help="The type of weights and intermediate values.",
+    ),
+)
+
+budget_option = click.option(
+    "--budget",
+    metavar="AMOUNT",
+    help="Memory it may use, weights included: 8GB, 512MiB, or 60% of what is available now. "
+    "Left out: a safe share of that.",
+)
+
+quality_options = _all(
+    click.option(
+        "--quality",
+        type=click.Choice(["exact", "stream", "tiles"]),
+        default="exact",
+        show_default=True,
+        help="exact: what a full decode gives. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
+    ),
+    click.option("--tile", type=SIZE, help="tiles: their size in pixels. Left out: the largest that fits the budget."),
+    click.option(
+        "--overlap",
+        type=SIZE,
+        help="tiles: what neighbours share, in pixels. Left out: as much as makes tiles exact (64 with moments of "
+        "each tile).",
+    ),
+    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how they are blended. Left out: smootherstep."),
+    click.option(
+        "--moments",
+        type=click.Choice(["global", "proxy", "tile"]),
+        help="tiles: where the norms' statistics come from. Left out: global, the whole picture.",
+    ),
+)
+
+spill_option = click.option(
+    "--spill-folder",
+    type=click.Path(exists=True, file_okay=False),
+    help="Where maps go that do not fit the budget. Left out: $TMPDIR, else /var/tmp.",
+)
+
+latents_options = _all(
+    click.option("--height", type=int, metavar="PIXELS", help="The picture's height, for packed FLUX tokens."),
+    click.option("--width", type=int, metavar="PIXELS", help="The picture's width, for packed FLUX tokens."),
+    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the channels are, if both could be."),
+    click.option("--tensor", metavar="NAME", help="Which tensor of the file holds the latents, if there are several."),
+)
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors are still shown.")

@@ -1,0 +1,72 @@
+"""Where pictures go: a file, a folder, a pattern with ``{stem}``, or standard output."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from zvae_tiled.errors import OutputError
+
+STDOUT = "-"
+STEM = "{stem}"
+KIND = ".png"
+"""What is written where no ending says it."""
+
+
+def outputs(out: str, names: list[Path]) -> list[Path]:
+    """Return the file for each input.
+
+    Args:
+        out: What ``-o`` says.
+        names: The inputs, one or more.
+    """
+    folder = out.endswith("/") or Path(out).is_dir()
+    if folder:
+        found = [Path(out) / f"{name.stem}{KIND}" for name in names]
+    elif STEM in out:
+        found = [Path(out.replace(STEM, name.stem)) for name in names]
+    else:
+        found = [Path(out)]
+    if len(names) > 1 and len(found) == 1:
+        raise click.UsageError(
+            f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
+        )
+    twice = {path for path in found if found.count(path) > 1}
+    if twice:
+        raise click.UsageError(f"Several inputs would be written to {', '.join(map(str, sorted(twice)))}.")
+    own = {name.resolve() for name in names} & {path.resolve() for path in found}
+    if own:
+        raise click.UsageError(f"{', '.join(map(str, own))} would be replaced by its own picture.")
+    if folder and not Path(out).is_dir():
+        try:
+            Path(out).mkdir()
+        except OSError as error:
+            raise OutputError(f"{out} cannot be made: {error.strerror}", "Name a folder that can be.") from error
+    return found
+
+
+@contextmanager
+def standard_output() -> Iterator[Path]:
+    """Give a file to write to; it goes to standard output as a whole when the block is done.
+
+    Raises:
+        OutputError: Nobody reads it to its end.
+    """
+    stream = sys.stdout.buffer
+    if stream.isatty():
+        raise click.UsageError("Standard output is a terminal: name a file, or send it somewhere with | or >.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stdout{KIND}"
+        yield path
+        try:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, stream)
+            stream.flush()
+        except OSError as error:
+            raise OutputError(f"standard output: {error.strerror}", "Whoever read it ended first.") from error

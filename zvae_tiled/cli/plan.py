@@ -1,0 +1,136 @@
+"""`zvae plan`: what a decode will cost; no weights, no GPU, no MLX."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from zvae_tiled.budget import available_memory, parse_budget
+from zvae_tiled.chart import line_chart
+from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.options import SIZE, budget_option, quality_options
+from zvae_tiled.cli.sources import config_of
+from zvae_tiled.cli.texts import write_text
+from zvae_tiled.config import PRESETS
+from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.plan.device import DEVICES
+from zvae_tiled.plan.make import check_pixels
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import QualityPlan, plan_quality, request_of
+from zvae_tiled.tiled import likely_device
+from zvae_tiled.tiled import plan as plan_exactly
+
+BUDGETS = 8
+"""Of a --sweep-budgets, from the smallest that works to what the fastest plan uses."""
+
+
+@click.command(cls=Command, short_help="Tell what a decode will cost.")
+@click.argument("size", type=SIZE)
+@click.option(
+    "--vae",
+    metavar="DIR|FILE|PRESET",
+    help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), a config.json, or the VAE's folder. "
+    "Left out: z-image.",
+)
+@click.option("--config", metavar="PRESET|FILE", help="The shape of a VAE that has no config.json beside it.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float32", "float16"]),
+    default="bfloat16",
+    show_default=True,
+    help="The type of weights and intermediate values.",
+)
+@budget_option
+@quality_options
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
+@click.option("--device", type=click.Choice(["cpu", "metal", "cuda"]), help="Left out: what MLX would use here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, which zvae decode --plan replays.")
+@click.option("--plot", metavar="FILE.svg", help="Draw memory over the sweeps beside the budget, as SVG.")
+@click.option("--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the least that works.")
+def plan(size: tuple[int, int], plot: str | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
+    """Plan a decode to a picture of SIZE: WIDTHxHEIGHT in pixels.
+
+    The plan says what is kept, spilled to disk or computed twice, and predicts memory and time.
+    """
+    if plot is not None and not plot.lower().endswith(".svg"):
+        raise OutputError(f"--plot draws SVG, which {plot} is not", "Name a file that ends in .svg.")
+    if as_json and options["quality"] != "exact":
+        raise click.UsageError("--json gives plans of exact decodes: leave out --quality.")
+    budget = options.pop("budget")
+    if sweep_budgets:
+        if budget is not None:
+            raise click.UsageError("--sweep-budgets tries budgets of its own: leave out --budget.")
+        if options["quality"] != "exact":
+            raise click.UsageError("--sweep-budgets is for exact decodes: leave out --quality.")
+        found = swept(size, **options)
+        told = "[" + ",\n".join(each.to_json() for each in found) + "]" if as_json else "\n".join(table(found))
+        chart = trade(found)
+    else:
+        made = _plan(size, budget, **options)
+        told, chart = made.to_json() if as_json else str(made), sweeps(made)
+    if plot is not None:
+        write_text(plot, chart)
+    click.echo(told)
+
+
+def swept(size: tuple[int, int], **options: Any) -> list[Plan]:
+    """Return plans from the smallest budget that works to the fastest there is, each faster than the one before."""
+    fastest = _plan(size, "1000TB", **options)
+    try:
+        _plan(size, "1B", **options)
+    except BudgetError as error:
+        least = error.needed
+    ratio = fastest.predicted_peak / least
+    budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
+    found = [*(_plan(size, f"{budget}B", **options) for budget in budgets), fastest]
+    return found[:1] + [after for each, after in pairwise(found) if after.sweeps != each.sweeps]
+
+
+def table(plans: list[Plan]) -> list[str]:
+    """Return the lines of a table of plans, the leanest first."""
+    lines = [f"{'budget':>12}  {'predicted':>12}  {'on disk':>12}  {'recomputed':>10}  {'time':>10}"]
+    for each in plans:
+        # The fastest one's budget was no limit: what it uses is.
+        budget = min(each.budget, max(other.predicted_peak for other in plans))
+        sizes = "  ".join(f"{size / (1 << 20):>8,.0f} MiB" for size in (budget, each.predicted_peak, each.spilled))
+        lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {each.predicted_seconds:>8,.0f} s")
+    return lines
+
+
+def trade(plans: list[Plan]) -> str:
+    """Return a chart of time over memory."""
+    line = [(each.predicted_peak / 1e6, each.predicted_seconds) for each in plans]
+    return line_chart("Time against memory, predicted", "MB", "seconds", {"exact": line})
+
+
+def sweeps(made: Plan | QualityPlan) -> str:
+    """Return a chart of memory over time, sweep by sweep, beside the budget."""
+    line, seconds = [(0.0, 0.0)], 0.0
+    for each in made.plans if isinstance(made, QualityPlan) else (made,):
+        for sweep in each.sweeps:
+            line += [(seconds, sweep.peak / 1e6), (seconds + sweep.seconds, sweep.peak / 1e6)]
+            seconds += sweep.seconds
+    lines = {"predicted, of each sweep": line}
+    if made.budget <= 10 * made.predicted_peak:
+        budget = made.budget / 1e6
+        lines[f"budget, {budget:,.0f} MB"] = [(0.0, budget), (seconds, budget)]
+    return line_chart(f"Memory of plan {made.digest}, weights included", "seconds, predicted", "MB", lines)
+
+
+def _plan(size: tuple[int, int], budget: str | None, **options: Any) -> Any:
+    asked = (options[name] for name in ("quality", "tile", "overlap", "ramp", "moments"))
+    config = config_of(options["vae"], options["config"])
+    request = request_of(*asked)
+    where = options["device"] or likely_device()
+    if request is None:
+        return plan_exactly(
+            config, *size, budget, batch=options["batch"], dtype=options["dtype"], device=where, output="rows"
+        )
+    check_pixels(*size, config.scale)
+    cells = (size[0] // config.scale, size[1] // config.scale)
+    limit = parse_budget(budget, available_memory())
+    return plan_quality(
+        config, *cells, limit, DEVICES[where], options["dtype"], options["batch"], "rows", None, request
+    )

@@ -1,0 +1,51 @@
+"""Plans in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zvae_tiled.cli.texts import write_text
+from zvae_tiled.errors import PlanError
+
+if TYPE_CHECKING:
+    from zvae_tiled.plan.plan import Plan
+
+LARGEST_PLAN = 16 << 20
+"""Bytes; a plan has some 20,000."""
+
+plan_file_option = click.option(
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A plan to replay, of --save-plan or zvae plan --json, in place of a budget and a quality.",
+)
+save_plan_option = click.option("--save-plan", metavar="FILE", help="Keep the plan that was run, as JSON.")
+
+
+def read_plan(path: str) -> Plan:
+    """Read a plan.
+
+    Raises:
+        PlanError: The file cannot be read, or holds none.
+    """
+    from zvae_tiled.plan.plan import Plan
+
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(LARGEST_PLAN).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} cannot be read as a plan: {error}", "Name a file of zvae plan --json.") from error
+    return Plan.from_json(text)
+
+
+def write_plan(path: str, plan: Plan) -> None:
+    """Write a plan.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    write_text(path, plan.to_json() + "\n")

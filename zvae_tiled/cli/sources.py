@@ -1,0 +1,58 @@
+"""Which VAE ``--vae`` means: its weights, or its shape alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zvae_tiled.config import PRESETS, VAEConfig
+from zvae_tiled.default import HOLDERS, cache_folder, default_path, find_in_cache
+from zvae_tiled.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zvae_tiled.vae import VAE
+
+
+def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: bool = True) -> VAE:
+    """Load the VAE that ``--vae`` names, or the one that is used when it is left out."""
+    from zvae_tiled.vae import VAE
+
+    return VAE.load(vae_path(name), dtype, decoder_only, config)
+
+
+def vae_path(name: str | None) -> Path:
+    """Return where the weights are.
+
+    Raises:
+        ConfigError: None was named or found, or no model of that family is in the cache.
+    """
+    if name is None:
+        return Path(default_path())
+    if name not in PRESETS or Path(name).exists():
+        return Path(name)
+    found = find_in_cache(HOLDERS[name])
+    if found is None:
+        raise ConfigError(
+            f"--vae {name} means a model of that family in the Hugging Face cache ({cache_folder()}), there is none",
+            "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(HOLDERS[name]) + ".",
+        )
+    return found
+
+
+def config_of(name: str | None, config: str | None) -> VAEConfig:
+    """Return the shape of the VAE; no weights are read.
+
+    Args:
+        name: What ``--vae`` names; left out, the shape is that of Z-Image and FLUX.1.
+        config: What ``--config`` names.
+    """
+    if config is not None:
+        return VAEConfig.of(config)
+    if name is None or name in PRESETS or name.endswith(".json"):
+        return VAEConfig.of(name or "z-image")
+    from zvae_tiled.weights.find import find_checkpoint
+
+    beside = find_checkpoint(vae_path(name)).folder_config
+    if beside is None:
+        raise ConfigError(f"no config.json lies beside {name}", "Name a preset or a config.json with --config.")
+    return VAEConfig.from_file(beside)
