@@ -1,15 +1,16 @@
-"""`zvae compare`, `inspect`, `calibrate` and `doctor`."""
+"""`zvae compare`, `inspect`, `encode`, `calibrate` and `doctor`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.cli.running import run, save_latents
-from zvae_tiled import metrics
+from zvae_tiled import VAE, metrics, read_latent_file
 from zvae_tiled.kernels import calibrate as calibrating
 from zvae_tiled.plan import calibration
 
@@ -64,6 +65,29 @@ def test_what_cannot_be_compared_is_refused(place: Path, words: list[str], code:
     write(place / "a.png", 0)
     write(place / "c.png", 0, height=10)
     assert said in run("compare", *words, code=code).stderr
+
+
+def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
+    picture = write(place / "a.png", 0)
+    want = VAE.load(place / "vae", decoder_only=False).encode(picture)
+    run("encode", "a.png", "-o", "e.safetensors", "--budget", "50MB")
+    file = read_latent_file(place / "e.safetensors")
+    assert file.layout == "NCHW"
+    assert mx.array_equal(file.latents, want.mean.transpose(0, 3, 1, 2))
+    run("decode", "e.safetensors", "-o", "d.png", "-q")
+    with Image.open(place / "d.png") as image:
+        assert image.size == (20, 12)
+
+
+def test_what_the_encoder_cannot_take_is_refused_or_cropped(place: Path) -> None:
+    write(place / "odd.png", 0, height=13)
+    assert "multiples of 2" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr
+    run("encode", "odd.png", "-o", "e.npy", "--crop", "--sample", "1", "-q", "--dtype", "float32")
+    run("encode", "odd.png", "-o", "f.npy", "--crop", "--sample", "2", "-q", "--dtype", "float32")
+    drawn = [np.load(place / name) for name in ("e.npy", "f.npy")]
+    assert drawn[0].shape == (1, 4, 6, 10)
+    assert not np.array_equal(*drawn)
+    assert "needs at least" in run("encode", "odd.png", "-o", "e.npy", "--crop", "--budget", "1kB", code=4).stderr
 
 
 def test_a_vae_is_inspected(place: Path) -> None:

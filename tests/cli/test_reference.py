@@ -24,7 +24,7 @@ def test_the_page_is_what_the_commands_say() -> None:
 
 
 def test_the_commands_are_those_of_the_issue() -> None:
-    assert COMMANDS == ["calibrate", "compare", "decode", "doctor", "inspect", "plan"]
+    assert COMMANDS == ["calibrate", "compare", "decode", "doctor", "encode", "inspect", "plan"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
