@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from zvae_tiled import demo
 from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.chain import Task
@@ -77,6 +78,11 @@ class VAE:
         model = DecoderOnly(chosen) if decoder_only else AutoencoderKL(chosen)
         load_model(model, checkpoint, DTYPES[dtype])
         return cls(chosen, model, DTYPES[dtype])
+
+    @classmethod
+    def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
+        """Load the small trained VAE that comes with the package; `zvae_tiled.demo` has latents for it."""
+        return cls.load(demo.FOLDER, dtype, decoder_only)
 
     @property
     def weight_bytes(self) -> int:
