@@ -20,7 +20,7 @@ from zvae_tiled.errors import LatentsError
 from zvae_tiled.metrics import psnr, seam_score
 
 MIB = 1 << 20
-FLOOR = 20.0
+FLOOR = 29.0
 """PSNR in dB that a picture it was not trained on must reach."""
 
 

@@ -104,6 +104,8 @@ def export(folder: Path) -> None:
         {what: psnr(decode(model, encode(model, image)), image) for what, image in held_out.items()},
         {f"`{name}`": write_latents(model, name, image) for name, image in bundled.items()},
     )
+    for file in DEMO.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def write_figures(
@@ -121,7 +123,7 @@ def write_figures(
         f"{datetime.datetime.now(datetime.UTC).date().isoformat()}: {os.cpu_count()} CPU cores, {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}.",
         "",
-        f"Trained for {last['minutes']:.0f} minutes, {last['step']:,} steps, while other programs ran beside it. "
+        f"Trained for {last['minutes']:.0f} minutes, {last['processor']:.0f} of them on a processor: {last['step']:,} steps. "
         f"{model.num_parameters():,} weights, {size:,} bytes in bfloat16.",
         f"`scaling_factor` {model.config.scaling_factor}, `shift_factor` {model.config.shift_factor}: "
         "latents of the training pictures have mean 0 and standard deviation 1.",

@@ -90,10 +90,10 @@ class Crops:
     def _coloured(self, crop: torch.Tensor) -> torch.Tensor:
         random = self.random
         grey = crop.mean(0, keepdim=True)
-        if random.random() < 0.15 or (float((crop - grey).abs().max()) < 0.02 and random.random() < 0.7):
+        if random.random() < 0.1 or (float((crop - grey).abs().max()) < 0.02 and random.random() < 0.7):
             dark, light = torch.from_numpy(random.random((2, 3, 1, 1)).astype(np.float32))
             return dark + (light - dark) * grey  # two colours, and all between them
-        if random.random() < 0.4:
+        if random.random() < 0.25:
             crop = crop[torch.from_numpy(random.permutation(3))]
         if random.random() < 0.6:
             saturation, gain, shift = random.uniform((0.5, 0.7, -0.15), (1.4, 1.3, 0.15))
