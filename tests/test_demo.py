@@ -25,8 +25,8 @@ FLOOR = 29.0
 
 
 @cache
-def loaded(dtype: str = "float32") -> VAE:
-    return VAE.demo(dtype, decoder_only=False)
+def loaded() -> VAE:
+    return VAE.demo("float32", decoder_only=False)
 
 
 @cache
@@ -37,7 +37,7 @@ def cat() -> np.ndarray:
 
 def test_it_is_small() -> None:
     weights = demo.FOLDER / "diffusion_pytorch_model.safetensors"
-    assert loaded("bfloat16").weight_bytes <= weights.stat().st_size <= 4 * MIB
+    assert VAE.demo(decoder_only=False).weight_bytes <= weights.stat().st_size <= 4 * MIB
     assert sum(demo.path(name).stat().st_size for name in demo.names()) <= 4 * MIB
 
 
@@ -52,11 +52,8 @@ def test_the_encoder_is_left_out_unless_asked_for() -> None:
     assert "encoder" in loaded().model
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_picture_it_never_saw_comes_back(dtype: str) -> None:
-    vae = loaded(dtype)
-    assert psnr(vae.decode(vae.encode(cat()).mode(), output_type="np")[0], cat()) > FLOOR
-    assert psnr(vae.decode(demo.latents("cat"), output_type="np")[0], cat()) > FLOOR
+def test_a_picture_it_never_saw_comes_back() -> None:
+    assert psnr(VAE.demo().decode(demo.latents("cat"), output_type="np")[0], cat()) > FLOOR
 
 
 def test_the_latents_are_what_the_encoder_gives() -> None:
@@ -93,13 +90,13 @@ def test_a_decode_equals_the_reference_in_float64() -> None:
 
 
 def test_tiles_with_their_own_moments_show_and_an_exact_decode_does_not() -> None:
-    latents = demo.latents("cat")
+    latents = demo.latents("cat")[..., 12:28, 8:32]  # an eye, the nose, the cheek between them
     exact = loaded().decode(latents, output_type="np")
     naive, report = loaded().decode(
-        latents, output_type="np", quality="tiles", moments="tile", tile=128, overlap=0, return_report=True
+        latents, output_type="np", quality="tiles", moments="tile", tile=64, overlap=0, return_report=True
     )
     assert not report.exact
-    assert seam_score(naive, report.plan) > 1.5 * seam_score(exact, report.plan)
+    assert seam_score(naive, report.plan) > 2 * seam_score(exact, report.plan)
 
 
 def test_listing_and_reading_latents_needs_no_mlx() -> None:

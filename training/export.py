@@ -75,7 +75,7 @@ def rounded(folder: Path) -> AutoencoderKL:
     mean = float(torch.stack([value.mean() for value in values]) @ weights / weights.sum())
     square = float(torch.stack([(value - mean).square().mean() for value in values]) @ weights / weights.sum())
     model.register_to_config(
-        scaling_factor=round(square**-0.5, 4), shift_factor=round(mean, 4), sample_size=256, force_upcast=False
+        scaling_factor=round(square**-0.5, 4), shift_factor=round(mean, 4), sample_size=256, force_upcast=True
     )
     return model
 
@@ -123,7 +123,8 @@ def write_figures(
         f"{datetime.datetime.now(datetime.UTC).date().isoformat()}: {os.cpu_count()} CPU cores, {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}.",
         "",
-        f"Trained for {last['minutes']:.0f} minutes, {last['processor']:.0f} of them on a processor: {last['step']:,} steps. "
+        f"Trained for {last['minutes']:.0f} minutes, {last['processor']:.0f} of them on a processor: "
+        f"{last['step']:,} steps. "
         f"{model.num_parameters():,} weights, {size:,} bytes in bfloat16.",
         f"`scaling_factor` {model.config.scaling_factor}, `shift_factor` {model.config.shift_factor}: "
         "latents of the training pictures have mean 0 and standard deviation 1.",
