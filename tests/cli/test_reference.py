@@ -24,7 +24,7 @@ def test_the_page_is_what_the_commands_say() -> None:
 
 
 def test_the_commands_are_those_of_the_issue() -> None:
-    assert COMMANDS == ["calibrate", "compare", "decode", "doctor", "encode", "inspect", "plan"]
+    assert COMMANDS == ["calibrate", "compare", "decode", "demo", "doctor", "encode", "inspect", "plan"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -54,6 +54,6 @@ def test_the_shell_completes_commands_and_options() -> None:
     from click.shell_completion import ShellComplete
 
     shell = ShellComplete(zvae, {}, "zvae", "_ZVAE_COMPLETE")
-    assert [item.value for item in shell.get_completions([], "de")] == ["decode"]
+    assert [item.value for item in shell.get_completions([], "de")] == ["decode", "demo"]
     assert "--spill-folder" in [item.value for item in shell.get_completions(["decode"], "--sp")]
     assert [item.value for item in shell.get_completions(["decode", "--quality"], "t")] == ["tiles"]

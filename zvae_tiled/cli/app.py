@@ -8,6 +8,7 @@ from zvae_tiled._version import __version__
 from zvae_tiled.cli.calibrate import calibrate
 from zvae_tiled.cli.compare import compare
 from zvae_tiled.cli.decode import decode
+from zvae_tiled.cli.demo import demo
 from zvae_tiled.cli.doctor import doctor
 from zvae_tiled.cli.encode import encode
 from zvae_tiled.cli.inspect import inspect
@@ -15,7 +16,7 @@ from zvae_tiled.cli.plan import plan
 
 
 @click.group(
-    commands=[decode, plan, encode, compare, inspect, calibrate, doctor],
+    commands=[demo, decode, plan, encode, compare, inspect, calibrate, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",
 )

@@ -88,7 +88,7 @@ def _files() -> list[Finding]:
     try:
         vae = Finding("VAE", str(default_path()))
     except ConfigError:
-        vae = Finding("VAE", "none named or found", "export ZVAE_VAE=FOLDER, or --vae FOLDER")
+        vae = Finding("VAE", "none named or found", "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try")
     folder = temporary_folder()
     pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")
     return [

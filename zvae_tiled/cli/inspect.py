@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zvae_tiled.cli.command import Command
-from zvae_tiled.cli.sources import vae_path
+from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.config import PRESETS, VAEConfig
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ ENCODER = ("encoder.", "quant_conv.")
 @click.argument("what", metavar="VAE|LATENTS")
 @click.option("--tensor", metavar="NAME", help="Which tensor of a file of latents to look at.")
 def inspect(what: str, tensor: str | None) -> None:
-    """Tell what a VAE (a folder, a file, a preset) or a file of latents holds, and whether it can be used."""
+    """Tell what a VAE (a folder, a file, a preset, demo) or a file of latents holds, and whether it can be used."""
     lines = _vae(what) if _is_vae(what) else _latents(Path(what), tensor)
     click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
 
 
 def _is_vae(what: str) -> bool:
     path = Path(what)
-    if path.is_dir() or path.suffix == ".json" or (what in PRESETS and not path.exists()):
+    if what == DEMO or path.is_dir() or path.suffix == ".json" or (what in PRESETS and not path.exists()):
         return True
     return path.suffix == ".safetensors" and any("decoder." in name for name in _tensors(path))
 

@@ -49,7 +49,7 @@ vae_options = _all(
     click.option(
         "--vae",
         metavar="DIR|FILE|PRESET",
-        help="The VAE: a diffusers folder, or a .safetensors file. A preset "
+        help="The VAE: a diffusers folder, a .safetensors file, or demo, the small one of this package. A preset "
         f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Left out: the one "
         "$ZVAE_VAE names, else one of a Z-Image or FLUX.1 model in the cache.",
     ),

@@ -31,7 +31,7 @@ BUDGETS = 8
 @click.option(
     "--vae",
     metavar="DIR|FILE|PRESET",
-    help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), a config.json, or the VAE's folder. "
+    help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
     "Left out: z-image.",
 )
 @click.option("--config", metavar="PRESET|FILE", help="The shape of a VAE that has no config.json beside it.")

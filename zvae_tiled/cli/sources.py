@@ -12,11 +12,15 @@ from zvae_tiled.errors import ConfigError
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
 
+DEMO = "demo"
+
 
 def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: bool = True) -> VAE:
     """Load the VAE that ``--vae`` names, or the one that is used when it is left out."""
     from zvae_tiled.vae import VAE
 
+    if name == DEMO:
+        return VAE.demo(dtype=dtype, decoder_only=decoder_only)
     return VAE.load(vae_path(name), dtype, decoder_only, config)
 
 
@@ -28,6 +32,10 @@ def vae_path(name: str | None) -> Path:
     """
     if name is None:
         return Path(default_path())
+    if name == DEMO:
+        from zvae_tiled import demo
+
+        return demo.FOLDER
     if name not in PRESETS or Path(name).exists():
         return Path(name)
     found = find_in_cache(HOLDERS[name])
