@@ -92,7 +92,9 @@ class Costs:
         if self._workspace.piece_rows is None:
             computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over
         convolving = skip + lag + computing
-        return StepCost(2 * step.halo * line + lag, max(activating, joining, convolving), held, preparing)
+        # The last band has a row more than the others, which waits until the others have gone on.
+        waiting = 2 * step.halo + (step.halo if rows < self.map_rows(cut) else 0)
+        return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
 
     def flops(self, cut: int) -> int:
         """Return multiplications and additions of the Step at a cut, for the whole map."""
