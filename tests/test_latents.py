@@ -57,6 +57,29 @@ def test_packed_tokens_unpack(batch: int, rows: int, columns: int) -> None:
     )
 
 
+def test_sizes_may_be_any_whole_numbers() -> None:
+    tokens = numbered(1, 6, 4 * C)
+    want = read_latents(tokens, FLUX, height=32, width=48)
+    kinds: list[Any] = [np.int64, np.uint16, np.array]
+    for kind in kinds:
+        assert np.array_equal(read_latents(tokens, FLUX, height=kind(32), width=kind(48)), want)
+    wrong: list[Any] = [np.float64(32), np.bool_(True), True, np.array([32]), np.int64(-32)]
+    for bad in wrong:
+        with pytest.raises(LatentsError, match="whole and above 0; height is"):
+            read_latents(tokens, FLUX, height=bad, width=48)
+
+
+@pytest.mark.parametrize("as_array", [np.asarray, lambda values: mx.array(values, dtype=mx.float64)])
+def test_values_past_the_range_of_float32_are_told_from_infinite_ones(as_array: Any) -> None:
+    values = np.zeros((C, 2, 3))
+    values[3, 1, 2] = -1e300
+    with pytest.raises(LatentsError, match=r"1 values past the range of float32 .*the first is -1e\+300"):
+        read_latents(as_array(values), FLUX)
+    values[3, 1, 2] = np.inf
+    with pytest.raises(LatentsError, match=r"NaN or infinite; the first is inf at \(3, 1, 2\)"):
+        read_latents(as_array(values), FLUX)
+
+
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
 def test_the_type_is_kept(dtype: mx.Dtype) -> None:
     assert read_latents(mx.zeros((C, 2, 3), dtype=dtype), FLUX).dtype == dtype

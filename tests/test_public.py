@@ -20,6 +20,7 @@ PUBLIC = {
     "LatentFile",
     "Plan",
     "Progress",
+    "QualityPlan",
     "Report",
     "VAEConfig",
     "__version__",
@@ -27,6 +28,7 @@ PUBLIC = {
     "decode_tiled",
     "plan",
     "read_latent_file",
+    "read_plan",
     "set_default_vae",
     "write_latent_file",
 }

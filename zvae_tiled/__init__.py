@@ -11,6 +11,8 @@ from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import set_default_vae
 from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality_plan import QualityPlan
+from zvae_tiled.plan.saved import read_plan
 from zvae_tiled.tiled import decode_tiled, plan
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ __all__ = [
     "LatentFile",
     "Plan",
     "Progress",
+    "QualityPlan",
     "Report",
     "VAEConfig",
     "ZvaeError",
@@ -50,6 +53,7 @@ __all__ = [
     "decode_tiled",
     "plan",
     "read_latent_file",
+    "read_plan",
     "set_default_vae",
     "write_latent_file",
 ]

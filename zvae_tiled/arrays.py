@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,20 +55,53 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
 
 
 def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[InputError]) -> mx.array:
+    if kind == "float64":
+        return mx.array(_narrowed(_on_host(array, what, error), what, error))
     if isinstance(array, mx.array):
         return array.astype(dtype)
     if isinstance(array, np.ndarray | np.generic):
         if kind == "bfloat16":  # the ml_dtypes type: NumPy's buffer protocol cannot name it, its bits can pass
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
-        return mx.array(np.asarray(array, dtype=np.float32 if kind == "float64" else array.dtype.newbyteorder("=")))
+        return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("=")))
+    with _reading(array, what, error):
+        return mx.array(_lent(array)).astype(dtype)
+
+
+def _on_host(array: Any, what: str, error: type[InputError]) -> np.ndarray:
+    if isinstance(array, mx.array | np.ndarray | np.generic):
+        return np.asarray(array)
+    with _reading(array, what, error):
+        return np.from_dlpack(_lent(array))
+
+
+def _lent(array: Any) -> Any:
+    # torch lends no memory of a tensor that wants gradients, or of another device
+    return array.detach().cpu() if hasattr(array, "detach") else array
+
+
+@contextmanager
+def _reading(array: Any, what: str, error: type[InputError]) -> Iterator[None]:
     try:
-        if hasattr(array, "detach"):  # torch lends no memory of a tensor that wants gradients, or of another device
-            array = array.detach().cpu()
-        return mx.array(array).astype(dtype)
+        yield
     except Exception as cause:
         raise error(
             f"{what}: the {type(array).__module__} array cannot be read: {cause}", "Pass a NumPy array."
         ) from cause
+
+
+def _narrowed(array: np.ndarray, what: str, error: type[InputError]) -> np.ndarray:
+    """Return float64 values as float32."""
+    with np.errstate(over="ignore"):  # told here, with the value
+        narrow = array.astype(np.float32)
+    past = np.isinf(narrow) & np.isfinite(array)
+    if past.any():
+        value = array[past][0]
+        raise error(
+            f"{what} hold {past.sum()} values past the range of float32 (3.4e38), as which float64 is read; "
+            f"the first is {value:.3g}",
+            "The sampling before this went wrong, or the values are in other units.",
+        )
+    return narrow
 
 
 def path_of(value: Any, what: str) -> Path:

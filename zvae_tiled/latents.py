@@ -10,6 +10,7 @@ import numpy as np
 from zvae_tiled.arrays import to_mlx
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import LatentsError
+from zvae_tiled.whole import whole
 
 Layout = Literal["NCHW", "NHWC"]
 
@@ -83,21 +84,20 @@ def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.
 def _unpacked(
     tokens: mx.array, config: VAEConfig, height: int | None, width: int | None, layout: Layout | None
 ) -> mx.array:
-    for name, value in (("height", height), ("width", width)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    pixels = [whole(height) or 0, whole(width) or 0]
+    for name, value, number in zip(("height", "width"), (height, width), pixels, strict=True):
+        if number < 1:
             raise LatentsError(
                 f"packed latents need height= and width= in pixels, whole and above 0; {name} is {value!r}"
             )
-    assert height is not None
-    assert width is not None
     if layout is not None:
         raise LatentsError(f"packed latents have no layout; layout={layout!r} was given beside height= and width=")
     cell = PATCH * config.scale
-    rows, columns = height // cell, width // cell
+    rows, columns = (number // cell for number in pixels)
     wanted = (rows * columns, PATCH * PATCH * config.latent_channels)
     if tokens.ndim not in (2, 3) or tokens.shape[-2:] != wanted or 0 in wanted:
         raise LatentsError(
-            f"packed latents of a {width}x{height} picture have the shape (B, {wanted[0]}, {wanted[1]}), "
+            f"packed latents of a {pixels[1]}x{pixels[0]} picture have the shape (B, {wanted[0]}, {wanted[1]}), "
             f"these have {tokens.shape}",
             f"height= and width= are the picture's, in pixels: one token stands for {cell}x{cell} of them. "
             "Leave both out if the latents are not packed.",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
-from zvae_tiled.plan.plan import WHOLE, Output, Plan
+from zvae_tiled.plan.plan import AGAIN, WHOLE, Output, Plan
+from zvae_tiled.plan.quality_plan import QualityPlan
 
 
 def replayed(
-    plan: Plan,
+    plan: Plan | QualityPlan,
     config: VAEConfig,
     shape: Sequence[int],
     dtype: str,
@@ -21,7 +21,7 @@ def replayed(
     weights: int,
     gathered: int = 0,
     task: Task = "decode",
-) -> Plan:
+) -> Plan | QualityPlan:
     """Return the plan with the weights that are there, if it is one for this decode.
 
     Args:
@@ -38,11 +38,11 @@ def replayed(
     Raises:
         PlanError: It is for something else, or no plan.
     """
-    if not isinstance(plan, Plan) or plan.stage != WHOLE:
-        raise PlanError(
-            f"plan must be the Plan of an exact {task}, it is {type(plan).__name__}",
-            "Read one with Plan.from_json.",
-        )
+    if not isinstance(plan, Plan | QualityPlan):
+        problem = f"plan must be a plan, it is {type(plan).__name__}"
+        raise PlanError(problem, "Read one with zvae_tiled.read_plan.")
+    if isinstance(plan, Plan) and plan.stage != WHOLE:
+        raise PlanError(f"the plan is for a stage of the {task}, not for the whole", AGAIN)
     plan.check()
     if plan.task != task:
         raise PlanError(f'the plan is one for task="{plan.task}", this is task="{task}"', "Make a plan for it.")
@@ -72,10 +72,4 @@ def replayed(
             "and its budget has no room for them",
             "Write a .png or a .npy, or decode with budget= and replay the report's plan.",
         )
-    return replace(
-        plan,
-        base=plan.base + surplus,
-        predicted_peak=plan.predicted_peak + surplus + rows,
-        weights=plan.weights + surplus,
-        gathered=plan.gathered + rows,
-    )
+    return plan.holding(surplus, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
 import mlx.core as mx
 
@@ -24,9 +24,9 @@ from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.notes import notes_of
-from zvae_tiled.plan.make import check_pixels, make_plan
+from zvae_tiled.plan.make import check_pixels
 from zvae_tiled.plan.plan import Output, Plan
-from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
+from zvae_tiled.plan.quality import QualityPlan, Request, plan_task, request_of
 from zvae_tiled.progress import Listener, listener_of
 from zvae_tiled.replay import replayed
 from zvae_tiled.report import Report
@@ -89,6 +89,7 @@ class VAE:
         """Bytes of the weights that were loaded."""
         return sum(array.nbytes for array in parameters(self.model).values())
 
+    @overload
     def plan(
         self,
         height: int,
@@ -97,7 +98,42 @@ class VAE:
         batch: int = 1,
         output: Output = "array",
         task: Task = "decode",
-    ) -> Plan:
+        *,
+        quality: Literal["exact"] = "exact",
+    ) -> Plan: ...
+
+    @overload
+    def plan(
+        self,
+        height: int,
+        width: int,
+        budget: str | float | None = None,
+        batch: int = 1,
+        output: Output = "array",
+        task: Task = "decode",
+        *,
+        quality: str,
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+        ramp: str | None = None,
+        moments: str | None = None,
+    ) -> Plan | QualityPlan: ...
+
+    def plan(
+        self,
+        height: int,
+        width: int,
+        budget: str | float | None = None,
+        batch: int = 1,
+        output: Output = "array",
+        task: Task = "decode",
+        *,
+        quality: str = "exact",
+        tile: int | tuple[int, int] | None = None,
+        overlap: int | tuple[int, int] | None = None,
+        ramp: str | None = None,
+        moments: str | None = None,
+    ) -> Plan | QualityPlan:
         """Plan a decode, or an encode, on this device, with this VAE's weights.
 
         Args:
@@ -107,15 +143,20 @@ class VAE:
             batch: Pictures in the batch.
             output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
             task: ``decode`` or ``encode``.
+            quality: As in `decode`, and so are ``tile``, ``overlap``, ``ramp`` and ``moments``.
+            tile: As in `decode`.
+            overlap: As in `decode`.
+            ramp: As in `decode`.
+            moments: As in `decode`.
+
+        Returns:
+            A `Plan` of an exact decode, a `QualityPlan` of any other; ``decode(latents, plan=…)`` replays either.
 
         Raises:
-            BudgetError: No exact plan fits; it names the smallest budget that works.
+            BudgetError: Nothing of the quality asked for fits; it names the smallest budget that works.
         """
-        scale = self.config.scale
-        check_pixels(height, width, scale)
-        chosen = self._made((batch, height // scale, width // scale), output, None, budget, task=task)
-        assert isinstance(chosen, Plan)
-        return chosen
+        shape = (batch, *check_pixels(height, width, self.config.scale))
+        return self._made(shape, output, request_of(quality, tile, overlap, ramp, moments), budget, task=task)
 
     def decode(
         self,
@@ -127,7 +168,7 @@ class VAE:
         raw: bool = False,
         *,
         budget: str | float | None = None,
-        plan: Plan | None = None,
+        plan: Plan | QualityPlan | None = None,
         progress: bool | Listener = False,
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
@@ -150,7 +191,7 @@ class VAE:
             raw: Return the decoder's own values, about [-1, 1], neither clipped nor widened.
             budget: Memory this VAE and this decode may use: "8GB", "512MiB", a number of GB, "60%" of what is
                 available now, or None for a safe share of it.
-            plan: A plan to replay, in place of a budget.
+            plan: A plan to replay, in place of a budget and a quality.
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Return the pictures and a `Report` of what was predicted and what was measured.
             spill_folder: Where maps go that do not fit; left out, the system's folder for temporary files.
@@ -189,7 +230,7 @@ class VAE:
         width: int | None = None,
         *,
         budget: str | float | None = None,
-        plan: Plan | None = None,
+        plan: Plan | QualityPlan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
         quality: str = "exact",
@@ -248,7 +289,7 @@ class VAE:
         *,
         raw: bool = False,
         budget: str | float | None = None,
-        plan: Plan | None = None,
+        plan: Plan | QualityPlan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
         quality: str = "exact",
@@ -274,7 +315,7 @@ class VAE:
         output: Output,
         request: Request | None,
         budget: str | float | None,
-        plan: Plan | None,
+        plan: Plan | QualityPlan | None,
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
         raw: bool,
@@ -293,7 +334,7 @@ class VAE:
         output: Output,
         request: Request | None,
         budget: str | float | None,
-        plan: Plan | None,
+        plan: Plan | QualityPlan | None,
         gathered: int = 0,
         task: Task = "decode",
     ) -> Plan | QualityPlan:
@@ -302,7 +343,7 @@ class VAE:
         if budget is not None:
             raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
         if request is not None:
-            raise PlanError("a plan replays an exact decode; another quality was asked for beside plan=")
+            raise PlanError("a plan has its own quality; quality= was given beside plan=", "Leave one of them out.")
         device, name = this_device().name, dtype_name(self.dtype)
         return replayed(plan, self.config, shape, name, device, output, self.weight_bytes, gathered, task)
 
@@ -318,9 +359,7 @@ class VAE:
         batch, height, width = shape
         config, device, name, weights = self.config, this_device(), dtype_name(self.dtype), self.weight_bytes
         limit = parse_budget(budget, available(weights))
-        if request is not None:
-            return plan_quality(config, height, width, limit, device, name, batch, output, weights, request, gathered)
-        return make_plan(config, height, width, limit, device, name, batch, output, weights, gathered, task)
+        return plan_task(config, height, width, limit, device, name, batch, output, weights, request, gathered, task)
 
     def encode(
         self,

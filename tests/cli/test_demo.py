@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from zvae_tiled.demo import latents
 
 from tests.cli.running import run
 from zvae_tiled import VAE
+from zvae_tiled.demo import latents
 
 
 def test_the_picture_is_the_middle_of_what_the_library_decodes(place: Path) -> None:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.plan.tampering import changed, odd, paths
 from tests.plans import TASKS, random_config, random_plan
 from zvae_tiled import Plan, VAEConfig, plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
@@ -68,36 +70,8 @@ def test_other_plans_have_other_digests() -> None:
     assert len({made.digest for made in [Z_IMAGE, *others]}) == 7
 
 
-def paths(value: Any) -> list[tuple[Any, ...]]:
-    """The place of every value in parsed JSON."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [(), *((key, *rest) for key, each in inside for rest in paths(each))]
-
-
-odd = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 40),
-    st.sampled_from([10**9, 10**30, -(10**400), float("inf"), float("nan"), 0.5, 1e300]),
-    st.sampled_from(["ram", "disk", "moments", "pixels", "keys", "", "1", "float32", "cuda", "rows"]),
-    st.lists(st.integers(0, 3), max_size=2),
-    st.dictionaries(st.text(max_size=2), st.none(), max_size=1),
-)
 SMALL = some_plan(5)
 PLACES = paths(json.loads(SMALL.to_json()))
-
-
-def changed(value: Any, path: tuple[Any, ...], new: Any, how: str) -> Any:
-    """Replace, remove or add something at one place."""
-    if not path:
-        return new
-    if len(path) == 1 and how == "remove":
-        del value[path[0]]
-    elif len(path) == 1 and how == "add":
-        value.insert(path[0], new) if isinstance(value, list) else value.update({f"{path[0]}_": new})
-    else:
-        value[path[0]] = changed(value[path[0]], path[1:], new, how)
-    return value
 
 
 @given(st.sampled_from(PLACES), odd, st.sampled_from(["replace", "replace", "remove", "add"]))
@@ -153,6 +127,13 @@ def test_sweeps_that_do_not_follow_one_another_are_refused(change: Any, reason: 
         broken.check()
     with pytest.raises(PlanError, match=reason):
         Plan.from_json(broken.to_json())
+
+
+def test_sizes_may_be_any_whole_numbers() -> None:
+    sizes: dict[str, Any] = {"height": np.int64(1024), "width": np.uint16(768), "batch": np.int32(1)}
+    made = plan("z-image", budget="400MB", device="cpu", **sizes)
+    assert made == Z_IMAGE
+    assert made.to_json() == Z_IMAGE.to_json()
 
 
 @pytest.mark.parametrize("name", ["height", "width"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Task, chain_of
@@ -14,6 +15,7 @@ from zvae_tiled.plan.ends import given_bytes, result_bytes, starting_bytes
 from zvae_tiled.plan.plan import ITEMSIZES, WHOLE, Output, Plan, Stage, Sweep
 from zvae_tiled.plan.search import fastest, leanest
 from zvae_tiled.plan.sweeps import SweepCosts
+from zvae_tiled.whole import whole
 
 
 def make_plan(
@@ -47,18 +49,7 @@ def make_plan(
     Raises:
         BudgetError: No exact plan fits; it names the smallest budget that works.
     """
-    for name, count in (("height", height), ("width", width), ("batch", batch)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
-    for name, value, known in (("output", output, ("array", "rows")), ("task", task, ("decode", "encode"))):
-        if value not in known:
-            raise PlanError(f'{name} must be "{known[0]}" or "{known[1]}", it is {value!r}')
-    results = batch * result_bytes(config, task, height, width, dtype) if output == "array" else gathered
-    if output == "array" and results > device.max_buffer:
-        raise PlanError(
-            f"what is finished takes {results:,} bytes, a buffer of this device at most {device.max_buffer:,}",
-            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
-        )
+    results = check_case(config, height, width, device, dtype, batch, output, task) or gathered
     own = chain_of(config, task).parameters * ITEMSIZES[dtype] if weights is None else weights
     held = own + given_bytes(config, task, height, width, batch)
     held += results if batch > 1 else 0  # of a batch, the first are finished when the last one starts
@@ -126,16 +117,43 @@ def make_stage(
     )
 
 
-def check_pixels(height: int, width: int, scale: int) -> None:
-    """Refuse sizes no latents decode to.
+def check_case(
+    config: VAEConfig, height: int, width: int, device: Device, dtype: str, batch: int, output: Output, task: Task
+) -> int:
+    """Return the bytes of what is finished, and held in memory: 0 if rows are handed on.
+
+    Raises:
+        PlanError: A size is none, or what is finished is more than one buffer may hold.
+    """
+    for name, count in (("height", height), ("width", width), ("batch", batch)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
+    for name, value, known in (("output", output, ("array", "rows")), ("task", task, ("decode", "encode"))):
+        if value not in known:
+            raise PlanError(f'{name} must be "{known[0]}" or "{known[1]}", it is {value!r}')
+    results = batch * result_bytes(config, task, height, width, dtype) if output == "array" else 0
+    if results > device.max_buffer:
+        raise PlanError(
+            f"what is finished takes {results:,} bytes, a buffer of this device at most {device.max_buffer:,}",
+            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
+        )
+    return results
+
+
+def check_pixels(height: Any, width: Any, scale: int) -> tuple[int, int]:
+    """Refuse sizes no latents decode to; return rows and columns of those that do.
 
     Raises:
         PlanError: Height or width is no multiple of the decoder's scale.
     """
-    for name, pixels in (("height", height), ("width", width)):
-        if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 1 or pixels % scale:
-            near = max(1, round(pixels / scale)) * scale if isinstance(pixels, int) else scale
-            raise PlanError(f"{name} must be a multiple of {scale} pixels, it is {pixels!r}", f"The nearest is {near}.")
+    found = []
+    for name, given in (("height", height), ("width", width)):
+        pixels = whole(given)
+        if pixels is None or pixels < 1 or pixels % scale:
+            near = max(1, round((pixels or 0) / scale)) * scale
+            raise PlanError(f"{name} must be a multiple of {scale} pixels, it is {given!r}", f"The nearest is {near}.")
+        found.append(pixels // scale)
+    return found[0], found[1]
 
 
 def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:

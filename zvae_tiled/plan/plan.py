@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.chain import Chain, Task, chain_of
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number in storage."""
@@ -19,8 +21,8 @@ Ending = Literal["moments", "keys", "pixels"]
 Medium = Literal["ram", "disk"]
 Output = Literal["array", "rows"]
 
-FORMAT = 1
-"""Raised when a plan saved before would not be understood."""
+AGAIN = "Make it again with zvae_tiled.plan()."
+"""What to do about a plan that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -154,33 +156,35 @@ class Plan:
         """Return the same sweeps for latents that are no larger: they cost no more."""
         return replace(self, height=height, width=width)
 
+    def holding(self, weights: int, gathered: int) -> Plan:
+        """Return the plan with so many more bytes of weights, and of finished rows."""
+        return replace(
+            self,
+            base=self.base + weights,
+            predicted_peak=self.predicted_peak + weights + gathered,
+            weights=self.weights + weights,
+            gathered=self.gathered + gathered,
+        )
+
     def to_json(self) -> str:
         """Return the plan as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        from zvae_tiled.plan.saved import saved
+
+        return saved(self)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read a plan back.
+        """Read the plan of an exact decode back; `zvae_tiled.read_plan` reads one of any quality.
 
         Raises:
-            PlanError: The text is no plan of this version.
+            PlanError: The text is no plan of an exact decode, or of another version.
         """
-        try:
-            values = json.loads(text)
-            version = values.pop("format")
-            if version != FORMAT:
-                raise PlanError(f"the plan is of format {version}, this version reads format {FORMAT}", _AGAIN)
-            values["config"] = VAEConfig.from_dict(values["config"], source="the plan's config")
-            stage = values["stage"]
-            values["stage"] = Stage(**{**stage, "known": tuple(stage["known"])})
-            values["sweeps"] = tuple(Sweep(**sweep) for sweep in values["sweeps"])
-            plan = cls(**values)
-            plan.check()
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-            if isinstance(error, PlanError):
-                raise
-            raise PlanError(f"this is no plan: {type(error).__name__}: {error}", _AGAIN) from error
-        return plan
+        from zvae_tiled.plan.saved import read_plan
+
+        found = read_plan(text)
+        if not isinstance(found, cls):
+            raise PlanError("this is the plan of a decode that is not exact", "Read it with zvae_tiled.read_plan.")
+        return found
 
     def check(self) -> None:
         """Refuse a plan that would not compute every row of every map once.
@@ -188,38 +192,27 @@ class Plan:
         Raises:
             PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
         """
-        _check_fields(self)
-        for name, known in (
-            ("task", ("decode", "encode")),
-            ("dtype", ITEMSIZES),
-            ("output", ("array", "rows")),
-            ("device", ("cpu", "metal", "cuda")),
-        ):
-            if getattr(self, name) not in known:
-                raise PlanError(f"{name} must be one of {', '.join(known)}, it is {getattr(self, name)!r}", _AGAIN)
-        for name in ("height", "width", "batch"):
-            if getattr(self, name) < 1:
-                raise PlanError(f"{name} must be above 0, it is {getattr(self, name)}", _AGAIN)
+        check_head(self)
         for sweep in self.sweeps:
-            _check_fields(sweep)
+            check_fields(sweep)
         if not all(_is_count(cut) for cut in (self.stage.start, self.stage.stop or 0, *self.stage.known)):
-            raise PlanError(f"the stage {self.stage} names no cuts", _AGAIN)
+            raise PlanError(f"the stage {self.stage} names no cuts", AGAIN)
         wanted = endings(self.chain, self.stage)
         stored = self.stage.start
         for sweep in self.sweeps:
             if not wanted or (sweep.ends, sweep.stop) != wanted.pop(0):
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", _AGAIN)
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", AGAIN)
             after = stored if sweep.store is None else sweep.store
             if not (sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", _AGAIN)
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", AGAIN)
             kept = sweep.ends == "keys" or sweep.store is not None
             if sweep.medium not in (("ram", "disk") if kept else (None,)):
-                raise PlanError(f"a map cannot be kept in {sweep.medium!r}", _AGAIN)
+                raise PlanError(f"a map cannot be kept in {sweep.medium!r}", AGAIN)
             if sweep.store is not None and sweep.ends != "moments":
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} cannot store a map where it ends", _AGAIN)
+                raise PlanError(f"sweep {sweep.start}-{sweep.stop} cannot store a map where it ends", AGAIN)
             stored = after
         if wanted:
-            raise PlanError(f"the plan ends before its sweep to {wanted[0]}", _AGAIN)
+            raise PlanError(f"the plan ends before its sweep to {wanted[0]}", AGAIN)
 
     def __str__(self) -> str:
         """Render the table."""
@@ -228,19 +221,41 @@ class Plan:
         return render(self)
 
 
-_AGAIN = "Make it again with zvae_tiled.plan()."
+def check_head(plan: DataclassInstance) -> None:
+    """Refuse what no plan can have as its size, type, device or output.
+
+    Raises:
+        PlanError: With the field's name.
+    """
+    check_fields(plan)
+    for name, known in (
+        ("task", ("decode", "encode")),
+        ("dtype", ITEMSIZES),
+        ("output", ("array", "rows")),
+        ("device", ("cpu", "metal", "cuda")),
+    ):
+        if getattr(plan, name) not in known:
+            raise PlanError(f"{name} must be one of {', '.join(known)}, it is {getattr(plan, name)!r}", AGAIN)
+    for name in ("height", "width", "batch"):
+        if getattr(plan, name) < 1:
+            raise PlanError(f"{name} must be above 0, it is {getattr(plan, name)}", AGAIN)
 
 
-def _check_fields(values: Plan | Sweep) -> None:
+def check_fields(values: DataclassInstance) -> None:
+    """Refuse what is no number, or no name, in a field that holds one.
+
+    Raises:
+        PlanError: With the field's name.
+    """
     for field in fields(values):
         value, kind = getattr(values, field.name), str(field.type)
         whole = kind == "int" or (field.name == "store" and value is not None)
         if whole and not _is_count(value):
-            raise PlanError(f"{field.name} must be a whole number, it is {value!r}", _AGAIN)
+            raise PlanError(f"{field.name} must be a whole number, it is {value!r}", AGAIN)
         if kind == "float" and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise PlanError(f"{field.name} must be a number, it is {value!r}", _AGAIN)
+            raise PlanError(f"{field.name} must be a number, it is {value!r}", AGAIN)
         if field.name in ("task", "dtype", "device", "output") and not isinstance(value, str):
-            raise PlanError(f"{field.name} must be a name, it is {value!r}", _AGAIN)
+            raise PlanError(f"{field.name} must be a name, it is {value!r}", AGAIN)
 
 
 def _is_count(value: Any) -> bool:

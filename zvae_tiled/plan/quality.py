@@ -5,28 +5,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.chain import Task, decoder_chain
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.ends import SMALL_CHANGE, latent_bytes, picture_bytes
 from zvae_tiled.plan.grid import Span, spans
-from zvae_tiled.plan.make import make_stage
+from zvae_tiled.plan.make import check_case, make_plan, make_stage
 from zvae_tiled.plan.plan import ITEMSIZES, Medium, Output, Plan, Stage
-from zvae_tiled.plan.quality_plan import QualityPlan
-from zvae_tiled.plan.request import Request, check_scale, request_of, tile_sizes
+from zvae_tiled.plan.quality_plan import PROXY_PARTS, QualityPlan, stages_of
+from zvae_tiled.plan.request import Request, request_of, tile_sizes
+from zvae_tiled.whole import whole
 
-__all__ = ["PROXY", "QualityPlan", "Request", "plan_quality", "request_of"]
+__all__ = ["PROXY", "QualityPlan", "Request", "plan_quality", "plan_task", "request_of"]
 
 PROXY = 64
 """Rows and columns of a proxy's parts, at most: of a picture of 4096², an eighth in each direction."""
 
-PROXY_PARTS = 2
-"""Maps a proxy is made of, one above the other: squares averaged, and squares cut out (`engine/proxy.py`)."""
-
 PROXY_BAND = 4
 """Rows of a map read at once to make a proxy of it."""
+
+
+def plan_task(
+    config: VAEConfig,
+    height: int,
+    width: int,
+    budget: Budget,
+    device: Device,
+    dtype: str,
+    batch: int,
+    output: Output,
+    weights: int | None,
+    request: Request | None,
+    gathered: int = 0,
+    task: Task = "decode",
+) -> Plan | QualityPlan:
+    """Return a plan of the quality asked for; None asks for an exact one.
+
+    Raises:
+        PlanError: There is no such quality of this task.
+    """
+    batch = whole(batch) or batch
+    if request is None:
+        return make_plan(config, height, width, budget, device, dtype, batch, output, weights, gathered, task)
+    if task != "decode":
+        raise PlanError(f'quality="{request.quality}" is one of task="decode", the task is {task!r}', "Leave one out.")
+    return plan_quality(config, height, width, budget, device, dtype, batch, output, weights, request, gathered)
 
 
 def plan_quality(
@@ -48,7 +73,8 @@ def plan_quality(
         BudgetError: Not even the smallest tiles fit; it names the smallest budget that works.
         PlanError: Tile or overlap do not fit the decoder's scale, or each other.
     """
-    check_scale(config, request)
+    request.check(config)
+    check_case(config, height, width, device, dtype, batch, output, "decode")
     needed: int | None = None
     for tile in tile_sizes(config, height, width, request):
         for keeps in ("ram", "disk"):
@@ -116,13 +142,15 @@ class _Maker:
         held = weights + latent_bytes(config, self.height, self.width, self.batch)
         held += self.height * self.width * config.latent_channels * itemsize  # one picture's, ready for the first Step
         pictures = self.batch * picture_bytes(config, self.height, self.width)
-        held += pictures if self.output == "array" else self.gathered
+        gathered = pictures if self.output == "array" else self.gathered
+        held += gathered
         rows, columns = self._spans()
+        known = stages_of(chain, self.request, self.keeps)
         stages: list[tuple[Stage, int, int, int]] = []
         start, factors, reading, spilled = 0, (1, 1), 0, 0
         if self.request.moments != "tile":
             start = chain.middle
-            stages.append((Stage(stop=start, keeps=self.keeps), self.height, self.width, held))
+            stages.append((known["middle"], self.height, self.width, held))
             kept = Costs(chain, Size(self.height, self.width, itemsize), self.device).cut_bytes(start)
             held += kept if self.keeps == "ram" else 0
             spilled = kept if self.keeps == "disk" else 0
@@ -133,12 +161,10 @@ class _Maker:
                 size = (PROXY_PARTS * (self.height // factors[0]), self.width // factors[1])
                 small = size[0] * size[1] * chain.channels[start] * itemsize
                 reading = held + self._shrinking(*size)
-            ahead = Stage(start, chain.barriers[-1], known=tuple(cut for cut in chain.barriers if cut <= start))
-            stages.append((ahead, *size, held + small))
+            stages.append((known["statistics"], *size, held + small))
         window = [max(span.high - span.low for span in tiles) for tiles in (rows, columns)]
         held += self._blending(rows, columns, window[1])
-        known = () if self.request.moments == "tile" else chain.barriers
-        stages.append((Stage(start, known=known), window[0], window[1], held))
+        stages.append((known["pixels"], window[0], window[1], held))
         plans = self._plans(stages, reading)
         return QualityPlan(
             request=self.request,
@@ -158,6 +184,8 @@ class _Maker:
             pixels=plans[-1],
             predicted_peak=max(reading, *(plan.predicted_peak for plan in plans)),
             spilled=max(plans[0].spilled, *(spilled + plan.spilled for plan in plans[1:]), 0),
+            weights=weights,
+            gathered=gathered,
         )
 
     def _plans(self, stages: list[tuple[Stage, int, int, int]], reading: int) -> list[Plan]:

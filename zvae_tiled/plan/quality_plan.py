@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.chain import Chain, Task, decoder_chain
 from zvae_tiled.config import VAEConfig
+from zvae_tiled.errors import PlanError
 from zvae_tiled.plan.grid import Span
-from zvae_tiled.plan.plan import Output, Plan
+from zvae_tiled.plan.plan import Medium, Output, Plan, Stage
 from zvae_tiled.plan.request import Request
+
+PROXY_PARTS = 2
+"""Maps a proxy is made of, one above the other: squares averaged, and squares cut out (`engine/proxy.py`)."""
 
 MEASURED = {
     "global": ((8, "a PSNR of 169 dB"), (4, "a PSNR of 99 dB"), (2, "a PSNR of 64 dB"), (0, "a PSNR of 35 dB, seams")),
@@ -46,6 +50,8 @@ class QualityPlan:
         pixels: The decode of the largest tile.
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
+        weights: Bytes of weights that the peak counts.
+        gathered: Bytes of finished rows that it counts: the pictures, or what a file gathers.
     """
 
     request: Request
@@ -65,6 +71,13 @@ class QualityPlan:
     pixels: Plan
     predicted_peak: int
     spilled: int
+    weights: int
+    gathered: int
+
+    @property
+    def task(self) -> Task:
+        """What is planned: an encode is always exact."""
+        return "decode"
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -139,7 +152,46 @@ class QualityPlan:
     @property
     def digest(self) -> str:
         """Twelve letters that name this plan."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def holding(self, weights: int, gathered: int) -> QualityPlan:
+        """Return the plan with so many more bytes of weights, and of finished rows."""
+        return replace(
+            self,
+            predicted_peak=self.predicted_peak + weights + gathered,
+            weights=self.weights + weights,
+            gathered=self.gathered + gathered,
+        )
+
+    def to_json(self) -> str:
+        """Return the plan as JSON."""
+        from zvae_tiled.plan.saved import saved
+
+        return saved(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> QualityPlan:
+        """Read the plan of tiles or of one sweep back; `zvae_tiled.read_plan` reads one of any quality.
+
+        Raises:
+            PlanError: The text is no such plan, or of another version.
+        """
+        from zvae_tiled.plan.saved import read_plan
+
+        found = read_plan(text)
+        if not isinstance(found, cls):
+            raise PlanError("this is the plan of an exact decode", "Read it with zvae_tiled.read_plan.")
+        return found
+
+    def check(self) -> None:
+        """Refuse a plan that would not give every pixel, or not what it says it gives.
+
+        Raises:
+            PlanError: Its grid, its stages or its predictions do not belong together.
+        """
+        from zvae_tiled.plan.quality_check import check_quality_plan
+
+        check_quality_plan(self)
 
     def __str__(self) -> str:
         """Render it as text."""
@@ -154,3 +206,21 @@ class QualityPlan:
             f"{self.predicted_flops / 1e12:,.2f} TFLOP, about {self.predicted_seconds:,.0f} s, plan {self.digest}",
         ]
         return "\n".join(lines)
+
+
+def stages_of(chain: Chain, request: Request, keeps: Medium | None) -> dict[str, Stage]:
+    """Return the stages of a decode by their names, as `QualityPlan` has them.
+
+    Args:
+        chain: The decoder's Chain.
+        request: What was asked for.
+        keeps: Where the middle block's map is kept.
+    """
+    if request.moments == "tile":
+        return {"pixels": Stage()}
+    middle, last = chain.middle, chain.barriers[-1]
+    return {
+        "middle": Stage(stop=middle, keeps=keeps),
+        "statistics": Stage(middle, last, known=tuple(cut for cut in chain.barriers if cut <= middle)),
+        "pixels": Stage(middle, known=chain.barriers),
+    }

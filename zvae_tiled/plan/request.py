@@ -9,6 +9,7 @@ from typing import Literal, cast
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
 from zvae_tiled.plan.grid import RAMPS
+from zvae_tiled.whole import whole
 
 Quality = Literal["exact", "stream", "tiles"]
 Statistics = Literal["global", "proxy", "tile"]
@@ -34,6 +35,18 @@ class Request:
     overlap: tuple[int, int] | None = None
     ramp: str = "smootherstep"
     moments: Statistics = "global"
+
+    def check(self, config: VAEConfig) -> None:
+        """Refuse what nobody can ask for, of this VAE.
+
+        Raises:
+            PlanError: With what would do instead.
+        """
+        tiles = self.quality == "tiles"
+        given = (self.ramp, self.moments) if tiles else (None, None)
+        if request_of(self.quality, self.tile, self.overlap, *given) != self:
+            raise PlanError(f"nobody can ask for {self}")
+        check_scale(config, self)
 
 
 def request_of(
@@ -66,7 +79,7 @@ def request_of(
         "smootherstep" if ramp is None else ramp,
         cast(Statistics, "global" if moments is None else moments),
     )
-    if chosen.ramp not in RAMPS:
+    if not isinstance(chosen.ramp, str) or chosen.ramp not in RAMPS:
         raise PlanError(f"ramp must be one of {', '.join(RAMPS)}, it is {ramp!r}")
     if chosen.moments not in ("global", "proxy", "tile"):
         raise PlanError(f"moments must be global, proxy or tile, it is {moments!r}")
@@ -82,11 +95,10 @@ def check_scale(config: VAEConfig, request: Request) -> None:
     scale = config.scale
     for name, least, pair in (("tile", scale, request.tile), ("overlap", 0, request.overlap)):
         for pixels in pair or ():
-            whole = isinstance(pixels, int) and not isinstance(pixels, bool)
-            if not whole or pixels < least or pixels % scale:
-                near = max(least, (pixels + scale // 2) // scale * scale) if whole else max(least, scale)
+            if pixels < least or pixels % scale:
+                near = max(least, (pixels + scale // 2) // scale * scale)
                 raise PlanError(
-                    f"{name} must be a multiple of {scale} pixels, it is {pixels!r}", f"The nearest is {near}."
+                    f"{name} must be a multiple of {scale} pixels, it is {pixels}", f"The nearest is {near}."
                 )
 
 
@@ -105,8 +117,10 @@ def tile_sizes(config: VAEConfig, height: int, width: int, request: Request) -> 
 
 
 def _pair(name: str, value: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if value is None or isinstance(value, int):
-        return None if value is None else (value, value)
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise PlanError(f"{name} must be a number of pixels, or two (height and width), it is {value!r}")
-    return value[0], value[1]
+    if value is None:
+        return None
+    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    pair = tuple(number for number in map(whole, given) if number is not None)
+    if len(given) != 2 or len(pair) != 2:
+        raise PlanError(f"{name} must be a whole number of pixels, or two (height and width), it is {value!r}")
+    return pair[0], pair[1]
