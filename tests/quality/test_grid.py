@@ -14,18 +14,23 @@ from hypothesis import strategies as st
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Budget, parse_budget
 from zvae_tiled.errors import BudgetError, PlanError
-from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan import quality
+from zvae_tiled.plan.device import CPU, DEVICES, Device
 from zvae_tiled.plan.grid import Span, spans
+from zvae_tiled.plan.make import make_stage
+from zvae_tiled.plan.plan import Plan, Stage
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 
 FLUX = VAEConfig.preset("flux1")
 PLENTY = parse_budget("4TB", 0)
 
 
-def planned(height: int, width: int, budget: Budget = PLENTY, config: VAEConfig = FLUX, **asked: Any) -> QualityPlan:
+def planned(
+    height: int, width: int, budget: Budget = PLENTY, config: VAEConfig = FLUX, device: Device = CPU, **asked: Any
+) -> QualityPlan:
     request = request_of(**{"quality": "tiles", "tile": None, "overlap": None, "ramp": None, "moments": None, **asked})
     assert request is not None
-    return plan_quality(config, height, width, budget, CPU, "bfloat16", 1, "rows", None, request)
+    return plan_quality(config, height, width, budget, device, "bfloat16", 1, "rows", None, request)
 
 
 @st.composite
@@ -184,3 +189,25 @@ def test_plans_print_what_they_are() -> None:
         assert plan.expected_error in str(plan)
         assert plan.statistics_source in str(plan)
     assert planned(128, 128).digest != planned(128, 128, tile=256).digest
+
+
+@pytest.mark.parametrize("size", [(64, 96), (512, 512), (1024, 1024), (16, 2048)])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], device: str
+) -> None:
+    """So a middle block of each tile would let nothing fit that does not (docs/quality.md)."""
+    middle, pixels = [], []
+
+    def watched(*args: Any) -> Plan:
+        stage: Stage = args[6]
+        try:
+            return make_stage(*args)
+        except BudgetError as error:
+            (middle if stage.keeps else pixels if stage.stop is None else []).append(error.needed)
+            raise
+
+    monkeypatch.setattr(quality, "make_stage", watched)
+    with pytest.raises(BudgetError):
+        planned(*size, Budget(1, True, "test"), device=DEVICES[device], tile=128, overlap=0)
+    assert 0 < min(middle) < min(pixels)
