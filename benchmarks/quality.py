@@ -1,79 +1,128 @@
 """Every quality against the full decode: error, seams, time and memory, as the table of ``docs/quality.md``.
 
-``python -m benchmarks.quality``: a random decoder of four levels in float32, structured latents, 384×512 pixels.
+``python -m benchmarks.quality`` decodes the demo VAE's album if it is there; ``python -m benchmarks.quality random``
+structured latents with a random decoder. Writes the table, and ``zvae_tiled/plan/measured.py``, which a report's
+expected error comes from.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.quality_table import DOCS, HEADS, MEASURED, Row, measured, module, parse, render, written
 from tests.models import narrow, random_vae
+from zvae_tiled import VAE
 from zvae_tiled.metrics import colour_shift, max_error, psnr, seam_score
 from zvae_tiled.plan import quality
 
-CONFIG = narrow("z-image", (16, 16, 32, 32), 8)
-HEIGHT, WIDTH = 48, 64
-TILE = 192
 OVERLAPS = (0, 16, 32, 64, 104)
-BUDGET = "24MB"
-PROXY = 16
-"""A proxy's parts, of a 48×64 map: as small a share of it as 64 is of 192×256, a picture of 1536×2048."""
 
 
-def main() -> None:
-    """Print the table."""
-    quality.PROXY = PROXY
-    vae = random_vae(CONFIG)
-    latents = structured_latents(HEIGHT, WIDTH, CONFIG.latent_channels)
+@dataclass(frozen=True)
+class Subject:
+    """What is decoded.
+
+    Attributes:
+        about: What it is, in a sentence.
+        vae: The VAE.
+        latents: (1, channels, h, w).
+        tile: Tiles in pixels.
+        budget: For every decode.
+        proxy: Rows and columns of a proxy's parts.
+    """
+
+    about: str
+    vae: VAE
+    latents: np.ndarray
+    tile: int
+    budget: str
+    proxy: int = quality.PROXY
+
+
+def main(name: str = "demo" if find_spec("zvae_tiled.demo") else "random") -> None:
+    """Decode, print the table, and write it where it is read."""
+    subject = {"demo": trained, "random": untrained}[name]()
+    print(" | ".join(HEADS), flush=True)
+    rows = []
+    for row in decoded(subject):
+        print(row, flush=True)
+        rows.append(row)
+    height, width = (size * subject.vae.config.scale for size in subject.latents.shape[2:])
+    about = (
+        f"{subject.about}; {width}×{height} pixels, float32, tiles of {subject.tile}, smootherstep, "
+        f"budget {subject.budget}, a proxy's parts {subject.proxy}×{subject.proxy}.\n\n{describe()}"
+    )
+    block = render(about, rows)
+    DOCS.write_text(written(DOCS.read_text(), block))
+    MEASURED.write_text(module(measured(list(parse(block)), subject.vae.config.scale)))
+
+
+def trained() -> Subject:
+    """Return the demo VAE with its album: five photographs on a page of 2048×2048 pixels."""
+    from zvae_tiled import demo
+
+    album = demo.latents("album").astype(np.float32)
+    return Subject("The demo VAE's album of photographs", VAE.load(demo.FOLDER, "float32"), album, 512, "400MB")
+
+
+def untrained() -> Subject:
+    """Return a random decoder; its proxy is as small a share of 48×64 latents as 64 is of a picture of 1536×2048."""
+    config = narrow("z-image", (16, 16, 32, 32), 8)
+    latents = structured_latents(48, 64, config.latent_channels)
+    about = "A random decoder (z-image with widths 16, 16, 32, 32), latents with a spectrum like that of pictures"
+    return Subject(about, random_vae(config), latents, 192, "24MB", 16)
+
+
+def decoded(subject: Subject) -> Iterator[Row]:
+    """Decode in every setting; yield each beside the full decode."""
 
     def decode(options: dict[str, Any]) -> tuple[np.ndarray, Any]:
-        found: tuple[np.ndarray, Any] = vae.decode(
-            latents, "NCHW", output_type="np", raw=True, budget=BUDGET, return_report=True, **options
+        found: tuple[np.ndarray, Any] = subject.vae.decode(
+            subject.latents,
+            "NCHW",
+            output_type="np",
+            raw=True,
+            budget=subject.budget,
+            return_report=True,
+            **options,
         )
         return found
 
-    print(describe(), "\n")
-    heads = (
-        "quality",
-        "moments",
-        "overlap",
-        "max error",
-        "PSNR",
-        "seam score, full decode's",
-        "colour shift",
-        "seconds",
-    )
-    print(f"| {' | '.join((*heads, 'peak, predicted'))} |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    full, _ = decode({})
-    span = float(full.max() - full.min())
-    for options in settings():
-        picture, report = decode(options)
-        cells = [
-            options.get("quality", "exact"),
-            options.get("moments", "–"),
-            f"{options['overlap']} px" if "overlap" in options else "–",
-            f"{max_error(picture, full) / span:.2e}",
-            f"{psnr(picture, full, span):.1f} dB",
-            f"{seam_score(picture, report.plan):.2f}, {seam_score(full, report.plan):.2f}",
-            f"{colour_shift(picture, full, report.plan).mean / span:.1e}",
-            f"{report.seconds:.1f}",
-            f"{report.measured_peak / 1e6:.1f}, {report.predicted_peak / 1e6:.1f} MB",
-        ]
-        print(f"| {' | '.join(cells)} |", flush=True)
+    usual, quality.PROXY = quality.PROXY, subject.proxy
+    try:
+        full, _ = decode({})
+        span = float(full.max() - full.min())
+        for options in settings(subject.tile):
+            picture, report = decode(options)
+            yield Row(
+                quality=report.quality,
+                moments=options.get("moments"),
+                overlap=options.get("overlap"),
+                error=max_error(picture, full) / span,
+                psnr=psnr(picture, full, span),
+                seams=(seam_score(picture, report.plan), seam_score(full, report.plan)),
+                shift=colour_shift(picture, full, report.plan).mean / span,
+                seconds=report.seconds,
+                bytes=(report.measured_peak, report.predicted_peak),
+            )
+    finally:
+        quality.PROXY = usual
 
 
-def settings() -> Iterator[dict[str, Any]]:
+def settings(tile: int) -> Iterator[dict[str, Any]]:
     """Yield arguments of `VAE.decode`."""
     yield {}
     yield {"quality": "stream"}
     for moments in ("global", "proxy", "tile"):
         for overlap in OVERLAPS:
-            yield {"quality": "tiles", "tile": TILE, "overlap": overlap, "moments": moments}
+            yield {"quality": "tiles", "tile": tile, "overlap": overlap, "moments": moments}
 
 
 def structured_latents(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -92,4 +141,4 @@ def structured_latents(height: int, width: int, channels: int, seed: int = 0) ->
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -12,6 +12,8 @@ from zvae_tiled.errors import InputError
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality_plan import QualityPlan
 
+__all__ = ["ColourShift", "colour_shift", "heat_map", "max_error", "psnr", "seam_score"]
+
 Picture = np.ndarray[Any, np.dtype[np.float64]]
 Cuts = tuple[int, ...]
 

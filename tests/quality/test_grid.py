@@ -197,7 +197,8 @@ def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], device: str
 ) -> None:
     """So a middle block of each tile would let nothing fit that does not (docs/quality.md)."""
-    middle, pixels = [], []
+    middle: list[int] = []
+    pixels: list[int] = []
 
     def watched(*args: Any) -> Plan:
         stage: Stage = args[6]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from zvae_tiled import VAEConfig
+from zvae_tiled import VAEConfig, metrics
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.errors import InputError
 from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
@@ -129,3 +131,11 @@ def test_pictures_that_do_not_belong_together_are_refused() -> None:
             colour_shift(wrong, picture, PLAN)
         with pytest.raises(InputError):
             heat_map(picture, wrong, PLAN)
+
+
+def test_the_metrics_are_a_module_that_needs_no_device() -> None:
+    for name in metrics.__all__:
+        assert getattr(metrics, name).__doc__
+    code = "import sys; from zvae_tiled import metrics; print(any(name.startswith('mlx') for name in sys.modules))"
+    child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert child.stdout.split() == ["False"], child.stderr

@@ -11,21 +11,20 @@ from zvae_tiled.chain import Chain, Task, decoder_chain
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
 from zvae_tiled.plan.grid import Span
+from zvae_tiled.plan.measured import MEASURED
 from zvae_tiled.plan.plan import Medium, Output, Plan, Stage
 from zvae_tiled.plan.request import Request
 
 PROXY_PARTS = 2
 """Maps a proxy is made of, one above the other: squares averaged, and squares cut out (`engine/proxy.py`)."""
 
-MEASURED = {
-    "global": ((8, "a PSNR of 169 dB"), (4, "a PSNR of 99 dB"), (2, "a PSNR of 64 dB"), (0, "a PSNR of 35 dB, seams")),
-    "proxy": ((2, "a PSNR of 44 dB, a shift of tone"), (0, "a PSNR of 34 dB, a shift of tone, seams")),
-    "tile": ((0, "a PSNR of 28 to 33 dB, colours that differ from tile to tile"),),
+LOOKS = {
+    "global": "",
+    "proxy": ", a shift of tone",
+    "stream": ", a shift of tone",
+    "tile": ", colours that differ from tile to tile",
 }
-"""What a random decoder of four levels gave with this overlap, in latents, or more: the table of docs/quality.md.
-
-Made by benchmarks/quality.py. A trained decoder may do better or worse: these are examples, and no bounds.
-"""
+"""What is seen beside a PSNR, by where moments come from."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,12 @@ class QualityPlan:
         """What plans like this one gave in docs/quality.md, in words; ``rounding`` if it is exact."""
         if self.exact:
             return "rounding"
-        levels = MEASURED[self.request.moments]
-        found = levels[0][1] if self.overlap is None else next(text for least, text in levels if self.overlap >= least)
-        return f"{found}, where it was measured (docs/quality.md)"
+        source = "stream" if self.request.quality == "stream" else self.request.moments
+        levels = MEASURED[source]
+        overlap = max(levels) if self.overlap is None else self.overlap
+        found = levels[max(least for least in levels if least <= overlap)]
+        seams = ", seams" if overlap < 2 and source != "stream" else ""
+        return f"a PSNR of {found:.0f} dB{LOOKS[source]}{seams}, where it was measured (docs/quality.md)"
 
     @property
     def digest(self) -> str:

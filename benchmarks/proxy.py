@@ -1,0 +1,111 @@
+"""Where a proxy is best made from: the latents, or the map behind the middle block; a table for ``docs/quality.md``.
+
+``python -m benchmarks.proxy``: a random decoder of four levels in float32, three maps of 96×96 latents, and
+proxies of 32×32.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import describe
+from benchmarks.quality import structured_latents
+from tests.models import narrow, random_vae
+from zvae_tiled.budget import Budget
+from zvae_tiled.decoding import norms, parameters
+from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.engine.proxy import shrunk
+from zvae_tiled.engine.run import Run
+from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.metrics import psnr
+from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.plan import quality
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.quality import QualityPlan, plan_quality
+from zvae_tiled.plan.request import Request
+from zvae_tiled.quality import QualityRun
+
+import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
+
+CONFIG = narrow("z-image", (16, 16, 32, 32), 8)
+SIDE, FACTOR = 96, 3
+PLENTY = Budget(1 << 34, True, "a benchmark")
+
+
+class FromLatents(QualityRun):
+    """The middle block on the whole map; all moments behind it from a decode of small latents."""
+
+    def _middle(self, latents: mx.array, stack: ExitStack) -> Any:
+        assert self.plan.middle is not None
+        source = self._run(self.plan.middle).stored(latents, stack)
+        store: Store[mx.array] = Store(RamBands(self.kernels), None)
+        store.append(Band(latents))
+        small = shrunk(self.kernels, store, (FACTOR, FACTOR), (SIDE, SIDE), CONFIG.latent_channels)
+        rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))
+        plan = make_plan(CONFIG, rows.shape[1], rows.shape[2], PLENTY, this_device(), "float32")
+        found: dict[int, Any] = {}
+        for _ in Run(plan, self.kernels, self.weights, self.norms, self.folder, None, found).rows(rows):
+            pass
+        self._affines.update({cut: affine for cut, affine in found.items() if cut not in self._affines})
+        return source
+
+    def parts(self, rows: mx.array) -> mx.array:
+        """Return both parts: squares averaged, above squares cut out."""
+        return rows
+
+
+class FromLatentsAveraged(FromLatents):
+    """With squares averaged alone."""
+
+    def parts(self, rows: mx.array) -> mx.array:
+        """Return the upper half."""
+        return rows[:, : SIDE // FACTOR]
+
+
+def main() -> None:
+    """Print the table."""
+    quality.PROXY = SIDE // FACTOR
+    noise = np.random.default_rng(0).standard_normal((1, CONFIG.latent_channels, SIDE, SIDE)).astype(np.float32)
+    maps = {
+        "structure 0": (structured_latents(SIDE, SIDE, CONFIG.latent_channels), 0),
+        "noise": (noise, 1),
+        "structure 2": (structured_latents(SIDE, SIDE, CONFIG.latent_channels, 2), 2),
+    }
+    ways: dict[str, Callable[..., QualityRun]] = {
+        "latents, squares averaged": FromLatentsAveraged,
+        "latents, both parts": FromLatents,
+        "the map behind the middle block, both parts": QualityRun,
+    }
+    print(describe(), "\n")
+    print(f"| proxy made from | {' | '.join(maps)} |\n|---|{'---|' * len(maps)}")
+    found: dict[str, list[str]] = {name: [] for name in ways}
+    for latents, seed in maps.values():
+        vae = random_vae(CONFIG, seed=seed)
+        full = vae.decode(latents, "NCHW", output_type="np", raw=True)
+        plan = plan_quality(
+            CONFIG, SIDE, SIDE, PLENTY, this_device(), "float32", 1, "rows", None, Request("stream", moments="proxy")
+        )
+        for name, way in ways.items():
+            found[name].append(f"{psnr(decoded(vae, latents, plan, way), full, float(np.ptp(full))):.1f} dB")
+    for name, cells in found.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def decoded(vae: Any, latents: np.ndarray, plan: QualityPlan, way: Callable[..., QualityRun]) -> np.ndarray:
+    """Return the decoder's own values."""
+    weights = parameters(vae.model)
+    ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG)
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = kernels_for(this_device(), mx.float32)
+        run = way(plan, kernels, weights, norms(weights), Path(folder), lambda *_: None)
+        return np.concatenate([np.asarray(rows) for rows in run.rows(ready)], axis=1)
+
+
+if __name__ == "__main__":
+    main()
