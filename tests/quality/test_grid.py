@@ -165,7 +165,7 @@ def test_exact_is_what_nobody_named() -> None:
 def test_tiles_nobody_named_that_are_too_small_for_the_overlap_are_passed_over() -> None:
     deep = dataclasses.replace(FLUX, layers_per_block=6)  # a reach beyond the smallest tiles
     with pytest.raises(BudgetError):
-        planned(256, 256, parse_budget("20MB", 0), config=deep)
+        planned(48, 48, parse_budget("20MB", 0), config=deep)
 
 
 def test_a_plan_knows_when_it_is_exact() -> None:

@@ -53,14 +53,14 @@ def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "PROXY", 6)
 
 
-@pytest.mark.parametrize("tens", range(10))
-def test_a_hundred_random_decodes_keep_the_promise(tens: int) -> None:
+@pytest.mark.parametrize("tens", range(5))
+def test_fifty_random_decodes_keep_the_promise(tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
         check(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hundreds", range(1, 10))
-def test_a_thousand_random_decodes_keep_the_promise(hundreds: int) -> None:
-    for seed in range(100 * hundreds, 100 * hundreds + 100):
+@pytest.mark.parametrize("fifties", range(1, 20))
+def test_a_thousand_random_decodes_keep_the_promise(fifties: int) -> None:
+    for seed in range(50 * fifties, 50 * fifties + 50):
         check(seed)
