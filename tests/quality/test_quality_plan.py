@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -164,6 +165,17 @@ def test_a_replayed_plan_streams() -> None:
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 16, 22)
     rows = [np.asarray(row) for row in vae.stream(latents, plan=WHOLE)]
     assert np.array_equal(np.concatenate(rows, axis=1), vae.decode(latents, plan=WHOLE, output_type="np"))
+
+
+def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path) -> None:
+    vae, latents = random_vae(CONFIG), random_latents(CONFIG, 16, 22)
+    streamed = made(ASKED[2], output="rows")
+    report = vae.decode_to_file(latents, tmp_path / "a.webp", plan=streamed)
+    assert report.plan.gathered > 0
+    assert (
+        report.predicted_peak == streamed.predicted_peak + report.plan.gathered + report.plan.weights - streamed.weights
+    )
+    assert report.measured_peak <= report.predicted_peak
 
 
 @pytest.mark.parametrize(
