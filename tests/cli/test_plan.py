@@ -80,7 +80,6 @@ def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
         (["wide"], 2, "is no size"),
         (["512", "--sweep-budgets", "--budget", "1GB"], 2, "leave out --budget"),
         (["512", "--sweep-budgets", "--quality", "tiles"], 2, "leave out --quality"),
-        (["512", "--json", "--quality", "tiles"], 2, "leave out --quality"),
         (["512", "--batch", "0"], 2, "--batch"),
         (["510x512"], 3, "The nearest is 512"),
         (["510x512", "--quality", "stream"], 3, "The nearest is 512"),

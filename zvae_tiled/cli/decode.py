@@ -25,7 +25,6 @@ from zvae_tiled.cli.outputs import STDOUT, outputs, standard_output
 from zvae_tiled.cli.plans import plan_file_option, read_plan, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
 from zvae_tiled.errors import ZvaeError
-from zvae_tiled.plan.plan import Plan
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -76,8 +75,6 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
             targets = outputs(out, inputs)
         if options["save_plan"] and len(inputs) > 1:
             raise click.UsageError("--save-plan keeps one plan: name one file of latents.")
-        if options["save_plan"] and options["quality"] != "exact":
-            raise click.UsageError("--save-plan keeps plans of exact decodes: leave out --quality.")
         vae = load_vae(options["vae"], options["config"], options["dtype"])
         jobs = [_Job(*files) for files in zip(names, inputs, targets, strict=True)]
         for job in jobs:  # what cannot be read is said before the first hour of work
@@ -129,7 +126,7 @@ def _decode(vae: VAE, job: _Job, options: dict[str, Any]) -> None:
             overwrite=options["overwrite"],
             **asked,
         )
-    if options["save_plan"] and isinstance(report.plan, Plan):
+    if options["save_plan"]:
         write_plan(options["save_plan"], report.plan)
     if not options["quiet"]:
         click.echo(f"{report}\nwritten    {'standard output' if options['out'] == STDOUT else job.target}", err=True)

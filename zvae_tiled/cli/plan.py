@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.chart import line_chart
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import SIZE, budget_option, quality_options
@@ -15,12 +14,11 @@ from zvae_tiled.cli.sources import config_of
 from zvae_tiled.cli.texts import write_text
 from zvae_tiled.config import PRESETS
 from zvae_tiled.errors import BudgetError, OutputError
-from zvae_tiled.plan.device import DEVICES
-from zvae_tiled.plan.make import check_pixels
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan, plan_quality, request_of
-from zvae_tiled.tiled import likely_device
-from zvae_tiled.tiled import plan as plan_exactly
+from zvae_tiled.plan.quality import QualityPlan
+from zvae_tiled.tiled import plan as make
+
+ASKED = ("quality", "tile", "overlap", "ramp", "moments")
 
 BUDGETS = 8
 """Of a --sweep-budgets, from the smallest that works to what the fastest plan uses."""
@@ -56,8 +54,6 @@ def plan(size: tuple[int, int], plot: str | None, as_json: bool, sweep_budgets: 
     """
     if plot is not None and not plot.lower().endswith(".svg"):
         raise OutputError(f"--plot draws SVG, which {plot} is not", "Name a file that ends in .svg.")
-    if as_json and options["quality"] != "exact":
-        raise click.UsageError("--json gives plans of exact decodes: leave out --quality.")
     budget = options.pop("budget")
     if sweep_budgets:
         if budget is not None:
@@ -120,17 +116,5 @@ def sweeps(made: Plan | QualityPlan) -> str:
 
 
 def _plan(size: tuple[int, int], budget: str | None, **options: Any) -> Any:
-    asked = (options[name] for name in ("quality", "tile", "overlap", "ramp", "moments"))
-    config = config_of(options["vae"], options["config"])
-    request = request_of(*asked)
-    where = options["device"] or likely_device()
-    if request is None:
-        return plan_exactly(
-            config, *size, budget, batch=options["batch"], dtype=options["dtype"], device=where, output="rows"
-        )
-    check_pixels(*size, config.scale)
-    cells = (size[0] // config.scale, size[1] // config.scale)
-    limit = parse_budget(budget, available_memory())
-    return plan_quality(
-        config, *cells, limit, DEVICES[where], options["dtype"], options["batch"], "rows", None, request
-    )
+    asked = {name: options[name] for name in ("batch", "dtype", "device", *ASKED)}
+    return make(config_of(options["vae"], options["config"]), *size, budget, output="rows", **asked)

@@ -12,6 +12,7 @@ from zvae_tiled.errors import PlanError
 
 if TYPE_CHECKING:
     from zvae_tiled.plan.plan import Plan
+    from zvae_tiled.plan.quality_plan import QualityPlan
 
 LARGEST_PLAN = 16 << 20
 """Bytes; a plan has some 20,000."""
@@ -26,23 +27,23 @@ plan_file_option = click.option(
 save_plan_option = click.option("--save-plan", metavar="FILE", help="Keep the plan that was run, as JSON.")
 
 
-def read_plan(path: str) -> Plan:
+def read_plan(path: str) -> Plan | QualityPlan:
     """Read a plan.
 
     Raises:
         PlanError: The file cannot be read, or holds none.
     """
-    from zvae_tiled.plan.plan import Plan
+    from zvae_tiled.plan import saved
 
     try:
         with Path(path).open("rb") as file:
             text = file.read(LARGEST_PLAN).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path} cannot be read as a plan: {error}", "Name a file of zvae plan --json.") from error
-    return Plan.from_json(text)
+    return saved.read_plan(text)
 
 
-def write_plan(path: str, plan: Plan) -> None:
+def write_plan(path: str, plan: Plan | QualityPlan) -> None:
     """Write a plan.
 
     Raises:
