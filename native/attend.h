@@ -1,0 +1,188 @@
+// Attention of some queries over one block of keys: products, and an online softmax a few keys at a time.
+#pragma once
+
+#include <cmath>
+
+#include "micro.h"
+
+namespace {
+
+constexpr int64_t ASKED = 4 * PIXELS > 64 ? 64 : 4 * PIXELS;  // queries a thread works on at a time
+constexpr int64_t KEYS = 256;                                 // keys between two updates of the softmax
+
+// Keys are the outputs of the first product, and what the second one sums over.
+struct Room {
+  int64_t keys;  // padded
+  Number *key, *value;
+
+  explicit Room(const Attend& a) {
+    keys = round_up(a.keys, LANES);
+    key = (Number*)aligned(a.packed);
+    value = key + keys * round_up(a.channels, DEPTH);  // as many keys as a multiple of DEPTH too
+  }
+};
+
+template <Type T>
+float number_at(const Attend& a, int64_t key, int64_t i) {
+  return load_some<T>((const char*)a.block + (key * 2 * a.channels + i) * size_of(T), 1)[0];
+}
+
+// Blocks of keys as outputs: (block, channel, key).
+template <Type T>
+void pack_keys(const Attend& a, const Room& room, int64_t first) {
+  const int64_t depth = round_up(a.channels, DEPTH), group = DEPTH > 1 ? 2 : 1;
+  const int64_t keys = room.keys - first > LANES ? OUTPUTS : LANES;
+  Number* to = room.key + first * depth;
+  for (int64_t i = 0; i < depth; i += group)
+    for (int64_t k = first; k < first + keys; k++)
+      for (int64_t j = i; j < i + group; j++)
+        store_some<NUMBER>(to++, splat(k < a.keys && j < a.channels ? number_at<T>(a, k, j) : 0), 1);
+}
+
+// Values of the keys of one update: (block of channels, key, channel).
+template <Type T>
+void pack_values(const Attend& a, const Room& room, int64_t first) {
+  const int64_t count = round_up(least(KEYS, a.keys - first), DEPTH), group = DEPTH > 1 ? 2 : 1;
+  Number* to = room.value + first * round_up(a.channels, LANES);
+  for (int64_t c = 0; c < a.channels; c += OUTPUTS) {
+    const int64_t outputs = a.channels - c > LANES ? OUTPUTS : LANES;
+    for (int64_t k = 0; k < count; k += group)
+      for (int64_t o = c; o < c + outputs; o++)
+        for (int64_t j = first + k; j < first + k + group; j++)
+          store_some<NUMBER>(to++, splat(j < a.keys && o < a.channels ? number_at<T>(a, j, a.channels + o) : 0), 1);
+  }
+}
+
+void pack_item_keys(const void* context, int64_t item, int64_t) {
+  const Attend& a = *(const Attend*)context;
+  const Room room(a);
+  typed(a.type, [&](auto is) {
+    constexpr Type T = decltype(is)::type;
+    const int64_t first = item * KEYS;
+    for (int64_t k = first; k < least(first + KEYS, a.keys); k += OUTPUTS) pack_keys<T>(a, room, k);
+    pack_values<T>(a, room, first);
+  });
+}
+
+// Scores become weights; returns by how much everything before is to shrink.
+float soften(float* scores, int64_t count, float& top, float& weight) {
+  V most = splat(-INFINITY);
+  for (int64_t k = 0; k < count; k += LANES) {
+    V x = load<F32>(scores + k);
+    if (count - k < LANES)
+      for (int64_t j = count - k; j < LANES; j++) x[j] = -INFINITY;
+    most = select(x > most, x, most);
+  }
+  const float before = top, after = largest(most);
+  top = after > before ? after : before;
+  V sum{};
+  for (int64_t k = 0; k < count; k += LANES) {
+    V x = exp_of(load<F32>(scores + k) - top);
+    if (count - k < LANES)
+      for (int64_t j = count - k; j < LANES; j++) x[j] = 0;
+    store<F32>(scores + k, x);
+    sum += x;
+  }
+  float all = 0;
+  for (int i = 0; i < LANES; i++) all += sum[i];
+  const float fade = exp_of(splat(before - top))[0];
+  weight = weight * fade + all;
+  return fade;
+}
+
+struct Asking {
+  const Attend& a;
+  Room room;
+  int64_t first, count;
+  Number *query, *chance;  // scratch: queries, and weights of the keys
+  float *scores, *fade;
+
+  static constexpr int64_t LINE = KEYS + OUTPUTS;
+
+  Asking(const Attend& attend, int64_t item, int64_t thread) : a(attend), room(attend) {
+    first = item * ASKED, count = least(ASKED, a.queries - first);
+    query = (Number*)aligned((char*)a.scratch + thread * a.scratch_bytes);
+    chance = query + (ASKED + PIXELS) * pitch_of(a.channels);
+    scores = (float*)(chance + (ASKED + PIXELS) * pitch_of(KEYS));
+    fade = scores + ASKED * LINE;
+  }
+
+  void read() {
+    const int64_t padded = round_up(a.channels, DEPTH);
+    for (int64_t q = 0; q < count; q++) {
+      Number* to = query + q * pitch_of(a.channels);
+      for (int64_t i = 0; i < padded; i += LANES)
+        store_some<NUMBER>(to + i, load_channels(q, i) * a.scale, padded - i);
+    }
+  }
+
+  V load_channels(int64_t q, int64_t i) const {
+    return i < a.channels ? load_some<F32>(a.query + (first + q) * a.channels + i, a.channels - i) : V{};
+  }
+
+  Source<Number> source(const Number* from, int64_t depth, int64_t pitch) const {
+    Source<Number> found;
+    found.taps[0] = from, found.count = 1, found.depth = depth, found.pitch = pitch;
+    return found;
+  }
+
+  void score(int64_t key, int64_t keys) {
+    alignas(64) float sums[PIXELS * OUTPUTS];
+    const int64_t depth = round_up(a.channels, DEPTH), pitch = pitch_of(a.channels);
+    for (int64_t k = 0; k < keys; k += OUTPUTS)
+      for (int64_t q = 0; q < count; q += PIXELS) {
+        const int64_t pixels = least(PIXELS, count - q), outputs = least(OUTPUTS, room.keys - key - k);
+        multiply(pixels, outputs, source(query + q * pitch, depth, pitch), room.key + (key + k) * depth, sums, true);
+        for (int64_t m = 0; m < pixels; m++)
+          for (int64_t i = 0; i < outputs; i += LANES) store<F32>(scores + (q + m) * LINE + k + i, load<F32>(sums + m * OUTPUTS + i));
+      }
+  }
+
+  void weigh(int64_t keys) {
+    const int64_t padded = round_up(keys, DEPTH);
+    for (int64_t q = 0; q < count; q++) {
+      float* line = scores + q * LINE;
+      fade[q] = soften(line, keys, a.top[first + q], a.weight[first + q]);
+      Number* to = chance + q * pitch_of(KEYS);
+      for (int64_t k = 0; k < padded; k += LANES) store_some<NUMBER>(to + k, k < keys ? load<F32>(line + k) : V{}, padded - k);
+    }
+  }
+
+  void sum(int64_t key, int64_t keys) {
+    alignas(64) float sums[PIXELS * OUTPUTS];
+    const int64_t depth = round_up(keys, DEPTH), pitch = pitch_of(KEYS);
+    const Number* values = room.value + key * round_up(a.channels, LANES);
+    for (int64_t c = 0; c < a.channels; c += OUTPUTS) {
+      const int64_t outputs = least(OUTPUTS, a.channels - c);
+      for (int64_t q = 0; q < count; q += PIXELS) {
+        const int64_t pixels = least(PIXELS, count - q);
+        multiply(pixels, outputs, source(chance + q * pitch, depth, pitch), values + c * depth, sums, true);
+        for (int64_t m = 0; m < pixels; m++) {
+          float* total = a.total + (first + q + m) * a.channels + c;
+          for (int64_t i = 0; i < outputs; i += LANES)
+            store_some<F32>(total + i, load_some<F32>(total + i, outputs - i) * fade[q + m] + load<F32>(sums + m * OUTPUTS + i), outputs - i);
+        }
+      }
+    }
+  }
+};
+
+void ask(const void* context, int64_t item, int64_t thread) {
+  Asking asking(*(const Attend*)context, item, thread);
+  asking.read();
+  begin_tiles();
+  for (int64_t key = 0; key < asking.a.keys; key += KEYS) {
+    const int64_t keys = least(KEYS, asking.a.keys - key);
+    asking.score(key, keys);
+    asking.weigh(keys);
+    asking.sum(key, keys);
+  }
+  end_tiles();
+}
+
+void attend_block(const Attend& a) {
+  parallel((a.keys + KEYS - 1) / KEYS, pack_item_keys, &a);
+  parallel((a.queries + ASKED - 1) / ASKED, ask, &a);
+}
+
+}  // namespace

@@ -1,0 +1,179 @@
+// A convolution with all that rides on it, tile by tile: rows are normalised and activated into scratch that stays in
+// the L2 cache, multiplied with packed weights, and finished while they lie in L1.
+#pragma once
+
+#include <cmath>
+
+#include "micro.h"
+
+namespace {
+
+// The norm and activation of one pixel: numbers for the product, zeros behind the last channel.
+template <Type T, bool NORM, bool SILU>
+inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
+  for (int64_t i = 0; i < padded; i += LANES) {
+    const int64_t count = channels - i;
+    if (count <= 0) {
+      store_some<NUMBER>(out + i, V{}, padded - i);
+      continue;
+    }
+    V x = load_some<T>(in + i * size_of(T), count);
+    if (NORM) x = (x - load_some<F32>(c.mean + i, count)) * load_some<F32>(c.scale + i, count) + load_some<F32>(c.shift + i, count);
+    if (SILU) x = silu(x);
+    if (count < LANES)
+      for (int64_t j = count; j < LANES; j++) x[j] = 0;
+    store_some<NUMBER>(out + i, x, padded - i);
+  }
+}
+
+// Some columns of a row, from `left` on; zeros beyond the map.
+template <bool NORM, bool SILU>
+void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels, int64_t width, int64_t left,
+                  int64_t columns, Number* out) {
+  const int64_t padded = round_up(channels, DEPTH), pitch = pitch_of(channels);
+  typed(type, [&](auto is) {
+    constexpr Type T = decltype(is)::type;
+    for (int64_t x = left; x < left + columns; x++, out += pitch) {
+      if (in == nullptr || x < 0 || x >= width)
+        memset(out, 0, padded * sizeof(Number));
+      else
+        activate<T, NORM, SILU>(c, (const char*)in + x * channels * size_of(T), out, channels, padded);
+    }
+  });
+}
+
+// The least and the largest sum of a row; NaN is remembered, as comparisons lose it.
+struct Extent {
+  V low = splat(INFINITY), high = splat(-INFINITY);
+  I nan = {};
+
+  void add(V x, int64_t count) {
+    if (count < LANES)
+      for (int64_t j = count; j < LANES; j++) x[j] = x[0];
+    low = select(x < low, x, low);
+    high = select(x > high, x, high);
+    nan |= x != x;
+  }
+  bool has_nan() const {
+    int32_t any = 0;
+    for (int i = 0; i < LANES; i++) any |= nan[i];
+    return any != 0;
+  }
+};
+
+// What is done with sums: bias and skip are added, and they are rounded to the type of storage.
+template <Type T>
+inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t first, int64_t outputs, char* out,
+                   int64_t step, const char* skip) {
+  for (int64_t m = 0; m < pixels; m++, sums += OUTPUTS, out += step * size_of(T))
+    for (int64_t i = 0; i < outputs; i += LANES) {
+      V x = load<F32>(sums + i) + load_some<F32>(c.bias + first + i, outputs - i);
+      if (skip) x += load_some<T>(skip + (m * c.outputs + first + i) * size_of(T), outputs - i);
+      store_some<T>(out + (first + i) * size_of(T), x, outputs - i);
+    }
+}
+
+// One tile of the map: what a thread has in its caches.
+struct MapTile {
+  const Conv& c;
+  int64_t top, left, rows, columns;
+  Number *lines, *aside;
+  int64_t line;  // numbers of a row of `lines`
+
+  MapTile(const Conv& conv, int64_t item, int64_t thread) : c(conv) {
+    const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns;
+    top = item / across * c.tile_rows, left = item % across * c.tile_columns;
+    rows = least(c.tile_rows, c.rows - top), columns = least(c.tile_columns, c.width - left);
+    lines = (Number*)aligned((char*)c.scratch + thread * c.scratch_bytes);
+    line = ((c.tile_columns - 1) * c.stride + c.kernel) * pitch_of(c.inputs);
+    aside = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line + PIXELS * pitch_of(c.inputs);
+  }
+
+  void read() {
+    const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
+    for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
+      const void* in = c.in[top * c.stride + i];
+      auto* row = c.scale == nullptr ? activate_row<false, false> : c.silu ? activate_row<true, true> : activate_row<true, false>;
+      row(c, c.in_type, in, c.inputs, c.in_width, from, count, lines + i * line);
+    }
+    if (c.skip_inputs)
+      for (int64_t i = 0; i < rows; i++)
+        activate_row<false, false>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
+                                   aside + i * c.tile_columns * pitch_of(c.skip_inputs));
+  }
+
+  // Where the product of a pixel begins: its taps, for the phase (down, right) where upsampling is folded.
+  Source<Number> source(int64_t row, int64_t column, int64_t down, int64_t right) const {
+    const int64_t pitch = pitch_of(c.inputs), size = c.upsample ? 2 : c.kernel;
+    Source<Number> found;
+    found.count = size * size, found.depth = round_up(c.inputs, DEPTH), found.pitch = pitch * c.stride;
+    for (int64_t i = 0; i < size; i++)
+      for (int64_t j = 0; j < size; j++)
+        found.taps[i * size + j] = lines + (row * c.stride + i + down) * line + (column * c.stride + j + right) * pitch;
+    return found;
+  }
+
+  // A block of outputs of one row.
+  template <Type T>
+  void write(int64_t row, int64_t first, int64_t outputs, int64_t phase, const Number* weights, const Number* shortcut,
+             Extent& extent) {
+    const int64_t grown = c.upsample ? 2 : 1, down = phase / 2, right = phase % 2;
+    alignas(64) float sums[PIXELS * OUTPUTS];
+    const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[top + row] + left * c.outputs * size_of(T) : nullptr;
+    char* out = (char*)c.out + (((top + row) * grown + down) * c.width * grown + left * grown + right) * c.outputs * size_of(T);
+    for (int64_t x = 0; x < columns; x += PIXELS) {
+      const int64_t pixels = least(PIXELS, columns - x);
+      multiply(pixels, outputs, source(row, x, down, right), weights, sums, true);
+      for (int64_t m = 0; m < pixels; m++)
+        for (int64_t i = 0; i < outputs; i += LANES) extent.add(load<F32>(sums + m * OUTPUTS + i), outputs - i);
+      if (shortcut) {
+        const int64_t pitch = pitch_of(c.skip_inputs);
+        Source<Number> more;
+        more.taps[0] = aside + (row * c.tile_columns + x) * pitch;
+        more.count = 1, more.depth = round_up(c.skip_inputs, DEPTH), more.pitch = pitch;
+        multiply(pixels, outputs, more, shortcut, sums, false);
+      }
+      finish<T>(c, sums, pixels, first, outputs, out + x * grown * c.outputs * size_of(T), grown * c.outputs,
+                skip ? skip + x * c.outputs * size_of(T) : nullptr);
+    }
+  }
+
+  // Outputs are the outer loop: a block of weights is read from L3 once a tile, and from L2 once a few pixels.
+  template <Type T>
+  void write_all() {
+    const int64_t phases = c.upsample ? 4 : 1, taps = c.upsample ? 4 : c.kernel * c.kernel;
+    const int64_t depth = taps * round_up(c.inputs, DEPTH), all = round_up(c.outputs, LANES) * depth;
+    const int64_t more = round_up(c.skip_inputs, DEPTH);
+    Extent extents[MOST_ROWS];
+    for (int64_t first = 0; first < c.outputs; first += OUTPUTS)
+      for (int64_t phase = 0; phase < phases; phase++)
+        for (int64_t row = 0; row < rows; row++)
+          write<T>(row, first, least(OUTPUTS, c.outputs - first), phase,
+                   (const Number*)c.weights + phase * all + first * depth,
+                   c.skip_inputs ? (const Number*)c.shortcut + first * more : nullptr, extents[row]);
+    const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns;
+    for (int64_t row = 0; row < rows; row++) {
+      const int64_t at = (top + row) * across + left / c.tile_columns;
+      c.low[at] = extents[row].has_nan() ? NAN : smallest(extents[row].low);
+      c.high[at] = extents[row].has_nan() ? NAN : largest(extents[row].high);
+    }
+  }
+
+  static constexpr int64_t MOST_ROWS = 64;
+};
+
+void conv_tile(const void* context, int64_t item, int64_t thread) {
+  const Conv& c = *(const Conv*)context;
+  MapTile tile(c, item, thread);
+  tile.read();
+  begin_tiles();
+  typed(c.out_type, [&](auto is) { tile.template write_all<decltype(is)::type>(); });
+  end_tiles();
+}
+
+void convolve(const Conv& c) {
+  const int64_t down = (c.rows + c.tile_rows - 1) / c.tile_rows, across = (c.width + c.tile_columns - 1) / c.tile_columns;
+  parallel(down * across, conv_tile, &c);
+}
+
+}  // namespace

@@ -1,0 +1,65 @@
+// What Python calls: which paths this library has, which of them this CPU can run, and one function an operation.
+#include <cstring>
+
+#include "zvae.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define DECLARE(name) extern "C" const Path zvae_path_##name;
+ZVAE_PATHS(DECLARE)
+
+namespace {
+
+#define POINTER(name) &zvae_path_##name,
+const Path* const paths[] = {ZVAE_PATHS(POINTER)};
+
+enum Runs : int64_t { NO, YES, FAST };  // FAST: worth choosing where nobody asked for it
+
+#if defined(__x86_64__) && defined(__linux__)
+
+// Linux gives a process the tiles' state, 8 kB a thread, only where it asks for it.
+bool allowed_tiles() {
+  unsigned a, b, c, d;
+  const unsigned both = 1u << 22 | 1u << 24;  // AMX-BF16, AMX-TILE
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & both) != both) return false;
+  const long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+int64_t runs(const char* name) {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (!strcmp(name, "avx2")) return avx2 ? FAST : NO;
+  if (!strcmp(name, "avx512")) return avx512 ? FAST : NO;
+  // AMD multiplies pairs of bfloat16 at twice the rate of float32; Intel, outside AMX, at the same.
+  if (!strcmp(name, "avx512bf16"))
+    return !avx512 || !__builtin_cpu_supports("avx512bf16") ? NO : __builtin_cpu_is("amd") ? FAST : YES;
+  if (!strcmp(name, "amx")) return avx512 && allowed_tiles() ? FAST : NO;
+  return YES;
+}
+
+#else
+
+int64_t runs(const char*) { return YES; }
+
+#endif
+
+}  // namespace
+
+extern "C" {
+
+int64_t zvae_paths() { return sizeof(paths) / sizeof(*paths); }
+const Path* zvae_path(int64_t path) { return paths[path]; }
+int64_t zvae_runs(int64_t path) { return runs(paths[path]->name); }
+void zvae_conv(int64_t path, const Conv* conv) { paths[path]->conv(*conv); }
+void zvae_pack(int64_t path, const Pack* pack) { paths[path]->pack(*pack); }
+void zvae_attend(int64_t path, const Attend* attend) { paths[path]->attend(*attend); }
+void zvae_moments(int64_t path, const Moments* moments) { paths[path]->moments(*moments); }
+
+}  // extern "C"

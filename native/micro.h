@@ -1,0 +1,115 @@
+// The product of some pixels and a block of outputs, in registers: all that differs between kinds of CPU.
+//
+// Built with one of ZVAE_F32 (vectors of float32), ZVAE_BF16 (AVX-512's products of bfloat16 pairs), ZVAE_AMX (tiles).
+#pragma once
+
+#include "vectors.h"
+
+namespace {
+
+// What is summed over: pixels at some places (the taps), `depth` channels each, pixels `pitch` numbers apart.
+template <class Number>
+struct Source {
+  const Number* taps[9];
+  int64_t count, depth, pitch;
+};
+
+#if defined(ZVAE_F32)
+
+typedef float Number;
+constexpr Type NUMBER = F32;
+constexpr int64_t DEPTH = 1;
+#if defined(__AVX512F__)
+constexpr int PIXELS = 14;  // 14 × 2 sums, 2 weights, 1 input: 31 of 32 registers
+#else
+constexpr int PIXELS = 6;  // 6 × 2 + 3: 15 of 16
+#endif
+typedef V Sum;
+
+template <int M, int N>
+inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, V (&sums)[M][N]) {
+  for (int64_t i = 0; i < depth; i++, a++, b += N * LANES) {
+    V w[N];
+    for (int n = 0; n < N; n++) w[n] = load<F32>(b + n * LANES);
+    for (int m = 0; m < M; m++) {
+      V x = splat(a[m * pitch]);
+      for (int n = 0; n < N; n++) sums[m][n] += x * w[n];
+    }
+  }
+}
+
+#elif defined(ZVAE_BF16)
+
+typedef uint16_t Number;
+constexpr Type NUMBER = BF16;
+constexpr int64_t DEPTH = 2;
+constexpr int PIXELS = 14;
+
+template <int M, int N>
+inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, V (&sums)[M][N]) {
+  for (int64_t i = 0; i < depth; i += 2, a += 2, b += 2 * N * LANES) {
+    __m512i w[N];
+    for (int n = 0; n < N; n++) w[n] = _mm512_loadu_si512(b + 2 * n * LANES);
+    for (int m = 0; m < M; m++) {
+      int32_t pair;
+      memcpy(&pair, a + m * pitch, 4);
+      __m512i x = _mm512_set1_epi32(pair);
+      for (int n = 0; n < N; n++) sums[m][n] = (V)_mm512_dpbf16_ps((__m512)sums[m][n], (__m512bh)x, (__m512bh)w[n]);
+    }
+  }
+}
+
+#endif
+
+#if defined(ZVAE_AMX)
+
+#include "tiles.h"
+
+#else
+
+// Sums of M pixels × N vectors, from nothing or on top of what `out` (OUTPUTS numbers a pixel) holds.
+template <int M, int N>
+void product(const Source<Number>& source, const Number* weights, float* out, bool fresh) {
+  V sums[M][N];
+  for (int m = 0; m < M; m++)
+    for (int n = 0; n < N; n++) sums[m][n] = fresh ? V{} : load<F32>(out + (m * 2 + n) * LANES);
+  for (int64_t tap = 0; tap < source.count; tap++) {
+    add<M, N>(source.taps[tap], weights, source.depth, source.pitch, sums);
+    weights += source.depth * N * LANES;
+  }
+  for (int m = 0; m < M; m++)
+    for (int n = 0; n < N; n++) store<F32>(out + (m * 2 + n) * LANES, sums[m][n]);
+}
+
+template <int N, int M = PIXELS>
+inline void product_of(int64_t pixels, const Source<Number>& source, const Number* weights, float* out, bool fresh) {
+  if (pixels == M) return product<M, N>(source, weights, out, fresh);
+  if constexpr (M > 1) product_of<N, M - 1>(pixels, source, weights, out, fresh);
+}
+
+#endif
+
+constexpr int OUTPUTS = 2 * LANES;
+
+// One block of the packed weights: two vectors of outputs, or one where no more are left.
+inline void multiply(int64_t pixels, int64_t outputs, const Source<Number>& source, const Number* weights, float* out,
+                     bool fresh) {
+  if (outputs > LANES)
+    product_of<2>(pixels, source, weights, out, fresh);
+  else
+    product_of<1>(pixels, source, weights, out, fresh);
+}
+
+#if !defined(ZVAE_AMX)
+inline void begin_tiles() {}
+inline void end_tiles() {}
+#endif
+
+// Numbers between two pixels in scratch: an odd number of cache lines, so that pixels do not share a set of the cache.
+inline int64_t pitch_of(int64_t channels) {
+  return (round_up(channels, 64 / sizeof(Number)) / (64 / sizeof(Number)) | 1) * (64 / sizeof(Number));
+}
+
+inline char* aligned(void* p) { return (char*)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
+
+}  // namespace

@@ -1,0 +1,15 @@
+// One path: the same source, built once for each kind of CPU (setup.py names the flags and ZVAE_PATH).
+#include "attend.h"
+#include "conv.h"
+#include "moments.h"
+#include "pack.h"
+
+#define QUOTED(name) #name
+#define TEXT(name) QUOTED(name)
+#define JOINED(a, b) a##b
+#define NAMED(a, b) JOINED(a, b)
+
+extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
+extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
+    TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number), convolve, pack_weights, attend_block, gather_moments,
+};

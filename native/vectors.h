@@ -1,0 +1,179 @@
+// Vectors of floats by the compilers' own extension: one source for AVX-512, AVX2, SSE and NEON.
+#pragma once
+
+#include <cstring>
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include "zvae.h"
+
+namespace {
+
+#if defined(__AVX512F__) || defined(ZVAE_AMX)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float V __attribute__((vector_size(LANES * 4)));
+typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t I __attribute__((vector_size(LANES * 4)));
+typedef uint32_t U __attribute__((vector_size(LANES * 4)));
+typedef uint16_t H __attribute__((vector_size(LANES * 2)));
+
+constexpr int64_t size_of(Type type) { return type == F32 ? 4 : 2; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+inline V splat(float x) { return V{} + x; }
+inline V select(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
+
+inline float half_to_float(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = (uint32_t)(h & 0x7fff) << 13, bits;
+  float value;
+  if ((h & 0x7c00) == 0x7c00) {
+    bits = sign | 0x7f800000 | magnitude;
+    memcpy(&value, &bits, 4);
+    return value;
+  }
+  bits = magnitude;  // as a float it is too small by 2^112, subnormal or not
+  memcpy(&value, &bits, 4);
+  value *= 0x1p112f;
+  memcpy(&bits, &value, 4);
+  bits |= sign;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+inline uint16_t float_to_half(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  uint16_t sign = (bits >> 16) & 0x8000;
+  bits &= 0x7fffffff;
+  if (bits > 0x7f800000) return sign | 0x7e00;
+  if (bits >= 0x477ff000) return sign | 0x7c00;  // 65,520 and more round to infinity
+  if (bits < 0x38800000) {                       // subnormal: float addition rounds it to a multiple of 2^-24
+    float magnitude;
+    memcpy(&magnitude, &bits, 4);
+    magnitude += 0.5f;
+    memcpy(&bits, &magnitude, 4);
+    return sign | (uint16_t)(bits - 0x3f000000);
+  }
+  bits += 0xfff + ((bits >> 13) & 1);
+  return sign | (uint16_t)((bits - 0x38000000) >> 13);
+}
+
+inline H to_bf16(V x) {
+  U bits = (U)x;
+  U rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  U quiet = bits | 0x400000;
+  I nan = x != x;
+  return __builtin_convertvector((U)(((U)nan & quiet) | (~(U)nan & rounded)) >> 16, H);
+}
+
+template <Type T>
+inline V load(const void* p) {
+  if constexpr (T == F32) return *(const Unaligned*)p;
+  H h;
+  memcpy(&h, p, sizeof h);
+  if constexpr (T == BF16) return (V)(__builtin_convertvector(h, U) << 16);
+  V x{};
+#if defined(__AVX512F__)
+  x = (V)_mm512_cvtph_ps((__m256i)h);
+#elif defined(__F16C__) && !defined(ZVAE_AMX)
+  x = (V)_mm256_cvtph_ps((__m128i)h);
+#else
+  for (int i = 0; i < LANES; i++) x[i] = half_to_float(h[i]);
+#endif
+  return x;
+}
+
+template <Type T>
+inline void store(void* p, V x) {
+  if constexpr (T == F32) {
+    *(Unaligned*)p = x;
+    return;
+  }
+  H h;
+  if constexpr (T == BF16) {
+    h = to_bf16(x);
+  } else {
+#if defined(__AVX512F__)
+    h = (H)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__F16C__) && !defined(ZVAE_AMX)
+    h = (H)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
+#else
+    for (int i = 0; i < LANES; i++) h[i] = float_to_half(x[i]);
+#endif
+  }
+  memcpy(p, &h, sizeof h);
+}
+
+// The same where fewer channels are left than a vector has; the other lanes are zeros.
+template <Type T>
+inline V load_some(const void* p, int64_t count) {
+  if (count >= LANES) return load<T>(p);
+  char all[LANES * size_of(T)] = {};
+  memcpy(all, p, count * size_of(T));
+  return load<T>(all);
+}
+
+template <Type T>
+inline void store_some(void* p, V x, int64_t count) {
+  if (count >= LANES) return store<T>(p, x);
+  char all[LANES * size_of(T)];
+  store<T>(all, x);
+  memcpy(p, all, count * size_of(T));
+}
+
+// e^x within 2 units in the last place: 2^n · e^r with |r| <= ln(2)/2, and the Taylor polynomial of e^r.
+inline V exp_of(V x) {
+  x = select(x > splat(88.0f), splat(88.0f), x);
+  x = select(x < splat(-87.0f), splat(-87.0f), x);
+  const float magic = 12582912.0f;  // 1.5·2^23: adding it rounds to a whole number, which its last bits then hold
+  V shifted = x * 1.44269504088896341f + magic;
+  V n = shifted - magic;
+  V r = x - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  V p = splat(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * (V)(((I)shifted << 23) + (127 << 23));
+}
+
+inline V silu(V x) { return x / (1.0f + exp_of(-x)); }
+
+inline float largest(V x) {
+  float most = x[0];
+  for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
+inline float smallest(V x) {
+  float most = x[0];
+  for (int i = 1; i < LANES; i++) most = x[i] < most ? x[i] : most;
+  return most;
+}
+
+template <Type T>
+struct Is {
+  static constexpr Type type = T;
+};
+
+// Calls run(Is<T>) for the type a struct names.
+template <class Run>
+inline void typed(int64_t type, Run run) {
+  if (type == F32) run(Is<F32>{});
+  if (type == BF16) run(Is<BF16>{});
+  if (type == F16) run(Is<F16>{});
+}
+
+}  // namespace

@@ -1,0 +1,79 @@
+// The contract between Python (zvae_tiled/kernels/native_library.py) and the kernels: plain C structs.
+//
+// Maps are rows of pixels of channels (NHWC). Rows come as pointers, so that bands, rows carried over and rows of
+// zeros beyond a map's edge need no copy. Sums are float32, in one order for every pixel: the taps of the kernel row
+// by row, and the channels of each. So a pixel's bits depend neither on the band it lies in nor on the tile.
+#pragma once
+
+#include <cstdint>
+
+enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
+
+// rows -> (x - mean)·scale + shift -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> rows
+struct Conv {
+  int64_t in_type, out_type;  // the skip is of out_type too
+  int64_t rows, width;        // written; where upsample is set each is doubled
+  int64_t in_width;
+  int64_t inputs, outputs;
+  int64_t kernel, stride, left;  // left: columns of zeros before the first
+  int64_t upsample;              // weights hold four 2×2 kernels, one a phase
+  int64_t tile_rows, tile_columns;  // what a thread works on at a time: at most 64 rows
+  const void* const* in;            // (rows - 1)·stride + kernel rows; null: zeros
+  const float *scale, *shift, *mean;  // null: as it is
+  int64_t silu;
+  const void* weights;
+  const float* bias;
+  const void* const* skip;  // rows, or null
+  int64_t skip_inputs;      // channels of a skip that goes through the shortcut; 0: it is added
+  const void* shortcut;
+  void* out;
+  float *low, *high;  // of every row of every tile, before bias and skip; NaN if there was one
+  void* scratch;
+  int64_t scratch_bytes;  // a thread
+};
+
+// Weights (outputs, taps, inputs) brought into the order the kernels read them.
+struct Pack {
+  int64_t type;
+  int64_t outputs, inputs, kernel;
+  int64_t upsample;
+  const void* weights;
+  void* packed;
+};
+
+// Queries ask some keys: totals = totals·fade + weights·values, by an online softmax.
+struct Attend {
+  int64_t type;  // of keys and values
+  int64_t queries, keys, channels;
+  float scale;
+  const float* query;  // (queries, channels)
+  const void* block;   // (keys, 2·channels): keys, and values behind them
+  float *top, *weight, *total;
+  void* packed;  // room for keys and values as the kernels read them
+  void* scratch;
+  int64_t scratch_bytes;  // a thread
+};
+
+struct Moments {
+  int64_t type;
+  int64_t rows, width, channels;
+  const void* in;
+  double *mean, *m2;  // (rows, channels)
+};
+
+// One way to compute, built for one kind of CPU.
+struct Path {
+  const char* name;
+  int64_t pixels;   // of a tile in registers
+  int64_t outputs;  // of it
+  int64_t lanes;    // a vector's: outputs are padded to a multiple of it
+  int64_t depth;    // channels read are padded to a multiple of it
+  int64_t itemsize; // bytes of the type it multiplies
+  void (*conv)(const Conv&);
+  void (*pack)(const Pack&);
+  void (*attend)(const Attend&);
+  void (*moments)(const Moments&);
+};
+
+// Runs work(context, item, thread) for every item; returns when all are done.
+void parallel(int64_t items, void (*work)(const void*, int64_t, int64_t), const void* context);

@@ -1,0 +1,57 @@
+"""Builds the native CPU kernels where a compiler is present; without one the package installs and runs all the same."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized", "-g0"]
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+PATHS = {
+    "portable": ("ZVAE_F32", []),
+    "avx2": ("ZVAE_F32", AVX2),
+    "avx512": ("ZVAE_F32", AVX512),
+    "avx512bf16": ("ZVAE_BF16", [*AVX512, "-mavx512bf16"]),
+    "amx": ("ZVAE_AMX", [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
+}
+"""The ways to compute, with what each multiplies and the flags it is built with (native/path.cpp)."""
+
+
+class BuildKernels(build_ext):
+    """Compiles one source once a path, leaving out those this compiler or machine does not know."""
+
+    def build_extension(self, ext: Extension) -> None:
+        paths = dict(PATHS) if platform.machine() in ("x86_64", "AMD64") else {"portable": PATHS["portable"]}
+        if os.environ.get("ZVAE_EMULATE_AMX"):  # to test AMX's packing and indexing on any CPU
+            paths["amx_emulated"] = ("ZVAE_AMX", ["-DZVAE_EMULATE"])
+        objects = []
+        built = []
+        for path, (numbers, flags) in paths.items():
+            try:
+                objects += self._compile(ext, path, "native/path.cpp", [(numbers, "1"), ("ZVAE_PATH", path)], flags)
+                built.append(path)
+            except CompileError:
+                if path == "portable":  # no compiler at all
+                    raise
+        table = "".join(f"DO({path})" for path in built)
+        objects += self._compile(ext, "", "native/dispatch.cpp", [("ZVAE_PATHS(DO)", table)], [])
+        objects += self._compile(ext, "", "native/pool.cpp", [], [])
+        file = self.get_ext_fullpath(ext.name)
+        self.compiler.link_shared_object(objects, file, extra_postargs=["-pthread"], target_lang="c++")
+
+    def _compile(self, ext: Extension, path: str, source: str, macros: list[tuple[str, str]], flags: list[str]) -> list[str]:
+        folder = os.path.join(self.build_temp, path)
+        return self.compiler.compile(
+            [source], folder, macros, depends=ext.depends, extra_postargs=[*COMMON, "-pthread", *flags]
+        )
+
+
+setup(
+    ext_modules=[Extension("zvae_tiled.kernels._native", ["native/path.cpp"], optional=True)],
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,120 @@
+"""Which native path computes on this CPU, and why: the fastest the CPU has, or what ``ZVAE_KERNELS`` asks for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from zvae_tiled.errors import InputError
+from zvae_tiled.kernels.native_library import Library, NativePath, open_library
+from zvae_tiled.plan.workspace_native import NativeWorkspace
+
+VARIABLE = "ZVAE_KERNELS"
+THREADS = "ZVAE_THREADS"
+
+MLX = "mlx"
+FASTEST_FIRST = ("amx", "avx512bf16", "avx512", "avx2", "portable")
+BFLOAT16 = ("amx", "avx512bf16", "amx_emulated")
+"""Paths that multiply bfloat16, rounding activations to it; every other type needs more digits than it has."""
+
+GAIN = {
+    "amx": "20 times MLX with a good BLAS in bfloat16",
+    "avx512bf16": "4 times",
+    "avx512": "2 times",
+    "avx2": "as fast",
+}
+
+
+@dataclass(frozen=True)
+class NativeStatus:
+    """Which kernels compute on this CPU.
+
+    Attributes:
+        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx`` where none of them does.
+        reason: One sentence: why this one, and what is missing if another would be faster.
+        runs: The native paths this CPU can run, fastest first.
+        threads: Threads they use.
+    """
+
+    path: str
+    reason: str
+    runs: tuple[str, ...]
+    threads: int
+
+
+def native_status() -> NativeStatus:
+    """Return which kernels compute on this CPU, and why.
+
+    Raises:
+        InputError: ``ZVAE_KERNELS`` or ``ZVAE_THREADS`` asks for what there is not.
+    """
+    asked, library = os.environ.get(VARIABLE, "auto"), open_library()
+    threads = _threads()
+    runs = () if isinstance(library, str) else _ordered(library)
+    if asked == MLX:
+        return NativeStatus(MLX, f"{VARIABLE} is {MLX}", runs, threads)
+    if asked == "auto":
+        if isinstance(library, str):
+            return NativeStatus(MLX, library, runs, threads)
+        fast = [name for name in runs if name in library.fast]
+        if not fast:
+            return NativeStatus(MLX, "the native kernels know no instructions of this CPU that are faster", runs, threads)
+        return NativeStatus(fast[0], "the fastest this CPU has", runs, threads)
+    if asked not in (*FASTEST_FIRST, *runs):
+        known = ", ".join(("auto", *FASTEST_FIRST, MLX))
+        raise InputError(f"{VARIABLE} must be one of {known}, it is {asked!r}", f"Unset {VARIABLE}, or choose another.")
+    if asked not in runs:
+        raise InputError(f"{VARIABLE} is {asked!r}: {_missing(asked, library)}", f"Unset {VARIABLE}, or choose another.")
+    return NativeStatus(asked, f"{VARIABLE} is {asked}", runs, threads)
+
+
+def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
+    """Return the path that computes for this storage type, or None if MLX does."""
+    library = open_library()
+    if status.path == MLX or isinstance(library, str):
+        return None
+    name = status.path
+    if name in BFLOAT16 and not bfloat16:
+        name = next(other for other in status.runs if other not in BFLOAT16)
+    return library.runs[name]
+
+
+def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:
+    """Return what a path allocates."""
+    return NativeWorkspace(threads, path.pixels, path.outputs, path.lanes, path.depth, path.itemsize)
+
+
+def _ordered(library: Library) -> tuple[str, ...]:
+    return (*(name for name in FASTEST_FIRST if name in library.runs), *(library.runs.keys() - set(FASTEST_FIRST)))
+
+
+def _missing(asked: str, library: Library | str) -> str:
+    if isinstance(library, str):
+        return library
+    if asked not in library.built:
+        return "the package was built by a compiler that does not know these instructions"
+    return "this CPU, or its operating system, does not have these instructions"
+
+
+def _threads() -> int:
+    asked = os.environ.get(THREADS)
+    if asked is None:
+        return _cores()
+    if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
+        raise InputError(f"{THREADS} must be a whole number from 1 to 1024, it is {asked!r}", f"Unset {THREADS}.")
+    return int(asked)
+
+
+def _cores() -> int:
+    """Return the physical cores this process may use: a second thread on a core has no multiplier of its own."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    places = set()
+    for cpu in os.sched_getaffinity(0):
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        try:
+            places.add(tuple((topology / name).read_text() for name in ("physical_package_id", "core_id")))
+        except OSError:
+            places.add((str(cpu),))
+    return len(places)

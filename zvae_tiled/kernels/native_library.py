@@ -1,0 +1,142 @@
+"""The native CPU kernels as ctypes sees them: the library, its paths, and its plain C structs (native/zvae.h)."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int64, c_void_p
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+_Whole = c_int64
+
+
+class NativePath(Structure):
+    """One way to compute, built for one kind of CPU.
+
+    Attributes:
+        name: ``amx``, ``avx512bf16``, ``avx512``, ``avx2`` or ``portable``.
+        pixels: Pixels of a tile in registers.
+        outputs: Outputs of one.
+        lanes: Outputs are padded to a multiple of it.
+        depth: Channels read are padded to a multiple of it.
+        itemsize: Bytes of the type it multiplies: 4, or 2 for bfloat16.
+    """
+
+    _fields_ = (
+        ("_name", c_char_p),
+        *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "itemsize")),
+    )
+    pixels: int
+    outputs: int
+    lanes: int
+    depth: int
+    itemsize: int
+    _name: bytes
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name.decode()
+
+
+class Conv(Structure):
+    """A convolution and what rides on it."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("in_type", "out_type", "rows", "width", "in_width", "inputs", "outputs")),
+        *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "tile_rows", "tile_columns")),
+        ("rows_in", POINTER(c_void_p)),
+        *((name, c_void_p) for name in ("scale", "shift", "mean")),
+        ("silu", _Whole),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+        ("skip", POINTER(c_void_p)),
+        ("skip_inputs", _Whole),
+        *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "scratch")),
+        ("scratch_bytes", _Whole),
+    )
+
+
+class Pack(Structure):
+    """Weights brought into the kernels' order."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample")),
+        *((name, c_void_p) for name in ("weights", "packed")),
+    )
+
+
+class Attend(Structure):
+    """Queries that ask one block of keys."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("type", "queries", "keys", "channels")),
+        ("scale", c_float),
+        *((name, c_void_p) for name in ("query", "block", "top", "weight", "total", "packed", "scratch")),
+        ("scratch_bytes", _Whole),
+    )
+
+
+class Moments(Structure):
+    """Mean and M2 of every channel of every row."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("type", "rows", "width", "channels")),
+        ("rows_in", c_void_p),
+        ("mean", POINTER(c_double)),
+        ("m2", POINTER(c_double)),
+    )
+
+
+class Library:
+    """The shared library, with the paths this CPU can run."""
+
+    def __init__(self, file: Path) -> None:
+        """Open it.
+
+        Raises:
+            OSError: It is not one this system can load.
+        """
+        self._calls = ctypes.CDLL(str(file))
+        self._calls.zvae_path.restype = POINTER(NativePath)
+        for name in ("zvae_paths", "zvae_runs"):
+            getattr(self._calls, name).restype = _Whole
+        for name in ("zvae_path", "zvae_runs", "zvae_set_threads"):
+            getattr(self._calls, name).argtypes = [_Whole]
+        for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments"):
+            getattr(self._calls, name).argtypes = [_Whole, c_void_p]
+            getattr(self._calls, name).restype = None
+        built = [self._calls.zvae_path(i).contents for i in range(self._calls.zvae_paths())]
+        self._numbers = {path.name: number for number, path in enumerate(built)}
+        self.built = {path.name: path for path in built}
+        answers = {path.name: self._calls.zvae_runs(number) for number, path in enumerate(built)}
+        self.runs = {name: path for name, path in self.built.items() if answers[name]}
+        self.fast = {name for name in self.runs if answers[name] == 2}
+
+    def set_threads(self, threads: int) -> None:
+        """Let the calls that follow use so many threads."""
+        self._calls.zvae_set_threads(threads)
+
+    def call(self, path: str, operation: Conv | Pack | Attend | Moments) -> None:
+        """Run one operation; other Python threads go on meanwhile."""
+        name = f"zvae_{type(operation).__name__.lower()}"
+        getattr(self._calls, name)(self._numbers[path], ctypes.byref(operation))
+
+
+def library_file() -> Path | None:
+    """Return the library that was built with the package, if it was."""
+    files = (Path(__file__).with_name(f"_native{suffix}") for suffix in EXTENSION_SUFFIXES)
+    return next((file for file in files if file.exists()), None)
+
+
+@cache
+def open_library() -> Library | str:
+    """Open the library once; where that cannot be, return why in one sentence."""
+    file = library_file()
+    if file is None:
+        return "the native kernels were not built: install the package where a C++17 compiler is present"
+    try:
+        return Library(file)
+    except (OSError, AttributeError) as error:
+        return f"{file} cannot be loaded: {error}"

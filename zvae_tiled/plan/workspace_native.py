@@ -1,0 +1,154 @@
+"""What the native CPU kernels allocate: scratch for each thread's tile, and weights in their own order.
+
+The kernels take their tiles from here too (`kernels/native_rows.py`), so that what is predicted is what is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zvae_tiled.chain import Step
+from zvae_tiled.plan.workspace import block_rows
+
+SCRATCH = 512 << 10
+"""Bytes of activated rows a thread works on: with a block of weights they fit an L2 cache of 1 MB."""
+
+TILE_COLUMNS = 70
+"""Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold."""
+
+TILE_ROWS = 64
+"""Rows of a tile at most (native/conv.h)."""
+
+SOFTMAX_KEYS = 256
+"""Keys between two updates of the attention's softmax (native/attend.h)."""
+
+LINE = 64
+"""Bytes of a cache line; scratch begins on one."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a thread works on at a time.
+
+    Attributes:
+        rows: Rows written.
+        columns: Columns written.
+        count: Tiles of the whole band.
+        across: Tiles side by side.
+        scratch: Bytes of scratch a thread.
+    """
+
+    rows: int
+    columns: int
+    count: int
+    across: int
+    scratch: int
+
+
+@dataclass(frozen=True)
+class NativeWorkspace:
+    """The native CPU kernels, one path of them (native/zvae.h).
+
+    Attributes:
+        threads: Threads, each with scratch of its own.
+        pixels: Pixels of a tile in registers.
+        outputs: Outputs of one.
+        lanes: Outputs are padded to a multiple of it.
+        depth: Channels read are padded to a multiple of it.
+        number: Bytes of the type it multiplies.
+    """
+
+    threads: int
+    pixels: int
+    outputs: int
+    lanes: int
+    depth: int
+    number: int
+
+    folds: bool = True
+    shares: bool = True
+    piece_rows: int | None = 1
+
+    def tile(self, step: Step, rows: int, width: int) -> Tile:
+        """Return how a band is cut for the threads."""
+        most = max(TILE_COLUMNS // self.pixels, 1) * self.pixels
+        across = -(-width // most)
+        columns = width if across == 1 else _round_up(-(-width // across), self.pixels)
+        across = -(-width // columns)
+        line = (columns + 2 * step.halo) * self.pitch(step.inputs)
+        fit = max(1, min(SCRATCH // line - 2 * step.halo, TILE_ROWS, rows))
+        wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
+        fit = min(fit, max(1, rows // wanted))
+        down = -(-rows // fit)
+        fit = -(-rows // down)
+        scratch = (fit + 2 * step.halo) * line + self.pixels * self.pitch(step.inputs)
+        if step.shortcut:
+            scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
+        return Tile(fit, columns, down * across, across, _round_up(scratch + LINE, LINE))
+
+    def pitch(self, channels: int) -> int:
+        """Bytes from pixel to pixel in scratch: an odd number of cache lines."""
+        return (-(-channels * self.number // LINE) | 1) * LINE
+
+    def packed(self, outputs: int, inputs: int, taps: int) -> int:
+        """Bytes of weights in the kernels' order."""
+        return _round_up(outputs, self.lanes) * taps * _round_up(inputs, self.depth) * self.number
+
+    def packed_keys(self, keys: int, channels: int) -> int:
+        """Bytes of a block of keys and values in the kernels' order."""
+        values = _round_up(keys, max(self.lanes, self.depth)) * _round_up(channels, self.lanes)
+        return (_round_up(keys, self.lanes) * _round_up(channels, self.depth) + values) * self.number + LINE
+
+    def asking(self, queries: int, channels: int) -> tuple[int, int]:
+        """Return parts that queries are cut into, and bytes of scratch a thread, while a block of keys is asked."""
+        asked = min(64, 4 * self.pixels)
+        numbers = (asked + self.pixels) * (self.pitch(channels) + self.pitch(SOFTMAX_KEYS))
+        scores = 4 * asked * (SOFTMAX_KEYS + self.outputs + 1)
+        return -(-queries // asked), _round_up(numbers + scores + LINE, LINE)
+
+    def compute_size(self, itemsize: int) -> int:
+        """Rows are kept as they are stored, and activated tile by tile."""
+        return itemsize
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """Weights in the kernels' order, and biases in float32."""
+        del itemsize
+        if step.kind == "attention":
+            return 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1), 0
+        taps = 16 if step.upsample else step.kernel**2
+        shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
+        return self.packed(step.outputs, step.inputs, taps) + shortcut, 0
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Nothing: it is part of the convolution."""
+        return 0
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Scratch; or the rows carried over, copied when it is done."""
+        tile = self.tile(step, rows, width)
+        return max(min(self.threads, tile.count) * tile.scratch, 2 * step.halo * width * step.inputs * itemsize)
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Scratch."""
+        return self.conv(step, rows, width, itemsize)
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Queries and sums in float32, and the most of three: queries computed, a block asked, the result written."""
+        channels, queries = step.inputs, rows * width
+        keys = block_rows(width) * width
+        block, result = 2 * keys * channels * itemsize, queries * channels * itemsize
+        query, sums = 4 * queries * channels, 4 * queries * (channels + 2)
+        scratch = self.conv(step, rows, width, itemsize)
+        parts, asking = self.asking(queries, channels)
+        asked = query + sums + self.packed_keys(keys, channels) + min(self.threads, parts) * asking
+        return max(query + scratch - block - result, asked - result, sums + scratch - block)
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """Mean and M2 of all rows, in float64."""
+        return 16 * channels * rows
+
+
+def _round_up(number: int, to: int) -> int:
+    return -(-number // to) * to
+
+
