@@ -28,6 +28,7 @@ struct Conv {
   const void* shortcut;
   void* out;
   float *low, *high;  // of every row of every tile, before bias and skip; NaN if there was one
+  int64_t* finite;    // whether all that was written is
   void* scratch;
   int64_t scratch_bytes;  // a thread
 };

@@ -85,7 +85,7 @@ class Job:
         """Yield finished rows with the number of their picture, top to bottom."""
         plan, folder = self.plan, self.folder or temporary_folder()
         check_free_space(folder, plan.spilled)
-        kernels = kernels_for(this_device(), self.dtype)
+        kernels = kernels_for(this_device(self.dtype), self.dtype)
         weights = parameters(self.model)
         norms = norms_of(weights)
         tracker = Tracker(plan, listener)

@@ -357,7 +357,7 @@ class VAE:
         task: Task = "decode",
     ) -> Plan | QualityPlan:
         batch, height, width = shape
-        config, device, name, weights = self.config, this_device(), dtype_name(self.dtype), self.weight_bytes
+        config, device, name, weights = self.config, this_device(self.dtype), dtype_name(self.dtype), self.weight_bytes
         limit = parse_budget(budget, available(weights))
         return plan_task(config, height, width, limit, device, name, batch, output, weights, request, gathered, task)
 

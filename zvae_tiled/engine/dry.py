@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,6 +38,8 @@ class Shape:
     width: int
     channels: int
     itemsize: int
+    of: Shape | None = None
+    """What the rows are a part of, and share their memory with."""
 
     def __post_init__(self) -> None:
         self.ledger.take(self.size)
@@ -47,7 +49,9 @@ class Shape:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of its own."""
+        if self.of is not None:
+            return 0
         return self.rows * self.width * self.channels * self.itemsize
 
 
@@ -76,6 +80,8 @@ class DryKernels:
 
     def span(self, pieces: list[Shape], start: int, stop: int) -> list[Shape]:
         """Return some rows of pieces."""
+        if self._workspace.shares:
+            return list(self._shared(pieces, start, stop))
         if self._workspace.piece_rows == 1:
             return pieces[start:stop]
         whole = start == 0 and stop == self.count(pieces)
@@ -121,6 +127,8 @@ class DryKernels:
     def activate(self, step: Step, x: Shape, affine: Any) -> list[Shape]:
         """Count activated rows."""
         del affine
+        if self._workspace.shares:
+            return [x]
         grown = 2 if step.upsample and not self.folds else 1
         pieces = self._workspace.piece_rows or x.rows * grown
         out = [
@@ -178,6 +186,19 @@ class DryKernels:
         self.ledger.spike(self._workspace.moments(x.channels, x.rows, x.width, self._itemsize))
         nothing = np.zeros((x.rows, x.channels))
         return nothing, nothing
+
+    def _shared(self, pieces: list[Shape], start: int, stop: int) -> Iterator[Shape]:
+        """Yield rows from the top as they are; further down copied, so that those above are freed."""
+        top = 0
+        for piece in pieces:
+            low, high = max(start - top, 0), min(stop - top, piece.rows)
+            top += piece.rows
+            if low >= high:
+                continue
+            if start and low:
+                yield self._like(piece, high - low)
+            else:
+                yield replace(piece, rows=high - low, of=piece) if high - low < piece.rows else piece
 
     def _like(self, x: Shape, rows: int) -> Shape:
         return Shape(self.ledger, rows, x.width, x.channels, x.itemsize)

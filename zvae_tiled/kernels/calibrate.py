@@ -55,6 +55,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
         for number, step in enumerate(steps, 1):
             say(f"{number}/{len(steps)} {step.kind} {step.inputs} to {step.outputs} channels")
             for dtype in DTYPES:
+                bench.device = this_device(dtype, calibrated=False)
                 for rows, width in sizes:
                     bench.measure(step, rows, width, dtype, timed=(dtype, (rows, width)) == (DTYPES[-1], sizes[-1]))
     say("the disk")

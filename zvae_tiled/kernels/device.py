@@ -11,9 +11,15 @@ from zvae_tiled.blas import preload
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
+from zvae_tiled.kernels.native import MLX, native_path, native_status, native_workspace
+from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.calibration import Calibration, apply, bare_workspace, load
 from zvae_tiled.plan.device import DEVICES, Device
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
+from zvae_tiled.plan.workspace_native import NativeWorkspace
+
+_FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 9e10, "avx2": 5e10, "portable": 2e10}
+"""Floating-point operations a second and thread: benchmarks/native.py, on an AMD EPYC; AMX a prototype's (issue 6)."""
 
 
 def device_kind() -> str:
@@ -24,9 +30,12 @@ def device_kind() -> str:
 
 
 def device_name() -> str:
-    """Return what the device calls itself; a CPU with its BLAS, which alone makes a factor of 30 in speed."""
+    """Return what the device calls itself; a CPU with its kernels or its BLAS: a factor of 30 in speed, or more."""
     name = str(mx.device_info(mx.default_device()).get("device_name", "unknown"))
-    return f"{name}, BLAS {preload().name}" if device_kind() == "cpu" else name
+    if device_kind() != "cpu":
+        return name
+    status = native_status()
+    return f"{name}, BLAS {preload().name}" if status.path == MLX else f"{name}, {status.path} × {status.threads}"
 
 
 def mlx_version() -> str:
@@ -39,13 +48,16 @@ def stored_calibration() -> tuple[Calibration | None, str]:
     return load(device_kind(), device_name(), mlx_version())
 
 
-def this_device(calibrated: bool = True) -> Device:
-    """Return the device MLX computes on.
+def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Device:
+    """Return the device MLX computes on, as a VAE of this type sees it.
 
     Args:
+        dtype: The VAE's type.
         calibrated: With the stored calibration's figures, if there are any.
     """
     device = DEVICES[device_kind()]
+    if device.name == "cpu":
+        device = _with_native_kernels(device, dtype)
     largest = mx.device_info(mx.default_device()).get("max_buffer_length")  # Metal has a limit, the others none
     if largest is not None:
         device = replace(device, max_buffer=int(largest))
@@ -55,10 +67,23 @@ def this_device(calibrated: bool = True) -> Device:
 
 def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
     """Return the kernels whose memory the device's Workspace predicts."""
+    workspace = bare_workspace(device)
+    if isinstance(workspace, NativeWorkspace):
+        path = native_path(native_status(), dtype == mx.bfloat16)
+        assert path is not None, "the device was made for native kernels"
+        return NativeKernels(dtype, path, workspace)
     if device.name == "cpu":
         return RowKernels(dtype)
-    workspace = bare_workspace(device)
     return StripKernels(dtype, winograd=not isinstance(workspace, MetalWorkspace) or workspace.winograd)
+
+
+def _with_native_kernels(cpu: Device, dtype: mx.Dtype) -> Device:
+    status = native_status()
+    path = native_path(status, dtype == mx.bfloat16)
+    if path is None:
+        return cpu
+    flops = _FLOPS.get(path.name, cpu.flops) * status.threads
+    return replace(cpu, workspace=native_workspace(path, status.threads), flops=flops)
 
 
 def working_set_limit() -> int | None:

@@ -53,7 +53,7 @@ class Conv(Structure):
         ("bias", c_void_p),
         ("skip", POINTER(c_void_p)),
         ("skip_inputs", _Whole),
-        *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "scratch")),
+        *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "finite", "scratch")),
         ("scratch_bytes", _Whole),
     )
 

@@ -81,6 +81,11 @@ class MarginWorkspace:
     margin: float
 
     @property
+    def shares(self) -> bool:
+        """As the device's own."""
+        return self.inner.shares
+
+    @property
     def folds(self) -> bool:
         """Whether upsampling is folded into its convolution."""
         return self.inner.folds

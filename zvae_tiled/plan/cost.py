@@ -88,6 +88,9 @@ class Costs:
         # The value leaves as it is activated, unless it is the skip: then it waits, and is joined with the row before.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
+        if self._workspace.shares:  # the pieces are the value, and the skip where the Step opens one
+            activating -= skip if step.opens else read
+            joining -= skip if step.opens else 0
         computing = pieces + written + self._workspace.conv(step, down, across, itemsize)
         if self._workspace.piece_rows is None:
             computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over

@@ -28,6 +28,10 @@ class Workspace(Protocol):
         """Whether upsampling is folded into its convolution."""
 
     @property
+    def shares(self) -> bool:
+        """Whether activated rows are the rows as they are stored, and the convolution activates them."""
+
+    @property
     def piece_rows(self) -> int | None:
         """Rows of one piece of activated rows; None if a band is one piece."""
 
@@ -63,6 +67,7 @@ class CpuWorkspace:
     """
 
     folds: bool = True
+    shares: bool = False
     piece_rows: int | None = 1
 
     def compute_size(self, itemsize: int) -> int:

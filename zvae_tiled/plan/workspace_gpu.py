@@ -64,6 +64,7 @@ class StripWorkspace(ABC):
     """What every device has in common: a band is one piece, in the type it is stored in."""
 
     folds: bool = False
+    shares: bool = False
     piece_rows: int | None = None
     fused: ClassVar[bool]
     """Whether elementwise arithmetic is compiled into one kernel, which needs no memory of its own."""

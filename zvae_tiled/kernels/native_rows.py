@@ -1,0 +1,308 @@
+"""The native CPU kernels behind the engine's protocol: rows in their storage type in, rows out, nothing else kept.
+
+Rows are handed to native code by their addresses, in MLX's own memory, so that its allocator counts them.
+Activated rows are not made: a piece is the rows themselves and the norm that the convolution is to apply.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.kernels import native_library as native
+from zvae_tiled.kernels.base import Affine
+from zvae_tiled.kernels.mlx_storage import MlxStorage, now
+from zvae_tiled.plan.workspace_native import NativeWorkspace
+
+_TYPES = {mx.float32: 0, mx.bfloat16: 1, mx.float16: 2}
+"""Numbers of the storage types (native/zvae.h)."""
+
+_PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array, or rows of zeros, and the norm and activation they are read through."""
+
+    array: mx.array | None
+    first: int
+    stop: int
+    width: int
+    affine: Affine | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A Step's weights in the kernels' order, and the model's own."""
+
+    packed: dict[str, mx.array]
+    biases: dict[str, np.ndarray]
+    own: Mapping[str, mx.array]
+
+
+class NativeKernels(MlxStorage):
+    """Kernels for a CPU whose instructions the native code knows."""
+
+    folds = True
+
+    def __init__(self, dtype: mx.Dtype, path: native.NativePath, workspace: NativeWorkspace) -> None:
+        """Compute by one path.
+
+        Args:
+            dtype: Maps are stored in this type.
+            path: How to multiply.
+            workspace: How bands are cut for the threads.
+        """
+        super().__init__(dtype)
+        library = native.open_library()
+        assert isinstance(library, native.Library), "a path comes from the library"
+        library.set_threads(workspace.threads)
+        self._library = library
+        self._path = path.name
+        self._workspace = workspace
+        self._checked = (0, True)  # what was written last, and whether it is finite
+
+    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
+        """Bring weights into the kernels' order, and fold an upsampling into its convolution."""
+        packed: dict[str, mx.array] = {}
+        biases = {name: _floats(array) for name, array in weights.items() if name.endswith("bias")}
+        if step.kind == "attention":
+            for name in ("to_q", "to_out.0"):
+                packed[name] = self._packed([weights[f"{name}.weight"]], 1, False)
+            packed["to_kv"] = self._packed([weights["to_k.weight"], weights["to_v.weight"]], 1, False)
+            biases["to_kv.bias"] = np.concatenate([biases["to_k.bias"], biases["to_v.bias"]])
+            return Weights(packed, biases, weights)
+        packed["weight"] = self._packed([weights["weight"]], step.kernel, step.upsample)
+        if step.shortcut:
+            packed["shortcut"] = self._packed([weights["shortcut.weight"]], 1, False)
+            biases["bias"] = biases["bias"] + biases["shortcut.bias"]
+        return Weights(packed, biases, weights)
+
+    def edge(self, step: Step, width: int) -> list[Rows]:
+        """Return a row of zeros."""
+        return [Rows(None, 0, 1, width, None)]
+
+    def activate(self, step: Step, x: mx.array, affine: Affine | None) -> list[Rows]:
+        """Note the norm: the convolution applies it."""
+        return [Rows(x, 0, x.shape[1], x.shape[2], affine)]
+
+    def count(self, pieces: list[Rows]) -> int:
+        """Return how many rows the pieces have."""
+        return sum(piece.stop - piece.first for piece in pieces)
+
+    def span(self, pieces: list[Rows], start: int, stop: int) -> list[Rows]:
+        """Return some rows of pieces: from the top as they are; further down copied, so that those above are freed."""
+        found, top = [], 0
+        for piece in pieces:
+            rows = piece.stop - piece.first
+            low, high = max(start - top, 0), min(stop - top, rows)
+            top += rows
+            if low >= high:
+                continue
+            part = replace(piece, first=piece.first + low, stop=piece.first + high)
+            if start and low and part.array is not None:
+                copy = self.join([(part.array, part.first, part.stop)])
+                part = replace(part, array=copy, first=0, stop=high - low)
+            found.append(part)
+        return found
+
+    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
+        """Activate, convolve, add bias and skip, tile by tile."""
+        return self._convolved(step, weights.packed, weights.biases["bias"], pieces, skip, silu=True)
+
+    def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
+        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+        return super().idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
+
+    def finite(self, x: mx.array) -> bool:
+        """Tell whether there is neither NaN nor Inf; of what was written last it is known."""
+        known, finite = self._checked
+        return finite if known == id(x) else super().finite(x)
+
+    def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
+        """Return the attention's keys and values."""
+        both = replace(_PROJECTION, inputs=step.inputs, outputs=2 * step.inputs)
+        packed = {"weight": weights.packed["to_kv"]}
+        return self._convolved(both, packed, weights.biases["to_kv.bias"], self.activate(step, x, affine))
+
+    def attend(
+        self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]
+    ) -> mx.array:
+        """Ask all blocks of keys, then add what was found to x."""
+        _, rows, width, channels = x.shape
+        queries = rows * width
+        projection = replace(_PROJECTION, inputs=channels, outputs=channels)
+        query = self._convolved(
+            projection,
+            {"weight": weights.packed["to_q"]},
+            weights.biases["to_q.bias"],
+            self.activate(step, x, affine),
+            dtype=mx.float32,
+        )
+        total = now(mx.zeros(x.shape, dtype=mx.float32))
+        tops, sums = (_memory(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
+        for block in blocks:
+            self._ask(query, block, tops, sums, total)
+            del block
+        del query
+        _memory(total)[...] /= sums.reshape(1, rows, width, 1)
+        found = self.activate(step, total, None)
+        del total
+        packed = {"weight": weights.packed["to_out.0"]}
+        return self._convolved(projection, packed, weights.biases["to_out.0.bias"], found, skip=x)
+
+    def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and M2 of every channel of every row."""
+        _, rows, width, channels = x.shape
+        mean, m2 = np.empty((2, rows, channels))
+        memory = _memory(x)
+        doubles = ctypes.POINTER(ctypes.c_double)
+        operation = native.Moments(
+            _TYPES[x.dtype], rows, width, channels, _address(memory), *(each.ctypes.data_as(doubles) for each in (mean, m2))
+        )
+        self._library.call(self._path, operation)
+        return mean, m2
+
+    def _ask(self, query: mx.array, block: mx.array, top: np.ndarray, weight: np.ndarray, total: mx.array) -> None:
+        channels = query.shape[-1]
+        queries, keys = query.size // channels, block.size // channels // 2
+        parts, each = self._workspace.asking(queries, channels)
+        packed = _room(self._workspace.packed_keys(keys, channels))
+        scratch = _room(min(self._workspace.threads, parts) * each)
+        memories = [_memory(query), _memory(block), top, weight, _memory(total), _memory(packed), _memory(scratch)]
+        operation = native.Attend(
+            _TYPES[block.dtype], queries, keys, channels, channels**-0.5, *map(_address, memories), each
+        )
+        self._library.call(self._path, operation)
+
+    def _packed(self, weights: list[mx.array], kernel: int, upsample: bool) -> mx.array:
+        """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
+        outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
+        source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
+        packed = _room(self._workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
+        memories = [_memory(source), _memory(packed)]
+        operation = native.Pack(
+            _TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(_address, memories)
+        )
+        self._library.call(self._path, operation)
+        return packed
+
+    def _convolved(
+        self,
+        step: Step,
+        packed: dict[str, mx.array],
+        bias: np.ndarray,
+        pieces: list[Rows],
+        skip: mx.array | None = None,
+        silu: bool = False,
+        dtype: mx.Dtype | None = None,
+    ) -> mx.array:
+        rows, width = self.count(pieces) - 2 * step.halo, pieces[0].width
+        tile = self._workspace.tile(step, rows, width)
+        dtype = self.dtype if dtype is None else dtype
+        out = _room((1, rows * step.factor, width * step.factor, step.outputs), _BITS[dtype.size])
+        scratch = _room(min(self._workspace.threads, tile.count) * tile.scratch)
+        held, addresses, affine = _row_addresses(pieces)
+        norm = [] if affine is None else [np.asarray(each) for each in affine]
+        low, high = np.empty((2, rows, tile.across), np.float32)
+        finite = np.empty((rows, tile.across), np.int64)
+        shortcut = _memory(packed["shortcut"]) if step.shortcut and skip is not None else None
+        aside, skips, _ = _row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
+        memories = [_memory(packed["weight"]), bias, _memory(out), _memory(scratch)]
+        weights_at, bias_at, out_at, scratch_at = map(_address, memories)
+        source = next((piece.array for piece in pieces if piece.array is not None), None)
+        operation = native.Conv(
+            in_type=_TYPES[self.dtype if source is None else source.dtype],
+            out_type=_TYPES[dtype],
+            rows=rows,
+            width=width,
+            in_width=width,
+            inputs=step.inputs,
+            outputs=step.outputs,
+            kernel=step.kernel,
+            stride=1,
+            left=step.halo,
+            upsample=int(step.upsample),
+            tile_rows=tile.rows,
+            tile_columns=tile.columns,
+            rows_in=addresses,
+            silu=int(silu),
+            weights=weights_at,
+            bias=bias_at,
+            skip=skips if skip is not None else None,
+            skip_inputs=step.skip if shortcut is not None else 0,
+            shortcut=None if shortcut is None else _address(shortcut),
+            out=out_at,
+            low=_address(low),
+            high=_address(high),
+            finite=_address(finite),
+            scratch=scratch_at,
+            scratch_bytes=tile.scratch,
+        )
+        if norm:
+            operation.scale, operation.shift, operation.mean = map(_address, norm)
+        self._library.call(self._path, operation)
+        del held, aside, memories, scratch
+        self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
+        result = now(out.view(dtype))
+        self._checked = (id(result), bool(finite.all()))
+        return result
+
+
+_BITS = {2: mx.uint16, 4: mx.float32}
+
+
+def _room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
+    """Return memory to be written to, from MLX, whose allocator counts it."""
+    return now(mx.zeros(shape, dtype=dtype))
+
+
+def _memory(x: mx.array) -> np.ndarray:
+    """Return an array's own memory; bfloat16's bits as whole numbers."""
+    memory = np.asarray(x if x.dtype.size == 4 or x.dtype == mx.uint8 else x.view(mx.uint16))
+    if not memory.flags.c_contiguous:
+        memory = np.asarray(now(mx.contiguous(x)).view(_BITS[x.dtype.size]))
+    return memory
+
+
+def _address(memory: np.ndarray) -> int:
+    return cast(int, memory.__array_interface__["data"][0])
+
+
+def _floats(x: mx.array) -> np.ndarray:
+    return np.array(now(x.astype(mx.float32)))
+
+
+def _row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:
+    """Return memory to hold on to, a pointer to every row of it, and the norm the pieces share."""
+    held, addresses = [], []
+    affine: Affine | None = None
+    for piece in pieces:
+        if piece.array is None:
+            addresses += [None] * (piece.stop - piece.first)
+            continue
+        memory = _memory(piece.array)
+        start, row = _address(memory), memory.strides[1]
+        held.append(memory)
+        addresses += [start + i * row for i in range(piece.first, piece.stop)]
+        affine = piece.affine
+    pointers = (ctypes.c_void_p * len(addresses))(*addresses)
+    return held, ctypes.cast(pointers, ctypes.POINTER(ctypes.c_void_p)), affine
+
+
+def _activated(piece: Rows, step: Step) -> mx.array:
+    """Return a piece as the convolution reads it, to be looked at."""
+    if piece.array is None:
+        return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
+    rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)
+    if piece.affine is None:
+        return rows
+    scale, shift, mean = piece.affine
+    normal = (rows - mean) * scale + shift
+    return normal / (1.0 + mx.exp(-normal))
