@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "micro.h"
+#include "pack.h"
 
 namespace {
 
@@ -22,34 +22,41 @@ struct Room {
   }
 };
 
-template <Type T>
-float number_at(const Attend& a, int64_t key, int64_t i) {
-  return load_some<T>((const char*)a.block + (key * 2 * a.channels + i) * size_of(T), 1)[0];
-}
-
 // Blocks of keys as outputs: (block, channel, key).
 template <Type T>
 void pack_keys(const Attend& a, const Room& room, int64_t first) {
-  const int64_t depth = round_up(a.channels, DEPTH), group = DEPTH > 1 ? 2 : 1;
-  const int64_t keys = room.keys - first > LANES ? OUTPUTS : LANES;
+  const int64_t depth = round_up(a.channels, DEPTH), keys = room.keys - first > LANES ? OUTPUTS : LANES;
   Number* to = room.key + first * depth;
-  for (int64_t i = 0; i < depth; i += group)
-    for (int64_t k = first; k < first + keys; k++)
-      for (int64_t j = i; j < i + group; j++)
-        store_some<NUMBER>(to++, splat(k < a.keys && j < a.channels ? number_at<T>(a, k, j) : 0), 1);
+  Number line[CHUNK + LANES];
+  for (int64_t k = 0; k < keys; k++)
+    for (int64_t chunk = 0; chunk < depth; chunk += CHUNK) {
+      const int64_t count = least(CHUNK, depth - chunk);
+      for (int64_t i = 0; i < count; i += LANES) {
+        const int64_t left = first + k < a.keys ? a.channels - chunk - i : 0;
+        const char* from = (const char*)a.block + ((first + k) * 2 * a.channels + chunk + i) * size_of(T);
+        store<NUMBER>(line + i, left > 0 ? load_some<T>(from, left) : V{});
+      }
+      spread(line, chunk, count, k, keys, to);
+    }
 }
 
 // Values of the keys of one update: (block of channels, key, channel).
 template <Type T>
 void pack_values(const Attend& a, const Room& room, int64_t first) {
-  const int64_t count = round_up(least(KEYS, a.keys - first), DEPTH), group = DEPTH > 1 ? 2 : 1;
+  const int64_t count = round_up(least(KEYS, a.keys - first), DEPTH);
   Number* to = room.value + first * round_up(a.channels, LANES);
+  Number line[LANES];
   for (int64_t c = 0; c < a.channels; c += OUTPUTS) {
     const int64_t outputs = a.channels - c > LANES ? OUTPUTS : LANES;
-    for (int64_t k = 0; k < count; k += group)
-      for (int64_t o = c; o < c + outputs; o++)
-        for (int64_t j = first + k; j < first + k + group; j++)
-          store_some<NUMBER>(to++, splat(j < a.keys && o < a.channels ? number_at<T>(a, j, a.channels + o) : 0), 1);
+    for (int64_t k = 0; k < count; k++)
+      for (int64_t o = 0; o < outputs; o += LANES) {
+        const int64_t left = first + k < a.keys ? a.channels - c - o : 0;
+        const char* from = (const char*)a.block + ((first + k) * 2 * a.channels + a.channels + c + o) * size_of(T);
+        store<NUMBER>(line, left > 0 ? load_some<T>(from, left) : V{});
+        Number* place = to + (k / GROUP * outputs + o) * GROUP + k % GROUP;
+        for (int64_t i = 0; i < LANES; i++) place[i * GROUP] = line[i];
+      }
+    to += count * outputs;
   }
 }
 

@@ -5,36 +5,49 @@
 
 namespace {
 
-// A weight as a float; upsampling folds taps that read the same pixel of the small map, in float32.
-template <Type T>
-float weight_at(const Pack& p, int64_t output, int64_t phase, int64_t tap, int64_t input) {
-  const auto at = [&](int64_t row, int64_t column) {
-    const int64_t i = ((output * p.kernel + row) * p.kernel + column) * p.inputs + input;
-    return load_some<T>((const char*)p.weights + i * size_of(T), 1)[0];
-  };
-  if (!p.upsample) return at(tap / p.kernel, tap % p.kernel);
-  // Output pixel 2i + a reads the small map's rows i - 1 + a and i + a: taps 0, 1 + 2 for a = 0, and 0 + 1, 2 for a = 1.
-  const auto first = [](int64_t a, int64_t half) { return half == 0 ? 0 : 1 + a; };
-  const auto last = [](int64_t a, int64_t half) { return half == 0 ? a : 2; };
-  float sum = 0;
-  for (int64_t row = first(phase / 2, tap / 2); row <= last(phase / 2, tap / 2); row++)
-    for (int64_t column = first(phase % 2, tap % 2); column <= last(phase % 2, tap % 2); column++) sum += at(row, column);
-  return sum;
+constexpr int64_t GROUP = DEPTH > 1 ? 2 : 1;  // bfloat16 is multiplied in pairs
+constexpr int64_t CHUNK = 256;
+
+// Numbers of one output, `count` of them from `first` on, into their places among those of other outputs.
+inline void spread(const Number* line, int64_t first, int64_t count, int64_t output, int64_t outputs, Number* to) {
+  to += first * outputs + output * GROUP;
+  for (int64_t i = 0; i < count; i += GROUP, to += outputs * GROUP) memcpy(to, line + i, GROUP * sizeof(Number));
 }
+
+// Which taps of 3 a folded one sums up: output pixel 2i + a reads rows i - 1 + a and i + a of the small map, so for
+// a = 0 they are 0, and 1 + 2; for a = 1 they are 0 + 1, and 2.
+struct Taps {
+  int64_t first, last;
+  Taps(int64_t a, int64_t half) : first(half == 0 ? 0 : 1 + a), last(half == 0 ? a : 2) {}
+  explicit Taps(int64_t tap) : first(tap), last(tap) {}
+};
 
 template <Type T>
 void pack_block(const Pack& p, int64_t phase, int64_t first) {
-  const int64_t taps = p.upsample ? 4 : p.kernel * p.kernel, depth = round_up(p.inputs, DEPTH);
+  const int64_t size = p.upsample ? 2 : p.kernel, depth = round_up(p.inputs, DEPTH);
   const int64_t outputs = p.outputs - first > LANES ? OUTPUTS : LANES;
-  Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * taps * depth;
-  const int64_t group = DEPTH > 1 ? 2 : 1;  // bfloat16 is multiplied in pairs
-  for (int64_t tap = 0; tap < taps; tap++)
-    for (int64_t i = 0; i < depth; i += group)
-      for (int64_t o = first; o < first + outputs; o++)
-        for (int64_t j = i; j < i + group; j++) {
-          const float x = o < p.outputs && j < p.inputs ? weight_at<T>(p, o, phase, tap, j) : 0;
-          store_some<NUMBER>(to++, splat(x), 1);
+  Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * size * size * depth;
+  Number line[CHUNK + LANES];
+  for (int64_t tap = 0; tap < size * size; tap++, to += depth * outputs) {
+    const Taps rows = p.upsample ? Taps(phase / 2, tap / 2) : Taps(tap / size);
+    const Taps columns = p.upsample ? Taps(phase % 2, tap % 2) : Taps(tap % size);
+    for (int64_t o = 0; o < outputs; o++)
+      for (int64_t chunk = 0; chunk < depth; chunk += CHUNK) {
+        const int64_t count = least(CHUNK, depth - chunk);
+        for (int64_t i = 0; i < count; i += LANES) {
+          V sum{};
+          const int64_t left = p.inputs - chunk - i;
+          if (first + o < p.outputs && left > 0)
+            for (int64_t row = rows.first; row <= rows.last; row++)
+              for (int64_t column = columns.first; column <= columns.last; column++) {
+                const int64_t at = (((first + o) * p.kernel + row) * p.kernel + column) * p.inputs + chunk + i;
+                sum += load_some<T>((const char*)p.weights + at * size_of(T), left);
+              }
+          store<NUMBER>(line + i, sum);
         }
+        spread(line, chunk, count, o, outputs, to);
+      }
+  }
 }
 
 void pack_item(const void* context, int64_t item, int64_t) {
