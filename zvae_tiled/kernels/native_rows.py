@@ -64,8 +64,8 @@ class NativeKernels(MlxStorage):
         assert isinstance(library, native.Library), "a path comes from the library"
         library.set_threads(workspace.threads)
         self._library = library
-        self._path = path.name
-        self._workspace = workspace
+        self.path = path.name
+        self.workspace = workspace
         self._checked = (0, True)  # what was written last, and whether it is finite
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
@@ -166,31 +166,31 @@ class NativeKernels(MlxStorage):
         operation = native.Moments(
             _TYPES[x.dtype], rows, width, channels, _address(memory), *(each.ctypes.data_as(doubles) for each in (mean, m2))
         )
-        self._library.call(self._path, operation)
+        self._library.call(self.path, operation)
         return mean, m2
 
     def _ask(self, query: mx.array, block: mx.array, top: np.ndarray, weight: np.ndarray, total: mx.array) -> None:
         channels = query.shape[-1]
         queries, keys = query.size // channels, block.size // channels // 2
-        parts, each = self._workspace.asking(queries, channels)
-        packed = _room(self._workspace.packed_keys(keys, channels))
-        scratch = _room(min(self._workspace.threads, parts) * each)
+        parts, each = self.workspace.asking(queries, channels)
+        packed = _room(self.workspace.packed_keys(keys, channels))
+        scratch = _room(min(self.workspace.threads, parts) * each)
         memories = [_memory(query), _memory(block), top, weight, _memory(total), _memory(packed), _memory(scratch)]
         operation = native.Attend(
             _TYPES[block.dtype], queries, keys, channels, channels**-0.5, *map(_address, memories), each
         )
-        self._library.call(self._path, operation)
+        self._library.call(self.path, operation)
 
     def _packed(self, weights: list[mx.array], kernel: int, upsample: bool) -> mx.array:
         """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
-        packed = _room(self._workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
+        packed = _room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
         memories = [_memory(source), _memory(packed)]
         operation = native.Pack(
             _TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(_address, memories)
         )
-        self._library.call(self._path, operation)
+        self._library.call(self.path, operation)
         return packed
 
     def _convolved(
@@ -204,10 +204,10 @@ class NativeKernels(MlxStorage):
         dtype: mx.Dtype | None = None,
     ) -> mx.array:
         rows, width = self.count(pieces) - 2 * step.halo, pieces[0].width
-        tile = self._workspace.tile(step, rows, width)
+        tile = self.workspace.tile(step, rows, width)
         dtype = self.dtype if dtype is None else dtype
         out = _room((1, rows * step.factor, width * step.factor, step.outputs), _BITS[dtype.size])
-        scratch = _room(min(self._workspace.threads, tile.count) * tile.scratch)
+        scratch = _room(min(self.workspace.threads, tile.count) * tile.scratch)
         held, addresses, affine = _row_addresses(pieces)
         norm = [] if affine is None else [np.asarray(each) for each in affine]
         low, high = np.empty((2, rows, tile.across), np.float32)
@@ -247,7 +247,7 @@ class NativeKernels(MlxStorage):
         )
         if norm:
             operation.scale, operation.shift, operation.mean = map(_address, norm)
-        self._library.call(self._path, operation)
+        self._library.call(self.path, operation)
         del held, aside, memories, scratch
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
         result = now(out.view(dtype))

@@ -111,10 +111,10 @@ class NativeWorkspace:
         return itemsize
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Weights in the kernels' order, and biases in float32."""
-        del itemsize
+        """Weights in the kernels' order; the attention's for keys and values are joined before."""
         if step.kind == "attention":
-            return 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1), 0
+            held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
+            return held, 2 * step.inputs**2 * itemsize
         taps = 16 if step.upsample else step.kernel**2
         shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
         return self.packed(step.outputs, step.inputs, taps) + shortcut, 0

@@ -1,0 +1,151 @@
+"""Which kernels compute: chosen by the CPU, forced by name, refused with a reason where they cannot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import zvae_tiled
+from tests.float64 import decode64, ready_latents, widened
+from tests.kernels.native import LIBRARY, PATHS, ROUNDED, types_of
+from tests.models import random_latents, random_vae
+from tests.plans import bits, plan_for
+from zvae_tiled import VAEConfig
+from zvae_tiled.errors import InputError
+from zvae_tiled.kernels import native as module
+from zvae_tiled.kernels.device import device_name, kernels_for, this_device
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.native import FASTEST_FIRST, native_status
+from zvae_tiled.kernels.native_library import Library
+from zvae_tiled.kernels.native_rows import NativeKernels
+
+CPU_ONLY = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the default device is no CPU")
+BUILT = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
+CONFIG = VAEConfig(block_out_channels=(8, 24, 40), norm_num_groups=4, latent_channels=4)
+DTYPES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}
+
+
+@CPU_ONLY
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", list(DTYPES), ids=str)
+def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_KERNELS", path)
+    status = native_status()
+    assert (status.path, path in status.reason, path in status.runs) == (path, True, True)
+    assert path in device_name()
+    kernels = kernels_for(this_device(dtype), dtype)
+    assert isinstance(kernels, NativeKernels)
+    # What rounds to bfloat16 computes for bfloat16 alone.
+    assert (kernels.path == path) == (dtype in types_of(path))
+    assert kernels.path not in ROUNDED or dtype == mx.bfloat16
+
+
+@CPU_ONLY
+def test_mlx_computes_where_it_is_asked_to_or_nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx")
+    assert (native_status().path, type(kernels_for(this_device(), mx.bfloat16))) == ("mlx", RowKernels)
+    assert "BLAS" in device_name()
+    monkeypatch.delenv("ZVAE_KERNELS")
+    monkeypatch.setattr(module, "open_library", lambda: "it was not built")
+    status = native_status()
+    assert (status.path, status.reason, status.runs) == ("mlx", "it was not built", ())
+    assert isinstance(kernels_for(this_device(), mx.bfloat16), RowKernels)
+
+
+@BUILT
+def test_the_fastest_path_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(LIBRARY, Library)
+    monkeypatch.delenv("ZVAE_KERNELS", raising=False)
+    fast = [name for name in FASTEST_FIRST if name in LIBRARY.fast]
+    assert native_status().path == (fast[0] if fast else "mlx")
+    assert native_status().runs[: len(fast)] or not fast
+    monkeypatch.setattr(LIBRARY, "fast", set())
+    assert native_status().path == "mlx"
+    assert "this CPU" in native_status().reason
+
+
+def test_a_path_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_KERNELS", "sse9")
+    with pytest.raises(InputError, match=r"ZVAE_KERNELS must be one of auto, amx.*mlx, it is 'sse9'"):
+        native_status()
+    for path in set(FASTEST_FIRST) - set(PATHS):
+        monkeypatch.setenv("ZVAE_KERNELS", path)
+        with pytest.raises(InputError, match=f"ZVAE_KERNELS is '{path}': .+"):
+            native_status()
+    monkeypatch.setenv("ZVAE_KERNELS", "portable")
+    monkeypatch.setattr(module, "open_library", lambda: "it was not built")
+    with pytest.raises(InputError, match="it was not built"):
+        native_status()
+
+
+@BUILT
+def test_instructions_the_compiler_does_not_know_are_told_from_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(LIBRARY, Library)
+    monkeypatch.setenv("ZVAE_KERNELS", "avx2")
+    monkeypatch.setattr(LIBRARY, "runs", {})
+    for built, reason in ((dict.fromkeys(["avx2"]), "this CPU"), ({}, "compiler")):
+        monkeypatch.setattr(LIBRARY, "built", built)
+        with pytest.raises(InputError, match=reason):
+            native_status()
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1025", "1.5", ""])
+def test_threads_must_be_a_number(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_THREADS", threads)
+    with pytest.raises(InputError, match="ZVAE_THREADS must be a whole number from 1 to 1024"):
+        native_status()
+
+
+def test_threads_are_the_cores_or_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ZVAE_THREADS", raising=False)
+    assert 1 <= native_status().threads <= (os.cpu_count() or 1)
+    monkeypatch.setenv("ZVAE_THREADS", "7")
+    assert native_status().threads == 7
+
+
+@CPU_ONLY
+@pytest.mark.parametrize("dtype", list(DTYPES), ids=str)
+def test_every_path_is_as_near_to_float64_as_mlx(dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, latents = random_vae(CONFIG, DTYPES[dtype]), random_latents(CONFIG, 4, 19)
+    want = decode64(vae, latents)
+    full = rms(widened(vae.model.decode(ready_latents(vae, latents))) - want) / rms(want)
+    errors = {}
+    for path in ("mlx", *PATHS):
+        monkeypatch.setenv("ZVAE_KERNELS", path)
+        pictures = [vae.decode(latents, "NCHW", plan=plan_for(vae, latents.shape, Random(i)), raw=True) for i in (0, 1)]
+        assert bits(pictures[0]) == bits(pictures[1])
+        errors[path] = rms(widened(pictures[0]) - want) / rms(want)
+    for path in PATHS:
+        assert errors[path] <= 1.5 * full
+        assert dtype != mx.float32 or errors[path] <= errors["mlx"] + 2 * 2.0**-24
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+@BUILT
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    code = """
+import os, numpy as np, mlx.core as mx
+from tests.kernels.native import PATHS, kernels_of
+kernels = kernels_of(PATHS[0], mx.float32, threads=2)
+x = mx.ones((1, 8, 100, 40)); mx.eval(x)
+want = kernels.moments(x)[0].tobytes()
+child = os.fork()
+if child == 0:
+    os._exit(kernels.moments(x)[0].tobytes() != want)
+assert os.waitpid(child, 0)[1] == 0
+assert kernels.moments(x)[0].tobytes() == want
+"""
+    root = str(Path(zvae_tiled.__file__).parent.parent)
+    child = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert child.returncode == 0, child.stderr

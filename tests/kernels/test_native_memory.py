@@ -1,0 +1,119 @@
+"""The native kernels' memory model, held against the allocator: never below what an operation takes, nor far above."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.cases import STEPS, random, sized, weights_of
+from tests.kernels.native import CASES, PATHS, kernels_of
+from zvae_tiled.chain import Step
+from zvae_tiled.kernels.native_rows import NativeKernels
+from zvae_tiled.plan.workspace import block_rows
+from zvae_tiled.plan.workspace_native import SCRATCH, TILE_ROWS, NativeWorkspace
+
+pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
+LITTLE = 4096
+"""Bytes of single numbers, and of allocations rounded up, which SMALL_CHANGE covers."""
+
+cases, threads = st.sampled_from(CASES), st.integers(1, 5)
+rows, widths = st.sampled_from([1, 2, 3, 16, 40]), st.sampled_from([1, 7, 64, 70, 71, 300, 1025])
+channels = st.sampled_from([1, 3, 8, 31, 65, 128])
+
+
+@pytest.fixture(autouse=True)
+def _no_cache() -> Iterator[None]:
+    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
+    before = mx.set_cache_limit(0)
+    yield
+    mx.set_cache_limit(before)
+
+
+def check(model: int, operation: Callable[[], Any], near: float = 1.02) -> None:
+    """Compare a prediction of all that an operation takes, its result included, with what it does take."""
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    result = operation()
+    most = max(0, mx.get_peak_memory() - before)  # where nothing is allocated, the peak stays 0
+    del result
+    assert most <= model + LITTLE
+    assert model <= near * most + 4 * LITTLE
+
+
+def workspace_of(kernels: NativeKernels) -> NativeWorkspace:
+    return kernels.workspace
+
+
+@given(st.sampled_from(STEPS), cases, threads, rows, widths, channels, channels)
+@settings(max_examples=80)
+def test_convolving(
+    step: Step, case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int, outputs: int
+) -> None:
+    step, dtype, rng = sized(step, inputs, outputs), case[1], np.random.default_rng(0)
+    kernels, weights = kernels_of(*case, count), weights_of(step, dtype, rng)
+    space = workspace_of(kernels)
+    check(sum(space.prepared(step, dtype.size)), lambda: kernels.prepare(step, weights))
+    prepared = kernels.prepare(step, weights)
+    x = random((1, height + 2 * step.halo, width, inputs), dtype, rng)
+    skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
+    check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, None))
+    pieces = kernels.activate(step, x, None)
+    result = height * width * step.factor**2 * outputs * dtype.size
+    # Where scratch is less than two rows, those are predicted: they are carried over when it is done.
+    near = 2 * step.halo * width * inputs * dtype.size
+    model = result + space.conv(step, height, width, dtype.size)
+    check(model if model - result > near else result, lambda: kernels.conv(step, prepared, pieces, skip), 1.3)
+
+
+@given(
+    st.sampled_from([case for case in CASES if case[0] != "amx_emulated"] or CASES),  # it takes minutes here
+    threads,
+    st.sampled_from([1, 2, 5]),
+    st.sampled_from([2, 40, 700, 2100]),
+    st.sampled_from([1, 8, 65]),
+)
+@settings(max_examples=30)
+def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
+    dtype, rng = case[1], np.random.default_rng(0)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    kernels, weights = kernels_of(*case, count), weights_of(step, dtype, rng)
+    space, size = workspace_of(kernels), dtype.size
+    check(sum(space.prepared(step, size)), lambda: kernels.prepare(step, weights), 1.5)
+    prepared = kernels.prepare(step, weights)
+    x, affine = random((1, height, width, inputs), dtype, rng), kernels.affine(np.ones(inputs), np.zeros(inputs))
+    mx.eval(*affine)
+    result = height * width * inputs * size
+    check(2 * result + space.keys(step, height, width, size), lambda: kernels.keys(step, prepared, x, affine))
+    keys = random((2, block_rows(width), width, 2 * inputs), dtype, rng)
+
+    def read() -> Iterator[mx.array]:
+        for i in range(2):
+            one = [mx.concatenate([keys[i : i + 1], keys[:0]])]  # a copy, as read from disk
+            mx.eval(one)
+            yield one.pop()
+
+    model = result + keys.nbytes // 2 + space.attend(step, height, width, size)
+    check(model, lambda: kernels.attend(step, prepared, x, affine, read()), 1.2)
+
+
+@given(st.sampled_from(STEPS), st.integers(1, 64), st.integers(1, 200), st.integers(1, 20000), channels, cases)
+def test_tiles_cover_the_map_and_keep_their_limits(
+    step: Step, count: int, height: int, width: int, inputs: int, case: tuple[str, mx.Dtype]
+) -> None:
+    step, space = sized(step, inputs, 9), workspace_of(kernels_of(*case, count))
+    tile = space.tile(step, height, width)
+    assert 1 <= tile.rows <= min(height, TILE_ROWS)
+    assert 1 <= tile.columns <= max(70, space.pixels)
+    down = -(-height // tile.rows)
+    assert tile.across == -(-width // tile.columns)
+    assert tile.count == down * tile.across
+    assert tile.columns % space.pixels == 0 or tile.columns == width
+    line = (tile.columns + 2 * step.halo) * space.pitch(inputs)
+    assert tile.rows == 1 or (tile.rows + 2 * step.halo) * line <= SCRATCH
