@@ -8,7 +8,14 @@ os.environ["MLX_ENABLE_TF32"] = "0"
 os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
 
 import hypothesis
+import pytest
 
 # No deadline: the machine is shared, and nothing here asserts a time. In CI the same examples every time.
 hypothesis.settings.register_profile("zvae", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("zvae")
+
+
+@pytest.fixture
+def mlx_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLX's own kernels, for tests that reach into them; a CPU may have faster ones."""
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx")

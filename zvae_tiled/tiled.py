@@ -12,6 +12,7 @@ from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan.calibration import apply, newest
 from zvae_tiled.plan.device import DEVICES, Device
 from zvae_tiled.plan.make import check_pixels
@@ -142,14 +143,15 @@ def plan(
         raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
     request = request_of(quality, tile, overlap, ramp, moments)
     limit = parse_budget(budget, available_memory())
-    chosen = _this_device() if device is None else DEVICES[device]
+    chosen = _this_device(dtype) if device is None else DEVICES[device]
     return plan_task(config, rows, columns, limit, chosen, dtype, batch, output, None, request, task=task)
 
 
-def _this_device() -> Device:
+def _this_device(dtype: str) -> Device:
     kind = likely_device()
+    device = cpu_device(dtype == "bfloat16") if kind == "cpu" else DEVICES[kind]
     found = newest(kind, metadata.version("mlx")) if _installed("mlx") else None
-    return DEVICES[kind] if found is None else apply(DEVICES[kind], found)
+    return device if found is None else apply(device, found)
 
 
 def likely_device() -> str:

@@ -22,7 +22,7 @@ from zvae_tiled import VAE, Report, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Task
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.plan.device import CPU
+from zvae_tiled.kernels.device import this_device
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
 
@@ -114,7 +114,7 @@ class Case:
         return report, vae.weight_bytes + max(peaks)
 
     def _planned(self, vae: VAE, budget: int) -> Plan:
-        device, limit = replace(CPU, disk=1e3), Budget(budget, True, "a test")
+        device, limit = replace(this_device(vae.dtype), disk=1e3), Budget(budget, True, "a test")
         shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
         output: Output = "rows" if self.to_file else "array"
         return make_plan(*shape, output=output, weights=vae.weight_bytes, task=self.task)

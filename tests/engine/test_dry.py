@@ -22,13 +22,23 @@ from zvae_tiled.decoding import parameters
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
 from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.device import kernels_for
+from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import ITEMSIZES
+from zvae_tiled.plan.workspace_native import NativeWorkspace
 
 LITTLE = 32 << 10
 """Bytes of single numbers and folded norms, which no model counts one by one (SMALL_CHANGE covers them)."""
+
+
+CPUS = (
+    CPU,
+    *(replace(CPU, workspace=NativeWorkspace(*path)) for path in [(1, 14, 32, 16, 1, 4), (7, 6, 16, 8, 1, 4)]),
+    *(replace(CPU, workspace=NativeWorkspace(*path)) for path in [(2, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)]),
+)
+"""MLX's kernels, and native ones of different CPUs."""
 
 
 class Counting(DryKernels):
@@ -120,7 +130,7 @@ def check_predictions(task: Task, seeds: range) -> float:
     ratios = []
     for seed in seeds:
         rng = Random(seed)
-        device = replace(CPU, band_rows=rng.choice([1, 2, 5, 16, 16]))
+        device = replace(rng.choice(CPUS), band_rows=rng.choice([1, 2, 5, 16, 16]))
         config = random_config(rng)
         longest = 40 if task == "decode" else 160 // config.scale + 1
         size = (rng.randint(1, longest), rng.randint(1, longest))
@@ -176,29 +186,31 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
 @pytest.mark.parametrize("share", [0, 0.4, 1])
 @pytest.mark.parametrize("dtype", sorted(ITEMSIZES))
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("kernels", ["mlx", "auto"])
 def test_the_allocator_agrees_with_the_dry_run(
-    task: Task, dtype: str, share: float, attention: bool, tmp_path: Path
+    task: Task, dtype: str, share: float, attention: bool, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = Random(f"{dtype} {share} {attention}")
+    monkeypatch.setenv("ZVAE_KERNELS", kernels)
+    rng, device = Random(f"{dtype} {share} {attention}"), cpu_device(dtype == "bfloat16")
     config = replace(random_config(rng, narrowest=6), mid_block_add_attention=attention)
     if attention:  # its block of keys is 2,048 pixels, predicted so for smaller maps too
         config = replace(
             config, block_out_channels=config.block_out_channels[:1], down_block_types=(), up_block_types=()
         )
     height, width = (rng.randint(46, 60) if attention else rng.randint(20, 40) for _ in range(2))
-    plan = planned(config, height, width, dtype, share, task)
+    plan = planned(config, height, width, dtype, share, task, device)
     vae = VAE.load(save_random(config, tmp_path / "vae.safetensors"), dtype, task == "decode", config)
-    counted, real = max(dry(plan).peaks), allocated(vae, plan, tmp_path)
+    counted, real = max(dry(plan, device).peaks), allocated(vae, plan, device, tmp_path)
     assert abs(counted - real) <= 0.04 * real + LITTLE, f"{counted:,} counted, {real:,} allocated\n{plan}"
 
 
-def allocated(vae: VAE, plan: Plan, folder: Path) -> int:
+def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     """What the allocator says of the same run."""
     factor, channels = plan.chain.factors[0], plan.chain.channels[0]
     shape = (1, plan.height * factor, plan.width * factor, channels)
     ready = [mx.random.normal(shape, key=mx.random.key(0)).astype(vae.dtype)]
     mx.eval(ready)
-    kernels, weights = RowKernels(vae.dtype), parameters(vae.model)
+    kernels, weights = kernels_for(device, vae.dtype), parameters(vae.model)
     before = mx.get_active_memory() - ready[0].nbytes
     mx.reset_peak_memory()
     for rows in Run(plan, kernels, weights, norms_of(plan), folder).rows(ready.pop()):

@@ -205,6 +205,7 @@ def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("keys", [1, 5, 12, 1000])
 @pytest.mark.parametrize("columns", [1, 3, 1000])
+@pytest.mark.usefixtures("mlx_kernels")
 def test_blocks_of_keys_and_chunks_of_columns_change_nothing(
     monkeypatch: pytest.MonkeyPatch, keys: int, columns: int, dtype: str
 ) -> None:

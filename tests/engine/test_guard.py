@@ -49,6 +49,8 @@ CASES = [
 ]
 """Every Step with some fault, and every fault in some Step."""
 
+pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into those
+
 
 class Faulty:
     """A device that fails in one Step: in the first so many of its bands, or for ever."""

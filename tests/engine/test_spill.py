@@ -19,12 +19,13 @@ from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from zvae_tiled import VAEConfig
 from zvae_tiled.kernels import mlx_storage
-from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 12, 10)
+KERNELS = type(kernels_for(this_device(VAE.dtype), VAE.dtype))
 PLAN = plan_for(VAE, LATENTS.shape, Random(0), ("disk",))
 FILE_BYTES = 24 * 20 * 3 * 4
 
@@ -66,7 +67,7 @@ def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
 
 
 def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+    monkeypatch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
     plan = replace(PLAN, spilled=1 << 60)
     for decode in (VAE.decode, lambda *args, **options: next(VAE.stream(*args, **options))):
         with nothing_left(tmp_path):

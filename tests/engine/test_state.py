@@ -26,7 +26,7 @@ from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.decoding import CACHE, parameters
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.kernels import mlx_rows
-from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress
 
 CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
@@ -35,6 +35,8 @@ PLANS = [plan_for(VAE, LATENTS.shape, Random(seed)) for seed in range(4)]
 WANT = bits(VAE.decode(LATENTS, plan=PLANS[0]))
 OPERATIONS = ["prepare", "activate", "conv", "join", "write", "read", "keys", "attend", "moments", "affine"]
 LIMIT = 123 << 20
+KERNELS = type(kernels_for(this_device(VAE.dtype), VAE.dtype))
+"""The kernels that compute here."""
 
 
 def streamed(latents: Any, path: Path, **options: Any) -> None:
@@ -68,7 +70,7 @@ def interrupted(way: Callable[..., Any], folder: Path, **options: Any) -> bool:
 
 def counting_operations(patch: pytest.MonkeyPatch, calls: Calls) -> None:
     for name in OPERATIONS:
-        patch.setattr(RowKernels, name, calls(getattr(RowKernels, name)))
+        patch.setattr(KERNELS, name, calls(getattr(KERNELS, name)))
 
 
 @cache
@@ -97,6 +99,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(
             assert interrupted(way, tmp_path, plan=plan)
 
 
+@pytest.mark.usefixtures("mlx_kernels")
 def test_an_error_of_the_device_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     convolved = mlx_rows._convolved
     monkeypatch.setattr(mlx_rows, "_convolved", lambda *args: mx.zeros_like(convolved(*args)))

@@ -109,6 +109,7 @@ def test_kernels_follow_the_device() -> None:
 
 
 @pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="this device is none")
+@pytest.mark.usefixtures("mlx_kernels")
 def test_this_device_is_the_cpu() -> None:
     assert (this_device(calibrated=False), working_set_limit()) == (CPU, None)
 

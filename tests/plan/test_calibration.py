@@ -56,6 +56,7 @@ def test_round_trip() -> None:
     assert load("cuda", FOUND.device, FOUND.mlx)[0] is None
 
 
+@pytest.mark.usefixtures("mlx_kernels")
 def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     def planned(**options: Any) -> Plan:
         found = plan("z-image", 1024, 1024, "4GB", **options)

@@ -11,15 +11,12 @@ from zvae_tiled.blas import preload
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.kernels.native import MLX, native_path, native_status, native_workspace
+from zvae_tiled.kernels.native import MLX, cpu_device, native_path, native_status
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.calibration import Calibration, apply, bare_workspace, load
 from zvae_tiled.plan.device import DEVICES, Device
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
 from zvae_tiled.plan.workspace_native import NativeWorkspace
-
-_FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 9e10, "avx2": 5e10, "portable": 2e10}
-"""Floating-point operations a second and thread: benchmarks/native.py, on an AMD EPYC; AMX a prototype's (issue 6)."""
 
 
 def device_kind() -> str:
@@ -55,9 +52,8 @@ def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Devic
         dtype: The VAE's type.
         calibrated: With the stored calibration's figures, if there are any.
     """
-    device = DEVICES[device_kind()]
-    if device.name == "cpu":
-        device = _with_native_kernels(device, dtype)
+    kind = device_kind()
+    device = cpu_device(dtype == mx.bfloat16) if kind == "cpu" else DEVICES[kind]
     largest = mx.device_info(mx.default_device()).get("max_buffer_length")  # Metal has a limit, the others none
     if largest is not None:
         device = replace(device, max_buffer=int(largest))
@@ -75,15 +71,6 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
     if device.name == "cpu":
         return RowKernels(dtype)
     return StripKernels(dtype, winograd=not isinstance(workspace, MetalWorkspace) or workspace.winograd)
-
-
-def _with_native_kernels(cpu: Device, dtype: mx.Dtype) -> Device:
-    status = native_status()
-    path = native_path(status, dtype == mx.bfloat16)
-    if path is None:
-        return cpu
-    flops = _FLOPS.get(path.name, cpu.flops) * status.threads
-    return replace(cpu, workspace=native_workspace(path, status.threads), flops=flops)
 
 
 def working_set_limit() -> int | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zvae_tiled.errors import InputError
 from zvae_tiled.kernels.native_library import Library, NativePath, open_library
+from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.workspace_native import NativeWorkspace
 
 VARIABLE = "ZVAE_KERNELS"
@@ -18,12 +19,8 @@ FASTEST_FIRST = ("amx", "avx512bf16", "avx512", "avx2", "portable")
 BFLOAT16 = ("amx", "avx512bf16", "amx_emulated")
 """Paths that multiply bfloat16, rounding activations to it; every other type needs more digits than it has."""
 
-GAIN = {
-    "amx": "20 times MLX with a good BLAS in bfloat16",
-    "avx512bf16": "4 times",
-    "avx512": "2 times",
-    "avx2": "as fast",
-}
+FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 9e10, "avx2": 4e10, "portable": 2e10, "amx_emulated": 1e9}
+"""Floating-point operations a second and thread: benchmarks/native.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,16 @@ def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
 def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:
     """Return what a path allocates."""
     return NativeWorkspace(threads, path.pixels, path.outputs, path.lanes, path.depth, path.itemsize)
+
+
+def cpu_device(bfloat16: bool) -> Device:
+    """Return this CPU as the planner sees it: with the kernels that would compute on it. Needs no MLX."""
+    status = native_status()
+    path = native_path(status, bfloat16)
+    if path is None:
+        return CPU
+    flops = FLOPS[path.name] * status.threads
+    return replace(CPU, workspace=native_workspace(path, status.threads), flops=flops)
 
 
 def _ordered(library: Library) -> tuple[str, ...]:
