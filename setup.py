@@ -26,6 +26,7 @@ class BuildKernels(build_ext):
     """Compiles one source once a path, leaving out those this compiler or machine does not know."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Build the paths, and the table of those that were built."""
         paths = dict(PATHS) if platform.machine() in ("x86_64", "AMD64") else {"portable": PATHS["portable"]}
         if os.environ.get("ZVAE_EMULATE_AMX"):  # to test AMX's packing and indexing on any CPU
             paths["amx_emulated"] = ("ZVAE_AMX", ["-DZVAE_EMULATE"])
@@ -44,7 +45,9 @@ class BuildKernels(build_ext):
         file = self.get_ext_fullpath(ext.name)
         self.compiler.link_shared_object(objects, file, extra_postargs=["-pthread"], target_lang="c++")
 
-    def _compile(self, ext: Extension, path: str, source: str, macros: list[tuple[str, str]], flags: list[str]) -> list[str]:
+    def _compile(
+        self, ext: Extension, path: str, source: str, macros: list[tuple[str, str]], flags: list[str]
+    ) -> list[str]:
         folder = os.path.join(self.build_temp, path)
         return self.compiler.compile(
             [source], folder, macros, depends=ext.depends, extra_postargs=[*COMMON, "-pthread", *flags]

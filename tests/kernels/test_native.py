@@ -67,7 +67,11 @@ def step64(
 
 
 def whole(
-    kernels: NativeKernels, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine | None,
+    kernels: NativeKernels,
+    step: Step,
+    weights: dict[str, mx.array],
+    x: mx.array,
+    affine: Affine | None,
     skip: mx.array | None,
 ) -> mx.array:
     edges = kernels.edge(step, x.shape[2]) if step.halo else []
@@ -76,7 +80,14 @@ def whole(
 
 
 def random_step(
-    step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, norm: bool,
+    step: Step,
+    case: tuple[str, mx.Dtype],
+    height: int,
+    width: int,
+    inputs: int,
+    outputs: int,
+    seed: int,
+    norm: bool,
     threads: int = 2,
 ) -> tuple[NativeKernels, Step, dict[str, mx.array], mx.array, Affine | None, mx.array | None]:
     """A Step of these sizes with everything it reads."""

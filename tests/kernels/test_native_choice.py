@@ -86,7 +86,9 @@ def test_a_path_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @BUILT
-def test_instructions_the_compiler_does_not_know_are_told_from_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_compiler_does_not_know_is_told_from_what_the_cpu_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert isinstance(LIBRARY, Library)
     monkeypatch.setenv("ZVAE_KERNELS", "avx2")
     monkeypatch.setattr(LIBRARY, "runs", {})

@@ -19,8 +19,8 @@ Affine = tuple[Any, Any, Any]
 class Kernels(Protocol[T]):
     """What the engine asks of a device.
 
-    *Pieces* are consecutive rows as a list of arrays, in the type the device computes in. Everything else is
-    in the storage type, which is the VAE's.
+    *Pieces* are consecutive rows as a list, in the type the device computes in, or, where it activates as it
+    convolves, as it wants them. Everything else is in the storage type, which is the VAE's.
     """
 
     folds: bool
@@ -35,7 +35,7 @@ class Kernels(Protocol[T]):
     def join(self, spans: list[tuple[T, int, int]]) -> T:
         """Copy rows (from, to) of some arrays into one; one whole array is handed back as it is."""
 
-    def span(self, pieces: list[T], start: int, stop: int) -> list[T]:
+    def span(self, pieces: list[Any], start: int, stop: int) -> list[Any]:
         """Return some rows of pieces; the others can be freed."""
 
     def crop(self, x: T, left: int, right: int) -> T:
@@ -59,16 +59,16 @@ class Kernels(Protocol[T]):
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Bring a folded norm onto the device."""
 
-    def edge(self, step: Step, width: int) -> list[T]:
+    def edge(self, step: Step, width: int) -> list[Any]:
         """Return the row of zeros beyond the top or the bottom of what the Step convolves."""
 
-    def activate(self, step: Step, x: T, affine: Affine | None) -> list[T]:
+    def activate(self, step: Step, x: T, affine: Affine | None) -> list[Any]:
         """Normalise, apply SiLU, and upsample where the Step does and the device does not fold."""
 
-    def count(self, pieces: list[T]) -> int:
+    def count(self, pieces: list[Any]) -> int:
         """Return how many rows the pieces have."""
 
-    def conv(self, step: Step, weights: Any, pieces: list[T], skip: T | None) -> T:
+    def conv(self, step: Step, weights: Any, pieces: list[Any], skip: T | None) -> T:
         """Convolve; a 3×3 kernel reads one row more at each end than it writes (or writes from, where it folds)."""
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ class Kernels(Protocol[T]):
         Both are NaN where the row has one.
         """
 
-    def idle(self, step: Step, weights: Any, pieces: list[T]) -> bool:
+    def idle(self, step: Step, weights: Any, pieces: list[Any]) -> bool:
         """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
 
     def finite(self, x: T) -> bool:

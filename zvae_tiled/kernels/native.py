@@ -56,13 +56,15 @@ def native_status() -> NativeStatus:
             return NativeStatus(MLX, library, runs, threads)
         fast = [name for name in runs if name in library.fast]
         if not fast:
-            return NativeStatus(MLX, "the native kernels know no instructions of this CPU that are faster", runs, threads)
+            return NativeStatus(MLX, "this CPU has no instructions with which native kernels are faster", runs, threads)
         return NativeStatus(fast[0], "the fastest this CPU has", runs, threads)
     if asked not in (*FASTEST_FIRST, *runs):
         known = ", ".join(("auto", *FASTEST_FIRST, MLX))
         raise InputError(f"{VARIABLE} must be one of {known}, it is {asked!r}", f"Unset {VARIABLE}, or choose another.")
     if asked not in runs:
-        raise InputError(f"{VARIABLE} is {asked!r}: {_missing(asked, library)}", f"Unset {VARIABLE}, or choose another.")
+        raise InputError(
+            f"{VARIABLE} is {asked!r}: {_missing(asked, library)}", f"Unset {VARIABLE}, or choose another."
+        )
     return NativeStatus(asked, f"{VARIABLE} is {asked}", runs, threads)
 
 
@@ -74,7 +76,8 @@ def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
     name = status.path
     if name in BFLOAT16 and not bfloat16:
         name = next(other for other in status.runs if other not in BFLOAT16)
-    return library.runs[name]
+    found: NativePath = library.runs[name]
+    return found
 
 
 def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -83,9 +83,7 @@ class Moments(Structure):
 
     _fields_ = (
         *((name, _Whole) for name in ("type", "rows", "width", "channels")),
-        ("rows_in", c_void_p),
-        ("mean", POINTER(c_double)),
-        ("m2", POINTER(c_double)),
+        *((name, c_void_p) for name in ("rows_in", "mean", "m2")),
     )
 
 

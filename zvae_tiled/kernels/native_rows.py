@@ -131,9 +131,7 @@ class NativeKernels(MlxStorage):
         packed = {"weight": weights.packed["to_kv"]}
         return self._convolved(both, packed, weights.biases["to_kv.bias"], self.activate(step, x, affine))
 
-    def attend(
-        self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]
-    ) -> mx.array:
+    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
         """Ask all blocks of keys, then add what was found to x."""
         _, rows, width, channels = x.shape
         queries = rows * width
@@ -162,10 +160,8 @@ class NativeKernels(MlxStorage):
         _, rows, width, channels = x.shape
         mean, m2 = np.empty((2, rows, channels))
         memory = _memory(x)
-        doubles = ctypes.POINTER(ctypes.c_double)
-        operation = native.Moments(
-            _TYPES[x.dtype], rows, width, channels, _address(memory), *(each.ctypes.data_as(doubles) for each in (mean, m2))
-        )
+        shape = (_TYPES[x.dtype], rows, width, channels)
+        operation = native.Moments(*shape, *map(_address, (memory, mean, m2)))
         self._library.call(self.path, operation)
         return mean, m2
 
@@ -187,9 +183,7 @@ class NativeKernels(MlxStorage):
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
         packed = _room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
         memories = [_memory(source), _memory(packed)]
-        operation = native.Pack(
-            _TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(_address, memories)
-        )
+        operation = native.Pack(_TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(_address, memories))
         self._library.call(self.path, operation)
         return packed
 
@@ -281,7 +275,8 @@ def _floats(x: mx.array) -> np.ndarray:
 
 def _row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:
     """Return memory to hold on to, a pointer to every row of it, and the norm the pieces share."""
-    held, addresses = [], []
+    held: list[np.ndarray] = []
+    addresses: list[int | None] = []
     affine: Affine | None = None
     for piece in pieces:
         if piece.array is None:
@@ -304,5 +299,6 @@ def _activated(piece: Rows, step: Step) -> mx.array:
     if piece.affine is None:
         return rows
     scale, shift, mean = piece.affine
-    normal = (rows - mean) * scale + shift
-    return normal / (1.0 + mx.exp(-normal))
+    normal: mx.array = (rows - mean) * scale + shift
+    activated: mx.array = normal / (1.0 + mx.exp(-normal))
+    return activated

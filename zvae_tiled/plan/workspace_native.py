@@ -150,5 +150,3 @@ class NativeWorkspace:
 
 def _round_up(number: int, to: int) -> int:
     return -(-number // to) * to
-
-
