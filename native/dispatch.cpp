@@ -61,5 +61,9 @@ void zvae_conv(int64_t path, const Conv* conv) { paths[path]->conv(*conv); }
 void zvae_pack(int64_t path, const Pack* pack) { paths[path]->pack(*pack); }
 void zvae_attend(int64_t path, const Attend* attend) { paths[path]->attend(*attend); }
 void zvae_moments(int64_t path, const Moments* moments) { paths[path]->moments(*moments); }
+int64_t zvae_peak(int64_t path, int64_t rounds) {
+  float sink = 0;
+  return paths[path]->peak(rounds, &sink);
+}
 
 }  // extern "C"

@@ -3,6 +3,7 @@
 #include "conv.h"
 #include "moments.h"
 #include "pack.h"
+#include "peak.h"
 
 #define QUOTED(name) #name
 #define TEXT(name) QUOTED(name)
@@ -12,4 +13,5 @@
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
     TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number), convolve, pack_weights, attend_block, gather_moments,
+    multiply_registers,
 };

@@ -74,6 +74,7 @@ struct Path {
   void (*pack)(const Pack&);
   void (*attend)(const Attend&);
   void (*moments)(const Moments&);
+  int64_t (*peak)(int64_t, float*);
 };
 
 // Runs work(context, item, thread) for every item; returns when all are done.

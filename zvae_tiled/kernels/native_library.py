@@ -98,7 +98,8 @@ class Library:
         """
         self._calls = ctypes.CDLL(str(file))
         self._calls.zvae_path.restype = POINTER(NativePath)
-        for name in ("zvae_paths", "zvae_runs"):
+        self._calls.zvae_peak.argtypes = [_Whole, _Whole]
+        for name in ("zvae_paths", "zvae_runs", "zvae_peak"):
             getattr(self._calls, name).restype = _Whole
         for name in ("zvae_path", "zvae_runs", "zvae_set_threads"):
             getattr(self._calls, name).argtypes = [_Whole]
@@ -120,6 +121,10 @@ class Library:
         """Run one operation; other Python threads go on meanwhile."""
         name = f"zvae_{type(operation).__name__.lower()}"
         getattr(self._calls, name)(self._numbers[path], ctypes.byref(operation))
+
+    def peak(self, path: str, rounds: int) -> int:
+        """Multiply registers so many times, and nothing else; return the floating-point operations that were."""
+        return int(self._calls.zvae_peak(self._numbers[path], rounds))
 
 
 def library_file() -> Path | None:
