@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
+SOURCES = ["native/path.cpp", "native/dispatch.cpp", "native/pool.cpp"]
 COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized", "-g0"]
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
@@ -55,6 +57,8 @@ class BuildKernels(build_ext):
 
 
 setup(
-    ext_modules=[Extension("zvae_tiled.kernels._native", ["native/path.cpp"], optional=True)],
+    ext_modules=[
+        Extension("zvae_tiled.kernels._native", SOURCES, depends=sorted(glob("native/*.h")), optional=True),
+    ],
     cmdclass={"build_ext": BuildKernels},
 )

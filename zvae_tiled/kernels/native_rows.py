@@ -225,11 +225,11 @@ class NativeKernels(MlxStorage):
             upsample=int(step.upsample),
             tile_rows=tile.rows,
             tile_columns=tile.columns,
-            rows_in=addresses,
+            rows_in=ctypes.addressof(addresses),
             silu=int(silu),
             weights=weights_at,
             bias=bias_at,
-            skip=skips if skip is not None else None,
+            skip=ctypes.addressof(skips) if skip is not None else None,
             skip_inputs=step.skip if shortcut is not None else 0,
             shortcut=None if shortcut is None else _address(shortcut),
             out=out_at,
@@ -242,7 +242,7 @@ class NativeKernels(MlxStorage):
         if norm:
             operation.scale, operation.shift, operation.mean = map(_address, norm)
         self._library.call(self.path, operation)
-        del held, aside, memories, scratch
+        del held, addresses, aside, skips, memories, scratch
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
         result = now(out.view(dtype))
         self._checked = (id(result), bool(finite.all()))
@@ -274,7 +274,7 @@ def _floats(x: mx.array) -> np.ndarray:
 
 
 def _row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:
-    """Return memory to hold on to, a pointer to every row of it, and the norm the pieces share."""
+    """Return memory to hold on to, the address of every row of it, and the norm the pieces share."""
     held: list[np.ndarray] = []
     addresses: list[int | None] = []
     affine: Affine | None = None
@@ -287,8 +287,7 @@ def _row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | 
         held.append(memory)
         addresses += [start + i * row for i in range(piece.first, piece.stop)]
         affine = piece.affine
-    pointers = (ctypes.c_void_p * len(addresses))(*addresses)
-    return held, ctypes.cast(pointers, ctypes.POINTER(ctypes.c_void_p)), affine
+    return held, (ctypes.c_void_p * len(addresses))(*addresses), affine
 
 
 def _activated(piece: Rows, step: Step) -> mx.array:
