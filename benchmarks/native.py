@@ -106,7 +106,9 @@ def steps(paths: list[str]) -> str:
         speeds = [speed(library, path, step, width) for path in chosen]
         shares = [f"{speed:,.0f} ({speed / ceilings[path]:.0%})" for speed, path in zip(speeds, chosen, strict=True)]
         lines.append(f"| {label(step)} | {width} | " + " | ".join(shares) + " |")
-    return "GFLOP/s on one thread, bands of 16 rows, and the share of what registers alone reach.\n\n" + "\n".join(lines)
+    return "GFLOP/s on one thread, bands of 16 rows, and the share of what registers alone reach.\n\n" + "\n".join(
+        lines
+    )
 
 
 def same(one: Step, step: Step) -> bool:
@@ -176,7 +178,7 @@ def decodes(python: str, sizes: list[int]) -> str:
     ]
     for pixels in sizes:
         for dtype in ("bfloat16", "float32"):
-            order = {"pixels": pixels, "dtype": dtype, "budget": "1.5GB", "threads": status.threads}
+            order: dict[str, object] = {"pixels": pixels, "dtype": dtype, "budget": "1.5GB", "threads": status.threads}
             pairs = [(child(python, THEIRS, order), child(sys.executable, OURS, order)) for _ in range(RUNS)]
             theirs, ours = ([statistics.median(pair[i][j] for pair in pairs) for j in (0, 1)] for i in (0, 1))
             lines.append(
