@@ -53,8 +53,8 @@ def step64(
     a = silu64(wide(x)[0], affine)
     if step.upsample:
         a = a.repeat(2, axis=0).repeat(2, axis=1)
-    a = np.pad(a, ((step.halo, step.halo), (0, 0), (0, 0)))
-    y, size = convolve64(a, w["weight"]), convolve64(abs(a), abs(w["weight"]))
+    a = np.pad(a, (step.padding, (0, 0), (0, 0)))
+    y, size = convolve64(a, w["weight"], step.stride), convolve64(abs(a), abs(w["weight"]), step.stride)
     total = y + w["bias"]
     if skip is not None:
         aside = wide(skip)[0]
@@ -74,8 +74,8 @@ def whole(
     affine: Affine | None,
     skip: mx.array | None,
 ) -> mx.array:
-    edges = kernels.edge(step, x.shape[2]) if step.halo else []
-    pieces = [*edges, *kernels.activate(step, x, affine), *edges]
+    above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.padding)
+    pieces = [*above, *kernels.activate(step, x, affine), *below]
     return kernels.conv(step, kernels.prepare(step, weights), pieces, skip)
 
 
@@ -94,7 +94,7 @@ def random_step(
     rng = np.random.default_rng(seed)
     (path, dtype), step = case, sized(step, inputs, outputs)
     kernels, weights = kernels_of(path, dtype, threads), weights_of(step, dtype, rng)
-    x = random((1, height, width, inputs), dtype, rng)
+    x = random((1, height * step.stride, width * step.stride, inputs), dtype, rng)
     affine = kernels.affine(*rng.standard_normal((3, inputs))) if norm else None
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
     return kernels, step, weights, x, affine, skip
@@ -132,18 +132,19 @@ def test_bands_of_any_height_and_any_threads_give_the_same_bits(
     want = bits(whole(kernels, step, weights, x, affine, skip))
     kernels = kernels_of(*case, threads)
     prepared, grown = kernels.prepare(step, weights), step.factor
-    pieces = kernels.edge(step, width) if step.halo else []
-    cuts = np.random.default_rng(seed).integers(0, height + 1, 2).tolist()
-    for top, bottom in pairwise(sorted({0, height, *cuts})):
+    above, below = (kernels.edge(step, x.shape[2]) * edge for edge in step.padding)
+    pieces = above
+    cuts = np.random.default_rng(seed).integers(0, x.shape[1] + 1, 2).tolist()
+    for top, bottom in pairwise(sorted({0, x.shape[1], *cuts})):
         pieces += kernels.activate(step, kernels.join([(x, top, bottom)]), affine)
-    pieces += kernels.edge(step, width) if step.halo else []
+    pieces += below
     parts = []
-    while (left := kernels.count(pieces) - 2 * step.halo) > 0:
+    while (left := step.gives(kernels.count(pieces))) > 0:
         some = int(np.random.default_rng(seed + left).integers(1, left + 1))
         done = height - left
         aside = None if skip is None else kernels.join([(skip, done, done + some)])
-        parts.append(kernels.conv(step, prepared, kernels.span(pieces, 0, some + 2 * step.halo), aside))
-        pieces = kernels.span(pieces, some, kernels.count(pieces))
+        parts.append(kernels.conv(step, prepared, kernels.span(pieces, 0, step.reads(some)), aside))
+        pieces = kernels.span(pieces, some * step.stride, kernels.count(pieces))
         assert parts[-1].shape[1] == some * grown
     assert bits(mx.concatenate(parts, axis=1)) == want
 

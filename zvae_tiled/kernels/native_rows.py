@@ -197,7 +197,7 @@ class NativeKernels(MlxStorage):
         silu: bool = False,
         dtype: mx.Dtype | None = None,
     ) -> mx.array:
-        rows, width = self.count(pieces) - 2 * step.halo, pieces[0].width
+        rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
         tile = self.workspace.tile(step, rows, width)
         dtype = self.dtype if dtype is None else dtype
         out = _room((1, rows * step.factor, width * step.factor, step.outputs), _BITS[dtype.size])
@@ -216,12 +216,12 @@ class NativeKernels(MlxStorage):
             out_type=_TYPES[dtype],
             rows=rows,
             width=width,
-            in_width=width,
+            in_width=pieces[0].width,
             inputs=step.inputs,
             outputs=step.outputs,
             kernel=step.kernel,
-            stride=1,
-            left=step.halo,
+            stride=step.stride,
+            left=step.padding[0],
             upsample=int(step.upsample),
             tile_rows=tile.rows,
             tile_columns=tile.columns,

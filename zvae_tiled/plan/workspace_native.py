@@ -70,18 +70,18 @@ class NativeWorkspace:
     piece_rows: int | None = 1
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
-        """Return how a band is cut for the threads."""
+        """Return how a band is cut for the threads; rows and width are the result's, or those of the map it folds."""
         most = max(TILE_COLUMNS // self.pixels, 1) * self.pixels
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), self.pixels)
         across = -(-width // columns)
-        line = (columns + 2 * step.halo) * self.pitch(step.inputs)
-        fit = max(1, min(SCRATCH // line - 2 * step.halo, TILE_ROWS, rows))
+        line = step.reads(columns) * self.pitch(step.inputs)
+        fit = max(1, min(step.gives(SCRATCH // line), TILE_ROWS, rows))
         wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
         fit = min(fit, max(1, rows // wanted))
         down = -(-rows // fit)
         fit = -(-rows // down)
-        scratch = (fit + 2 * step.halo) * line + self.pixels * self.pitch(step.inputs)
+        scratch = step.reads(fit) * line + self.pixels * self.pitch(step.inputs)
         if step.shortcut:
             scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
         return Tile(fit, columns, down * across, across, _round_up(scratch + LINE, LINE))
@@ -126,7 +126,8 @@ class NativeWorkspace:
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Scratch; or the rows carried over, copied when it is done."""
         tile = self.tile(step, rows, width)
-        return max(min(self.threads, tile.count) * tile.scratch, 2 * step.halo * width * step.inputs * itemsize)
+        carried = 2 * step.halo * width * step.stride * step.inputs * itemsize
+        return max(min(self.threads, tile.count) * tile.scratch, carried)
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Scratch."""
