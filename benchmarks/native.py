@@ -5,7 +5,9 @@ CPU time, so that other work on the machine does not count.
 ``python -m benchmarks.native decode PYTHON [pixels ...]``: warm decodes by this package and by diffusers in turn, each
 in a process of its own; PYTHON is an interpreter that has torch and diffusers.
 
-Both write what they find into docs/performance.md.
+``python -m benchmarks.native paths [pixels]``: CPU seconds of a warm decode by every path, and by MLX's own kernels.
+
+All write what they find into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from benchmarks.machine import describe
 from zvae_tiled import VAEConfig
 from zvae_tiled.chain import Step, decoder_chain
 from zvae_tiled.kernels.calibrate import distinct_steps
-from zvae_tiled.kernels.native import BFLOAT16, native_status, native_workspace
+from zvae_tiled.kernels.native import BFLOAT16, FASTEST_FIRST, native_status, native_workspace
 from zvae_tiled.kernels.native_library import Library, open_library
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.cost import Costs, Size
@@ -80,9 +82,10 @@ def memory(name):
     return int(re.search(name + r":\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 before = memory("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
-start = time.perf_counter()
+start, worked = time.perf_counter(), time.process_time()
 decode()
-print(json.dumps([time.perf_counter() - start, memory("VmHWM") - before + weights]))
+seconds = [time.perf_counter() - start, time.process_time() - worked]
+print(json.dumps([seconds[0], memory("VmHWM") - before + weights, seconds[1]]))
 """
 
 
@@ -189,6 +192,27 @@ def decodes(python: str, sizes: list[int]) -> str:
     return "\n".join(lines)
 
 
+def by_path(pixels: int) -> str:
+    """Return the table of decodes by path."""
+    status = native_status()
+    chosen = ["mlx", *(path for path in reversed(status.runs) if path in FASTEST_FIRST)]
+    lines = [
+        f"CPU seconds, of all threads together, of a warm decode of {pixels}²: the better of two.",
+        "",
+        "| type | " + " | ".join(chosen) + " |",
+        "|---|" + "---:|" * len(chosen),
+    ]
+    for dtype in ("bfloat16", "float32"):
+        order: dict[str, object] = {"pixels": pixels, "dtype": dtype, "budget": "1.5GB"}
+        seconds = []
+        for path in chosen:
+            os.environ["ZVAE_KERNELS"] = path
+            seconds.append(min(child(sys.executable, OURS, order)[2] for _ in range(2)))
+        del os.environ["ZVAE_KERNELS"]
+        lines.append(f"| {dtype} | " + " | ".join(f"{each:.1f} ({each / seconds[0]:.2f}×)" for each in seconds) + " |")
+    return "\n".join(lines)
+
+
 def child(python: str, code: str, order: dict[str, object]) -> list[float]:
     command = [python, "-c", code + MEASURE, json.dumps(order)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, cwd=PAGE.parent.parent)
@@ -212,6 +236,8 @@ if __name__ == "__main__":
         table = steps(sys.argv[2:])
     elif sys.argv[1:2] == ["decode"] and len(sys.argv) > 2:
         table = decodes(sys.argv[2], [int(pixels) for pixels in sys.argv[3:]] or [512, 1024, 2048])
+    elif sys.argv[1:2] == ["paths"]:
+        table = by_path(int(sys.argv[2]) if len(sys.argv) > 2 else 256)
     else:
         sys.exit(__doc__)
     print(table)

@@ -113,7 +113,18 @@ def test_latents_are_inspected(place: Path) -> None:
 
 def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = run("doctor").stdout
-    for name in ("device", "MLX", "BLAS", "speed", "calibration", "memory", "budget", "spill folder", "Pillow"):
+    for name in (
+        "device",
+        "MLX",
+        "BLAS",
+        "kernels",
+        "speed",
+        "calibration",
+        "memory",
+        "budget",
+        "spill folder",
+        "Pillow",
+    ):
         assert f"\n{name:<12} " in told
     assert f"{'VAE':<12} {place / 'vae'}" in told
     assert "calibration: zvae calibrate" in told

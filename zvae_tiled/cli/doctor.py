@@ -42,18 +42,20 @@ def _device() -> list[Finding]:
     from zvae_tiled._version import __version__
     from zvae_tiled.blas import INSTALL, preload
     from zvae_tiled.kernels.device import device_kind, device_name, mlx_version, stored_calibration, this_device
+    from zvae_tiled.kernels.native import MLX, native_status
 
-    kind, blas, device = device_kind(), preload(), this_device()
+    kind, blas, device, native = device_kind(), preload(), this_device(), native_status()
     calibration, why = stored_calibration()
     speeds = (
         f"{device.flops / 1e9:,.0f} GFLOP/s, {device.bandwidth / 1e9:,.1f} GB/s, disk {device.disk / 1e9:,.1f} GB/s"
     )
-    slow = kind == "cpu" and blas.name == "builtin" and "system's own" not in blas.reason
+    slow = kind == "cpu" and native.path == MLX and blas.name == "builtin" and "system's own" not in blas.reason
     return [
         Finding("zvae_tiled", __version__),
         Finding("device", f"{device_name()} ({kind})"),
         Finding("MLX", mlx_version()),
         Finding("BLAS", f"{blas.name}: {blas.reason}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
+        *([Finding("kernels", f"{native.path}: {native.reason}", native.advice)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
     ]

@@ -23,6 +23,9 @@ FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 9e10, "avx2": 4e10, "porta
 """Floating-point operations a second and thread: benchmarks/native.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
 
 
+ADVICE = "install a C++17 compiler (g++, clang), then the package again: GAIN (docs/performance.md)"
+
+
 @dataclass(frozen=True)
 class NativeStatus:
     """Which kernels compute on this CPU.
@@ -32,12 +35,14 @@ class NativeStatus:
         reason: One sentence: why this one, and what is missing if another would be faster.
         runs: The native paths this CPU can run, fastest first.
         threads: Threads they use.
+        advice: What would make it faster, and by how much; empty if nothing would.
     """
 
     path: str
     reason: str
     runs: tuple[str, ...]
     threads: int
+    advice: str = ""
 
 
 def native_status() -> NativeStatus:
@@ -53,7 +58,7 @@ def native_status() -> NativeStatus:
         return NativeStatus(MLX, f"{VARIABLE} is {MLX}", runs, threads)
     if asked == "auto":
         if isinstance(library, str):
-            return NativeStatus(MLX, library, runs, threads)
+            return NativeStatus(MLX, library, runs, threads, ADVICE)
         fast = [name for name in runs if name in library.fast]
         if not fast:
             return NativeStatus(MLX, "this CPU has no instructions with which native kernels are faster", runs, threads)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -18,23 +17,10 @@ from zvae_tiled.chain import Step
 from zvae_tiled.kernels import native_library as native
 from zvae_tiled.kernels.base import Affine
 from zvae_tiled.kernels.mlx_storage import MlxStorage, now
+from zvae_tiled.kernels.native_arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
 from zvae_tiled.plan.workspace_native import NativeWorkspace
 
-_TYPES = {mx.float32: 0, mx.bfloat16: 1, mx.float16: 2}
-"""Numbers of the storage types (native/zvae.h)."""
-
 _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of an array, or rows of zeros, and the norm and activation they are read through."""
-
-    array: mx.array | None
-    first: int
-    stop: int
-    width: int
-    affine: Affine | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ class NativeKernels(MlxStorage):
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Bring weights into the kernels' order, and fold an upsampling into its convolution."""
         packed: dict[str, mx.array] = {}
-        biases = {name: _floats(array) for name, array in weights.items() if name.endswith("bias")}
+        biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
         if step.kind == "attention":
             for name in ("to_q", "to_out.0"):
                 packed[name] = self._packed([weights[f"{name}.weight"]], 1, False)
@@ -144,12 +130,12 @@ class NativeKernels(MlxStorage):
             dtype=mx.float32,
         )
         total = now(mx.zeros(x.shape, dtype=mx.float32))
-        tops, sums = (_memory(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
+        tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
         for block in blocks:
             self._ask(query, block, tops, sums, total)
             del block
         del query
-        _memory(total)[...] /= sums.reshape(1, rows, width, 1)
+        memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
         found = self.activate(step, total, None)
         del total
         packed = {"weight": weights.packed["to_out.0"]}
@@ -159,9 +145,9 @@ class NativeKernels(MlxStorage):
         """Return mean and M2 of every channel of every row."""
         _, rows, width, channels = x.shape
         mean, m2 = np.empty((2, rows, channels))
-        memory = _memory(x)
-        shape = (_TYPES[x.dtype], rows, width, channels)
-        operation = native.Moments(*shape, *map(_address, (memory, mean, m2)))
+        memory = memory_of(x)
+        shape = (TYPES[x.dtype], rows, width, channels)
+        operation = native.Moments(*shape, *map(address, (memory, mean, m2)))
         self._library.call(self.path, operation)
         return mean, m2
 
@@ -169,11 +155,19 @@ class NativeKernels(MlxStorage):
         channels = query.shape[-1]
         queries, keys = query.size // channels, block.size // channels // 2
         parts, each = self.workspace.asking(queries, channels)
-        packed = _room(self.workspace.packed_keys(keys, channels))
-        scratch = _room(min(self.workspace.threads, parts) * each)
-        memories = [_memory(query), _memory(block), top, weight, _memory(total), _memory(packed), _memory(scratch)]
+        packed = room(self.workspace.packed_keys(keys, channels))
+        scratch = room(min(self.workspace.threads, parts) * each)
+        memories = [
+            memory_of(query),
+            memory_of(block),
+            top,
+            weight,
+            memory_of(total),
+            memory_of(packed),
+            memory_of(scratch),
+        ]
         operation = native.Attend(
-            _TYPES[block.dtype], queries, keys, channels, channels**-0.5, *map(_address, memories), each
+            TYPES[block.dtype], queries, keys, channels, channels**-0.5, *map(address, memories), each
         )
         self._library.call(self.path, operation)
 
@@ -181,9 +175,9 @@ class NativeKernels(MlxStorage):
         """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
-        packed = _room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
-        memories = [_memory(source), _memory(packed)]
-        operation = native.Pack(_TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(_address, memories))
+        packed = room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
+        memories = [memory_of(source), memory_of(packed)]
+        operation = native.Pack(TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(address, memories))
         self._library.call(self.path, operation)
         return packed
 
@@ -200,20 +194,20 @@ class NativeKernels(MlxStorage):
         rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
         tile = self.workspace.tile(step, rows, width)
         dtype = self.dtype if dtype is None else dtype
-        out = _room((1, rows * step.factor, width * step.factor, step.outputs), _BITS[dtype.size])
-        scratch = _room(min(self.workspace.threads, tile.count) * tile.scratch)
-        held, addresses, affine = _row_addresses(pieces)
+        out = room((1, rows * step.factor, width * step.factor, step.outputs), BITS[dtype.size])
+        scratch = room(min(self.workspace.threads, tile.count) * tile.scratch)
+        held, addresses, affine = row_addresses(pieces)
         norm = [] if affine is None else [np.asarray(each) for each in affine]
         low, high = np.empty((2, rows, tile.across), np.float32)
         finite = np.empty((rows, tile.across), np.int64)
-        shortcut = _memory(packed["shortcut"]) if step.shortcut and skip is not None else None
-        aside, skips, _ = _row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
-        memories = [_memory(packed["weight"]), bias, _memory(out), _memory(scratch)]
-        weights_at, bias_at, out_at, scratch_at = map(_address, memories)
+        shortcut = memory_of(packed["shortcut"]) if step.shortcut and skip is not None else None
+        aside, skips, _ = row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
+        memories = [memory_of(packed["weight"]), bias, memory_of(out), memory_of(scratch)]
+        weights_at, bias_at, out_at, scratch_at = map(address, memories)
         source = next((piece.array for piece in pieces if piece.array is not None), None)
         operation = native.Conv(
-            in_type=_TYPES[self.dtype if source is None else source.dtype],
-            out_type=_TYPES[dtype],
+            in_type=TYPES[self.dtype if source is None else source.dtype],
+            out_type=TYPES[dtype],
             rows=rows,
             width=width,
             in_width=pieces[0].width,
@@ -231,63 +225,22 @@ class NativeKernels(MlxStorage):
             bias=bias_at,
             skip=ctypes.addressof(skips) if skip is not None else None,
             skip_inputs=step.skip if shortcut is not None else 0,
-            shortcut=None if shortcut is None else _address(shortcut),
+            shortcut=None if shortcut is None else address(shortcut),
             out=out_at,
-            low=_address(low),
-            high=_address(high),
-            finite=_address(finite),
+            low=address(low),
+            high=address(high),
+            finite=address(finite),
             scratch=scratch_at,
             scratch_bytes=tile.scratch,
         )
         if norm:
-            operation.scale, operation.shift, operation.mean = map(_address, norm)
+            operation.scale, operation.shift, operation.mean = map(address, norm)
         self._library.call(self.path, operation)
         del held, addresses, aside, skips, memories, scratch
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
         result = now(out.view(dtype))
         self._checked = (id(result), bool(finite.all()))
         return result
-
-
-_BITS = {2: mx.uint16, 4: mx.float32}
-
-
-def _room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
-    """Return memory to be written to, from MLX, whose allocator counts it."""
-    return now(mx.zeros(shape, dtype=dtype))
-
-
-def _memory(x: mx.array) -> np.ndarray:
-    """Return an array's own memory; bfloat16's bits as whole numbers."""
-    memory = np.asarray(x if x.dtype.size == 4 or x.dtype == mx.uint8 else x.view(mx.uint16))
-    if not memory.flags.c_contiguous:
-        memory = np.asarray(now(mx.contiguous(x)).view(_BITS[x.dtype.size]))
-    return memory
-
-
-def _address(memory: np.ndarray) -> int:
-    return cast(int, memory.__array_interface__["data"][0])
-
-
-def _floats(x: mx.array) -> np.ndarray:
-    return np.array(now(x.astype(mx.float32)))
-
-
-def _row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:
-    """Return memory to hold on to, the address of every row of it, and the norm the pieces share."""
-    held: list[np.ndarray] = []
-    addresses: list[int | None] = []
-    affine: Affine | None = None
-    for piece in pieces:
-        if piece.array is None:
-            addresses += [None] * (piece.stop - piece.first)
-            continue
-        memory = _memory(piece.array)
-        start, row = _address(memory), memory.strides[1]
-        held.append(memory)
-        addresses += [start + i * row for i in range(piece.first, piece.stop)]
-        affine = piece.affine
-    return held, (ctypes.c_void_p * len(addresses))(*addresses), affine
 
 
 def _activated(piece: Rows, step: Step) -> mx.array:
