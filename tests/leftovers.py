@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import math
 import os
 import resource
@@ -31,6 +32,7 @@ def state() -> tuple[int, int, int]:
 def nothing_left(*folders: Path) -> Iterator[None]:
     """Check that the folders and the process are afterwards as they were."""
     files = [{path: path.read_bytes() for path in folder.iterdir()} for folder in folders]
+    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
     before = state()
     yield
     deadline = time.monotonic() + 5
