@@ -22,8 +22,7 @@ BFLOAT16 = ("amx", "avx512bf16", "amx_emulated")
 FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 9e10, "avx2": 4e10, "portable": 2e10, "amx_emulated": 1e9}
 """Floating-point operations a second and thread: benchmarks/native.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
 
-
-ADVICE = "install a C++17 compiler (g++, clang), then the package again: GAIN (docs/performance.md)"
+ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class NativeStatus:
         reason: One sentence: why this one, and what is missing if another would be faster.
         runs: The native paths this CPU can run, fastest first.
         threads: Threads they use.
-        advice: What would make it faster, and by how much; empty if nothing would.
+        advice: What would make it faster; empty if nothing would.
     """
 
     path: str
