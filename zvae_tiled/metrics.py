@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -50,9 +51,21 @@ def seam_score(image: Any, plan: Plan | QualityPlan, reach: int = 8) -> float:
         plan: The plan it was decoded by (``report.plan``); an exact one has no seams.
         reach: How far to look for the surroundings.
     """
+    return steepest_seam(image, *_seams(_batched(image), plan), reach=reach)
+
+
+def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach: int = 8) -> float:
+    """Return the `seam_score` of a picture whose seams are known by their places.
+
+    Args:
+        image: (H, W, C) or (B, H, W, C).
+        rows: Rows of pixels at which a tile begins.
+        columns: Columns likewise.
+        reach: How far to look for the surroundings.
+    """
     picture = _batched(image)
     scores = [1.0]
-    for axis, seams in enumerate(_seams(picture, plan), 1):
+    for axis, seams in enumerate((rows, columns), 1):
         steps = np.abs(np.diff(picture, axis=axis)).mean(axis=(0, 3 - axis, 3))
         for seam in seams:
             around = np.r_[steps[max(0, seam - 1 - reach) : seam - 1], steps[seam : seam + reach]]

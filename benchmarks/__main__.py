@@ -1,0 +1,91 @@
+"""``python -m benchmarks run | check | report``: see docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import baselines, store
+from benchmarks.runner import Machine, run_group
+from benchmarks.suites import memory
+from zvae_tiled.budget import available_memory, parse_budget
+from zvae_tiled.errors import ZvaeError
+from zvae_tiled.selfbench import Row
+
+SUITES = ("memory", "limit", "speed", "scale", "quality", "peers")
+
+
+def main() -> int:
+    """Do what was asked."""
+    args = _parser().parse_args()
+    if args.command == "report":
+        from benchmarks.report import write_report
+
+        write_report()
+        return 0
+    try:
+        available = available_memory()
+        limit = parse_budget(args.memory_limit, available).size
+    except ZvaeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.command == "check":
+        return check(Machine(limit, args.timeout, environment=memory.ENVIRONMENT), args.quick, args.update_baseline)
+    machine = Machine(limit, args.timeout, tuple(args.peers_python))
+    for suite in args.suite or SUITES:
+        for row in run_suite(suite, machine, args.quick, args.large):
+            store.write(suite, [row], args.results)
+    return 0
+
+
+def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> list[Row]:
+    """Run one suite."""
+    print(suite, file=sys.stderr, flush=True)
+    module = import_module(f"benchmarks.suites.{suite}")
+    machine = Machine(machine.limit, machine.timeout, machine.peers, getattr(module, "ENVIRONMENT", ()))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for group in module.groups(quick, large, Path(folder)):
+            rows.extend(run_group(group, machine))
+    return rows
+
+
+def check(machine: Machine, quick: bool, update: bool) -> int:
+    """Measure memory, and compare it with predictions, budgets and baselines."""
+    rows = run_suite("memory", machine, quick, False)
+    before = baselines.read()
+    if update:
+        for line in baselines.differences(rows, before):
+            print(line)
+        baselines.update(rows, before)
+        before = baselines.read()
+    found = list(baselines.faults(rows, before))
+    for line in found:
+        print(f"FAULT {line}")
+    print(f"{len(rows)} cases of memory, {len(found)} faults")
+    return 1 if found else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, check, report.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure, and keep the rows in benchmarks/results")
+    run.add_argument("--suite", action="append", choices=SUITES, help="only this one; may be given again")
+    run.add_argument("--large", action="store_true", help="the large sizes too: hours")
+    run.add_argument("--peers-python", action="append", default=[], metavar="PATH", help="an interpreter with peers")
+    run.add_argument("--results", type=Path, default=store.FOLDER, help="where rows are kept")
+    checking = commands.add_parser("check", help="measure memory against predictions, budgets and baselines")
+    checking.add_argument("--update-baseline", action="store_true", help="show the differences, and take them over")
+    for each in (run, checking):
+        each.add_argument("--quick", action="store_true", help="few and small cases")
+        each.add_argument("--memory-limit", default="60%", help="what a child may take, as a budget is written")
+        each.add_argument("--timeout", type=float, default=900.0, help="seconds a child may take")
+    commands.add_parser("report", help="write tables and plots into docs/benchmarks.md and README.md")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Whether memory got worse: measured peaks against predictions, budgets and the committed baselines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypedDict
+
+from zvae_tiled.selfbench import Row
+
+FILE = Path(__file__).with_name("baselines.json")
+
+SLACK = 1.05
+"""A peak may be this many times its baseline: what a new version of MLX may change without anybody's fault."""
+
+
+class Baseline(TypedDict):
+    """What was measured when the baseline was made."""
+
+    peak: int
+    predicted: int
+
+
+def name(row: Row) -> str:
+    """Return what names a row: the kernels too, because each kind has a workspace of its own."""
+    size = f"{row.width}x{row.height}" + (f" x{row.batch}" if row.batch > 1 else "")
+    kernels = f"{row.environment.get('device', 'cpu')}/{row.environment.get('kernels', 'default')}"
+    return f"{kernels}: {row.family}, {size}, {row.dtype}, {row.quality}"
+
+
+def read(file: Path = FILE) -> dict[str, Baseline]:
+    """Return the baselines; none if there is no file."""
+    found: dict[str, Baseline] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def faults(rows: Iterable[Row], baselines: dict[str, Baseline]) -> Iterator[str]:
+    """Yield what is wrong, in one line each."""
+    for row in rows:
+        key = name(row)
+        if row.outcome != "ok" or row.allocator_peak is None or row.predicted_peak is None or row.budget is None:
+            yield f"{key}: {row.outcome}"
+            continue
+        peak = row.allocator_peak
+        for limit, what in ((row.predicted_peak, "its prediction"), (row.budget, "its budget")):
+            if peak > limit:
+                yield f"{key}: {peak:,} bytes, {what} is {limit:,}"
+        if key not in baselines:
+            yield f"{key}: no baseline; make it with --update-baseline"
+        elif peak > SLACK * baselines[key]["peak"]:
+            before = baselines[key]["peak"]
+            yield f"{key}: {peak:,} bytes, {peak / before - 1:+.1%} to the baseline's {before:,}"
+
+
+def differences(rows: Iterable[Row], baselines: dict[str, Baseline]) -> Iterator[str]:
+    """Yield what an update would change, in one line each."""
+    measured = _made(rows)
+    for key in sorted({*measured, *baselines}):
+        old, new = baselines.get(key), measured.get(key)
+        if old is None and new is not None:
+            yield f"+ {key}: {new['peak']:,}"
+        elif new is not None and old is not None and old != new:
+            change = new["peak"] / old["peak"] - 1
+            yield f"~ {key}: peak {old['peak']:,} -> {new['peak']:,} ({change:+.2%}), predicted {new['predicted']:,}"
+
+
+def update(rows: Iterable[Row], baselines: dict[str, Baseline], file: Path = FILE) -> None:
+    """Write the baselines anew; those that were not measured stay."""
+    made = {**baselines, **_made(rows)}
+    file.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+
+
+def _made(rows: Iterable[Row]) -> dict[str, Baseline]:
+    return {
+        name(row): {"peak": row.allocator_peak, "predicted": row.predicted_peak}
+        for row in rows
+        if row.outcome == "ok" and row.allocator_peak is not None and row.predicted_peak is not None
+    }

@@ -1,0 +1,50 @@
+"""One case in a process of its own: ``python -m benchmarks.child`` reads a JSON order and prints a JSON `Sample`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from importlib import import_module
+
+from benchmarks.case import Case, Files, Sample
+from benchmarks.footprint import limit_memory
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.read())
+    case, files = Case.from_json(order["case"]), Files(**order["files"])
+    print(json.dumps(asdict(answer(case, files, order["limit"]))))
+
+
+def answer(case: Case, files: Files, limit: int) -> Sample:
+    """Measure, or tell why not."""
+    try:
+        tool = import_module(f"benchmarks.tools.{case.tool}")
+        limit_memory(limit)
+        sample: Sample = tool.measure(case, files)
+    except ModuleNotFoundError as error:
+        return Sample(outcome=f"not run: {error.name} is not installed")
+    except Exception as error:
+        if not is_memory(error):
+            raise
+        return Sample(outcome=f"out of memory at {limit / 1e9:.1f} GB")
+    from zvae_tiled.environment import environment
+    from zvae_tiled.kernels.device import device_kind
+
+    kernels = os.environ.get("ZVAE_KERNELS", "")
+    sample.environment = {**environment(device_kind()), **({"kernels": kernels} if kernels else {})}
+    return sample
+
+
+def is_memory(error: Exception) -> bool:
+    """Tell whether there was not enough memory: torch, MLX and NumPy say so in words of their own."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        word in words for word in ("can't allocate memory", "unable to allocate", "out of memory", "could not create a memory")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Rows kept as JSON, one a line: ``benchmarks/results/SUITE.jsonl``, and files that users sent beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zvae_tiled.selfbench import Row
+
+FOLDER = Path(__file__).with_name("results")
+SENT = "sent"
+"""The folder of files that `zvae_tiled.selfbench.write` made on other machines."""
+
+
+def read(suite: str, folder: Path = FOLDER) -> list[Row]:
+    """Return the rows of a suite; none if it was never run."""
+    file = folder / f"{suite}.jsonl"
+    return [row_from(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def sent(folder: Path = FOLDER) -> list[tuple[dict[str, Any], list[Row]]]:
+    """Return environment and rows of every file that was sent."""
+    found = []
+    for file in sorted((folder / SENT).glob("*.json")):
+        values = json.loads(file.read_text())
+        found.append((values["environment"], [row_from(row) for row in values["rows"]]))
+    return found
+
+
+def write(suite: str, rows: Iterable[Row], folder: Path = FOLDER) -> None:
+    """Keep rows: each replaces an older one of the same case on the same kind of device, the others stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {_key(row): row for row in (*read(suite, folder), *rows)}
+    file = folder / f"{suite}.jsonl"
+    part = file.with_suffix(".part")
+    part.write_text("".join(json.dumps(asdict(row)) + "\n" for row in kept.values()))
+    os.replace(part, file)
+
+
+def row_from(values: dict[str, Any]) -> Row:
+    """Return a row from its JSON."""
+    pairs = {name: tuple(values[name]) for name in ("spread", "seams") if values.get(name) is not None}
+    return Row(**{**values, **pairs})
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    where = (row.environment.get("device"), row.environment.get("kernels"))
+    return (row.tool, row.family, row.height, row.width, row.batch, row.dtype, row.quality, *where)

@@ -1,0 +1,53 @@
+"""Memory regression: the allocator's peak of every (family, size, type, budget, quality), against committed baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks.case import Case
+from benchmarks.runner import Group
+
+NARROW = (16, 32, 32, 32)
+"""Widths that take seconds without a BLAS; the maps outweigh the weights, as they do in a real VAE."""
+
+ENVIRONMENT = (("ZVAE_KERNELS", "mlx"), ("ZVAE_CACHE", "/nonexistent"))
+"""One path of kernels, and no calibration: either would change plans."""
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield each case by itself: bytes do not depend on what ran before."""
+    del large, folder
+    for case in cases(quick):
+        yield Group((case,))
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    """Yield the matrix: the quick part takes less than three minutes on two slow cores without a fast BLAS."""
+    narrow = partial(Case, "memory", "ours", widths=NARROW)
+    for dtype in ("bfloat16", "float32"):
+        for budget in ("ample", "middle", "least"):
+            yield narrow(256, 192, dtype, budget=budget)
+    yield narrow(128, 320, "float16", batch=2)
+    yield narrow(128, 320, "float16", batch=2, budget="least")
+    for family in ("sd1", "sd3"):
+        yield narrow(192, 128, family=family, budget="least")
+    for options in (
+        {"quality": "stream"},
+        {"quality": "tiles", "tile": 64, "overlap": 16},
+        {"quality": "tiles", "tile": 64, "overlap": 16, "moments": "tile"},
+    ):
+        for budget in ("ample", "least"):
+            yield narrow(128, 192, budget=budget, options=options)
+    yield Case("memory", "ours", 32, 64)
+    yield Case("memory", "ours", 32, 64, "float32", budget="least")
+    if quick:
+        return
+    for dtype in ("bfloat16", "float32"):
+        for budget in ("ample", "middle", "least"):
+            yield Case("memory", "ours", 256, 256, dtype, budget=budget)
+    for family in ("flux1", "sd1", "sdxl"):
+        yield Case("memory", "ours", 128, 256, family=family)
+    yield Case("memory", "ours", 256, 256, options={"quality": "tiles", "tile": 128, "overlap": 32, "moments": "tile"})
+    yield Case("memory", "ours", 192, 192, options={"quality": "stream"})

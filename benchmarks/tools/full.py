@@ -1,0 +1,42 @@
+"""The reference model's full decode in MLX: every map whole, as a plain ``nn.Module`` does it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from benchmarks.case import Case, Files, Sample
+from benchmarks.footprint import Footprint
+from benchmarks.tools.ours import latents_of, load
+from zvae_tiled.model.autoencoder import unscale_latents
+from benchmarks.work import full_flops
+
+import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
+
+
+def measure(case: Case, files: Files) -> Sample:
+    """Decode some times."""
+    footprint = Footprint()
+    vae = load(case, files)
+    latents = mx.array(latents_of(case, files).transpose(0, 2, 3, 1))
+    ready = unscale_latents(latents, case.config).astype(vae.dtype)
+    mx.eval(ready, vae.model.decode(ready[:1, :8, :8]))
+    mx.clear_cache()
+    footprint.forget()
+    before, times = mx.get_active_memory(), []
+    mx.reset_peak_memory()
+    for _ in range(case.runs):
+        start = time.perf_counter()
+        picture = vae.model.decode(ready)
+        mx.eval(picture)
+        times.append(time.perf_counter() - start)
+    sample = Sample(
+        seconds=times,
+        footprint=footprint.grown(),
+        allocator_peak=mx.get_peak_memory() - before + vae.weight_bytes + ready.nbytes,
+        flops=full_flops(case.config, *ready.shape[1:3]) * case.batch,
+    )
+    if files.picture:
+        np.save(files.picture, np.asarray(picture.astype(mx.float32)))
+    return sample

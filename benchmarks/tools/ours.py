@@ -1,0 +1,70 @@
+"""zvae_tiled: bands, tiles and streams, in the budget of the case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import Case, Files, Sample
+from benchmarks.footprint import Footprint
+from zvae_tiled import VAE
+from zvae_tiled.selfbench import AMPLE, least_budget, random_latents, random_vae
+
+
+def measure(case: Case, files: Files) -> Sample:
+    """Decode some times."""
+    footprint = Footprint()
+    vae = load(case, files)
+    latents = latents_of(case, files)
+    size = budget_of(case, vae, latents)
+    reports = []
+    if case.runs > 1 or case.suite != "memory":  # libraries make their threads and plans in the first call
+        vae.decode(latents[:1, :, :8, :8], "NCHW")
+    footprint.forget()
+    for _ in range(case.runs):
+        picture, report = vae.decode(
+            latents, "NCHW", output_type="np", raw=True, budget=f"{size}B", return_report=True, **case.options
+        )
+        reports.append(report)
+    last = reports[-1]
+    sample = Sample(
+        seconds=[report.seconds for report in reports],
+        footprint=footprint.grown(),
+        allocator_peak=max(report.measured_peak for report in reports),
+        predicted_peak=last.predicted_peak,
+        budget=size,
+        plan=last.plan.digest,
+        flops=last.plan.predicted_flops,
+        seams=tuple(map(list, getattr(last.plan, "seams", ((), ())))),  # type: ignore[arg-type]
+    )
+    if files.picture:
+        np.save(files.picture, picture)
+    return sample
+
+
+def load(case: Case, files: Files) -> VAE:
+    """Return the VAE: the one in the files, or a random one."""
+    return random_vae(case.config, case.dtype) if files.model is None else VAE.load(files.model, case.dtype)
+
+
+def latents_of(case: Case, files: Files) -> Any:
+    """Return latents (B, C, h, w)."""
+    if files.latents is None:
+        return random_latents(case.config, case.height, case.width, case.batch)
+    return np.load(files.latents)
+
+
+def budget_of(case: Case, vae: VAE, latents: Any) -> int:
+    """Return the budget in bytes."""
+    from zvae_tiled.budget import parse_budget
+
+    if case.budget == "ample":
+        return AMPLE
+    if case.budget not in ("least", "middle"):
+        return parse_budget(case.budget, 0).size
+    least = least_budget(vae, latents, **case.options)
+    if case.budget == "least":
+        return least
+    ample = vae.plan(case.height, case.width, f"{AMPLE}B", batch=case.batch).predicted_peak
+    return (least + ample) // 2

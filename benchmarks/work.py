@@ -1,0 +1,33 @@
+"""How much there is to compute, and the least memory it can be done in: from shapes alone."""
+
+from __future__ import annotations
+
+from zvae_tiled import VAEConfig
+from zvae_tiled.budget import Budget
+from zvae_tiled.chain import decoder_chain
+from zvae_tiled.plan.device import CUDA
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.plan import ITEMSIZES
+
+
+def full_flops(config: VAEConfig, height: int, width: int) -> int:
+    """Return what a plain decode of latents of this size computes; CUDA's kernels fold no upsampling either."""
+    limit = Budget(1 << 62, True, "ample")
+    return make_plan(config, height, width, limit, CUDA, output="rows").needed_flops
+
+
+def attention_flops(config: VAEConfig, height: int, width: int) -> int:
+    """Return what of it grows with the square of the pixels: scores and weighted sums of the attention."""
+    chain = decoder_chain(config)
+    return sum(4 * step.inputs * (height * width) ** 2 for step in chain.steps if step.kind == "attention")
+
+
+def memory_floor(config: VAEConfig, width: int, dtype: str) -> int:
+    """Return weights, two one-row bands of the widest map, and one row of the picture, in bytes.
+
+    Nothing that computes a row from other rows can do with less, whatever the height.
+    """
+    chain, itemsize = decoder_chain(config), ITEMSIZES[dtype]
+    weights = chain.parameters * itemsize
+    widest = max(width * factor * step.inputs for step, factor in zip(chain.steps, chain.factors, strict=False))
+    return weights + 2 * widest * itemsize + 4 * width * config.scale * config.out_channels
