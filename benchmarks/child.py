@@ -42,7 +42,8 @@ def is_memory(error: Exception) -> bool:
     """Tell whether there was not enough memory: torch, MLX and NumPy say so in words of their own."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(
-        word in words for word in ("can't allocate memory", "unable to allocate", "out of memory", "could not create a memory")
+        word in words
+        for word in ("can't allocate memory", "unable to allocate", "out of memory", "could not create a memory")
     )
 
 

@@ -15,7 +15,9 @@ Seams = tuple[list[int], list[int]]
 
 def compared(rows: list[Row], pictures: list[Path], seams: list[Seams]) -> list[Row]:
     """Return the rows with errors against the first picture computed in float32, which is named as the reference."""
-    there = [i for i, (row, path) in enumerate(zip(rows, pictures, strict=True)) if row.outcome == "ok" and path.exists()]
+    there = [
+        i for i, (row, path) in enumerate(zip(rows, pictures, strict=True)) if row.outcome == "ok" and path.exists()
+    ]
     whole = [i for i in there if rows[i].dtype == "float32"]
     if not whole:
         return rows

@@ -169,7 +169,9 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
     for name in ("float32", "bfloat16"):
         progress(f"matrix products in {name}")
         flops = product_flops(DTYPES[name])
-        yield Row("limit", f"mlx matmul {PRODUCT}³", "–", 0, 0, name, seconds=2 * PRODUCT**3 / flops, runs=3, flops=flops)
+        yield Row(
+            "limit", f"mlx matmul {PRODUCT}³", "–", 0, 0, name, seconds=2 * PRODUCT**3 / flops, runs=3, flops=flops
+        )
     config = VAEConfig.preset("z-image")
     vae = random_vae(config, "bfloat16")
     taken = 0.0

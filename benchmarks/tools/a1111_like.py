@@ -43,7 +43,9 @@ def in_step(decoder: Any, latents: Any, scale: int) -> Any:
     height, width = latents.shape[2:]
     picture = torch.zeros((1, 3, height * scale, width * scale))
     rows, columns = ((0, *cuts(length), length) for length in (height, width))
-    tiles = [(a, b, c, d) for a, b in zip(rows, rows[1:], strict=False) for c, d in zip(columns, columns[1:], strict=False)]
+    tiles = [
+        (a, b, c, d) for a, b in zip(rows, rows[1:], strict=False) for c, d in zip(columns, columns[1:], strict=False)
+    ]
     around = [
         (max(0, a - CONTEXT), min(height, b + CONTEXT), max(0, c - CONTEXT), min(width, d + CONTEXT))
         for a, b, c, d in tiles

@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.ours import latents_of, load
-from zvae_tiled.model.autoencoder import unscale_latents
 from benchmarks.work import full_flops
+from zvae_tiled.model.autoencoder import unscale_latents
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

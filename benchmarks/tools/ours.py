@@ -33,7 +33,7 @@ def measure(case: Case, files: Files) -> Sample:
         footprint=footprint.grown(),
         allocator_peak=max(report.measured_peak for report in reports),
         predicted_peak=last.predicted_peak,
-        budget=size,
+        budget=None if size == AMPLE else size,
         plan=last.plan.digest,
         flops=last.plan.predicted_flops,
         seams=tuple(map(list, getattr(last.plan, "seams", ((), ())))),  # type: ignore[arg-type]

@@ -1,0 +1,39 @@
+"""Plots of the scale suite, as SVG beside docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks import store
+from benchmarks.svg import line_chart
+from zvae_tiled.selfbench import Row
+
+
+def charts() -> dict[str, str]:
+    """Return the plots by their file names; none if there is nothing to draw."""
+    bands = [row for row in store.read("scale") if row.tool == "zvae_tiled" and row.seconds]
+    full = [
+        row for row in store.read("speed") if row.tool.startswith("full") and row.dtype == "bfloat16" and row.seconds
+    ]
+    if not bands:
+        return {}
+    lines = {
+        "full decode": full,
+        "bands, ample budget": [row for row in bands if row.quality.endswith("ample")],
+        "bands, smallest budget": [row for row in bands if row.quality.endswith("least")],
+    }
+    return {
+        "benchmarks-time.svg": _chart(
+            "Time against pixels, bfloat16", "seconds", lines, lambda row: row.seconds or 0.0
+        ),
+        "benchmarks-memory.svg": _chart(
+            "Allocator's peak against pixels, bfloat16", "MB", lines, lambda row: (row.allocator_peak or 0) / 1e6
+        ),
+    }
+
+
+def _chart(title: str, unit: str, lines: dict[str, list[Row]], value: Callable[[Row], float]) -> str:
+    drawn = {
+        name: sorted((row.width * row.height / 1e6, value(row)) for row in rows) for name, rows in lines.items() if rows
+    }
+    return line_chart(title, "megapixels", unit, drawn)

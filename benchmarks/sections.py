@@ -1,0 +1,250 @@
+"""What docs/benchmarks.md shows of each suite: a section is Markdown made from rows, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import store
+from benchmarks.suites.scale import MACHINES, PICTURES, Z_IMAGE, promised
+from benchmarks.tables import (
+    amount,
+    budget,
+    decibel,
+    of_rows,
+    quality,
+    seams,
+    seconds,
+    size,
+    small,
+    table,
+    times,
+    where,
+)
+from benchmarks.work import attention_flops, memory_floor
+from zvae_tiled.selfbench import Row
+
+NOTHING = "Not run yet."
+
+
+def peers() -> str:
+    """Every race, a table a size."""
+    rows = store.read("peers")
+    parts = []
+    for pixels in sorted({row.width for row in rows}):
+        race = [row for row in rows if row.width == pixels]
+        parts += [f"### {pixels}²", race_table(race)]
+    return "\n\n".join([*parts, where(rows)]) if rows else NOTHING
+
+
+def race_table(race: Sequence[Row]) -> str:
+    """One race."""
+    ours = next((row for row in race if row.tool == "zvae_tiled" and row.dtype == "bfloat16"), None)
+    return of_rows(
+        race,
+        {
+            "tool": lambda row: row.tool,
+            "type": lambda row: row.dtype,
+            "seconds (spread)": seconds,
+            "time": lambda row: times(row.seconds, ours.seconds if ours else None),
+            "process": lambda row: amount(row.footprint),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "predicted": lambda row: amount(row.predicted_peak),
+            "max error": lambda row: row.note or small(row.max_error),
+            "PSNR": decibel,
+            "seams, reference's": seams,
+        },
+    )
+
+
+def readme() -> str:
+    """The largest race, in few columns."""
+    rows = store.read("peers")
+    sizes = {row.width for row in rows if row.tool.startswith("mflux, tiles") and row.outcome == "ok"}
+    largest = max(sizes, default=max((row.width for row in rows), default=0))
+    race = [row for row in rows if row.width == largest and row.dtype == "bfloat16"]
+    if not race:
+        return NOTHING
+    shown = of_rows(
+        race,
+        {
+            f"{largest}², bfloat16": lambda row: row.tool,
+            "seconds": lambda row: seconds(row).partition(" (")[0] if row.seconds else row.outcome,
+            "memory of the process": lambda row: amount(row.footprint),
+            "max error": lambda row: small(row.max_error),
+            "PSNR": decibel,
+            "seams, reference's": seams,
+        },
+    )
+    first = race[0].environment
+    return (
+        f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}: a CPU. Method: docs/benchmarks.md."
+    )
+
+
+def speed() -> str:
+    """The full decode beside bands."""
+    rows = store.read("speed")
+    full = {(row.width, row.dtype): row for row in rows if row.tool.startswith("full")}
+
+    def beside(row: Row, field: str) -> str:
+        whole = full.get((row.width, row.dtype))
+        return times(getattr(row, field), getattr(whole, field) if whole else None)
+
+    shown = of_rows(
+        rows,
+        {
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "tool": lambda row: row.tool,
+            "budget": lambda row: budget(row) if row.predicted_peak else "–",
+            "seconds (spread)": seconds,
+            "time": lambda row: beside(row, "seconds"),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "peak": lambda row: beside(row, "allocator_peak"),
+            "predicted": lambda row: amount(row.predicted_peak),
+            "process": lambda row: amount(row.footprint),
+        },
+    )
+    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def qualities() -> str:
+    """Each quality on one picture."""
+    rows = store.read("quality")
+    shown = of_rows(
+        rows,
+        {
+            "quality": quality,
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "seconds (spread)": seconds,
+            "allocator": lambda row: amount(row.allocator_peak),
+            "predicted": lambda row: amount(row.predicted_peak),
+            "max error": lambda row: row.note or small(row.max_error),
+            "PSNR": decibel,
+            "seams, reference's": seams,
+        },
+    )
+    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def scale() -> str:
+    """Time and memory against the number of pixels."""
+    rows = store.read("scale")
+    shown = of_rows(
+        rows,
+        {
+            "picture": size,
+            "budget": lambda row: row.tool if "wide" in row.tool else budget(row),
+            "seconds": seconds,
+            "µs a pixel": lambda row: f"{1e6 * row.seconds / (row.width * row.height):.1f}" if row.seconds else "–",
+            "MFLOP a pixel": lambda row: f"{row.flops / (row.width * row.height) / 1e6:.2f}" if row.flops else "–",
+            "of it attention": lambda row: (
+                f"{attention_flops(Z_IMAGE, row.height // 8, row.width // 8) / row.flops:.1%}" if row.flops else "–"
+            ),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "predicted": lambda row: amount(row.predicted_peak),
+            "process": lambda row: amount(row.footprint),
+        },
+    )
+    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def promises() -> str:
+    """Plans for pictures and machines of all sizes: computed here and now, from shapes."""
+    parts = []
+    for device in ("metal", "cpu"):
+        lines = []
+        for pixels in PICTURES:
+            plans = [promised(pixels, gigabytes, device) for gigabytes in MACHINES]
+            cells = [
+                "no exact plan" if plan is None else _promise(plan.predicted_peak, plan.extra_flops, plan.spilled)
+                for plan in plans
+            ]
+            lines.append([f"{pixels}²", *cells])
+        parts += [f"On {device}:", table(["picture", *(f"{gigabytes} GB" for gigabytes in MACHINES)], lines)]
+    return "\n\n".join(parts)
+
+
+def _promise(peak: int, extra: float, spilled: int) -> str:
+    more = [f"+{extra:.0%} work"] if extra >= 0.005 else []
+    more += [f"{amount(spilled)} on disk"] if spilled else []
+    return ", ".join([amount(peak), *more])
+
+
+def limit() -> str:
+    """The ceiling of this machine, and the decode's share of it."""
+    rows = store.read("limit")
+    if not rows:
+        return NOTHING
+    ceilings = {
+        dtype: max((_rate(row) for row in rows if "product" in row.tool and row.dtype == dtype), default=0.0)
+        for dtype in ("float32", "bfloat16")
+    }
+    shown = of_rows(
+        rows,
+        {
+            "what": lambda row: row.tool if "product" in row.tool else f"decode of {size(row)}, {budget(row)} budget",
+            "type": lambda row: row.dtype,
+            "GFLOP/s": lambda row: f"{_rate(row) / 1e9:,.0f}" if row.seconds else row.outcome,
+            "of the ceiling": lambda row: (
+                f"{_rate(row) / ceilings[row.dtype]:.0%}" if row.seconds and ceilings[row.dtype] else "–"
+            ),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "floor": lambda row: amount(memory_floor(Z_IMAGE, row.width // 8, row.dtype)) if row.width else "–",
+            "floor's share": lambda row: (
+                f"{memory_floor(Z_IMAGE, row.width // 8, row.dtype) / row.allocator_peak:.0%}"
+                if row.allocator_peak
+                else "–"
+            ),
+        },
+    )
+    return f"{shown}\n\n{where(rows)}"
+
+
+def _rate(row: Row) -> float:
+    return row.flops / row.seconds if row.flops and row.seconds else 0.0
+
+
+def memory() -> str:
+    """The matrix: predicted beside measured."""
+    rows = store.read("memory")
+    shown = of_rows(
+        rows,
+        {
+            "VAE": lambda row: row.family,
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "quality": quality,
+            "budget": budget,
+            "allocator": lambda row: _exact(row.allocator_peak),
+            "predicted": lambda row: _exact(row.predicted_peak),
+            "measured / predicted": lambda row: times(row.allocator_peak, row.predicted_peak),
+        },
+    )
+    return f"Bytes.\n\n{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def _exact(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def sent() -> str:
+    """What users measured on other machines."""
+    parts = []
+    for environment, rows in store.sent():
+        name = environment.get("device_name", environment.get("processor"))
+        shown = of_rows(
+            [row for row in rows if row.suite == "self"],
+            {
+                "picture": size,
+                "budget": lambda row: "ample" if row.budget is None else amount(row.budget),
+                "seconds (spread)": seconds,
+                "allocator": lambda row: amount(row.allocator_peak),
+                "predicted": lambda row: amount(row.predicted_peak),
+            },
+        )
+        rates = ", ".join(f"{row.dtype} {_rate(row) / 1e9:,.0f} GFLOP/s" for row in rows if row.suite == "limit")
+        head = f"**{name}**, {environment['device']}, {environment['memory'] / 1e9:.0f} GB; products: {rates}"
+        parts += [f"{head}; {environment['day']}, version {environment['version']}:", shown]
+    return "\n\n".join(parts) or "None yet."

@@ -1,0 +1,24 @@
+"""The limit: what matrix products reach on this machine, and the least memory there can be; the decode's share of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.case import Case
+from benchmarks.runner import Group
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield products and a decode in turn, so that both meet the same noise."""
+    del large, folder
+    pixels, rounds = (128, 1) if quick else (384, 3)
+    for dtype in ("float32", "bfloat16"):
+        yield Group(
+            (
+                Case("limit", "product_mlx", 0, 0, dtype, rounds=rounds, label="matrix product, MLX"),
+                Case("limit", "product_torch", 0, 0, dtype, rounds=rounds, label="matrix product, torch"),
+                Case("limit", "ours", pixels, pixels, dtype, rounds=rounds),
+                Case("limit", "ours", pixels, pixels, dtype, budget="least", rounds=rounds),
+            )
+        )

@@ -1,0 +1,47 @@
+"""Races: the same weights and the same latents through every tool, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import Case
+from benchmarks.quality import structured_latents
+from benchmarks.runner import Group
+from benchmarks.weights import save_random_vae
+from zvae_tiled import VAEConfig
+
+CONFIG = VAEConfig.preset("z-image")
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield a group a size; the first case of a group that gives a float32 picture is the reference."""
+    model = save_random_vae(CONFIG, folder / "vae")
+    for pixels in (128,) if quick else (512, 1024, 2048) if large else (512, 1024):
+        latents = folder / f"{pixels}.npy"
+        np.save(latents, structured_latents(pixels // 8, pixels // 8, CONFIG.latent_channels))
+        yield Group(tuple(racers(pixels, 1 if quick else {512: 3}.get(pixels, 1))), model, latents, compare=True)
+
+
+def racers(pixels: int, rounds: int) -> Iterator[Case]:
+    """Yield the tools; those in float32 first, in one round: they are there for the errors."""
+
+    def case(label: str, tool: str, dtype: str = "bfloat16", **more: Any) -> Case:
+        return Case("peers", tool, pixels, pixels, dtype, rounds=more.pop("rounds", rounds), label=label, **more)
+
+    yield case("diffusers, full", "diffusers_full", "float32")
+    yield case("zvae_tiled", "ours", "float32")
+    yield case("diffusers, full", "diffusers_full")
+    yield case("zvae_tiled", "ours")
+    yield case("zvae_tiled, smallest budget", "ours", budget="least")
+    yield case("mflux, strips", "mflux_vae", options={"quality": "strips", "mode": "strips"})
+    yield case("mflux, tiles", "mflux_vae", options={"quality": "tiles", "mode": "tiles"})
+    yield case("diffusers, tiles", "diffusers_tiled", options={"quality": "tiles"})
+    if 512 <= pixels <= 1024:  # its own tile is 1024 pixels
+        half = {"quality": "tiles", "tile": pixels // 2}
+        yield case(f"diffusers, tiles of {pixels // 2}", "diffusers_tiled", options=half)
+    yield case("ComfyUI-like, three passes", "comfy_like", options={"quality": "tiles"})
+    yield case("A1111-like", "a1111_like", options={"quality": "tiles"})

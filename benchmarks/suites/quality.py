@@ -1,0 +1,35 @@
+"""Qualities at full width: error, seams, time and memory of each, on one picture; docs/quality.md has the overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import Case
+from benchmarks.quality import structured_latents
+from benchmarks.runner import Group
+from benchmarks.suites.peers import CONFIG
+from benchmarks.weights import save_random_vae
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"quality": "stream"},
+    {"quality": "tiles", "tile": 192, "overlap": 104},
+    {"quality": "tiles", "tile": 192, "overlap": 16},
+    {"quality": "tiles", "tile": 192, "overlap": 64, "moments": "tile"},
+)
+"""Exact; a stream; tiles that are exact, that share too little, and with norms of their own."""
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield one group, the exact decode in float32 first: it is the reference."""
+    del large
+    pixels = 256 if quick else 384
+    model, latents = save_random_vae(CONFIG, folder / "vae"), folder / "latents.npy"
+    np.save(latents, structured_latents(pixels // 8, pixels // 8, CONFIG.latent_channels))
+    chosen = OPTIONS[:2] if quick else OPTIONS
+    cases = (Case("quality", "ours", pixels, pixels, "bfloat16", options=options) for options in chosen)
+    yield Group((Case("quality", "ours", pixels, pixels, "float32"), *cases), model, latents, compare=True)

@@ -1,0 +1,102 @@
+"""Rows as tables in Markdown; a figure that was not measured is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from zvae_tiled.selfbench import Row
+
+Cell = Callable[[Row], str]
+
+UNITS = ((1e9, "GB", 2), (1e6, "MB", 0), (0, "kB", 0))
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table; the first column is text, the others are figures."""
+    rule = "|".join(["---", *("---:" for _ in heads[1:])])
+    return "\n".join([f"| {' | '.join(heads)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def of_rows(rows: Iterable[Row], columns: dict[str, Cell]) -> str:
+    """Return a table with a line a row."""
+    return table(list(columns), ([cell(row) for cell in columns.values()] for row in rows))
+
+
+def size(row: Row) -> str:
+    """Return a picture's size."""
+    shape = f"{row.width}²" if row.width == row.height else f"{row.width}×{row.height}"
+    return shape + (f" ×{row.batch}" if row.batch > 1 else "")
+
+
+def seconds(row: Row) -> str:
+    """Return the median and the spread, or why there is none."""
+    if row.seconds is None:
+        return row.outcome
+    if row.runs < 2 or row.spread is None:
+        return f"{row.seconds:.1f}"
+    return f"{row.seconds:.1f} ({row.spread[0]:.1f}–{row.spread[1]:.1f})"
+
+
+def amount(value: float | None) -> str:
+    """Return bytes in a unit that suits them."""
+    if value is None:
+        return "–"
+    unit, name, digits = next(each for each in UNITS if value >= each[0])
+    return f"{value / (unit or 1e3):,.{digits}f} {name}"
+
+
+def times(value: float | None, by: float | None) -> str:
+    """Return a ratio."""
+    return f"{value / by:.2f}×" if value is not None and by else "–"
+
+
+def small(value: float | None) -> str:
+    """Return an error."""
+    return "–" if value is None else f"{value:.1e}"
+
+
+def decibel(row: Row) -> str:
+    """Return signal to noise."""
+    return "–" if row.psnr is None else f"{row.psnr:.1f} dB"
+
+
+def seams(row: Row) -> str:
+    """Return the seam score beside the reference's."""
+    return "–" if row.seams is None else f"{row.seams[0]:.2f}, {row.seams[1]:.2f}"
+
+
+def quality(row: Row) -> str:
+    """Return the quality without the budget."""
+    return row.quality.rpartition(", ")[0]
+
+
+def budget(row: Row) -> str:
+    """Return the budget without the quality."""
+    return row.quality.rpartition(", ")[2]
+
+
+def where(rows: Sequence[Row]) -> str:
+    """Return machine, versions, commits and days that rows came from, in one paragraph."""
+    seen: dict[str, dict[Any, None]] = {}
+    for row in rows:
+        found = row.environment
+        versions = found.get("versions", {})
+        each = {
+            "day": found.get("day"),
+            "commit": found.get("commit"),
+            "processor": found.get("processor"),
+            "cores": found.get("cores"),
+            "memory": f"{found['memory'] / 1e9:.0f} GB" if "memory" in found else None,
+            "system": found.get("system"),
+            "BLAS": found.get("blas") if found.get("blas") != "builtin" else None,
+            "kernels": found.get("kernels"),
+        }
+        for name, value in (*each.items(), *versions.items()):
+            if value is not None:
+                seen.setdefault(name, {})[value] = None
+    loads = [row.environment["load"] for row in rows if row.environment.get("load") is not None]
+    parts = [f"{name} {', '.join(map(str, values))}" for name, values in seen.items()]
+    if loads:
+        parts.append(f"load before each case {min(loads):.1f} to {max(loads):.1f}")
+    return "; ".join(parts) + "."

@@ -1,0 +1,14 @@
+"""The speed of MLX's matrix product, with the BLAS that decodes have."""
+
+from __future__ import annotations
+
+from benchmarks.case import Case, Files, Sample
+from zvae_tiled.loading import DTYPES
+from zvae_tiled.selfbench import PRODUCT, product_flops
+
+
+def measure(case: Case, files: Files) -> Sample:
+    """Multiply some times, and answer with the best."""
+    del files
+    work = 2.0 * PRODUCT**3
+    return Sample(seconds=[work / product_flops(DTYPES[case.dtype])], flops=work)

@@ -1,0 +1,25 @@
+"""A random VAE as diffusers would save it, made once for all tools of a race."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import mlx.core as mx
+
+from tests.models import random_tensors, torch_shapes
+from zvae_tiled import VAEConfig
+
+
+def save_random_vae(config: VAEConfig, folder: Path) -> Path:
+    """Write config and weights; in bfloat16, so that every tool and type computes with the same numbers."""
+    folder.mkdir(parents=True)
+    named = {
+        name: mx.array(values).astype(mx.bfloat16) for name, values in random_tensors(torch_shapes(config)).items()
+    }
+    mx.save_safetensors(str(folder / "diffusion_pytorch_model.safetensors"), named)
+    (folder / "config.json").write_text(
+        json.dumps({"_class_name": "AutoencoderKL", "sample_size": 1024, **asdict(config)})
+    )
+    return folder
