@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from benchmarks import baselines, store
 from benchmarks.runner import Machine, run_group
-from benchmarks.suites import memory
 from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.errors import ZvaeError
 from zvae_tiled.selfbench import Row
 
-SUITES = ("memory", "limit", "speed", "scale", "quality", "peers")
+SUITES = ("promises", "memory", "limit", "speed", "scale", "quality", "peers")
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if args.command == "check":
-        return check(Machine(limit, args.timeout, environment=memory.ENVIRONMENT), args.quick, args.update_baseline)
+        return check(Machine(limit, args.timeout), args.quick, args.update_baseline)
     machine = Machine(limit, args.timeout, tuple(args.peers_python))
     for suite in args.suite or SUITES:
         for row in run_suite(suite, machine, args.quick, args.large):
@@ -41,21 +42,22 @@ def main() -> int:
     return 0
 
 
-def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> list[Row]:
-    """Run one suite."""
+def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterator[Row]:
+    """Run one suite, and yield its rows as they are measured."""
     print(suite, file=sys.stderr, flush=True)
     module = import_module(f"benchmarks.suites.{suite}")
-    machine = Machine(machine.limit, machine.timeout, machine.peers, getattr(module, "ENVIRONMENT", ()))
-    rows = []
+    if suite == "promises":
+        yield from module.rows()
+        return
+    machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()))
     with tempfile.TemporaryDirectory() as folder:
         for group in module.groups(quick, large, Path(folder)):
-            rows.extend(run_group(group, machine))
-    return rows
+            yield from run_group(group, machine)
 
 
 def check(machine: Machine, quick: bool, update: bool) -> int:
     """Measure memory, and compare it with predictions, budgets and baselines."""
-    rows = run_suite("memory", machine, quick, False)
+    rows = list(run_suite("memory", machine, quick, False))
     before = baselines.read()
     if update:
         for line in baselines.differences(rows, before):

@@ -8,6 +8,9 @@ from typing import Any
 
 from zvae_tiled import VAEConfig
 
+Z_IMAGE = VAEConfig.preset("z-image")
+"""The VAE of nearly every case."""
+
 BUDGETS = ("ample", "middle", "least")
 """Everything kept; as small as works; and half way."""
 
@@ -102,7 +105,7 @@ class Sample:
     budget: int | None = None
     plan: str | None = None
     flops: float | None = None
-    seams: tuple[list[int], list[int]] = ((), ())  # type: ignore[assignment]
+    seams: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     outcome: str = "ok"
     note: str = ""
     environment: dict[str, Any] = field(default_factory=dict)

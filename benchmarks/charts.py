@@ -8,6 +8,9 @@ from benchmarks import store
 from benchmarks.svg import line_chart
 from zvae_tiled.selfbench import Row
 
+TIME, MEMORY = "benchmarks-time.svg", "benchmarks-memory.svg"
+FILES = {TIME: "Time against pixels", MEMORY: "Allocator's peak against pixels"}
+
 
 def charts() -> dict[str, str]:
     """Return the plots by their file names; none if there is nothing to draw."""
@@ -23,12 +26,8 @@ def charts() -> dict[str, str]:
         "bands, smallest budget": [row for row in bands if row.quality.endswith("least")],
     }
     return {
-        "benchmarks-time.svg": _chart(
-            "Time against pixels, bfloat16", "seconds", lines, lambda row: row.seconds or 0.0
-        ),
-        "benchmarks-memory.svg": _chart(
-            "Allocator's peak against pixels, bfloat16", "MB", lines, lambda row: (row.allocator_peak or 0) / 1e6
-        ),
+        TIME: _chart(f"{FILES[TIME]}, bfloat16", "seconds", lines, lambda row: row.seconds or 0.0),
+        MEMORY: _chart(f"{FILES[MEMORY]}, bfloat16", "MB", lines, lambda row: (row.allocator_peak or 0) / 1e6),
     }
 
 

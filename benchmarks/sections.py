@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks import store
-from benchmarks.suites.scale import MACHINES, PICTURES, Z_IMAGE, promised
+from benchmarks.case import Z_IMAGE
+from benchmarks.charts import FILES
+from benchmarks.suites.scale import WIDE
 from benchmarks.tables import (
     amount,
     budget,
@@ -30,7 +32,7 @@ def peers() -> str:
     """Every race, a table a size."""
     rows = store.read("peers")
     parts = []
-    for pixels in sorted({row.width for row in rows}):
+    for pixels in _sizes(rows):
         race = [row for row in rows if row.width == pixels]
         parts += [f"### {pixels}²", race_table(race)]
     return "\n\n".join([*parts, where(rows)]) if rows else NOTHING
@@ -135,7 +137,7 @@ def scale() -> str:
         rows,
         {
             "picture": size,
-            "budget": lambda row: row.tool if "wide" in row.tool else budget(row),
+            "budget": lambda row: row.tool if row.tool == WIDE else budget(row),
             "seconds": seconds,
             "µs a pixel": lambda row: f"{1e6 * row.seconds / (row.width * row.height):.1f}" if row.seconds else "–",
             "MFLOP a pixel": lambda row: f"{row.flops / (row.width * row.height) / 1e6:.2f}" if row.flops else "–",
@@ -147,29 +149,29 @@ def scale() -> str:
             "process": lambda row: amount(row.footprint),
         },
     )
-    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+    plots = "\n\n".join(f"![{title}]({file})" for file, title in FILES.items())
+    return f"{plots}\n\n{shown}\n\n{where(rows)}" if rows else NOTHING
 
 
 def promises() -> str:
-    """Plans for pictures and machines of all sizes: computed here and now, from shapes."""
+    """Plans for pictures and machines of all sizes."""
+    rows = store.read("promises")
     parts = []
-    for device in ("metal", "cpu"):
-        lines = []
-        for pixels in PICTURES:
-            plans = [promised(pixels, gigabytes, device) for gigabytes in MACHINES]
-            cells = [
-                "no exact plan" if plan is None else _promise(plan.predicted_peak, plan.extra_flops, plan.spilled)
-                for plan in plans
-            ]
-            lines.append([f"{pixels}²", *cells])
-        parts += [f"On {device}:", table(["picture", *(f"{gigabytes} GB" for gigabytes in MACHINES)], lines)]
-    return "\n\n".join(parts)
+    for device in dict.fromkeys(row.environment["device"] for row in rows):
+        mine = [row for row in rows if row.environment["device"] == device]
+        machines = list(dict.fromkeys(row.tool for row in mine))
+        cells = {(row.width, row.tool): _promise(row) for row in mine}
+        lines = [[f"{pixels}²", *(cells[pixels, machine] for machine in machines)] for pixels in _sizes(mine)]
+        parts += [f"On {device}:", table(["picture", *machines], lines)]
+    return "\n\n".join([*parts, where(rows)]) if rows else NOTHING
 
 
-def _promise(peak: int, extra: float, spilled: int) -> str:
-    more = [f"+{extra:.0%} work"] if extra >= 0.005 else []
-    more += [f"{amount(spilled)} on disk"] if spilled else []
-    return ", ".join([amount(peak), *more])
+def _promise(row: Row) -> str:
+    return "no exact plan" if row.predicted_peak is None else f"{amount(row.predicted_peak)}; {row.note}"
+
+
+def _sizes(rows: Sequence[Row]) -> list[int]:
+    return sorted({row.width for row in rows})
 
 
 def limit() -> str:

@@ -11,6 +11,8 @@ import mlx.core as mx
 from tests.models import random_tensors, torch_shapes
 from zvae_tiled import VAEConfig
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
 
 def save_random_vae(config: VAEConfig, folder: Path) -> Path:
     """Write config and weights; in bfloat16, so that every tool and type computes with the same numbers."""
@@ -18,7 +20,7 @@ def save_random_vae(config: VAEConfig, folder: Path) -> Path:
     named = {
         name: mx.array(values).astype(mx.bfloat16) for name, values in random_tensors(torch_shapes(config)).items()
     }
-    mx.save_safetensors(str(folder / "diffusion_pytorch_model.safetensors"), named)
+    mx.save_safetensors(str(folder / WEIGHTS), named)
     (folder / "config.json").write_text(
         json.dumps({"_class_name": "AutoencoderKL", "sample_size": 1024, **asdict(config)})
     )

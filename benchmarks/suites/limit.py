@@ -1,4 +1,4 @@
-"""The limit: what matrix products reach on this machine, and the least memory there can be; the decode's share of both."""
+"""The limit: what matrix products reach here, and the least memory there can be; the decode's share of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory regression: the allocator's peak of every (family, size, type, budget, quality), against committed baselines."""
+"""Memory regression: the allocator's peak of each family, size, type, budget and quality, against baselines."""
 
 from __future__ import annotations
 

@@ -8,21 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case
+from benchmarks.case import Z_IMAGE, Case
 from benchmarks.quality import structured_latents
 from benchmarks.runner import Group
 from benchmarks.weights import save_random_vae
-from zvae_tiled import VAEConfig
-
-CONFIG = VAEConfig.preset("z-image")
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield a group a size; the first case of a group that gives a float32 picture is the reference."""
-    model = save_random_vae(CONFIG, folder / "vae")
+    model = save_random_vae(Z_IMAGE, folder / "vae")
     for pixels in (128,) if quick else (512, 1024, 2048) if large else (512, 1024):
         latents = folder / f"{pixels}.npy"
-        np.save(latents, structured_latents(pixels // 8, pixels // 8, CONFIG.latent_channels))
+        np.save(latents, structured_latents(pixels // 8, pixels // 8, Z_IMAGE.latent_channels))
         yield Group(tuple(racers(pixels, 1 if quick else {512: 3}.get(pixels, 1))), model, latents, compare=True)
 
 

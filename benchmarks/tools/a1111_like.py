@@ -1,13 +1,15 @@
 """Tiles as the best-known "Tiled VAE" extension of A1111's web UI makes them, re-implemented on diffusers' decoder.
 
-Tiles of 64 latents (its size for CPUs) with 11 latents of context around, which is cut off afterwards. All tiles go through
-the decoder in step; at each norm their means and variances are averaged by area. That forgets how far the tiles' means lie
-apart. Attention is that of each tile. Its "fast decoder", which estimates the norms from a small picture, is not done here.
+Tiles of 64 latents (its size for CPUs) with 11 latents of context around, which is cut off afterwards. All tiles go
+through the decoder in step; at each norm their means and variances are averaged by area, which forgets how far the
+tiles' means lie apart. Attention is that of each tile. Its "fast decoder", which estimates the norms from a small
+picture, is not done here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,9 +45,7 @@ def in_step(decoder: Any, latents: Any, scale: int) -> Any:
     height, width = latents.shape[2:]
     picture = torch.zeros((1, 3, height * scale, width * scale))
     rows, columns = ((0, *cuts(length), length) for length in (height, width))
-    tiles = [
-        (a, b, c, d) for a, b in zip(rows, rows[1:], strict=False) for c, d in zip(columns, columns[1:], strict=False)
-    ]
+    tiles = [(a, b, c, d) for a, b in pairwise(rows) for c, d in pairwise(columns)]
     around = [
         (max(0, a - CONTEXT), min(height, b + CONTEXT), max(0, c - CONTEXT), min(width, d + CONTEXT))
         for a, b, c, d in tiles

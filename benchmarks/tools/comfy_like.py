@@ -7,6 +7,7 @@ Each tile has its own norms and its own attention.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -66,4 +67,4 @@ def ramp(length: int, scale: int) -> Any:
 def seams(length: int, tile: int, scale: int) -> list[int]:
     """Return the middles of the overlaps, in pixels."""
     found = list(spans(length, tile))
-    return [(a[1] + b[0]) * scale // 2 for a, b in zip(found, found[1:], strict=False)]
+    return [(a[1] + b[0]) * scale // 2 for a, b in pairwise(found)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
+from benchmarks.weights import WEIGHTS
 from benchmarks.work import full_flops
 from zvae_tiled.blas import preload
 
@@ -23,8 +24,12 @@ from mflux.models.common.vae.tiling_config import TilingConfig  # noqa: E402
 from mflux.models.common.vae.vae_util import VAEUtil  # noqa: E402
 from mflux.models.z_image.model.z_image_vae import VAE as MfluxVAE  # noqa: E402
 
-WRAPPED = {"decoder.conv_in.": "decoder.conv_in.conv.", "decoder.conv_norm_out.": "decoder.conv_norm_out.norm."}
-WRAPPED["decoder.conv_out."] = "decoder.conv_out.conv."
+WRAPPED = {
+    "decoder.conv_in.": "decoder.conv_in.conv.",
+    "decoder.conv_norm_out.": "decoder.conv_norm_out.norm.",
+    "decoder.conv_out.": "decoder.conv_out.conv.",
+}
+"""Layers that mflux puts inside another."""
 
 
 def measure(case: Case, files: Files) -> Sample:
@@ -66,7 +71,8 @@ def loaded(files: Files) -> MfluxVAE:
     model = MfluxVAE()
     model.encoder = None
     named = []
-    for name, array in mx.load(str(Path(files.model or "") / "diffusion_pytorch_model.safetensors")).items():
+    stored: dict[str, mx.array] = mx.load(str(Path(files.model or "") / WEIGHTS))  # type: ignore[assignment]
+    for name, array in stored.items():
         if not name.startswith("decoder."):
             continue
         for theirs, wrapped in WRAPPED.items():

@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
-from zvae_tiled import VAE
+from zvae_tiled import VAE, Plan
+from zvae_tiled.budget import parse_budget
 from zvae_tiled.selfbench import AMPLE, least_budget, random_latents, random_vae
 
 
@@ -36,7 +37,7 @@ def measure(case: Case, files: Files) -> Sample:
         budget=None if size == AMPLE else size,
         plan=last.plan.digest,
         flops=last.plan.predicted_flops,
-        seams=tuple(map(list, getattr(last.plan, "seams", ((), ())))),  # type: ignore[arg-type]
+        seams=([], []) if isinstance(last.plan, Plan) else (list(last.plan.seams[0]), list(last.plan.seams[1])),
     )
     if files.picture:
         np.save(files.picture, picture)
@@ -57,8 +58,6 @@ def latents_of(case: Case, files: Files) -> Any:
 
 def budget_of(case: Case, vae: VAE, latents: Any) -> int:
     """Return the budget in bytes."""
-    from zvae_tiled.budget import parse_budget
-
     if case.budget == "ample":
         return AMPLE
     if case.budget not in ("least", "middle"):

@@ -38,7 +38,7 @@ class Device:
 CPU = Device(
     name="cpu",
     workspace=CpuWorkspace(),
-    band_rows=16,  # one row is the unit of work: larger bands save only Python's time (benchmarks/bands.py)
+    band_rows=16,  # one row is the unit of work: larger bands save only Python's time (docs/benchmarks.md)
     flops=5e10,
     bandwidth=2e9,
 )

@@ -1,0 +1,89 @@
+"""The memory suite itself: it measures what is there, and a copy too many does not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import baselines
+from benchmarks.runner import Group, Machine, run_group
+from benchmarks.suites import memory
+from zvae_tiled.selfbench import Row
+
+CASE = next(case for case in memory.cases(quick=True) if case.dtype == "float32" and case.budget == "least")
+
+
+def measured(module: str) -> Row:
+    machine = Machine(limit=4 << 30, environment=memory.ENVIRONMENT, module=module)
+    (row,) = run_group(Group((CASE,)), machine)
+    return row
+
+
+@pytest.fixture(scope="module")
+def honest() -> Row:
+    return measured("benchmarks.child")
+
+
+def test_this_version_passes(honest: Row) -> None:
+    assert list(baselines.faults([honest], baselines.read())) == []
+    assert honest.footprint is not None
+    assert honest.allocator_peak is not None
+    assert honest.footprint > 0.8 * honest.allocator_peak, "the process holds what the allocator gave"
+
+
+def test_a_copy_of_each_band_is_a_fault(honest: Row) -> None:
+    found = list(baselines.faults([measured("tests.benchmarks.clumsy")], baselines.read()))
+    assert any("to the baseline's" in line for line in found), found
+    assert any("its prediction" in line for line in found), found
+
+
+def test_a_child_that_dies_is_a_fault() -> None:
+    (line,) = baselines.faults([measured("tests.benchmarks.no_such_module")], baselines.read())
+    assert "died" in line
+
+
+def rows(peak: int, predicted: int, budget: int | None) -> Iterator[Row]:
+    row = Row("memory", "zvae_tiled", "z-image", 8, 8, "float32", environment={"device": "cpu", "kernels": "mlx"})
+    yield replace(row, allocator_peak=peak, predicted_peak=predicted, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("peak", "predicted", "budget", "faults"),
+    [
+        (1050, 2000, None, 0),
+        (1051, 2000, 3000, 1),
+        (1000, 1000, 1000, 0),
+        (1001, 1000, 3000, 1),
+        (1001, 2000, 1000, 1),
+        (2000, 1000, 1000, 3),
+        (1, 1000, 1000, 0),
+    ],
+)
+def test_limits(peak: int, predicted: int, budget: int | None, faults: int) -> None:
+    known = {baselines.name(row): baselines.Baseline(peak=1000, predicted=1000) for row in rows(0, 0, 0)}
+    assert len(list(baselines.faults(rows(peak, predicted, budget), known))) == faults
+
+
+def test_what_has_no_baseline_is_a_fault() -> None:
+    (line,) = baselines.faults(rows(1, 1, 1), {})
+    assert "--update-baseline" in line
+
+
+def test_an_update_shows_and_keeps(tmp_path: Path) -> None:
+    file = tmp_path / "baselines.json"
+    other = {"other": baselines.Baseline(peak=1, predicted=2)}
+    baselines.update(rows(1000, 1100, None), other, file)
+    before = baselines.read(file)
+    assert before == {**other, baselines.name(next(rows(0, 0, 0))): {"peak": 1000, "predicted": 1100}}
+    assert list(baselines.differences(rows(1000, 1100, None), before)) == []
+    (line,) = baselines.differences(rows(1200, 1300, None), before)
+    assert "1,000 -> 1,200 (+20.00%)" in line
+
+
+def test_every_case_of_the_matrix_has_a_baseline() -> None:
+    known = " ".join(baselines.read())
+    for case in memory.cases(quick=True):
+        assert f"{case.model}, {case.width}x{case.height}" in known, case.name

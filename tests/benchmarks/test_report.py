@@ -1,0 +1,80 @@
+"""From rows to pages: what was measured stands between the markers, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, store
+from benchmarks.case import Case, Sample
+from benchmarks.runner import row_of
+from benchmarks.tables import amount, seconds, size, times
+from zvae_tiled.selfbench import Row
+
+
+def row(**values: object) -> Row:
+    given = {"suite": "speed", "tool": "zvae_tiled", "family": "z-image", "height": 512, "width": 256}
+    return Row(**{**given, "dtype": "bfloat16", "quality": "exact, ample", **values})  # type: ignore[arg-type]
+
+
+def test_rows_are_kept_and_replaced(tmp_path: Path) -> None:
+    store.write("speed", [row(seconds=2.0, runs=1, spread=(2.0, 2.0)), row(width=64)], tmp_path)
+    store.write("speed", [row(seconds=3.0, runs=1, spread=(3.0, 3.0))], tmp_path)
+    assert store.read("speed", tmp_path) == [row(seconds=3.0, runs=1, spread=(3.0, 3.0)), row(width=64)]
+    assert store.read("peers", tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["speed.jsonl"]
+
+
+def test_rounds_become_a_median_and_a_spread() -> None:
+    samples = [Sample(seconds=[taken], allocator_peak=peak, footprint=9) for taken, peak in ((3, 5), (1, 7), (2, 6))]
+    made = row_of(Case("speed", "ours", 64, 64), samples)
+    assert (made.seconds, made.spread, made.runs, made.allocator_peak) == (2, (1, 3), 3, 7)
+    failed = row_of(Case("speed", "ours", 64, 64), [Sample(outcome="out of memory at 1.0 GB")])
+    assert (failed.outcome, failed.seconds) == ("out of memory at 1.0 GB", None)
+    assert seconds(failed) == "out of memory at 1.0 GB"
+
+
+def test_figures_as_words() -> None:
+    assert size(row()) == "256×512"
+    assert size(row(height=256, batch=2)) == "256² ×2"
+    assert seconds(row(seconds=2.0, spread=(1.0, 3.0), runs=3)) == "2.0 (1.0–3.0)"
+    assert [amount(value) for value in (None, 12_345, 12_345_678, 1_234_567_890)] == ["–", "12 kB", "12 MB", "1.23 GB"]
+    assert times(1.0, 4.0) == "0.25×"
+    assert times(1.0, None) == "–"
+
+
+def test_only_what_is_between_markers_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(report.SECTIONS, "speed", lambda: r"| \1 | new |")
+    text = "before\n<!-- figures: speed -->\n| old |\n<!-- end of figures -->\nafter\n"
+    assert report.filled(text) == text.replace("| old |", r"| \1 | new |")
+    assert report.filled(report.filled(text)) == report.filled(text)
+
+
+def test_every_section_has_its_place_and_every_place_its_section() -> None:
+    marked = [name for page in report.PAGES for name in re.findall(r"<!-- figures: (\w+) -->", page.read_text())]
+    assert sorted(marked) == sorted(report.SECTIONS)
+
+
+def test_what_is_on_the_pages_is_what_was_measured() -> None:
+    for page in report.PAGES:
+        text = page.read_text()
+        assert report.filled(text) == text, f"{page.name} was edited by hand, or is old: python -m benchmarks report"
+
+
+def test_a_file_that_was_sent_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import sections
+
+    (tmp_path / "sent").mkdir()
+    where = {"device": "metal", "device_name": "Apple M9", "memory": 16e9, "day": "2026-11-21", "version": "1"}
+    rows = [
+        {"suite": "self", "tool": "zvae_tiled", "family": "z-image", "height": 256, "width": 256, "dtype": "bfloat16"}
+    ]
+    found = {"format": 1, "environment": where, "rows": [{**rows[0], "seconds": 1.5, "spread": [1.0, 2.0], "runs": 3}]}
+    (tmp_path / "sent" / "m9.json").write_text(json.dumps(found))
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    monkeypatch.setattr(store.sent, "__defaults__", (tmp_path,))
+    assert "Apple M9" in sections.sent()
+    assert "| 256² | ample | 1.5 (1.0–2.0) |" in sections.sent()
