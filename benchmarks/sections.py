@@ -167,7 +167,11 @@ def promises() -> str:
 
 
 def _promise(row: Row) -> str:
-    return "no exact plan" if row.predicted_peak is None else f"{amount(row.predicted_peak)}; {row.note}"
+    return (
+        "no exact plan"
+        if row.predicted_peak is None
+        else "; ".join(filter(None, (amount(row.predicted_peak), row.note)))
+    )
 
 
 def _sizes(rows: Sequence[Row]) -> list[int]:

@@ -37,9 +37,14 @@ def rows() -> Iterator[Row]:
                         plan=made.digest,
                         predicted_peak=made.predicted_peak,
                         flops=made.predicted_flops,
-                        note=f"{made.extra_flops:.0%} computed again, {made.spilled / 1e9:.1f} GB on disk",
+                        note=_price(made),
                     )
                 )
+
+
+def _price(made: Plan) -> str:
+    again = [f"{made.extra_flops:.0%} again"] if made.extra_flops >= 0.005 else []
+    return ", ".join(again + ([f"{made.spilled / 1e9:,.0f} GB disk"] if made.spilled else []))
 
 
 def promised(pixels: int, gigabytes: int, device: str) -> Plan | None:
