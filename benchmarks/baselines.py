@@ -26,7 +26,8 @@ def name(row: Row) -> str:
     """Return what names a row: the kernels too, because each kind has a workspace of its own."""
     size = f"{row.width}x{row.height}" + (f" x{row.batch}" if row.batch > 1 else "")
     kernels = f"{row.environment.get('device', 'cpu')}/{row.environment.get('kernels', 'default')}"
-    return f"{kernels}: {row.family}, {size}, {row.dtype}, {row.quality}"
+    what = "" if row.tool == "zvae_tiled" else f"{row.tool}, "
+    return f"{kernels}: {what}{row.family}, {size}, {row.dtype}, {row.quality}"
 
 
 def read(file: Path = FILE) -> dict[str, Baseline]:

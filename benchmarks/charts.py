@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks import store
-from benchmarks.svg import line_chart
+from zvae_tiled.chart import line_chart
 from zvae_tiled.selfbench import Row
 
 TIME, MEMORY = "benchmarks-time.svg", "benchmarks-memory.svg"
@@ -16,7 +16,9 @@ def charts() -> dict[str, str]:
     """Return the plots by their file names; none if there is nothing to draw."""
     bands = [row for row in store.read("scale") if row.tool == "zvae_tiled" and row.seconds]
     full = [
-        row for row in store.read("speed") if row.tool.startswith("full") and row.dtype == "bfloat16" and row.seconds
+        row
+        for row in store.read("speed")
+        if row.tool.startswith("full decode") and row.dtype == "bfloat16" and row.seconds
     ]
     if not bands:
         return {}

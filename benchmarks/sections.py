@@ -86,10 +86,10 @@ def readme() -> str:
 def speed() -> str:
     """The full decode beside bands."""
     rows = store.read("speed")
-    full = {(row.width, row.dtype): row for row in rows if row.tool.startswith("full")}
+    full = {(*_task(row), row.width): row for row in rows if row.tool.startswith("full")}
 
     def beside(row: Row, field: str) -> str:
-        whole = full.get((row.width, row.dtype))
+        whole = full.get((*_task(row), row.width))
         return times(getattr(row, field), getattr(whole, field) if whole else None)
 
     shown = of_rows(
@@ -108,6 +108,10 @@ def speed() -> str:
         },
     )
     return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def _task(row: Row) -> tuple[bool, str]:
+    return "encode" in row.tool, row.dtype
 
 
 def qualities() -> str:
@@ -218,7 +222,7 @@ def memory() -> str:
     shown = of_rows(
         rows,
         {
-            "VAE": lambda row: row.family,
+            "VAE": lambda row: row.family + (", encode" if row.tool == "encode" else ""),
             "picture": size,
             "type": lambda row: row.dtype,
             "quality": quality,

@@ -25,7 +25,7 @@ from zvae_tiled.environment import environment
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.kernels.device import device_kind, device_name, this_device
 from zvae_tiled.loading import DTYPES
-from zvae_tiled.model import DecoderOnly
+from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.vae import VAE
 
 SIZES = (256, 512, 1024, 2048)
@@ -130,9 +130,9 @@ def write(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{target} cannot be written: {error.strerror}", "Name another file.") from error
 
 
-def random_vae(config: VAEConfig, dtype: str) -> VAE:
-    """Return a decoder with random weights."""
-    model = DecoderOnly(config)
+def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:
+    """Return a decoder with random weights, and an encoder where one is wanted."""
+    model = AutoencoderKL(config) if encoder else DecoderOnly(config)
     model.update(tree_map(lambda array: array.astype(DTYPES[dtype]), model.parameters()))
     mx.eval(model.parameters())
     return VAE(config, model, DTYPES[dtype])

@@ -42,6 +42,8 @@ def cases(quick: bool) -> Iterator[Case]:
     ):
         for budget in ("ample", "least"):
             yield narrow(128, 192, budget=budget, options=options)
+    for budget in ("ample", "least"):
+        yield Case("memory", "ours_encode", 192, 128, "float32", widths=NARROW, budget=budget, label="encode")
     yield Case("memory", "ours", 32, 32)
     yield Case("memory", "ours", 32, 32, "float32", budget="least")
     if quick:

@@ -1,4 +1,4 @@
-"""Speed and memory: the reference model's full decode, and bands in an ample and in the smallest budget, in turn."""
+"""Speed and memory: full decodes and encodes of the reference model, and bands in ample and smallest budgets, in turn."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     del folder
     sizes = (128,) if quick else (256, 512, 1024) if large else (256, 512)
     for pixels in sizes:
+        rounds = 1 if quick or pixels > 512 else 3
         for dtype in ("bfloat16",) if pixels > 256 else ("bfloat16", "float32"):
-            rounds = 1 if quick or pixels > 512 else 3
             yield Group(
                 (
                     Case("speed", "full", pixels, pixels, dtype, rounds=rounds, label="full decode, MLX"),
@@ -23,3 +23,9 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
                     Case("speed", "ours", pixels, pixels, dtype, budget="least", rounds=rounds),
                 )
             )
+        yield Group(
+            (
+                Case("speed", "full_encode", pixels, pixels, rounds=rounds, label="full encode, MLX"),
+                Case("speed", "ours_encode", pixels, pixels, rounds=rounds, label="zvae_tiled, encode"),
+            )
+        )
