@@ -1,4 +1,4 @@
-"""Speed and memory: full decodes and encodes of the reference model, and bands in ample and smallest budgets, in turn."""
+"""Speed and memory: full decodes and encodes of the reference model, and bands in two budgets, in turn."""
 
 from __future__ import annotations
 
