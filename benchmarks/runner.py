@@ -143,9 +143,11 @@ def _asked(python: str, order: str, machine: Machine, own: dict[str, str]) -> Sa
         )
     except subprocess.TimeoutExpired:
         return Sample(outcome=f"longer than {machine.timeout:.0f} s")
+    if done.returncode < 0:
+        # MLX does not look whether it was given memory: a refused allocation ends in a signal there.
+        return Sample(outcome=f"died (signal {-done.returncode}) at a limit of {machine.limit / 1e9:.1f} GB")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        # Where an allocation fails in a library's own threads, the process ends without an exception.
         return Sample(outcome=f"died ({done.returncode}): {last[:120]}")
     values: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return Sample(**values)

@@ -11,6 +11,9 @@ import mlx.core as mx
 from tests.models import random_tensors, torch_shapes
 from zvae_tiled import VAEConfig
 
+SAMPLE_SIZE = 1024
+"""Of Z-Image's VAE, in pixels: diffusers' tile, and nothing else, follows from it."""
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -22,6 +25,6 @@ def save_random_vae(config: VAEConfig, folder: Path) -> Path:
     }
     mx.save_safetensors(str(folder / WEIGHTS), named)
     (folder / "config.json").write_text(
-        json.dumps({"_class_name": "AutoencoderKL", "sample_size": 1024, **asdict(config)})
+        json.dumps({"_class_name": "AutoencoderKL", "sample_size": SAMPLE_SIZE, **asdict(config)})
     )
     return folder

@@ -12,7 +12,7 @@ from benchmarks.runner import Group
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield products and a decode in turn, so that both meet the same noise."""
     del large, folder
-    pixels, rounds = (128, 1) if quick else (384, 3)
+    pixels, rounds = (128, 1) if quick else (256, 2)
     for dtype in ("float32", "bfloat16"):
         yield Group(
             (

@@ -14,7 +14,7 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     del folder
     sizes = (128,) if quick else (256, 512, 1024) if large else (256, 512)
     for pixels in sizes:
-        rounds = 1 if quick or pixels > 512 else 3
+        rounds = 1 if quick or pixels > 256 else 2
         for dtype in ("bfloat16",) if pixels > 256 else ("bfloat16", "float32"):
             yield Group(
                 (
@@ -23,6 +23,8 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
                     Case("speed", "ours", pixels, pixels, dtype, budget="least", rounds=rounds),
                 )
             )
+        if pixels > 256 and not large:
+            continue
         yield Group(
             (
                 Case("speed", "full_encode", pixels, pixels, rounds=rounds, label="full encode, MLX"),

@@ -6,25 +6,24 @@ from typing import Any
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.tools.torch_vae import Decode, measure_with, whole
+from benchmarks.weights import SAMPLE_SIZE
 
 
 def measure(case: Case, files: Files) -> Sample:
     """Decode some times."""
-    seams: list[int] = []
+    tile = case.options.get("tile", SAMPLE_SIZE)
+    if max(case.height, case.width) <= tile:
+        return Sample(outcome="does not tile at this size: as the full decode")
 
     def tiled(model: Any) -> Decode:
         model.enable_tiling()
-        if "tile" in case.options:
-            model.tile_sample_min_size = case.options["tile"]
-            model.tile_latent_min_size = case.options["tile"] // case.config.scale
-        tile, overlap = model.tile_sample_min_size, int(model.tile_sample_min_size * model.tile_overlap_factor)
-        if max(case.height, case.width) > tile:
-            seams.extend(start + overlap // 2 for start in range(tile - overlap, case.width, tile - overlap))
+        model.tile_sample_min_size = tile
+        model.tile_latent_min_size = tile // case.config.scale
         return whole(model)
 
     sample = measure_with(case, files, tiled)
-    if not seams:
-        return Sample(outcome="does not tile at this size: as the full decode")
-    sample.seams = (seams, seams)
+    step = tile - tile // 4  # neighbours share a quarter
+    down, across = ([at + tile // 8 for at in range(step, size, step)] for size in (case.height, case.width))
+    sample.seams = (down, across)
     sample.flops = None
     return sample

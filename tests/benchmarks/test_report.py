@@ -78,3 +78,27 @@ def test_a_file_that_was_sent_is_shown(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(store.sent, "__defaults__", (tmp_path,))
     assert "Apple M9" in sections.sent()
     assert "| 256² | ample | 1.5 (1.0–2.0) |" in sections.sent()
+
+
+def test_a_peer_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import child
+    from benchmarks.case import Files
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {absent!r}", name=absent)
+
+    monkeypatch.setattr(child, "import_module", missing)
+    absent = "mflux"
+    answer = child.answer(Case("peers", "mflux_vae", 64, 64), Files(), 1 << 30)
+    assert answer.outcome == "not run: mflux is not installed"
+    absent = "benchmarks.tools.mflux_vae"
+    with pytest.raises(ModuleNotFoundError):
+        child.answer(Case("peers", "mflux_vae", 64, 64), Files(), 1 << 30)
+
+
+def test_too_little_memory_is_an_outcome() -> None:
+    from benchmarks.runner import Group, Machine, run_group
+
+    (found,) = run_group(Group((Case("speed", "full", 512, 512),)), Machine(limit=400 << 20))
+    assert found.outcome.endswith("at a limit of 0.4 GB")
+    assert found.seconds is None
