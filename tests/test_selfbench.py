@@ -36,6 +36,7 @@ def test_a_file_holds_products_and_decodes(found: dict[str, object], tmp_path: P
     read = json.loads((tmp_path / "figures.json").read_text())
     rows = [row_from(values) for values in read["rows"]]
     assert [(row.suite, row.width) for row in rows] == [("limit", 0)] * 2 + [("self", 32)] * 2 + [("self", 64)] * 2
+    assert [row.flops for row in rows[:2]] == [2 * 64**3] * 2
     for row in rows[2:]:
         assert row.allocator_peak is not None
         assert row.predicted_peak is not None
