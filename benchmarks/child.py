@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from importlib import import_module
@@ -38,8 +37,7 @@ def answer(case: Case, files: Files, limit: int) -> Sample:
     from zvae_tiled.environment import environment
     from zvae_tiled.kernels.device import device_kind
 
-    kernels = os.environ.get("ZVAE_KERNELS", "")
-    sample.environment = {**environment(device_kind()), **({"kernels": kernels} if kernels else {})}
+    sample.environment = environment(device_kind())
     return sample
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from zvae_tiled._version import __version__
 from zvae_tiled.blas import preload
+from zvae_tiled.kernels.native import native_status
 
 PACKAGES = ("mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-13", "mlx-cuda-12", "numpy", "mkl", "torch", "diffusers", "mflux")
 """Whose versions change figures; those that are not installed are left out."""
@@ -31,6 +32,7 @@ def environment(device: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "blas": preload().name,
         "device": device,
+        "kernels": native_status().path if device == "cpu" else "mlx",
         "processor": processor(),
         "cores": cores(),
         "threads": int(os.environ.get("OMP_NUM_THREADS") or cores()),
