@@ -166,7 +166,7 @@ def test_the_next_command_works(place: Path) -> None:
 
 
 def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
-    large = save_latents(place / "large.npy", 40, 40)
+    large = save_latents(place / "large.npy", 200, 400)
     told = run("plan", "20x12", "--vae", "vae", "--json")
     budget = json.loads(told.stdout)["predicted_peak"]
     said = run("decode", "a.npy", large, "b.npy", "-o", "out/", "--budget", f"{budget}B", code=4).stderr

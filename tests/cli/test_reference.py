@@ -23,8 +23,8 @@ def test_the_page_is_what_the_commands_say() -> None:
     assert PAGE.read_text().partition(MARKER)[2] == reference(), "run: python -m docs.cli_reference"
 
 
-def test_the_commands_are_those_of_the_issue() -> None:
-    assert COMMANDS == ["calibrate", "compare", "decode", "demo", "doctor", "encode", "inspect", "plan"]
+def test_the_commands_are_those_of_the_issues() -> None:
+    assert COMMANDS == ["benchmark", "calibrate", "compare", "decode", "demo", "doctor", "encode", "inspect", "plan"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

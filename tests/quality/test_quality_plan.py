@@ -184,7 +184,7 @@ def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path) -> None:
         ({"height": 15}, "no grid"),
         ({"config": narrow("sd3")}, "multiple of 8"),
         ({"batch": 2}, "batch 2"),
-        ({"output": "rows"}, "no room for finished pictures"),
+        ({"output": "rows"}, "no room in memory for what is finished"),
         ({"budget": WHOLE.predicted_peak}, "is not one of this plan"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from zvae_tiled._version import __version__
+from zvae_tiled.cli.benchmark import benchmark
 from zvae_tiled.cli.calibrate import calibrate
 from zvae_tiled.cli.compare import compare
 from zvae_tiled.cli.decode import decode
@@ -16,7 +17,7 @@ from zvae_tiled.cli.plan import plan
 
 
 @click.group(
-    commands=[demo, decode, plan, encode, compare, inspect, calibrate, doctor],
+    commands=[demo, decode, plan, encode, compare, inspect, calibrate, benchmark, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",
 )
