@@ -128,13 +128,19 @@ class QualityPlan:
         if self.request.moments == "tile":
             return self.overlap is None
         chain = decoder_chain(self.config)
-        return self.request.moments == "global" and (self.overlap is None or self.overlap >= chain.reach(chain.middle))
+        return self._whole_moments and (self.overlap is None or self.overlap >= chain.reach(chain.middle))
+
+    @property
+    def _whole_moments(self) -> bool:
+        """Whether moments are those of the whole map; of a small one, the proxy is the map itself."""
+        return self.request.moments == "global" or (self.request.moments == "proxy" and self.factors == (1, 1))
 
     @property
     def statistics_source(self) -> str:
         """Where statistics and attention come from, in words."""
+        if self._whole_moments:
+            return "moments of the whole picture; middle block on the whole map"
         return {
-            "global": "moments of the whole picture; middle block on the whole map",
             "proxy": f"moments of a proxy, {self.factors[0]}x{self.factors[1]} for one; middle block on the whole map",
             "tile": "moments and middle block of each tile by itself",
         }[self.request.moments]
@@ -145,6 +151,7 @@ class QualityPlan:
         if self.exact:
             return "rounding"
         source = "stream" if self.request.quality == "stream" else self.request.moments
+        source = "global" if self._whole_moments else source
         levels = MEASURED[source]
         overlap = max(levels) if self.overlap is None else self.overlap
         found = levels[max(least for least in levels if least <= overlap)]
