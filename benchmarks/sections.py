@@ -141,12 +141,16 @@ def scale() -> str:
         rows,
         {
             "picture": size,
-            "budget": lambda row: row.tool if row.tool == WIDE else budget(row),
+            "budget": lambda row: (
+                row.tool if row.tool == WIDE else f"{budget(row)}{', in tiles' if _tiled(row) else ''}"
+            ),
             "seconds": seconds,
             "µs a pixel": lambda row: f"{1e6 * row.seconds / (row.width * row.height):.1f}" if row.seconds else "–",
             "MFLOP a pixel": lambda row: f"{row.flops / (row.width * row.height) / 1e6:.2f}" if row.flops else "–",
             "of it attention": lambda row: (
-                f"{attention_flops(Z_IMAGE, row.height // 8, row.width // 8) / row.flops:.1%}" if row.flops else "–"
+                f"{attention_flops(Z_IMAGE, row.height // 8, row.width // 8) / row.flops:.1%}"
+                if row.flops and not _tiled(row)
+                else "–"
             ),
             "allocator": lambda row: amount(row.allocator_peak),
             "predicted": lambda row: amount(row.predicted_peak),
@@ -155,6 +159,10 @@ def scale() -> str:
     )
     plots = "\n\n".join(f"![{title}]({file})" for file, title in FILES.items())
     return f"{plots}\n\n{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def _tiled(row: Row) -> bool:
+    return row.quality.startswith("tiles")
 
 
 def promises() -> str:
