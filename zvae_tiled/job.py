@@ -15,7 +15,7 @@ from zvae_tiled.decoding import limits, parameters, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import check_free_space
-from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         model: The weights.
-        dtype: Their type.
+        kernels: The device, as it was when this was planned.
         given: What was handed in: a batch of latents, or of pictures, (B, H, W, C).
         plan: A plan for them.
         ready: Makes one of the batch ready for the first Step.
@@ -41,7 +41,7 @@ class Job:
     """
 
     model: DecoderOnly
-    dtype: mx.Dtype
+    kernels: Kernels[mx.array]
     given: mx.array
     plan: Plan | QualityPlan
     ready: Callable[[mx.array], mx.array]
@@ -85,7 +85,7 @@ class Job:
         """Yield finished rows with the number of their picture, top to bottom."""
         plan, folder = self.plan, self.folder or temporary_folder()
         check_free_space(folder, plan.spilled)
-        kernels = kernels_for(this_device(self.dtype), self.dtype)
+        kernels = self.kernels
         weights = parameters(self.model)
         norms = norms_of(weights)
         tracker = Tracker(plan, listener)

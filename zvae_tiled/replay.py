@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
+from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.plan import AGAIN, WHOLE, Output, Plan
 from zvae_tiled.plan.quality_plan import QualityPlan
+from zvae_tiled.plan.recost import peak_here
 
 
 def replayed(
@@ -16,7 +19,7 @@ def replayed(
     config: VAEConfig,
     shape: Sequence[int],
     dtype: str,
-    device: str,
+    device: Device,
     output: Output,
     weights: int,
     gathered: int = 0,
@@ -29,7 +32,7 @@ def replayed(
         config: The VAE.
         shape: Batch, rows and columns of the latents.
         dtype: The VAE's type.
-        device: What MLX computes on.
+        device: What MLX computes on, with the kernels that compute.
         output: Whether the finished pictures are held in memory or handed on.
         weights: Bytes of the weights that are loaded.
         gathered: Bytes of finished rows that the file gathers.
@@ -47,7 +50,7 @@ def replayed(
     if plan.task != task:
         raise PlanError(f'the plan is one for task="{plan.task}", this is task="{task}"', "Make a plan for it.")
     made_for = (plan.config, plan.batch, plan.height, plan.width, plan.dtype, plan.device)
-    here = (config, *shape, dtype, device)
+    here = (config, *shape, dtype, device.name)
     names = ("config", "batch", "height", "width", "dtype", "device")
     for what, theirs, ours in zip(names, made_for, here, strict=True):
         if theirs != ours:
@@ -56,6 +59,13 @@ def replayed(
             raise PlanError(f"the plan was made for {what} {theirs}, this {task} has {ours}", "Make a plan for it.")
     if plan.output == "rows" and output == "array":
         raise PlanError("the plan has no room in memory for what is finished", 'Make it with output="array".')
+    needed = peak_here(plan, device)
+    if needed > plan.budget:
+        raise PlanError(
+            f"with the kernels that compute here the plan needs {needed:,} bytes, its budget is {plan.budget:,}",
+            "Make the plan on this machine, with the same ZVAE_KERNELS and ZVAE_THREADS.",
+        )
+    plan = replace(plan, predicted_peak=max(plan.predicted_peak, needed))
     # plan() without a VAE counts the decoder's weights alone, or the encoder's.
     surplus = max(0, weights - plan.weights)
     if surplus and plan.predicted_peak + surplus > plan.budget:

@@ -19,7 +19,7 @@ from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
-from zvae_tiled.kernels.device import this_device
+from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
@@ -326,7 +326,8 @@ class VAE:
         ready = partial(ready_latents, config=self.config, dtype=self.dtype, scaled=scaled)
         finish = partial(finished, raw=raw)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
-        return Job(self.model, self.dtype, latents, chosen, ready, finish, listener_of(progress), folder)
+        kernels = kernels_for(this_device(self.dtype), self.dtype)
+        return Job(self.model, kernels, latents, chosen, ready, finish, listener_of(progress), folder)
 
     def _chosen(
         self,
@@ -344,7 +345,7 @@ class VAE:
             raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
         if request is not None:
             raise PlanError("a plan has its own quality; quality= was given beside plan=", "Leave one of them out.")
-        device, name = this_device().name, dtype_name(self.dtype)
+        device, name = this_device(self.dtype), dtype_name(self.dtype)
         return replayed(plan, self.config, shape, name, device, output, self.weight_bytes, gathered, task)
 
     def _made(
@@ -402,7 +403,8 @@ class VAE:
         chosen = self._chosen((batch, height, width), "array", None, budget, plan, task="encode")
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         ready, as_it_is = partial(ready_image, dtype=self.dtype), lambda rows: rows
-        job = Job(self.model, self.dtype, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
+        kernels = kernels_for(this_device(self.dtype), self.dtype)
+        job = Job(self.model, kernels, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
         sink = DistributionSink(self.config, (batch, height, width), self.dtype)
         report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()

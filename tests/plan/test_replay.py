@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from tests.models import narrow, random_images, random_latents, random_vae
 from zvae_tiled import Plan, plan
+from zvae_tiled.chain import Task
 from zvae_tiled.errors import PlanError
+from zvae_tiled.kernels.device import this_device
+from zvae_tiled.plan.calibration import MarginWorkspace
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.plan import Output
+from zvae_tiled.plan.recost import peak_here
+
+pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for them
 
 CONFIG = narrow("flux1")
 PLAN = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu")
@@ -76,3 +85,29 @@ def test_a_plan_of_the_other_task_is_refused() -> None:
 def test_a_plan_and_a_budget_contradict_each_other() -> None:
     with pytest.raises(PlanError, match="its own budget"):
         random_vae(CONFIG).decode(random_latents(CONFIG, 8, 12), plan=PLAN, budget="1GB")
+
+
+@pytest.mark.parametrize("task", ["decode", "encode"])
+@pytest.mark.parametrize("output", ["array", "rows"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_costed_again_where_it_was_made_a_plan_needs_what_it_needed(task: Task, output: Output, batch: int) -> None:
+    for budget in ("1TB", "5MB"):
+        made = plan(CONFIG, 96, 64, budget, batch=batch, dtype="float32", device="cpu", output=output, task=task)
+        assert peak_here(made, CPU) == made.predicted_peak
+
+
+@pytest.mark.parametrize("moments", ["global", "proxy", "tile"])
+def test_so_do_tiles(moments: str) -> None:
+    made = plan(CONFIG, 256, 192, "20MB", dtype="float32", device="cpu", quality="tiles", tile=128, moments=moments)
+    assert 0.9 * made.predicted_peak <= peak_here(made, CPU) <= made.predicted_peak
+
+
+def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, latents = random_vae(CONFIG), random_latents(CONFIG, 8, 12)
+    tight = vae.plan(64, 96, "1GB")
+    tight = replace(tight, budget=tight.predicted_peak)
+    vae.decode(latents, plan=tight)
+    hungry = replace(this_device(mx.float32), workspace=MarginWorkspace(this_device(mx.float32).workspace, 2.0))
+    monkeypatch.setattr("zvae_tiled.vae.this_device", lambda dtype: hungry)
+    with pytest.raises(PlanError, match="kernels that compute here"):
+        vae.decode(latents, plan=tight)

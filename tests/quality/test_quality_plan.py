@@ -21,6 +21,8 @@ from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan import quality
 from zvae_tiled.plan.request import Request
 
+pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for them
+
 CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
 ASKED: list[dict[str, Any]] = [
     {"quality": "stream"},
