@@ -56,6 +56,27 @@ def test_a_batch_is_numbered(place: Path) -> None:
     assert {"c-0.png", "c-1.png"} <= files(place)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["x-0.npy", "-o", "x.npy"], 2, "x-0.npy would be replaced"),
+        (["x.npy", "x-0.npy", "-o", "out/"], 2, "Several pictures would be written to out/x-0.png"),
+        (["x.npy", "-o", "-"], 2, "A batch of 2 does not fit on standard output"),
+        (["b.npy", "a.npy", "-o", "{stem}.png", "--no-overwrite"], 5, "a.png: there is a file of that name"),
+    ],
+)
+def test_all_files_of_all_pictures_are_checked_before_the_first(
+    place: Path, words: list[str], code: int, said: str
+) -> None:
+    save_latents(place / "x.npy", batch=2)
+    save_latents(place / "x-0.npy", batch=1 if words[0] == "x.npy" else 2)
+    (place / "a.png").write_text("old")
+    before = {path.name: path.read_bytes() for path in place.glob("*.*")}
+    assert said in run("decode", *words, code=code).stderr
+    assert {path.name: path.read_bytes() for path in place.glob("*.*")} == before
+    assert not list(place.glob("out/*"))
+
+
 def test_options_reach_the_decode(place: Path) -> None:
     told = run(
         *("decode", "a.npy", "-o", "a.npz.npy", "--dtype", "float32", "--quality", "tiles", "--tile", "8x8"),
@@ -132,8 +153,8 @@ def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
         (["-o", "a.png"], 2, "LATENTS"),
         (["a.npy", "b.npy", "-o", "a.png"], 2, "2 inputs need a folder or a pattern"),
         (["a.npy", "b.npy", "-o", "-"], 2, "2 pictures do not fit on standard output"),
-        (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several inputs would be written to out/a.png"),
-        (["a.npy", "-o", "a.npy"], 2, "would be replaced by its own picture"),
+        (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several pictures would be written to out/a.png"),
+        (["a.npy", "-o", "a.npy"], 2, "would be replaced: latents are read from it"),
         (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan keeps one plan"),
         (["-", "-", "-o", "out/"], 2, "can be read once"),
         (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),

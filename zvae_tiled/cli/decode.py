@@ -21,7 +21,7 @@ from zvae_tiled.cli.options import (
     spill_option,
     vae_options,
 )
-from zvae_tiled.cli.outputs import STDOUT, outputs, standard_output
+from zvae_tiled.cli.outputs import STDOUT, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, read_plan, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
 from zvae_tiled.errors import ZvaeError
@@ -77,8 +77,11 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
             raise click.UsageError("--save-plan keeps one plan: name one file of latents.")
         vae = load_vae(options["vae"], options["config"], options["dtype"])
         jobs = [_Job(*files) for files in zip(names, inputs, targets, strict=True)]
-        for job in jobs:  # what cannot be read is said before the first hour of work
-            _latents(vae, job, options)
+        # What cannot be read or written is said before the first hour of work.
+        files = [path for job in jobs for path in _files(vae, job, options)]
+        refuse_clashes(files, inputs)
+        if out == STDOUT and len(files) > 1:
+            raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
         _run(vae, jobs, options)
 
 
@@ -94,6 +97,18 @@ class _Job:
 def _latents(vae: VAE, job: _Job, options: dict[str, Any]) -> Latents:
     given = Given(*(options[name] for name in ("height", "width", "layout", "tensor")))
     return read(job.source, vae.config, given)
+
+
+def _files(vae: VAE, job: _Job, options: dict[str, Any]) -> tuple[Path, ...]:
+    from zvae_tiled.job import picture_shape
+    from zvae_tiled.sinks import file_target
+
+    shape = picture_shape(vae.config, _latents(vae, job, options).array)
+    return file_target(job.target, shape, _bits(options), options["overwrite"]).paths
+
+
+def _bits(options: dict[str, Any]) -> int | None:
+    return int(options["bits"]) if options["bits"] else None
 
 
 def _run(vae: VAE, jobs: list[_Job], options: dict[str, Any]) -> None:
@@ -122,7 +137,7 @@ def _decode(vae: VAE, job: _Job, options: dict[str, Any]) -> None:
             plan=read_plan(options["plan_file"]) if options["plan_file"] else None,
             progress=listener or False,
             spill_folder=options["spill_folder"],
-            bits=int(options["bits"]) if options["bits"] else None,
+            bits=_bits(options),
             overwrite=options["overwrite"],
             **asked,
         )

@@ -37,18 +37,29 @@ def outputs(out: str, names: list[Path]) -> list[Path]:
         raise click.UsageError(
             f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
         )
-    twice = {path for path in found if found.count(path) > 1}
-    if twice:
-        raise click.UsageError(f"Several inputs would be written to {', '.join(map(str, sorted(twice)))}.")
-    own = {name.resolve() for name in names} & {path.resolve() for path in found}
-    if own:
-        raise click.UsageError(f"{', '.join(map(str, own))} would be replaced by its own picture.")
     if folder and not Path(out).is_dir():
         try:
             Path(out).mkdir()
         except OSError as error:
             raise OutputError(f"{out} cannot be made: {error.strerror}", "Name a folder that can be.") from error
     return found
+
+
+def refuse_clashes(files: list[Path], inputs: list[Path]) -> None:
+    """Refuse files that would be written twice, and those that are inputs.
+
+    Args:
+        files: All that will be written, those of each picture of a batch.
+        inputs: All that is read.
+    """
+    places = [path.resolve() for path in files]
+    twice = {str(path) for path, place in zip(files, places, strict=True) if places.count(place) > 1}
+    if twice:
+        raise click.UsageError(f"Several pictures would be written to {', '.join(sorted(twice))}.")
+    read = {path.resolve() for path in inputs}
+    own = [str(path) for path, place in zip(files, places, strict=True) if place in read]
+    if own:
+        raise click.UsageError(f"{', '.join(own)} would be replaced: latents are read from it. Name another -o.")
 
 
 @contextmanager
