@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import signal
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +207,43 @@ def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path)
     assert levels(place / "a.png", place / "a.npy")
     run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent)
     assert (place / "zvae-latents-2.npy").is_file()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_latents_from_standard_input_are_kept_when_the_decode_is_interrupted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setattr(VAE, "decode_to_file", lambda *_, **__: signal.raise_signal(number))
+    sent = (place / "a.npy").read_bytes()
+    assert "are in zvae-latents-1.npy" in run("decode", "-", "-o", "a.png", code=code, stdin=sent).stderr
+    assert (place / "zvae-latents-1.npy").read_bytes() == sent
+
+
+def test_latents_from_standard_input_are_kept_elsewhere_when_the_folder_cannot_be_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "tmp"):
+        (place / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(place / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    sent = (place / "a.npy").read_bytes()
+    said = run("decode", "-", "-o", place / "a.png", "--budget", "1kB", code=4, stdin=sent).stderr
+    kept = place / "tmp" / "zvae-latents-1.npy"
+    assert kept.read_bytes() == sent
+    assert f"zvae decode {kept} --output" in said
+
+
+def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:
+    np.save(place / "large.npy", np.zeros((1, 4, 200, 400), np.float32))
+    budget = json.loads(run("plan", "20x12", "--vae", "vae", "--json").stdout)["predicted_peak"]
+    words = ("decode", "a.npy", "-", "-o", "out/", "--budget", f"{budget}B")
+    said = run(*words, code=4, stdin=(place / "large.npy").read_bytes()).stderr
+    assert "zvae decode zvae-latents-1.npy --output out/" in said
+    said = run("decode", "large.npy", *words[2:], code=4, stdin=(place / "a.npy").read_bytes()).stderr
+    assert "zvae decode large.npy --output out/" in said
+    assert not (place / "zvae-latents-2.npy").exists(), "its picture is written"
 
 
 def test_a_preset_means_a_model_in_the_cache(place: Path) -> None:

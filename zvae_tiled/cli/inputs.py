@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,11 +44,11 @@ def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-@contextmanager
+@contextlib.contextmanager
 def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
     """Keep what comes by standard input in a file, if one of the names asks for it.
 
-    When its block fails, the file stays in the current folder: nobody can send the latents a second time.
+    When its block fails, or is interrupted, a copy stays: nobody can send the latents a second time.
     """
     if STDIN not in names:
         yield None
@@ -57,12 +57,30 @@ def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
         path = _received(Path(folder))
         try:
             yield path
-        except Exception:
-            kept = _free_name(path.suffix)
-            shutil.copyfile(path, kept)
-            click.echo(f"The latents from standard input are in {kept}.", err=True)
-            click.get_current_context().meta[CHANGES] = {"latents": [*filter(STDIN.__ne__, names), str(kept)]}
+        except BaseException:  # Ctrl-C and SIGTERM too
+            _keep(path, names)
             raise
+
+
+def _keep(path: Path, names: tuple[str, ...]) -> None:
+    from zvae_tiled.decoding import temporary_folder
+
+    changes = click.get_current_context().meta.setdefault(CHANGES, {})
+    left = changes.get("latents", names)
+    if STDIN not in left:  # its picture is written: others failed
+        return
+    for folder in (Path(), temporary_folder()):
+        kept = _free_name(folder, path.suffix)
+        try:
+            shutil.copyfile(path, kept)
+        except OSError as error:  # the error that brought us here matters more
+            with contextlib.suppress(OSError):
+                kept.unlink(missing_ok=True)
+            click.echo(f"The latents from standard input cannot be kept in {kept}: {error.strerror}.", err=True)
+            continue
+        click.echo(f"The latents from standard input are in {kept}.", err=True)
+        changes["latents"] = [str(kept) if name == STDIN else name for name in left]
+        return
 
 
 def _received(folder: Path) -> Path:
@@ -78,9 +96,9 @@ def _received(folder: Path) -> Path:
     return path
 
 
-def _free_name(suffix: str) -> Path:
+def _free_name(folder: Path, suffix: str) -> Path:
     numbers = iter(range(1, 1 << 30))
-    return next(path for path in (Path(f"zvae-latents-{n}{suffix}") for n in numbers) if not path.exists())
+    return next(path for path in (folder / f"zvae-latents-{n}{suffix}" for n in numbers) if not path.exists())
 
 
 @dataclass(frozen=True)
