@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,9 +19,10 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
+from zvae_tiled.atomic import write_text
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.environment import environment
-from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.errors import BudgetError
 from zvae_tiled.kernels.device import device_kind, device_name, this_device
 from zvae_tiled.loading import DTYPES
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
@@ -114,20 +114,7 @@ def write(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    target = Path(path)
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".part", delete=False) as file:
-            try:
-                json.dump(found, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}", "Name another file.") from error
+    write_text(Path(path), json.dumps(found, indent=1) + "\n")
 
 
 def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:

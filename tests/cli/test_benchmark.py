@@ -19,5 +19,5 @@ def test_the_figures_are_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_folder_that_is_not_there_is_an_output_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(selfbench, "self_benchmark", lambda seconds, say: {})
+    monkeypatch.setattr(selfbench, "self_benchmark", lambda seconds, say: pytest.fail("it was measured first"))
     run("benchmark", "--submit-file", str(tmp_path / "no" / "figures.json"), code=5)

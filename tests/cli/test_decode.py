@@ -61,7 +61,7 @@ def test_a_batch_is_numbered(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["x-0.npy", "-o", "x.npy"], 2, "x-0.npy would be replaced"),
+        (["x-0.npy", "-o", "x.npy"], 2, "x-0.npy is an input, and would be replaced"),
         (["x.npy", "x-0.npy", "-o", "out/"], 2, "Several pictures would be written to out/x-0.png"),
         (["x.npy", "-o", "-"], 2, "A batch of 2 does not fit on standard output"),
         (["b.npy", "a.npy", "-o", "{stem}.png", "--no-overwrite"], 5, "a.png: there is a file of that name"),
@@ -117,6 +117,20 @@ def test_a_plan_is_kept_and_replayed(place: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kept", "code", "said"),
+    [
+        ("none/plan.json", 5, "none/plan.json is a folder, or its folder does not exist"),
+        ("a.npy", 2, "a.npy is an input"),
+        ("a.png", 2, "would be written to a.png"),
+    ],
+)
+def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, kept: str, code: int, said: str) -> None:
+    before = files(place)
+    assert said in run("decode", "a.npy", "-o", "a.png", "--save-plan", kept, code=code).stderr
+    assert files(place) == before
+
+
 def test_a_plan_of_tiles_is_kept_and_replayed(place: Path) -> None:
     asked = ("--quality", "tiles", "--moments", "tile", "--tile", "8", "--overlap", "0")
     run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", *asked, "-q")
@@ -156,7 +170,7 @@ def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
         (["a.npy", "b.npy", "-o", "a.png"], 2, "2 inputs need a folder or a pattern"),
         (["a.npy", "b.npy", "-o", "-"], 2, "2 pictures do not fit on standard output"),
         (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several pictures would be written to out/a.png"),
-        (["a.npy", "-o", "a.npy"], 2, "would be replaced: latents are read from it"),
+        (["a.npy", "-o", "a.npy"], 2, "a.npy is an input, and would be replaced"),
         (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan keeps one plan"),
         (["-", "-", "-o", "out/"], 2, "can be read once"),
         (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),

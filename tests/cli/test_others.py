@@ -79,6 +79,34 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
         assert image.size == (20, 12)
 
 
+@pytest.mark.parametrize(
+    ("out", "code", "said"),
+    [
+        ("e.xyz", 5, "not as '.xyz'"),
+        ("none/e.npy", 5, "its folder does not exist"),
+        ("-", 5, "not as ''"),
+        ("p.npy", 2, "p.npy is an input"),
+    ],
+)
+def test_a_file_that_latents_cannot_go_to_is_refused_before_the_encode(
+    place: Path, monkeypatch: pytest.MonkeyPatch, out: str, code: int, said: str
+) -> None:
+    monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded first"))
+    np.save(place / "p.npy", write(place / "a.png", 0).astype(np.float32))
+    assert said in run("encode", "p.npy", "-o", out, code=code).stderr
+
+
+@pytest.mark.parametrize(
+    ("drawn", "code", "said"),
+    [("h.bmp", 5, "not as '.bmp'"), ("none/h.png", 5, "does not exist"), ("a.npy", 2, "a.npy is an input")],
+)
+def test_a_heat_map_that_cannot_be_drawn_is_refused_before_the_decode(
+    place: Path, monkeypatch: pytest.MonkeyPatch, drawn: str, code: int, said: str
+) -> None:
+    monkeypatch.setattr(VAE, "decode", lambda *_, **__: pytest.fail("it was decoded first"))
+    assert said in run("compare", "a.npy", "--reference", "full", "--heat-map", drawn, code=code).stderr
+
+
 def test_what_the_encoder_cannot_take_is_refused_or_cropped(place: Path) -> None:
     write(place / "odd.png", 0, height=13)
     assert "multiples of 2" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr

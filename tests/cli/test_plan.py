@@ -74,6 +74,12 @@ def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
     assert {path.name for path in place.iterdir()} == {"a.npy", "b.npy", "vae", "plan.svg"}
 
 
+def test_a_chart_has_the_mode_of_any_other_file(place: Path) -> None:
+    (place / "other").write_text("")
+    run("plan", "512", "--budget", "400MB", "--plot", "plan.svg")
+    assert (place / "plan.svg").stat().st_mode == (place / "other").stat().st_mode
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -178,7 +178,7 @@ def test_what_is_not_written(tmp_path: Path) -> None:
             write_latent_file, tmp_path / "a.npy", latents, height=16, width=16
         )
         assert "no place for scaled" in refusal(write_latent_file, tmp_path / "a.npy", latents, scaled=False)
-        assert "No such file" in refusal(write_latent_file, tmp_path / "missing/a.npz", latents)
+        assert "does not exist" in refusal(write_latent_file, tmp_path / "missing/a.npz", latents)
         assert "has appeared" in refusal(write_latent_file, tmp_path / "there.npz", latents, overwrite=False)
         for wrong in (
             {"height": 16},

@@ -19,13 +19,14 @@ LAYERS = {
     "budget": {"errors"},
     "whole": set[str](),
     "chain": {"errors", "config", "chain"},
-    "plan": {"errors", "config", "budget", "whole", "chain", "plan"},
+    "atomic": {"errors"},
+    "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
     "kernels": {"errors", "config", "budget", "chain", "plan", "kernels", "blas"},
     "engine": {"errors", "config", "budget", "chain", "plan", "kernels", "engine"},
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "budget", "whole", "chain", "plan")
+SHAPES_ONLY = ("errors", "config", "budget", "whole", "atomic", "chain", "plan")
 """Layers without MLX."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
 
@@ -31,6 +32,7 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
 
     Nothing is downloaded, and nothing is sent: the file names no user, no host and no path.
     """
+    check_place(submit_file)
     from zvae_tiled.selfbench import self_benchmark, write
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))

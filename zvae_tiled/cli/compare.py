@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +18,8 @@ from zvae_tiled.cli.options import (
     spill_option,
     vae_options,
 )
-from zvae_tiled.cli.pictures import read_picture, write_picture
+from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.pictures import check_picture, read_picture, write_picture
 from zvae_tiled.cli.sources import load_vae
 
 
@@ -30,19 +32,27 @@ from zvae_tiled.cli.sources import load_vae
     help="Decode the latents A, as the other options say, and compare with their full decode by the plain model, "
     "which needs some 4 KB of memory a pixel.",
 )
-@click.option("--heat-map", metavar="FILE", help="Draw the difference: black where there is none, the tiles over it.")
+@click.option(
+    "--heat-map",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Draw the difference: black where there is none, the tiles over it.",
+)
 @vae_options
 @budget_option
 @quality_options
 @latents_options
 @spill_option
 @quiet_option
-def compare(first: str, second: str | None, reference: str | None, heat_map: str | None, **options: Any) -> None:
+def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
     """Compare the pictures A and B, or the decode of the latents A with --reference full."""
     from zvae_tiled import metrics
 
     if (second is None) == (reference is None):
         raise click.UsageError("Name two pictures, or one file of latents and --reference full.")
+    if heat_map is not None:
+        check_picture(heat_map)
+        refuse_clashes([heat_map], [Path(name) for name in (first, second) if name is not None])
     plan = None
     if second is not None:
         ours, theirs = read_picture(first), read_picture(second)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
@@ -75,11 +76,13 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
             targets = outputs(out, inputs)
         if options["save_plan"] and len(inputs) > 1:
             raise click.UsageError("--save-plan keeps one plan: name one file of latents.")
+        if options["save_plan"]:
+            check_place(options["save_plan"])
         vae = load_vae(options["vae"], options["config"], options["dtype"])
         jobs = [_Job(*files) for files in zip(names, inputs, targets, strict=True)]
         # What cannot be read or written is said before the first hour of work.
         files = [path for job in jobs for path in _files(vae, job, options)]
-        refuse_clashes(files, inputs)
+        refuse_clashes([*files, *filter(None, [options["save_plan"]])], inputs)
         if out == STDOUT and len(files) > 1:
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
         _run(vae, jobs, options)

@@ -10,6 +10,7 @@ import click
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import budget_option, quiet_option, spill_option, vae_options
+from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.pictures import read_picture
 from zvae_tiled.cli.sources import load_vae
 
@@ -32,8 +33,9 @@ def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **
     """Encode IMAGE into latents, scaled and shifted as a pipeline has them."""
     import mlx.core as mx
 
-    from zvae_tiled.latent_files import write_latent_file
+    from zvae_tiled.latent_files.write import latent_target, write_latent_file
 
+    refuse_clashes([latent_target(out)], [Path(image)])
     picture = read_picture(image)
     vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
     if crop:

@@ -59,7 +59,7 @@ def refuse_clashes(files: list[Path], inputs: list[Path]) -> None:
     read = {path.resolve() for path in inputs}
     own = [str(path) for path, place in zip(files, places, strict=True) if place in read]
     if own:
-        raise click.UsageError(f"{', '.join(own)} would be replaced: latents are read from it. Name another -o.")
+        raise click.UsageError(f"{', '.join(own)} is an input, and would be replaced: name another file.")
 
 
 @contextmanager

@@ -48,6 +48,17 @@ def _opened(path: Path) -> Picture:
         return values
 
 
+def check_picture(path: Path) -> None:
+    """Refuse, before any work, a file that no picture can be written to.
+
+    Raises:
+        OutputError: The place or the kind of file is not one that can be written.
+    """
+    from zvae_tiled.sinks import file_target
+
+    file_target(path, (1, 1, 1, 3))
+
+
 def write_picture(path: str | Path, values: np.ndarray[Any, Any]) -> None:
     """Write levels (H, W, 3), uint8, to a file of a kind that pictures are written to.
 

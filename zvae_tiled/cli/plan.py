@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
 
+from zvae_tiled.atomic import write_text
 from zvae_tiled.chart import line_chart
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import SIZE, budget_option, quality_options
 from zvae_tiled.cli.sources import config_of
-from zvae_tiled.cli.texts import write_text
 from zvae_tiled.config import PRESETS
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.plan.plan import Plan
@@ -45,14 +46,19 @@ BUDGETS = 8
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
 @click.option("--device", type=click.Choice(["cpu", "metal", "cuda"]), help="Left out: what MLX would use here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, which zvae decode --plan replays.")
-@click.option("--plot", metavar="FILE.svg", help="Draw memory over the sweeps beside the budget, as SVG.")
+@click.option(
+    "--plot",
+    metavar="FILE.svg",
+    type=click.Path(path_type=Path),
+    help="Draw memory over the sweeps beside the budget, as SVG.",
+)
 @click.option("--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the least that works.")
-def plan(size: tuple[int, int], plot: str | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
+def plan(size: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
     """Plan a decode to a picture of SIZE: WIDTHxHEIGHT in pixels.
 
     The plan says what is kept, spilled to disk or computed twice, and predicts memory and time.
     """
-    if plot is not None and not plot.lower().endswith(".svg"):
+    if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, which {plot} is not", "Name a file that ends in .svg.")
     budget = options.pop("budget")
     if sweep_budgets:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zvae_tiled.cli.texts import write_text
+from zvae_tiled.atomic import write_text
 from zvae_tiled.errors import PlanError
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ plan_file_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     help="A plan to replay, of --save-plan or zvae plan --json, in place of a budget and a quality.",
 )
-save_plan_option = click.option("--save-plan", metavar="FILE", help="Keep the plan that was run, as JSON.")
+save_plan_option = click.option(
+    "--save-plan",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Keep the plan that was run, as JSON.",
+)
 
 
 def read_plan(path: str) -> Plan | QualityPlan:
@@ -43,7 +48,7 @@ def read_plan(path: str) -> Plan | QualityPlan:
     return saved.read_plan(text)
 
 
-def write_plan(path: str, plan: Plan | QualityPlan) -> None:
+def write_plan(path: Path, plan: Plan | QualityPlan) -> None:
     """Write a plan.
 
     Raises:

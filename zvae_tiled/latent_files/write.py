@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.arrays import path_of, to_mlx
+from zvae_tiled.atomic import atomic_file, check_place
 from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.latent_files.contents import BFLOAT16
 from zvae_tiled.latent_files.metadata import parse_metadata
 from zvae_tiled.latents import Layout
-from zvae_tiled.sinks.atomic import atomic_file
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.safetensors import safetensors_header
 
 KINDS = (".safetensors", ".npy", ".npz")
 
 _NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
+
+
+def latent_target(path: str | os.PathLike[str]) -> Path:
+    """Check a file that latents are to be written to.
+
+    Raises:
+        OutputError: The place or the kind of file is not one that can be written.
+    """
+    target = path_of(path, "path")
+    if target.suffix.lower() not in KINDS:
+        raise OutputError(
+            f"{target}: latents are written as {', '.join(KINDS)}, not as {target.suffix!r}", "Change the ending."
+        )
+    check_place(target)
+    return target
 
 
 def write_latent_file(
@@ -49,7 +65,7 @@ def write_latent_file(
         LatentsError: What is to be written contradicts itself, or is no array of floats.
         OutputError: The file cannot be written; nothing is left of it.
     """
-    target = path_of(path, "path")
+    target = latent_target(path)
     array = to_mlx(latents, "latents", LatentsError)
     given = {"layout": layout, "height": height, "width": width, "packed": packed, "scaled": scaled}
     notes = {
@@ -59,10 +75,6 @@ def write_latent_file(
     }
     parse_metadata(notes, str(target))
     kind = target.suffix.lower()
-    if kind not in KINDS:
-        raise OutputError(
-            f"{target}: latents are written as {', '.join(KINDS)}, not as {target.suffix!r}", "Change the ending."
-        )
     if kind == ".npy" and notes != {"scaled": "true"}:
         lost = ", ".join(name for name in notes if (name, notes[name]) != ("scaled", "true"))
         raise OutputError(f"{target}: a .npy has no place for {lost}", "Write a .safetensors or a .npz.")

@@ -8,10 +8,10 @@ import math
 import os
 import re
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from zvae_tiled.atomic import atomic_file
 from zvae_tiled.chain import Step
 from zvae_tiled.errors import OutputError
 from zvae_tiled.plan.device import DEVICES, Device
@@ -183,24 +183,11 @@ def store(calibration: Calibration) -> Path:
     try:
         file = calibration_file(calibration.kind, calibration.device, calibration.mlx)
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(file, text)
+        with atomic_file(file) as stream:
+            stream.write(text.encode())
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         raise OutputError(f"the calibration cannot be stored: {error}", advice) from error
     return file
-
-
-def _write_whole(file: Path, text: str) -> None:
-    handle, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:100]}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(fresh, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
 
 
 _UNREADABLE = (OSError, ValueError, TypeError, RuntimeError)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from zvae_tiled.arrays import imported, path_of
+from zvae_tiled.atomic import check_place
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.sinks.base import Sink
 from zvae_tiled.sinks.file import FileSink, failed
@@ -103,10 +104,7 @@ def file_target(
         raise OutputError(f"{target}: pictures are written as {known}, not as {target.suffix!r}", "Change the ending.")
     batch, shape = pictures[0], pictures[1:]
     _check_kind(target, kind, shape, bits)
-    if target.is_dir() or not target.parent.is_dir():
-        raise OutputError(f"{target} is a folder, or its folder does not exist", "Name a file in a folder that exists.")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"{target.parent} cannot be written to", "Name a file in another folder.")
+    check_place(target)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     there = [str(name) for name in paths if os.path.lexists(name)]
     if there and not overwrite:

@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all."""
+"""Files that appear whole or not at all, whatever is in them. No MLX: plans are written without it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from zvae_tiled.errors import OutputError
 
 
 class AtomicFile:
@@ -50,8 +52,35 @@ class AtomicFile:
         self._temporary.unlink(missing_ok=True)
 
 
+def check_place(path: Path) -> None:
+    """Refuse, before any work is done for it, a file that cannot be written where it is to be.
+
+    Raises:
+        OutputError: It is a folder, or its folder cannot be written to.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"{path} is a folder, or its folder does not exist", "Name a file in a folder that exists.")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} cannot be written to", "Name a file in another folder.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text; a file that is there is replaced.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        with atomic_file(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}", "Free space, or name a file elsewhere."
+        ) from error
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Give an open file, which has its name when the block ends well, and is gone when it does not."""
     written = AtomicFile(path)
     try:
