@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zvae_tiled.errors import ImageError
+from zvae_tiled.errors import ImageError, ZvaeError
 
 Picture = np.ndarray[Any, np.dtype[np.float32]]
 
 INSTALL = "pip install 'zvae-tiled[pil]'"
 
 
+NPY = "Name a .npy of floats in [0, 1] (H, W, 3) instead: it holds every bit."
+
+
 def read_picture(path: str | Path) -> Picture:
-    """Read a picture as (H, W, C) in [0, 1]: .npy, or whatever Pillow opens.
+    """Read a picture as (H, W, C) in [0, 1]: .npy, or whatever Pillow opens without losing bits.
 
     Raises:
-        ImageError: The file holds no picture.
+        ImageError: The file holds no picture, or one with more bits than Pillow reads.
         MissingExtraError: Pillow is needed and not installed.
     """
     try:
         values = _array(Path(path)) if Path(path).suffix.lower() == ".npy" else _opened(Path(path))
-    except (OSError, ValueError, SyntaxError) as error:  # what NumPy and Pillow raise for broken files
-        raise ImageError(
-            f"{path} cannot be read as a picture: {error}", "Name a .png, .jpg, .webp, .tif or .npy."
-        ) from error
+    except (ZvaeError, MemoryError):
+        raise
+    except Exception as error:  # of broken files, NumPy and Pillow raise what their parsers stumble over
+        problem = f"{path} cannot be read as a picture: {error}"
+        raise ImageError(problem, f"Name a .png, .jpg, .webp, .tif or .npy. If it is a deep one: {NPY}") from error
     if values.ndim != 3:
-        raise ImageError(f"{path} must hold (height, width, channels), its shape is {values.shape}")
+        problem = f"{path} must hold (height, width, channels), its shape is {values.shape}"
+        raise ImageError(problem, "Save one picture, without an axis for a batch.")
     return values
 
 
@@ -42,10 +49,37 @@ def _array(path: Path) -> Picture:
 def _opened(path: Path) -> Picture:
     from zvae_tiled.arrays import imported
 
-    pillow = imported("PIL.Image", INSTALL)
-    with pillow.open(path) as image:
-        values: Picture = np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
+    pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
+    with _any_size(pillow), pillow.open(path) as image:
+        mode, kind, raw = image.mode, image.format, str(image.tile)
+        operations.exif_transpose(image, in_place=True)
+        if mode == "F":
+            return _grey(np.asarray(image, np.float32))
+        if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS):
+            return _grey(np.asarray(image, np.float32) / np.float32(65535))
+        if mode == "I" or ";16" in raw:  # Pillow would cut them to 8 bits, and say nothing
+            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
+        values: Picture = np.asarray(image.convert("RGB"), np.float32)
+        values /= 255
         return values
+
+
+SIXTEEN_BITS = ("PNG", "PPM")
+"""What Pillow reads as 32-bit integers that are of 16 bits."""
+
+
+@contextmanager
+def _any_size(pillow: Any) -> Iterator[None]:
+    """Let Pillow open large pictures: this command's own are far larger than what it takes for an attack."""
+    before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        pillow.MAX_IMAGE_PIXELS = before
+
+
+def _grey(values: np.ndarray[Any, Any]) -> Picture:
+    return np.repeat(values.astype(np.float32)[:, :, None], 3, axis=2)
 
 
 def check_picture(path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Pictures are read as they are: of any size, upright, and with all of their bits, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.running import run
+from zvae_tiled.cli.pictures import read_picture
+from zvae_tiled.errors import ImageError
+
+DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)
+SHALLOW = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
+def test_sixteen_bits_of_grey_are_all_read(tmp_path: Path, kind: str) -> None:
+    Image.fromarray(DEEP).save(tmp_path / f"deep.{kind}")
+    found = read_picture(tmp_path / f"deep.{kind}")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.repeat((DEEP / np.float32(65535)).astype(np.float32)[:, :, None], 3, axis=2))
+
+
+def test_floats_of_grey_are_read_as_they_are(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).random((5, 7), np.float32)
+    Image.fromarray(values).save(tmp_path / "floats.tif")
+    assert np.array_equal(read_picture(tmp_path / "floats.tif")[:, :, 1], values)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("png", 16), ("tif", 16), ("tif", 32)])
+def test_what_pillow_would_cut_to_eight_bits_is_refused_with_advice(place: Path, kind: str, bits: int) -> None:
+    run("decode", "a.npy", "-o", f"deep.{kind}", "--bits", f"{bits}", "-q")
+    with pytest.raises(ImageError, match=r"Name a \.npy of floats"):
+        read_picture(place / f"deep.{kind}")
+
+
+def test_integers_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(DEEP.astype(np.int32)).save(tmp_path / "integers.tif")
+    with pytest.raises(ImageError, match="more than 8 bits"):
+        read_picture(tmp_path / "integers.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(SHALLOW).save(tmp_path / "turned.png", exif=exif)
+    upright = {
+        1: SHALLOW,
+        2: SHALLOW[:, ::-1],
+        3: SHALLOW[::-1, ::-1],
+        4: SHALLOW[::-1],
+        5: SHALLOW.swapaxes(0, 1),
+        6: np.rot90(SHALLOW, -1),
+        7: SHALLOW[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(SHALLOW),
+    }[orientation]
+    assert np.array_equal(read_picture(tmp_path / "turned.png"), upright.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("limit", [10, 20])
+def test_no_picture_is_too_large_and_the_limit_of_others_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Pillow warns of what is larger than its limit, and refuses what is twice as large."""
+    Image.fromarray(SHALLOW).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert read_picture(tmp_path / "large.png").shape == (5, 7, 3)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_whatever_pillow_raises_is_an_image_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise Image.DecompressionBombError("a bomb")
+
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(ImageError, match="a bomb"):
+        read_picture(tmp_path / "any.png")
