@@ -8,6 +8,7 @@ import shlex
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,21 @@ def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
     assert files(place / "out") == {"a.png", "b.png"}
     (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
     assert line.startswith(f"zvae decode {large} --output out/")
+
+
+def test_an_error_nobody_expected_ends_its_own_picture_only(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = VAE.decode_to_file
+
+    def failing(vae: VAE, latents: Any, path: Path, *args: Any, **options: Any) -> Any:
+        if path.stem == "a":
+            raise RuntimeError("[malloc] Unable to allocate 99 bytes")
+        return decode(vae, latents, path, *args, **options)
+
+    monkeypatch.setattr(VAE, "decode_to_file", failing)
+    said = run("decode", "a.npy", "b.npy", "-o", "out/", "-q", code=6).stderr
+    assert files(place / "out") == {"b.png"}
+    assert "a.npy: RuntimeError: [malloc] Unable" in said
+    assert "zvae decode a.npy --output out/ --budget 25%" in said
 
 
 def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path) -> None:

@@ -30,6 +30,12 @@ def exit_code(error: Exception) -> int:
     return DECODE
 
 
+def told(error: Exception) -> str:
+    """Return what an error says, with its type where that says more."""
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
+
+
 class Failure(click.ClickException):
     """An error on its way to the terminal.
 
@@ -41,7 +47,7 @@ class Failure(click.ClickException):
 
     def __init__(self, error: Exception, debug: bool, command: str | None) -> None:
         """Keep them."""
-        super().__init__(str(error) or type(error).__name__)
+        super().__init__(told(error))
         self.error = error
         self.debug = debug
         self.command = command
@@ -51,13 +57,11 @@ class Failure(click.ClickException):
         """Print the message to standard error."""
         if self.debug:
             click.echo("".join(traceback.format_exception(self.error)), err=True, nl=False)
-        known = isinstance(self.error, ZvaeError)
-        text = self.message if known else f"{type(self.error).__name__}: {self.message}"
-        indented = text.replace("\n", "\n" + " " * len("error: "))
+        indented = self.message.replace("\n", "\n" + " " * len("error: "))
         click.echo(f"{click.style('error:', fg='red', bold=True)} {indented}", err=True)
         if self.command is not None:
             click.echo(f"Try this next:\n\n    {self.command}\n", err=True)
-        if not known and not self.debug:
+        if not isinstance(self.error, ZvaeError) and not self.debug:
             click.echo("Nothing here expected that error; --debug shows where it comes from.", err=True)
 
 

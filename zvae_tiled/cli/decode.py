@@ -12,7 +12,7 @@ import click
 from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
-from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.command import Command, told
 from zvae_tiled.cli.inputs import STDIN, Given, Latents, expanded, read, standard_input
 from zvae_tiled.cli.options import (
     budget_option,
@@ -25,7 +25,6 @@ from zvae_tiled.cli.options import (
 from zvae_tiled.cli.outputs import STDOUT, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, read_plan, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
-from zvae_tiled.errors import ZvaeError
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -115,13 +114,13 @@ def _bits(options: dict[str, Any]) -> int | None:
 
 
 def _run(vae: VAE, jobs: list[_Job], options: dict[str, Any]) -> None:
-    failed: list[tuple[_Job, ZvaeError]] = []
+    failed: list[tuple[_Job, Exception]] = []
     for job in jobs:
         try:
             _decode(vae, job, options)
-        except ZvaeError as error:
+        except Exception as error:  # a device may run out of memory in this picture, and not in the next
             if len(jobs) > 1:
-                click.echo(f"{job.source}: {error}", err=True)
+                click.echo(f"{job.source}: {told(error)}", err=True)
             failed.append((job, error))
     if failed:
         click.get_current_context().meta[CHANGES] = {"latents": [job.name for job, _ in failed]}
