@@ -67,6 +67,15 @@ def test_what_cannot_be_compared_is_refused(place: Path, words: list[str], code:
     assert said in run("compare", *words, code=code).stderr
 
 
+@pytest.mark.parametrize(
+    "idle",
+    [["--vae", "nonsense"], ["--quality", "tiles"], ["--budget", "1B"], ["--dtype", "bfloat16"], ["--tile", "8"]],
+)
+def test_options_that_would_change_nothing_are_refused(place: Path, idle: list[str]) -> None:
+    write(place / "a.png", 0)
+    assert f"{idle[0]} would change nothing" in run("compare", "a.png", "a.png", *idle, code=2).stderr
+
+
 def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     picture = write(place / "a.png", 0)
     want = VAE.load(place / "vae", decoder_only=False).encode(picture)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
@@ -44,7 +45,10 @@ from zvae_tiled.cli.sources import load_vae
 @latents_options
 @spill_option
 @quiet_option
-def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
+@click.pass_context
+def compare(
+    ctx: click.Context, first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any
+) -> None:
     """Compare the pictures A and B, or the decode of the latents A with --reference full."""
     from zvae_tiled import metrics
 
@@ -53,6 +57,10 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
     if heat_map is not None:
         check_picture(heat_map)
         refuse_clashes([heat_map], [Path(name) for name in (first, second) if name is not None])
+    idle = _given(ctx, options) if reference is None else []
+    if idle:
+        problem = f"{', '.join(idle)} would change nothing: pictures are compared as they are."
+        raise click.UsageError(f"{problem} Leave it out, or name latents and --reference full.")
     plan = None
     if second is not None:
         ours, theirs = read_picture(first), read_picture(second)
@@ -67,6 +75,13 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         click.echo(f"seams       {seams[0]:.2f}; the full decode has {seams[1]:.2f} at the same places")
     if heat_map is not None:
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
+
+
+def _given(ctx: click.Context, options: dict[str, Any]) -> list[str]:
+    """Return the options on the command line that say how latents are decoded."""
+    names = [name for name in options if name != "quiet"]
+    given = [name for name in names if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    return [param.opts[0] for param in ctx.command.params if param.name in given]
 
 
 def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
