@@ -116,6 +116,13 @@ def test_a_heat_map_that_cannot_be_drawn_is_refused_before_the_decode(
     assert said in run("compare", "a.npy", "--reference", "full", "--heat-map", drawn, code=code).stderr
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 64])
+def test_a_seed_is_one_of_the_generator_s(place: Path, seed: int) -> None:
+    write(place / "a.png", 0)
+    assert "--sample" in run("encode", "a.png", "-o", "e.npy", "--sample", f"{seed}", code=2).stderr
+    run("encode", "a.png", "-o", "e.npy", "--sample", f"{(1 << 64) - 1}", "-q")
+
+
 def test_what_the_encoder_cannot_take_is_refused_or_cropped(place: Path) -> None:
     write(place / "odd.png", 0, height=13)
     assert "multiples of 2" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr

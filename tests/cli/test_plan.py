@@ -60,6 +60,23 @@ def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
     assert len(table) == 1 + len(plans)
 
 
+def test_a_sweep_has_to_be_replayed_one_plan_at_a_time(place: Path) -> None:
+    told = run("plan", "20x12", "--vae", "vae", "--sweep-budgets", "--json").stdout
+    (place / "plans.json").write_text(told)
+    words = ("decode", "a.npy", "-o", "a.png", "-q", "--plan")
+    assert "save one of them by itself" in run(*words, "plans.json", code=3).stderr
+    (place / "plan.json").write_text(json.dumps(json.loads(told)[0]))
+    run(*words, "plan.json")
+
+
+@pytest.mark.parametrize("text", ["1", "null", '"plan"', "[]", "true"])
+def test_json_that_is_no_object_is_refused_in_words(place: Path, text: str) -> None:
+    (place / "plan.json").write_text(text)
+    said = run("decode", "a.npy", "-o", "a.png", "--plan", "plan.json", code=3).stderr
+    assert "a plan is one JSON object" in said
+    assert "Error" not in said
+
+
 def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
     run("plan", "512", "--budget", "400MB", "--plot", "plan.svg")
     made = plan("z-image", 512, 512, "400MB", output="rows")

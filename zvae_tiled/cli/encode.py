@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 )
 @vae_options
 @budget_option
-@click.option("--sample", type=int, metavar="SEED", help="Draw latents with this seed. Left out: the most likely ones.")
-@click.option("--crop", is_flag=True, help="Cut right and bottom to whole latents (8 pixels), instead of refusing.")
+@click.option(
+    "--sample",
+    type=click.IntRange(0, (1 << 64) - 1),
+    metavar="SEED",
+    help="Draw latents with this seed. Left out: the most likely ones.",
+)
+@click.option("--crop", is_flag=True, help="Cut right and bottom to what whole latents cover, instead of refusing.")
 @spill_option
 @quiet_option
 def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **options: Any) -> None:

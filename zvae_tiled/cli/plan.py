@@ -45,7 +45,12 @@ BUDGETS = 8
 @quality_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
 @click.option("--device", type=click.Choice(["cpu", "metal", "cuda"]), help="Left out: what MLX would use here.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, which zvae decode --plan replays.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON, which zvae decode --plan replays; of --sweep-budgets an array of plans, each of which it would.",
+)
 @click.option(
     "--plot",
     metavar="FILE.svg",

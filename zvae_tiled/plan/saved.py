@@ -17,6 +17,9 @@ FORMAT = 1
 """Raised when a plan saved before would not be understood."""
 
 
+ALONE = "It is an array: if it holds plans, save one of them by itself."
+
+
 def saved(plan: Plan | QualityPlan) -> str:
     """Return a plan as JSON."""
     return json.dumps({"format": FORMAT, **asdict(plan)}, sort_keys=True)
@@ -30,6 +33,10 @@ def read_plan(text: str) -> Plan | QualityPlan:
     """
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise PlanError(
+                "a plan is one JSON object, this is something else", ALONE if isinstance(values, list) else AGAIN
+            )
         version = values.pop("format")
         if version != FORMAT:
             raise PlanError(f"the plan is of format {version}, this version reads format {FORMAT}", AGAIN)
