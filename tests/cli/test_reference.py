@@ -57,3 +57,37 @@ def test_the_shell_completes_commands_and_options() -> None:
     assert [item.value for item in shell.get_completions([], "de")] == ["decode", "demo"]
     assert "--spill-folder" in [item.value for item in shell.get_completions(["decode"], "--sp")]
     assert [item.value for item in shell.get_completions(["decode", "--quality"], "t")] == ["tiles"]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["decode"], []),
+        (["decode", "a.npy"], []),
+        (["decode", "-o"], []),
+        (["decode", "--save-plan"], []),
+        (["encode", "-o"], []),
+        (["demo", "-o"], []),
+        (["compare"], []),
+        (["compare", "a.png"], []),
+        (["compare", "--heat-map"], []),
+        (["plan", "512", "--plot"], []),
+        (["inspect"], ["sd1", "sdxl", "sd3"]),
+        (["decode", "--vae"], ["sd1", "sdxl", "sd3"]),
+        (["plan", "--vae"], ["sd1", "sdxl", "sd3"]),
+        (["plan", "--config"], ["sd1", "sdxl", "sd3"]),
+    ],
+)
+def test_the_shell_completes_paths_and_presets(words: list[str], names: list[str]) -> None:
+    from click.shell_completion import ShellComplete
+
+    found = ShellComplete(zvae, {}, "zvae", "_ZVAE_COMPLETE").get_completions(words, "sd")
+    assert [(item.type, item.value) for item in found] == [("file", "sd"), *(("plain", name) for name in names)]
+
+
+def test_the_small_vae_is_offered_where_weights_are_meant() -> None:
+    from click.shell_completion import ShellComplete
+
+    shell = ShellComplete(zvae, {}, "zvae", "_ZVAE_COMPLETE")
+    assert "demo" in [item.value for item in shell.get_completions(["decode", "--vae"], "d")]
+    assert "demo" not in [item.value for item in shell.get_completions(["decode", "--config"], "d")]

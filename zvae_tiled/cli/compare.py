@@ -25,8 +25,8 @@ from zvae_tiled.cli.sources import load_vae
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B", required=False)
+@click.argument("first", metavar="A", type=click.Path())
+@click.argument("second", metavar="B", required=False, type=click.Path())
 @click.option(
     "--reference",
     type=click.Choice(["full"]),

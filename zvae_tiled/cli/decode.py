@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, short_help="Decode latents into pictures.")
-@click.argument("latents", nargs=-1, required=True)
+@click.argument("latents", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--output",
     "-o",
     "out",
     required=True,
     metavar="OUT",
+    type=click.Path(),
     help="A file (.png .tif .webp .jpg .npy .safetensors), a folder, a pattern such as 'pictures/{stem}.tif', or - "
     "for a PNG on standard output. Of a batch, picture 0 goes to name-0.png, and so on.",
 )

@@ -27,7 +27,14 @@ SPARE = 1.2
 
 @click.command(cls=Command, short_help="Decode a large picture that comes with this package.")
 @click.option(
-    "--output", "-o", "out", default="demo.png", show_default=True, metavar="FILE", help="Where the picture goes."
+    "--output",
+    "-o",
+    "out",
+    default="demo.png",
+    show_default=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Where the picture goes.",
 )
 @click.option(
     "--budget", metavar="AMOUNT", help="Memory it may use. Left out: a fifth more than the smallest that works."

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 @click.command(cls=Command, short_help="Encode a picture into latents.")
 @click.argument("image", type=click.Path(exists=True, dir_okay=False))
 @click.option(
-    "--output", "-o", "out", required=True, metavar="LATENTS", help="The file of latents: .safetensors, .npy or .npz."
+    "--output",
+    "-o",
+    "out",
+    required=True,
+    metavar="LATENTS",
+    type=click.Path(),
+    help="The file of latents: .safetensors, .npy or .npz.",
 )
 @vae_options
 @budget_option

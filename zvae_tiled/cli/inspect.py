@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.completion import vae_names
 from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.config import PRESETS, VAEConfig
 
@@ -18,7 +19,7 @@ ENCODER = ("encoder.", "quant_conv.")
 
 
 @click.command(cls=Command, short_help="Tell what a VAE or a file of latents holds.")
-@click.argument("what", metavar="VAE|LATENTS")
+@click.argument("what", metavar="VAE|LATENTS", shell_complete=vae_names)
 @click.option("--tensor", metavar="NAME", help="Which tensor of a file of latents to look at.")
 def inspect(what: str, tensor: str | None) -> None:
     """Tell what a VAE (a folder, a file, a preset, demo) or a file of latents holds, and whether it can be used."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.config import PRESETS
 from zvae_tiled.plan.grid import RAMPS
 
@@ -49,6 +50,7 @@ vae_options = _all(
     click.option(
         "--vae",
         metavar="DIR|FILE|PRESET",
+        shell_complete=vae_names,
         help="The VAE: a diffusers folder, a .safetensors file, or demo, the small one of this package. A preset "
         f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Left out: the one "
         "$ZVAE_VAE names, else one of a Z-Image or FLUX.1 model in the cache.",
@@ -56,6 +58,7 @@ vae_options = _all(
     click.option(
         "--config",
         metavar="PRESET|FILE",
+        shell_complete=config_names,
         help="The shape of the VAE, where no config.json lies beside the weights: a preset, or a config.json.",
     ),
     click.option(

@@ -11,6 +11,7 @@ import click
 from zvae_tiled.atomic import write_text
 from zvae_tiled.chart import line_chart
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.options import SIZE, budget_option, quality_options
 from zvae_tiled.cli.sources import config_of
 from zvae_tiled.config import PRESETS
@@ -30,10 +31,16 @@ BUDGETS = 8
 @click.option(
     "--vae",
     metavar="DIR|FILE|PRESET",
+    shell_complete=vae_names,
     help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
     "Left out: z-image.",
 )
-@click.option("--config", metavar="PRESET|FILE", help="The shape of a VAE that has no config.json beside it.")
+@click.option(
+    "--config",
+    metavar="PRESET|FILE",
+    shell_complete=config_names,
+    help="The shape of a VAE that has no config.json beside it.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["bfloat16", "float32", "float16"]),
