@@ -100,6 +100,17 @@ def test_a_picture_goes_through_a_pipe_and_nothing_else_does(place: Path) -> Non
     assert b"\x1b[" not in done.stderr, "nobody watches: no bar"
 
 
+@pytest.mark.parametrize("words", [["plan", "512", "--budget", "1GB"], ["inspect", "a.npy"]])
+def test_output_that_nobody_reads_ends_it_quietly(place: Path, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([*COMMAND, *words], stdout=writer, stderr=subprocess.PIPE, env=environment(), check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
     save_latents(place / "large.npy", 100, 100)
     before = sorted(path.name for path in place.iterdir())

@@ -176,6 +176,20 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeyp
     assert "  VAE: export ZVAE_VAE=FOLDER" in run("doctor").stdout
 
 
+@pytest.mark.parametrize("place_of_vae", ["nowhere", "empty"])
+def test_the_doctor_says_that_the_vae_cannot_be_used(
+    place: Path, monkeypatch: pytest.MonkeyPatch, place_of_vae: str
+) -> None:
+    (place / "empty").mkdir()
+    monkeypatch.setenv("ZVAE_VAE", str(place / place_of_vae))
+    told = run("doctor").stdout
+    assert f"{place / place_of_vae}, which cannot be used" in told
+    advice = told.partition("To improve:")[2]
+    assert "  VAE: " in advice
+    assert place_of_vae in advice
+    assert "export ZVAE_VAE=FOLDER" in advice
+
+
 def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(calibration.CACHE_VARIABLE, str(place / "cache"))
     monkeypatch.setattr(calibrating, "distinct_steps", lambda chain: [chain.steps[-1]])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import click
 from zvae_tiled.cli.again import next_command
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
-INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, TERMINATED = 3, 4, 5, 6, 130, 143
+INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, UNREAD, TERMINATED = 3, 4, 5, 6, 130, 141, 143
 """Exit codes; 0 is success, and 2 is what click gives for a wrong command line."""
 
 DEBUG = "zvae_tiled.debug"
@@ -78,6 +80,21 @@ class Interrupted(click.ClickException):
         click.echo(self.message, err=True)
 
 
+class Unread(click.ClickException):
+    """Whoever read the output ended first; shells give the same code where SIGPIPE ends a program."""
+
+    exit_code = UNREAD
+
+    def __init__(self) -> None:
+        """There is nobody to say anything to."""
+        super().__init__("nobody reads the output")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say nothing, and let Python have nothing left to write when it ends."""
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
 class Command(click.Command):
     """A command with ``--debug`` whose errors are messages."""
 
@@ -99,8 +116,10 @@ class Command(click.Command):
         try:
             with _terminable():
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            raise Unread from None
         except KeyboardInterrupt:
             raise Interrupted(INTERRUPTED) from None
         except _Terminated:

@@ -82,19 +82,30 @@ def _memory() -> list[Finding]:
     return [*found, Finding("in use", f"{others / 1e9:,.1f} GB of MLX arrays")] if others else found
 
 
+def _vae() -> Finding:
+    from zvae_tiled.default import default_path
+    from zvae_tiled.errors import ConfigError, WeightsError
+    from zvae_tiled.weights.find import find_checkpoint
+
+    other = "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try"
+    try:
+        path = default_path()
+    except ConfigError:
+        return Finding("VAE", "none named or found", other)
+    try:
+        find_checkpoint(path)
+    except WeightsError as error:
+        return Finding("VAE", f"{path}, which cannot be used", " ".join(f"{error.problem} Check it, or {other}".split()))
+    return Finding("VAE", str(path))
+
+
 def _files() -> list[Finding]:
     from zvae_tiled.decoding import temporary_folder
-    from zvae_tiled.default import default_path
-    from zvae_tiled.errors import ConfigError
 
-    try:
-        vae = Finding("VAE", str(default_path()))
-    except ConfigError:
-        vae = Finding("VAE", "none named or found", "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try")
     folder = temporary_folder()
     pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")
     return [
-        vae,
+        _vae(),
         Finding("spill folder", f"{folder}, {shutil.disk_usage(folder).free / 1e9:,.1f} GB free"),
         Finding("Pillow", *pillow),
     ]
