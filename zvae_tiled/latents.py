@@ -88,10 +88,14 @@ def _unpacked(
     for name, value, number in zip(("height", "width"), (height, width), pixels, strict=True):
         if number < 1:
             raise LatentsError(
-                f"packed latents need height= and width= in pixels, whole and above 0; {name} is {value!r}"
+                f"packed latents need height= and width= in pixels, whole and above 0; {name} is {value!r}",
+                "Give both, of the picture. Leave both out if the latents are not packed.",
             )
     if layout is not None:
-        raise LatentsError(f"packed latents have no layout; layout={layout!r} was given beside height= and width=")
+        raise LatentsError(
+            f"packed latents have no layout; layout={layout!r} was given beside height= and width=",
+            "Leave out the layout, or height and width if the latents are not packed.",
+        )
     cell = PATCH * config.scale
     rows, columns = (number // cell for number in pixels)
     wanted = (rows * columns, PATCH * PATCH * config.latent_channels)

@@ -13,7 +13,7 @@ from zvae_tiled.errors import InputError
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality_plan import QualityPlan
 
-__all__ = ["ColourShift", "colour_shift", "heat_map", "max_error", "psnr", "seam_score"]
+__all__ = ["ColourShift", "colour_shift", "heat_map", "max_error", "psnr", "seam_score", "steepest_seam"]
 
 Picture = np.ndarray[Any, np.dtype[np.float64]]
 Cuts = tuple[int, ...]
@@ -62,12 +62,20 @@ def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach
         rows: Rows of pixels at which a tile begins.
         columns: Columns likewise.
         reach: How far to look for the surroundings.
+
+    Raises:
+        InputError: A seam lies outside the picture.
     """
     picture = _batched(image)
     scores = [1.0]
     for axis, seams in enumerate((rows, columns), 1):
         steps = np.abs(np.diff(picture, axis=axis)).mean(axis=(0, 3 - axis, 3))
         for seam in seams:
+            if not 0 < seam <= len(steps):
+                raise InputError(
+                    f"a seam must lie between two pixels, 1 to {len(steps)} here: a tile cannot begin at {seam}",
+                    "Name rows and columns of pixels, in this order, and not those of latents.",
+                )
             around = np.r_[steps[max(0, seam - 1 - reach) : seam - 1], steps[seam : seam + reach]]
             beside = around.mean() if around.size else 0.0
             scores.append(float(steps[seam - 1] / beside) if beside else float("inf") if steps[seam - 1] else 1.0)
@@ -150,7 +158,10 @@ def _seams(picture: Picture, plan: Plan | QualityPlan | None) -> tuple[Cuts, Cut
 def _difference(image: Any, reference: Any) -> Picture:
     ours, theirs = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     if ours.shape != theirs.shape or not ours.size:
-        raise InputError(f"pictures to compare must have one shape, these have {ours.shape} and {theirs.shape}")
+        raise InputError(
+            f"pictures to compare must have one shape, these have {ours.shape} and {theirs.shape}",
+            "Crop one of them, or resize it.",
+        )
     return ours - theirs
 
 
@@ -159,5 +170,8 @@ def _batched(image: Any) -> Picture:
     if picture.ndim == 3:
         picture = picture[None]
     if picture.ndim != 4 or not picture.size:
-        raise InputError(f"a picture must be (H, W, C) or (B, H, W, C), this one is {picture.shape}")
+        raise InputError(
+            f"a picture must be (H, W, C) or (B, H, W, C), this one is {picture.shape}",
+            "Give a picture without channels an axis for them: picture[..., None].",
+        )
     return picture

@@ -85,6 +85,12 @@ def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
     assert "the stream" in refused(io.BytesIO(content)).problem
 
 
+def test_a_stream_of_text() -> None:
+    error = refused(io.StringIO("latents"))
+    assert "the stream: a stream of bytes is needed, this one gives str" in error.problem
+    assert '"rb"' in error.advice
+
+
 def test_places_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "a folder" in refused(tmp_path).problem

@@ -139,3 +139,25 @@ def test_the_metrics_are_a_module_that_needs_no_device() -> None:
     code = "import sys; from zvae_tiled import metrics; print(any(name.startswith('mlx') for name in sys.modules))"
     child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert child.stdout.split() == ["False"], child.stderr
+
+
+@pytest.mark.parametrize("seams", [([9], []), ([8], []), ([0], []), ([-1], []), ([], [6]), ([4, 9], [3])])
+def test_a_seam_outside_the_picture_is_refused(seams: tuple[list[int], list[int]]) -> None:
+    with pytest.raises(InputError, match="a tile cannot begin at") as error:
+        metrics.steepest_seam(np.zeros((8, 6, 3)), *seams)
+    assert error.value.advice
+
+
+def test_pictures_that_do_not_match_are_refused_with_advice() -> None:
+    for call in (lambda: psnr(np.zeros((2, 2, 3)), np.zeros((2, 3, 3))), lambda: seam_score(np.zeros((2, 2)), PLAN)):
+        with pytest.raises(InputError) as error:
+            call()
+        assert error.value.advice
+
+
+def test_all_that_is_documented_is_public() -> None:
+    assert set(metrics.__all__) == {
+        name
+        for name, each in vars(metrics).items()
+        if getattr(each, "__module__", "") == metrics.__name__ and not name.startswith("_")
+    }

@@ -95,7 +95,9 @@ def _vae() -> Finding:
     try:
         find_checkpoint(path)
     except WeightsError as error:
-        return Finding("VAE", f"{path}, which cannot be used", " ".join(f"{error.problem} Check it, or {other}".split()))
+        return Finding(
+            "VAE", f"{path}, which cannot be used", " ".join(f"{error.problem} Check it, or {other}".split())
+        )
     return Finding("VAE", str(path))
 
 

@@ -98,7 +98,11 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
 @contextmanager
 def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
     if hasattr(path, "read"):
-        yield io.BytesIO(path.read()), str(getattr(path, "name", "the stream"))
+        source, content = str(getattr(path, "name", "the stream")), path.read()
+        if not isinstance(content, bytes | bytearray | memoryview):
+            problem = f"{source}: a stream of bytes is needed, this one gives {type(content).__name__}"
+            raise LatentsError(problem, 'Open it as binary: open(path, "rb").')
+        yield io.BytesIO(content), source
         return
     place = path_of(path, "path")
     try:
