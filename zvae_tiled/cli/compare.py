@@ -45,10 +45,7 @@ from zvae_tiled.cli.sources import load_vae
 @latents_options
 @spill_option
 @quiet_option
-@click.pass_context
-def compare(
-    ctx: click.Context, first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any
-) -> None:
+def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
     """Compare the pictures A and B, or the decode of the latents A with --reference full."""
     from zvae_tiled import metrics
 
@@ -57,7 +54,7 @@ def compare(
     if heat_map is not None:
         check_picture(heat_map)
         refuse_clashes([heat_map], [Path(name) for name in (first, second) if name is not None])
-    idle = _given(ctx, options) if reference is None else []
+    idle = _given(options) if reference is None else []
     if idle:
         problem = f"{', '.join(idle)} would change nothing: pictures are compared as they are."
         raise click.UsageError(f"{problem} Leave it out, or name latents and --reference full.")
@@ -77,8 +74,9 @@ def compare(
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
 
 
-def _given(ctx: click.Context, options: dict[str, Any]) -> list[str]:
+def _given(options: dict[str, Any]) -> list[str]:
     """Return the options on the command line that say how latents are decoded."""
+    ctx = click.get_current_context()
     names = [name for name in options if name != "quiet"]
     given = [name for name in names if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     return [param.opts[0] for param in ctx.command.params if param.name in given]
