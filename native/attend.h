@@ -188,8 +188,8 @@ void ask(const void* context, int64_t item, int64_t thread) {
 }
 
 void attend_block(const Attend& a) {
-  parallel((a.keys + KEYS - 1) / KEYS, pack_item_keys, &a);
-  parallel((a.queries + ASKED - 1) / ASKED, ask, &a);
+  parallel((a.keys + KEYS - 1) / KEYS, a.threads, pack_item_keys, &a);
+  parallel((a.queries + ASKED - 1) / ASKED, a.threads, ask, &a);
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ void conv_tile(const void* context, int64_t item, int64_t thread) {
 
 void convolve(const Conv& c) {
   const int64_t down = (c.rows + c.tile_rows - 1) / c.tile_rows, across = (c.width + c.tile_columns - 1) / c.tile_columns;
-  parallel(down * across, conv_tile, &c);
+  parallel(down * across, c.threads, conv_tile, &c);
 }
 
 }  // namespace

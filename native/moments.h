@@ -43,6 +43,6 @@ void row_moments(const void* context, int64_t row, int64_t) {
   });
 }
 
-void gather_moments(const Moments& s) { parallel(s.rows, row_moments, &s); }
+void gather_moments(const Moments& s) { parallel(s.rows, s.threads, row_moments, &s); }
 
 }  // namespace

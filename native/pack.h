@@ -56,6 +56,8 @@ void pack_item(const void* context, int64_t item, int64_t) {
   typed(p.type, [&](auto is) { pack_block<decltype(is)::type>(p, item / blocks, item % blocks * OUTPUTS); });
 }
 
-void pack_weights(const Pack& p) { parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * (p.upsample ? 4 : 1), pack_item, &p); }
+void pack_weights(const Pack& p) {
+  parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * (p.upsample ? 4 : 1), p.threads, pack_item, &p);
+}
 
 }  // namespace

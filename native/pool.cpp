@@ -1,9 +1,10 @@
-// Threads of our own: started once, asleep between calls, and started anew in a process that was forked.
-#include <unistd.h>
+// Threads of our own: started when first needed, asleep between calls, and started anew in a process that was forked.
+#include <pthread.h>
 
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 
 #include "zvae.h"
@@ -11,14 +12,17 @@
 namespace {
 
 struct Pool {
-  explicit Pool(int64_t threads) : owner(getpid()), size(threads) {
-    for (int64_t thread = 1; thread < threads; thread++) std::thread([this, thread] { serve(thread); }).detach();
+  // Threads there are, the caller's included: at most as many as asked for.
+  int64_t grow(int64_t threads) {
+    for (; size < threads; size++) std::thread([this, thread = size, seen = generation] { serve(thread, seen); }).detach();
+    return least(size, threads);
   }
 
-  void run(int64_t count, void (*do_work)(const void*, int64_t, int64_t), const void* with) {
+  void run(int64_t count, int64_t threads, void (*do_work)(const void*, int64_t, int64_t), const void* with) {
+    threads = grow(least(threads, count));
     {
       std::lock_guard<std::mutex> lock(mutex);
-      items = count, work = do_work, context = with, next = 0, busy = size - 1;
+      items = count, taking = threads, work = do_work, context = with, next = 0, busy = threads - 1;
       generation++;
     }
     wake.notify_all();
@@ -27,11 +31,12 @@ struct Pool {
     done.wait(lock, [this] { return busy == 0; });
   }
 
-  void serve(int64_t thread) {
-    for (int64_t seen = 0;;) {
+  // Threads that have no scratch in a call sleep through it; nobody waits for them.
+  void serve(int64_t thread, int64_t seen) {
+    for (;;) {
       {
         std::unique_lock<std::mutex> lock(mutex);
-        wake.wait(lock, [&] { return generation != seen; });
+        wake.wait(lock, [&] { return generation != seen && thread < taking; });
         seen = generation;
       }
       take(thread);
@@ -41,41 +46,39 @@ struct Pool {
   }
 
   void take(int64_t thread) {
-    if (thread >= items) return;  // there is scratch for as many threads as there are items
     for (int64_t item; (item = next++) < items;) work(context, item, thread);
   }
 
-  const pid_t owner;
-  const int64_t size;
+  static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+  int64_t size = 1;
   std::mutex mutex;
   std::condition_variable wake, done;
-  int64_t generation = 0, items = 0, busy = 0;
+  int64_t generation = 0, items = 0, taking = 0, busy = 0;
   std::atomic<int64_t> next{0};
   void (*work)(const void*, int64_t, int64_t) = nullptr;
   const void* context = nullptr;
 };
 
-std::mutex callers;  // one call at a time: two would share the threads and the scratch
-int64_t wanted = 1;
+std::mutex callers;    // one call at a time: two would share the threads
 Pool* pool = nullptr;  // never freed: at exit its threads may still sleep in it
 
-void renew() { new (&callers) std::mutex; }  // the fork may have caught another thread inside a call
+// A forked process has none of the threads, and the fork may have caught one of them inside a call.
+void renew() {
+  new (&callers) std::mutex;
+  pool = nullptr;
+}
+
+const int registered = pthread_atfork(nullptr, nullptr, renew);
 
 }  // namespace
 
-extern "C" void zvae_set_threads(int64_t threads) {
-  static const int registered = pthread_atfork(nullptr, nullptr, renew);
-  (void)registered;
-  std::lock_guard<std::mutex> lock(callers);
-  wanted = threads;
-}
-
-void parallel(int64_t items, void (*work)(const void*, int64_t, int64_t), const void* context) {
-  std::lock_guard<std::mutex> lock(callers);
-  if (wanted == 1 || items == 1) {
+void parallel(int64_t items, int64_t threads, void (*work)(const void*, int64_t, int64_t), const void* context) {
+  if (threads <= 1 || items <= 1) {
     for (int64_t item = 0; item < items; item++) work(context, item, 0);
     return;
   }
-  if (pool == nullptr || pool->owner != getpid() || pool->size != wanted) pool = new Pool(wanted);
-  pool->run(items, work, context);
+  std::lock_guard<std::mutex> lock(callers);
+  if (pool == nullptr) pool = new Pool;
+  pool->run(items, threads, work, context);
 }

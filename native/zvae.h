@@ -31,6 +31,7 @@ struct Conv {
   int64_t* finite;    // whether all that was written is
   void* scratch;
   int64_t scratch_bytes;  // a thread
+  int64_t threads;        // at most; there is scratch for so many
 };
 
 // Weights (outputs, taps, inputs) brought into the order the kernels read them.
@@ -40,6 +41,7 @@ struct Pack {
   int64_t upsample;
   const void* weights;
   void* packed;
+  int64_t threads;
 };
 
 // Queries ask some keys: totals = totals·fade + weights·values, by an online softmax.
@@ -53,6 +55,7 @@ struct Attend {
   void* packed;  // room for keys and values as the kernels read them
   void* scratch;
   int64_t scratch_bytes;  // a thread
+  int64_t threads;        // at most; there is scratch for so many
 };
 
 struct Moments {
@@ -60,6 +63,7 @@ struct Moments {
   int64_t rows, width, channels;
   const void* in;
   double *mean, *m2;  // (rows, channels)
+  int64_t threads;
 };
 
 // One way to compute, built for one kind of CPU.
@@ -77,5 +81,6 @@ struct Path {
   int64_t (*peak)(int64_t, float*);
 };
 
-// Runs work(context, item, thread) for every item; returns when all are done.
-void parallel(int64_t items, void (*work)(const void*, int64_t, int64_t), const void* context);
+// Runs work(context, item, thread) for every item, on so many threads at most, and on no more than there are items;
+// returns when all are done.
+void parallel(int64_t items, int64_t threads, void (*work)(const void*, int64_t, int64_t), const void* context);

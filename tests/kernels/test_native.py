@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernels.cases import EPS, STEPS, Array, convolve64, random, sized, weights_of, wide
+from tests.kernels.cases import CONV, EPS, STEPS, Array, convolve64, random, sized, weights_of, wide
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.plans import bits
 from zvae_tiled.chain import Step
+from zvae_tiled.kernels import native_rows
 from zvae_tiled.kernels.base import Affine
+from zvae_tiled.kernels.native_arrays import room
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.workspace import block_rows
 
@@ -254,3 +256,34 @@ def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> N
     assert kernels.idle(step, kernels.prepare(step, weights), flat)
     weights["weight"] = mx.full(weights["weight"].shape, 0.5).astype(case[1])
     assert kernels.idle(step, kernels.prepare(step, weights), pieces)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one decode asks for must not reach another that goes on: its scratch is for fewer threads."""
+    dtype, rng, fence = mx.bfloat16, np.random.default_rng(0), 4 << 20
+    fenced: list[tuple[int, np.ndarray]] = []
+
+    def fenced_room(shape: int | tuple[int, ...], kind: mx.Dtype = mx.uint8) -> mx.array:
+        if not isinstance(shape, int):
+            return room(shape, kind)
+        array = room(shape + fence)
+        fenced.append((shape, np.asarray(array)))
+        fenced[-1][1][shape:] = 0xA5
+        return array
+
+    monkeypatch.setattr(native_rows, "room", fenced_room)
+    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm="n", opens=True, closes=True)
+    x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
+    weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)
+    few, many = kernels_of(path, dtype, 1), kernels_of(path, dtype, 8)
+    affine, seen = few.affine(*rng.standard_normal((2, 40))), set()
+    for kernels in (few, many, few):
+        out = whole(kernels, conv, weights, x, affine, None)
+        prepared = kernels.prepare(asks, wants)
+        keys = kernels.keys(asks, prepared, asked, affine)
+        found = kernels.attend(asks, prepared, asked, affine, iter([keys]))
+        moments = b"".join(array.tobytes() for array in kernels.moments(x))
+        seen.add((bits(out), bits(keys), bits(found), moments))
+    assert len(seen) == 1
+    assert all((memory[size:] == 0xA5).all() for size, memory in fenced)

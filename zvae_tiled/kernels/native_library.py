@@ -53,7 +53,7 @@ class Conv(Structure):
         ("skip", c_void_p),
         ("skip_inputs", _Whole),
         *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "finite", "scratch")),
-        ("scratch_bytes", _Whole),
+        *((name, _Whole) for name in ("scratch_bytes", "threads")),
     )
 
 
@@ -63,6 +63,7 @@ class Pack(Structure):
     _fields_ = (
         *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample")),
         *((name, c_void_p) for name in ("weights", "packed")),
+        ("threads", _Whole),
     )
 
 
@@ -73,7 +74,7 @@ class Attend(Structure):
         *((name, _Whole) for name in ("type", "queries", "keys", "channels")),
         ("scale", c_float),
         *((name, c_void_p) for name in ("query", "block", "top", "weight", "total", "packed", "scratch")),
-        ("scratch_bytes", _Whole),
+        *((name, _Whole) for name in ("scratch_bytes", "threads")),
     )
 
 
@@ -83,6 +84,7 @@ class Moments(Structure):
     _fields_ = (
         *((name, _Whole) for name in ("type", "rows", "width", "channels")),
         *((name, c_void_p) for name in ("rows_in", "mean", "m2")),
+        ("threads", _Whole),
     )
 
 
@@ -100,7 +102,7 @@ class Library:
         self._calls.zvae_peak.argtypes = [_Whole, _Whole]
         for name in ("zvae_paths", "zvae_runs", "zvae_peak"):
             getattr(self._calls, name).restype = _Whole
-        for name in ("zvae_path", "zvae_runs", "zvae_set_threads"):
+        for name in ("zvae_path", "zvae_runs"):
             getattr(self._calls, name).argtypes = [_Whole]
         for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments"):
             getattr(self._calls, name).argtypes = [_Whole, c_void_p]
@@ -111,10 +113,6 @@ class Library:
         answers = {path.name: self._calls.zvae_runs(number) for number, path in enumerate(built)}
         self.runs = {name: path for name, path in self.built.items() if answers[name]}
         self.fast = {name for name in self.runs if answers[name] == 2}
-
-    def set_threads(self, threads: int) -> None:
-        """Let the calls that follow use so many threads."""
-        self._calls.zvae_set_threads(threads)
 
     def call(self, path: str, operation: Conv | Pack | Attend | Moments) -> None:
         """Run one operation; other Python threads go on meanwhile."""

@@ -48,7 +48,6 @@ class NativeKernels(MlxStorage):
         super().__init__(dtype)
         library = native.open_library()
         assert isinstance(library, native.Library), "a path comes from the library"
-        library.set_threads(workspace.threads)
         self._library = library
         self.path = path.name
         self.workspace = workspace
@@ -147,7 +146,7 @@ class NativeKernels(MlxStorage):
         mean, m2 = np.empty((2, rows, channels))
         memory = memory_of(x)
         shape = (TYPES[x.dtype], rows, width, channels)
-        operation = native.Moments(*shape, *map(address, (memory, mean, m2)))
+        operation = native.Moments(*shape, *map(address, (memory, mean, m2)), self.workspace.threads)
         self._library.call(self.path, operation)
         return mean, m2
 
@@ -166,9 +165,8 @@ class NativeKernels(MlxStorage):
             memory_of(packed),
             memory_of(scratch),
         ]
-        operation = native.Attend(
-            TYPES[block.dtype], queries, keys, channels, channels**-0.5, *map(address, memories), each
-        )
+        shape = (TYPES[block.dtype], queries, keys, channels)
+        operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
         self._library.call(self.path, operation)
 
     def _packed(self, weights: list[mx.array], kernel: int, upsample: bool) -> mx.array:
@@ -177,7 +175,8 @@ class NativeKernels(MlxStorage):
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
         packed = room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
         memories = [memory_of(source), memory_of(packed)]
-        operation = native.Pack(TYPES[source.dtype], outputs, inputs, kernel, int(upsample), *map(address, memories))
+        shape = (TYPES[source.dtype], outputs, inputs, kernel, int(upsample))
+        operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
         return packed
 
@@ -232,6 +231,7 @@ class NativeKernels(MlxStorage):
             finite=address(finite),
             scratch=scratch_at,
             scratch_bytes=tile.scratch,
+            threads=self.workspace.threads,
         )
         if norm:
             operation.scale, operation.shift, operation.mean = map(address, norm)
