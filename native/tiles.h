@@ -43,6 +43,7 @@ inline void tile_multiply(int c, int a, int b) {  // TDPBF16PS
 }
 inline void begin_tiles() {}
 inline void end_tiles() {}
+inline void store_all() {}
 
 #else
 
@@ -52,14 +53,20 @@ inline void end_tiles() {}
 #define tile_multiply(c, a, b) _tile_dpbf16ps(c, a, b)
 
 inline void begin_tiles() {
-  struct {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } shapes;
+  struct Shapes {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+  };
+  // Not on the stack: GCC's header says that 8 of these 64 bytes are read, and stores of the others were left out.
+  alignas(64) static const Shapes shapes = {
+      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
   _tile_loadconfig(&shapes);
 }
 inline void end_tiles() { _tile_release(); }
+
+// GCC's header does not say that loads of tiles read memory: what they are to find must be stored before.
+inline void store_all() { asm volatile("" ::: "memory"); }
 
 #endif
 
@@ -69,6 +76,7 @@ template <int M, int N>
 void product(const Source<Number>& source, const Number* weights, float* out, bool fresh) {
   const int64_t row = 2 * LANES * 4;
   float* lower = out + 16 * 2 * LANES;
+  store_all();
   if (fresh) {
     tile_zero(0);
     if constexpr (N > 1) tile_zero(1);
