@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -12,9 +13,13 @@
 namespace {
 
 struct Pool {
-  // Threads there are, the caller's included: at most as many as asked for.
+  // Threads there are, the caller's included: at most as many as asked for, and fewer where the system gives no more.
   int64_t grow(int64_t threads) {
-    for (; size < threads; size++) std::thread([this, thread = size, seen = generation] { serve(thread, seen); }).detach();
+    try {
+      for (; size < threads; size++)
+        std::thread([this, thread = size, seen = generation] { serve(thread, seen); }).detach();
+    } catch (const std::exception&) {  // a limit of processes or of memory: those that started go on
+    }
     return least(size, threads);
   }
 

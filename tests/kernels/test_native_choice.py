@@ -148,6 +148,28 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert kernels.moments(x)[0].tobytes() == want
 """
+    run_alone(code)
+
+
+@BUILT
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts threads' stacks against a limit of addresses")
+def test_where_the_system_gives_fewer_threads_those_compute() -> None:
+    run_alone("""
+import resource, numpy as np, psutil, mlx.core as mx
+from tests.kernels.native import PATHS, kernels_of
+x = mx.random.normal((1, 512, 20, 40)); mx.eval(x)
+want = kernels_of(PATHS[0], mx.float32, threads=1).moments(x)[0].tobytes()
+kernels, me = kernels_of(PATHS[0], mx.float32, threads=512), psutil.Process()
+room = me.memory_info().vms + (256 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+for _ in range(3):
+    assert kernels.moments(x)[0].tobytes() == want
+assert me.num_threads() < 512
+""")
+
+
+def run_alone(code: str) -> None:
+    """Run code in a process of its own."""
     root = str(Path(zvae_tiled.__file__).parent.parent)
     child = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert child.returncode == 0, child.stderr
