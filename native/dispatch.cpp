@@ -3,8 +3,10 @@
 
 #include "zvae.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -19,28 +21,38 @@ const Path* const paths[] = {ZVAE_PATHS(POINTER)};
 
 enum Runs : int64_t { NO, YES, FAST };  // FAST: worth choosing where nobody asked for it
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 
 // Linux gives a process the tiles' state, 8 kB a thread, only where it asks for it.
 bool allowed_tiles() {
+#if defined(__linux__)
   unsigned a, b, c, d;
   const unsigned both = 1u << 22 | 1u << 24;  // AMX-BF16, AMX-TILE
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & both) != both) return false;
   const long request_permission = 0x1023, tile_data = 18;
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
+// Not every compiler's __builtin_cpu_supports knows it.
+bool converts_halves() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
 int64_t runs(const char* name) {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_halves();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool bfloat16 = avx512 && __builtin_cpu_supports("avx512bf16");
   if (!strcmp(name, "avx2")) return avx2 ? FAST : NO;
   if (!strcmp(name, "avx512")) return avx512 ? FAST : NO;
   // AMD multiplies pairs of bfloat16 at twice the rate of float32; Intel, outside AMX, at the same.
-  if (!strcmp(name, "avx512bf16"))
-    return !avx512 || !__builtin_cpu_supports("avx512bf16") ? NO : __builtin_cpu_is("amd") ? FAST : YES;
-  if (!strcmp(name, "amx")) return avx512 && allowed_tiles() ? FAST : NO;
+  if (!strcmp(name, "avx512bf16")) return !bfloat16 ? NO : __builtin_cpu_is("amd") ? FAST : YES;
+  if (!strcmp(name, "amx")) return bfloat16 && allowed_tiles() ? FAST : NO;
   return YES;
 }
 
