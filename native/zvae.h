@@ -7,6 +7,9 @@
 
 #include <cstdint>
 
+// To be raised, here and in Python, whenever what a field means changes; sizes are compared too.
+constexpr int64_t CONTRACT = 1;
+
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
 // rows -> (x - mean)·scale + shift -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _ctypes
+import ctypes
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.plans import bits, plan_for
 from zvae_tiled import VAEConfig
 from zvae_tiled.errors import InputError
 from zvae_tiled.kernels import native as module
+from zvae_tiled.kernels import native_library
 from zvae_tiled.kernels.device import device_name, kernels_for, this_device
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.native import FASTEST_FIRST, native_status
@@ -96,6 +99,27 @@ def test_what_the_compiler_does_not_know_is_told_from_what_the_cpu_lacks(
         monkeypatch.setattr(LIBRARY, "built", built)
         with pytest.raises(InputError, match=reason):
             native_status()
+
+
+@BUILT
+@pytest.mark.parametrize("change", ["contract", "struct", "none of ours", "no library"])
+def test_a_library_of_another_version_is_refused(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = native_library.open_library.__wrapped__
+    assert isinstance(opened(), Library)
+
+    class Longer(native_library.Attend):
+        _fields_ = (("more", ctypes.c_int64),)
+
+    if change == "contract":
+        monkeypatch.setattr(native_library, "CONTRACT", native_library.CONTRACT + 1)
+    elif change == "struct":
+        monkeypatch.setattr(native_library, "Attend", Longer)
+    else:
+        (tmp_path / "text").write_text("no library")
+        file = Path(_ctypes.__file__) if change == "none of ours" else tmp_path / "text"
+        monkeypatch.setattr(native_library, "library_file", lambda: file)
+    reason = "cannot be loaded: " if change == "no library" else "was built for another version: install the package"
+    assert reason in opened()
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "1025", "1.5", ""])

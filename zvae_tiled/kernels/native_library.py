@@ -10,6 +10,9 @@ from pathlib import Path
 
 _Whole = c_int64
 
+CONTRACT = 1
+"""What the structs' fields mean (native/zvae.h)."""
+
 
 class NativePath(Structure):
     """One way to compute, built for one kind of CPU.
@@ -26,6 +29,7 @@ class NativePath(Structure):
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "itemsize")),
+        ("_functions", 5 * c_void_p),
     )
     pixels: int
     outputs: int
@@ -96,8 +100,12 @@ class Library:
 
         Raises:
             OSError: It is not one this system can load.
+            ValueError: It was built from other sources than these.
         """
         self._calls = ctypes.CDLL(str(file))
+        expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments))]
+        if list((_Whole * len(expected)).in_dll(self._calls, "zvae_contract")) != expected:
+            raise ValueError
         self._calls.zvae_path.restype = POINTER(NativePath)
         self._calls.zvae_peak.argtypes = [_Whole, _Whole]
         for name in ("zvae_paths", "zvae_runs", "zvae_peak"):
@@ -138,5 +146,7 @@ def open_library() -> Library | str:
         return "the native kernels were not built: install the package where a C++17 compiler is present"
     try:
         return Library(file)
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         return f"{file} cannot be loaded: {error}"
+    except (AttributeError, ValueError):  # or there is no contract in it: it is older than that
+        return f"{file} was built for another version: install the package again"
