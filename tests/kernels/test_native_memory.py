@@ -118,3 +118,21 @@ def test_tiles_cover_the_map_and_keep_their_limits(
     assert tile.columns % space.pixels == 0 or tile.columns == width
     line = step.reads(tile.columns) * space.pitch(inputs)
     assert tile.rows == 1 or step.reads(tile.rows) * line <= SCRATCH
+
+
+@given(
+    st.sampled_from(STEPS),
+    st.sampled_from([1, 2, 5, 16, 64]),
+    st.integers(1, 300),
+    st.sampled_from([40, 256, 700, 2048, 4096, 16384]),
+    channels,
+    channels,
+    cases,
+)
+def test_fewer_rows_never_need_more_scratch(
+    step: Step, count: int, height: int, width: int, inputs: int, outputs: int, case: tuple[str, mx.Dtype]
+) -> None:
+    """Plans cost bands of all the rows they ask for; the first band has one less, the last as many as are left."""
+    step, space = sized(step, inputs, outputs), workspace_of(kernels_of(*case, count))
+    needs = [space.conv(step, rows, width, case[1].size) for rows in range(1, height + 1)]
+    assert needs == sorted(needs)

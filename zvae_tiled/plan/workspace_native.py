@@ -80,11 +80,11 @@ class NativeWorkspace:
         wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
         fit = min(fit, max(1, rows // wanted))
         down = -(-rows // fit)
-        fit = -(-rows // down)
+        # For `fit` rows, though tiles of like height may have fewer: so a band of fewer rows never needs more.
         scratch = step.reads(fit) * line + self.pixels * self.pitch(step.inputs)
         if step.shortcut:
             scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
-        return Tile(fit, columns, down * across, across, _round_up(scratch + LINE, LINE))
+        return Tile(-(-rows // down), columns, down * across, across, _round_up(scratch + LINE, LINE))
 
     def pitch(self, channels: int) -> int:
         """Bytes from pixel to pixel in scratch: an odd number of cache lines."""
