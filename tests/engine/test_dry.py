@@ -155,6 +155,17 @@ def test_every_sweep_of_many_plans_is_predicted_high_enough(task: Task) -> None:
     check_predictions(task, range(1000, 2000))
 
 
+@pytest.mark.parametrize("path", [(16, 14, 32, 16, 1, 4), (32, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)])
+@pytest.mark.parametrize("task", TASKS)
+def test_wide_maps_on_many_threads_are_predicted_high_enough(task: Task, path: tuple[int, ...]) -> None:
+    device, rng = replace(CPU, workspace=NativeWorkspace(*path)), Random(path[0])
+    for width in (256, 512):
+        height, share = rng.randint(24, 80), rng.choice([0, rng.random()])
+        plan = planned(VAEConfig.preset("sdxl"), height, width, "bfloat16", share, task, device)
+        for stretch, (real, model) in enumerate(zip(dry(plan, device).peaks, predicted(plan), strict=True)):
+            assert real <= model, f"{height}x{width}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
+
+
 @pytest.mark.parametrize(("preset", "dtype"), [("z-image", "bfloat16"), ("sdxl", "float32")])
 @pytest.mark.parametrize("share", [0, 0.3, 1])
 @pytest.mark.parametrize("task", TASKS)

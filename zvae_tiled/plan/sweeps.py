@@ -64,12 +64,15 @@ class SweepCosts:
         costs, steps = self.costs, self._prefixes(held.cut, rows)[stop - held.cut]
         reached = costs.chain.rows_at(stop, rows, held.cut)
         last, gathered, flops, seconds = 0, 0, steps.flops, steps.seconds
+        prepared, preparing = steps.prepared, steps.preparing
         if ends == "moments":
             last = self._finish(stop, reached)
             # The moments' own passes over the map, of which a recomputed one has as many.
             seconds += 4 * costs.cut_bytes(stop) / costs.device.bandwidth
         elif ends == "keys":
             last = costs.gather_keys(stop, reached)
+            asked = costs.step(stop, reached)  # all of its weights are prepared for the keys too
+            prepared, preparing = prepared + asked.prepared, max(preparing, asked.preparing)
             flops += costs.key_flops(stop)
             seconds += costs.key_flops(stop) / costs.device.flops
             gathered = costs.key_bytes(stop)
@@ -81,8 +84,8 @@ class SweepCosts:
         stored += gathered if medium == "ram" else 0
         keys = costs.key_bytes(held.cut) if held.keys else 0
         stored += keys if held.keys == "ram" else 0
-        fixed = self._base + stored + steps.prepared + (self._output if ends == "pixels" else 0)
-        peak = fixed + max(steps.preparing, steps.carried + max(steps.working, last))
+        fixed = self._base + stored + prepared + (self._output if ends == "pixels" else 0)
+        peak = fixed + max(preparing, steps.carried + max(steps.working, last))
         peak = max(peak, self._base + self._starting) if held.cut == 0 else peak
         io = costs.cut_bytes(held.cut) if held.medium == "disk" else 0
         io += costs.cut_bytes(store) if store is not None and medium == "disk" else 0
