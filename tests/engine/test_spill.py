@@ -112,6 +112,23 @@ def test_writes_in_pieces_give_the_same_bits(tmp_path: Path, monkeypatch: pytest
     assert bits(VAE.decode(LATENTS, plan=PLAN, spill_folder=tmp_path)) == want
 
 
+def test_no_call_moves_more_than_systems_take_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    want, most, sizes = bits(VAE.decode(LATENTS, plan=PLAN, spill_folder=tmp_path)), 500, set()
+
+    def write(handle: int, data: memoryview) -> int:
+        sizes.add(len(data))
+        return os.write(handle, data)
+
+    def preadv(handle: int, buffers: list[memoryview], offset: int) -> int:
+        sizes.add(len(buffers[0]))
+        return os.preadv(handle, buffers, offset)
+
+    monkeypatch.setattr(mlx_storage, "os", SimpleNamespace(write=write, preadv=preadv))
+    monkeypatch.setattr(mlx_storage, "_AT_ONCE", most)
+    assert bits(VAE.decode(LATENTS, plan=PLAN, spill_folder=tmp_path)) == want
+    assert max(sizes) == most
+
+
 def test_the_systems_own_refusal_while_spilling(tmp_path: Path) -> None:
     with nothing_left(tmp_path), file_size_limit(5000):
         assert "File too large" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)

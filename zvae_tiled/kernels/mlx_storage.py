@@ -21,6 +21,9 @@ _INFINITY = {mx.float32: 0x7F800000, mx.bfloat16: 0x7F80, mx.float16: 0x7C00}
 _FEW = 16
 """So few values, of 256 steps between two powers of two in bfloat16, may be the same one by chance."""
 
+_AT_ONCE = 1 << 30
+"""Bytes written or read by one call: macOS refuses 2 GiB."""
+
 
 def now(x: mx.array) -> mx.array:
     """Compute x before anything else happens."""
@@ -112,7 +115,7 @@ class MlxStorage:
         """Append rows to a file."""
         data = np.asarray(x.view(_BITS[self.dtype.size][0])).data.cast("B")
         while data:
-            data = data[os.write(file.fileno(), data) :]
+            data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows back, straight into an array's memory."""
@@ -120,7 +123,7 @@ class MlxStorage:
         data = np.asarray(bits).data.cast("B")
         offset = start * width * channels * self.dtype.size
         while data:
-            got = os.preadv(file.fileno(), [data], offset)
+            got = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
             if not got:
                 raise OSError("the spilled rows are shorter than what was written")
             data, offset = data[got:], offset + got
