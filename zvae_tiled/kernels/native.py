@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from zvae_tiled.errors import InputError
+from zvae_tiled.kernels.cores import usable_cores
 from zvae_tiled.kernels.native_library import Library, NativePath, open_library
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.workspace_native import NativeWorkspace
@@ -114,21 +114,7 @@ def _missing(asked: str, library: Library | str) -> str:
 def _threads() -> int:
     asked = os.environ.get(THREADS)
     if asked is None:
-        return _cores()
+        return usable_cores()
     if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
         raise InputError(f"{THREADS} must be a whole number from 1 to 1024, it is {asked!r}", f"Unset {THREADS}.")
     return int(asked)
-
-
-def _cores() -> int:
-    """Return the physical cores this process may use: a second thread on a core has no multiplier of its own."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    places = set()
-    for cpu in os.sched_getaffinity(0):
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-        try:
-            places.add(tuple((topology / name).read_text() for name in ("physical_package_id", "core_id")))
-        except OSError:
-            places.add((str(cpu),))
-    return len(places)
