@@ -157,13 +157,22 @@ def test_every_sweep_of_many_plans_is_predicted_high_enough(task: Task) -> None:
 
 @pytest.mark.parametrize("path", [(16, 14, 32, 16, 1, 4), (32, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)])
 @pytest.mark.parametrize("task", TASKS)
-def test_wide_maps_on_many_threads_are_predicted_high_enough(task: Task, path: tuple[int, ...]) -> None:
+def test_wide_maps_on_many_threads_are_predicted_high_enough(
+    task: Task, path: tuple[int, int, int, int, int, int]
+) -> None:
     device, rng = replace(CPU, workspace=NativeWorkspace(*path)), Random(path[0])
     for width in (256, 512):
         height, share = rng.randint(24, 80), rng.choice([0, rng.random()])
         plan = planned(VAEConfig.preset("sdxl"), height, width, "bfloat16", share, task, device)
         for stretch, (real, model) in enumerate(zip(dry(plan, device).peaks, predicted(plan), strict=True)):
             assert real <= model, f"{height}x{width}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
+
+
+def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
+    device = replace(CPU, workspace=NativeWorkspace(2, 32, 32, 16, 32, 2))
+    plan = planned(VAEConfig.preset("sdxl"), 17, 48, "bfloat16", 0, "decode", device)
+    assert any(sweep.rows < device.band_rows and sweep.medium == "ram" for sweep in plan.sweeps)
+    assert all(real <= model for real, model in zip(dry(plan, device).peaks, predicted(plan), strict=True))
 
 
 @pytest.mark.parametrize(("preset", "dtype"), [("z-image", "bfloat16"), ("sdxl", "float32")])

@@ -80,7 +80,7 @@ class SweepCosts:
             pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
             last = max(pixels // costs.size.itemsize * 9, pixels + pixels // costs.size.itemsize * 4)
         released = store is not None or ends == "pixels"
-        stored = self._stored(held, store, medium, rows if store == stop else 0, released)
+        stored = self._stored(held, store, medium, rows, store == stop, released)
         stored += gathered if medium == "ram" else 0
         keys = costs.key_bytes(held.cut) if held.keys else 0
         stored += keys if held.keys == "ram" else 0
@@ -102,20 +102,28 @@ class SweepCosts:
         keys = costs.key_flops(self._attention) if asked and self._attention is not None else 0
         return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))
 
-    def _stored(self, held: Held, store: int | None, medium: Medium | None, rows: int, released: bool) -> int:
-        """Return the bytes of maps in memory; rows are those of the start cut that are stored last of all."""
+    def _stored(
+        self, held: Held, store: int | None, medium: Medium | None, rows: int, at_end: bool, released: bool
+    ) -> int:
+        """Return the bytes of maps in memory; rows are a band's, at the start cut."""
         costs = self.costs
         before = costs.cut_bytes(held.cut) if held.medium == "ram" else 0
         if not released:
             return before
-        after = costs.cut_bytes(store) if store is not None and medium == "ram" else 0
+        after, early, tall = 0, 0, costs.device.band_rows
         if store is not None and medium == "ram":
+
+            def written(read: int) -> int:
+                return min(costs.chain.rows_at(store, read, held.cut), costs.map_rows(store)) * costs.row_bytes(store)
+
             # Where the sweep ends, the band that is just being stored counts as work.
-            band = min(costs.chain.rows_at(store, rows, held.cut), costs.map_rows(store))
-            after -= band * costs.row_bytes(store)
-        # One grows as the other shrinks; a strip is freed only when its last row is read, and latents are one strip.
-        strip = before if held.cut == 0 else costs.device.band_rows * costs.row_bytes(held.cut)
-        return max(before, after + min(strip, before))
+            after = costs.cut_bytes(store) - (written(rows) if at_end else 0)
+            # Strips end a row before bands of as many rows, of which one divides the other: else they may drift apart.
+            early = min(after, written(tall if tall % rows else tall - rows))
+        # One grows as the other shrinks, but a strip is freed only when its last row is read, and latents are one
+        # strip: so the most there is is while the first strip is read, or the last.
+        strip = before if held.cut == 0 else tall * costs.row_bytes(held.cut)
+        return max(before + early, after + min(strip, before))
 
     def _prefixes_from(self, start: int, rows: int) -> list[_Prefix]:
         """Return the sums up to every later cut."""
