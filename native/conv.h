@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "micro.h"
+#include "winograd.h"
 
 namespace {
 
@@ -87,29 +87,61 @@ inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t fir
 struct MapTile {
   const Conv& c;
   int64_t top, left, rows, columns;
-  Number *lines, *aside;
-  int64_t line;  // numbers of a row of `lines`
+  Number *lines, *spare, *aside;
+  int64_t line, plane;  // numbers of a row of `lines`, and of a plane of it
 
   MapTile(const Conv& conv, int64_t item, int64_t thread) : c(conv) {
-    const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns;
+    const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns, pitch = pitch_of(c.inputs);
     top = item / across * c.tile_rows, left = item % across * c.tile_columns;
     rows = least(c.tile_rows, c.rows - top), columns = least(c.tile_columns, c.width - left);
     lines = (Number*)aligned((char*)c.scratch + thread * c.scratch_bytes);
-    line = ((c.tile_columns - 1) * c.stride + c.kernel) * pitch_of(c.inputs);
-    aside = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line + PIXELS * pitch_of(c.inputs);
+    const bool pairs = c.winograd && !c.upsample;
+    plane = (pairs ? (c.tile_columns + 1) / 2 : (c.tile_columns - 1) * c.stride + c.kernel) * pitch;
+    line = c.winograd ? PLANES * plane : plane;
+    spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;  // AMX reads it, nothing comes of it
+    aside = spare + PIXELS * pitch;
   }
 
   void read() {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
+    auto* row = c.scale == nullptr ? activate_row<false, false> : c.silu ? activate_row<true, true> : activate_row<true, false>;
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
-      const void* in = c.in[top * c.stride + i];
-      auto* row = c.scale == nullptr ? activate_row<false, false> : c.silu ? activate_row<true, true> : activate_row<true, false>;
-      row(c, c.in_type, in, c.inputs, c.in_width, from, count, lines + i * line);
+      const auto read = [&](int64_t first, int64_t pixels, Number* out) {
+        row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);
+      };
+      if (!c.winograd)
+        read(0, count, lines + i * line);
+      else if (!c.upsample)
+        read_pairs(read, lines + i * line);
+      else
+        read_folds(read, count, lines + i * line, i > 0);
     }
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
         activate_row<false, false>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
                                    aside + i * c.tile_columns * pitch_of(c.skip_inputs));
+  }
+
+  // A row pair by pair; those at hand are activated into the spare room, which stays in L1.
+  template <class Read>
+  void read_pairs(Read read, Number* out) {
+    const int64_t pitch = pitch_of(c.inputs), pairs = (columns + 1) / 2, at_once = (PIXELS - 2) / 2;
+    read(0, 2, spare);
+    for (int64_t p = 0; p < pairs; p += at_once) {
+      const int64_t count = least(at_once, pairs - p);
+      read(2 + 2 * p, 2 * count, spare + 2 * pitch);
+      for (int64_t i = 0; i < count; i++) pair_up(spare + 2 * i * pitch, pitch, out + (p + i) * pitch, plane);
+      memmove(spare, spare + 2 * count * pitch, 2 * pitch * sizeof(Number));
+    }
+  }
+
+  // A row as it is, less its right neighbours, and both less the row below.
+  template <class Read>
+  void read_folds(Read read, int64_t count, Number* out, bool below) {
+    const int64_t pitch = pitch_of(c.inputs);
+    read(0, count, out);
+    subtract(out, out + pitch, (count - 1) * pitch, out + plane);
+    if (below) subtract(out - line, out, 2 * plane, out + 2 * plane);
   }
 
   // Where the product of a pixel begins: its taps, for the phase (down, right) where upsampling is folded.
@@ -123,40 +155,90 @@ struct MapTile {
     return found;
   }
 
-  // A block of outputs of one row.
+  // Two pixels from each of some products.
+  void multiply_pairs(int64_t pairs, int64_t outputs, int64_t row, int64_t first, const Number* weights, float* sums) {
+    alignas(64) Sums products[PAIRED];
+    Source<Number> found;
+    found.count = c.kernel, found.depth = round_up(c.inputs, DEPTH), found.pitch = pitch_of(c.inputs);
+    for (int64_t p = 0; p < PAIRED; p++, weights += c.kernel * found.depth * block(outputs)) {
+      for (int64_t i = 0; i < c.kernel; i++) found.taps[i] = lines + (row + i) * line + p * plane + first * found.pitch;
+      multiply(pairs, outputs, found, weights, products[p], true);
+    }
+    part_pairs(pairs, outputs, products, sums);
+  }
+
+  // Two rows of pixels doubled from some. Planes are differences across where the product is not the middle one, and
+  // those of the row and the one below it where it is not the middle one down.
+  void multiply_folds(int64_t pixels, int64_t outputs, int64_t row, int64_t column, const Number* weights, float* upper,
+                      float* lower) {
+    alignas(64) Sums products[FOLDED * FOLDED];
+    Source<Number> found;
+    found.count = 1, found.depth = round_up(c.inputs, DEPTH), found.pitch = pitch_of(c.inputs);
+    for (int64_t p = 0; p < FOLDED * FOLDED; p++, weights += found.depth * block(outputs)) {
+      const int64_t down = p / FOLDED, across = p % FOLDED, differences = (down != 1) * 2 + (across != 1);
+      found.taps[0] = lines + (row + 1 + down / 2) * line + differences * plane + (column + (across > 0)) * found.pitch;
+      multiply(pixels, outputs, found, weights, products[p], true);
+    }
+    part_folds(pixels, outputs, products, upper, lower);
+  }
+
+  static int64_t block(int64_t outputs) { return outputs > LANES ? OUTPUTS : LANES; }
+
+  // A block of outputs of one row, and the row below where winograd folds.
   template <Type T>
   void write(int64_t row, int64_t first, int64_t outputs, int64_t phase, const Number* weights, const Number* shortcut,
              Extent& extent) {
-    const int64_t grown = c.upsample ? 2 : 1, down = phase / 2, right = phase % 2;
-    alignas(64) float sums[PIXELS * OUTPUTS];
-    const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[top + row] + left * c.outputs * size_of(T) : nullptr;
-    char* out = (char*)c.out + (((top + row) * grown + down) * c.width * grown + left * grown + right) * c.outputs * size_of(T);
-    for (int64_t x = 0; x < columns; x += PIXELS) {
-      const int64_t pixels = least(PIXELS, columns - x);
-      multiply(pixels, outputs, source(row, x, down, right), weights, sums, true);
-      for (int64_t m = 0; m < pixels; m++)
-        for (int64_t i = 0; i < outputs; i += LANES) extent.add(load<F32>(sums + m * OUTPUTS + i), outputs - i);
-      if (shortcut) {
-        const int64_t pitch = pitch_of(c.skip_inputs);
-        Source<Number> more;
-        more.taps[0] = aside + (row * c.tile_columns + x) * pitch;
-        more.count = 1, more.depth = round_up(c.skip_inputs, DEPTH), more.pitch = pitch;
-        multiply(pixels, outputs, more, shortcut, sums, false);
+    const bool pairs = c.winograd && !c.upsample, folds = c.winograd && c.upsample;
+    const int64_t most = pairs ? 2 * PIXELS : PIXELS, groups = (columns + most - 1) / most;
+    const int64_t group = round_up((columns + groups - 1) / groups, pairs ? 2 : GRAIN);
+    alignas(64) float sums[2 * PIXELS * OUTPUTS], lower[2 * PIXELS * OUTPUTS];
+    for (int64_t x = 0; x < columns; x += group) {
+      const int64_t pixels = least(group, columns - x);
+      if (folds) {
+        multiply_folds(pixels, outputs, row, x, weights, sums, lower);
+        put<T>(sums, 2 * pixels, first, outputs, 2 * row, 2 * x, 1, nullptr, extent);
+        put<T>(lower, 2 * pixels, first, outputs, 2 * row + 1, 2 * x, 1, nullptr, extent);
+      } else if (c.upsample) {
+        multiply(pixels, outputs, source(row, x, phase / 2, phase % 2), weights, sums, true);
+        put<T>(sums, pixels, first, outputs, 2 * row + phase / 2, 2 * x + phase % 2, 2, nullptr, extent);
+      } else {
+        if (pairs)
+          multiply_pairs((pixels + 1) / 2, outputs, row, x / 2, weights, sums);
+        else
+          multiply(pixels, outputs, source(row, x, 0, 0), weights, sums, true);
+        put<T>(sums, pixels, first, outputs, row, x, 1, shortcut, extent);
       }
-      finish<T>(c, sums, pixels, first, outputs, out + x * grown * c.outputs * size_of(T), grown * c.outputs,
-                skip ? skip + x * c.outputs * size_of(T) : nullptr, extent.finite);
     }
+  }
+
+  // Sums of pixels some columns apart: looked at, and written with all that is to be added.
+  template <Type T>
+  void put(float* sums, int64_t pixels, int64_t first, int64_t outputs, int64_t row, int64_t column, int64_t apart,
+           const Number* shortcut, Extent& extent) {
+    for (int64_t m = 0; m < pixels; m++)
+      for (int64_t i = 0; i < outputs; i += LANES) extent.add(load<F32>(sums + m * OUTPUTS + i), outputs - i);
+    if (shortcut) {
+      Source<Number> more;
+      more.count = 1, more.depth = round_up(c.skip_inputs, DEPTH), more.pitch = pitch_of(c.skip_inputs);
+      for (int64_t m = 0; m < pixels; m += PIXELS) {
+        more.taps[0] = aside + (row * c.tile_columns + column + m) * more.pitch;
+        multiply(least(PIXELS, pixels - m), outputs, more, shortcut, sums + m * OUTPUTS, false);
+      }
+    }
+    const int64_t grown = c.upsample ? 2 : 1, size = c.outputs * size_of(T);
+    const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[top + row] + (left + column) * size : nullptr;
+    char* out = (char*)c.out + ((top * grown + row) * c.width * grown + left * grown + column) * size;
+    finish<T>(c, sums, pixels, first, outputs, out, apart * c.outputs, skip, extent.finite);
   }
 
   // Outputs are the outer loop: a block of weights is read from L3 once a tile, and from L2 once a few pixels.
   template <Type T>
   void write_all() {
-    const int64_t phases = c.upsample ? 4 : 1, taps = c.upsample ? 4 : c.kernel * c.kernel;
-    const int64_t depth = taps * round_up(c.inputs, DEPTH), all = round_up(c.outputs, LANES) * depth;
+    const int64_t depth = taps_of(c) * round_up(c.inputs, DEPTH), all = round_up(c.outputs, LANES) * depth;
     const int64_t more = round_up(c.skip_inputs, DEPTH);
     Extent extents[MOST_ROWS];
     for (int64_t first = 0; first < c.outputs; first += OUTPUTS)
-      for (int64_t phase = 0; phase < phases; phase++)
+      for (int64_t phase = 0; phase < phases_of(c); phase++)
         for (int64_t row = 0; row < rows; row++)
           write<T>(row, first, least(OUTPUTS, c.outputs - first), phase,
                    (const Number*)c.weights + phase * all + first * depth,

@@ -90,6 +90,11 @@ inline void product_of(int64_t pixels, const Source<Number>& source, const Numbe
 #endif
 
 constexpr int OUTPUTS = 2 * LANES;
+#if defined(ZVAE_AMX)
+constexpr int64_t GRAIN = 16;  // pixels that cost no more than one
+#else
+constexpr int64_t GRAIN = 1;
+#endif
 
 // One block of the packed weights: two vectors of outputs, or one where no more are left.
 inline void multiply(int64_t pixels, int64_t outputs, const Source<Number>& source, const Number* weights, float* out,

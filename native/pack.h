@@ -1,7 +1,7 @@
 // Weights in the order the kernels read them: block of outputs, tap, pair (or more) of channels, output.
 #pragma once
 
-#include "micro.h"
+#include "winograd.h"
 
 namespace {
 
@@ -15,22 +15,37 @@ inline void spread(const Number* line, int64_t first, int64_t count, int64_t out
 }
 
 // Which taps of 3 a folded one sums up: output pixel 2i + a reads rows i - 1 + a and i + a of the small map, so for
-// a = 0 they are 0, and 1 + 2; for a = 1 they are 0 + 1, and 2.
+// a = 0 they are 0, and 1 + 2; for a = 1 they are 0 + 1, and 2. Winograd's products have all of a row's.
 struct Taps {
   int64_t first, last;
-  Taps(int64_t a, int64_t half) : first(half == 0 ? 0 : 1 + a), last(half == 0 ? a : 2) {}
-  explicit Taps(int64_t tap) : first(tap), last(tap) {}
+  Taps(int64_t tap) : first(tap), last(tap) {}
+  Taps(int64_t from, int64_t to) : first(from), last(to) {}
+  static Taps folded(int64_t a, int64_t half) { return {half == 0 ? 0 : 1 + a, half == 0 ? a : 2}; }
+};
+
+// What is summed up into one number of the packed weights: rows and columns of the kernel, or a product's share of them.
+struct Tap {
+  Taps rows, columns;
+  int64_t down = -1, across = -1;  // Winograd's products
+
+  Tap(const Pack& p, int64_t phase, int64_t tap) : rows(tap / p.kernel), columns(tap % p.kernel) {
+    if (p.winograd) {
+      columns = {0, 2}, across = p.upsample ? tap % FOLDED : tap / p.kernel;
+      rows = p.upsample ? Taps{0, 2} : Taps(tap % p.kernel), down = p.upsample ? tap / FOLDED : -1;
+    } else if (p.upsample) {
+      rows = Taps::folded(phase / 2, tap / 2), columns = Taps::folded(phase % 2, tap % 2);
+    }
+  }
 };
 
 template <Type T>
 void pack_block(const Pack& p, int64_t phase, int64_t first) {
-  const int64_t size = p.upsample ? 2 : p.kernel, depth = round_up(p.inputs, DEPTH);
+  const int64_t taps = taps_of(p), depth = round_up(p.inputs, DEPTH);
   const int64_t outputs = p.outputs - first > LANES ? OUTPUTS : LANES;
-  Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * size * size * depth;
+  Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * taps * depth;
   Number line[CHUNK + LANES];
-  for (int64_t tap = 0; tap < size * size; tap++, to += depth * outputs) {
-    const Taps rows = p.upsample ? Taps(phase / 2, tap / 2) : Taps(tap / size);
-    const Taps columns = p.upsample ? Taps(phase % 2, tap % 2) : Taps(tap % size);
+  for (int64_t t = 0; t < taps; t++, to += depth * outputs) {
+    const Tap tap(p, phase, t);
     for (int64_t o = 0; o < outputs; o++)
       for (int64_t chunk = 0; chunk < depth; chunk += CHUNK) {
         const int64_t count = least(CHUNK, depth - chunk);
@@ -38,10 +53,12 @@ void pack_block(const Pack& p, int64_t phase, int64_t first) {
           V sum{};
           const int64_t left = p.inputs - chunk - i;
           if (first + o < p.outputs && left > 0)
-            for (int64_t row = rows.first; row <= rows.last; row++)
-              for (int64_t column = columns.first; column <= columns.last; column++) {
+            for (int64_t row = tap.rows.first; row <= tap.rows.last; row++)
+              for (int64_t column = tap.columns.first; column <= tap.columns.last; column++) {
                 const int64_t at = (((first + o) * p.kernel + row) * p.kernel + column) * p.inputs + chunk + i;
-                sum += load_some<T>((const char*)p.weights + at * size_of(T), left);
+                const float part = (tap.across < 0 ? 1 : share(p.upsample, tap.across, column)) *
+                                   (tap.down < 0 ? 1 : share(p.upsample, tap.down, row));
+                sum += part * load_some<T>((const char*)p.weights + at * size_of(T), left);
               }
           store<NUMBER>(line + i, sum);
         }
@@ -57,7 +74,7 @@ void pack_item(const void* context, int64_t item, int64_t) {
 }
 
 void pack_weights(const Pack& p) {
-  parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * (p.upsample ? 4 : 1), p.threads, pack_item, &p);
+  parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * phases_of(p), p.threads, pack_item, &p);
 }
 
 }  // namespace

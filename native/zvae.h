@@ -2,13 +2,14 @@
 //
 // Maps are rows of pixels of channels (NHWC). Rows come as pointers, so that bands, rows carried over and rows of
 // zeros beyond a map's edge need no copy. Sums are float32, in one order for every pixel: the taps of the kernel row
-// by row, and the channels of each. So a pixel's bits depend neither on the band it lies in nor on the tile.
+// by row, and the channels of each; or of Winograd's products, which for two pixels of a row are shared, the first of
+// them in an even column. So a pixel's bits depend neither on the band it lies in nor on the tile.
 #pragma once
 
 #include <cstdint>
 
 // To be raised, here and in Python, whenever what a field means changes; sizes are compared too.
-constexpr int64_t CONTRACT = 1;
+constexpr int64_t CONTRACT = 2;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -20,6 +21,7 @@ struct Conv {
   int64_t inputs, outputs;
   int64_t kernel, stride, left;  // left: columns of zeros before the first
   int64_t upsample;              // weights hold four 2×2 kernels, one a phase
+  int64_t winograd;              // 3×3 of float32 with a stride of 1 by fewer products (winograd.h)
   int64_t tile_rows, tile_columns;  // what a thread works on at a time: at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel rows; null: zeros
   const float *scale, *shift, *mean;  // null: as it is
@@ -41,7 +43,7 @@ struct Conv {
 struct Pack {
   int64_t type;
   int64_t outputs, inputs, kernel;
-  int64_t upsample;
+  int64_t upsample, winograd;
   const void* weights;
   void* packed;
   int64_t threads;

@@ -38,8 +38,13 @@ class Bands(Protocol[T]):
     def append(self, rows: T) -> None:
         """Add rows at the bottom."""
 
-    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
-        """Go through the map from its first row, some rows at a time; with ``release`` each is freed as it is read."""
+    def read(
+        self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
+    ) -> Iterator[T]:
+        """Go through the map from its first row, some rows at a time; with ``release`` each is freed as it is read.
+
+        Not ``exact``: strips of nearly as many rows come as they are, which saves copying them.
+        """
 
     def close(self) -> None:
         """Free what is left."""
@@ -56,7 +61,9 @@ class RamBands(Generic[T]):
         """Add rows at the bottom."""
         self._strips.append(rows)
 
-    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
+    def read(
+        self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
+    ) -> Iterator[T]:
         """Go through the map from its first row, some rows at a time."""
         queue = RowQueue(self._kernels)
         top = 0
@@ -67,11 +74,14 @@ class RamBands(Generic[T]):
             if first < bottom and (stop is None or top < stop):
                 queue.push(strip, max(first - top, 0), None if stop is None else min(bottom, stop) - top)
             top = bottom
+            height = self._kernels.rows(strip)
             del strip
             if release:
                 self._strips[i] = None
             while queue.rows >= rows:
                 yield queue.take(rows)
+            if not exact and queue.rows == height and 2 * height > rows:
+                yield queue.take(height)
         if queue.rows:
             yield queue.take(queue.rows)
 
@@ -134,12 +144,12 @@ class Store(Generic[T]):
             self._skip.append(band.skip)
 
     def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
-        """Go through the map from the top."""
-        values = self._value.read(rows, release)
+        """Go through the map from the top; value and skip were put in, so they come out, in strips of the same rows."""
+        values = self._value.read(rows, release, exact=False)
         if self._skip is None:
             return map(Band, values)
         # map, and no generator of our own: its variables would keep rows alive while others work.
-        return map(Band, values, self._skip.read(rows, release))
+        return map(Band, values, self._skip.read(rows, release, exact=False))
 
     def close(self) -> None:
         """Free what is left."""

@@ -111,9 +111,8 @@ class Run(Generic[T]):
     def _bands_of(
         self, index: int, sweep: Sweep, bands: Iterator[Band[T]], target: Store[T] | None
     ) -> Iterator[Band[T]]:
-        height = self._plan.height * self._chain.factors[sweep.start]
         if (on_read := self._on_read) is not None:
-            bands = watch(bands, lambda count: on_read(index, min(count * sweep.rows, height)))
+            bands = watch(self._kernels, bands, lambda rows: on_read(index, rows))
         for cut in range(sweep.start, sweep.stop):
             if target is not None and cut == sweep.store:
                 bands = tap(target, bands)

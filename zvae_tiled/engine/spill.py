@@ -35,9 +35,11 @@ class DiskBands(Generic[T]):
             raise _failed(self._folder, error) from error
         self._rows += self._kernels.rows(rows)
 
-    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[T]:
+    def read(
+        self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
+    ) -> Iterator[T]:
         """Read the map from its first row, some rows at a time."""
-        del release  # the file is freed as a whole, by close()
+        del release, exact  # the file is freed as a whole, by close()
         end = self._rows if stop is None else stop
         for start in range(first, end, rows):
             try:

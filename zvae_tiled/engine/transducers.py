@@ -88,8 +88,11 @@ def tap(store: Store[T], bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
         yield band
 
 
-def watch(bands: Iterator[Band[T]], tell: Callable[[int], object]) -> Iterator[Band[T]]:
-    """Let bands through, and tell how many."""
-    for count, band in enumerate(bands, 1):
+def watch(kernels: Kernels[T], bands: Iterator[Band[T]], tell: Callable[[int], object]) -> Iterator[Band[T]]:
+    """Let bands through, and tell how many rows went."""
+    seen = 0
+    for band in bands:
+        assert band.value is not None
+        seen += kernels.rows(band.value)
         yield band
-        tell(count)
+        tell(seen)

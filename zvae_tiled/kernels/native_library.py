@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 1
+CONTRACT = 2
 """What the structs' fields mean (native/zvae.h)."""
 
 
@@ -49,7 +49,7 @@ class Conv(Structure):
 
     _fields_ = (
         *((name, _Whole) for name in ("in_type", "out_type", "rows", "width", "in_width", "inputs", "outputs")),
-        *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "tile_rows", "tile_columns")),
+        *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "winograd", "tile_rows", "tile_columns")),
         *((name, c_void_p) for name in ("rows_in", "scale", "shift", "mean")),
         ("silu", _Whole),
         ("weights", c_void_p),
@@ -65,7 +65,7 @@ class Pack(Structure):
     """Weights brought into the kernels' order."""
 
     _fields_ = (
-        *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample")),
+        *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample", "winograd")),
         *((name, c_void_p) for name in ("weights", "packed")),
         ("threads", _Whole),
     )

@@ -59,13 +59,13 @@ class NativeKernels(MlxStorage):
         biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
         if step.kind == "attention":
             for name in ("to_q", "to_out.0"):
-                packed[name] = self._packed([weights[f"{name}.weight"]], 1, False)
-            packed["to_kv"] = self._packed([weights["to_k.weight"], weights["to_v.weight"]], 1, False)
+                packed[name] = self._packed([weights[f"{name}.weight"]])
+            packed["to_kv"] = self._packed([weights["to_k.weight"], weights["to_v.weight"]])
             biases["to_kv.bias"] = np.concatenate([biases["to_k.bias"], biases["to_v.bias"]])
             return Weights(packed, biases, weights)
-        packed["weight"] = self._packed([weights["weight"]], step.kernel, step.upsample)
+        packed["weight"] = self._packed([weights["weight"]], step)
         if step.shortcut:
-            packed["shortcut"] = self._packed([weights["shortcut.weight"]], 1, False)
+            packed["shortcut"] = self._packed([weights["shortcut.weight"]])
             biases["bias"] = biases["bias"] + biases["shortcut.bias"]
         return Weights(packed, biases, weights)
 
@@ -169,13 +169,14 @@ class NativeKernels(MlxStorage):
         operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
         self._library.call(self.path, operation)
 
-    def _packed(self, weights: list[mx.array], kernel: int, upsample: bool) -> mx.array:
+    def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
         """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
-        packed = room(self.workspace.packed(outputs, inputs, 16 if upsample else kernel**2))
+        packed = room(self.workspace.packed(outputs, inputs, self.workspace.taps(step)))
         memories = [memory_of(source), memory_of(packed)]
-        shape = (TYPES[source.dtype], outputs, inputs, kernel, int(upsample))
+        winograd = self.workspace.winograd(step)
+        shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(winograd))
         operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
         return packed
@@ -216,6 +217,7 @@ class NativeKernels(MlxStorage):
             stride=step.stride,
             left=step.padding[0],
             upsample=int(step.upsample),
+            winograd=int(self.workspace.winograd(step)),
             tile_rows=tile.rows,
             tile_columns=tile.columns,
             rows_in=ctypes.addressof(addresses),

@@ -19,6 +19,9 @@ TILE_COLUMNS = 70
 TILE_ROWS = 64
 """Rows of a tile at most (native/conv.h)."""
 
+PLANES = 4
+"""Sums and differences of pixels that are multiplied instead of them (native/winograd.h)."""
+
 SOFTMAX_KEYS = 256
 """Keys between two updates of the attention's softmax (native/attend.h)."""
 
@@ -71,11 +74,13 @@ class NativeWorkspace:
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
         """Return how a band is cut for the threads; rows and width are the result's, or those of the map it folds."""
-        most = max(TILE_COLUMNS // self.pixels, 1) * self.pixels
+        most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
+        if self.winograd(step):  # with few columns and more rows, less is read twice
+            most, grain = (self.pixels, 1) if step.upsample else (2 * self.pixels, 2)
         across = -(-width // most)
-        columns = width if across == 1 else _round_up(-(-width // across), self.pixels)
+        columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
-        line = step.reads(columns) * self.pitch(step.inputs)
+        line = self._read(step, columns) * self.pitch(step.inputs)
         fit = max(1, min(step.gives(SCRATCH // line), TILE_ROWS, rows))
         wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
         fit = min(fit, max(1, rows // wanted))
@@ -85,6 +90,22 @@ class NativeWorkspace:
         if step.shortcut:
             scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
         return Tile(-(-rows // down), columns, down * across, across, _round_up(scratch + LINE, LINE))
+
+    def winograd(self, step: Step) -> bool:
+        """Tell whether there are fewer products than taps (native/winograd.h): in float32 alone."""
+        return self.number == 4 and step.kernel == 3 and step.stride == 1
+
+    def taps(self, step: Step) -> int:
+        """How many products a channel the packed weights are for."""
+        if self.winograd(step):
+            return 9 if step.upsample else 12
+        return 16 if step.upsample else step.kernel**2
+
+    def _read(self, step: Step, columns: int) -> int:
+        """Pixels in a row of scratch."""
+        if not self.winograd(step):
+            return step.reads(columns)
+        return PLANES * (step.reads(columns) if step.upsample else -(-columns // 2))
 
     def pitch(self, channels: int) -> int:
         """Bytes from pixel to pixel in scratch: an odd number of cache lines."""
@@ -115,9 +136,8 @@ class NativeWorkspace:
         if step.kind == "attention":
             held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
             return held, 2 * step.inputs**2 * itemsize
-        taps = 16 if step.upsample else step.kernel**2
         shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
-        return self.packed(step.outputs, step.inputs, taps) + shortcut, 0
+        return self.packed(step.outputs, step.inputs, self.taps(step)) + shortcut, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Nothing: it is part of the convolution."""
