@@ -16,7 +16,7 @@ from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.errors import ZvaeError
 from zvae_tiled.selfbench import Row
 
-SUITES = ("promises", "memory", "limit", "speed", "scale", "quality", "peers")
+SUITES = ("promises", "memory", "limit", "paths", "speed", "scale", "quality", "peers")
 
 
 def main() -> int:
@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--quick", action="store_true", help="few and small cases")
         each.add_argument("--memory-limit", default="60%", help="what a child may take, as a budget is written")
         each.add_argument("--timeout", type=float, default=900.0, help="seconds a child may take")
-    commands.add_parser("report", help="write tables and plots into docs/benchmarks.md and README.md")
+    commands.add_parser(
+        "report", help="write tables and plots into docs/benchmarks.md, docs/performance.md and README.md"
+    )
     return parser
 
 

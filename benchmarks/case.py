@@ -11,8 +11,8 @@ from zvae_tiled import VAEConfig
 Z_IMAGE = VAEConfig.preset("z-image")
 """The VAE of nearly every case."""
 
-BUDGETS = ("ample", "middle", "least")
-"""Everything kept; as small as works; and half way."""
+BUDGETS = ("ample", "half", "middle", "least")
+"""Everything kept; half of what that takes; as small as works, and half way there."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Case:
         runs: Decodes in one child.
         rounds: Children, in turn with those of the other cases of the group.
         label: The tool's name in tables.
+        kernels: What ``ZVAE_KERNELS`` is; empty: what the machine has.
     """
 
     suite: str
@@ -48,6 +49,7 @@ class Case:
     runs: int = 1
     rounds: int = 1
     label: str = "zvae_tiled"
+    kernels: str = ""
 
     @property
     def config(self) -> VAEConfig:
@@ -72,7 +74,8 @@ class Case:
     def name(self) -> str:
         """What tells it from every other case of its suite."""
         size = f"{self.width}x{self.height}" + (f" x{self.batch}" if self.batch > 1 else "")
-        return f"{self.label}: {self.model}, {size}, {self.dtype}, {self.budget}, {self.quality}"
+        path = f", {self.kernels}" if self.kernels else ""
+        return f"{self.label}: {self.model}, {size}, {self.dtype}, {self.budget}, {self.quality}{path}"
 
     def to_json(self) -> str:
         """Return it as JSON."""

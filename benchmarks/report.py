@@ -1,4 +1,4 @@
-"""``python -m benchmarks report``: figures between the markers of docs/benchmarks.md and README.md."""
+"""``python -m benchmarks report``: figures between the markers of the pages that show them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from benchmarks import sections
 from benchmarks.charts import charts
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "performance.md", ROOT / "README.md")
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "peers": sections.peers,
     "readme": sections.readme,
+    "cpu": sections.cpu,
+    "paths": sections.paths,
     "speed": sections.speed,
     "quality": sections.qualities,
     "scale": sections.scale,

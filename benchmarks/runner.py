@@ -79,7 +79,8 @@ def run_child(case: Case, group: Group, picture: Path | None, machine: Machine) 
     order = json.dumps({"case": case.to_json(), "files": asdict(files), "limit": machine.limit})
     sample = Sample(outcome="not run")
     for python in (sys.executable, *machine.peers):
-        sample = _asked(python, order, machine, {"ZVAE_BLAS": "off"} if case.tool in TORCH else {})
+        own = {"ZVAE_BLAS": "off"} if case.tool in TORCH else {"ZVAE_KERNELS": case.kernels} if case.kernels else {}
+        sample = _asked(python, order, machine, own)
         if not sample.outcome.startswith("not run"):
             break
     print(f"  {case.name}: {_short(sample)}", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ from benchmarks.tables import (
     where,
 )
 from benchmarks.work import attention_flops, memory_floor
+from zvae_tiled.kernels.native import MLX
 from zvae_tiled.selfbench import Row
 
 NOTHING = "Not run yet."
@@ -44,7 +45,7 @@ def race_table(race: Sequence[Row]) -> str:
     return of_rows(
         race,
         {
-            "tool": lambda row: row.tool,
+            "tool": _racer,
             "type": lambda row: row.dtype,
             "seconds (spread)": seconds,
             "time": lambda row: times(row.seconds, ours.seconds if ours else None),
@@ -58,6 +59,11 @@ def race_table(race: Sequence[Row]) -> str:
     )
 
 
+def _racer(row: Row) -> str:
+    named = budget(row)
+    return row.tool if named in ("ample", "least") else f"{row.tool}, {named} budget"
+
+
 def readme() -> str:
     """The largest race, in few columns."""
     rows = store.read("peers")
@@ -69,7 +75,7 @@ def readme() -> str:
     shown = of_rows(
         race,
         {
-            f"{largest}², bfloat16": lambda row: row.tool,
+            f"{largest}², bfloat16": _racer,
             "seconds": lambda row: seconds(row).partition(" (")[0] if row.seconds else row.outcome,
             "memory of the process": lambda row: amount(row.footprint),
             "max error": lambda row: small(row.max_error),
@@ -81,6 +87,45 @@ def readme() -> str:
     return (
         f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}: a CPU. Method: docs/benchmarks.md."
     )
+
+
+def cpu() -> str:
+    """Bands beside diffusers' full decode."""
+    rows = store.read("peers")
+    whole = {(row.width, row.dtype): row for row in rows if row.tool == "diffusers, full"}
+    bands = [row for row in rows if row.tool == "zvae_tiled" and (row.width, row.dtype) in whole]
+    shown = of_rows(
+        bands,
+        {
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "diffusers": lambda row: seconds(whole[row.width, row.dtype]),
+            "process": lambda row: amount(whole[row.width, row.dtype].footprint),
+            "budget": budget,
+            "zvae_tiled": seconds,
+            "its process": lambda row: amount(row.footprint),
+            "time": lambda row: times(row.seconds, whole[row.width, row.dtype].seconds),
+            "memory": lambda row: times(row.footprint, whole[row.width, row.dtype].footprint),
+        },
+    )
+    return f"{shown}\n\n{where([*whole.values(), *bands])}" if bands else NOTHING
+
+
+def paths() -> str:
+    """The same decode by every path."""
+    rows = store.read("paths")
+    if not rows:
+        return NOTHING
+    names = list(dict.fromkeys(row.environment["kernels"] for row in rows))
+    lines = []
+    for dtype in dict.fromkeys(row.dtype for row in rows):
+        mine = {row.environment["kernels"]: row for row in rows if row.dtype == dtype}
+        slowest = mine[MLX].seconds
+        cells = [
+            f"{seconds(mine[name])}, {times(mine[name].seconds, slowest)}" if name in mine else "–" for name in names
+        ]
+        lines.append([f"{size(rows[0])}, {dtype}", *cells])
+    return f"{table(['seconds (spread), to MLX', *names], lines)}\n\n{where(rows)}"
 
 
 def speed() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, Files, Sample
+from benchmarks.case import BUDGETS, Case, Files, Sample
 from benchmarks.footprint import Footprint
 from zvae_tiled import VAE, Plan
 from zvae_tiled.budget import parse_budget
@@ -60,10 +60,10 @@ def budget_of(case: Case, vae: VAE, latents: Any) -> int:
     """Return the budget in bytes."""
     if case.budget == "ample":
         return AMPLE
-    if case.budget not in ("least", "middle"):
+    if case.budget not in BUDGETS:
         return parse_budget(case.budget, 0).size
-    least = least_budget(vae, latents, **case.options)
-    if case.budget == "least":
-        return least
     ample = vae.plan(case.height, case.width, f"{AMPLE}B", batch=case.batch).predicted_peak
-    return (least + ample) // 2
+    if case.budget == "half":
+        return ample // 2
+    least = least_budget(vae, latents, **case.options)
+    return least if case.budget == "least" else (least + ample) // 2

@@ -1,0 +1,124 @@
+"""Each Step of the native CPU kernels against what the CPU could do: the table of docs/performance.md.
+
+    python -m benchmarks.steps [path ...]
+
+GFLOP/s are of the taps, on one thread, by its CPU time, so that other work on the machine does not count; where
+Winograd needs fewer products (native/winograd.h), more than what registers reach is possible.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.machine import describe
+from zvae_tiled import VAEConfig
+from zvae_tiled.chain import Step, decoder_chain
+from zvae_tiled.kernels.calibrate import distinct_steps
+from zvae_tiled.kernels.native import BFLOAT16, native_status, native_workspace
+from zvae_tiled.kernels.native_library import Library, open_library
+from zvae_tiled.kernels.native_rows import NativeKernels
+from zvae_tiled.plan.cost import Costs, Size
+from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.workspace import block_rows
+
+import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+ROWS, LATENT_WIDTH = 16, 128
+RUNS = 5
+
+
+def steps(paths: list[str]) -> str:
+    """Return the table of Steps."""
+    library = open_library()
+    if isinstance(library, str):
+        sys.exit(library)
+    chain = decoder_chain(VAEConfig.preset("z-image"))
+    factors = dict(zip(chain.steps, chain.factors, strict=False))
+    widest = {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
+    chosen = paths or [name for name in native_status().runs if name in library.fast]
+    ceilings = {path: best(lambda path=path: library.peak(path, 1 << 20)) for path in chosen}  # type: ignore[misc]
+    lines = [
+        "| Step | width | " + " | ".join(chosen) + " |",
+        "|---|---:|" + "---:|" * len(chosen),
+        "| *registers alone* | | " + " | ".join(f"{ceilings[path]:,.0f}" for path in chosen) + " |",
+    ]
+    for step, factor in widest.items():
+        width = LATENT_WIDTH * factor
+        speeds = [speed(library, path, step, width) for path in chosen]
+        shares = [f"{speed:,.0f} ({speed / ceilings[path]:.0%})" for speed, path in zip(speeds, chosen, strict=True)]
+        lines.append(f"| {label(step)} | {width} | " + " | ".join(shares) + " |")
+    return "GFLOP/s on one thread, bands of 16 rows, and the share of what registers alone reach.\n\n" + "\n".join(
+        lines
+    )
+
+
+def same(one: Step, step: Step) -> bool:
+    """Tell whether two Steps differ in names alone."""
+    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "closes", "skip")
+    return all(getattr(one, name) == getattr(step, name) for name in fields)
+
+
+def label(step: Step) -> str:
+    kind = "attention" if step.kind == "attention" else f"{step.kernel}×{step.kernel}"
+    more = ", folded ×2" if step.upsample else ", + shortcut" if step.shortcut else ", + skip" if step.closes else ""
+    return f"{kind} {step.inputs} → {step.outputs}{more}"
+
+
+def speed(library: Library, path: str, step: Step, width: int) -> float:
+    """Return GFLOP/s of one Step on a band."""
+    dtype = mx.bfloat16 if path in BFLOAT16 else mx.float32
+    kernels = NativeKernels(dtype, library.runs[path], native_workspace(library.runs[path], 1))
+    names = ("to_q", "to_k", "to_v", "to_out.0")
+    shapes: dict[str, tuple[int, ...]] = {"weight": (step.outputs, step.kernel, step.kernel, step.inputs)}
+    if step.kind == "attention":
+        shapes = {f"{name}.weight": (step.outputs, step.inputs) for name in names}
+    if step.shortcut:
+        shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
+    weights = {name: random(shape, dtype) for name, shape in shapes.items()}
+    weights |= {name.replace("weight", "bias"): random(shape[:1], dtype) for name, shape in shapes.items()}
+    ready = kernels.prepare(step, weights)
+    norm = kernels.affine(*(mx.ones(step.inputs) for _ in range(2)))  # type: ignore[arg-type]
+    x = random((1, ROWS + 2 * step.halo, width, step.inputs), dtype)
+    if step.kind == "attention":
+        block = random((1, block_rows(width), width, 2 * step.inputs), dtype)
+        pixels = ROWS * width
+        flops = 4 * pixels * step.inputs * (step.inputs + block.size // step.inputs // 2)
+        return best(lambda: kernels.attend(step, ready, x, norm, iter([block])) is None or flops)
+    pieces = kernels.activate(step, x, norm if step.norm else None)
+    skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
+    one = decoder_chain(VAEConfig.preset("z-image"))
+    costs = Costs(type(one)((step,), one.groups), Size(ROWS, width, dtype.size), CPU)
+    return best(lambda: kernels.conv(step, ready, pieces, skip) is None or costs.flops(0))
+
+
+def best(work: Callable[[], int]) -> float:
+    """Return GFLOP/s of the fastest of some runs, by this thread's own time."""
+    found = 0.0
+    for _ in range(RUNS):
+        start = time.thread_time()
+        flops = work()
+        found = max(found, flops / (time.thread_time() - start) / 1e9)
+    return found
+
+
+def random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
+    x = (0.1 * mx.random.normal(shape)).astype(dtype)
+    mx.eval(x)
+    return x
+
+
+def main() -> None:
+    """Put the table between its marks on the page."""
+    table = steps(sys.argv[1:])
+    print(table)
+    head, begin, rest = PAGE.read_text().partition("<!-- steps: begin -->\n")
+    _, end, tail = rest.partition("<!-- steps: end -->")
+    PAGE.write_text(f"{head}{begin}\n{table}\n\n({describe()})\n\n{end}{tail}")
+
+
+if __name__ == "__main__":
+    main()
