@@ -62,8 +62,8 @@ def budget_of(case: Case, vae: VAE, latents: Any) -> int:
         return AMPLE
     if case.budget not in BUDGETS:
         return parse_budget(case.budget, 0).size
-    ample = vae.plan(case.height, case.width, f"{AMPLE}B", batch=case.batch).predicted_peak
-    if case.budget == "half":
-        return ample // 2
     least = least_budget(vae, latents, **case.options)
-    return least if case.budget == "least" else (least + ample) // 2
+    if case.budget == "least":
+        return least
+    ample = vae.plan(case.height, case.width, f"{AMPLE}B", batch=case.batch).predicted_peak
+    return max(least, ample // 2) if case.budget == "half" else (least + ample) // 2

@@ -162,8 +162,18 @@ def _normal(row: mx.array, affine: Affine) -> mx.array:
 def _activated(row: mx.array, affine: Affine | None) -> mx.array:
     if affine is None:
         return now(row.astype(mx.float32) * 1.0)  # a copy even of float32: a view would keep the whole band
-    x = _normal(row, affine)
-    return now(x / (1.0 + mx.exp(-x)))  # half the time of x·sigmoid(x) on MLX's CPU backend
+    out = now(row.astype(mx.float32) * 1.0)
+    x = np.asarray(out)  # its own memory, and nobody else's yet
+    scale, shift, mean = map(np.asarray, affine)
+    x -= mean
+    x *= scale
+    x += shift
+    with np.errstate(all="ignore"):  # of -x beyond 88: Inf is right; NaN and Inf are the guard's to find
+        # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
+        below = np.exp(-x)
+        below += 1
+        x /= below
+    return out
 
 
 def _parts(row: mx.array) -> Iterator[mx.array]:
