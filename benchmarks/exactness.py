@@ -2,7 +2,8 @@
 
     MLX_ENABLE_TF32=0 python -m benchmarks.exactness
 
-The cases are those of tests/engine/test_exact.py: random decoders, sizes and plans.
+The cases are those of tests/engine/test_exact.py: random decoders, sizes and plans. Those decoders are narrow; one of
+Z-Image's size, with random weights, comes after them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from random import Random
 import numpy as np
 
 from benchmarks.machine import describe
-from tests.engine.test_exact import ROUNDING, Errors, random_case
+from tests.engine.test_exact import ROUNDING, Errors, compared, random_case
+from tests.float64 import decode64, ready_latents, widened
+from zvae_tiled import VAEConfig
+from zvae_tiled.selfbench import random_latents, random_vae
 
 SEEDS = range(80)
+SIDE = 128
+"""Pixels of the picture of a decoder of full size."""
 
 
 def measured(dtype: str) -> list[Errors]:
@@ -33,6 +39,21 @@ def main() -> None:
             f"{max((each.bands - each.full) / rounding for each in steady):.1f} roundings above; of the others "
             f"{max((each.bands - each.full) / rounding for each in found if each.few):.1f}"
         )
+    for dtype in ROUNDING:
+        error = of_full_size(dtype)
+        print(
+            f"{dtype}, Z-Image's size, {SIDE}²: {error.bands / error.full:.2f}x ({error.bands:.1e}, {error.full:.1e})"
+        )
+
+
+def of_full_size(dtype: str) -> Errors:
+    """Return the errors of a decoder as wide as those in use."""
+    vae = random_vae(VAEConfig.preset("z-image"), dtype)
+    latents = random_latents(vae.config, SIDE, SIDE)
+    want = decode64(vae, latents)
+    full = widened(vae.model.decode(ready_latents(vae, latents)))
+    bands = vae.decode(latents, "NCHW", output_type="np", raw=True, budget="2GB").astype(np.float64)
+    return compared(bands, full, want, latents[0, 0].size)
 
 
 if __name__ == "__main__":

@@ -118,13 +118,13 @@ def paths() -> str:
         return NOTHING
     names = list(dict.fromkeys(row.environment["kernels"] for row in rows))
     lines = []
-    for dtype in dict.fromkeys(row.dtype for row in rows):
-        mine = {row.environment["kernels"]: row for row in rows if row.dtype == dtype}
+    for shape, dtype in dict.fromkeys((size(row), row.dtype) for row in rows):
+        mine = {row.environment["kernels"]: row for row in rows if (size(row), row.dtype) == (shape, dtype)}
         slowest = mine[MLX].seconds
         cells = [
             f"{seconds(mine[name])}, {times(mine[name].seconds, slowest)}" if name in mine else "–" for name in names
         ]
-        lines.append([f"{size(rows[0])}, {dtype}", *cells])
+        lines.append([f"{shape}, {dtype}", *cells])
     return f"{table(['seconds (spread), to MLX', *names], lines)}\n\n{where(rows)}"
 
 

@@ -89,16 +89,17 @@ struct MapTile {
   int64_t top, left, rows, columns;
   Number *lines, *spare, *aside;
   int64_t line, plane;  // numbers of a row of `lines`, and of a plane of it
+  bool pairs, folds;    // by fewer products than taps
 
   MapTile(const Conv& conv, int64_t item, int64_t thread) : c(conv) {
     const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns, pitch = pitch_of(c.inputs);
     top = item / across * c.tile_rows, left = item % across * c.tile_columns;
     rows = least(c.tile_rows, c.rows - top), columns = least(c.tile_columns, c.width - left);
     lines = (Number*)aligned((char*)c.scratch + thread * c.scratch_bytes);
-    const bool pairs = c.winograd && !c.upsample;
+    pairs = NUMBER == F32 && c.winograd && !c.upsample, folds = NUMBER == F32 && c.winograd && c.upsample;
     plane = (pairs ? (c.tile_columns + 1) / 2 : (c.tile_columns - 1) * c.stride + c.kernel) * pitch;
-    line = c.winograd ? PLANES * plane : plane;
-    spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;  // AMX reads it, nothing comes of it
+    line = pairs || folds ? PLANES * plane : plane;
+    spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;  // room to work in; AMX reads into it, and nothing comes of that
     aside = spare + PIXELS * pitch;
   }
 
@@ -106,15 +107,15 @@ struct MapTile {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
     auto* row = c.scale == nullptr ? activate_row<false, false> : c.silu ? activate_row<true, true> : activate_row<true, false>;
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
-      const auto read = [&](int64_t first, int64_t pixels, Number* out) {
+      const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
         row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);
       };
-      if (!c.winograd)
-        read(0, count, lines + i * line);
-      else if (!c.upsample)
-        read_pairs(read, lines + i * line);
+      if (pairs)
+        read_pairs(pixels_of, lines + i * line);
+      else if (folds)
+        read_folds(pixels_of, count, lines + i * line, i > 0);
       else
-        read_folds(read, count, lines + i * line, i > 0);
+        pixels_of(0, count, lines + i * line);
     }
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
@@ -188,7 +189,6 @@ struct MapTile {
   template <Type T>
   void write(int64_t row, int64_t first, int64_t outputs, int64_t phase, const Number* weights, const Number* shortcut,
              Extent& extent) {
-    const bool pairs = c.winograd && !c.upsample, folds = c.winograd && c.upsample;
     const int64_t most = pairs ? 2 * PIXELS : PIXELS, groups = (columns + most - 1) / most;
     const int64_t group = round_up((columns + groups - 1) / groups, pairs ? 2 : GRAIN);
     alignas(64) float sums[2 * PIXELS * OUTPUTS], lower[2 * PIXELS * OUTPUTS];

@@ -1,5 +1,6 @@
-// Fewer products than taps, after Winograd, and Lavin and Gray (2015). In float32 the sums are shorter too, and more
-// exact than taps one by one (benchmarks/exactness.py); bfloat16 would have to be rounded once more, and has no part in it.
+// Fewer products than taps, after Winograd, and Lavin and Gray (2015). In float32 sums of 16 channels and more are
+// shorter by more than what differences are rounded by (benchmarks/exactness.py); those of bfloat16 would be rounded
+// once more, so it has no part in it.
 //
 // Pairs: two pixels of a row by four products instead of six, along rows alone, so that it does not matter in which row
 // a band begins:

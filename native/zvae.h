@@ -20,8 +20,8 @@ struct Conv {
   int64_t in_width;
   int64_t inputs, outputs;
   int64_t kernel, stride, left;  // left: columns of zeros before the first
-  int64_t upsample;              // weights hold four 2×2 kernels, one a phase
-  int64_t winograd;              // 3×3 of float32 with a stride of 1 by fewer products (winograd.h)
+  int64_t upsample;              // weights hold four 2×2 kernels, one a phase, or nine products
+  int64_t winograd;              // 3×3 of float32 with a stride of 1 by fewer products than taps (winograd.h)
   int64_t tile_rows, tile_columns;  // what a thread works on at a time: at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel rows; null: zeros
   const float *scale, *shift, *mean;  // null: as it is

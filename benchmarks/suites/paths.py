@@ -7,12 +7,15 @@ from pathlib import Path
 
 from benchmarks.case import Case
 from benchmarks.runner import Group
+from zvae_tiled.kernels.device import device_kind
 from zvae_tiled.kernels.native import BFLOAT16, FASTEST_FIRST, MLX, native_status
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a type; float32 is never computed by a path that multiplies bfloat16."""
+    """Yield a group a type, on CPUs; float32 is never computed by a path that multiplies bfloat16."""
     del large, folder
+    if device_kind() != "cpu":
+        return
     pixels, rounds = (64, 1) if quick else (256, 2)
     paths = [path for path in FASTEST_FIRST if path in native_status().runs]
     for dtype in ("bfloat16", "float32"):

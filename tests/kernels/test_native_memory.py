@@ -116,7 +116,8 @@ def test_tiles_cover_the_map_and_keep_their_limits(
     assert tile.across == -(-width // tile.columns)
     assert tile.count == down * tile.across
     assert tile.columns == width or tile.columns % (2 if space.winograd(step) and not step.upsample else 1) == 0
-    line = step.reads(tile.columns) * space.pitch(inputs)
+    line = space.line(step, tile.columns)
+    assert tile.scratch >= step.reads(tile.rows) * line + space.pixels * space.pitch(inputs)
     assert tile.rows == 1 or step.reads(tile.rows) * line <= SCRATCH
 
 

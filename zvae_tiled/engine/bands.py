@@ -43,7 +43,7 @@ class Bands(Protocol[T]):
     ) -> Iterator[T]:
         """Go through the map from its first row, some rows at a time; with ``release`` each is freed as it is read.
 
-        Not ``exact``: strips of nearly as many rows come as they are, which saves copying them.
+        Not ``exact``: strips of more than half as many rows come as they are, which saves copying them.
         """
 
     def close(self) -> None:

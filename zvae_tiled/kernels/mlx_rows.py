@@ -165,10 +165,10 @@ def _activated(row: mx.array, affine: Affine | None) -> mx.array:
     out, room = now(row.astype(mx.float32) * 1.0), now(mx.zeros(row.shape))
     x, below = np.asarray(out), np.asarray(room)  # their own memory, which MLX's allocator counts
     scale, shift, mean = map(np.asarray, affine)
-    x -= mean
-    x *= scale
-    x += shift
-    with np.errstate(all="ignore"):  # of -x beyond 88: Inf is right; NaN and Inf are the guard's to find
+    with np.errstate(all="ignore"):  # e^-x beyond 88 is Inf and right; NaN and other Inf are the guard's to find
+        x -= mean
+        x *= scale
+        x += shift
         # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
         np.exp(np.negative(x, out=below), out=below)
         below += 1

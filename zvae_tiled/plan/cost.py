@@ -100,7 +100,7 @@ class Costs:
         return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
 
     def flops(self, cut: int) -> int:
-        """Return multiplications and additions of the Step at a cut, for the whole map."""
+        """Return multiplications and additions of the taps of the Step at a cut, for the whole map."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
         if step.kind == "attention":  # query and output projections, scores, weighted sums

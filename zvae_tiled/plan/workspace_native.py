@@ -11,16 +11,19 @@ from zvae_tiled.chain import Step
 from zvae_tiled.plan.workspace import block_rows
 
 SCRATCH = 512 << 10
-"""Bytes of activated rows a thread works on: with a block of weights they fit an L2 cache of 1 MB."""
+"""Bytes of activated rows a thread works on: half an L2 cache of 1 MB, the other half is for weights."""
 
 TILE_COLUMNS = 70
-"""Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold."""
+"""Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold; fewer for Winograd."""
 
 TILE_ROWS = 64
 """Rows of a tile at most (native/conv.h)."""
 
 PLANES = 4
 """Sums and differences of pixels that are multiplied instead of them (native/winograd.h)."""
+
+WINOGRAD_INPUTS = 16
+"""Of fewer channels sums are so short that taps one by one are more exact (benchmarks/exactness.py)."""
 
 SOFTMAX_KEYS = 256
 """Keys between two updates of the attention's softmax (native/attend.h)."""
@@ -80,7 +83,7 @@ class NativeWorkspace:
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
-        line = self._read(step, columns) * self.pitch(step.inputs)
+        line = self.line(step, columns)
         fit = max(1, min(step.gives(SCRATCH // line), TILE_ROWS, rows))
         wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
         fit = min(fit, max(1, rows // wanted))
@@ -93,7 +96,7 @@ class NativeWorkspace:
 
     def winograd(self, step: Step) -> bool:
         """Tell whether there are fewer products than taps (native/winograd.h): in float32 alone."""
-        return self.number == 4 and step.kernel == 3 and step.stride == 1
+        return self.number == 4 and step.kernel == 3 and step.stride == 1 and step.inputs >= WINOGRAD_INPUTS
 
     def taps(self, step: Step) -> int:
         """How many products a channel the packed weights are for."""
@@ -101,11 +104,12 @@ class NativeWorkspace:
             return 9 if step.upsample else 12
         return 16 if step.upsample else step.kernel**2
 
-    def _read(self, step: Step, columns: int) -> int:
-        """Pixels in a row of scratch."""
-        if not self.winograd(step):
-            return step.reads(columns)
-        return PLANES * (step.reads(columns) if step.upsample else -(-columns // 2))
+    def line(self, step: Step, columns: int) -> int:
+        """Bytes of a row of scratch."""
+        pixels = step.reads(columns)
+        if self.winograd(step):
+            pixels = PLANES * (pixels if step.upsample else -(-columns // 2))
+        return pixels * self.pitch(step.inputs)
 
     def pitch(self, channels: int) -> int:
         """Bytes from pixel to pixel in scratch: an odd number of cache lines."""

@@ -1,0 +1,70 @@
+"""Maps kept as strips: what is read is what was put in, in portions of the rows asked for, or as it came."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import mlx.core as mx
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.engine.transducers import watch
+from zvae_tiled.kernels.mlx_rows import RowKernels
+
+KERNELS = RowKernels(mx.float32)
+
+heights = st.lists(st.integers(1, 20), min_size=1, max_size=8)
+
+
+def strips(heights: list[int], channels: int) -> list[mx.array]:
+    ends = np.cumsum([0, *heights])
+    rows = mx.arange(int(ends[-1])).reshape(1, -1, 1, 1) * mx.ones((1, 1, 2, channels))
+    return [rows[:, low:high] for low, high in pairwise(ends)]
+
+
+def stored(heights: list[int]) -> Store[mx.array]:
+    store: Store[mx.array] = Store(RamBands(KERNELS), RamBands(KERNELS))
+    for value, skip in zip(strips(heights, 3), strips(heights, 1), strict=True):
+        store.append(Band(value, skip))
+    return store
+
+
+@given(heights, st.integers(1, 20), st.booleans())
+def test_value_and_skip_come_back_in_step(heights: list[int], rows: int, release: bool) -> None:
+    values, skips = [], []
+    for band in stored(heights).read(rows, release):
+        skip = band.take_skip()
+        assert skip is not None
+        value = band.take()
+        assert value.shape[1] == skip.shape[1] <= rows
+        values.append(value)
+        skips.append(skip)
+    for found, channels in ((values, 3), (skips, 1)):
+        assert mx.array_equal(mx.concatenate(found, axis=1), mx.concatenate(strips(heights, channels), axis=1))
+
+
+@given(heights, st.integers(1, 20))
+def test_exact_portions_have_just_so_many_rows(heights: list[int], rows: int) -> None:
+    found = [value.shape[1] for value in stored(heights).values().read(rows, release=False)]
+    assert set(found[:-1]) <= {rows}
+    assert sum(found) == sum(heights)
+
+
+def test_strips_of_nearly_as_many_rows_are_not_copied() -> None:
+    bands = RamBands(KERNELS)
+    put = strips([15, 16, 9, 8, 3], 3)
+    for strip in put:
+        bands.append(strip)
+    found = list(bands.read(16, release=False, exact=False))
+    assert [strip.shape[1] for strip in found] == [15, 16, 9, 11]
+    assert all(strip is given for strip, given in zip(found[:3], put[:3], strict=True))
+
+
+@given(heights)
+def test_progress_counts_rows(heights: list[int]) -> None:
+    told: list[int] = []
+    for _ in watch(KERNELS, map(Band, strips(heights, 1)), told.append):
+        pass
+    assert told == list(np.cumsum(heights))
