@@ -87,7 +87,7 @@ inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t fir
 struct MapTile {
   const Conv& c;
   int64_t top, left, rows, columns;
-  Number *lines, *spare, *aside;
+  Number *lines, *spare, *aside;  // spare: room to work in, which AMX's last tile reads into
   int64_t line, plane;  // numbers of a row of `lines`, and of a plane of it
   bool pairs, folds;    // by fewer products than taps
 
@@ -99,7 +99,7 @@ struct MapTile {
     pairs = NUMBER == F32 && c.winograd && !c.upsample, folds = NUMBER == F32 && c.winograd && c.upsample;
     plane = (pairs ? (c.tile_columns + 1) / 2 : (c.tile_columns - 1) * c.stride + c.kernel) * pitch;
     line = pairs || folds ? PLANES * plane : plane;
-    spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;  // room to work in; AMX reads into it, and nothing comes of that
+    spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;
     aside = spare + PIXELS * pitch;
   }
 
