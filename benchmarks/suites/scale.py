@@ -17,8 +17,8 @@ WIDE = "zvae_tiled, 256 wide in 200 MB"
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield a group a size; the height grows by itself too, under one budget."""
     del folder
-    for pixels in (128, 256) if quick else (256, 512, 768, 1024, 2048, 4096) if large else (256, 512):
+    for pixels in (128, 256) if quick else (256, 512, 1024, 2048, 4096) if large else (256, 512, 1024):
         bands = tuple(Case("scale", "ours", pixels, pixels, budget=budget) for budget in ("ample", "least"))
         yield Group((*bands, Case("scale", "ours", pixels, pixels, budget="least", options=TILES)))
-    for height in (128, 256) if quick else (256, 512, 1024, 2048, 4096) if large else (256, 512, 1024):
+    for height in (128, 256) if quick else (256, 512, 1024, 2048, 4096) if large else (256, 512, 1024, 2048):
         yield Group((Case("scale", "ours", height, 256, budget="200MB", label=WIDE),))
