@@ -181,7 +181,7 @@ def qualities() -> str:
 
 def scale() -> str:
     """Time and memory against the number of pixels."""
-    rows = store.read("scale")
+    rows = sorted(store.read("scale"), key=lambda row: (row.tool == WIDE, row.width * row.height))
     shown = of_rows(
         rows,
         {
