@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels.cases import STEPS, random, sized, weights_of
-from tests.kernels.native import CASES, PATHS, kernels_of
+from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.workspace import block_rows
@@ -137,3 +138,14 @@ def test_fewer_rows_never_need_more_scratch(
     step, space = sized(step, inputs, outputs), workspace_of(kernels_of(*case, count))
     needs = [space.conv(step, rows, width, case[1].size) for rows in range(1, height + 1)]
     assert needs == sorted(needs)
+
+
+@pytest.mark.parametrize("inputs", [8, 16, 128])
+@pytest.mark.parametrize("case", CASES)
+def test_float32_takes_fewer_products_than_taps(case: tuple[str, mx.Dtype], inputs: int) -> None:
+    space = workspace_of(kernels_of(*case))
+    plain = Step("plain", "conv", inputs, 16)
+    fewer = case[0] not in ROUNDED and inputs >= 16  # of 4 by 9 taps of a pixel that is doubled, and 9 of any other
+    assert space.taps(plain) * (3 / 4 if fewer else 1) == 9
+    assert space.taps(replace(plain, upsample=True)) == (9 if fewer else 16)
+    assert not space.winograd(replace(plain, kernel=1))
