@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 STATUS = Path("/proc/self/status")
+"""Where Linux keeps the marks of a process."""
 
 
 class Footprint:
@@ -34,11 +35,20 @@ def limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
+def taken_by(process: int) -> int:
+    """Return the highest mark of another process; where the system keeps none, what it takes now."""
+    status = Path(f"/proc/{process}/status")
+    return _mark(status) if status.exists() else psutil.Process(process).memory_info().rss
+
+
+def _mark(status: Path) -> int:
+    found = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(found.split()[1]) * 1024
+
+
 def _high_water() -> int:
     if STATUS.exists():
-        # Not getrusage: a process inherits its parent's mark there, through exec.
-        found = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(found.split()[1]) * 1024
+        return _mark(STATUS)  # not getrusage: a process inherits its parent's mark there, through exec
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes

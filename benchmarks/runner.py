@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.comparison import compared
+from benchmarks.footprint import taken_by
 from benchmarks.tools import TORCH
 from zvae_tiled.selfbench import Row
 
@@ -132,25 +133,23 @@ def commit() -> str:
 def _asked(python: str, order: str, machine: Machine, own: dict[str, str]) -> Sample:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     variables = {**os.environ, "PYTHONPATH": path, "MLX_ENABLE_TF32": "0", **dict(machine.environment), **own}
-    try:
-        done = subprocess.run(
-            [python, "-m", machine.module],
-            input=order,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=variables,
-            timeout=machine.timeout,
-        )
-    except subprocess.TimeoutExpired:
-        return Sample(outcome=f"longer than {machine.timeout:.0f} s")
-    if done.returncode < 0:
+    pipe = subprocess.PIPE
+    command = [python, "-m", machine.module]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=variables) as child:
+        try:
+            answer, words = child.communicate(order, machine.timeout)
+        except subprocess.TimeoutExpired:
+            taken = taken_by(child.pid)
+            return Sample(outcome=f"longer than {machine.timeout:.0f} s, with {taken / 1e9:.1f} GB by then")
+        finally:
+            child.kill()
+    if child.returncode < 0:
         # MLX does not look whether it was given memory: a refused allocation ends in a signal there.
-        return Sample(outcome=f"died (signal {-done.returncode}) at a limit of {machine.limit / 1e9:.1f} GB")
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-        return Sample(outcome=f"died ({done.returncode}): {last[:120]}")
-    values: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return Sample(outcome=f"died (signal {-child.returncode}) at a limit of {machine.limit / 1e9:.1f} GB")
+    if child.returncode:
+        last = (words.strip().splitlines() or ["without a word"])[-1]
+        return Sample(outcome=f"died ({child.returncode}): {last[:120]}")
+    values: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
     return Sample(**values)
 
 

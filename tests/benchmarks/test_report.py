@@ -102,3 +102,12 @@ def test_too_little_memory_is_an_outcome() -> None:
     (found,) = run_group(Group((Case("speed", "full", 512, 512),)), Machine(limit=400 << 20))
     assert found.outcome.endswith("at a limit of 0.4 GB")
     assert found.seconds is None
+
+
+def test_a_child_that_takes_too_long_is_ended_and_its_memory_told() -> None:
+    from benchmarks.runner import Group, Machine, run_group
+
+    (found,) = run_group(Group((Case("speed", "full", 512, 512),)), Machine(limit=8 << 30, timeout=3))
+    told = re.fullmatch(r"longer than 3 s, with (\d\.\d) GB by then", found.outcome)
+    assert told is not None
+    assert float(told[1]) > 0
