@@ -76,10 +76,10 @@ def cuts(length: int) -> list[int]:
 def averaged(norm: Any, maps: list[Any]) -> tuple[Any, Any]:
     """Return mean and variance of each group, averaged over the tiles by their areas."""
     shares = torch.tensor([float(values[0, 0].numel()) for values in maps])
-    grouped = [values.float().reshape(norm.num_groups, -1) for values in maps]
     weights = (shares / shares.sum())[:, None]
-    mean = (torch.stack([each.mean(1) for each in grouped]) * weights).sum(0)
-    variance = (torch.stack([each.var(1, unbiased=False) for each in grouped]) * weights).sum(0)
+    # A tile at a time: float32 copies of all of them would be more than the maps themselves.
+    found = [torch.var_mean(each.float().reshape(norm.num_groups, -1), 1, correction=0) for each in maps]
+    variance, mean = ((torch.stack(each) * weights).sum(0) for each in zip(*found, strict=True))
     return mean, variance
 
 
