@@ -11,12 +11,12 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import baselines, store
-from benchmarks.runner import Machine, run_group
+from benchmarks.runner import Machine, commit, run_group
 from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.errors import ZvaeError
 from zvae_tiled.selfbench import Row
 
-SUITES = ("promises", "memory", "limit", "paths", "speed", "scale", "quality", "peers")
+SUITES = ("promises", "memory", "limit", "paths", "speed", "scale", "quality", "peers", "reference", "ends")
 
 
 def main() -> int:
@@ -44,12 +44,13 @@ def main() -> int:
 
 def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterator[Row]:
     """Run one suite, and yield its rows as they are measured."""
-    print(suite, file=sys.stderr, flush=True)
+    print(f"{suite}, {commit()}", file=sys.stderr, flush=True)  # the commit now: files may change under a long run
     module = import_module(f"benchmarks.suites.{suite}")
     if suite == "promises":
         yield from module.rows()
         return
-    machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()))
+    limit = min(machine.limit, getattr(module, "LIMIT", machine.limit))
+    machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()), limit=limit)
     with tempfile.TemporaryDirectory() as folder:
         for group in module.groups(quick, large, Path(folder)):
             yield from run_group(group, machine)
@@ -83,8 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("--update-baseline", action="store_true", help="show the differences, and take them over")
     for each in (run, checking):
         each.add_argument("--quick", action="store_true", help="few and small cases")
-        each.add_argument("--memory-limit", default="60%", help="what a child may take, as a budget is written")
-        each.add_argument("--timeout", type=float, default=900.0, help="seconds a child may take")
+        each.add_argument(
+            "--memory-limit", default="60%", help="what a child's process may take, as a budget is written"
+        )
+        seconds = 3600.0 if each is run else 600.0
+        each.add_argument("--timeout", type=float, default=seconds, help="seconds a child may take")
     commands.add_parser(
         "report", help="write tables and plots into docs/benchmarks.md, docs/performance.md and README.md"
     )

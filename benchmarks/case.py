@@ -30,7 +30,6 @@ class Case:
         batch: Pictures.
         budget: One of `BUDGETS`, or as `VAE.decode` takes it.
         options: What else the tool is told.
-        runs: Decodes in one child.
         rounds: Children, in turn with those of the other cases of the group.
         label: The tool's name in tables.
         kernels: What ``ZVAE_KERNELS`` is; empty: what the machine has.
@@ -46,7 +45,6 @@ class Case:
     batch: int = 1
     budget: str = "ample"
     options: dict[str, Any] = field(default_factory=dict)
-    runs: int = 1
     rounds: int = 1
     label: str = "zvae_tiled"
     kernels: str = ""
@@ -101,7 +99,7 @@ class Files:
 class Sample:
     """What a child answers; fields as in `zvae_tiled.selfbench.Row`."""
 
-    seconds: list[float] = field(default_factory=list)
+    seconds: float | None = None
     footprint: int | None = None
     allocator_peak: int | None = None
     predicted_peak: int | None = None

@@ -1,4 +1,4 @@
-"""Plots of the scale suite, as SVG beside docs/benchmarks.md."""
+"""Plots of time and memory against the number of pixels, as SVG beside docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from zvae_tiled.chart import line_chart
 from zvae_tiled.selfbench import Row
 
 TIME, MEMORY = "benchmarks-time.svg", "benchmarks-memory.svg"
-FILES = {TIME: "Time against pixels", MEMORY: "Allocator's peak against pixels"}
+FILES = {TIME: "Time against pixels", MEMORY: "Memory of the process against pixels"}
 
 
 def charts() -> dict[str, str]:
     """Return the plots by their file names; none if there is nothing to draw."""
     bands = [row for row in store.read("scale") if row.tool == "zvae_tiled" and row.seconds]
-    full = [
-        row
-        for row in store.read("speed")
-        if row.tool.startswith("full decode") and row.dtype == "bfloat16" and row.seconds
-    ]
+    peers = [row for row in store.read("peers") if row.dtype == "bfloat16" and row.seconds]
     if not bands:
         return {}
     lines = {
-        "full decode": full,
+        "diffusers, full decode": [row for row in peers if row.tool == "diffusers, full"],
+        "mflux, strips": [row for row in peers if row.tool == "mflux, strips"],
         "bands, ample budget": [row for row in bands if row.quality == "exact, ample"],
+        "bands, budget of 1.5 GB": [row for row in bands if row.quality == "exact, 1.5GB"],
         "bands, smallest budget": [row for row in bands if row.quality == "exact, least"],
         "tiles of 256, moments of each": [row for row in bands if row.quality.startswith("tiles")],
     }
     return {
         TIME: _chart(f"{FILES[TIME]}, bfloat16", "seconds", lines, lambda row: row.seconds or 0.0),
-        MEMORY: _chart(f"{FILES[MEMORY]}, bfloat16", "MB", lines, lambda row: (row.allocator_peak or 0) / 1e6),
+        MEMORY: _chart(f"{FILES[MEMORY]}, bfloat16", "MB", lines, lambda row: (row.footprint or 0) / 1e6),
     }
 
 
@@ -38,4 +36,4 @@ def _chart(title: str, unit: str, lines: dict[str, list[Row]], value: Callable[[
     drawn = {
         name: sorted((row.width * row.height / 1e6, value(row)) for row in rows) for name, rows in lines.items() if rows
     }
-    return line_chart(title, "megapixels", unit, drawn)
+    return line_chart(title, "megapixels", unit, drawn, ratios=True)

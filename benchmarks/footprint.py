@@ -1,4 +1,4 @@
-"""What a process takes from the system, and a limit on it."""
+"""What a process takes from the system."""
 
 from __future__ import annotations
 
@@ -27,22 +27,19 @@ class Footprint:
         return max(0, _high_water() - self._start)
 
 
-def limit_memory(size: int) -> None:
-    """Have allocations beyond this many bytes refused; only Linux can."""
-    if sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-
-
 def taken_by(process: int) -> int:
-    """Return the highest mark of another process; where the system keeps none, what it takes now."""
+    """Return the highest mark of another process, or what it takes now where the system keeps none; 0 if it ended."""
     status = Path(f"/proc/{process}/status")
-    return _mark(status) if status.exists() else psutil.Process(process).memory_info().rss
+    if sys.platform == "linux":
+        return _mark(status) if status.exists() else 0
+    try:
+        return psutil.Process(process).memory_info().rss
+    except psutil.Error:
+        return 0
 
 
 def _mark(status: Path) -> int:
-    found = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), "VmHWM: 0 kB")
     return int(found.split()[1]) * 1024
 
 

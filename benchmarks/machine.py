@@ -1,31 +1,16 @@
-"""Where figures come from: machine, versions, date."""
+"""Where figures come from, in a line: machine, versions, date."""
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-from importlib import metadata
-from pathlib import Path
-
-from zvae_tiled.blas import preload
+from zvae_tiled.environment import environment
+from zvae_tiled.kernels.device import device_kind
 
 
 def describe() -> str:
     """Return one line on this machine, the versions, and the day."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mlx", "numpy"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    found = environment(device_kind())
+    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "mlx", "numpy"))
     return (
-        f"{day}: {_processor()}, {cores} cores, {platform.system()} {platform.machine()}; "
-        f"Python {platform.python_version()}, {versions}, BLAS {preload().name}"
+        f"{found['day']}: {found['processor']}, {found['cores']} cores, {found['system']}; {versions}, "
+        f"BLAS {found['blas']}, kernels {found['kernels']}"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -6,24 +6,26 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import sections
 from benchmarks.charts import charts
+from benchmarks.sections import bounds, decodes, machines, races
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "performance.md", ROOT / "README.md")
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    "peers": sections.peers,
-    "readme": sections.readme,
-    "cpu": sections.cpu,
-    "paths": sections.paths,
-    "speed": sections.speed,
-    "quality": sections.qualities,
-    "scale": sections.scale,
-    "promises": sections.promises,
-    "limit": sections.limit,
-    "memory": sections.memory,
-    "sent": sections.sent,
+    "peers": races.peers,
+    "reference": races.reference,
+    "ends": races.ends,
+    "readme": races.readme,
+    "cpu": races.cpu,
+    "paths": decodes.paths,
+    "speed": decodes.speed,
+    "quality": decodes.qualities,
+    "scale": decodes.scale,
+    "promises": bounds.promises,
+    "limit": bounds.limit,
+    "memory": bounds.memory,
+    "sent": machines.sent,
 }
 
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)

@@ -32,19 +32,29 @@ def sent(folder: Path = FOLDER) -> list[tuple[dict[str, Any], list[Row]]]:
 
 
 def write(suite: str, rows: Iterable[Row], folder: Path = FOLDER) -> None:
-    """Keep rows: each replaces an older one of the same case on the same kind of device, the others stay."""
+    """Keep rows, the newest last.
+
+    Each replaces an older one of the same case; those of another machine go, because ratios are of one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {_key(row): row for row in (*read(suite, folder), *rows)}
+    new = list(rows)
+    machines = {_machine(row) for row in new}
+    again = {_key(row) for row in new}
+    kept = [row for row in read(suite, folder) if _machine(row) in machines and _key(row) not in again]
     file = folder / f"{suite}.jsonl"
     part = file.with_suffix(".part")
-    part.write_text("".join(json.dumps(asdict(row)) + "\n" for row in kept.values()))
+    part.write_text("".join(json.dumps(asdict(row)) + "\n" for row in (*kept, *new)))
     os.replace(part, file)
 
 
 def row_from(values: dict[str, Any]) -> Row:
     """Return a row from its JSON."""
-    pairs = {name: tuple(values[name]) for name in ("spread", "seams") if values.get(name) is not None}
+    pairs = {name: tuple(values[name]) for name in ("spread", "rounds", "seams") if values.get(name) is not None}
     return Row(**{**values, **pairs})
+
+
+def _machine(row: Row) -> tuple[Any, ...]:
+    return tuple(row.environment.get(name) for name in ("processor", "cores"))
 
 
 def _key(row: Row) -> tuple[Any, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from zvae_tiled.selfbench import Row
 
 Cell = Callable[[Row], str]
+
+NOTHING = "Not run yet."
 
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0), (0, "kB", 0))
 
@@ -51,6 +54,15 @@ def times(value: float | None, by: float | None) -> str:
     return f"{value / by:.2f}×" if value is not None and by else "–"
 
 
+def slower(row: Row, base: Row | None) -> str:
+    """Return a ratio of times, round by round: the median, and the spread where there were several rounds."""
+    if base is None or row is base or not row.rounds or not base.rounds:
+        return times(row.seconds, base.seconds if base else None)
+    ratios = sorted(mine / its for mine, its in zip(row.rounds, base.rounds, strict=False))
+    spread = f" ({ratios[0]:.2f}–{ratios[-1]:.2f})" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.2f}×{spread}"
+
+
 def small(value: float | None) -> str:
     """Return an error."""
     return "–" if value is None else f"{value:.1e}"
@@ -76,6 +88,16 @@ def budget(row: Row) -> str:
     return row.quality.rpartition(", ")[2]
 
 
+def sizes(rows: Iterable[Row]) -> list[int]:
+    """Return the widths there are, from small to large."""
+    return sorted({row.width for row in rows})
+
+
+def rate(row: Row) -> float:
+    """Return operations a second."""
+    return row.flops / row.seconds if row.flops and row.seconds else 0.0
+
+
 def where(rows: Sequence[Row]) -> str:
     """Return machine, versions, commits and days that rows came from, in one paragraph."""
     seen: dict[str, dict[Any, None]] = {}
@@ -95,8 +117,8 @@ def where(rows: Sequence[Row]) -> str:
         for name, value in (*each.items(), *versions.items()):
             if value is not None:
                 seen.setdefault(name, {})[value] = None
-    loads = [row.environment["load"] for row in rows if row.environment.get("load") is not None]
     parts = [f"{name} {', '.join(map(str, values))}" for name, values in seen.items()]
-    if loads:
-        parts.append(f"load before each case {min(loads):.1f} to {max(loads):.1f}")
+    others = [row.environment["others"] for row in rows if "others" in row.environment]
+    if others:
+        parts.append(f"others took up to {max(others):.1%} of the cores")
     return "; ".join(parts) + "."

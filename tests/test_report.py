@@ -8,10 +8,12 @@ from xml.etree import ElementTree
 
 import mlx.core as mx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.models import random_latents, random_vae
 from zvae_tiled import Progress, Report, VAEConfig, report
-from zvae_tiled.chart import line_chart
+from zvae_tiled.chart import line_chart, logarithmic
 from zvae_tiled.report import Meter
 
 VAE = random_vae(VAEConfig(block_out_channels=(8, 8), norm_num_groups=2))
@@ -88,6 +90,28 @@ def test_a_budget_far_above_does_not_flatten_the_chart(tmp_path: Path) -> None:
     told = replace(decoded(tmp_path), budget=1 << 40)
     assert "budget" not in told.chart()
     assert "measured" in replace(told, timeline=()).chart()
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=5).map(sorted),
+    st.booleans(),
+)
+def test_points_stay_inside_the_chart_and_in_order(points: list[tuple[float, float]], ratios: bool) -> None:
+    chart = ElementTree.fromstring(line_chart("t", "x", "y", {"line": points}, ratios))
+    (drawn,) = (path.attrib["d"] for path in chart.iter(f"{SVG}path") if path.get("fill") == "none")
+    places = [tuple(map(float, place.split())) for place in drawn[1:].split("L")]
+    assert all(0 <= x <= 770 and -330 <= y <= 0 for x, y in places)
+    assert places == sorted(places, key=lambda place: place[0])
+    assert len(list(chart.iter(f"{SVG}circle"))) == (len(points) if ratios else 0)
+
+
+def test_equal_ratios_are_equally_long() -> None:
+    axis = logarithmic(0.3, 3e4)
+    assert axis.marks[0] == (0.2, "0.2")
+    assert axis.marks[-1] == (5e4, "50,000")
+    assert axis.share(3.0) - axis.share(0.3) == pytest.approx(axis.share(3e4) - axis.share(3e3))
+    assert axis.share(0.2) == 0
+    assert axis.share(5e4) == pytest.approx(1)
 
 
 def test_a_chart_escapes_what_it_says() -> None:

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from math import floor, log10
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 420, 70, 50, 40, 20
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 330, 70, 20, 40, 50
+"""The picture's width, the lines' height, and what is around the lines."""
+
+ACROSS = WIDTH - LEFT - RIGHT
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
 
 Line = Sequence[tuple[float, float]]
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]) -> str:
+@dataclass(frozen=True)
+class Axis:
+    """Which values have marks, and where a value stands.
+
+    Attributes:
+        marks: Values, and what is written there.
+        share: From a value to its share of the axis' length.
+    """
+
+    marks: Sequence[tuple[float, str]]
+    share: Callable[[float], float]
+
+
+def linear(largest: float, digits: int) -> Axis:
+    """Return an axis from zero, with six marks."""
+    top = largest or 1.0
+    return Axis([(top * i / 5, f"{top * i / 5:,.{digits}f}") for i in range(6)], lambda value: value / top)
+
+
+def logarithmic(smallest: float, largest: float) -> Axis:
+    """Return an axis on which equal ratios are equally long, with marks at 1, 2, 5, 10 and so on."""
+    powers = range(floor(log10(smallest)) - 1, floor(log10(largest)) + 2)  # one more: log10 of 999.99… may be 3
+    round_values = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    bottom = max(value for value in round_values if value <= smallest)
+    top = min(value for value in round_values if value >= largest and value > bottom)
+    marks = [(value, f"{value:,g}") for value in round_values if bottom <= value <= top]
+    return Axis(marks, lambda value: log10(value / bottom) / log10(top / bottom))
+
+
+def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], ratios: bool = False) -> str:
     """Return a chart of some lines.
 
     Args:
@@ -19,28 +53,38 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]
         x_label: What goes to the right.
         y_label: What goes up.
         lines: Points from left to right, by the lines' names.
+        ratios: Whether equal ratios are equally long, on both axes; all values are above zero then.
     """
-    title, x_label, y_label = escape(title), escape(x_label), escape(y_label)
-    right = max(x for line in lines.values() for x, _ in line) or 1.0
-    top = (max(y for line in lines.values() for _, y in line) or 1.0) * 1.05
-    across, up = (WIDTH - LEFT - RIGHT) / right, (HEIGHT - TOP - BOTTOM) / top
+    xs, ys = zip(*(point for line in lines.values() for point in line), strict=True)
+    across = logarithmic(min(xs), max(xs)) if ratios else linear(max(xs), 1)
+    up = logarithmic(min(ys), max(ys)) if ratios else linear(max(ys) * 1.05, 0)
+    top = TOP + 16 * len(lines)  # names stand above, where no line runs through them
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + HEIGHT + BOTTOM}"',
         ' font-family="sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{WIDTH / 2}" y="22" text-anchor="middle" font-size="15">{title}</text>',
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{x_label}</text>',
-        f'<text transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{y_label}</text>',
+        f'<rect width="{WIDTH}" height="{top + HEIGHT + BOTTOM}" fill="white"/>',
+        f'<text x="{WIDTH / 2}" y="22" text-anchor="middle" font-size="15">{escape(title)}</text>',
+        f'<g transform="translate({LEFT} {top + HEIGHT})">',
+        f'<text x="{ACROSS / 2}" y="{BOTTOM - 8}" text-anchor="middle">{escape(x_label)}</text>',
+        f'<text transform="translate({16 - LEFT} {-HEIGHT / 2}) rotate(-90)" text-anchor="middle">',
+        f"{escape(y_label)}</text>",
+        *_grid(across, up),
     ]
-    for i in range(6):
-        y, x = HEIGHT - BOTTOM - i * top / 5 * up, LEFT + i * right / 5 * across
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{i * top / 5:,.0f}</text>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{i * right / 5:,.1f}</text>')
     for i, (name, line) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
-        path = "L".join(f"{LEFT + x * across:.1f} {HEIGHT - BOTTOM - y * up:.1f}" for x, y in line)
+        points = [(across.share(x) * ACROSS, -up.share(y) * HEIGHT) for x, y in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        place = f'x="{WIDTH - RIGHT - 8}" y="{TOP + 16 * i + 8}" text-anchor="end"'
-        parts.append(f'<text {place} fill="{colour}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>\n"])
+        if ratios:  # few points, far apart
+            parts.extend(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
+        parts.append(f'<text y="{16 * (i - len(lines)) - HEIGHT + 8}" fill="{colour}">{escape(name)}</text>')
+    return "\n".join([*parts, "</g>", "</svg>\n"])
+
+
+def _grid(across: Axis, up: Axis) -> Iterator[str]:
+    for value, label in up.marks:
+        y = -up.share(value) * HEIGHT
+        yield f'<path d="M0 {y:.1f}H{ACROSS}" stroke="#ddd"/>'
+        yield f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+    for value, label in across.marks:
+        yield f'<text x="{across.share(value) * ACROSS:.1f}" y="18" text-anchor="middle">{label}</text>'

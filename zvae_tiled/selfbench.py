@@ -57,6 +57,7 @@ class Row:
         seconds: Median of the runs.
         spread: Shortest and longest run.
         runs: How many there were.
+        rounds: Seconds of each, in order: where tools took turns, runs of the same round met the same noise.
         flops: Multiplications and additions that were done.
         max_error: Largest difference to the reference, as a share of the reference's range.
         psnr: Signal to noise against it in dB.
@@ -82,6 +83,7 @@ class Row:
     seconds: float | None = None
     spread: tuple[float, float] | None = None
     runs: int = 0
+    rounds: tuple[float, ...] = ()
     flops: float | None = None
     max_error: float | None = None
     psnr: float | None = None
@@ -195,6 +197,7 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         seconds=statistics.median(times),
         spread=(min(times), max(times)),
         runs=runs,
+        rounds=tuple(times),
         flops=plan.predicted_flops,
         environment={"device": this_device().name},
     )
@@ -202,4 +205,4 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
 
 def _plain(row: Row) -> dict[str, Any]:
     """Return the fields that say something."""
-    return {name: value for name, value in asdict(row).items() if value not in (None, "", {})}
+    return {name: value for name, value in asdict(row).items() if value not in (None, "", {}, ())}

@@ -8,19 +8,26 @@ from pathlib import Path
 
 from benchmarks.case import Case
 from benchmarks.runner import Group
+from zvae_tiled.kernels.device import device_kind
+from zvae_tiled.kernels.native import native_status
 
 NARROW = (16, 32, 32, 32)
 """Widths that take seconds without a BLAS; the maps outweigh the weights, as they do in a real VAE."""
 
-ENVIRONMENT = (("ZVAE_KERNELS", "mlx"), ("ZVAE_CACHE", "/nonexistent"))
-"""One path of kernels, and no calibration: either would change plans."""
+ENVIRONMENT = (("ZVAE_KERNELS", "mlx"), ("ZVAE_THREADS", "2"), ("ZVAE_CACHE", "/nonexistent"))
+"""One path of kernels, one number of threads, and no calibration: each would change plans."""
+
+PORTABLE = "portable"
+"""The native path that every CPU can run; the others differ from it in the sizes of tiles and blocks."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield each case by itself: bytes do not depend on what ran before."""
     del large, folder
+    native = native_status().runs if device_kind() == "cpu" else ()
     for case in cases(quick):
-        yield Group((case,))
+        if not case.kernels or case.kernels in native:
+            yield Group((case,))
 
 
 def cases(quick: bool) -> Iterator[Case]:
@@ -44,6 +51,11 @@ def cases(quick: bool) -> Iterator[Case]:
             yield narrow(128, 192, budget=budget, options=options)
     for budget in ("ample", "least"):
         yield Case("memory", "ours_encode", 192, 128, "float32", widths=NARROW, budget=budget, label="encode")
+    for dtype in ("bfloat16", "float32"):
+        for budget in ("ample", "least"):
+            yield narrow(256, 192, dtype, budget=budget, kernels=PORTABLE)
+        yield Case("memory", "ours", 32, 32, dtype, budget="least", kernels=PORTABLE)
+    yield narrow(32, 1024, budget="least", kernels=PORTABLE)
     yield Case("memory", "ours", 32, 32)
     yield Case("memory", "ours", 32, 32, "float32", budget="least")
     if quick:

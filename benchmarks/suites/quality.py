@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.case import Z_IMAGE, Case
-from benchmarks.quality import structured_latents
+from benchmarks.case import Case
 from benchmarks.runner import Group
-from benchmarks.weights import save_random_vae
+from benchmarks.suites.peers import race
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -27,8 +24,6 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield one group, the exact decode in float32 first: it is the reference."""
     del large
     pixels = 256
-    model, latents = save_random_vae(Z_IMAGE, folder / "vae"), folder / "latents.npy"
-    np.save(latents, structured_latents(pixels // 8, pixels // 8, Z_IMAGE.latent_channels))
     chosen = OPTIONS[:2] if quick else OPTIONS
     cases = (Case("quality", "ours", pixels, pixels, "bfloat16", options=options) for options in chosen)
-    yield Group((Case("quality", "ours", pixels, pixels, "float32"), *cases), model, latents, compare=True)
+    yield race((Case("quality", "ours", pixels, pixels, "float32"), *cases), folder, compare=True)

@@ -25,7 +25,7 @@ Walk = Generator[tuple[Any, Any], Any, Any]
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
+    """Decode."""
     scale = case.config.scale
     height, width = case.height // scale, case.width // scale
     if max(height, width) <= TILE + 2 * CONTEXT:

@@ -20,7 +20,7 @@ PASSES = ((TILE // 2, TILE * 2), (TILE * 2, TILE // 2), (TILE, TILE))
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
+    """Decode."""
     scale = case.config.scale
 
     def three_passes(model: Any) -> Decode:

@@ -1,11 +1,21 @@
-"""diffusers, the picture in one piece."""
+"""diffusers, the picture in one piece; option ``compile``: through torch.compile."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
 from benchmarks.case import Case, Files, Sample
-from benchmarks.tools.torch_vae import measure_with, whole
+from benchmarks.tools.torch_vae import Decode, measure_with, whole
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
-    return measure_with(case, files, whole)
+    """Decode."""
+    return measure_with(case, files, compiled if case.options.get("compile") else whole)
+
+
+def compiled(model: Any) -> Decode:
+    """Compile, at the first call, for the size that is asked for."""
+    decode: Decode = torch.compile(whole(model), dynamic=False)
+    return decode

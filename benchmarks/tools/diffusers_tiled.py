@@ -10,7 +10,7 @@ from benchmarks.weights import SAMPLE_SIZE
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
+    """Decode."""
     tile = case.options.get("tile", SAMPLE_SIZE)
     if max(case.height, case.width) <= tile:
         return Sample(outcome="does not tile at this size: as the full decode")

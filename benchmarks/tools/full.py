@@ -18,13 +18,13 @@ import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
+    """Decode."""
     footprint = Footprint()
     vae = load(case, files)
     latents = mx.array(latents_of(case, files).transpose(0, 2, 3, 1))
     ready = unscale_latents(latents, case.config).astype(vae.dtype)
     del latents
-    sample, picture = timed(vae, vae.model.decode, ready, ready[:1, :8, :8], case.runs, footprint)
+    sample, picture = timed(vae, vae.model.decode, ready, ready[:1, :8, :8], footprint)
     sample.flops = full_flops(case.config, *ready.shape[1:3]) * case.batch
     if files.picture:
         np.save(files.picture, np.asarray(picture.astype(mx.float32)))
@@ -36,19 +36,17 @@ def timed(
     model: Callable[[mx.array], mx.array],
     ready: mx.array,
     small: mx.array,
-    runs: int,
     footprint: Footprint,
 ) -> tuple[Sample, mx.array]:
-    """Run a model some times, after a small run that makes threads, and return its last result too."""
+    """Run a model, after a small run that makes threads, and return its result too."""
     mx.eval(ready, model(small))
     mx.clear_cache()
     footprint.forget()
-    before, times = mx.get_active_memory(), []
+    before = mx.get_active_memory()
     mx.reset_peak_memory()
-    for _ in range(runs):
-        start = time.perf_counter()
-        result = model(ready)
-        mx.eval(result)
-        times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    result = model(ready)
+    mx.eval(result)
+    taken = time.perf_counter() - start
     peak = mx.get_peak_memory() - before + vae.weight_bytes + ready.nbytes
-    return Sample(seconds=times, footprint=footprint.grown(), allocator_peak=peak), result
+    return Sample(seconds=taken, footprint=footprint.grown(), allocator_peak=peak), result

@@ -20,5 +20,5 @@ def measure(case: Case, files: Files) -> Sample:
     vae = random_vae(case.config, case.dtype, encoder=True)
     assert isinstance(vae.model, AutoencoderKL)
     ready = ready_image(mx.array(images_of(case)), vae.dtype)
-    sample, _ = timed(vae, vae.model.encode, ready, ready[:, :64, :64], case.runs, footprint)
+    sample, _ = timed(vae, vae.model.encode, ready, ready[:, :64, :64], footprint)
     return sample

@@ -33,7 +33,7 @@ WRAPPED = {
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode some times."""
+    """Decode."""
     tiling = TilingConfig() if case.options["mode"] == "tiles" else None
     if tiling is not None and max(case.height, case.width) <= tiling.vae_decode_tile_size:
         return Sample(outcome="does not tile at this size: as the full decode")
@@ -45,14 +45,12 @@ def measure(case: Case, files: Files) -> Sample:
     mx.eval(latents, VAEUtil.decode(model, latents[:, :, :8, :8], tiling))
     mx.clear_cache()
     footprint.forget()
-    times = []
     mx.reset_peak_memory()
-    for _ in range(case.runs):
-        start = time.perf_counter()
-        picture = VAEUtil.decode(model, latents, tiling)
-        mx.eval(picture)
-        times.append(time.perf_counter() - start)
-    sample = Sample(seconds=times, footprint=footprint.grown(), allocator_peak=mx.get_peak_memory())
+    start = time.perf_counter()
+    picture = VAEUtil.decode(model, latents, tiling)
+    mx.eval(picture)
+    taken = time.perf_counter() - start
+    sample = Sample(seconds=taken, footprint=footprint.grown(), allocator_peak=mx.get_peak_memory())
     if tiling is None:
         sample.flops = full_flops(case.config, *latents.shape[2:])
     else:

@@ -11,4 +11,4 @@ def measure(case: Case, files: Files) -> Sample:
     """Multiply some times, and answer with the best."""
     del files
     work = 2.0 * PRODUCT**3
-    return Sample(seconds=[work / product_flops(DTYPES[case.dtype])], flops=work)
+    return Sample(seconds=work / product_flops(DTYPES[case.dtype]), flops=work)

@@ -20,4 +20,4 @@ def measure(case: Case, files: Files) -> Sample:
         start = time.perf_counter()
         a @ b
         times.append(time.perf_counter() - start)
-    return Sample(seconds=[min(times)], flops=2.0 * SIDE**3)
+    return Sample(seconds=min(times), flops=2.0 * SIDE**3)

@@ -66,6 +66,20 @@ def decoded(case: Case, monkeypatch: pytest.MonkeyPatch, tile: int) -> tuple[np.
         return a1111_like.in_step(model.decoder, latents, 8).numpy(), model.decode(latents).sample.numpy()
 
 
+def test_strips_in_float64_are_the_convolution() -> None:
+    import torch
+
+    from benchmarks.tools.torch_vae import by_rows
+    from tests.peers.diffusers_model import random_diffusers_vae
+
+    model = random_diffusers_vae(CONFIG).double()
+    latents = torch.from_numpy(structured_latents(20, 9, 16)).double()  # strips of 64 rows that end early
+    with torch.no_grad():
+        whole = model.decode(latents).sample
+        by_rows(model)
+        assert (model.decode(latents).sample - whole).abs().max() < 1e-12 * whole.std()
+
+
 def test_tiles_in_step_are_right_where_each_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("peers", "a1111_like", 128, 96, "float32", widths=(8, 8, 8, 8))
     for tile in (64, 8):  # one; and four, whose context is the rest of the picture

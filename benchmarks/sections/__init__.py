@@ -1,0 +1,1 @@
+"""What the pages show: a function a section, from rows to Markdown."""

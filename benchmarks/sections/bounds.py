@@ -1,0 +1,95 @@
+"""What the pages show of bounds: what plans promise, what a machine allows, what memory was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import store
+from benchmarks.case import Z_IMAGE
+from benchmarks.tables import NOTHING, amount, budget, of_rows, quality, rate, size, sizes, table, times, where
+from benchmarks.work import memory_floor
+from zvae_tiled.selfbench import Row
+
+
+def promises() -> str:
+    """Plans for pictures and machines of all sizes."""
+    rows = store.read("promises")
+    parts = []
+    for device in dict.fromkeys(row.environment["device"] for row in rows):
+        mine = [row for row in rows if row.environment["device"] == device]
+        machines = list(dict.fromkeys(row.tool for row in mine))
+        cells = {(row.width, row.tool): _promise(row) for row in mine}
+        lines = [
+            [f"{pixels}²", _work(mine, pixels), *(cells[pixels, machine] for machine in machines)]
+            for pixels in sizes(mine)
+        ]
+        parts += [f"On {device}:", table(["picture", "PFLOP", *machines], lines)]
+    return "\n\n".join([*parts, where(rows)]) if rows else NOTHING
+
+
+def _work(rows: Sequence[Row], pixels: int) -> str:
+    """Return what the plan with the least to compute has to."""
+    return f"{min(row.flops for row in rows if row.width == pixels and row.flops) / 1e15:,.2g}"
+
+
+def _promise(row: Row) -> str:
+    return (
+        "no exact plan"
+        if row.predicted_peak is None
+        else "; ".join(filter(None, (amount(row.predicted_peak), row.note)))
+    )
+
+
+def limit() -> str:
+    """The ceiling of this machine, and the decode's share of it."""
+    rows = store.read("limit")
+    if not rows:
+        return NOTHING
+    # Without torch's there is no ceiling: MLX's own bfloat16 product on a CPU uses no bfloat16 unit.
+    ceilings = {
+        dtype: max(rate(row) for row in rows if "product" in row.tool and row.dtype == dtype)
+        for dtype in {row.dtype for row in rows if "torch" in row.tool and row.outcome == "ok"}
+    }
+    shown = of_rows(
+        rows,
+        {
+            "what": lambda row: row.tool if "product" in row.tool else f"decode of {size(row)}, {budget(row)} budget",
+            "type": lambda row: row.dtype,
+            "GFLOP/s": lambda row: f"{rate(row) / 1e9:,.0f}" if row.seconds else row.outcome,
+            "of the ceiling": lambda row: (
+                f"{rate(row) / ceilings[row.dtype]:.0%}" if row.seconds and row.dtype in ceilings else "–"
+            ),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "floor": lambda row: amount(memory_floor(Z_IMAGE, row.width // 8, row.dtype)) if row.width else "–",
+            "floor's share": lambda row: (
+                f"{memory_floor(Z_IMAGE, row.width // 8, row.dtype) / row.allocator_peak:.0%}"
+                if row.allocator_peak
+                else "–"
+            ),
+        },
+    )
+    return f"{shown}\n\n{where(rows)}"
+
+
+def memory() -> str:
+    """The matrix: predicted beside measured."""
+    rows = store.read("memory")
+    shown = of_rows(
+        rows,
+        {
+            "VAE": lambda row: row.family + (", encode" if row.tool == "encode" else ""),
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "quality": quality,
+            "budget": budget,
+            "kernels": lambda row: row.environment["kernels"],
+            "allocator": lambda row: _exact(row.allocator_peak),
+            "predicted": lambda row: _exact(row.predicted_peak),
+            "measured / predicted": lambda row: times(row.allocator_peak, row.predicted_peak),
+        },
+    )
+    return f"Bytes.\n\n{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def _exact(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

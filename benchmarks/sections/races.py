@@ -1,0 +1,139 @@
+"""What the pages show of the races: a section is Markdown made from rows, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import store
+from benchmarks.tables import (
+    NOTHING,
+    amount,
+    budget,
+    decibel,
+    of_rows,
+    seams,
+    seconds,
+    size,
+    sizes,
+    slower,
+    small,
+    times,
+    where,
+)
+from zvae_tiled.selfbench import Row
+
+
+def peers() -> str:
+    """Every race, a table a size."""
+    rows = store.read("peers")
+    parts = []
+    for pixels in sizes(rows):
+        race = [row for row in rows if row.width == pixels]
+        parts += [f"### {pixels}²", race_table(race)]
+    return "\n\n".join([*parts, where(rows)]) if rows else NOTHING
+
+
+def race_table(race: Sequence[Row]) -> str:
+    """One race."""
+    ours = next((row for row in race if row.tool == "zvae_tiled" and row.dtype == "bfloat16"), None)
+    return of_rows(
+        race,
+        {
+            "tool": _racer,
+            "type": lambda row: row.dtype,
+            "seconds (spread)": seconds,
+            "time": lambda row: slower(row, ours),
+            "process": lambda row: amount(row.footprint),
+            "allocator": lambda row: amount(row.allocator_peak),
+            "predicted": lambda row: amount(row.predicted_peak),
+            "max error": lambda row: row.note or small(row.max_error),
+            "PSNR": decibel,
+            "seams, reference's": seams,
+        },
+    )
+
+
+def reference() -> str:
+    """How far float32 pictures are from the float64 one."""
+    rows = store.read("reference")
+    shown = of_rows(
+        rows,
+        {
+            "tool": lambda row: row.tool,
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "max error": lambda row: row.note or small(row.max_error),
+            "PSNR": decibel,
+        },
+    )
+    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def ends() -> str:
+    """Who comes through in the memory of a small machine."""
+    rows = store.read("ends")
+    shown = of_rows(
+        rows,
+        {
+            "tool": _racer,
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "in": lambda row: amount(row.environment["limit"]),
+            "outcome": lambda row: row.outcome,
+            "process": lambda row: amount(row.footprint),
+        },
+    )
+    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
+
+
+def _racer(row: Row) -> str:
+    named = budget(row)
+    return row.tool if named in ("ample", "least") else f"{row.tool}, {named} budget"
+
+
+def readme() -> str:
+    """The largest race that every tool came through, in few columns."""
+    rows = store.read("peers")
+    unfinished = {row.width for row in rows if row.outcome != "ok" and not row.outcome.startswith("does not")}
+    largest = max(set(sizes(rows)) - unfinished, default=0)
+    race = [row for row in rows if row.width == largest and row.dtype == "bfloat16"]
+    if not race:
+        return NOTHING
+    shown = of_rows(
+        race,
+        {
+            f"{largest}², bfloat16": _racer,
+            "seconds": lambda row: seconds(row).partition(" (")[0] if row.seconds else row.outcome,
+            "memory of the process": lambda row: amount(row.footprint),
+            "max error": lambda row: small(row.max_error),
+            "PSNR": decibel,
+            "seams, reference's": seams,
+        },
+    )
+    first = race[0].environment
+    return (
+        f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}: a CPU, which mflux is not made for. "
+        "Method: docs/benchmarks.md."
+    )
+
+
+def cpu() -> str:
+    """Bands beside diffusers' full decode."""
+    rows = store.read("peers")
+    whole = {(row.width, row.dtype): row for row in rows if row.tool == "diffusers, full" and row.outcome == "ok"}
+    bands = [row for row in rows if row.tool == "zvae_tiled" and (row.width, row.dtype) in whole]
+    shown = of_rows(
+        bands,
+        {
+            "picture": size,
+            "type": lambda row: row.dtype,
+            "diffusers": lambda row: seconds(whole[row.width, row.dtype]),
+            "process": lambda row: amount(whole[row.width, row.dtype].footprint),
+            "budget": budget,
+            "zvae_tiled": seconds,
+            "its process": lambda row: amount(row.footprint),
+            "time": lambda row: slower(row, whole[row.width, row.dtype]),
+            "memory": lambda row: times(row.footprint, whole[row.width, row.dtype].footprint),
+        },
+    )
+    return f"{shown}\n\n{where([*whole.values(), *bands])}" if bands else NOTHING

@@ -1,0 +1,31 @@
+"""Where tools end: a large picture in what a small machine has left; who comes through, not how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks.case import Case
+from benchmarks.runner import Group
+from benchmarks.suites.peers import race
+
+LIMIT = 4_800_000_000
+"""60 % of 8 GB, in which a system and a browser run too."""
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield what users of small machines have: full decodes, the peers' ways out, and ours."""
+    if not (quick or large):
+        return
+    pixels = 128 if quick else 2048
+    case = partial(Case, "ends", height=pixels, width=pixels)
+    cases = (
+        case("diffusers_full", dtype="float32", label="diffusers, full"),
+        case("diffusers_full", label="diffusers, full"),
+        case("diffusers_tiled", label="diffusers, tiles", options={"quality": "tiles"}),
+        case("mflux_vae", label="mflux, strips", options={"quality": "strips", "mode": "strips"}),
+        case("ours", dtype="float32", budget="1.5GB"),
+        case("ours", budget="1.5GB"),
+    )
+    yield race(cases, folder, compare=False)

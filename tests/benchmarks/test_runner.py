@@ -1,0 +1,64 @@
+"""Children that fail: what their rows say, and that a later success takes their place."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import runner, store
+from benchmarks.case import Case, Sample
+from benchmarks.noise import Noise
+from benchmarks.runner import Group, Machine, run_group
+
+SMALL = Case("speed", "ours", 16, 16, "float32", widths=(8, 8, 8, 8), kernels="mlx")
+LARGE = Case("speed", "full", 512, 512)
+
+
+def test_more_memory_than_there_may_be_is_an_outcome() -> None:
+    (found,) = run_group(Group((LARGE,)), Machine(limit=400 << 20))
+    assert re.fullmatch(r"more than 0\.4 GB, after \d+ s", found.outcome)
+    assert found.seconds is None
+    assert found.environment["limit"] == 400 << 20
+
+
+def test_a_child_that_takes_too_long_is_ended_and_its_memory_told() -> None:
+    (found,) = run_group(Group((LARGE,)), Machine(limit=8 << 30, timeout=3))
+    told = re.fullmatch(r"longer than 3 s, with up to (\d\.\d) GB", found.outcome)
+    assert told is not None
+    assert float(told[1]) > 0
+
+
+def test_a_success_replaces_a_failure_and_the_other_way_round(tmp_path: Path) -> None:
+    for timeout, outcome in ((0.0, "longer"), (600.0, "ok"), (0.0, "longer")):
+        store.write("speed", run_group(Group((SMALL,)), Machine(limit=8 << 30, timeout=timeout)), tmp_path)
+        (row,) = store.read("speed", tmp_path)
+        assert row.outcome.startswith(outcome)
+        assert row.environment["kernels"] == "mlx"
+
+
+def test_rows_come_as_soon_as_they_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def child(case: Case, *_: object) -> Sample:
+        asked.append(case.label)
+        return Sample(outcome="died") if (case.label, len(asked)) == ("b", 5) else Sample(seconds=len(asked))
+
+    monkeypatch.setattr(runner, "run_child", child)
+    cases = tuple(Case("speed", "ours", 8, 8, label=label, rounds=n) for label, n in (("a", 3), ("b", 3), ("c", 1)))
+    told = [(row.tool, row.outcome, row.rounds, len(asked)) for row in run_group(Group(cases), Machine(1))]
+    assert told == [("c", "ok", (3,), 3), ("b", "died", (), 5), ("a", "ok", (1, 4, 6), 6)]
+
+
+def test_other_work_is_noticed() -> None:
+    noise = Noise()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(1)
+        share = noise.share()
+        other.kill()
+    assert 0.4 / (os.cpu_count() or 1) < share <= 1
