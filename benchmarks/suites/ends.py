@@ -15,7 +15,7 @@ LIMIT = 4_800_000_000
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield what users of small machines have: full decodes, the peers' ways out, and ours."""
+    """Yield what users of small machines have: full decodes, diffusers' way out, and ours."""
     if not (quick or large):
         return
     pixels = 128 if quick else 2048
@@ -24,8 +24,6 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
         case("diffusers_full", dtype="float32", label="diffusers, full"),
         case("diffusers_full", label="diffusers, full"),
         case("diffusers_tiled", label="diffusers, tiles", options={"quality": "tiles"}),
-        case("mflux_vae", label="mflux, strips", options={"quality": "strips", "mode": "strips"}),
-        case("ours", dtype="float32", budget="1.5GB"),
         case("ours", budget="1.5GB"),
     )
     yield race(cases, folder, compare=False)
