@@ -98,6 +98,11 @@ def rate(row: Row) -> float:
     return row.flops / row.seconds if row.flops and row.seconds else 0.0
 
 
+def section(rows: Sequence[Row], columns: dict[str, Cell]) -> str:
+    """Return a table with a line a row, and where the rows came from."""
+    return f"{of_rows(rows, columns)}\n\n{where(rows)}" if rows else NOTHING
+
+
 def where(rows: Sequence[Row]) -> str:
     """Return machine, versions, commits and days that rows came from, in one paragraph."""
     seen: dict[str, dict[Any, None]] = {}

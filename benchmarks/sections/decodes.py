@@ -15,6 +15,7 @@ from benchmarks.tables import (
     quality,
     seams,
     seconds,
+    section,
     size,
     slower,
     small,
@@ -50,7 +51,7 @@ def speed() -> str:
     def whole(row: Row) -> Row | None:
         return full.get((*_task(row), row.width))
 
-    shown = of_rows(
+    return section(
         rows,
         {
             "picture": size,
@@ -65,7 +66,6 @@ def speed() -> str:
             "process": lambda row: amount(row.footprint),
         },
     )
-    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
 
 
 def _task(row: Row) -> tuple[bool, str]:
@@ -75,7 +75,7 @@ def _task(row: Row) -> tuple[bool, str]:
 def qualities() -> str:
     """Each quality on one picture."""
     rows = store.read("quality")
-    shown = of_rows(
+    return section(
         rows,
         {
             "quality": quality,
@@ -89,7 +89,6 @@ def qualities() -> str:
             "seams, reference's": seams,
         },
     )
-    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
 
 
 def scale() -> str:

@@ -14,6 +14,7 @@ from benchmarks.tables import (
     of_rows,
     seams,
     seconds,
+    section,
     size,
     sizes,
     slower,
@@ -70,7 +71,7 @@ def race_table(race: Sequence[Row]) -> str:
 def reference() -> str:
     """How far float32 pictures are from the float64 one."""
     rows = store.read("reference")
-    shown = of_rows(
+    return section(
         rows,
         {
             "tool": lambda row: row.tool,
@@ -80,13 +81,12 @@ def reference() -> str:
             "PSNR": decibel,
         },
     )
-    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
 
 
 def ends() -> str:
     """Who comes through in the memory of a small machine."""
     rows = store.read("ends")
-    shown = of_rows(
+    return section(
         rows,
         {
             "tool": _racer,
@@ -97,7 +97,6 @@ def ends() -> str:
             "process": lambda row: amount(row.footprint),
         },
     )
-    return f"{shown}\n\n{where(rows)}" if rows else NOTHING
 
 
 def _racer(row: Row) -> str:
