@@ -13,16 +13,20 @@ import json
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.wording import listed
 
-MAX_CONFIG_BYTES = 1 << 20
+MAX_CONFIG_BYTES = 1 << 16
 MAX_CHANNELS = 1 << 16
 MAX_LEVELS = 8
+MAX_RESNETS = 120
+"""Of a decoder, in all its levels: published ones have 12 to 24. The planner is quick for so many, and not for more."""
 
 HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
 """Keys that a decode does not depend on: provenance, and the size diffusers would start to tile at."""
@@ -154,7 +158,7 @@ class VAEConfig:
         unknown = sorted(set(values) - known - HARMLESS - set(ONLY_VALUE))
         if unknown:
             raise ConfigError(
-                f"{source}: unknown keys that may change the architecture: {', '.join(map(repr, unknown))}",
+                f"{source}: unknown keys that may change the architecture: {listed(map(repr, unknown))}",
                 "Only diffusers' AutoencoderKL is built here; is this the config.json of the VAE itself?",
             )
         for name, only in ONLY_VALUE.items():
@@ -185,11 +189,12 @@ def _read(path: Path) -> bytes:
 
 def _parse(data: bytes, source: str) -> Mapping[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ConfigError(f"{source}: {', '.join(map(repr, twice))} stands there more than once")
-        return dict(pairs)
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = sorted(key for key, count in counts.items() if count > 1)
+            raise ConfigError(f"{source}: {listed(map(repr, twice))} stands there more than once")
+        return values
 
     try:
         values = json.loads(data, object_pairs_hook=once)
@@ -222,6 +227,13 @@ def _check(config: VAEConfig) -> None:
                 "norm_num_groups must divide every width in block_out_channels: "
                 f"{config.norm_num_groups} does not divide {width}"
             )
+    resnets = len(widths) * (config.layers_per_block + 1)
+    if resnets > MAX_RESNETS:
+        raise ConfigError(
+            f"layers_per_block is {config.layers_per_block}: with {len(widths)} levels the decoder has {resnets:,} "
+            f"resnets, at most {MAX_RESNETS} are planned",
+            "Check layers_per_block and block_out_channels; published VAEs have at most 24 resnets.",
+        )
     for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
         kinds = getattr(config, name)
         if kinds != (block,) * len(widths):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -12,8 +13,10 @@ from tests.plans import TASKS, random_config
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Task
+from zvae_tiled.config import MAX_RESNETS
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.plan.device import CPU
+from zvae_tiled.plan.cost import Costs, Size
+from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import ITEMSIZES, Output
 from zvae_tiled.plan.sweeps import SweepCosts
@@ -45,9 +48,9 @@ class Problem:
         config, dtype, batch = random_config(rng), rng.choice(sorted(ITEMSIZES)), rng.choice([1, 1, 3])
         return cls(config, height, width, dtype, batch, output, rng.choice(TASKS))
 
-    def plan(self, budget: int) -> Plan:
+    def plan(self, budget: int, device: Device = CPU) -> Plan:
         limit = Budget(budget, True, "a test")
-        shape = (self.config, self.height, self.width, limit, CPU, self.dtype, self.batch)
+        shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
         return make_plan(*shape, output=self.output, task=self.task)
 
     def needed(self) -> int:
@@ -133,18 +136,53 @@ def test_with_room_for_everything_nothing_is_computed_twice(real: Problem) -> No
         assert Problem.random(Random(seed)).plan(ALL).extra_flops == 0
 
 
-def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = 0
+LARGEST = {
+    f"{levels} levels": VAEConfig(
+        latent_channels=16,
+        block_out_channels=(64,) * levels,
+        layers_per_block=MAX_RESNETS // levels - 1,
+    )
+    for levels in (1, 4, 8)
+}
+"""The longest Chains that a config may describe."""
+
+
+def sweeps_costed(problem: Problem, budget: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Plan, and count the sweeps that the search costs: each takes some 20 µs."""
+    costed = 0
     original = SweepCosts.sweep
 
     def counting(*args: object, **more: object) -> object:
-        nonlocal asked
-        asked += 1
+        nonlocal costed
+        costed += 1
         return original(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SweepCosts, "sweep", counting)
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepCosts, "sweep", counting)
+        problem.plan(budget)
+    return costed
+
+
+def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     for budget in real.budgets():
-        asked = 0
-        real.plan(budget)
-        # 31 norms: at each some 20 states, 3 to 5 ways on, 5 band heights. A sweep costs about 30 µs.
-        assert 100 < asked < 10_000
+        assert 50 < sweeps_costed(real, budget, monkeypatch) < 3_000
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_search_is_short_for_the_longest_chains(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side in (16, 512):
+        problem = Problem(LARGEST[name], side, side, "bfloat16", output="rows")
+        for budget in problem.budgets(5):
+            assert sweeps_costed(problem, budget, monkeypatch) < 40_000
+
+
+@pytest.mark.parametrize("device", [METAL, CUDA])
+def test_no_buffer_is_larger_than_the_device_allows(device: Device) -> None:
+    chosen = replace(device, max_buffer=1 << 24)
+    for seed in range(6):
+        problem = Problem.random(Random(seed))
+        plan = problem.plan(ALL, chosen)
+        costs = Costs(plan.chain, Size(plan.height, plan.width, ITEMSIZES[plan.dtype]), chosen)
+        for sweep in plan.sweeps:
+            row = max(costs.cut_bytes(cut) for cut in range(sweep.start, sweep.stop + 1)) // costs.map_rows(sweep.start)
+            assert sweep.rows == 1 or 2 * sweep.rows * row <= chosen.max_buffer

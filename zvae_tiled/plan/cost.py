@@ -6,6 +6,7 @@ The formulas follow `engine/transducers.py` line by line; tests/engine/test_dry.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.plan.device import Device
@@ -48,12 +49,15 @@ class Costs:
         self.device = device
         self._workspace = device.workspace
         self._compute = self._workspace.compute_size(size.itemsize)
+        self.step = cache(self._step)
+        self.row_bytes = cache(self._row_bytes)
+        self.flops = cache(self._flops)
 
     def cut_bytes(self, cut: int) -> int:
         """Return the bytes of all that is alive at a cut, as it is stored."""
         return self.size.height * self.chain.factors[cut] * self.row_bytes(cut)
 
-    def row_bytes(self, cut: int) -> int:
+    def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one row of a cut."""
         return self.size.width * self.chain.factors[cut] * self.chain.channels[cut] * self.size.itemsize
 
@@ -65,7 +69,7 @@ class Costs:
         """Return the height of the map at a cut."""
         return self.size.height * self.chain.factors[cut]
 
-    def step(self, cut: int, rows: int) -> StepCost:
+    def _step(self, cut: int, rows: int) -> StepCost:
         """Return the cost of the Step at a cut, for bands of this many of its rows."""
         step = self.chain.steps[cut]
         rows = min(rows, self.map_rows(cut))
@@ -99,7 +103,7 @@ class Costs:
         waiting = 2 * step.halo + (step.halo if rows < self.map_rows(cut) else 0)
         return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
 
-    def flops(self, cut: int) -> int:
+    def _flops(self, cut: int) -> int:
         """Return multiplications and additions of the taps of the Step at a cut, for the whole map."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]

@@ -69,11 +69,28 @@ def _search(
                 candidate = Path(score(path.score, sweep), sweep, path)
                 if after not in reached or candidate.score < reached[after].score:
                     reached[after] = candidate
-        paths = reached
+        paths = _undominated(costs, reached)
     if stage.keeps is not None:
         wanted = (stage.stop, stage.keeps)
         paths = {held: path for held, path in paths.items() if (held.cut, held.medium) == wanted}
     return min(paths.values(), key=lambda path: path.score).sweeps() if paths else None
+
+
+def _undominated(costs: SweepCosts, reached: dict[Held, Path]) -> dict[Held, Path]:
+    """Leave out what a later cut beats: reached as soon, no larger, as tall, kept in the same place.
+
+    Whatever can follow the earlier cut can follow the later one, in less time and less memory: its sweeps pass fewer
+    Steps with bands of the same heights. Without this the search grows with the square of the number of Steps.
+    """
+    factors, kept = costs.costs.chain.factors, dict[Held, Path]()
+    best: dict[tuple[int, Medium | None, Medium | None], list[tuple[int, float]]] = {}
+    for held, path in sorted(reached.items(), key=lambda item: -item[0].cut):
+        size = costs.costs.cut_bytes(held.cut)
+        later = best.setdefault((factors[held.cut], held.medium, held.keys), [])
+        if not any(smaller <= size and score <= path.score for smaller, score in later):
+            later.append((size, path.score))
+            kept[held] = path
+    return kept
 
 
 def _sweep(
@@ -105,12 +122,11 @@ def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium
     """Return band heights to try, largest first."""
     device, factors = costs.costs.device, costs.costs.chain.factors
     tallest = min(device.band_rows, costs.costs.map_rows(start))
-    # No buffer above the device's limit: the largest holds a band twice over at most (Winograd's: 64/36).
-    largest = max(costs.costs.cut_bytes(cut) // costs.costs.map_rows(start) for cut in range(start, stop + 1))
-    tallest = max(1, min(tallest, device.max_buffer // (2 * largest)))
     if medium is not None:  # strips are kept no taller than this, so that they can be freed in time
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))
     ladder = [tallest]
     while ladder[-1] > 1:
         ladder.append(ladder[-1] // 2)
-    return ladder
+    # No buffer above the device's limit: the largest holds a band twice over at most (Winograd's: 64/36).
+    most = device.max_buffer // (2 * costs.largest(start, stop))
+    return [rows for rows in ladder if rows <= most] or [1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
 
 from zvae_tiled.plan.cost import Costs
 from zvae_tiled.plan.plan import Ending, Medium, Stage, Sweep
@@ -24,16 +26,15 @@ class Held:
     keys: Medium | None = None
 
 
-@dataclass(frozen=True)
-class _Prefix:
-    """Sums over the Steps from a cut on, for one band height."""
+class _Costs(NamedTuple):
+    """Costs of Steps, for one band height: an entry a Step, or what the Steps from a cut on add up to."""
 
-    carried: int = 0
-    prepared: int = 0
-    preparing: int = 0
-    working: int = 0
-    seconds: float = 0.0
-    flops: int = 0
+    carried: list[int]
+    prepared: list[int]
+    preparing: list[int]
+    working: list[int]
+    seconds: list[float]
+    flops: list[int]
 
 
 class SweepCosts:
@@ -54,17 +55,19 @@ class SweepCosts:
         self._output = output
         self._attention = attention
         self._starting = starting
-        self._prefixes = cache(self._prefixes_from)
+        self._sums = cache(self._sums_from)
+        self._band = cache(self._band_of)
         self._finish = cache(costs.finish)
+        self._largest = cache(self._largest_from)
 
     def sweep(
         self, held: Held, stop: int, ends: Ending, rows: int, store: int | None = None, medium: Medium | None = None
     ) -> Sweep:
         """Return the sweep with its predicted costs."""
-        costs, steps = self.costs, self._prefixes(held.cut, rows)[stop - held.cut]
+        costs, sums, passed = self.costs, self._sums(held.cut, rows), stop - held.cut
         reached = costs.chain.rows_at(stop, rows, held.cut)
-        last, gathered, flops, seconds = 0, 0, steps.flops, steps.seconds
-        prepared, preparing = steps.prepared, steps.preparing
+        last, gathered, flops, seconds = 0, 0, sums.flops[passed], sums.seconds[passed]
+        prepared, preparing = sums.prepared[passed], sums.preparing[passed]
         if ends == "moments":
             last = self._finish(stop, reached)
             # The moments' own passes over the map, of which a recomputed one has as many.
@@ -85,7 +88,7 @@ class SweepCosts:
         keys = costs.key_bytes(held.cut) if held.keys else 0
         stored += keys if held.keys == "ram" else 0
         fixed = self._base + stored + prepared + (self._output if ends == "pixels" else 0)
-        peak = fixed + max(preparing, steps.carried + max(steps.working, last))
+        peak = fixed + max(preparing, sums.carried[passed] + max(sums.working[passed], last))
         peak = max(peak, self._base + self._starting) if held.cut == 0 else peak
         io = costs.cut_bytes(held.cut) if held.medium == "disk" else 0
         io += costs.cut_bytes(store) if store is not None and medium == "disk" else 0
@@ -94,6 +97,10 @@ class SweepCosts:
             io += keys * -(-costs.size.height // rows)  # every band asks all keys
         seconds += io / costs.device.disk
         return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
+
+    def largest(self, start: int, stop: int) -> int:
+        """Return the most bytes of any map up to a cut, for each row of the map at the cut `start`."""
+        return self._largest(start)[stop - start]
 
     def needed_flops(self, stage: Stage) -> int:
         """Return the flops of a stage that computes nothing twice."""
@@ -125,21 +132,33 @@ class SweepCosts:
         strip = before if held.cut == 0 else tall * costs.row_bytes(held.cut)
         return max(before + early, after + min(strip, before))
 
-    def _prefixes_from(self, start: int, rows: int) -> list[_Prefix]:
+    def _largest_from(self, start: int) -> list[int]:
+        """Return the most bytes up to every later cut."""
+        costs, cuts = self.costs, range(start, len(self.costs.chain.steps) + 1)
+        return list(accumulate((costs.cut_bytes(cut) // costs.map_rows(start) for cut in cuts), max))
+
+    def _sums_from(self, start: int, rows: int) -> _Costs:
         """Return the sums up to every later cut."""
+        each = self._band(rows, self.costs.chain.factors[start])
+        return _Costs(
+            carried=list(accumulate(each.carried[start:], initial=0)),
+            prepared=list(accumulate(each.prepared[start:], initial=0)),
+            preparing=list(accumulate(each.preparing[start:], max, initial=0)),
+            working=list(accumulate(each.working[start:], max, initial=rows * self.costs.row_bytes(start))),
+            seconds=list(accumulate(each.seconds[start:], initial=0.0)),
+            flops=list(accumulate(each.flops[start:], initial=0)),
+        )
+
+    def _band_of(self, rows: int, factor: int) -> _Costs:
+        """Return the costs of all Steps, for bands of so many rows of a map `factor` times as high as the latents."""
         costs = self.costs
-        prefixes = [_Prefix(working=rows * costs.row_bytes(start))]
-        for cut in range(start, len(costs.chain.steps)):
-            before, here = prefixes[-1], costs.chain.rows_at(cut, rows, start)
-            step = costs.step(cut, here)
-            prefixes.append(
-                _Prefix(
-                    carried=before.carried + step.carried,
-                    prepared=before.prepared + step.prepared,
-                    preparing=max(before.preparing, step.preparing),
-                    working=max(before.working, step.working),
-                    seconds=before.seconds + costs.seconds(cut, here),
-                    flops=before.flops + costs.flops(cut),
-                )
-            )
-        return prefixes
+        heights = [-(-rows * each // factor) for each in costs.chain.factors[:-1]]
+        steps = [costs.step(cut, height) for cut, height in enumerate(heights)]
+        return _Costs(
+            [step.carried for step in steps],
+            [step.prepared for step in steps],
+            [step.preparing for step in steps],
+            [step.working for step in steps],
+            [costs.seconds(cut, height) for cut, height in enumerate(heights)],
+            [costs.flops(cut) for cut in range(len(steps))],
+        )

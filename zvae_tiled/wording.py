@@ -1,0 +1,34 @@
+"""Numbers and lists as messages show them: decimal units, and never more than a few names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MOST = 20
+"""Names that one message lists; the rest is counted."""
+
+LETTERS = 120
+"""Letters shown of a name that comes from a file."""
+
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+def listed(names: Iterable[object], most: int = MOST) -> str:
+    """Join names with commas; of many, the first ones and how many more there are."""
+    texts = [str(name) for name in names]
+    shown = ", ".join(text if len(text) <= LETTERS else text[: LETTERS - 1] + "…" for text in texts[:most])
+    return shown + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
+
+
+def size(count: float) -> str:
+    """Write a number of bytes with the decimal unit it is read in: 340 MB, 1.54 GB."""
+    for unit, name in _UNITS:
+        if count >= 0.9995 * unit:
+            value = count / unit
+            return f"{value:,.0f} {name}" if value >= 99.95 or unit == 10**3 else f"{value:.3g} {name}"
+    return f"{count:.0f} bytes"
+
+
+def budget_of(count: int) -> str:
+    """Write a budget of at least so many bytes, as people write one: "413MB"."""
+    return f"{-(-count // 10**6)}MB"
