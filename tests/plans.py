@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
@@ -9,9 +10,16 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.chain import Task, chain_of
+from zvae_tiled.budget import Budget
+from zvae_tiled.chain import Task
 from zvae_tiled.loading import dtype_name
-from zvae_tiled.plan.plan import Medium, Sweep, endings
+from zvae_tiled.plan.case import Case
+from zvae_tiled.plan.device import CPU, Device
+from zvae_tiled.plan.layout import Resident, exact_layout
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.quality import Exact
+from zvae_tiled.plan.replay import costed
+from zvae_tiled.plan.stage import Medium, Sweep, endings
 
 TASKS: tuple[Task, ...] = ("decode", "encode")
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
@@ -48,11 +56,13 @@ def random_plan(
 ) -> Plan:
     """An exact plan drawn by lot: at every ending drop or store, in memory or on disk, with bands of any height.
 
-    Its costs are all zero: it is to be replayed, not believed.
+    Its costs are those of MLX's kernels on a CPU.
     """
-    chain = chain_of(config, task)
+    case = Case(config, height, width, CPU.name, dtype, batch, "array", task)
+    whole = exact_layout(case, Resident(0, 0))
+    (stage,), chain = whole.stages, case.chain
     sweeps, stored = [], 0
-    for ends, stop in endings(chain):
+    for ends, stop in endings(chain, stage):
         store: int | None = None
         medium: Medium | None = rng.choice(media) if ends == "keys" else None
         attention = ends == "moments" and chain.steps[stop].kind == "attention"
@@ -61,24 +71,19 @@ def random_plan(
             store, medium = rng.choice(cuts), rng.choice(media)
         sweeps.append(Sweep(stored, stop, ends, rng.randint(1, height * chain.factors[stored]), store, medium))
         stored = stored if store is None else store
-    plan = Plan(
-        config=config,
-        height=height,
-        width=width,
-        batch=batch,
-        dtype=dtype,
-        device="cpu",
-        output="array",
-        budget=1 << 40,
-        sweeps=tuple(sweeps),
-        base=0,
-        predicted_peak=0,
-        spilled=0,
-        needed_flops=1,
-        task=task,
-    )
-    plan.check()
-    return plan
+    drawn = replace(stage, sweeps=tuple(sweeps))
+    return costed(Plan(case, Exact(), 1 << 40, whole.grid, whole.factors, (drawn,)), CPU)
+
+
+def exact_plan(case: Case, budget: int, device: Device = CPU, weights: int | None = None, gathered: int = 0) -> Plan:
+    """The planner's plan of an exact decode, or encode."""
+    return make_plan(case, Exact(), Budget(budget, True, "a test"), device, weights, gathered)
+
+
+def with_sweeps(plan: Plan, sweeps: Iterable[Sweep]) -> Plan:
+    """An exact plan with other sweeps; its costs are those of the plan it was."""
+    (stage,) = plan.stages
+    return replace(plan, stages=(replace(stage, sweeps=tuple(sweeps)),))
 
 
 def plan_for(

@@ -11,9 +11,8 @@ from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import set_default_vae
 from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality_plan import QualityPlan
-from zvae_tiled.plan.saved import read_plan
-from zvae_tiled.tiled import decode_tiled, plan
+from zvae_tiled.plan.quality import Exact, Stream, Tiles
+from zvae_tiled.tiled import decode_tiled, plan, read_plan
 
 if TYPE_CHECKING:
     from zvae_tiled.decoding import calibrate
@@ -40,12 +39,14 @@ _LATER = {
 __all__ = [
     "VAE",
     "BudgetError",
+    "Exact",
     "LatentDistribution",
     "LatentFile",
     "Plan",
     "Progress",
-    "QualityPlan",
     "Report",
+    "Stream",
+    "Tiles",
     "VAEConfig",
     "ZvaeError",
     "__version__",

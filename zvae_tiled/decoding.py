@@ -21,7 +21,6 @@ from zvae_tiled.model import DecoderOnly
 from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
 
 CACHE = 64 << 20
 """Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""
@@ -66,7 +65,7 @@ def temporary_folder() -> Path:
 
 
 @contextmanager
-def limits(plan: Plan | QualityPlan) -> Iterator[None]:
+def limits(plan: Plan) -> Iterator[None]:
     """Keep MLX's cache of freed buffers inside the plan's budget, one decode at a time; put it back afterwards."""
     with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))

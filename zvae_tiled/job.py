@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import mlx.core as mx
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.decoding import limits, parameters, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
-from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
 from zvae_tiled.progress import Listener, Tracker
-from zvae_tiled.quality import QualityRun
 from zvae_tiled.report import Meter, Report
 from zvae_tiled.sinks import Sink
 
@@ -43,7 +40,7 @@ class Job:
     model: DecoderOnly
     kernels: Kernels[mx.array]
     given: mx.array
-    plan: Plan | QualityPlan
+    plan: Plan
     ready: Callable[[mx.array], mx.array]
     finish: Callable[[mx.array], mx.array]
     listener: Listener | None
@@ -52,7 +49,7 @@ class Job:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(B, H, W, C) of the pictures."""
-        return picture_shape(self.plan.config, self.given)
+        return picture_shape(self.plan.case.config, self.given)
 
     def run(self, sink: Sink) -> Report:
         """Go through the plan into a sink, which is closed, or told to leave nothing behind."""
@@ -89,13 +86,9 @@ class Job:
         weights = parameters(self.model)
         norms = norms_of(weights)
         tracker = Tracker(plan, listener)
-        for picture in range(plan.batch):
-            if isinstance(plan, Plan):
-                read = partial(tracker.read, plan)
-                found = Run(plan, kernels, weights, norms, folder, read).rows(self._ready(picture))
-            else:
-                found = QualityRun(plan, kernels, weights, norms, folder, tracker.read).rows(self._ready(picture))
-            for rows in found:
+        for picture in range(plan.case.batch):
+            run = PictureRun(plan, kernels, weights, norms, folder, tracker.read)
+            for rows in run.rows(self._ready(picture)):
                 done = [self.finish(rows)]
                 del rows
                 yield picture, done.pop()

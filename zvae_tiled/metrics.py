@@ -11,7 +11,6 @@ import numpy as np
 
 from zvae_tiled.errors import InputError
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality_plan import QualityPlan
 
 __all__ = ["ColourShift", "colour_shift", "heat_map", "max_error", "psnr", "seam_score", "steepest_seam"]
 
@@ -39,7 +38,7 @@ def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
     return float(10 * np.log10(peak**2 / error)) if error else float("inf")
 
 
-def seam_score(image: Any, plan: Plan | QualityPlan, reach: int = 8) -> float:
+def seam_score(image: Any, plan: Plan, reach: int = 8) -> float:
     """Return how much steeper a picture is across its seams than beside them; 1 means that none can be seen.
 
     The mean absolute step from one pixel to the next across each seam, divided by the mean of such steps up to
@@ -95,7 +94,7 @@ class ColourShift:
     spread: float
 
 
-def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan | None = None) -> ColourShift:
+def colour_shift(image: Any, reference: Any, plan: Plan | None = None) -> ColourShift:
     """Return how far mean and spread of each tile's colours are from the reference's.
 
     Args:
@@ -117,7 +116,7 @@ def colour_shift(image: Any, reference: Any, plan: Plan | QualityPlan | None = N
 
 
 def heat_map(
-    image: Any, reference: Any, plan: Plan | QualityPlan | None = None, peak: float | None = None
+    image: Any, reference: Any, plan: Plan | None = None, peak: float | None = None
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return a picture of the difference, with the tile grid drawn over it: uint8 (H, W, 3).
 
@@ -142,17 +141,14 @@ def heat_map(
     return picture
 
 
-def _seams(picture: Picture, plan: Plan | QualityPlan | None) -> tuple[Cuts, Cuts]:
+def _seams(picture: Picture, plan: Plan | None) -> tuple[Cuts, Cuts]:
     """Return where tiles meet, for a picture that is of the plan's size; nowhere without a plan."""
     if plan is None:
         return (), ()
-    scale = plan.config.scale
-    if picture.shape[1:3] != (plan.height * scale, plan.width * scale):
-        found, wanted = (
-            f"{size[1]}x{size[0]}" for size in (picture.shape[1:], (plan.height * scale, plan.width * scale))
-        )
+    if picture.shape[1:3] != plan.case.pixels:
+        found, wanted = (f"{width}x{height}" for height, width in (picture.shape[1:3], plan.case.pixels))
         raise InputError(f"the picture is {found}, its plan is for {wanted}", "Pass the plan of its own report.")
-    return ((), ()) if isinstance(plan, Plan) else plan.seams
+    return plan.seams
 
 
 def _difference(image: Any, reference: Any) -> Picture:

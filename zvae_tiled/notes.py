@@ -9,20 +9,21 @@ from dataclasses import asdict
 from zvae_tiled._version import __version__
 from zvae_tiled.config import PRESETS, VAEConfig
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
 
 
-def notes_of(plan: Plan | QualityPlan) -> dict[str, str]:
-    """Return the program, the plan's digest, the quality and the VAE, by the names they have in files."""
-    if isinstance(plan, Plan):
-        quality = "exact"
-    else:
-        quality = f"{plan.request.quality}, {'exact' if plan.exact else 'not exact'}: {plan.statistics_source}"
+def notes_of(plan: Plan) -> dict[str, str]:
+    """Return what decides the pixels: program, kernels, quality and VAE, by the names they have in files.
+
+    Neither budget nor plan is named: any two budgets write the same file.
+    """
+    quality = plan.quality.name
+    if quality != "exact":
+        quality += f", {'exact' if plan.exact else 'not exact'}: {plan.statistics}"
     return {
         "Software": f"zvae_tiled {__version__}",
-        "zvae_plan": plan.digest,
+        "zvae_kernels": f"{plan.case.device} {plan.case.dtype}",
         "zvae_quality": quality,
-        "zvae_vae": vae_name(plan.config),
+        "zvae_vae": vae_name(plan.case.config),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
+from zvae_tiled.plan.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,25 @@ def print_line(progress: Progress) -> None:
 class Tracker:
     """Turns rows read into progress: each sweep counts as its predicted time."""
 
-    def __init__(self, plan: Plan | QualityPlan, listener: Listener | None) -> None:
+    def __init__(self, plan: Plan, listener: Listener | None) -> None:
         """Start the clock."""
         self._listener = listener
         self._start = time.perf_counter()
         self._total = plan.predicted_seconds or 1.0
-        self._sweeps = plan.batch * plan.sweep_count
-        self._height = plan.height * plan.config.scale
+        self._sweeps = plan.case.batch * plan.sweep_count
+        self._chain, self._scale = plan.case.chain, plan.case.config.scale
+        self._height = plan.case.pixels[0]
         self._budget = plan.budget
         self._finished = 0.0  # predicted seconds of the sweeps before this one
         self._sweep = 0
         self._share = 1.0
 
-    def read(self, plan: Plan, index: int, rows: int) -> None:
-        """Note that a sweep of a plan has read this many rows of its start cut in all."""
+    def read(self, stage: Stage, index: int, rows: int) -> None:
+        """Note that a sweep of a stage has read this many rows of its start cut in all."""
         if self._listener is None:
             return
-        sweep = plan.sweeps[index]
-        share = rows / (plan.height * plan.chain.factors[sweep.start])
+        sweep = stage.sweeps[index]
+        share = rows / (stage.height * self._chain.factors[sweep.start])
         if share <= self._share and self._share >= 1.0:
             self._sweep += 1
         self._share = share
@@ -89,7 +90,7 @@ class Tracker:
             self._finished += sweep.seconds
         # The last rows are read before they are computed: only `finish` says 1.
         done = min(seconds / self._total, 0.999)
-        height = plan.height * plan.config.scale
+        height = stage.height * self._scale
         elapsed = time.perf_counter() - self._start
         self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height, self._budget))
 

@@ -12,8 +12,8 @@ import psutil
 
 from zvae_tiled.chart import line_chart
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
 from zvae_tiled.progress import Listener, Progress
+from zvae_tiled.wording import size
 
 POINTS = 1000
 """Of a report's timeline, at most: two a pixel of its chart."""
@@ -38,7 +38,7 @@ class Report:
         timeline: Seconds since the start, and the most bytes in use since the point before.
     """
 
-    plan: Plan | QualityPlan
+    plan: Plan
     budget: int
     predicted_peak: int
     measured_peak: int
@@ -52,18 +52,18 @@ class Report:
 
     def __str__(self) -> str:
         """Render one line a figure."""
-        plan = self.plan
-        scale = plan.config.scale
-        done = "encoded" if isinstance(plan, Plan) and plan.task == "encode" else "decoded"
+        plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
+        done = "encoded" if case.task == "encode" else "decoded"
+        look = "exact: same pixels as a full decode" if self.exact else f"not exact; {self.statistics}"
         return "\n".join(
             [
-                f"{done}    {plan.batch} x {plan.width * scale}x{plan.height * scale}, {plan.dtype} on {plan.device}",
-                f"quality    {self.quality}, {'as all at once' if self.exact else 'not exact'}: {self.statistics}",
-                f"expected   {'rounding' if isinstance(plan, Plan) else plan.expected_error}",
-                f"budget     {_mib(self.budget)}",
-                f"predicted  {_mib(self.predicted_peak)}",
-                f"measured   {_mib(self.measured_peak)}",
-                f"others     {_mib(self.others)} of other arrays were there before",
+                f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
+                f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
+                f"expected   {plan.expected_error}",
+                f"budget     {size(self.budget)}",
+                f"predicted  {size(self.predicted_peak)}",
+                f"measured   {size(self.measured_peak)}",
+                f"others     {size(self.others)} of other arrays were there before",
                 f"seconds    {self.seconds:.1f} ({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
@@ -75,12 +75,12 @@ class Report:
 
     def chart(self) -> str:
         """Return memory over time, beside prediction and budget, as SVG."""
-        measured = [(seconds, size / 1e6) for seconds, size in self.timeline]
+        measured = [(seconds, level / 1e6) for seconds, level in self.timeline]
         across = (0.0, measured[-1][0] if measured else self.seconds)
         lines = {"measured": measured or [(0.0, self.measured_peak / 1e6)]}
-        for name, size in (("predicted peak", self.predicted_peak), ("budget", self.budget)):
-            if size <= 4 * self.measured_peak:  # a line far above would flatten the others
-                lines[f"{name}, {size / 1e6:,.0f} MB"] = [(x, size / 1e6) for x in across]
+        for name, level in (("predicted peak", self.predicted_peak), ("budget", self.budget)):
+            if level <= 4 * self.measured_peak:  # a line far above would flatten the others
+                lines[f"{name}, {size(level)}"] = [(x, level / 1e6) for x in across]
         return line_chart("Memory while decoding, weights included", "seconds", "MB", lines)
 
 
@@ -106,18 +106,18 @@ class Meter:
         """Return a listener that notes the memory at each step of progress, and tells another one."""
 
         def heard(progress: Progress) -> None:
-            size = self._note()
+            now = self._note()
             if listener is not None:
-                listener(replace(progress, memory=size, peak=self._peak))
+                listener(replace(progress, memory=now, peak=self._peak))
 
         return heard
 
-    def host(self, size: int) -> None:
-        """Note that from here on buffers of this size are held outside MLX's allocator."""
+    def host(self, held: int) -> None:
+        """Note that from here on so many bytes are held outside MLX's allocator."""
         self._note()
-        self._host = size
+        self._host = held
 
-    def report(self, plan: Plan | QualityPlan) -> Report:
+    def report(self, plan: Plan) -> Report:
         """Stop, and tell about the plan that was run."""
         self._note()
         return Report(
@@ -128,9 +128,9 @@ class Meter:
             others=max(0, self._before - self._held),
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
-            quality="exact" if isinstance(plan, Plan) else plan.request.quality,
-            exact=isinstance(plan, Plan) or plan.exact,
-            statistics="all of the whole picture" if isinstance(plan, Plan) else plan.statistics_source,
+            quality=plan.quality.name,
+            exact=plan.exact,
+            statistics=plan.statistics,
             timeline=tuple(self._line),
         )
 
@@ -158,7 +158,3 @@ def _high_water() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MiB"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.budget import available_memory, parse_budget
-from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
-from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.errors import InputError
 from zvae_tiled.kernels.native import cpu_device
+from zvae_tiled.plan import files
 from zvae_tiled.plan.calibration import apply, newest
+from zvae_tiled.plan.case import ITEMSIZES, Case, Output, one_of, rows_and_columns
 from zvae_tiled.plan.device import DEVICES, Device
-from zvae_tiled.plan.make import check_pixels
-from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
-from zvae_tiled.plan.quality import QualityPlan, plan_task, request_of
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import Quality, quality_of
+from zvae_tiled.plan.replay import costed
+from zvae_tiled.whole import whole
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -40,8 +43,7 @@ def decode_tiled(
             a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
         options: As in `VAE.decode`: ``layout``, ``height``, ``width``, ``output_type``, ``raw``, ``plan``,
-            ``progress``, ``return_report``, ``spill_folder``, ``quality``, ``tile``, ``overlap``, ``ramp``,
-            ``moments``.
+            ``progress``, ``return_report``, ``spill_folder``, ``quality``.
 
     Returns:
         Pictures as float32 (B, H, W, 3) in [0, 1], or what ``output_type`` asks for.
@@ -58,40 +60,11 @@ def decode_tiled(
     return (vae or default_vae()).decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
 
 
-@overload
-def plan(
-    vae: str | os.PathLike[str] | VAEConfig,
-    height: int,
-    width: int,
-    budget: str | float | None = None,
-    *,
-    batch: int = 1,
-    dtype: str = "bfloat16",
-    device: str | None = None,
-    output: Output = "array",
-    task: Task = "decode",
-    quality: Literal["exact"] = "exact",
-) -> Plan: ...
+DEVICE_NAMES = ("cpu", *DEVICES)
+"""Devices a plan can be made for."""
 
-
-@overload
-def plan(
-    vae: str | os.PathLike[str] | VAEConfig,
-    height: int,
-    width: int,
-    budget: str | float | None = None,
-    *,
-    batch: int = 1,
-    dtype: str = "bfloat16",
-    device: str | None = None,
-    output: Output = "array",
-    task: Task = "decode",
-    quality: str,
-    tile: int | tuple[int, int] | None = None,
-    overlap: int | tuple[int, int] | None = None,
-    ramp: str | None = None,
-    moments: str | None = None,
-) -> Plan | QualityPlan: ...
+PlannedTask = Literal["decode", "stream", "encode"]
+"""What a plan can be for; ``stream`` is a decode whose rows are handed on, or written to a file."""
 
 
 def plan(
@@ -103,14 +76,9 @@ def plan(
     batch: int = 1,
     dtype: str = "bfloat16",
     device: str | None = None,
-    output: Output = "array",
-    task: Task = "decode",
-    quality: str = "exact",
-    tile: int | tuple[int, int] | None = None,
-    overlap: int | tuple[int, int] | None = None,
-    ramp: str | None = None,
-    moments: str | None = None,
-) -> Plan | QualityPlan:
+    task: PlannedTask = "decode",
+    quality: str | Quality = "exact",
+) -> Plan:
     """Plan a decode, or an encode, from shapes alone: no weights, no GPU, no MLX.
 
     Args:
@@ -120,36 +88,60 @@ def plan(
         budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
         batch: Pictures in the batch.
         dtype: ``bfloat16``, ``float32`` or ``float16``.
-        device: ``cpu``, ``metal`` or ``cuda``; left out, what MLX would use here, as it was last calibrated.
-        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
-        task: ``decode`` or ``encode``.
-        quality: As in `VAE.decode`, and so are ``tile``, ``overlap``, ``ramp`` and ``moments``.
-        tile: As in `VAE.decode`.
-        overlap: As in `VAE.decode`.
-        ramp: As in `VAE.decode`.
-        moments: As in `VAE.decode`.
+        device: ``cpu``: this CPU, with the kernels that compute on it; ``cpu/mlx``: a CPU with MLX alone; ``metal`` or
+            ``cuda``. Default: what MLX uses here, as it was last calibrated.
+        task: ``decode`` if the finished pictures are held in memory; ``stream`` if their rows are handed on, or written
+            to a file; ``encode``.
+        quality: ``exact``, ``tiles`` or ``stream``, or `Tiles` with a tile, an overlap, a ramp, moments.
 
     Returns:
-        A `Plan` of an exact decode, a `QualityPlan` of any other; ``decode(latents, plan=…)`` replays either.
+        The plan, which ``vae.decode(latents, plan=…)`` replays.
 
     Raises:
-        BudgetError: Nothing of the quality asked for fits; it names the smallest budget that works.
+        BudgetError: Nothing of this quality fits; it names the smallest budget that works.
     """
     config = VAEConfig.of(vae)
-    rows, columns = check_pixels(height, width, config.scale)
-    if device is not None and (not isinstance(device, str) or device not in DEVICES):
-        raise PlanError(f"device must be one of {', '.join(DEVICES)}, it is {device!r}")
-    if not isinstance(dtype, str) or dtype not in ITEMSIZES:
-        raise PlanError(f"dtype must be one of {', '.join(ITEMSIZES)}, it is {dtype!r}")
-    request = request_of(quality, tile, overlap, ramp, moments)
-    limit = parse_budget(budget, available_memory())
-    chosen = _this_device(dtype) if device is None else DEVICES[device]
-    return plan_task(config, rows, columns, limit, chosen, dtype, batch, output, None, request, task=task)
+    rows, columns = rows_and_columns(height, width, config.scale)
+    one_of("dtype", dtype, tuple(ITEMSIZES))
+    chosen = _this_device(dtype) if device is None else _named_device(device, dtype)
+    case = planned_case(config, rows, columns, chosen.name, dtype, batch, task)
+    return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), chosen)
+
+
+def planned_case(
+    config: VAEConfig, rows: int, columns: int, device: str, dtype: str, batch: int, task: PlannedTask
+) -> Case:
+    """Return the case of a task, as people name it.
+
+    Raises:
+        PlanError: There is no such task, or no such size.
+    """
+    one_of("task", task, ("decode", "stream", "encode"))
+    number = whole(batch)
+    output: Output = "rows" if task == "stream" else "array"
+    count = batch if number is None else number
+    return Case(config, rows, columns, device, dtype, count, output, "encode" if task == "encode" else "decode")
+
+
+def read_plan(text: str) -> Plan:
+    """Read a plan back, as its ``to_json`` wrote it; what it costs is predicted anew.
+
+    Raises:
+        PlanError: The text is no plan of this version.
+    """
+    read = files.parse(text)
+    kind, _, kernels = read.case.device.partition("/")
+    return costed(read, _named_device("cpu/mlx" if kernels == "mlx" else kind, read.case.dtype))
+
+
+def _named_device(name: str, dtype: str) -> Device:
+    one_of("device", name, DEVICE_NAMES)
+    return cpu_device(dtype == "bfloat16") if name == "cpu" else DEVICES[name]
 
 
 def _this_device(dtype: str) -> Device:
     kind = likely_device()
-    device = cpu_device(dtype == "bfloat16") if kind == "cpu" else DEVICES[kind]
+    device = _named_device(kind, dtype)
     found = newest(kind, metadata.version("mlx")) if _installed("mlx") else None
     return device if found is None else apply(device, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Any
 
 import mlx.core as mx
 
@@ -24,13 +24,15 @@ from zvae_tiled.latents import Layout, read_latents
 from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.notes import notes_of
-from zvae_tiled.plan.make import check_pixels
-from zvae_tiled.plan.plan import Output, Plan
-from zvae_tiled.plan.quality import QualityPlan, Request, plan_task, request_of
+from zvae_tiled.plan.case import Case, Output, rows_and_columns
+from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import Exact, Quality, quality_of
+from zvae_tiled.plan.replay import replayed
 from zvae_tiled.progress import Listener, listener_of
-from zvae_tiled.replay import replayed
 from zvae_tiled.report import Report
 from zvae_tiled.sinks import ArraySink, file_target
+from zvae_tiled.tiled import PlannedTask, planned_case
 from zvae_tiled.weights import find_checkpoint
 
 
@@ -89,51 +91,16 @@ class VAE:
         """Bytes of the weights that were loaded."""
         return sum(array.nbytes for array in parameters(self.model).values())
 
-    @overload
     def plan(
         self,
         height: int,
         width: int,
         budget: str | float | None = None,
         batch: int = 1,
-        output: Output = "array",
-        task: Task = "decode",
+        task: PlannedTask = "decode",
         *,
-        quality: Literal["exact"] = "exact",
-    ) -> Plan: ...
-
-    @overload
-    def plan(
-        self,
-        height: int,
-        width: int,
-        budget: str | float | None = None,
-        batch: int = 1,
-        output: Output = "array",
-        task: Task = "decode",
-        *,
-        quality: str,
-        tile: int | tuple[int, int] | None = None,
-        overlap: int | tuple[int, int] | None = None,
-        ramp: str | None = None,
-        moments: str | None = None,
-    ) -> Plan | QualityPlan: ...
-
-    def plan(
-        self,
-        height: int,
-        width: int,
-        budget: str | float | None = None,
-        batch: int = 1,
-        output: Output = "array",
-        task: Task = "decode",
-        *,
-        quality: str = "exact",
-        tile: int | tuple[int, int] | None = None,
-        overlap: int | tuple[int, int] | None = None,
-        ramp: str | None = None,
-        moments: str | None = None,
-    ) -> Plan | QualityPlan:
+        quality: str | Quality = "exact",
+    ) -> Plan:
         """Plan a decode, or an encode, on this device, with this VAE's weights.
 
         Args:
@@ -141,22 +108,21 @@ class VAE:
             width: The picture's width in pixels.
             budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
             batch: Pictures in the batch.
-            output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
-            task: ``decode`` or ``encode``.
-            quality: As in `decode`, and so are ``tile``, ``overlap``, ``ramp`` and ``moments``.
-            tile: As in `decode`.
-            overlap: As in `decode`.
-            ramp: As in `decode`.
-            moments: As in `decode`.
+            task: ``decode`` if the finished pictures are held in memory; ``stream`` if their rows are handed on, or
+                written to a file; ``encode``.
+            quality: ``exact``, ``tiles`` or ``stream``, or `Tiles` with a tile, an overlap, a ramp, moments.
 
         Returns:
-            A `Plan` of an exact decode, a `QualityPlan` of any other; ``decode(latents, plan=…)`` replays either.
+            The plan, which ``decode(latents, plan=…)`` replays.
 
         Raises:
-            BudgetError: Nothing of the quality asked for fits; it names the smallest budget that works.
+            BudgetError: Nothing of this quality fits; it names the smallest budget that works.
         """
-        shape = (batch, *check_pixels(height, width, self.config.scale))
-        return self._made(shape, output, request_of(quality, tile, overlap, ramp, moments), budget, task=task)
+        rows, columns = rows_and_columns(height, width, self.config.scale)
+        device = this_device(self.dtype)
+        case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
+        weights = self.weight_bytes
+        return make_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
 
     def decode(
         self,
@@ -168,15 +134,11 @@ class VAE:
         raw: bool = False,
         *,
         budget: str | float | None = None,
-        plan: Plan | QualityPlan | None = None,
+        plan: Plan | None = None,
         progress: bool | Listener = False,
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
-        quality: str = "exact",
-        tile: int | tuple[int, int] | None = None,
-        overlap: int | tuple[int, int] | None = None,
-        ramp: str | None = None,
-        moments: str | None = None,
+        quality: str | Quality = "exact",
         scaled: bool = True,
     ) -> Any:
         """Decode latents as a pipeline hands them over: scaled and shifted.
@@ -195,13 +157,9 @@ class VAE:
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Return the pictures and a `Report` of what was predicted and what was measured.
             spill_folder: Where maps go that do not fit; left out, the system's folder for temporary files.
-            quality: ``exact``; ``tiles``: overlapping tiles; ``stream``: one sweep with estimated statistics. Only
-                ``exact``, and tiles with global moments and enough overlap, give what a full decode gives.
-            tile: Tile in pixels, one number or height and width; left out, the largest that fits the budget.
-            overlap: What neighbouring tiles share, in pixels, likewise; left out, as much as makes tiles exact (64 with
-                moments of each tile).
-            ramp: ``linear``, ``cosine`` or ``smootherstep`` (default): how weights grow across an overlap.
-            moments: Of the norms: ``global`` (default: a pass over the whole picture), ``proxy`` or ``tile``.
+            quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; ``stream``: one sweep
+                with estimated statistics. Only ``exact``, and tiles with global moments and enough overlap, give what
+                a full decode gives.
             scaled: False for latents whose scale and shift are undone already, as ComfyUI saves them.
 
         Returns:
@@ -215,8 +173,7 @@ class VAE:
         """
         check_output_type(output_type, in_unit_range=not raw, channels=self.config.out_channels)
         checked = read_latents(latents, self.config, layout, height, width)
-        request = request_of(quality, tile, overlap, ramp, moments)
-        job = self._job(checked, scaled, "array", request, budget, plan, progress, spill_folder, raw)
+        job = self._job(checked, scaled, "array", quality, budget, plan, progress, spill_folder, raw)
         sink = ArraySink(job.shape, self.dtype if raw else mx.float32, output_type)
         report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()
@@ -230,14 +187,10 @@ class VAE:
         width: int | None = None,
         *,
         budget: str | float | None = None,
-        plan: Plan | QualityPlan | None = None,
+        plan: Plan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
-        quality: str = "exact",
-        tile: int | tuple[int, int] | None = None,
-        overlap: int | tuple[int, int] | None = None,
-        ramp: str | None = None,
-        moments: str | None = None,
+        quality: str | Quality = "exact",
         scaled: bool = True,
         bits: int | None = None,
         overwrite: bool = True,
@@ -257,10 +210,6 @@ class VAE:
             progress: As in `decode`.
             spill_folder: As in `decode`.
             quality: As in `decode`.
-            tile: As in `decode`.
-            overlap: As in `decode`.
-            ramp: As in `decode`.
-            moments: As in `decode`.
             scaled: As in `decode`.
             bits: Of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a JPEG
                 or WebP. Left out: 8 in pictures, 32 in arrays.
@@ -274,9 +223,8 @@ class VAE:
             OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
         """
         checked = read_latents(latents, self.config, layout, height, width)
-        request = request_of(quality, tile, overlap, ramp, moments)
         target = file_target(path, picture_shape(self.config, checked), bits, overwrite)
-        job = self._job(checked, scaled, "rows", request, budget, plan, progress, spill_folder, False, target.gathered)
+        job = self._job(checked, scaled, "rows", quality, budget, plan, progress, spill_folder, False, target.gathered)
         target.check_room(job.plan.spilled, job.folder or temporary_folder())
         return job.run(target.sink(notes_of(job.plan)))
 
@@ -289,14 +237,10 @@ class VAE:
         *,
         raw: bool = False,
         budget: str | float | None = None,
-        plan: Plan | QualityPlan | None = None,
+        plan: Plan | None = None,
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
-        quality: str = "exact",
-        tile: int | tuple[int, int] | None = None,
-        overlap: int | tuple[int, int] | None = None,
-        ramp: str | None = None,
-        moments: str | None = None,
+        quality: str | Quality = "exact",
         scaled: bool = True,
     ) -> Iterator[mx.array]:
         """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
@@ -305,24 +249,23 @@ class VAE:
         cover rows that the caller keeps. Closing the iterator early frees everything.
         """
         checked = read_latents(latents, self.config, layout, height, width)
-        request = request_of(quality, tile, overlap, ramp, moments)
-        return self._job(checked, scaled, "rows", request, budget, plan, progress, spill_folder, raw).stream()
+        return self._job(checked, scaled, "rows", quality, budget, plan, progress, spill_folder, raw).stream()
 
     def _job(
         self,
         latents: mx.array,
         scaled: bool,
         output: Output,
-        request: Request | None,
+        quality: str | Quality,
         budget: str | float | None,
-        plan: Plan | QualityPlan | None,
+        plan: Plan | None,
         progress: bool | Listener,
         spill_folder: str | os.PathLike[str] | None,
         raw: bool,
         gathered: int = 0,
     ) -> Job:
         """Plan a decode, or check the plan that was given."""
-        chosen = self._chosen(latents.shape[:3], output, request, budget, plan, gathered)
+        chosen = self._chosen(latents.shape[:3], output, quality, budget, plan, gathered)
         ready = partial(ready_latents, config=self.config, dtype=self.dtype, scaled=scaled)
         finish = partial(finished, raw=raw)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
@@ -333,34 +276,22 @@ class VAE:
         self,
         shape: Sequence[int],
         output: Output,
-        request: Request | None,
+        quality: str | Quality,
         budget: str | float | None,
-        plan: Plan | QualityPlan | None,
+        plan: Plan | None,
         gathered: int = 0,
         task: Task = "decode",
-    ) -> Plan | QualityPlan:
+    ) -> Plan:
+        device, weights, asked = this_device(self.dtype), self.weight_bytes, quality_of(quality)
+        batch, height, width = shape
+        case = Case(self.config, height, width, device.name, dtype_name(self.dtype), batch, output, task)
         if plan is None:
-            return self._made(shape, output, request, budget, gathered, task)
+            return make_plan(case, asked, parse_budget(budget, available(weights)), device, weights, gathered)
         if budget is not None:
             raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
-        if request is not None:
+        if asked != Exact():
             raise PlanError("a plan has its own quality; quality= was given beside plan=", "Leave one of them out.")
-        device, name = this_device(self.dtype), dtype_name(self.dtype)
-        return replayed(plan, self.config, shape, name, device, output, self.weight_bytes, gathered, task)
-
-    def _made(
-        self,
-        shape: Sequence[int],
-        output: Output,
-        request: Request | None,
-        budget: str | float | None,
-        gathered: int = 0,
-        task: Task = "decode",
-    ) -> Plan | QualityPlan:
-        batch, height, width = shape
-        config, device, name, weights = self.config, this_device(self.dtype), dtype_name(self.dtype), self.weight_bytes
-        limit = parse_budget(budget, available(weights))
-        return plan_task(config, height, width, limit, device, name, batch, output, weights, request, gathered, task)
+        return replayed(plan, case, device, weights, gathered)
 
     def encode(
         self,
@@ -400,7 +331,7 @@ class VAE:
             )
         pictures = read_images(images, self.config)
         batch, height, width = pictures.shape[0], *(side // self.config.scale for side in pictures.shape[1:3])
-        chosen = self._chosen((batch, height, width), "array", None, budget, plan, task="encode")
+        chosen = self._chosen((batch, height, width), "array", "exact", budget, plan, task="encode")
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         ready, as_it_is = partial(ready_image, dtype=self.dtype), lambda rows: rows
         kernels = kernels_for(this_device(self.dtype), self.dtype)

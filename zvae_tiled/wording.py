@@ -29,6 +29,11 @@ def size(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
+def at_least(count: int) -> str:
+    """Write a number of bytes rounded up to whole MB."""
+    return f"{-(-count // 10**6):,} MB"
+
+
 def budget_of(count: int) -> str:
     """Write a budget of at least so many bytes, as people write one: "413MB"."""
     return f"{-(-count // 10**6)}MB"

@@ -12,6 +12,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import Given, read
 from zvae_tiled.cli.options import (
+    asked_quality,
     budget_option,
     latents_options,
     quality_options,
@@ -89,7 +90,7 @@ def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
 
     vae = load_vae(options["vae"], options["config"], options["dtype"])
     latents = read(path, vae.config, Given(*(options[name] for name in ("height", "width", "layout", "tensor"))))
-    asked = {name: options[name] for name in ("budget", "quality", "tile", "overlap", "ramp", "moments")}
+    asked = {"budget": options["budget"], "quality": asked_quality(options)}
     with bar(path, options["quiet"]) as listener:
         ours, report = vae.decode(
             latents.array,

@@ -15,6 +15,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command, told
 from zvae_tiled.cli.inputs import STDIN, Given, Latents, expanded, read, standard_input
 from zvae_tiled.cli.options import (
+    asked_quality,
     budget_option,
     latents_options,
     quality_options,
@@ -130,7 +131,7 @@ def _run(vae: VAE, jobs: list[_Job], options: dict[str, Any]) -> None:
 
 def _decode(vae: VAE, job: _Job, options: dict[str, Any]) -> None:
     latents = _latents(vae, job, options)
-    asked = {name: options[name] for name in ("budget", "quality", "tile", "overlap", "ramp", "moments")}
+    asked = {"budget": options["budget"], "quality": asked_quality(options)}
     with bar(job.source.name, options["quiet"]) as listener:
         report = vae.decode_to_file(
             latents.array,

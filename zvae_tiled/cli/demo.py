@@ -58,7 +58,7 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     side = size or SIDES[_speed()]
     middle = _middle(latents(LATENTS), side // vae.config.scale)
     height, width = (cells * vae.config.scale for cells in middle.shape[2:])
-    plan = vae.plan(height, width, budget or _tight(vae, height, width), output="rows")
+    plan = vae.plan(height, width, budget or _tight(vae, height, width), task="stream")
     say(f"The plan, made from shapes alone, before any work:\n\n{plan}\n")
     with bar(LATENTS, quiet) as listener:
         report = vae.decode_to_file(middle, out, "NCHW", plan=plan, progress=listener or False)
@@ -89,7 +89,7 @@ def _middle(latents: Any, side: int) -> Any:
 
 def _tight(vae: VAE, height: int, width: int) -> str:
     try:
-        vae.plan(height, width, "1B", output="rows")
+        vae.plan(height, width, "1B", task="stream")
     except BudgetError as error:
         return mebibytes(int(error.needed * SPARE))
     raise AssertionError("one byte is never enough")

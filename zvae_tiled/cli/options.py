@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +10,7 @@ import click
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.config import PRESETS
 from zvae_tiled.plan.grid import RAMPS
+from zvae_tiled.plan.quality import Exact, Stream, Tiles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,6 +100,22 @@ quality_options = _all(
         help="tiles: where the norms' statistics come from. Left out: global, the whole picture.",
     ),
 )
+
+
+def asked_quality(options: Mapping[str, Any]) -> Exact | Stream | Tiles:
+    """Return the quality that the options ask for.
+
+    Raises:
+        click.UsageError: An option of tiles stands beside another quality.
+    """
+    given = {name: options[name] for name in ("tile", "overlap", "ramp", "moments") if options[name] is not None}
+    if options["quality"] == Tiles.name:
+        return Tiles(**given)
+    if given:
+        names = ", ".join(f"--{name}" for name in given)
+        raise click.UsageError(f"{names}: only --quality tiles has tiles. Leave it out, or say --quality tiles.")
+    return Exact() if options["quality"] == Exact.name else Stream()
+
 
 spill_option = click.option(
     "--spill-folder",

@@ -12,22 +12,21 @@ from zvae_tiled.atomic import write_text
 from zvae_tiled.chart import line_chart
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
-from zvae_tiled.cli.options import SIZE, budget_option, quality_options
+from zvae_tiled.cli.options import SIZE, asked_quality, budget_option, quality_options
 from zvae_tiled.cli.sources import config_of
 from zvae_tiled.config import PRESETS
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import QualityPlan
+from zvae_tiled.tiled import DEVICE_NAMES
 from zvae_tiled.tiled import plan as make
-
-ASKED = ("quality", "tile", "overlap", "ramp", "moments")
+from zvae_tiled.wording import size
 
 BUDGETS = 8
 """Of a --sweep-budgets, from the smallest that works to what the fastest plan uses."""
 
 
 @click.command(cls=Command, short_help="Tell what a decode will cost.")
-@click.argument("size", type=SIZE)
+@click.argument("picture", metavar="SIZE", type=SIZE)
 @click.option(
     "--vae",
     metavar="DIR|FILE|PRESET",
@@ -51,7 +50,9 @@ BUDGETS = 8
 @budget_option
 @quality_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
-@click.option("--device", type=click.Choice(["cpu", "metal", "cuda"]), help="Left out: what MLX would use here.")
+@click.option(
+    "--device", type=click.Choice(DEVICE_NAMES), help="cpu: this CPU. cpu/mlx: MLX alone. Default: what MLX uses here."
+)
 @click.option(
     "--json",
     "as_json",
@@ -65,7 +66,7 @@ BUDGETS = 8
     help="Draw memory over the sweeps beside the budget, as SVG.",
 )
 @click.option("--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the least that works.")
-def plan(size: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
+def plan(picture: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
     """Plan a decode to a picture of SIZE: WIDTHxHEIGHT in pixels.
 
     The plan says what is kept, spilled to disk or computed twice, and predicts memory and time.
@@ -78,28 +79,28 @@ def plan(size: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets:
             raise click.UsageError("--sweep-budgets tries budgets of its own: leave out --budget.")
         if options["quality"] != "exact":
             raise click.UsageError("--sweep-budgets is for exact decodes: leave out --quality.")
-        found = swept(size, **options)
+        found = swept(picture, **options)
         told = "[" + ",\n".join(each.to_json() for each in found) + "]" if as_json else "\n".join(table(found))
         chart = trade(found)
     else:
-        made = _plan(size, budget, **options)
+        made = _plan(picture, budget, **options)
         told, chart = made.to_json() if as_json else str(made), sweeps(made)
     if plot is not None:
         write_text(plot, chart)
     click.echo(told)
 
 
-def swept(size: tuple[int, int], **options: Any) -> list[Plan]:
+def swept(picture: tuple[int, int], **options: Any) -> list[Plan]:
     """Return plans from the smallest budget that works to the fastest there is, each faster than the one before."""
-    fastest = _plan(size, "1000TB", **options)
+    fastest = _plan(picture, "1000TB", **options)
     try:
-        _plan(size, "1B", **options)
+        _plan(picture, "1B", **options)
     except BudgetError as error:
         least = error.needed
     ratio = fastest.predicted_peak / least
     budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
-    found = [*(_plan(size, f"{budget}B", **options) for budget in budgets), fastest]
-    return found[:1] + [after for each, after in pairwise(found) if after.sweeps != each.sweeps]
+    found = [*(_plan(picture, f"{budget}B", **options) for budget in budgets), fastest]
+    return found[:1] + [after for each, after in pairwise(found) if after.digest != each.digest]
 
 
 def table(plans: list[Plan]) -> list[str]:
@@ -108,7 +109,7 @@ def table(plans: list[Plan]) -> list[str]:
     for each in plans:
         # The fastest one's budget was no limit: what it uses is.
         budget = min(each.budget, max(other.predicted_peak for other in plans))
-        sizes = "  ".join(f"{size / (1 << 20):>8,.0f} MiB" for size in (budget, each.predicted_peak, each.spilled))
+        sizes = "  ".join(f"{size(bytes_):>12}" for bytes_ in (budget, each.predicted_peak, each.spilled))
         lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {each.predicted_seconds:>8,.0f} s")
     return lines
 
@@ -119,13 +120,12 @@ def trade(plans: list[Plan]) -> str:
     return line_chart("Time against memory, predicted", "MB", "seconds", {"exact": line})
 
 
-def sweeps(made: Plan | QualityPlan) -> str:
+def sweeps(made: Plan) -> str:
     """Return a chart of memory over time, sweep by sweep, beside the budget."""
     line, seconds = [(0.0, 0.0)], 0.0
-    for each in made.plans if isinstance(made, QualityPlan) else (made,):
-        for sweep in each.sweeps:
-            line += [(seconds, sweep.peak / 1e6), (seconds + sweep.seconds, sweep.peak / 1e6)]
-            seconds += sweep.seconds
+    for sweep in made.sweeps:
+        line += [(seconds, sweep.peak / 1e6), (seconds + sweep.seconds, sweep.peak / 1e6)]
+        seconds += sweep.seconds
     lines = {"predicted, of each sweep": line}
     if made.budget <= 10 * made.predicted_peak:
         budget = made.budget / 1e6
@@ -133,6 +133,7 @@ def sweeps(made: Plan | QualityPlan) -> str:
     return line_chart(f"Memory of plan {made.digest}, weights included", "seconds, predicted", "MB", lines)
 
 
-def _plan(size: tuple[int, int], budget: str | None, **options: Any) -> Any:
-    asked = {name: options[name] for name in ("batch", "dtype", "device", *ASKED)}
-    return make(config_of(options["vae"], options["config"]), *size, budget, output="rows", **asked)
+def _plan(picture: tuple[int, int], budget: str | None, **options: Any) -> Plan:
+    asked = {name: options[name] for name in ("batch", "dtype", "device")}
+    config, quality = config_of(options["vae"], options["config"]), asked_quality(options)
+    return make(config, *picture, budget, task="stream", quality=quality, **asked)

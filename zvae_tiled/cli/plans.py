@@ -9,13 +9,10 @@ import click
 
 from zvae_tiled.atomic import write_text
 from zvae_tiled.errors import PlanError
+from zvae_tiled.plan.files import MAX_BYTES
 
 if TYPE_CHECKING:
     from zvae_tiled.plan.plan import Plan
-    from zvae_tiled.plan.quality_plan import QualityPlan
-
-LARGEST_PLAN = 16 << 20
-"""Bytes; a plan has some 20,000."""
 
 plan_file_option = click.option(
     "--plan",
@@ -32,23 +29,26 @@ save_plan_option = click.option(
 )
 
 
-def read_plan(path: str) -> Plan | QualityPlan:
+def read_plan(path: str) -> Plan:
     """Read a plan.
 
     Raises:
         PlanError: The file cannot be read, or holds none.
     """
-    from zvae_tiled.plan import saved
+    from zvae_tiled.tiled import read_plan as read
 
     try:
         with Path(path).open("rb") as file:
-            text = file.read(LARGEST_PLAN).decode()
+            text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path} cannot be read as a plan: {error}", "Name a file of zvae plan --json.") from error
-    return saved.read_plan(text)
+    try:
+        return read(text)
+    except PlanError as error:
+        raise PlanError(f"{path}: {error.problem}", error.advice) from error
 
 
-def write_plan(path: Path, plan: Plan | QualityPlan) -> None:
+def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.kernels.base import Kernels, T
-from zvae_tiled.plan.quality import PROXY_BAND
+from zvae_tiled.plan.layout import PROXY_BAND
 
 Map = np.ndarray[Any, np.dtype[np.float32]]
 

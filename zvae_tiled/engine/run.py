@@ -1,4 +1,4 @@
-"""Running a plan: sweep by sweep, from the latents to finished rows."""
+"""Running a stage: sweep by sweep, from the latents or a stored cut to finished rows."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import Generic
 
 import numpy as np
 
+from zvae_tiled.chain import Chain
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.spill import DiskBands
 from zvae_tiled.engine.transducers import attend, convolve, tap, watch
 from zvae_tiled.kernels.base import Affine, Kernels, T
-from zvae_tiled.plan.plan import Plan, Sweep
+from zvae_tiled.plan.stage import Stage, Sweep
 from zvae_tiled.plan.workspace import block_rows
 
 
 class Run(Generic[T]):
-    """One picture on its way through a plan.
+    """One picture, or one tile of it, on its way through a stage.
 
     The same code runs on arrays and, to check the plan, on shapes.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        chain: Chain,
+        stage: Stage,
         kernels: Kernels[T],
         weights: Mapping[str, T],
         norms: Mapping[str, np.ndarray],
@@ -38,7 +40,8 @@ class Run(Generic[T]):
         """Get ready.
 
         Args:
-            plan: The plan.
+            chain: The Chain it goes through.
+            stage: The stage, with its sweeps.
             kernels: The device.
             weights: Parameters of the model by their paths.
             norms: Weights and biases of its norms, as NumPy arrays.
@@ -46,8 +49,8 @@ class Run(Generic[T]):
             on_read: Called with a sweep's number and the rows of its start cut read so far.
             affines: Norms that are folded already, by their cuts; those this run folds are added.
         """
-        self._plan = plan
-        self._chain = plan.chain
+        self._chain = chain
+        self._stage = stage
         self._kernels = kernels
         self._weights = weights
         self._norms = norms
@@ -88,7 +91,7 @@ class Run(Generic[T]):
 
     def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
         attention = next((i for i, step in enumerate(self._chain.steps) if step.kind == "attention"), None)
-        for index, sweep in enumerate(self._plan.sweeps):
+        for index, sweep in enumerate(self._stage.sweeps):
             target = None
             if sweep.ends == "keys":
                 self._keys = self._bands(sweep.stop, sweep.medium, 2 * self._chain.steps[sweep.stop].inputs, stack)
@@ -123,7 +126,7 @@ class Run(Generic[T]):
         step = self._chain.steps[cut]
         weights = self._prepared(cut)
         if step.kind == "attention":
-            block = block_rows(self._plan.width)
+            block = block_rows(self._stage.width)
             return attend(self._kernels, step, weights, self._affines[cut], self._keys, block, bands)
         # Where upsampling is not folded, the map that is convolved is the large one.
         factor = self._chain.factors[cut] * (1 if self._kernels.folds else step.factor)
@@ -132,8 +135,8 @@ class Run(Generic[T]):
             step,
             weights,
             self._affines.get(cut),
-            width=self._plan.width * factor,
-            height=self._plan.height * factor,
+            width=self._stage.width * factor,
+            height=self._stage.height * factor,
             limit=-(-sweep.rows * factor // (self._chain.factors[sweep.start] * step.stride)),
             bands=bands,
         )
@@ -147,7 +150,7 @@ class Run(Generic[T]):
                 self._keys.append(guard.keys(band.take(), self._affines[cut]))
             return
         moments = Moments(self._chain.groups)
-        width = self._plan.width * self._chain.factors[cut]
+        width = self._stage.width * self._chain.factors[cut]
         for band in bands:
             band.take_skip()
             moments.add(*self._kernels.moments(band.take()), width)
@@ -173,7 +176,7 @@ class Run(Generic[T]):
         return Store(value, self._bands(cut, medium, step.skip, stack) if step.skip else None)
 
     def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
-        width = self._plan.width * self._chain.factors[cut]
+        width = self._stage.width * self._chain.factors[cut]
         bands: Bands[T] = (
             DiskBands(self._kernels, self._folder, width, channels) if medium == "disk" else RamBands(self._kernels)
         )

@@ -49,7 +49,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
     chain = decoder_chain(VAEConfig.preset("z-image"))
     steps = distinct_steps(chain)
     device = this_device(calibrated=False)
-    sizes = SIZES.get(device.name, SIZES["metal"])
+    sizes = SIZES.get(device.kind, SIZES["metal"])
     bench = Bench(device, chain)
     with no_cache():
         for number, step in enumerate(steps, 1):

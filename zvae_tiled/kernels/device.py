@@ -68,7 +68,7 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
         path = native_path(native_status(), dtype == mx.bfloat16)
         assert path is not None, "the device was made for native kernels"
         return NativeKernels(dtype, path, workspace)
-    if device.name == "cpu":
+    if device.kind == "cpu":
         return RowKernels(dtype)
     return StripKernels(dtype, winograd=not isinstance(workspace, MetalWorkspace) or workspace.winograd)
 

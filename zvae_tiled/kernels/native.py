@@ -96,7 +96,7 @@ def cpu_device(bfloat16: bool) -> Device:
     if path is None:
         return CPU
     flops = FLOPS[path.name] * status.threads
-    return replace(CPU, workspace=native_workspace(path, status.threads), flops=flops)
+    return replace(CPU, name=f"cpu/{path.name}", workspace=native_workspace(path, status.threads), flops=flops)
 
 
 def _ordered(library: Library) -> tuple[str, ...]:

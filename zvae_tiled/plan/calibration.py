@@ -14,7 +14,8 @@ from pathlib import Path
 from zvae_tiled.atomic import atomic_file
 from zvae_tiled.chain import Step
 from zvae_tiled.errors import OutputError
-from zvae_tiled.plan.device import DEVICES, Device
+from zvae_tiled.plan.case import KINDS
+from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.workspace import Workspace
 
 FORMAT = 1
@@ -57,7 +58,7 @@ class Calibration:
         Raises:
             ValueError: A number is out of its range, or a name unknown.
         """
-        if self.kind not in DEVICES:
+        if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}")
         for name in ("device", "mlx"):
             if not isinstance(getattr(self, name), str):
@@ -138,8 +139,8 @@ def apply(device: Device, calibration: Calibration) -> Device:
     Raises:
         ValueError: The calibration is of another kind of device.
     """
-    if device.name != calibration.kind:
-        raise ValueError(f"a calibration of {calibration.kind} says nothing about {device.name}")
+    if device.kind != calibration.kind:
+        raise ValueError(f"a calibration of {calibration.kind} says nothing about {device.kind}")
     bare = bare_workspace(device)
     return replace(
         device,

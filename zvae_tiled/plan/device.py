@@ -13,7 +13,7 @@ class Device:
     """A kind of device, with measured or default figures.
 
     Attributes:
-        name: ``cpu``, ``metal`` or ``cuda``.
+        name: ``metal``, ``cuda``, or ``cpu/`` and the kernels that compute: ``cpu/mlx`` is MLX alone.
         workspace: What its kernels allocate.
         band_rows: Rows of a band beyond which it gets no faster.
         flops: Floating-point operations a second in convolutions.
@@ -34,9 +34,14 @@ class Device:
     margin: float = 1.0
     max_buffer: int = 1 << 62
 
+    @property
+    def kind(self) -> str:
+        """``cpu``, ``metal`` or ``cuda``."""
+        return self.name.partition("/")[0]
+
 
 CPU = Device(
-    name="cpu",
+    name="cpu/mlx",
     workspace=CpuWorkspace(),
     band_rows=16,  # one row is the unit of work: larger bands save only Python's time (docs/benchmarks.md)
     flops=5e10,

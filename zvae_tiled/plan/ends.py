@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from zvae_tiled.chain import Task
-from zvae_tiled.config import VAEConfig
-from zvae_tiled.plan.plan import ITEMSIZES
+from zvae_tiled.plan.case import Case
 
 SMALL_CHANGE = 1 << 18
 """Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
@@ -13,34 +11,26 @@ READY_ROWS = 16
 """Rows of a picture made ready for the encoder at once."""
 
 
-def given_bytes(config: VAEConfig, task: Task, height: int, width: int, batch: int) -> int:
+def given_bytes(case: Case) -> int:
     """Return the bytes of what was handed in, held from the first sweep to the last."""
-    if task == "decode":
-        return latent_bytes(config, height, width, batch)
-    return batch * height * width * config.scale**2 * config.in_channels * 4 + SMALL_CHANGE
+    if case.task == "decode":
+        return 4 * case.batch * case.height * case.width * case.config.latent_channels + SMALL_CHANGE
+    return case.batch * case.height * case.width * case.config.scale**2 * case.config.in_channels * 4 + SMALL_CHANGE
 
 
-def starting_bytes(config: VAEConfig, task: Task, height: int, width: int, dtype: str) -> int:
-    """Return the bytes on top while one of the batch is made ready for the first Step."""
-    if task == "decode":
+def starting_bytes(case: Case, height: int, width: int) -> int:
+    """Return the bytes on top while one of the batch, of this size, is made ready for the first Step."""
+    config = case.config
+    if case.task == "decode":
         return 8 * height * width * config.latent_channels  # two float32 copies
     line = width * config.scale * config.in_channels
     # The picture in the VAE's type, and some rows of it in float32: as they were, widened, shifted.
-    return height * config.scale * line * ITEMSIZES[dtype] + READY_ROWS * line * 12
+    return height * config.scale * line * case.itemsize + READY_ROWS * line * 12
 
 
-def result_bytes(config: VAEConfig, task: Task, height: int, width: int, dtype: str) -> int:
-    """Return the bytes of a finished picture, or of the mean and the log-variance of one's latents."""
-    if task == "decode":
-        return picture_bytes(config, height, width)
-    return height * width * 2 * config.latent_channels * ITEMSIZES[dtype]
-
-
-def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
-    """Return the bytes of a finished picture."""
-    return height * width * config.scale**2 * config.out_channels * 4
-
-
-def latent_bytes(config: VAEConfig, height: int, width: int, batch: int) -> int:
-    """Return the bytes of latents as they came, and of small change."""
-    return 4 * batch * height * width * config.latent_channels + SMALL_CHANGE
+def result_bytes(case: Case) -> int:
+    """Return the bytes of all finished pictures, or of the means and log-variances of their latents."""
+    config, pixels = case.config, case.batch * case.height * case.width
+    if case.task == "decode":
+        return pixels * config.scale**2 * config.out_channels * 4
+    return pixels * 2 * config.latent_channels * case.itemsize

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,66 @@ class Span:
     high: int
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of a map: spans from top to bottom, and from left to right.
+
+    Attributes:
+        height: Rows of the map, in latents.
+        width: Columns likewise.
+        tile: The largest rows and columns of a tile.
+        overlap: Rows and columns that neighbouring tiles share.
+        context: The most rows and columns that a tile reads beyond what it gives.
+    """
+
+    height: int
+    width: int
+    tile: tuple[int, int]
+    overlap: tuple[int, int] = (0, 0)
+    context: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def rows(self) -> tuple[Span, ...]:
+        """The tiles' spans from top to bottom."""
+        return spans(self.height, self.tile[0], self.overlap[0], self.context[0])
+
+    @cached_property
+    def columns(self) -> tuple[Span, ...]:
+        """Their spans from left to right."""
+        return spans(self.width, self.tile[1], self.overlap[1], self.context[1])
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The most rows, and the most columns, that a tile reads."""
+        rows, columns = (max(span.high - span.low for span in tiles) for tiles in (self.rows, self.columns))
+        return rows, columns
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def area(self) -> int:
+        """Latents that all tiles read."""
+        rows, columns = (sum(span.high - span.low for span in tiles) for tiles in (self.rows, self.columns))
+        return rows * columns
+
+    @property
+    def shared(self) -> int | None:
+        """The fewest latents that neighbouring tiles share; None if there is one tile."""
+        return min((a.stop - b.start for tiles in (self.rows, self.columns) for a, b in pairwise(tiles)), default=None)
+
+
+MAX_SPANS = 1 << 14
+"""Tiles along one axis: of 1024 pixels each, a picture of 16 million pixels a side."""
+
+
+def span_count(size: int, tile: int, overlap: int) -> int:
+    """Return how many tiles cover an axis; the arguments are those of `spans`."""
+    return 1 if size <= tile else -(-(size - overlap) // (tile - overlap))
+
+
 def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
     """Cover an axis by tiles.
 
@@ -46,9 +106,9 @@ def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
         overlap: Length that neighbours share.
         context: What a tile reads beyond what it gives, on each side where there is something.
     """
-    if size <= tile:
+    count = span_count(size, tile, overlap)
+    if count == 1:
         return (Span(0, size, 0, size),)
-    count = math.ceil((size - overlap) / (tile - overlap))
     edges = [i * (size - overlap) // count for i in range(count + 1)]
     return tuple(
         Span(start, stop + overlap, max(0, start - context), min(size, stop + overlap + context))

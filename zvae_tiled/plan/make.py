@@ -1,162 +1,127 @@
-"""Making a plan from a size and a budget: no weights, no MLX, milliseconds."""
+"""Making a plan from a case and a budget: no weights, no MLX, milliseconds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import Task, chain_of
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import Device
-from zvae_tiled.plan.ends import given_bytes, result_bytes, starting_bytes
-from zvae_tiled.plan.plan import ITEMSIZES, WHOLE, Output, Plan, Stage, Sweep
+from zvae_tiled.plan.ends import result_bytes, starting_bytes
+from zvae_tiled.plan.layout import Layout, Resident, layouts, resident_bytes
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import Exact, Quality
 from zvae_tiled.plan.search import fastest, leanest
+from zvae_tiled.plan.stage import Stage, Sweep
 from zvae_tiled.plan.sweeps import SweepCosts
-from zvae_tiled.whole import whole
+from zvae_tiled.wording import at_least, budget_of, size
+
+Choose = Callable[[SweepCosts, Stage], Sequence[Sweep] | None]
+"""Chooses the sweeps of a stage; None if no sweeps will do."""
 
 
 def make_plan(
-    config: VAEConfig,
-    height: int,
-    width: int,
-    budget: Budget,
-    device: Device,
-    dtype: str = "bfloat16",
-    batch: int = 1,
-    output: Output = "array",
-    weights: int | None = None,
-    gathered: int = 0,
-    task: Task = "decode",
+    case: Case, quality: Quality, budget: Budget, device: Device, weights: int | None = None, gathered: int = 0
 ) -> Plan:
-    """Return the fastest exact plan whose predicted peak fits the budget.
+    """Return the fastest plan of a quality whose predicted peak fits the budget.
 
     Args:
-        config: The VAE.
-        height: Rows of the latents.
-        width: Columns of the latents.
-        budget: What the decode may use, weights included.
+        case: What is to be done.
+        quality: What is asked for.
+        budget: What it may use, weights included.
         device: The device.
-        dtype: The VAE's type.
-        batch: Latents in the batch.
-        output: Whether what is finished is held in memory or handed on row by row.
-        weights: Bytes of the weights as they are loaded; left out, those of the task.
+        weights: Bytes of the weights as they are loaded; None for those of the task.
         gathered: Bytes of finished rows that are gathered before they are handed on, as some kinds of file need it.
-        task: ``decode`` or ``encode``.
 
     Raises:
-        BudgetError: No exact plan fits; it names the smallest budget that works.
+        BudgetError: Nothing fits; it names the smallest budget that works.
+        PlanError: There is no such case, or it has no such quality.
     """
-    results = check_case(config, height, width, device, dtype, batch, output, task) or gathered
-    own = chain_of(config, task).parameters * ITEMSIZES[dtype] if weights is None else weights
-    held = own + given_bytes(config, task, height, width, batch)
-    held += results if batch > 1 else 0  # of a batch, the first are finished when the last one starts
-    last = 0 if batch > 1 else results
-    plan = make_stage(config, height, width, budget, device, dtype, WHOLE, held, last, batch, output, task)
-    return replace(plan, weights=own, gathered=results)
+    check_case(case, quality, device)
+    held = resident_bytes(case, weights, gathered)
+    most, lean = _chooser(budget.size), _leanest
+    needed: list[tuple[int, Plan]] = []
+    for layout in layouts(case, quality, held, device):
+        made = filled(case, quality, budget.size, layout, held, device, most)
+        if made is not None and made.predicted_peak <= budget.size:
+            return made
+        small = filled(case, quality, budget.size, layout, held, device, lean)
+        assert small is not None  # the leanest sweeps are made for any budget
+        needed.append((small.predicted_peak, small))
+    raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, _needed_for_rows(case, quality, device, weights))
 
 
-def make_stage(
-    config: VAEConfig,
-    height: int,
-    width: int,
-    budget: Budget,
-    device: Device,
-    dtype: str,
-    stage: Stage,
-    held: int,
-    pictures: int = 0,
-    batch: int = 1,
-    output: Output = "rows",
-    task: Task = "decode",
-) -> Plan:
-    """Return the fastest plan for a stage of a decode; see `make_plan`.
+def check_case(case: Case, quality: Quality, device: Device) -> None:
+    """Refuse what cannot be planned on this device.
 
-    Args:
-        config: The VAE.
-        height: Rows of the latents, or of the part of them the stage decodes.
-        width: Columns likewise.
-        budget: What all may use.
-        device: The device.
-        dtype: The VAE's type.
-        stage: The stage.
-        held: Bytes that others hold all along.
-        pictures: Bytes of finished pictures, held in the last sweep.
-        batch: Latents in the batch.
-        output: Whether the finished pictures are held in memory or handed on.
-        task: ``decode`` or ``encode``.
+    Raises:
+        PlanError: A size or a name is not one there is, or what is finished is more than one buffer may hold.
     """
-    chain = chain_of(config, task)
-    attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
-    steps = Costs(chain, Size(height, width, ITEMSIZES[dtype]), device)
-    starting = starting_bytes(config, task, height, width, dtype)
-    costs = SweepCosts(steps, held, pictures, attention, starting)
-    sweeps = fastest(costs, budget.size, stage)
-    if sweeps is None:
-        can_stream = pictures and task == "decode"
-        without = _peak(leanest(SweepCosts(steps, held, 0, attention, starting), stage)) if can_stream else None
-        raise _too_small(leanest(costs, stage), without, config, height, width, budget)
+    case.check()
+    quality.check(case.config)
+    if case.task != "decode" and not isinstance(quality, Exact):
+        raise PlanError(f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "Leave one out.")
+    results = result_bytes(case)
+    if case.output == "array" and results > device.max_buffer:
+        raise PlanError(
+            f"the finished picture needs {size(results)}; one buffer on this device holds at most "
+            f"{size(device.max_buffer)}",
+            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
+        )
+
+
+def filled(
+    case: Case, quality: Quality, budget: int, layout: Layout, held: Resident, device: Device, choose: Choose
+) -> Plan | None:
+    """Return the plan whose stages have the sweeps that are chosen; None if a stage has none."""
+    stages = []
+    for stage in layout.stages:
+        costs = stage_costs(case, stage, device)
+        chosen = choose(costs, stage)
+        if chosen is None:
+            return None
+        sweeps = tuple(chosen)
+        on_disk = _most_on_disk(sweeps, costs)
+        stages.append(replace(stage, sweeps=sweeps, spilled=on_disk, needed_flops=costs.needed_flops(stage)))
+    peak = max(layout.reading, *(stage.peak for stage in stages))
+    first, *later = stages
     return Plan(
-        config=config,
-        height=height,
-        width=width,
-        batch=batch,
-        dtype=dtype,
-        device=device.name,
-        output=output,
-        budget=budget.size,
-        sweeps=sweeps,
-        base=held,
-        predicted_peak=max((sweep.peak for sweep in sweeps), default=held),
-        spilled=_most_on_disk(sweeps, costs),
-        needed_flops=costs.needed_flops(stage),
-        stage=stage,
-        task=task,
+        case=replace(case, device=device.name),
+        quality=quality,
+        budget=budget,
+        grid=layout.grid,
+        factors=layout.factors,
+        stages=tuple(stages),
+        predicted_peak=peak,
+        spilled=max(first.spilled, *(layout.kept + stage.spilled for stage in later), 0),
+        weights=held.weights,
+        gathered=held.gathered,
     )
 
 
-def check_case(
-    config: VAEConfig, height: int, width: int, device: Device, dtype: str, batch: int, output: Output, task: Task
-) -> int:
-    """Return the bytes of what is finished, and held in memory: 0 if rows are handed on.
-
-    Raises:
-        PlanError: A size is none, or what is finished is more than one buffer may hold.
-    """
-    for name, count in (("height", height), ("width", width), ("batch", batch)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise PlanError(f"{name} must be a whole number above 0, it is {count!r}")
-    for name, value, known in (("output", output, ("array", "rows")), ("task", task, ("decode", "encode"))):
-        if value not in known:
-            raise PlanError(f'{name} must be "{known[0]}" or "{known[1]}", it is {value!r}')
-    results = batch * result_bytes(config, task, height, width, dtype) if output == "array" else 0
-    if results > device.max_buffer:
-        raise PlanError(
-            f"what is finished takes {results:,} bytes, a buffer of this device at most {device.max_buffer:,}",
-            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
-        )
-    return results
+def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
+    """Return what sweeps of a stage cost."""
+    chain = case.chain
+    attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
+    steps = Costs(chain, Size(stage.height, stage.width, case.itemsize), device)
+    return SweepCosts(steps, stage.base, stage.finished, attention, starting_bytes(case, stage.height, stage.width))
 
 
-def check_pixels(height: Any, width: Any, scale: int) -> tuple[int, int]:
-    """Refuse sizes no latents decode to; return rows and columns of those that do.
+def _chooser(budget: int) -> Choose:
+    def choose(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        return fastest(costs, budget, stage)
 
-    Raises:
-        PlanError: Height or width is no multiple of the decoder's scale.
-    """
-    found = []
-    for name, given in (("height", height), ("width", width)):
-        pixels = whole(given)
-        if pixels is None or pixels < 1 or pixels % scale:
-            near = max(1, round((pixels or 0) / scale)) * scale
-            raise PlanError(f"{name} must be a multiple of {scale} pixels, it is {given!r}", f"The nearest is {near}.")
-        found.append(pixels // scale)
-    return found[0], found[1]
+    return choose
 
 
-def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:
+def _leanest(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
+    return leanest(costs, stage)
+
+
+def _most_on_disk(sweeps: Sequence[Sweep], costs: SweepCosts) -> int:
     steps, most, held, keys = costs.costs, 0, 0, 0
     for sweep in sweeps:
         fresh = 0
@@ -171,21 +136,31 @@ def _most_on_disk(sweeps: tuple[Sweep, ...], costs: SweepCosts) -> int:
     return most
 
 
-def _too_small(
-    sweeps: tuple[Sweep, ...], without_pictures: int | None, config: VAEConfig, height: int, width: int, budget: Budget
-) -> BudgetError:
-    needed = _peak(sweeps)
+def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None) -> int | None:
+    """Return the smallest budget if rows were handed on; None where they are already, or cannot be."""
+    if case.output == "rows" or case.task != "decode":
+        return None
+    streamed = replace(case, output="rows")
+    held = resident_bytes(streamed, weights, 0)
+    plans = (
+        filled(streamed, quality, 0, layout, held, device, _leanest)
+        for layout in layouts(streamed, quality, held, device)
+    )
+    return min(made.predicted_peak for made in plans if made is not None)
+
+
+def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> BudgetError:
+    needed, (height, width) = leanest_plan.predicted_peak, leanest_plan.case.pixels
+    sweeps = leanest_plan.sweeps
     how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
-    advice = f'Raise the budget to "{-(-needed // (1 << 20))}MiB"'
-    if without_pictures is not None and without_pictures < needed:
-        advice += f", or let rows stream (vae.stream, a .png or .npy file): {-(-without_pictures // (1 << 20))} MiB"
+    advice = f'Raise the budget to "{budget_of(needed)}"'
+    if for_rows is not None and for_rows < needed:
+        advice += f", or let rows stream (vae.stream, a .png or .npy file): {budget_of(for_rows)}"
+    if leanest_plan.grid.count > 1:
+        advice += ", or name smaller tiles"
     return BudgetError(
-        f"{width * config.scale}x{height * config.scale} exact needs at least {needed / (1 << 20):,.0f} MiB "
-        f"({sweeps[0].rows}-row bands; {how}), the budget is {budget.size / (1 << 20):,.0f} MiB ({budget.source})",
+        f"{width}x{height} {leanest_plan.quality.name} needs at least {at_least(needed)} ({sweeps[0].rows}-row bands; "
+        f"{how}), the budget is {size(budget.size)} ({budget.source})",
         advice + ".",
         needed=needed,
     )
-
-
-def _peak(sweeps: tuple[Sweep, ...]) -> int:
-    return max(sweep.peak for sweep in sweeps)

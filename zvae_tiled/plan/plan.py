@@ -1,274 +1,167 @@
-"""`Plan`: the sweeps of a decode, or an encode, and their cost. A frozen value: print, save, compare, replay it."""
+"""`Plan`: how latents are decoded, or encoded to, and what it will cost. Print it, save it, compare it, replay it."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+import json
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 
-from zvae_tiled.chain import Chain, Task, chain_of
-from zvae_tiled.config import VAEConfig
-from zvae_tiled.errors import PlanError
+from zvae_tiled.plan.case import Case
+from zvae_tiled.plan.grid import Grid, Span
+from zvae_tiled.plan.measured import MEASURED
+from zvae_tiled.plan.quality import Exact, Quality, Stream
+from zvae_tiled.plan.stage import Stage, Sweep
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number in storage."""
-
-Ending = Literal["moments", "keys", "pixels"]
-Medium = Literal["ram", "disk"]
-Output = Literal["array", "rows"]
-
-AGAIN = "Make it again with zvae_tiled.plan()."
-"""What to do about a plan that cannot be used."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """One run over the rows, from a stored cut to a later one.
-
-    Attributes:
-        start: The cut it reads.
-        stop: The cut it reaches.
-        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``: an encode's are those of its latents.
-        rows: Rows of the start cut read at once.
-        store: The cut it stores on its way, if any; what was stored before is then freed as it is read.
-        medium: Where what it stores (a cut, or keys) is kept.
-        peak: Predicted bytes.
-        flops: Predicted multiplications and additions.
-        io: Predicted bytes written to and read from disk.
-        seconds: Predicted time.
-    """
-
-    start: int
-    stop: int
-    ends: Ending
-    rows: int
-    store: int | None = None
-    medium: Medium | None = None
-    peak: int = 0
-    flops: int = 0
-    io: int = 0
-    seconds: float = 0.0
-
-    @property
-    def choice(self) -> str:
-        """What happens to the map at its end: keep, spill or drop."""
-        return "drop" if self.medium is None else {"ram": "keep", "disk": "spill"}[self.medium]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The part of a decode a plan is for; an exact decode has one, from the latents to the picture.
-
-    Attributes:
-        start: The cut it starts from; one other than 0 was stored before.
-        stop: The cut it goes to; None for the picture.
-        known: The cuts whose moments are known beforehand.
-        keeps: Where what is alive at its last cut is stored for the next stage; None if it is not.
-    """
-
-    start: int = 0
-    stop: int | None = None
-    known: tuple[int, ...] = ()
-    keeps: Medium | None = None
-
-
-WHOLE = Stage()
+LOOKS = {
+    "global": "",
+    "proxy": ", a shift of tone",
+    "stream": ", a shift of tone",
+    "tile": ", colours that differ from tile to tile",
+}
+"""What is seen beside a PSNR, by where moments come from."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How latents of one size are decoded, or encoded to, and what it will cost.
+    """How latents are decoded, or encoded to, and what it will cost.
 
     Attributes:
-        config: The VAE.
-        height: Rows of the latents.
-        width: Columns of the latents.
-        batch: Latents in the batch; one is decoded after the other.
-        dtype: The VAE's type.
-        device: ``cpu``, ``metal`` or ``cuda``.
-        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
-        budget: Bytes the decode may use.
-        sweeps: The sweeps of one picture, in their order.
-        base: Bytes held from the first to the last: weights and latents.
+        case: What is to be done, and on what.
+        quality: What was asked for: `Exact`, `Tiles` or `Stream`.
+        budget: Bytes it may use.
+        grid: The tiles; an exact decode has one.
+        factors: Rows and columns of the map that stand for one of the proxy's; (1, 1) where there is none.
+        stages: The stages of one picture, in their order; the last one, ``pixels``, is run for each tile.
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
-        needed_flops: Multiplications and additions of one picture, when nothing is computed twice.
-        stage: The part of the decode it is for.
-        weights: Bytes of weights that `base` counts.
-        gathered: Bytes of finished rows that the peak counts: the pictures, or what a file gathers.
-        task: ``decode`` or ``encode``.
+        weights: Bytes of weights that the peak counts.
+        gathered: Bytes of finished rows that it counts: the pictures, or what a file gathers.
     """
 
-    config: VAEConfig
-    height: int
-    width: int
-    batch: int
-    dtype: str
-    device: str
-    output: Output
+    case: Case
+    quality: Quality
     budget: int
-    sweeps: tuple[Sweep, ...]
-    base: int
-    predicted_peak: int
-    spilled: int
-    needed_flops: int
-    stage: Stage = WHOLE
+    grid: Grid
+    factors: tuple[int, int]
+    stages: tuple[Stage, ...]
+    predicted_peak: int = 0
+    spilled: int = 0
     weights: int = 0
     gathered: int = 0
-    task: Task = "decode"
 
-    @cached_property
-    def chain(self) -> Chain:
-        """The Chain it goes through."""
-        return chain_of(self.config, self.task)
+    @property
+    def pixels(self) -> Stage:
+        """The stage that gives pixels: the decode of the largest tile."""
+        return self.stages[-1]
+
+    @property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The sweeps of all stages."""
+        return tuple(sweep for stage in self.stages for sweep in stage.sweeps)
+
+    @property
+    def sweep_count(self) -> int:
+        """Sweeps of one picture, of all its tiles."""
+        return sum(len(stage.sweeps) for stage in self.stages[:-1]) + self.grid.count * len(self.pixels.sweeps)
 
     @property
     def predicted_flops(self) -> int:
         """Multiplications and additions of the whole batch."""
-        return self.batch * sum(sweep.flops for sweep in self.sweeps)
+        before = sum(stage.flops for stage in self.stages[:-1])
+        return self.case.batch * (before + self._tiles(self.pixels.flops))
 
     @property
     def predicted_seconds(self) -> float:
         """Time for the whole batch on this device, by its calibrated or default speeds."""
-        return self.batch * sum(sweep.seconds for sweep in self.sweeps)
-
-    @property
-    def sweep_count(self) -> int:
-        """Sweeps of one picture."""
-        return len(self.sweeps)
+        before = sum(stage.seconds for stage in self.stages[:-1])
+        return self.case.batch * (before + self.pixels.seconds * self.grid.area / self._largest)
 
     @property
     def extra_flops(self) -> float:
-        """Share of the flops that compute something a second time."""
-        spent = sum(sweep.flops for sweep in self.sweeps)
-        return spent / self.needed_flops - 1 if self.needed_flops else 0.0
+        """Share of the flops of its stages that compute something a second time."""
+        needed = sum(stage.needed_flops for stage in self.stages)
+        return sum(stage.flops for stage in self.stages) / needed - 1 if needed else 0.0
+
+    @property
+    def seams(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Pixel rows and columns, in the middle of each overlap, where a seam would be."""
+        scale = self.case.config.scale
+
+        def between(tiles: tuple[Span, ...]) -> tuple[int, ...]:
+            return tuple((a.stop + b.start) * scale // 2 for a, b in pairwise(tiles))
+
+        return between(self.grid.rows), between(self.grid.columns)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it gives what a full decode gives, to rounding."""
+        if isinstance(self.quality, Exact):
+            return True
+        if self.quality.moments == "tile":
+            return self.grid.count == 1
+        chain, shared = self.case.chain, self.grid.shared
+        return self._whole_moments and (shared is None or shared >= chain.reach(chain.middle))
+
+    @property
+    def statistics(self) -> str:
+        """Where the norms' statistics and the attention come from, in words."""
+        if isinstance(self.quality, Exact):
+            return "the whole picture"
+        if self._whole_moments:
+            return "moments of the whole picture; middle block on the whole map"
+        if self.quality.moments == "tile":
+            return "moments and middle block of each tile by itself"
+        return f"moments of a proxy, {self.factors[0]}x{self.factors[1]} for one; middle block on the whole map"
+
+    @property
+    def expected_error(self) -> str:
+        """What plans like this one gave in docs/quality.md, in words; ``rounding`` if it is exact."""
+        if self.exact:
+            return "rounding"
+        source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
+        source = "global" if self._whole_moments else source
+        levels = MEASURED[source]
+        overlap = max(levels) if self.grid.shared is None else self.grid.shared
+        found = levels[max(least for least in levels if least <= overlap)]
+        seams = ", seams" if overlap < 2 and source != "stream" else ""
+        return f"a PSNR of {found:.0f} dB{LOOKS[source]}{seams}, where it was measured (docs/quality.md)"
 
     @property
     def digest(self) -> str:
-        """Twelve letters that name this plan."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
-
-    def resized(self, height: int, width: int) -> Plan:
-        """Return the same sweeps for latents that are no larger: they cost no more."""
-        return replace(self, height=height, width=width)
-
-    def holding(self, weights: int, gathered: int) -> Plan:
-        """Return the plan with so many more bytes of weights, and of finished rows."""
-        return replace(
-            self,
-            base=self.base + weights,
-            predicted_peak=self.predicted_peak + weights + gathered,
-            weights=self.weights + weights,
-            gathered=self.gathered + gathered,
-        )
+        """Twelve letters that name all that is executed; budgets and predictions are no part of it."""
+        executed = [
+            asdict(replace(self.case, output="rows")),
+            self.quality.name,
+            asdict(self.quality),
+            asdict(self.grid),
+            self.factors,
+            [[stage.name, stage.keeps, *(sweep.executed for sweep in stage.sweeps)] for stage in self.stages],
+        ]
+        return hashlib.sha256(json.dumps(executed, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """Return the plan as JSON."""
-        from zvae_tiled.plan.saved import saved
+        """Return the plan as JSON, which `zvae_tiled.read_plan` reads."""
+        from zvae_tiled.plan.files import written
 
-        return saved(self)
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Read the plan of an exact decode back; `zvae_tiled.read_plan` reads one of any quality.
-
-        Raises:
-            PlanError: The text is no plan of an exact decode, or of another version.
-        """
-        from zvae_tiled.plan.saved import read_plan
-
-        found = read_plan(text)
-        if not isinstance(found, cls):
-            raise PlanError("this is the plan of a decode that is not exact", "Read it with zvae_tiled.read_plan.")
-        return found
-
-    def check(self) -> None:
-        """Refuse a plan that would not compute every row of every map once.
-
-        Raises:
-            PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
-        """
-        check_head(self)
-        for sweep in self.sweeps:
-            check_fields(sweep)
-        if not all(_is_count(cut) for cut in (self.stage.start, self.stage.stop or 0, *self.stage.known)):
-            raise PlanError(f"the stage {self.stage} names no cuts", AGAIN)
-        wanted = endings(self.chain, self.stage)
-        stored = self.stage.start
-        for sweep in self.sweeps:
-            if not wanted or (sweep.ends, sweep.stop) != wanted.pop(0):
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} ({sweep.ends}) is not the next one needed", AGAIN)
-            after = stored if sweep.store is None else sweep.store
-            if not (sweep.rows > 0 and sweep.start == stored <= after <= sweep.stop):
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} does not start at cut {stored}", AGAIN)
-            kept = sweep.ends == "keys" or sweep.store is not None
-            if sweep.medium not in (("ram", "disk") if kept else (None,)):
-                raise PlanError(f"a map cannot be kept in {sweep.medium!r}", AGAIN)
-            if sweep.store is not None and sweep.ends != "moments":
-                raise PlanError(f"sweep {sweep.start}-{sweep.stop} cannot store a map where it ends", AGAIN)
-            stored = after
-        if wanted:
-            raise PlanError(f"the plan ends before its sweep to {wanted[0]}", AGAIN)
+        return written(self)
 
     def __str__(self) -> str:
-        """Render the table."""
+        """Render it as text."""
         from zvae_tiled.plan.table import render
 
         return render(self)
 
+    @property
+    def _largest(self) -> int:
+        """Latents of the largest tile."""
+        return self.pixels.height * self.pixels.width
 
-def check_head(plan: DataclassInstance) -> None:
-    """Refuse what no plan can have as its size, type, device or output.
+    def _tiles(self, of_the_largest: int) -> int:
+        """Return what all tiles come to, given what the largest one does."""
+        return of_the_largest * self.grid.area // self._largest
 
-    Raises:
-        PlanError: With the field's name.
-    """
-    check_fields(plan)
-    for name, known in (
-        ("task", ("decode", "encode")),
-        ("dtype", ITEMSIZES),
-        ("output", ("array", "rows")),
-        ("device", ("cpu", "metal", "cuda")),
-    ):
-        if getattr(plan, name) not in known:
-            raise PlanError(f"{name} must be one of {', '.join(known)}, it is {getattr(plan, name)!r}", AGAIN)
-    for name in ("height", "width", "batch"):
-        if getattr(plan, name) < 1:
-            raise PlanError(f"{name} must be above 0, it is {getattr(plan, name)}", AGAIN)
-
-
-def check_fields(values: DataclassInstance) -> None:
-    """Refuse what is no number, or no name, in a field that holds one.
-
-    Raises:
-        PlanError: With the field's name.
-    """
-    for field in fields(values):
-        value, kind = getattr(values, field.name), str(field.type)
-        whole = kind == "int" or (field.name == "store" and value is not None)
-        if whole and not _is_count(value):
-            raise PlanError(f"{field.name} must be a whole number, it is {value!r}", AGAIN)
-        if kind == "float" and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise PlanError(f"{field.name} must be a number, it is {value!r}", AGAIN)
-        if field.name in ("task", "dtype", "device", "output") and not isinstance(value, str):
-            raise PlanError(f"{field.name} must be a name, it is {value!r}", AGAIN)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def endings(chain: Chain, stage: Stage = WHOLE) -> list[tuple[Ending, int]]:
-    """Return what every sweep of a stage must reach, in order."""
-    found: list[tuple[Ending, int]] = []
-    for cut in chain.barriers:
-        if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
-            continue
-        found.append(("moments", cut))
-        if chain.steps[cut].kind == "attention":
-            found.append(("keys", cut))
-    return found if stage.stop is not None else [*found, ("pixels", len(chain.steps))]
+    @property
+    def _whole_moments(self) -> bool:
+        """Whether moments are those of the whole map; of a small map, the proxy is the map itself."""
+        return self.quality.moments == "global" or (self.quality.moments == "proxy" and self.factors == (1, 1))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from zvae_tiled.plan.plan import Ending, Medium, Stage, Sweep, endings
+from zvae_tiled.plan.stage import Ending, Medium, Stage, Sweep, endings
 from zvae_tiled.plan.sweeps import Held, SweepCosts
 
 MEDIA: tuple[Medium, ...] = ("ram", "disk")

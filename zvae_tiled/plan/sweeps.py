@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from zvae_tiled.plan.cost import Costs
-from zvae_tiled.plan.plan import Ending, Medium, Stage, Sweep
+from zvae_tiled.plan.stage import Ending, Medium, Stage, Sweep
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""One picture through a plan: the middle block once, statistics once, then tile by tile; an exact decode has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.engine.bands import Store
+from zvae_tiled.engine.blend import Blender
+from zvae_tiled.engine.proxy import shrunk
+from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.window import Window
+from zvae_tiled.kernels.base import Affine, Kernels
+from zvae_tiled.plan.grid import Span
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.stage import Stage
+
+
+@dataclass
+class PictureRun:
+    """One picture on its way through a plan.
+
+    Attributes:
+        plan: The plan.
+        kernels: The device.
+        weights: Parameters of the model by their paths.
+        norms: Weights and biases of its norms, as NumPy arrays.
+        folder: Where maps are spilled.
+        on_read: Called with a stage, a sweep's number and the rows of its start cut read so far.
+    """
+
+    plan: Plan
+    kernels: Kernels[mx.array]
+    weights: Mapping[str, mx.array]
+    norms: Mapping[str, np.ndarray]
+    folder: Path
+    on_read: Callable[[Stage, int, int], object]
+    _affines: dict[int, Affine] = field(default_factory=dict)
+
+    def rows(self, latents: mx.array) -> Iterator[mx.array]:
+        """Decode latents (1, h, w, channels), ready for the first Step, into finished rows of raw values."""
+        grid = self.plan.grid
+        with ExitStack() as stack:
+            source = self._middle(latents, stack)
+            if grid.count == 1:
+                rows = self._tile(latents, source, grid.rows[0], grid.columns[0])
+                del latents  # the run frees them as it reads them
+                yield from rows
+            else:
+                yield from self._blended(latents, source)
+
+    def _blended(self, latents: mx.array, source: Store[mx.array] | None) -> Iterator[mx.array]:
+        """Decode tile by tile, and blend what overlaps."""
+        plan, grid, config = self.plan, self.plan.grid, self.plan.case.config
+        blender = Blender(grid.rows, grid.columns, config.scale, config.out_channels, plan.quality.ramp)
+        for row, down in enumerate(grid.rows):
+            blender.begin(row)
+            for column, across in enumerate(grid.columns):
+                top = 0
+                for rows in self._tile(latents, source, down, across):
+                    pixels = self.kernels.to_host(rows)
+                    del rows
+                    finished = blender.add(row, column, top, pixels)
+                    top += len(pixels)
+                    del pixels
+                    if len(finished):
+                        yield mx.array(finished[None])
+
+    def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array] | None:
+        """Run what looks at the whole map: the middle block, and the pass that gathers moments."""
+        plan, (*before, pixels) = self.plan, self.plan.stages
+        if not before:
+            return None
+        middle, statistics = before
+        source = measured = self._run(middle).stored(latents, stack)
+        if plan.factors != (1, 1):
+            size, channels = (plan.case.height, plan.case.width), plan.case.chain.channels[pixels.start]
+            measured = shrunk(self.kernels, source, plan.factors, size, channels)
+            stack.callback(measured.close)
+        self._run(statistics).moments_from(measured)
+        if measured is not source:
+            measured.close()
+        return source
+
+    def _tile(self, latents: mx.array, source: Store[mx.array] | None, down: Span, across: Span) -> Iterator[mx.array]:
+        """Decode one tile, from its latents or from its part of the middle map."""
+        height, width = down.high - down.low, across.high - across.low
+        whole = (height, width) == (self.plan.case.height, self.plan.case.width)
+        stage = self.plan.pixels.resized(height, width)
+        if source is not None:
+            window = source if whole else Window(self.kernels, source.values(), down, across)
+            return self._run(stage).rows_from(window)
+        if not whole:
+            latents = self.kernels.crop(latents[:, down.low : down.high], across.low, across.high)
+        # Nothing of another tile is used: each has a run of its own, and so moments of its own.
+        return self._run(stage, {}).rows(latents)
+
+    def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[mx.array]:
+        on_read = partial(self.on_read, stage)
+        shared = self._affines if affines is None else affines
+        return Run(self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.folder, on_read, shared)
