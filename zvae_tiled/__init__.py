@@ -16,8 +16,8 @@ from zvae_tiled.tiled import decode_tiled, plan, read_plan
 
 if TYPE_CHECKING:
     from zvae_tiled.decoding import calibrate
+    from zvae_tiled.distribution import LatentDistribution
     from zvae_tiled.latent_files import LatentFile, read_latent_file, write_latent_file
-    from zvae_tiled.model import LatentDistribution
     from zvae_tiled.progress import Progress
     from zvae_tiled.report import Report
     from zvae_tiled.vae import VAE
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
-    "LatentDistribution": "zvae_tiled.model",
+    "LatentDistribution": "zvae_tiled.distribution",
     "LatentFile": "zvae_tiled.latent_files",
     "Progress": "zvae_tiled.progress",
     "Report": "zvae_tiled.report",

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from zvae_tiled.budget import available_memory
+from zvae_tiled.chain import Chain
 from zvae_tiled.config import VAEConfig
+from zvae_tiled.distribution import unscale_latents
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
-from zvae_tiled.model import DecoderOnly
-from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
 
@@ -27,11 +26,6 @@ CACHE = 64 << 20
 
 _ONE_AT_A_TIME = threading.RLock()
 """Two decodes at once would need both their budgets."""
-
-
-def parameters(model: DecoderOnly) -> dict[str, mx.array]:
-    """Return every parameter by its path."""
-    return dict(tree_flatten(model.parameters()))
 
 
 def available(weights: int) -> int:
@@ -92,10 +86,7 @@ def finished(rows: mx.array, raw: bool) -> mx.array:
     return rows
 
 
-def norms(weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
-    """Return weights and biases of the norms."""
-    return {
-        name: np.asarray(array.astype(mx.float32)).astype(np.float64)
-        for name, array in weights.items()
-        if "norm" in name
-    }
+def norms(chain: Chain, weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
+    """Return weights and biases of the Chain's norms."""
+    names = [f"{step.norm.name}.{part}" for step in chain.steps if step.norm for part in ("weight", "bias")]
+    return {name: np.asarray(weights[name].astype(mx.float32)).astype(np.float64) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.model import LatentDistribution
+from zvae_tiled.distribution import LatentDistribution
 from zvae_tiled.plan.ends import READY_ROWS
 from zvae_tiled.sinks import ArraySink
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,12 +10,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import limits, parameters, temporary_folder
+from zvae_tiled.decoding import limits, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.kernels.base import Kernels
-from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.progress import Listener, Tracker
 from zvae_tiled.report import Meter, Report
@@ -27,7 +26,7 @@ class Job:
     """One decode, or encode, that is checked and planned, and only has to run.
 
     Attributes:
-        model: The weights.
+        weights: The weights by their names.
         kernels: The device, as it was when this was planned.
         given: What was handed in: a batch of latents, or of pictures, (B, H, W, C).
         plan: A plan for them.
@@ -37,7 +36,7 @@ class Job:
         folder: Where maps are spilled; None for `temporary_folder`.
     """
 
-    model: DecoderOnly
+    weights: Mapping[str, mx.array]
     kernels: Kernels[mx.array]
     given: mx.array
     plan: Plan
@@ -55,7 +54,7 @@ class Job:
         """Go through the plan into a sink, which is closed, or told to leave nothing behind."""
         try:
             with limits(self.plan):
-                held = sum(array.nbytes for array in parameters(self.model).values())
+                held = sum(array.nbytes for array in self.weights.values())
                 meter = Meter(held + self.given.nbytes)
                 for picture, rows in self._rows(meter.watching(self.listener)):
                     sink.write(picture, rows)
@@ -83,8 +82,7 @@ class Job:
         plan, folder = self.plan, self.folder or temporary_folder()
         check_free_space(folder, plan.spilled)
         kernels = self.kernels
-        weights = parameters(self.model)
-        norms = norms_of(weights)
+        weights, norms = self.weights, norms_of(plan.case.chain, self.weights)
         tracker = Tracker(plan, listener)
         for picture in range(plan.case.batch):
             run = PictureRun(plan, kernels, weights, norms, folder, tracker.read)

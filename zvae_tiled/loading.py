@@ -1,17 +1,16 @@
-"""From a checkpoint to a model that has its weights."""
+"""From a checkpoint to weights by their names."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
 
 import mlx.core as mx
-from mlx import nn
-from mlx.utils import tree_flatten, tree_unflatten
 
+from zvae_tiled.chain import Task, chain_of
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.weights import load_weights
+from zvae_tiled.weights import Checkpoint, load_weights
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
@@ -37,20 +36,19 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.
     return VAEConfig.from_file(beside)
 
 
-def load_model(model: nn.Module, checkpoint: Any, dtype: mx.Dtype) -> None:
-    """Fill a model tensor by tensor; its own random numbers are never computed."""
-    shapes = parameter_shapes(model)
-    absent = () if "encoder" in model else ("encoder.", "quant_conv.")
-    load_weights(
-        checkpoint,
-        shapes,
-        dtype,
-        assign=lambda name, array: model.update(tree_unflatten([(name, array)])),
-        ignore=absent,
-    )
+def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool) -> dict[str, mx.array]:
+    """Read the weights of the decoder, or of both halves, tensor by tensor.
+
+    Raises:
+        WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
+    """
+    tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
+    weights: dict[str, mx.array] = {}
+    ignored = ("encoder.", "quant_conv.") if decoder_only else ()
+    load_weights(checkpoint, shapes_of(config, tasks), dtype, assign=weights.__setitem__, ignore=ignored)
+    return weights
 
 
-def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the name and the shape of every parameter, without computing one."""
-    leaves: list[tuple[str, mx.array]] = tree_flatten(model.parameters())  # type: ignore[assignment]
-    return {name: array.shape for name, array in leaves}
+def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight that these tasks need."""
+    return {name: shape for task in tasks for name, shape in chain_of(config, task).shapes.items()}

@@ -12,20 +12,20 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_map
 
 from zvae_tiled.atomic import write_text
+from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.environment import environment
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.kernels.device import device_kind, device_name, this_device
-from zvae_tiled.loading import DTYPES
-from zvae_tiled.model import AutoencoderKL, DecoderOnly
+from zvae_tiled.loading import DTYPES, shapes_of
 from zvae_tiled.vae import VAE
 
 SIZES = (256, 512, 1024, 2048)
@@ -121,10 +121,19 @@ def write(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
 
 def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:
     """Return a decoder with random weights, and an encoder where one is wanted."""
-    model = AutoencoderKL(config) if encoder else DecoderOnly(config)
-    model.update(tree_map(lambda array: array.astype(DTYPES[dtype]), model.parameters()))
-    mx.eval(model.parameters())
-    return VAE(config, model, DTYPES[dtype])
+    tasks: tuple[Task, ...] = ("decode", "encode") if encoder else ("decode",)
+    shapes = shapes_of(config, tasks)
+    weights = {name: _random(name, shape).astype(DTYPES[dtype]) for name, shape in shapes.items()}
+    mx.eval(weights)
+    return VAE(config, weights, DTYPES[dtype])
+
+
+def _random(name: str, shape: tuple[int, ...]) -> mx.array:
+    """Return weights that keep the variance, norms of ones, and biases of zeros."""
+    if len(shape) > 1:
+        weight: mx.array = mx.random.normal(shape) * prod(shape[1:]) ** -0.5
+        return weight
+    return mx.zeros(shape) if name.endswith("bias") else mx.ones(shape)
 
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1) -> np.ndarray:
@@ -181,14 +190,14 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         vae.decode(latents, "NCHW", output_type="np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)
     ]
     times = [report.seconds for report in reports]
-    plan, scale = reports[0].plan, vae.config.scale
+    plan, (height, width) = reports[0].plan, reports[0].plan.case.pixels
     return Row(
         "self",
         "zvae_tiled",
         "z-image",
-        plan.height * scale,
-        plan.width * scale,
-        plan.dtype,
+        height,
+        width,
+        plan.case.dtype,
         budget=None if budget == AMPLE else budget,
         plan=plan.digest,
         predicted_peak=plan.predicted_peak,

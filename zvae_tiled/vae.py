@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,14 @@ from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import available, finished, parameters, ready_latents, temporary_folder
+from zvae_tiled.decoding import available, finished, ready_latents, temporary_folder
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
-from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
-from zvae_tiled.model import AutoencoderKL, DecoderOnly
+from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, read_weights
 from zvae_tiled.notes import notes_of
 from zvae_tiled.plan.case import Case, Output, rows_and_columns
 from zvae_tiled.plan.make import make_plan
@@ -42,13 +41,13 @@ class VAE:
     Attributes:
         config: The shape of the model.
         dtype: The type of the weights, and of everything computed with them.
-        model: The reference model in plain MLX modules.
+        weights: The weights by the names that diffusers gives them, convolutions as (O, H, W, I).
     """
 
-    def __init__(self, config: VAEConfig, model: DecoderOnly, dtype: mx.Dtype) -> None:
-        """Wrap a model that has its weights; most callers want `VAE.load`."""
+    def __init__(self, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> None:
+        """Take weights that are loaded already; most callers want `VAE.load`."""
         self.config = config
-        self.model = model
+        self.weights = weights
         self.dtype = dtype
 
     @classmethod
@@ -77,9 +76,7 @@ class VAE:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
         chosen = chosen_config(config, checkpoint.folder_config)
-        model = DecoderOnly(chosen) if decoder_only else AutoencoderKL(chosen)
-        load_model(model, checkpoint, DTYPES[dtype])
-        return cls(chosen, model, DTYPES[dtype])
+        return cls(chosen, read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only), DTYPES[dtype])
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
@@ -89,7 +86,7 @@ class VAE:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights that were loaded."""
-        return sum(array.nbytes for array in parameters(self.model).values())
+        return sum(array.nbytes for array in self.weights.values())
 
     def plan(
         self,
@@ -270,7 +267,7 @@ class VAE:
         finish = partial(finished, raw=raw)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         kernels = kernels_for(this_device(self.dtype), self.dtype)
-        return Job(self.model, kernels, latents, chosen, ready, finish, listener_of(progress), folder)
+        return Job(self.weights, kernels, latents, chosen, ready, finish, listener_of(progress), folder)
 
     def _chosen(
         self,
@@ -324,7 +321,7 @@ class VAE:
             OutputError: The disk is full, or cannot be written to.
             SilentFailureError: The device computed what cannot be right, twice.
         """
-        if not isinstance(self.model, AutoencoderKL):
+        if "encoder.conv_in.weight" not in self.weights:
             raise InputError(
                 "encode needs the encoder; this VAE holds the decoder only",
                 "Load it with decoder_only=False.",
@@ -335,7 +332,7 @@ class VAE:
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         ready, as_it_is = partial(ready_image, dtype=self.dtype), lambda rows: rows
         kernels = kernels_for(this_device(self.dtype), self.dtype)
-        job = Job(self.model, kernels, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
+        job = Job(self.weights, kernels, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
         sink = DistributionSink(self.config, (batch, height, width), self.dtype)
         report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()

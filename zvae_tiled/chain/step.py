@@ -7,13 +7,32 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
+Shape = tuple[int, ...]
+
+Activation = Literal["none", "silu"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A GroupNorm: its statistics are gathered over the whole map, so what it reads is a *barrier*.
+
+    Attributes:
+        name: The path of its weight and bias.
+        groups: Groups of channels that are normalised together.
+        eps: Added to the variance.
+    """
+
+    name: str
+    groups: int
+    eps: float = 1e-6
+
 
 @dataclass(frozen=True)
 class Step:
     """One convolution (or the attention) and all that rides on it.
 
-    In order: GroupNorm and SiLU if there is a norm, nearest ×2 if it upsamples, the convolution, and the skip
-    added if it closes one. Attention normalises without SiLU, and opens and closes its own skip.
+    In order: the norm, the activation, nearest ×2 if it upsamples, zeros at the edges, the convolution, and the skip
+    added if it closes one. Attention opens and closes its own skip.
 
     Attributes:
         name: The path of its parameters, as diffusers names them.
@@ -23,7 +42,8 @@ class Step:
         kernel: Height and width of the convolution: 3 or 1.
         upsample: Doubles height and width before the convolution.
         stride: Rows, and columns, from one window of the convolution to the next; 2 halves height and width.
-        norm: The path of the GroupNorm before it, if any; its input is a *barrier*.
+        norm: The norm before it, if any.
+        activation: What is applied behind the norm.
         opens: Its input is kept aside as the source of a skip.
         closes: The skip is added to its output.
         shortcut: The path of the 1×1 convolution on the skip, where the widths differ.
@@ -37,11 +57,17 @@ class Step:
     kernel: int = 3
     upsample: bool = False
     stride: int = 1
-    norm: str | None = None
+    norm: Norm | None = None
+    activation: Activation = "none"
     opens: bool = False
     closes: bool = False
     shortcut: str | None = None
     skip: int = 0
+
+    @property
+    def barrier(self) -> bool:
+        """Whether something must be gathered over the whole map that it reads, before it can begin."""
+        return self.norm is not None or self.kind == "attention"
 
     @property
     def halo(self) -> int:
@@ -66,13 +92,32 @@ class Step:
         """Return how many rows, or columns, of the result so many of what is convolved come to."""
         return (count - self.kernel) // self.stride + 1
 
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of each of its weights by name: convolutions (O, H, W, I), linear maps (O, I)."""
+        layers: dict[str, Shape] = {}
+        if self.kind == "attention":
+            layers = {f"{self.name}.{each}": (self.outputs, self.inputs) for each in ATTENTION}
+        else:
+            layers[self.name] = (self.outputs, self.kernel, self.kernel, self.inputs)
+        if self.shortcut is not None:
+            layers[self.shortcut] = (self.outputs, 1, 1, self.skip)
+        if self.norm is not None:
+            layers[self.norm.name] = (self.inputs,)
+        return {
+            f"{name}.{part}": shape
+            for name, weight in layers.items()
+            for part, shape in (("weight", weight), ("bias", weight[:1]))
+        }
+
     @property
     def parameters(self) -> int:
         """Numbers in its weights, norm and shortcut included."""
-        maps = 4 if self.kind == "attention" else 1
-        count = maps * (self.inputs * self.outputs * self.kernel**2 + self.outputs)
-        count += 2 * self.inputs if self.norm else 0
-        return count + (self.skip * self.outputs + self.outputs if self.shortcut else 0)
+        return sum(prod(shape) for shape in self.shapes.values())
+
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""The linear maps of an attention."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +128,10 @@ class Chain:
 
     Attributes:
         steps: The Steps, from the latents to the picture, or from the picture to the moments of its latents.
-        groups: Groups of every GroupNorm.
         middle: The cut behind the middle block, where nothing later looks at the whole map but norms.
     """
 
     steps: tuple[Step, ...]
-    groups: int
     middle: int = 0
 
     @cached_property
@@ -107,7 +150,17 @@ class Chain:
     @cached_property
     def barriers(self) -> tuple[int, ...]:
         """The cuts whose moments must be known before a sweep can pass them."""
-        return tuple(i for i, step in enumerate(self.steps) if step.norm)
+        return tuple(cut for cut, step in enumerate(self.steps) if step.barrier)
+
+    @cached_property
+    def attention(self) -> int | None:
+        """The cut before the attention, if there is one."""
+        return next((cut for cut, step in enumerate(self.steps) if step.kind == "attention"), None)
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every weight by name."""
+        return {name: shape for step in self.steps for name, shape in step.shapes.items()}
 
     def rows_at(self, cut: int, rows: int, start: int) -> int:
         """Return how many rows of a cut so many of an earlier one come to, rounded up."""
@@ -134,7 +187,7 @@ class Chain:
         """Render the table one can check against the paper."""
         lines = [f"{'cut':>3}  {'scale':>5}  {'channels':>11}  {'reads':<24} step"]
         for i, step in enumerate(self.steps):
-            reads = ["norm, SiLU" if step.norm and step.kind == "conv" else "norm" if step.norm else ""]
+            reads = ["norm" if step.norm else "", "SiLU" if step.activation == "silu" else ""]
             reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
             reads.append("opens skip" if step.opens else "")
             reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")

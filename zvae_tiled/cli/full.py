@@ -1,4 +1,4 @@
-"""The full decode by the plain model: what others do, and what decodes are compared with."""
+"""The full decode by the reference: what others do, and what decodes are compared with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from zvae_tiled.chain import decoder_chain
 from zvae_tiled.decoding import finished
-from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.distribution import unscale_latents
+from zvae_tiled.reference import run_whole
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -16,4 +18,4 @@ if TYPE_CHECKING:
 def full_decode(vae: VAE, latents: mx.array, scaled: bool = True) -> mx.array:
     """Decode latents (B, h, w, C) at once; no budget holds."""
     ready = unscale_latents(latents, vae.config) if scaled else latents
-    return finished(vae.model.decode(ready.astype(vae.dtype)), raw=False)
+    return finished(run_whole(decoder_chain(vae.config), vae.weights, ready.astype(vae.dtype)), raw=False)

@@ -48,7 +48,7 @@ class Moments:
         self.count = total
 
     @np.errstate(invalid="ignore", over="ignore")
-    def affine(self, weight: Array, bias: Array, eps: float = 1e-6) -> tuple[Array, Array, Array]:
+    def affine(self, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
         """Fold the norm into scale, shift and mean a channel: (x - mean)·scale + shift is the normalised x.
 
         The mean is not folded into the shift: where the spread is small beside it, x·scale + shift cancels.

@@ -9,7 +9,7 @@ from typing import Generic
 
 import numpy as np
 
-from zvae_tiled.chain import Chain
+from zvae_tiled.chain import ATTENTION, Chain
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
@@ -90,7 +90,7 @@ class Run(Generic[T]):
         return self._last
 
     def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
-        attention = next((i for i, step in enumerate(self._chain.steps) if step.kind == "attention"), None)
+        attention = self._chain.attention
         for index, sweep in enumerate(self._stage.sweeps):
             target = None
             if sweep.ends == "keys":
@@ -149,19 +149,20 @@ class Run(Generic[T]):
             for band in bands:
                 self._keys.append(guard.keys(band.take(), self._affines[cut]))
             return
-        moments = Moments(self._chain.groups)
+        assert step.norm is not None
+        moments = Moments(step.norm.groups)
         width = self._stage.width * self._chain.factors[cut]
         for band in bands:
             band.take_skip()
             moments.add(*self._kernels.moments(band.take()), width)
-        folded = moments.affine(self._norms[f"{step.norm}.weight"], self._norms[f"{step.norm}.bias"])
-        self._affines[cut] = self._kernels.affine(*folded)
+        weight, bias = (self._norms[f"{step.norm.name}.{part}"] for part in ("weight", "bias"))
+        self._affines[cut] = self._kernels.affine(*moments.affine(weight, bias, step.norm.eps))
 
     def _prepared(self, cut: int) -> object:
         step = self._chain.steps[cut]
         layers = {"": step.name, "shortcut.": step.shortcut}
         if step.kind == "attention":
-            layers = {f"{layer}.": f"{step.name}.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")}
+            layers = {f"{layer}.": f"{step.name}.{layer}" for layer in ATTENTION}
         weights = {
             f"{short}{part}": self._weights[f"{layer}.{part}"]
             for short, layer in layers.items()

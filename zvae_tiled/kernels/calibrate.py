@@ -12,7 +12,7 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import Chain, Step, decoder_chain
+from zvae_tiled.chain import ATTENTION, Chain, Step, decoder_chain
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import OutputError
 from zvae_tiled.kernels.device import device_kind, device_name, kernels_for, mlx_version, this_device
@@ -80,7 +80,11 @@ def distinct_steps(chain: Chain) -> list[Step]:
     """Return one Step of each kind: those that differ in names alone cost the same."""
     nameless = [
         replace(
-            step, name=step.kind, opens=False, norm=step.norm and "norm", shortcut=step.shortcut and "conv_shortcut"
+            step,
+            name=step.kind,
+            opens=False,
+            norm=step.norm and replace(step.norm, name="norm"),
+            shortcut=step.shortcut and "conv_shortcut",
         )
         for step in chain.steps
     ]
@@ -174,7 +178,7 @@ def _weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
         names["shortcut."] = (step.outputs, 1, 1, step.skip)
     if step.kind == "attention":
         shape = (step.outputs, step.inputs)
-        found = {f"{name}.weight": _random(shape, dtype) for name in ("to_q", "to_k", "to_v", "to_out.0")}
+        found = {f"{name}.weight": _random(shape, dtype) for name in ATTENTION}
     else:
         found = {f"{name}weight": _random(shape, dtype) for name, shape in names.items()}
     return found | {name.replace("weight", "bias"): _random(found[name].shape[:1], dtype) for name in found}

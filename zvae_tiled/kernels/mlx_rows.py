@@ -39,7 +39,7 @@ class RowKernels(MlxStorage):
 
     def activate(self, step: Step, x: mx.array, affine: Affine | None) -> Pieces:
         """Normalise and apply SiLU, row by row."""
-        return [_activated(row, affine) for row in _rows(x)]
+        return [_activated(step, row, affine) for row in _rows(x)]
 
     def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
         """Return some rows of pieces."""
@@ -159,20 +159,22 @@ def _normal(row: mx.array, affine: Affine) -> mx.array:
     return normal
 
 
-def _activated(row: mx.array, affine: Affine | None) -> mx.array:
-    if affine is None:
-        return now(row.astype(mx.float32) * 1.0)  # a copy even of float32: a view would keep the whole band
-    out, room = now(row.astype(mx.float32) * 1.0), now(mx.zeros(row.shape))
-    x, below = np.asarray(out), np.asarray(room)  # their own memory, which MLX's allocator counts
-    scale, shift, mean = map(np.asarray, affine)
+def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
+    out = now(row.astype(mx.float32) * 1.0)  # a copy even of float32: a view would keep the whole band
+    x = np.asarray(out)  # its own memory, which MLX's allocator counts
     with np.errstate(all="ignore"):  # e^-x beyond 88 is Inf and right; NaN and other Inf are the guard's to find
-        x -= mean
-        x *= scale
-        x += shift
-        # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
-        np.exp(np.negative(x, out=below), out=below)
-        below += 1
-        x /= below
+        if affine is not None:
+            scale, shift, mean = map(np.asarray, affine)
+            x -= mean
+            x *= scale
+            x += shift
+        if step.activation == "silu":
+            room = now(mx.zeros(row.shape))
+            below = np.asarray(room)
+            # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
+            np.exp(np.negative(x, out=below), out=below)
+            below += 1
+            x /= below
     return out
 
 

@@ -62,7 +62,7 @@ class StripKernels(MlxStorage):
     def activate(self, step: Step, x: mx.array, affine: Affine | None) -> Pieces:
         """Normalise and apply SiLU, then upsample."""
         if affine is not None:
-            x = now(self._silu(x, *affine))
+            x = now((self._silu if step.activation == "silu" else self._normal)(x, *affine))
         if step.upsample:
             _, rows, width, channels = x.shape
             large = mx.broadcast_to(x[:, :, None, :, None], (1, rows, 2, width, 2, channels))

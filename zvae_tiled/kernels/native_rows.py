@@ -99,7 +99,9 @@ class NativeKernels(MlxStorage):
 
     def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
         """Activate, convolve, add bias and skip, tile by tile."""
-        return self._convolved(step, weights.packed, weights.biases["bias"], pieces, skip, silu=True)
+        return self._convolved(
+            step, weights.packed, weights.biases["bias"], pieces, skip, silu=step.activation == "silu"
+        )
 
     def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
         """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""

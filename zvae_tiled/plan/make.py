@@ -104,10 +104,8 @@ def filled(
 
 def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
     """Return what sweeps of a stage cost."""
-    chain = case.chain
-    attention = next((cut for cut, step in enumerate(chain.steps) if step.kind == "attention"), None)
-    steps = Costs(chain, Size(stage.height, stage.width, case.itemsize), device)
-    return SweepCosts(steps, stage.base, stage.finished, attention, starting_bytes(case, stage.height, stage.width))
+    steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device)
+    return SweepCosts(steps, stage.base, stage.finished, starting_bytes(case, stage.height, stage.width))
 
 
 def _chooser(budget: int) -> Choose:

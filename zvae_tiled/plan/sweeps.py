@@ -40,20 +40,18 @@ class _Costs(NamedTuple):
 class SweepCosts:
     """Costs of whole sweeps."""
 
-    def __init__(self, costs: Costs, base: int, output: int, attention: int | None, starting: int = 0) -> None:
+    def __init__(self, costs: Costs, base: int, output: int, starting: int = 0) -> None:
         """Remember the Steps' costs and what is held all along.
 
         Args:
             costs: The Steps' costs.
             base: Bytes held from the first sweep to the last.
             output: Bytes of the finished picture, held in the last sweep.
-            attention: The attention's cut.
             starting: Bytes on top before a sweep from the latents begins.
         """
         self.costs = costs
         self._base = base
         self._output = output
-        self._attention = attention
         self._starting = starting
         self._sums = cache(self._sums_from)
         self._band = cache(self._band_of)
@@ -105,8 +103,8 @@ class SweepCosts:
     def needed_flops(self, stage: Stage) -> int:
         """Return the flops of a stage that computes nothing twice."""
         costs, stop = self.costs, len(self.costs.chain.steps) if stage.stop is None else stage.stop
-        asked = self._attention is not None and stage.start <= self._attention < stop
-        keys = costs.key_flops(self._attention) if asked and self._attention is not None else 0
+        attention = costs.chain.attention
+        keys = costs.key_flops(attention) if attention is not None and stage.start <= attention < stop else 0
         return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))
 
     def _stored(

@@ -86,7 +86,7 @@ class CpuWorkspace:
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """One row more: the denominator of SiLU."""
-        return 4 * width * step.inputs if step.norm else 0
+        return 4 * width * step.inputs if step.activation == "silu" else 0
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """The joined window; for a chunk of a row padded input, im2col and result; then result, skip and their sum."""

@@ -1,4 +1,4 @@
-"""Encoder and decoder with the 1×1 convolutions between them, and the distribution the encoder gives."""
+"""`LatentDistribution`, what an encode gives; and scale and shift between a pipeline's latents and the decoder's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import math
 from dataclasses import dataclass
 
 import mlx.core as mx
-from mlx import nn
 
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.model.decoder import Decoder
-from zvae_tiled.model.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -54,39 +51,5 @@ def unscale_latents(latents: mx.array, config: VAEConfig) -> mx.array:
 
 def _rounded(x: mx.array, operation: str, scalar: float) -> mx.array:
     # A scalar rounded to bfloat16 first would be off by up to 0.4 %; torch too computes in float32 and rounds once.
-    result = getattr(mx, operation)(x.astype(mx.float32), scalar)
+    result: mx.array = getattr(mx, operation)(x.astype(mx.float32), scalar)
     return result.astype(x.dtype)
-
-
-class DecoderOnly(nn.Module):
-    """What a decode needs and nothing more."""
-
-    def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
-        self.decoder = Decoder(config)
-        if config.use_post_quant_conv:
-            self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, kernel_size=1)
-
-    def decode(self, latents: mx.array) -> mx.array:
-        """Decode latents whose scale and shift are undone; the result is the decoder's own, about [-1, 1]."""
-        if "post_quant_conv" in self:
-            latents = self.post_quant_conv(latents)
-        return self.decoder(latents)
-
-
-class AutoencoderKL(DecoderOnly):
-    """Encoder and decoder."""
-
-    def __init__(self, config: VAEConfig) -> None:
-        super().__init__(config)
-        self.encoder = Encoder(config)
-        if config.use_quant_conv:
-            channels = 2 * config.latent_channels
-            self.quant_conv = nn.Conv2d(channels, channels, kernel_size=1)
-
-    def encode(self, images: mx.array) -> mx.array:
-        """Return mean and log-variance, one after the other in the channels, of pictures in [-1, 1]."""
-        moments = self.encoder(images)
-        if "quant_conv" in self:
-            moments = self.quant_conv(moments)
-        return moments
