@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.budget import parse_budget
+from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.chart import line_chart
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
@@ -54,7 +54,7 @@ def plans(weights: int) -> dict[str, Plan]:
     side = PIXELS // 8
 
     def make(device: Device, budget: int) -> Plan:
-        limit = parse_budget(f"{budget}B", 0)
+        limit = parse_budget(f"{budget}B", Available(0))
         return make_plan(CONFIG, side, side, limit, device, "bfloat16", weights=weights)
 
     keep = make(CPU, 1 << 40)

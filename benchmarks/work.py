@@ -12,7 +12,7 @@ from zvae_tiled.plan.plan import ITEMSIZES
 
 def full_flops(config: VAEConfig, height: int, width: int) -> int:
     """Return what a plain decode of latents of this size computes; CUDA's kernels fold no upsampling either."""
-    limit = Budget(1 << 62, True, "ample")
+    limit = Budget(1 << 62, "ample")
     return make_plan(config, height, width, limit, CUDA, output="rows").needed_flops
 
 

@@ -77,7 +77,7 @@ def random_plan(
 
 def exact_plan(case: Case, budget: int, device: Device = CPU, weights: int | None = None, gathered: int = 0) -> Plan:
     """The planner's plan of an exact decode, or encode."""
-    return make_plan(case, Exact(), Budget(budget, True, "a test"), device, weights, gathered)
+    return make_plan(case, Exact(), Budget(budget, "a test"), device, weights, gathered)
 
 
 def with_sweeps(plan: Plan, sweeps: Iterable[Sweep]) -> Plan:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zvae_tiled import budget as module
-from zvae_tiled.budget import SAFE_SHARE, UNITS, available_memory, parse_budget
+from tests.groups import MadeUp, write
+from zvae_tiled import decoding
+from zvae_tiled.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 from zvae_tiled.errors import InputError
 
 GIB = 1 << 30
@@ -40,33 +43,72 @@ GIB = 1 << 30
     ],
 )
 def test_amounts(value: Any, size: int) -> None:
-    budget = parse_budget(value, available=5)
+    budget = parse_budget(value, Available(5))
     assert budget.size == size
-    assert budget.named
     assert repr(value) in budget.source
 
 
 @given(st.integers(1, 10**6), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " ", "\t"]))
 def test_every_unit_in_any_case(number: int, unit: str, space: str) -> None:
     for text in (f"{number}{space}{unit}", f"{number}{space}{unit.upper()}", f"{number:.1f}{unit}"):
-        assert parse_budget(text, 0).size == number * UNITS[unit]
+        assert parse_budget(text, Available(0)).size == number * UNITS[unit]
 
 
 @given(st.integers(0, 1 << 50))
-def test_nothing_named_is_a_safe_share_of_what_is_available(available: int) -> None:
-    budget = parse_budget(None, available)
+def test_a_budget_that_nobody_named_is_a_safe_share_of_what_is_available(available: int) -> None:
+    budget = parse_budget(None, Available(available))
     assert budget.size == int(available * SAFE_SHARE) <= available
-    assert not budget.named
-    assert f"70% of {available:,} bytes" in budget.source
 
 
 @given(st.floats(0.01, 100), st.integers(0, 1 << 50))
 @example(60.0, 10 * GIB)
 def test_a_percentage_is_of_what_is_available(percent: float, available: int) -> None:
-    budget = parse_budget(f"{percent:.2f}%", available)
+    budget = parse_budget(f"{percent:.2f}%", Available(available))
     assert abs(budget.size - available * percent / 100) <= 0.005 / 100 * available + 1
     assert budget.size <= available
-    assert not budget.named
+
+
+@pytest.mark.parametrize(
+    ("value", "available", "source"),
+    [
+        (None, Available(210 * 10**6, "a limit"), "70% of 210 MB available (a limit)"),
+        (None, Available(24_800_000_000), "70% of 24.8 GB available"),
+        ("60%", Available(999_999_999), "60% of 1,000 MB available"),
+        ("0.5%", Available(0), "0.5% of 0 MB available"),
+        ("8GB", Available(0, "a limit"), "named as '8GB'"),
+    ],
+)
+def test_a_budget_says_where_it_comes_from(value: Any, available: Available, source: str) -> None:
+    assert parse_budget(value, available).source == source
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (8_000_000_000, "did you mean 8 (GB), or '8000000000B'?"),
+        (8e9, "did you mean 8 (GB), or '8000000000B'?"),
+        (np.int64(8 * GIB), "did you mean 8.589934592 (GB), or '8589934592B'?"),
+        (1_000_000, "did you mean 0.001 (GB), or '1000000B'?"),
+    ],
+)
+def test_a_number_of_bytes_is_refused(value: Any, meant: str) -> None:
+    with pytest.raises(InputError, match=re.escape(meant)):
+        parse_budget(value, Available(GIB))
+
+
+@given(st.integers(MOST_GB, 10**15 - 1))
+def test_what_the_refusal_proposes_is_a_budget_of_as_many_bytes(value: int) -> None:
+    with pytest.raises(InputError, match="no machine has") as refused:
+        parse_budget(value, Available(GIB))
+    proposed = re.search(r"mean ([^ ]+) \(GB\), or '(.*)'", str(refused.value))
+    assert proposed is not None
+    assert parse_budget(proposed[2], Available(0)).size == value
+    assert abs(float(proposed[1]) * 1e9 - value) <= 1e-9 * value
+
+
+@pytest.mark.parametrize(("value", "gigabytes"), [(512, 512), (999_999, 999_999), ("8000000GB", 8_000_000)])
+def test_a_plan_may_be_for_a_larger_machine(value: Any, gigabytes: int) -> None:
+    assert parse_budget(value, Available(GIB)).size == gigabytes * 10**9
 
 
 @pytest.mark.parametrize(
@@ -95,7 +137,7 @@ def test_a_percentage_is_of_what_is_available(percent: float, available: int) ->
 )
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="must be an amount of memory above 0") as error:
-        parse_budget(value, GIB)
+        parse_budget(value, Available(GIB))
     assert '"8GB"' in error.value.advice
 
 
@@ -110,58 +152,47 @@ def test_what_is_no_amount_is_refused(value: Any) -> None:
 @example("١GB")
 def test_no_text_and_no_number_raises_anything_else(value: Any) -> None:
     try:
-        budget = parse_budget(value, GIB)
+        budget = parse_budget(value, Available(GIB))
     except InputError:
         return
     assert isinstance(budget.size, int)
     assert 0 <= budget.size <= 1 << 62
-    assert budget.named == ("%" not in str(value))
-    assert budget.size > 0 or not budget.named
+    assert budget.size > 0 or "%" in str(value)
 
 
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with 8 GiB free, no container, and a process of 1 GiB."""
-
-    class Files(type(tmp_path)):  # type: ignore[misc]
-        def __new__(cls, place: str) -> Any:
-            return tmp_path / place.lstrip("/")
-
-    monkeypatch.setattr(module, "Path", Files)
-    memory = psutil.virtual_memory()._replace(available=8 * GIB)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    size = psutil.Process().memory_info()._replace(rss=GIB)
-    monkeypatch.setattr(psutil.Process, "memory_info", lambda self: size)
-    (tmp_path / "sys/fs/cgroup/memory").mkdir(parents=True)
-    return tmp_path / "sys/fs/cgroup"
+def test_a_container_has_less_than_the_machine(tmp_path: Path) -> None:
+    machine = available_memory(tmp_path / "no groups")
+    groups = MadeUp(tmp_path)
+    write(groups.version_2("/a") / "a", memory_max=1000, memory_current=300)
+    assert available_memory(groups.proc) == Available(700, "memory limit of this container")
+    assert 700 < machine.size <= psutil.virtual_memory().total
+    assert machine.limit == ""
 
 
-def test_outside_a_container_the_machine_counts(machine: Path) -> None:
-    assert available_memory() == 8 * GIB
-
-
-@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
-@pytest.mark.parametrize(
-    ("text", "available"),
-    [
-        (f"{3 * GIB}\n", 2 * GIB),  # less what the process has already
-        (f"{GIB // 2}\n", 0),
-        (f"{64 * GIB}\n", 8 * GIB),
-        ("max\n", 8 * GIB),
-        ("9223372036854771712\n", 8 * GIB),  # how version 1 says that there is none
-        ("", 8 * GIB),
-    ],
-)
-def test_a_container_can_have_less(machine: Path, file: str, text: str, available: int) -> None:
-    (machine / file).write_text(text)
-    assert available_memory() == available
-
-
-def test_the_first_limit_that_is_there_counts(machine: Path) -> None:
-    (machine / "memory.max").write_text(f"{2 * GIB}")
-    (machine / "memory/memory.limit_in_bytes").write_text(f"{5 * GIB}")
-    assert available_memory() == GIB
+def test_a_limit_above_the_memory_of_the_machine_changes_nothing(tmp_path: Path) -> None:
+    groups = MadeUp(tmp_path)
+    write(groups.version_1("/a") / "a", memory_limit_in_bytes=1 << 59, memory_usage_in_bytes=300)
+    available = available_memory(groups.proc)
+    assert available.size <= psutil.virtual_memory().total
+    assert available.limit == ""
 
 
 def test_this_machine_has_something() -> None:
-    assert 0 < available_memory() <= psutil.virtual_memory().total
+    assert 0 < available_memory().size <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "least"),
+    [("metal", 1 << 60, "machine"), ("metal", 1000, "GPU"), ("cuda", 1 << 60, "GPU"), ("cuda", 1000, "GPU")],
+)
+def test_a_gpu_has_memory_of_its_own_or_the_machines(
+    monkeypatch: pytest.MonkeyPatch, kind: str, limit: int, least: str
+) -> None:
+    in_use = mx.get_active_memory()
+    monkeypatch.setattr(decoding, "device_kind", lambda: kind)
+    monkeypatch.setattr(decoding, "working_set_limit", lambda: in_use + limit)
+    usable = decoding.available(weights=10)
+    if least == "GPU":
+        assert usable == Available(limit + 10)
+    else:
+        assert 10 < usable.size <= psutil.virtual_memory().total + 10

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from zvae_tiled.cgroup import PROC, memory_left
 from zvae_tiled.errors import InputError
 
 UNITS = {
@@ -21,6 +22,30 @@ UNITS = {
 SAFE_SHARE = 0.7
 """Of what is available, when nobody named a budget: other programs grow too."""
 
+MOST_BYTES = 1 << 62
+"""The largest budget."""
+
+MOST_GB = 1_000_000
+"""Numbers of GB must be below this one. It is fixed, because a plan can be made for a larger machine than this one."""
+
+
+@dataclass(frozen=True)
+class Available:
+    """Memory that can be used now.
+
+    Attributes:
+        size: The bytes.
+        limit: What sets them, in words; empty if it is the free memory of the machine.
+    """
+
+    size: int
+    limit: str = ""
+
+    def __str__(self) -> str:
+        """Render it: "210 MB available (memory limit of this container)"."""
+        size = f"{self.size / 1e9:,.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:,.0f} MB"
+        return f"{size} available{f' ({self.limit})' if self.limit else ''}"
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -28,32 +53,31 @@ class Budget:
 
     Attributes:
         size: The bytes.
-        named: Somebody named them; otherwise they follow from what is available.
         source: Where they come from, in words.
     """
 
     size: int
-    named: bool
     source: str
 
 
-def parse_budget(value: str | float | None, available: int) -> Budget:
+def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
         value: "8GB", "512MiB"; a number of GB; "60%" of what is available now; None for a safe share of that.
-        available: Bytes available now.
+        available: What is available now.
 
     Raises:
-        InputError: It is no amount of memory above zero.
+        InputError: It is no amount of memory above zero, or a number that was meant as bytes, not as GB.
     """
     if value is None:
-        size = int(available * SAFE_SHARE)
-        return Budget(size, named=False, source=f"{SAFE_SHARE:.0%} of {available:,} bytes available")
+        return Budget(int(available.size * SAFE_SHARE), f"{SAFE_SHARE:.0%} of {available}")
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise _refused(value)
     text = str(value).strip().lower()
     if isinstance(value, Real):
+        if MOST_GB <= value < MOST_GB * 10**9:
+            raise _bytes_as_gb(value)
         text += "gb"
     match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|b|%)", text)
     if match is None:
@@ -65,34 +89,29 @@ def parse_budget(value: str | float | None, available: int) -> Budget:
     if match[2] == "%":
         if not 0 < number <= 100:
             raise _refused(value)
-        return Budget(
-            int(available * number / 100), named=False, source=f"{number:g}% of {available:,} bytes available"
-        )
+        return Budget(int(available.size * number / 100), f"{number:g}% of {available}")
     size = number * UNITS[match[2]]
-    if not math.isfinite(size) or size < 1 or size > 1 << 62:
+    if not math.isfinite(size) or size < 1 or size > MOST_BYTES:
         raise _refused(value)
-    return Budget(int(size), named=True, source=f"named as {value!r}")
+    return Budget(int(size), f"named as {value!r}")
 
 
-def available_memory() -> int:
-    """Return the bytes this process could still take: the machine's, or its container's if that is less."""
-    available = int(psutil.virtual_memory().available)
-    limit = _container_limit()
-    if limit is not None:
-        available = min(available, max(0, limit - psutil.Process().memory_info().rss))
-    return available
+def available_memory(proc: Path = PROC) -> Available:
+    """Return what this process could still take: the free memory of the machine, or of its container if that is less.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    free, left = int(psutil.virtual_memory().available), memory_left(proc)
+    return Available(free) if left is None or left >= free else Available(left, "memory limit of this container")
 
 
-def _container_limit() -> int | None:
-    # cgroup v2, then v1; "max" and v1's huge number both mean none.
-    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(place).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < 1 << 60:
-            return int(text)
-    return None
+def _bytes_as_gb(value: Real) -> InputError:
+    number = float(value)
+    return InputError(
+        f"a number is an amount in GB, and no machine has {number:,.0f} GB: "
+        f"did you mean {number / 1e9:.10g} (GB), or '{int(number)}B'?"
+    )
 
 
 def _refused(value: object) -> InputError:

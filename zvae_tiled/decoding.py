@@ -7,12 +7,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.budget import available_memory
+from zvae_tiled.budget import Available, available_memory
 from zvae_tiled.chain import Chain
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.distribution import unscale_latents
@@ -28,13 +29,13 @@ _ONE_AT_A_TIME = threading.RLock()
 """Two decodes at once would need both their budgets."""
 
 
-def available(weights: int) -> int:
-    """Return the bytes a decode could use now, its weights, which are loaded already, included."""
-    free, limit = available_memory(), working_set_limit()
+def available(weights: int) -> Available:
+    """Return what a decode could use now, its weights, which are loaded already, included."""
+    memory, limit = available_memory(), working_set_limit()
     if limit is not None:  # a GPU's own memory; on Metal it is the machine's too
-        left = max(0, limit - mx.get_active_memory())
-        free = min(free, left) if device_kind() == "metal" else left
-    return free + weights
+        left = Available(max(0, limit - mx.get_active_memory()))
+        memory = left if device_kind() != "metal" or left.size < memory.size else memory
+    return replace(memory, size=memory.size + weights)
 
 
 def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:

@@ -56,6 +56,6 @@ def promised(pixels: int, gigabytes: int, device: str) -> Plan | None:
     # Metal's largest buffer grows with the machine; half its memory is what Apple's drivers give at least.
     kind = replace(DEVICES[device], max_buffer=int(gigabytes * 1e9) // 2)
     try:
-        return make_plan(Z_IMAGE, latents, latents, Budget(size, True, "a machine"), kind, output="rows")
+        return make_plan(Z_IMAGE, latents, latents, Budget(size, "a machine"), kind, output="rows")
     except BudgetError:
         return None

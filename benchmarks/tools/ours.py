@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.case import BUDGETS, Case, Files, Sample
 from benchmarks.footprint import Footprint
 from zvae_tiled import VAE, Plan
-from zvae_tiled.budget import parse_budget
+from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.selfbench import AMPLE, least_budget, random_latents, random_vae
 
 
@@ -60,7 +60,7 @@ def budget_of(case: Case, vae: VAE, latents: Any) -> int:
     if case.budget == "ample":
         return AMPLE
     if case.budget not in BUDGETS:
-        return parse_budget(case.budget, 0).size
+        return parse_budget(case.budget, Available(0)).size
     least = least_budget(vae, latents, **case.options)
     if case.budget == "least":
         return least

@@ -114,7 +114,7 @@ class Case:
         return report, vae.weight_bytes + max(peaks)
 
     def _planned(self, vae: VAE, budget: int) -> Plan:
-        device, limit = replace(this_device(vae.dtype), disk=1e3), Budget(budget, True, "a test")
+        device, limit = replace(this_device(vae.dtype), disk=1e3), Budget(budget, "a test")
         shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
         output: Output = "rows" if self.to_file else "array"
         return make_plan(*shape, output=output, weights=vae.weight_bytes, task=self.task)

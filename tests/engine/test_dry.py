@@ -117,7 +117,7 @@ def planned(
     """A plan for a budget between the smallest that works (share 0) and what keeps everything (share 1)."""
 
     def make(size: int) -> Plan:
-        limit = Budget(size, True, "a test")
+        limit = Budget(size, "a test")
         return make_plan(config, height, width, limit, device, dtype, output="rows", weights=0, task=task)
 
     with pytest.raises(BudgetError) as error:

@@ -81,7 +81,7 @@ def baseline(runs: Runs) -> int:
 
 def smallest(height: int, width: int, output: Any) -> int:
     with pytest.raises(BudgetError) as error:
-        make_plan(CONFIG, height, width, Budget(1, True, "none"), CPU, "float32", output=output)
+        make_plan(CONFIG, height, width, Budget(1, "none"), CPU, "float32", output=output)
     return error.value.needed
 
 

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from zvae_tiled.kernels import cores
+from tests.groups import MadeUp, write
+from zvae_tiled.kernels.cores import usable_cores
 
 
-@pytest.mark.parametrize(
-    ("files", "quota"),
-    [
-        ({"cpu.max": "200000 100000\n"}, 2),
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "1000 100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "\n"}, None),
-        ({"cpu.max": "100000 0\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "250000\n"}, None),
-        ({}, None),
-    ],
-    ids=str,
-)
-def test_a_quota_of_time_limits_the_threads(
-    files: dict[str, str], quota: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
-    for there in (1, 2, 64):
-        monkeypatch.setattr(cores, "_cores", partial(int, there))
-        assert cores.usable_cores() == (there if quota is None else min(there, quota))
+@pytest.mark.parametrize(("quota", "cores"), [(1_000, 1), (100_000, 1), (150_000, 2), (100_000_000, 1000)])
+def test_a_quota_of_time_limits_the_threads(tmp_path: Path, quota: int, cores: int) -> None:
+    there = usable_cores(tmp_path / "no groups")
+    groups = MadeUp(tmp_path)
+    write(groups.version_2("/a/b") / "a", cpu_max=f"{quota} 100000")
+    assert usable_cores(groups.proc) == min(there, cores)
 
 
 def test_the_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= cores.usable_cores() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

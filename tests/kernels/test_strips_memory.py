@@ -167,7 +167,7 @@ def test_a_run_stays_within_its_plan(task: Task, height: int, dtype: str, tmp_pa
     vae = random_vae(config, dtype)
 
     def planned(budget: int, device: Device) -> Plan:
-        limit = Budget(budget, True, "test")
+        limit = Budget(budget, "test")
         return make_plan(config, height, 14, limit, device, dtype, output="rows", weights=0, task=task)
 
     chain = chain_of(config, task)

@@ -162,7 +162,7 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def planned(device: Device, budget: int = 1 << 50) -> Plan:
-    return make_plan(VAEConfig.preset("z-image"), 64, 48, Budget(budget, True, "test"), device)
+    return make_plan(VAEConfig.preset("z-image"), 64, 48, Budget(budget, "test"), device)
 
 
 @pytest.mark.parametrize("device", [CPU, METAL, CUDA], ids=lambda device: device.name)

@@ -16,17 +16,18 @@ ROOT = Path(zvae_tiled.__file__).parent
 LAYERS = {
     "errors": set[str](),
     "config": {"errors"},
-    "budget": {"errors"},
+    "cgroup": set[str](),
+    "budget": {"errors", "cgroup"},
     "whole": set[str](),
     "chain": {"errors", "config", "chain"},
     "atomic": {"errors"},
     "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
-    "kernels": {"errors", "config", "budget", "chain", "plan", "kernels", "blas"},
+    "kernels": {"errors", "config", "cgroup", "budget", "chain", "plan", "kernels", "blas"},
     "engine": {"errors", "config", "budget", "chain", "plan", "kernels", "engine"},
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "budget", "whole", "atomic", "chain", "plan")
+SHAPES_ONLY = ("errors", "config", "cgroup", "budget", "whole", "atomic", "chain", "plan")
 """Layers without MLX."""
 
 

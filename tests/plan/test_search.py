@@ -49,7 +49,7 @@ class Problem:
         return cls(config, height, width, dtype, batch, output, rng.choice(TASKS))
 
     def plan(self, budget: int, device: Device = CPU) -> Plan:
-        limit = Budget(budget, True, "a test")
+        limit = Budget(budget, "a test")
         shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
         return make_plan(*shape, output=self.output, task=self.task)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvae_tiled import VAEConfig
-from zvae_tiled.budget import Budget, parse_budget
+from zvae_tiled.budget import Available, Budget, parse_budget
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan import quality
 from zvae_tiled.plan.device import CPU, DEVICES, Device
@@ -22,7 +22,7 @@ from zvae_tiled.plan.plan import Plan, Stage
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
 
 FLUX = VAEConfig.preset("flux1")
-PLENTY = parse_budget("4TB", 0)
+PLENTY = parse_budget("4TB", Available(0))
 
 
 def planned(
@@ -77,10 +77,10 @@ def test_extreme_aspect_ratios_are_planned(shape: tuple[int, int], moments: str)
 def test_the_largest_tile_that_fits_is_chosen() -> None:
     # Of a picture this wide a band is much more than a tile's; of a square one it seldom is.
     with pytest.raises(BudgetError) as refused:
-        planned(16, 4096, Budget(1, True, "test"), moments="tile")
+        planned(16, 4096, Budget(1, "test"), moments="tile")
     sizes = []
     for factor in (1, 1.02, 1.05, 1.2, 4):
-        plan = planned(16, 4096, Budget(int(refused.value.needed * factor), True, "test"), moments="tile")
+        plan = planned(16, 4096, Budget(int(refused.value.needed * factor), "test"), moments="tile")
         assert plan.predicted_peak <= plan.budget
         sizes.append(plan.pixels.width)
     assert sizes == sorted(sizes)
@@ -110,11 +110,11 @@ def test_what_peers_do_can_be_asked_for(peer: str) -> None:
 def test_what_does_not_fit_names_the_smallest_budget_that_works() -> None:
     for asked in ({}, {"moments": "proxy"}, {"moments": "tile"}, {"tile": 256}):
         with pytest.raises(BudgetError) as refused:
-            planned(48, 64, Budget(1, True, "test"), **asked)
+            planned(48, 64, Budget(1, "test"), **asked)
         needed = refused.value.needed
-        assert planned(48, 64, Budget(needed, True, "test"), **asked).predicted_peak <= needed
+        assert planned(48, 64, Budget(needed, "test"), **asked).predicted_peak <= needed
         with pytest.raises(BudgetError):
-            planned(48, 64, Budget(needed - 1, True, "test"), **asked)
+            planned(48, 64, Budget(needed - 1, "test"), **asked)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_exact_is_what_nobody_named() -> None:
 def test_tiles_nobody_named_that_are_too_small_for_the_overlap_are_passed_over() -> None:
     deep = dataclasses.replace(FLUX, layers_per_block=6)  # a reach beyond the smallest tiles
     with pytest.raises(BudgetError):
-        planned(48, 48, parse_budget("20MB", 0), config=deep)
+        planned(48, 48, parse_budget("20MB", Available(0)), config=deep)
 
 
 def test_a_plan_knows_when_it_is_exact() -> None:
@@ -210,5 +210,5 @@ def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(
 
     monkeypatch.setattr(quality, "make_stage", watched)
     with pytest.raises(BudgetError):
-        planned(*size, Budget(1, True, "test"), device=DEVICES[device], tile=128, overlap=0)
+        planned(*size, Budget(1, "test"), device=DEVICES[device], tile=128, overlap=0)
     assert 0 < min(middle) < min(pixels)

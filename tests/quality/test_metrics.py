@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zvae_tiled import VAEConfig, metrics
-from zvae_tiled.budget import parse_budget
+from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.errors import InputError
 from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
 from zvae_tiled.plan.device import CPU
@@ -18,7 +18,7 @@ from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.quality import Request, plan_quality
 
 CONFIG = VAEConfig.preset("flux1")
-BUDGET = parse_budget("1TB", 0)
+BUDGET = parse_budget("1TB", Available(0))
 PLAN = plan_quality(
     CONFIG, 16, 24, BUDGET, CPU, "float32", 1, "rows", None, Request("tiles", (64, 64), (0, 0), moments="tile")
 )

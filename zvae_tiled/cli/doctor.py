@@ -70,8 +70,8 @@ def _memory() -> list[Finding]:
 
     usable, limit, largest = available(0), working_set_limit(), this_device().max_buffer
     found = [
-        Finding("memory", f"{available_memory() / 1e9:,.1f} GB available to this process"),
-        Finding("budget", f"{usable * SAFE_SHARE / 1e9:,.1f} GB where none is named"),
+        Finding("memory", str(available_memory())),
+        Finding("budget", f"{SAFE_SHARE:.0%} of {usable} where none is named"),
     ]
     if limit is not None:
         raised = "sudo sysctl iogpu.wired_limit_mb=MEGABYTES raises it until the next start"

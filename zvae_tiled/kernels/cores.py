@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
+from zvae_tiled.cgroup import PROC, cpu_quota
 
 
-def usable_cores() -> int:
-    """Return the physical cores this process may use, no more than its container's quota of time is worth."""
-    cores, quota = _cores(), _quota(_GROUPS)
+def usable_cores(proc: Path = PROC) -> int:
+    """Return the physical cores this process may use, no more than its container's quota of time is worth.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    cores, quota = _cores(), cpu_quota(proc)
     return cores if quota is None else min(cores, quota)
 
 
@@ -26,16 +30,3 @@ def _cores() -> int:
         except OSError:
             places.add((str(cpu),))
     return len(places)
-
-
-def _quota(groups: Path) -> int | None:
-    """Return the cores a container's time comes to, rounded up; None where there is no limit."""
-    # cgroup v2, then v1; "max" and -1 both mean none.
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            numbers = " ".join((groups / name).read_text() for name in names).split()
-        except OSError:
-            continue
-        if len(numbers) == 2 and all(number.isdecimal() and int(number) for number in numbers):
-            return -(-int(numbers[0]) // int(numbers[1]))
-    return None
