@@ -21,13 +21,14 @@ from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
-from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model
+from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, load_model, sources_of
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.notes import notes_of
 from zvae_tiled.plan.make import check_pixels
 from zvae_tiled.plan.plan import Output, Plan
 from zvae_tiled.plan.quality import QualityPlan, Request, plan_task, request_of
 from zvae_tiled.progress import Listener, listener_of
+from zvae_tiled.protect import Source, check_outputs
 from zvae_tiled.replay import replayed
 from zvae_tiled.report import Report
 from zvae_tiled.sinks import ArraySink, file_target
@@ -41,13 +42,17 @@ class VAE:
         config: The shape of the model.
         dtype: The type of the weights, and of everything computed with them.
         model: The reference model in plain MLX modules.
+        sources: The files it was loaded from; none is ever replaced by what it decodes.
     """
 
-    def __init__(self, config: VAEConfig, model: DecoderOnly, dtype: mx.Dtype) -> None:
+    def __init__(
+        self, config: VAEConfig, model: DecoderOnly, dtype: mx.Dtype, sources: tuple[Source, ...] = ()
+    ) -> None:
         """Wrap a model that has its weights; most callers want `VAE.load`."""
         self.config = config
         self.model = model
         self.dtype = dtype
+        self.sources = sources
 
     @classmethod
     def load(
@@ -75,9 +80,10 @@ class VAE:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
         chosen = chosen_config(config, checkpoint.folder_config)
+        sources = sources_of(checkpoint, config)
         model = DecoderOnly(chosen) if decoder_only else AutoencoderKL(chosen)
         load_model(model, checkpoint, DTYPES[dtype])
-        return cls(chosen, model, DTYPES[dtype])
+        return cls(chosen, model, DTYPES[dtype], sources)
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
@@ -242,7 +248,7 @@ class VAE:
         bits: int | None = None,
         overwrite: bool = True,
     ) -> Report:
-        """Decode straight into a file, row by row; the file appears whole or not at all.
+        """Decode straight into a file, row by row; it appears whole or not at all, and so do the files of a batch.
 
         Args:
             latents: As `decode` takes them.
@@ -271,11 +277,13 @@ class VAE:
             What was predicted, and what was measured.
 
         Raises:
-            OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
+            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it, and the latents
+                are untouched.
         """
         checked = read_latents(latents, self.config, layout, height, width)
         request = request_of(quality, tile, overlap, ramp, moments)
         target = file_target(path, picture_shape(self.config, checked), bits, overwrite)
+        check_outputs(target.paths, self.sources)
         job = self._job(checked, scaled, "rows", request, budget, plan, progress, spill_folder, False, target.gathered)
         target.check_room(job.plan.spilled, job.folder or temporary_folder())
         return job.run(target.sink(notes_of(job.plan)))

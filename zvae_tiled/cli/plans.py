@@ -48,10 +48,10 @@ def read_plan(path: str) -> Plan | QualityPlan:
     return saved.read_plan(text)
 
 
-def write_plan(path: Path, plan: Plan | QualityPlan) -> None:
+def write_plan(path: Path, plan: Plan | QualityPlan, overwrite: bool) -> None:
     """Write a plan.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    write_text(path, plan.to_json() + "\n")
+    write_text(path, plan.to_json() + "\n", overwrite)
