@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import mlx.core as mx
 
 from zvae_tiled.chain import Task, chain_of
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.config import PRESETS, VAEConfig
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.protect import Source
 from zvae_tiled.weights import Checkpoint, load_weights
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -34,6 +36,17 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.
             "Say config='z-image', 'flux1', 'sd1', 'sdxl' or 'sd3', or the path of a config.json.",
         )
     return VAEConfig.from_file(beside)
+
+
+def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:
+    """Return the files that a VAE is loaded from.
+
+    Args:
+        checkpoint: Its weights.
+        config: What `chosen_config` takes.
+    """
+    named = [] if config is None or isinstance(config, VAEConfig) or config in PRESETS else [Path(config)]
+    return tuple(Source.of(path) for path in (*checkpoint.paths, *named))
 
 
 def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool) -> dict[str, mx.array]:

@@ -21,7 +21,7 @@ from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latents import Layout, read_latents
-from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, read_weights
+from zvae_tiled.loading import DTYPES, chosen_config, dtype_name, read_weights, sources_of
 from zvae_tiled.notes import notes_of
 from zvae_tiled.plan.case import Case, Output, rows_and_columns
 from zvae_tiled.plan.make import make_plan
@@ -29,6 +29,7 @@ from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import Exact, Quality, quality_of
 from zvae_tiled.plan.replay import replayed
 from zvae_tiled.progress import Listener, listener_of
+from zvae_tiled.protect import Source, check_outputs
 from zvae_tiled.report import Report
 from zvae_tiled.sinks import ArraySink, file_target
 from zvae_tiled.tiled import PlannedTask, planned_case
@@ -42,13 +43,17 @@ class VAE:
         config: The shape of the model.
         dtype: The type of the weights, and of everything computed with them.
         weights: The weights by the names that diffusers gives them, convolutions as (O, H, W, I).
+        sources: The files it was loaded from; none is ever replaced by what it decodes.
     """
 
-    def __init__(self, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> None:
+    def __init__(
+        self, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype, sources: tuple[Source, ...] = ()
+    ) -> None:
         """Take weights that are loaded already; most callers want `VAE.load`."""
         self.config = config
         self.weights = weights
         self.dtype = dtype
+        self.sources = sources
 
     @classmethod
     def load(
@@ -76,7 +81,9 @@ class VAE:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
         chosen = chosen_config(config, checkpoint.folder_config)
-        return cls(chosen, read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only), DTYPES[dtype])
+        sources = sources_of(checkpoint, config)
+        weights = read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only)
+        return cls(chosen, weights, DTYPES[dtype], sources)
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
@@ -192,7 +199,7 @@ class VAE:
         bits: int | None = None,
         overwrite: bool = True,
     ) -> Report:
-        """Decode straight into a file, row by row; the file appears whole or not at all.
+        """Decode straight into a file, row by row; it appears whole or not at all, and so do the files of a batch.
 
         Args:
             latents: As `decode` takes them.
@@ -217,10 +224,12 @@ class VAE:
             What was predicted, and what was measured.
 
         Raises:
-            OutputError: The file cannot be written; nothing is left of it, and the latents are untouched.
+            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it, and the latents
+                are untouched.
         """
         checked = read_latents(latents, self.config, layout, height, width)
         target = file_target(path, picture_shape(self.config, checked), bits, overwrite)
+        check_outputs(target.paths, self.sources)
         job = self._job(checked, scaled, "rows", quality, budget, plan, progress, spill_folder, False, target.gathered)
         target.check_room(job.plan.spilled, job.folder or temporary_folder())
         return job.run(target.sink(notes_of(job.plan)))

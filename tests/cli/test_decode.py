@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.cli.running import CONFIG, run, save_latents
 from zvae_tiled import VAE, Plan, read_plan
+from zvae_tiled.cli import inputs
 
 
 def levels(path: Path, source: Path, dtype: str = "bfloat16") -> bool:
@@ -63,7 +64,7 @@ def test_a_batch_is_numbered(place: Path) -> None:
     ("words", "code", "said"),
     [
         (["x-0.npy", "-o", "x.npy"], 2, "x-0.npy is an input, and would be replaced"),
-        (["x.npy", "x-0.npy", "-o", "out/"], 2, "Several pictures would be written to out/x-0.png"),
+        (["x.npy", "x-0.npy", "-o", "out/"], 2, "Several files would be written to out/x-0.png"),
         (["x.npy", "-o", "-"], 2, "A batch of 2 does not fit on standard output"),
         (["b.npy", "a.npy", "-o", "{stem}.png", "--no-overwrite"], 5, "a.png: there is a file of that name"),
     ],
@@ -170,7 +171,7 @@ def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
         (["-o", "a.png"], 2, "LATENTS"),
         (["a.npy", "b.npy", "-o", "a.png"], 2, "2 inputs need a folder or a pattern"),
         (["a.npy", "b.npy", "-o", "-"], 2, "2 pictures do not fit on standard output"),
-        (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several pictures would be written to out/a.png"),
+        (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several files would be written to out/a.png"),
         (["a.npy", "-o", "a.npy"], 2, "a.npy is an input, and would be replaced"),
         (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan keeps one plan"),
         (["-", "-", "-o", "out/"], 2, "can be read once"),
@@ -264,6 +265,16 @@ def test_latents_from_standard_input_are_kept_elsewhere_when_the_folder_cannot_b
     kept = place / "tmp" / "zvae-latents-1.npy"
     assert kept.read_bytes() == sent
     assert f"zvae decode {kept} --output" in said
+
+
+def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "taken.npy").write_text("somebody else's")
+    monkeypatch.setattr(inputs, "_free_name", lambda folder, suffix: place / "taken.npy")
+    said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=(place / "a.npy").read_bytes()).stderr
+    assert "cannot be kept in" in said
+    assert (place / "taken.npy").read_text() == "somebody else's"
 
 
 def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:

@@ -20,14 +20,16 @@ LAYERS = {
     "budget": {"errors", "cgroup"},
     "whole": set[str](),
     "chain": {"errors", "config", "chain"},
-    "atomic": {"errors"},
+    "filesystem": set[str](),
+    "atomic": {"errors", "filesystem"},
+    "protect": {"errors"},
     "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
     "kernels": {"errors", "config", "cgroup", "budget", "chain", "plan", "kernels", "blas"},
     "engine": {"errors", "config", "budget", "chain", "plan", "kernels", "engine"},
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "cgroup", "budget", "whole", "atomic", "chain", "plan")
+SHAPES_ONLY = ("errors", "config", "cgroup", "budget", "whole", "atomic", "filesystem", "protect", "chain", "plan")
 """Layers without MLX."""
 
 

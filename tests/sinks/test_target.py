@@ -6,22 +6,25 @@ import os
 import shutil
 import sys
 from collections import namedtuple
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cli.running import save_vae
 from tests.leftovers import nothing_left, refusal
 from tests.models import random_latents, random_vae
-from zvae_tiled import VAEConfig
+from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.target import KINDS
 
 CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
-VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)
+MADE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -57,6 +60,13 @@ def test_what_a_kind_of_file_cannot_hold(
     assert advice in error.value.advice
 
 
+def test_every_place_of_a_batch_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "a-2.png").mkdir()
+    (tmp_path / "b.png").mkdir()
+    assert "a-2.png is a folder" in refusal(file_target, tmp_path / "a.png", (3, 8, 8, 3))
+    file_target(tmp_path / "b.png", (3, 8, 8, 3))
+
+
 @pytest.mark.parametrize("name", ["missing/a.png", "file/a.png", "folder.png"])
 def test_places_that_are_none(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
@@ -76,16 +86,16 @@ def test_without_pillow_the_extra_is_named_before_any_work(
     for module in ("PIL", "PIL.Image", "PIL.features"):
         monkeypatch.setitem(sys.modules, module, None)
     with nothing_left(tmp_path), pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
-        VAE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
+        MADE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
     with pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
-        VAE.decode(LATENTS, output_type="pil")
+        MADE.decode(LATENTS, output_type="pil")
 
 
 @pytest.mark.parametrize("ending", [ending for ending, kind in KINDS.items() if kind.pillow is None])
 def test_the_other_kinds_do_without_pillow(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("PIL", "PIL.Image", "PIL.features"):
         monkeypatch.setitem(sys.modules, module, None)
-    VAE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
+    MADE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
     assert (tmp_path / f"a{ending}").stat().st_size > 100
 
 
@@ -106,9 +116,9 @@ def test_a_file_is_replaced_unless_that_is_forbidden(ending: str, batch: int, tm
     last.write_bytes(b"what was there before")
     with nothing_left(tmp_path), pytest.MonkeyPatch.context() as patch:
         patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
-        text = refusal(VAE.decode_to_file, latents, tmp_path / f"a{ending}", overwrite=False)
+        text = refusal(MADE.decode_to_file, latents, tmp_path / f"a{ending}", overwrite=False)
         assert f"{last}: there is a file of that name" in text
-    VAE.decode_to_file(latents, tmp_path / f"a{ending}")
+    MADE.decode_to_file(latents, tmp_path / f"a{ending}")
     assert last.read_bytes() != b"what was there before"
     assert len(list(tmp_path.iterdir())) == batch
 
@@ -117,9 +127,86 @@ def test_a_file_that_appears_meanwhile_is_not_replaced_either(tmp_path: Path) ->
     def appear(progress: object) -> None:
         (tmp_path / "a.png").write_bytes(b"somebody else's")
 
-    text = refusal(VAE.decode_to_file, LATENTS, tmp_path / "a.png", overwrite=False, progress=appear)
+    text = refusal(MADE.decode_to_file, LATENTS, tmp_path / "a.png", overwrite=False, progress=appear)
     assert "a file of that name has appeared" in text
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"somebody else's"]
+
+
+@pytest.mark.parametrize("there", ["a file", "a folder"])
+def test_what_appears_meanwhile_takes_the_whole_batch_back(there: str, tmp_path: Path) -> None:
+    overwrite = there == "a folder"
+    if overwrite:
+        (tmp_path / "a-0.png").write_bytes(b"what was there before")
+    last = tmp_path / "a-2.png"
+
+    def appear(progress: object) -> None:
+        if not last.exists():
+            last.mkdir() if overwrite else last.write_bytes(b"somebody else's")
+
+    latents = np.concatenate([LATENTS] * 4)
+    text = refusal(MADE.decode_to_file, latents, tmp_path / "a.png", overwrite=overwrite, progress=appear)
+    assert text.startswith(f"[output] {last} cannot be written: ")
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert left == ({"a-0.png": b"what was there before"} if overwrite else {"a-2.png": b"somebody else's"})
+
+
+def interrupted(call: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
+    """Press Ctrl-C as a call of the system is done, when so many were done before."""
+
+    def counted(*args: Any, **options: Any) -> Any:
+        call(*args, **options)
+        if not next(left):
+            raise KeyboardInterrupt
+
+    return counted
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_an_interrupt_while_a_batch_gets_its_names_leaves_all_or_nothing(overwrite: bool, tmp_path: Path) -> None:
+    latents, stopped, names = np.concatenate([LATENTS] * 3), True, {"a-0.png", "a-1.png", "a-2.png"}
+    moments = count()
+    while stopped:
+        moment = next(moments)
+        folder = tmp_path / f"{moment}"
+        folder.mkdir()
+        if overwrite:
+            (folder / "a-1.png").write_bytes(b"what was there before")
+        with pytest.MonkeyPatch.context() as patch:
+            left = count(moment, -1)
+            for name in ("link", "replace", "unlink"):
+                patch.setattr(os, name, interrupted(getattr(os, name), left))
+            try:
+                MADE.decode_to_file(latents, folder / "a.png", overwrite=overwrite)
+                stopped = False
+            except KeyboardInterrupt:
+                pass
+        found = {path.name: path.read_bytes() for path in folder.iterdir()}
+        whole = set(found) == names and b"what was there before" not in found.values()
+        before = {"a-1.png": b"what was there before"} if overwrite else {}
+        assert whole or (stopped and found == before)
+    assert moment >= 5, "there were moments"
+
+
+def test_the_files_a_vae_was_loaded_from_are_not_replaced(tmp_path: Path, no_work: None) -> None:
+    folder = save_vae(tmp_path / "vae", CONFIG)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    shutil.copy(folder / "config.json", tmp_path / "other.json")
+    vae = VAE.load(folder, config=tmp_path / "other.json")
+    for name, file in {"a": weights, "b": folder / "config.json", "c": tmp_path / "other.json"}.items():
+        (tmp_path / f"{name}-1.npy").symlink_to(file)
+        with nothing_left(folder):
+            text = refusal(vae.decode_to_file, np.concatenate([LATENTS] * 2), tmp_path / f"{name}.npy")
+            assert f"{name}-1.npy is an input (it is the same file as {file})" in text
+    (tmp_path / "vae").rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / weights.name
+    assert "is an input" in refusal(vae.decode_to_file, LATENTS, moved)
+
+
+def test_a_picture_may_replace_what_no_vae_was_loaded_from(tmp_path: Path) -> None:
+    vae = VAE.load(save_vae(tmp_path / "vae", CONFIG))
+    other = save_vae(tmp_path / "other", CONFIG) / "diffusion_pytorch_model.safetensors"
+    vae.decode_to_file(LATENTS, other)
+    assert other.stat().st_size < 10_000
 
 
 @pytest.mark.parametrize(("ending", "batch"), [(".png", 1), (".npy", 2), (".tiff", 1), (".jpg", 1), (".webp", 1)])
@@ -133,11 +220,11 @@ def test_a_disk_that_may_become_full_is_refused_before_any_work(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1 << 50, 0, free))
     with nothing_left(tmp_path), monkeypatch.context() as patch:
         patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
-        text = refusal(VAE.decode_to_file, latents, path)
+        text = refusal(MADE.decode_to_file, latents, path)
     assert f"{needed:,} bytes" in text
     assert f"{free:,} free" in text
     free = needed
-    VAE.decode_to_file(latents, path)
+    MADE.decode_to_file(latents, path)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= needed
 
 

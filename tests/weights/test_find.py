@@ -126,7 +126,8 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_an_index_with_its_shards(tmp_path: Path) -> None:
     one, two = touch(tmp_path / "m-1.safetensors"), touch(tmp_path / "m-2.safetensors")
     index = write_index(tmp_path / f"{STEM}.safetensors.index.json", {"b": two.name, "a": one.name, "c": one.name})
-    expected = Checkpoint(None, (one, two), {"a": one, "b": two, "c": one})
+    expected = Checkpoint(None, (one, two), {"a": one, "b": two, "c": one}, index)
+    assert expected.paths == (one, two, index)
     assert find_checkpoint(index) == expected
     assert find_checkpoint(tmp_path) == expected
 

@@ -9,6 +9,7 @@ import click
 from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
+from zvae_tiled.cli.outputs import refuse_clashes
 
 
 @click.command(cls=Command, short_help="Measure decodes on this machine, for the project's figures.")
@@ -33,6 +34,7 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
     Nothing is downloaded, and nothing is sent: the file names no user, no host and no path.
     """
     check_place(submit_file)
+    refuse_clashes([submit_file], [])
     from zvae_tiled.selfbench import self_benchmark, write
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))

@@ -22,7 +22,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.pictures import check_picture, read_picture, write_picture
-from zvae_tiled.cli.sources import load_vae
+from zvae_tiled.cli.sources import load_vae, vae_sources
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -54,7 +54,8 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         raise click.UsageError("Name two pictures, or one file of latents and --reference full.")
     if heat_map is not None:
         check_picture(heat_map)
-        refuse_clashes([heat_map], [Path(name) for name in (first, second) if name is not None])
+        sources = () if reference is None else vae_sources(options["vae"], options["config"])
+        refuse_clashes([heat_map], [*(Path(name) for name in (first, second) if name is not None), *sources])
     idle = _given(options) if reference is None else []
     if idle:
         problem = f"{', '.join(idle)} would change nothing: pictures are compared as they are."

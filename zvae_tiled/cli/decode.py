@@ -13,7 +13,7 @@ from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command, told
-from zvae_tiled.cli.inputs import STDIN, Given, Latents, expanded, read, standard_input
+from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, Given, Latents, expanded, read, standard_input
 from zvae_tiled.cli.options import (
     asked_quality,
     budget_option,
@@ -23,7 +23,7 @@ from zvae_tiled.cli.options import (
     spill_option,
     vae_options,
 )
-from zvae_tiled.cli.outputs import STDOUT, outputs, refuse_clashes, standard_output
+from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, read_plan, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
 
@@ -78,12 +78,12 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
         if options["save_plan"] and len(inputs) > 1:
             raise click.UsageError("--save-plan keeps one plan: name one file of latents.")
         if options["save_plan"]:
-            check_place(options["save_plan"])
+            check_place(options["save_plan"], options["overwrite"])
         vae = load_vae(options["vae"], options["config"], options["dtype"])
         jobs = [_Job(*files) for files in zip(names, inputs, targets, strict=True)]
         # What cannot be read or written is said before the first hour of work.
         files = [path for job in jobs for path in _files(vae, job, options)]
-        refuse_clashes([*files, *filter(None, [options["save_plan"]])], inputs)
+        _refuse_clashes(files, [*inputs, *([STDIN_FILE] if STDIN in names else [])], vae, options)
         if out == STDOUT and len(files) > 1:
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
         _run(vae, jobs, options)
@@ -109,6 +109,13 @@ def _files(vae: VAE, job: _Job, options: dict[str, Any]) -> tuple[Path, ...]:
 
     shape = picture_shape(vae.config, _latents(vae, job, options).array)
     return file_target(job.target, shape, _bits(options), options["overwrite"]).paths
+
+
+def _refuse_clashes(files: list[Path], inputs: list[Path], vae: VAE, options: dict[str, Any]) -> None:
+    standard = STDOUT_FILE if options["out"] == STDOUT else None
+    written = [path for path in (*files, options["save_plan"], standard) if path is not None]
+    plan = [Path(options["plan_file"])] if options["plan_file"] else []
+    refuse_clashes(written, [*inputs, *plan, *vae.sources])
 
 
 def _bits(options: dict[str, Any]) -> int | None:
@@ -146,6 +153,6 @@ def _decode(vae: VAE, job: _Job, options: dict[str, Any]) -> None:
             **asked,
         )
     if options["save_plan"]:
-        write_plan(options["save_plan"], report.plan)
+        write_plan(options["save_plan"], report.plan, options["overwrite"])
     if not options["quiet"]:
         click.echo(f"{report}\nwritten    {'standard output' if options['out'] == STDOUT else job.target}", err=True)

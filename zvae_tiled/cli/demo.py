@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,8 @@ from zvae_tiled.cli.again import mebibytes
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
-from zvae_tiled.cli.sources import DEMO, load_vae
+from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.sources import DEMO, load_vae, vae_sources
 from zvae_tiled.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -51,8 +53,9 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
 
     It shows the plan, the progress, and predicted beside measured, compares with the full decode, and writes the PNG.
     """
-    from zvae_tiled.demo import latents
+    from zvae_tiled.demo import latents, path
 
+    refuse_clashes([Path(out)], [path(LATENTS), *vae_sources(DEMO, None)])
     say = (lambda *_: None) if quiet else click.echo
     vae = load_vae(DEMO, None, "float32")
     side = size or SIDES[_speed()]

@@ -12,7 +12,7 @@ from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import budget_option, quiet_option, spill_option, vae_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.pictures import read_picture
-from zvae_tiled.cli.sources import load_vae
+from zvae_tiled.cli.sources import load_vae, vae_sources
 
 if TYPE_CHECKING:
     from zvae_tiled.latents import Layout
@@ -46,7 +46,8 @@ def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **
 
     from zvae_tiled.latent_files.write import latent_target, write_latent_file
 
-    refuse_clashes([latent_target(out)], [Path(image)])
+    sources = vae_sources(options["vae"], options["config"])
+    refuse_clashes([latent_target(out)], [Path(image), *sources])
     picture = read_picture(image)
     vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
     if crop:

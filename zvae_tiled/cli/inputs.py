@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from zvae_tiled.atomic import atomic_file
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.errors import LatentsError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from zvae_tiled.config import VAEConfig
 
 STDIN = "-"
+STDIN_FILE = Path("/dev/stdin")
+"""Where a shell takes standard input from a file, it is that file."""
 
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}
 """How files begin; what begins otherwise is taken for safetensors, whose reader says so if it is not."""
@@ -72,10 +75,9 @@ def _keep(path: Path, names: tuple[str, ...]) -> None:
     for folder in (Path(), temporary_folder()):
         kept = _free_name(folder, path.suffix)
         try:
-            shutil.copyfile(path, kept)
+            with path.open("rb") as received, atomic_file(kept, overwrite=False) as file:
+                shutil.copyfileobj(received, file)
         except OSError as error:  # the error that brought us here matters more
-            with contextlib.suppress(OSError):
-                kept.unlink(missing_ok=True)
             click.echo(f"The latents from standard input cannot be kept in {kept}: {error.strerror}.", err=True)
             continue
         click.echo(f"The latents from standard input are in {kept}.", err=True)

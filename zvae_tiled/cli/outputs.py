@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from zvae_tiled.errors import OutputError
+from zvae_tiled.plan.calibration import calibration_files
+from zvae_tiled.protect import Source, check_outputs
 
 STDOUT = "-"
+STDOUT_FILE = Path("/dev/stdout")
+"""Where a shell sends standard output to a file, it is that file."""
+
 STEM = "{stem}"
 KIND = ".png"
 """What is written where no ending says it."""
@@ -45,21 +50,21 @@ def outputs(out: str, names: list[Path]) -> list[Path]:
     return found
 
 
-def refuse_clashes(files: list[Path], inputs: list[Path]) -> None:
-    """Refuse files that would be written twice, and those that are inputs.
+def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> None:
+    """Refuse files that would be written twice, and those that are inputs: every command that writes calls this first.
 
     Args:
         files: All that will be written, those of each picture of a batch.
-        inputs: All that is read.
+        inputs: All that the command reads; calibrations, which every command may read, are added here.
     """
-    places = [path.resolve() for path in files]
-    twice = {str(path) for path, place in zip(files, places, strict=True) if places.count(place) > 1}
-    if twice:
-        raise click.UsageError(f"Several pictures would be written to {', '.join(sorted(twice))}.")
-    read = {path.resolve() for path in inputs}
-    own = [str(path) for path, place in zip(files, places, strict=True) if place in read]
-    if own:
-        raise click.UsageError(f"{', '.join(own)} is an input, and would be replaced: name another file.")
+    stored: list[Path] = []
+    with suppress(OSError, RuntimeError):  # no folder for them, or no home
+        stored = calibration_files()
+    sources = [each if isinstance(each, Source) else Source.of(each) for each in (*inputs, *stored)]
+    try:
+        check_outputs(files, sources)
+    except OutputError as error:
+        raise click.UsageError(f"{error.problem}. {error.advice}") from error
 
 
 @contextmanager

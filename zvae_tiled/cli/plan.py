@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from zvae_tiled.atomic import write_text
+from zvae_tiled.atomic import check_place, write_text
 from zvae_tiled.chart import line_chart
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.options import SIZE, asked_quality, budget_option, quality_options
-from zvae_tiled.cli.sources import config_of
+from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.sources import config_of, config_sources
 from zvae_tiled.config import PRESETS
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.plan.plan import Plan
@@ -73,6 +74,9 @@ def plan(picture: tuple[int, int], plot: Path | None, as_json: bool, sweep_budge
     """
     if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, which {plot} is not", "Name a file that ends in .svg.")
+    if plot is not None:
+        check_place(plot)
+        refuse_clashes([plot], config_sources(options["vae"], options["config"]))
     budget = options.pop("budget")
     if sweep_budgets:
         if budget is not None:

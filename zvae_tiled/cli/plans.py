@@ -48,10 +48,10 @@ def read_plan(path: str) -> Plan:
         raise PlanError(f"{path}: {error.problem}", error.advice) from error
 
 
-def write_plan(path: Path, plan: Plan) -> None:
+def write_plan(path: Path, plan: Plan, overwrite: bool) -> None:
     """Write a plan.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    write_text(path, plan.to_json() + "\n")
+    write_text(path, plan.to_json() + "\n", overwrite)

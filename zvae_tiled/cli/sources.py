@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zvae_tiled.config import PRESETS, VAEConfig
 from zvae_tiled.default import HOLDERS, cache_folder, default_path, find_in_cache
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.protect import Source
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -45,6 +46,27 @@ def vae_path(name: str | None) -> Path:
             "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(HOLDERS[name]) + ".",
         )
     return found
+
+
+def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
+    """Return the files that `load_vae` reads; none is opened but a shard index."""
+    from zvae_tiled.loading import sources_of
+    from zvae_tiled.weights.find import find_checkpoint
+
+    return sources_of(find_checkpoint(vae_path(name)), config)
+
+
+def config_sources(name: str | None, config: str | None) -> list[Path]:
+    """Return the files that `config_of` looks at."""
+    if config is not None:
+        return [] if config in PRESETS else [Path(config)]
+    if name is None or name in PRESETS:
+        return []
+    if name.endswith(".json"):
+        return [Path(name)]
+    from zvae_tiled.weights.find import find_checkpoint
+
+    return list(find_checkpoint(vae_path(name)).paths)
 
 
 def config_of(name: str | None, config: str | None) -> VAEConfig:

@@ -173,6 +173,16 @@ def calibration_file(kind: str, device: str, mlx: str) -> Path:
     return cache_folder() / f"calibration-{name[:150]}.json"
 
 
+def calibration_files() -> list[Path]:
+    """Return all that are stored, of any device.
+
+    Raises:
+        OSError: The folder cannot be read.
+        RuntimeError: There is no home folder.
+    """
+    return list(cache_folder().glob("calibration-*.json"))
+
+
 def store(calibration: Calibration) -> Path:
     """Write a calibration; the file is there as a whole, or as it was before.
 
@@ -206,7 +216,7 @@ def _read(file: Path) -> Calibration:
 def newest(kind: str, mlx: str) -> Calibration | None:
     """Return what was stored last for a kind of device; for those who cannot ask MLX what the device is called."""
     try:
-        files = sorted(cache_folder().glob("calibration-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+        files = sorted(calibration_files(), key=lambda file: file.stat().st_mtime, reverse=True)
     except _UNREADABLE:
         return None
     for file in files:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import mlx.core as mx
 
-from zvae_tiled.atomic import AtomicFile
+from zvae_tiled.atomic import AtomicFile, publish
 from zvae_tiled.errors import OutputError
 from zvae_tiled.sinks.writer import Writer, samples
 
@@ -61,12 +61,11 @@ class FileSink:
             raise failed(path, error) from error
 
     def close(self) -> None:
-        """Give all files their names."""
-        for file in self._files:
-            try:
-                file.publish(self._overwrite)
-            except OSError as error:
-                raise failed(file.path, error) from error
+        """Give all files their names, or none."""
+        try:
+            publish(self._files, self._overwrite)
+        except OSError as error:
+            raise failed(Path(error.filename or self._paths[0]), error) from error
         self._files.clear()
 
     def abort(self) -> None:

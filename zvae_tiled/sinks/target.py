@@ -104,8 +104,9 @@ def file_target(
         raise OutputError(f"{target}: pictures are written as {known}, not as {target.suffix!r}", "Change the ending.")
     batch, shape = pictures[0], pictures[1:]
     _check_kind(target, kind, shape, bits)
-    check_place(target)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
+    for name in paths:
+        check_place(name)
     there = [str(name) for name in paths if os.path.lexists(name)]
     if there and not overwrite:
         raise OutputError(f"{', '.join(there)}: there is a file of that name", "Name another, or say overwrite=True.")

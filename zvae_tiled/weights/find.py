@@ -31,11 +31,18 @@ class Checkpoint:
         folder_config: The ``config.json`` beside the weights, if there is one.
         files: The safetensors files, one or every shard.
         weight_map: From a shard index: which of the files holds which tensor.
+        index: The shard index, if there is one.
     """
 
     folder_config: Path | None
     files: tuple[Path, ...]
     weight_map: Mapping[str, Path] | None = None
+    index: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of its files: weights, index and config."""
+        return (*self.files, *(path for path in (self.index, self.folder_config) if path is not None))
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -83,7 +90,7 @@ def _from_file(path: Path) -> Checkpoint:
     if path.suffix != ".json":
         return Checkpoint(config, (path,))
     weight_map = read_index(path)
-    return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map)
+    return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map, path)
 
 
 def _choose(folder: Path) -> Path | None:

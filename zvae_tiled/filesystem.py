@@ -1,0 +1,117 @@
+"""What atomic files ask of the file system, on file systems that lack some of it too. No MLX."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
+RENAME_EXCL = 4
+
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+"""What a folder answers that cannot be synced: its file system does not offer it, or it may not be read."""
+
+
+def name_beside(path: Path, ending: str) -> Path:
+    """Return a hidden name in the same folder that no file has."""
+    return path.with_name(f".zvae-{secrets.token_hex(8)}{ending}")
+
+
+def created_beside(path: Path) -> tuple[Path, int]:
+    """Create a file in the same folder, with the permissions of the file at the path, if there is one.
+
+    Returns:
+        Its name, and a handle to write to it.
+    """
+    try:
+        state = os.lstat(path)
+        mode = stat.S_IMODE(state.st_mode) & 0o777 if stat.S_ISREG(state.st_mode) else None
+    except OSError:
+        mode = None
+    created = name_beside(path, ".part")
+    # The kernel takes the umask off: Python can only ask for it by changing it, for all threads.
+    handle = os.open(created, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
+    if mode is not None:
+        with contextlib.suppress(OSError):  # some file systems keep no permissions
+            os.fchmod(handle, mode)
+    return created, handle
+
+
+def is_file(path: Path, state: os.stat_result) -> bool:
+    """Return whether the path is a name of the file that had this state."""
+    try:
+        return os.path.samestat(os.lstat(path), state)
+    except FileNotFoundError:
+        return False
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where that is possible."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+
+
+def rename_exclusively(source: Path, target: Path) -> None:
+    """Rename a file to a name that no other file has: of many who try at once, one succeeds.
+
+    Raises:
+        FileExistsError: A file, a folder or a link has the name.
+        OSError: The file cannot be renamed.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network file systems have no hard links
+        _without_links(source, target)
+    else:
+        os.unlink(source)
+
+
+def _without_links(source: Path, target: Path) -> None:
+    try:
+        _system_rename(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system, or a system, that does not know this call either
+        _claim_and_replace(source, target)
+
+
+def _system_rename(source: Path, target: Path) -> None:
+    """Call the operating system's own exclusive rename, which Python does not offer."""
+    library, names = ctypes.CDLL(None, use_errno=True), (os.fsencode(source), os.fsencode(target))
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, RENAME_EXCL)
+    elif sys.platform == "linux" and hasattr(library, "renameat2"):
+        failed = library.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+
+def _claim_and_replace(source: Path, target: Path) -> None:
+    """Make an empty file of the name, which only one can do, and replace it: the empty file is seen for a moment."""
+    handle = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    try:
+        os.close(handle)
+        os.replace(source, target)
+    except BaseException:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            os.unlink(target)
+        raise
