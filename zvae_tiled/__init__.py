@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from zvae_tiled._version import __version__
 from zvae_tiled.blas import preload
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import set_default_vae
 from zvae_tiled.errors import BudgetError, ZvaeError
+from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import Exact, Stream, Tiles
 from zvae_tiled.tiled import decode_tiled, plan, read_plan
 
 if TYPE_CHECKING:
     from zvae_tiled.decoding import calibrate
-    from zvae_tiled.distribution import LatentDistribution
     from zvae_tiled.latent_files import LatentFile, read_latent_file, write_latent_file
+    from zvae_tiled.latent_space import LatentDistribution
     from zvae_tiled.progress import Progress
     from zvae_tiled.report import Report
     from zvae_tiled.vae import VAE
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
-    "LatentDistribution": "zvae_tiled.distribution",
+    "LatentDistribution": "zvae_tiled.latent_space",
     "LatentFile": "zvae_tiled.latent_files",
     "Progress": "zvae_tiled.progress",
     "Report": "zvae_tiled.report",
@@ -51,6 +51,7 @@ __all__ = [
     "ZvaeError",
     "__version__",
     "calibrate",
+    "config_of",
     "decode_tiled",
     "plan",
     "read_latent_file",

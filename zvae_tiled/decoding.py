@@ -15,10 +15,10 @@ import numpy as np
 
 from zvae_tiled.budget import Available, available_memory
 from zvae_tiled.chain import Chain
-from zvae_tiled.config import VAEConfig
-from zvae_tiled.distribution import unscale_latents
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
+from zvae_tiled.latent_space import unpacked, unscale_latents
 from zvae_tiled.plan.calibration import Calibration
 from zvae_tiled.plan.plan import Plan
 
@@ -72,11 +72,15 @@ def limits(plan: Plan) -> Iterator[None]:
             mx.clear_cache()
 
 
-def ready_latents(latents: mx.array, config: VAEConfig, dtype: mx.Dtype, scaled: bool) -> mx.array:
-    """Return a picture's latents as the decoder reads them: neither scaled nor shifted, in the VAE's type."""
-    one = (unscale_latents(latents, config) if scaled else latents).astype(dtype)
-    mx.eval(one)
-    return one
+def ready_latents(
+    latents: mx.array, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype, scaled: bool
+) -> mx.array:
+    """Return a picture's latents as the decoder reads them: unpacked, neither scaled nor shifted, in the VAE's type."""
+    convention = config.latents
+    ready = unscale_latents(latents, convention, weights) if scaled else unpacked(latents, convention.patch)
+    ready = ready.astype(dtype)
+    mx.eval(ready)
+    return ready
 
 
 def finished(rows: mx.array, raw: bool) -> mx.array:

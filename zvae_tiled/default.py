@@ -8,30 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import REPOSITORIES
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
 
 VARIABLE = "ZVAE_VAE"
 
-REPOSITORIES = (
-    "Tongyi-MAI/Z-Image-Turbo",
-    "Tongyi-MAI/Z-Image",
-    "black-forest-labs/FLUX.1-dev",
-    "black-forest-labs/FLUX.1-schnell",
-    "black-forest-labs/FLUX.1-Krea-dev",
-    "black-forest-labs/FLUX.1-Kontext-dev",
-)
-"""Looked for in the Hugging Face cache, in this order; all of them have the same VAE."""
-
-HOLDERS = {
-    "z-image": REPOSITORIES,
-    "flux1": REPOSITORIES,
-    "sd1": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
-    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
-    "sd3": ("stabilityai/stable-diffusion-3-medium-diffusers", "stabilityai/stable-diffusion-3.5-large"),
-}
-"""Where the VAE of each preset can be found."""
+USUAL = "z-image"
+"""The preset whose models are looked for; FLUX.1's have the same VAE."""
 
 _lock = threading.Lock()
 _chosen: VAE | str | os.PathLike[str] | None = None
@@ -87,7 +72,7 @@ def default_path() -> str | Path:
     return path
 
 
-def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES) -> Path | None:
+def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
     """Return the VAE folder of the first of these models that is in the local Hugging Face cache."""
     for repository in repositories:
         snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"

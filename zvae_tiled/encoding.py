@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mlx.core as mx
 
-from zvae_tiled.config import VAEConfig
-from zvae_tiled.distribution import LatentDistribution
+from zvae_tiled.families import VAEConfig
+from zvae_tiled.latent_space import LatentDistribution
 from zvae_tiled.plan.ends import READY_ROWS
 from zvae_tiled.sinks import ArraySink
 
@@ -24,29 +26,32 @@ def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:
 
 
 class DistributionSink:
-    """Fills mean and log-variance, shifted and scaled, from the encoder's own rows."""
+    """Gathers the encoder's own rows, and makes the distribution of them."""
 
     host_bytes = 0
 
-    def __init__(self, config: VAEConfig, shape: tuple[int, int, int], dtype: mx.Dtype) -> None:
-        """Hold distributions of latents (B, h, w, channels) of this type."""
-        self._config = config
-        self._mean, self._logvar = (ArraySink((*shape, config.latent_channels), dtype, "mx") for _ in range(2))
+    def __init__(
+        self, config: VAEConfig, weights: Mapping[str, mx.array], shape: tuple[int, int, int], dtype: mx.Dtype
+    ) -> None:
+        """Hold the moments of latents (B, h, w) of this type."""
+        self._convention = config.latents
+        self._weights = weights
+        self._moments = ArraySink((*shape, 2 * config.latent_channels), dtype, "mx")
 
     def write(self, picture: int, rows: mx.array) -> None:
-        """Take the next rows of a picture's latents."""
-        part = LatentDistribution.from_moments(rows, self._config)
-        self._mean.write(picture, part.mean)
-        self._logvar.write(picture, part.logvar)
+        """Take the next rows of a picture's moments."""
+        self._moments.write(picture, rows)
 
     def close(self) -> None:
         """Nothing is left to do."""
 
     def abort(self) -> None:
-        """Free the arrays."""
-        self._mean.abort()
-        self._logvar.abort()
+        """Free the moments."""
+        self._moments.abort()
 
     def result(self) -> LatentDistribution:
         """Hand out the distribution."""
-        return LatentDistribution(self._mean.result(), self._logvar.result())
+        found = LatentDistribution.from_moments(self._moments.result(), self._convention, self._weights)
+        mx.eval(found.mean, found.logvar)
+        self._moments.abort()
+        return found

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.decoding import limits, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.progress import Listener, Tracker

@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.arrays import to_mlx
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import LatentsError
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.whole import whole
 
 Layout = Literal["NCHW", "NHWC"]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.chain import Task, chain_of
-from zvae_tiled.config import PRESETS, VAEConfig
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.protect import Source
 from zvae_tiled.weights import Checkpoint, load_weights
 
@@ -29,13 +28,13 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.
         ConfigError: There is neither, or it is not one that can be built.
     """
     if config is not None:
-        return VAEConfig.of(config)
+        return config_of(config)
     if beside is None:
         raise ConfigError(
             "there is no config.json beside the weights, and config= was not given",
             "Say config='z-image', 'flux1', 'sd1', 'sdxl' or 'sd3', or the path of a config.json.",
         )
-    return VAEConfig.from_file(beside)
+    return config_of(beside)
 
 
 def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:
@@ -57,11 +56,19 @@ def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, dec
     """
     tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
     weights: dict[str, mx.array] = {}
-    ignored = ("encoder.", "quant_conv.") if decoder_only else ()
-    load_weights(checkpoint, shapes_of(config, tasks), dtype, assign=weights.__setitem__, ignore=ignored)
+    ignored = (*config.unused, *(("encoder.", "quant_conv.") if decoder_only else ()))
+    load_weights(
+        checkpoint,
+        shapes_of(config, tasks),
+        dtype,
+        assign=weights.__setitem__,
+        ignore=ignored,
+        wide=config.latents.shapes.keys(),
+    )
     return weights
 
 
 def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight that these tasks need."""
-    return {name: shape for task in tasks for name, shape in chain_of(config, task).shapes.items()}
+    chains = (config.chain(task) for task in tasks)
+    return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes

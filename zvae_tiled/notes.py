@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from zvae_tiled._version import __version__
-from zvae_tiled.config import PRESETS, VAEConfig
+from zvae_tiled.families import VAEConfig, preset_names
 from zvae_tiled.plan.plan import Plan
 
 
@@ -29,6 +29,5 @@ def notes_of(plan: Plan) -> dict[str, str]:
 
 def vae_name(config: VAEConfig) -> str:
     """Return the presets a config is that of, or a digest that tells it from others."""
-    names = [name for name, preset in PRESETS.items() if preset == config]
     text = json.dumps(asdict(config), sort_keys=True)
-    return "/".join(names) or f"AutoencoderKL {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return "/".join(preset_names(config)) or f"{config.class_name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"

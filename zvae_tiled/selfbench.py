@@ -20,10 +20,9 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.atomic import write_text
-from zvae_tiled.chain import Task
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.environment import environment
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.kernels.device import device_kind, device_name, this_device
 from zvae_tiled.loading import DTYPES, shapes_of
 from zvae_tiled.vae import VAE
@@ -169,7 +168,7 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
         work = 2.0 * PRODUCT**3
         taken = work / product_flops(DTYPES[name], PRODUCT)
         yield Row("limit", f"matrix product of {PRODUCT}", "–", 0, 0, name, seconds=taken, flops=work)
-    config = VAEConfig.preset("z-image")
+    config = config_of("z-image")
     vae = random_vae(config, "bfloat16")
     taken = 0.0
     for pixels in SIZES:

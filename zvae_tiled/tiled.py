@@ -8,9 +8,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.budget import available_memory, parse_budget
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError
+from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan import files
 from zvae_tiled.plan.calibration import apply, newest
@@ -100,7 +100,7 @@ def plan(
     Raises:
         BudgetError: Nothing of this quality fits; it names the smallest budget that works.
     """
-    config = VAEConfig.of(vae)
+    config = config_of(vae)
     rows, columns = rows_and_columns(height, width, config.scale)
     one_of("dtype", dtype, tuple(ITEMSIZES))
     chosen = _this_device(dtype) if device is None else _named_device(device, dtype)

@@ -12,11 +12,10 @@ import mlx.core as mx
 from zvae_tiled import demo
 from zvae_tiled.arrays import OutputType, check_output_type, path_of
 from zvae_tiled.budget import parse_budget
-from zvae_tiled.chain import Task
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.decoding import available, finished, ready_latents, temporary_folder
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -272,7 +271,7 @@ class VAE:
     ) -> Job:
         """Plan a decode, or check the plan that was given."""
         chosen = self._chosen(latents.shape[:3], output, quality, budget, plan, gathered)
-        ready = partial(ready_latents, config=self.config, dtype=self.dtype, scaled=scaled)
+        ready = partial(ready_latents, config=self.config, weights=self.weights, dtype=self.dtype, scaled=scaled)
         finish = partial(finished, raw=raw)
         folder = None if spill_folder is None else path_of(spill_folder, "spill_folder")
         kernels = kernels_for(this_device(self.dtype), self.dtype)
@@ -342,6 +341,6 @@ class VAE:
         ready, as_it_is = partial(ready_image, dtype=self.dtype), lambda rows: rows
         kernels = kernels_for(this_device(self.dtype), self.dtype)
         job = Job(self.weights, kernels, pictures, chosen, ready, as_it_is, listener_of(progress), folder)
-        sink = DistributionSink(self.config, (batch, height, width), self.dtype)
+        sink = DistributionSink(self.config, self.weights, (batch, height, width), self.dtype)
         report = job.run(sink)
         return (sink.result(), report) if return_report else sink.result()

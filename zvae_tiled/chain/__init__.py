@@ -1,6 +1,5 @@
-"""Decoder and encoder as flat lists of Steps, built from the config alone; one builder a family."""
+"""Decoder and encoder as flat lists of Steps, without a family and without weights. No MLX."""
 
-from zvae_tiled.chain.autoencoder_kl import Task, chain_of, decoder_chain, encoder_chain
-from zvae_tiled.chain.step import ATTENTION, Chain, Norm, Step
+from zvae_tiled.chain.step import ATTENTION, Chain, Norm, Shape, Step
 
-__all__ = ["ATTENTION", "Chain", "Norm", "Step", "Task", "chain_of", "decoder_chain", "encoder_chain"]
+__all__ = ["ATTENTION", "Chain", "Norm", "Shape", "Step"]

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from zvae_tiled.cli.sources import DEMO
-from zvae_tiled.config import PRESETS
+from zvae_tiled.families import PRESETS
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

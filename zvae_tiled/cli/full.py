@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from zvae_tiled.chain import decoder_chain
-from zvae_tiled.decoding import finished
-from zvae_tiled.distribution import unscale_latents
+from zvae_tiled.decoding import finished, ready_latents
 from zvae_tiled.reference import run_whole
 
 if TYPE_CHECKING:
@@ -16,6 +14,6 @@ if TYPE_CHECKING:
 
 
 def full_decode(vae: VAE, latents: mx.array, scaled: bool = True) -> mx.array:
-    """Decode latents (B, h, w, C) at once; no budget holds."""
-    ready = unscale_latents(latents, vae.config) if scaled else latents
-    return finished(run_whole(decoder_chain(vae.config), vae.weights, ready.astype(vae.dtype)), raw=False)
+    """Decode a pipeline's latents (B, h, w, C) at once; no budget holds."""
+    ready = ready_latents(latents, vae.config, vae.weights, vae.dtype, scaled)
+    return finished(run_whole(vae.config.chain("decode"), vae.weights, ready), raw=False)

@@ -21,7 +21,7 @@ from zvae_tiled.errors import LatentsError
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from zvae_tiled.config import VAEConfig
+    from zvae_tiled.families import VAEConfig
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")

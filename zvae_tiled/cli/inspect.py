@@ -10,7 +10,7 @@ import click
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import vae_names
 from zvae_tiled.cli.sources import DEMO, vae_path
-from zvae_tiled.config import PRESETS, VAEConfig
+from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, config_of, preset_names
 
 if TYPE_CHECKING:
     from zvae_tiled.weights.header import TensorInfo
@@ -56,18 +56,26 @@ def _vae(what: str) -> list[tuple[str, Any]]:
     ]
     if checkpoint.folder_config is None:
         return [*lines, ("config", "none beside it: say --config PRESET or a config.json")]
-    config = VAEConfig.from_file(checkpoint.folder_config)
+    config = config_of(checkpoint.folder_config)
     return [*lines, ("config", checkpoint.folder_config), *_shape(config)]
 
 
 def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
-    alike = [name for name, preset in PRESETS.items() if preset == config]
+    convention, cell = config.latents, config.scale * config.latents.patch
+    widths = [step.outputs for step in config.chain("decode").steps if step.kind == "conv"]
     return [
-        ("like", ", ".join(alike) or "no preset"),
-        ("latents", f"{config.latent_channels} channels, one for {config.scale}x{config.scale} pixels"),
-        ("widths", ", ".join(map(str, config.block_out_channels))),
-        ("scaling", f"{config.scaling_factor}, shifted by {config.shift_factor or 0}"),
+        ("family", config.class_name),
+        ("like", ", ".join(preset_names(config)) or "no preset"),
+        ("latents", f"{convention.channels} channels, one for {cell}x{cell} pixels"),
+        ("widths", ", ".join(map(str, dict.fromkeys(widths)))),
+        ("scaling", _scaling(convention)),
     ]
+
+
+def _scaling(convention: LatentConvention) -> str:
+    if convention.statistics is not None:
+        return f"normalised by {convention.statistics.mean} and {convention.statistics.variance}"
+    return f"{convention.scaling}, shifted by {convention.shift:g}"
 
 
 def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:

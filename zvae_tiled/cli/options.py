@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from zvae_tiled.cli.completion import config_names, vae_names
-from zvae_tiled.config import PRESETS
+from zvae_tiled.families import PRESETS
 from zvae_tiled.plan.grid import RAMPS
 from zvae_tiled.plan.quality import Exact, Stream, Tiles
 

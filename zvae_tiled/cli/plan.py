@@ -14,9 +14,9 @@ from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.options import SIZE, asked_quality, budget_option, quality_options
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import config_of, config_sources
-from zvae_tiled.config import PRESETS
+from zvae_tiled.cli.sources import config_sources, named_config
 from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.families import PRESETS
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.tiled import DEVICE_NAMES
 from zvae_tiled.tiled import plan as make
@@ -139,5 +139,5 @@ def sweeps(made: Plan) -> str:
 
 def _plan(picture: tuple[int, int], budget: str | None, **options: Any) -> Plan:
     asked = {name: options[name] for name in ("batch", "dtype", "device")}
-    config, quality = config_of(options["vae"], options["config"]), asked_quality(options)
+    config, quality = named_config(options["vae"], options["config"]), asked_quality(options)
     return make(config, *picture, budget, task="stream", quality=quality, **asked)

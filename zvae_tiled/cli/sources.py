@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zvae_tiled.config import PRESETS, VAEConfig
-from zvae_tiled.default import HOLDERS, cache_folder, default_path, find_in_cache
+from zvae_tiled.default import cache_folder, default_path, find_in_cache
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of
 from zvae_tiled.protect import Source
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def vae_path(name: str | None) -> Path:
         return demo.FOLDER
     if name not in PRESETS or Path(name).exists():
         return Path(name)
-    found = find_in_cache(HOLDERS[name])
+    found = find_in_cache(REPOSITORIES[name])
     if found is None:
         raise ConfigError(
             f"--vae {name} means a model of that family in the Hugging Face cache ({cache_folder()}), there is none",
-            "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(HOLDERS[name]) + ".",
+            "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(REPOSITORIES[name]) + ".",
         )
     return found
 
@@ -69,7 +69,7 @@ def config_sources(name: str | None, config: str | None) -> list[Path]:
     return list(find_checkpoint(vae_path(name)).paths)
 
 
-def config_of(name: str | None, config: str | None) -> VAEConfig:
+def named_config(name: str | None, config: str | None) -> VAEConfig:
     """Return the shape of the VAE; no weights are read.
 
     Args:
@@ -77,12 +77,12 @@ def config_of(name: str | None, config: str | None) -> VAEConfig:
         config: What ``--config`` names.
     """
     if config is not None:
-        return VAEConfig.of(config)
+        return config_of(config)
     if name is None or name in PRESETS or name.endswith(".json"):
-        return VAEConfig.of(name or "z-image")
+        return config_of(name or "z-image")
     from zvae_tiled.weights.find import find_checkpoint
 
     beside = find_checkpoint(vae_path(name)).folder_config
     if beside is None:
         raise ConfigError(f"no config.json lies beside {name}", "Name a preset or a config.json with --config.")
-    return VAEConfig.from_file(beside)
+    return config_of(beside)

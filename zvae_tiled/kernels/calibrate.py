@@ -12,9 +12,9 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import ATTENTION, Chain, Step, decoder_chain
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.chain import ATTENTION, Chain, Step
 from zvae_tiled.errors import OutputError
+from zvae_tiled.families import config_of
 from zvae_tiled.kernels.device import device_kind, device_name, kernels_for, mlx_version, this_device
 from zvae_tiled.plan.calibration import LARGEST_MARGIN, Calibration, store
 from zvae_tiled.plan.cost import Costs, Size
@@ -46,7 +46,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
         OutputError: The result cannot be stored, or the disk not be measured.
     """
     say = progress if progress is not None else lambda _: None
-    chain = decoder_chain(VAEConfig.preset("z-image"))
+    chain = config_of("z-image").chain("decode")
     steps = distinct_steps(chain)
     device = this_device(calibrated=False)
     sizes = SIZES.get(device.kind, SIZES["metal"])

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from zvae_tiled.chain import Chain, Task, chain_of
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.chain import Chain
 from zvae_tiled.errors import PlanError
+from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.whole import whole
 
 ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -52,7 +52,7 @@ class Case:
     @cached_property
     def chain(self) -> Chain:
         """The Chain it goes through."""
-        return chain_of(self.config, self.task)
+        return self.config.chain(self.task)
 
     @property
     def itemsize(self) -> int:

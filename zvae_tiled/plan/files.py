@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
+from zvae_tiled.families import config_from
 from zvae_tiled.plan.case import Case, shown
 from zvae_tiled.plan.grid import Grid
 from zvae_tiled.plan.layout import check_grid, tile_grid
@@ -79,7 +79,7 @@ def parse(text: str | bytes) -> Plan:
 
 def _plan(values: dict[str, Any]) -> Plan:
     given = values["case"]
-    case = Case(**{**given, "config": VAEConfig.from_dict(given["config"], source="the plan's config")})
+    case = Case(**{**given, "config": config_from(given["config"], source="the plan's config")})
     case.check()
     quality = _quality(values["quality"])
     quality.check(case.config)

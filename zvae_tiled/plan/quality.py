@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.plan.case import one_of, shown
 from zvae_tiled.plan.grid import RAMPS
 from zvae_tiled.whole import whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import PlanError
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.layout import Layout, Resident, check_grid, exact_layout, resident_bytes, tile_grid, tiled_layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 import mlx.core as mx
@@ -17,6 +17,8 @@ from zvae_tiled.weights.reading import read_values
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
 from zvae_tiled.weights.values import TARGETS, Target, to_mlx
 
+WIDE = next(target for target in TARGETS if target.dtype == mx.float32)
+
 
 def load_weights(
     path: str | os.PathLike[str] | Checkpoint,
@@ -24,6 +26,7 @@ def load_weights(
     dtype: mx.Dtype,
     assign: Callable[[str, mx.array], object],
     ignore: tuple[str, ...] = (),
+    wide: Collection[str] = (),
 ) -> None:
     """Read the expected tensors of a checkpoint, each in its final layout and type.
 
@@ -37,6 +40,7 @@ def load_weights(
         assign: Called once a tensor with its name and the evaluated array. After an error, what was assigned
             so far must be thrown away.
         ignore: Prefixes of names that may be in the checkpoint and are never read, such as ``"encoder."``.
+        wide: Names of tensors that are float32 whatever ``dtype`` is.
 
     Raises:
         WeightsError: The checkpoint cannot be read or does not fit; every fault that was found is listed.
@@ -54,7 +58,7 @@ def load_weights(
             "Check that the weights and the config are of the same model.",
         )
         for found in matches:
-            array = _read(found, target, layout, complaints)
+            array = _read(found, WIDE if found.name in wide else target, layout, complaints)
             if not complaints:
                 assign(found.name, array)
             del array

@@ -1,0 +1,102 @@
+"""What every family says of itself: a config, which knows its Chain and its latents. No MLX."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+from zvae_tiled.chain import Chain, Shape
+
+Task = Literal["decode", "encode"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Means and variances that are stored among the weights, a number for every channel of the pipeline's map.
+
+    Attributes:
+        mean: The name of the means.
+        variance: The name of the variances.
+        eps: Added to the variances.
+    """
+
+    mean: str
+    variance: str
+    eps: float
+
+
+@dataclass(frozen=True)
+class LatentConvention:
+    """How latents differ between a pipeline and the VAE.
+
+    A pipeline's are ``(z - shift) * scaling``, or ``(z - mean) / sqrt(variance + eps)`` where there are statistics.
+
+    Attributes:
+        channels: Channels of the map that a pipeline hands over.
+        patch: Rows, and columns, of the VAE's latents that one pixel of that map holds; channel ``patch² c + patch dy +
+            dx`` of it is channel c at row dy and column dx.
+        scaling: The factor.
+        shift: What is subtracted before.
+        statistics: Where means and variances are, if the weights hold them.
+    """
+
+    channels: int
+    patch: int = 1
+    scaling: float = 1.0
+    shift: float = 0.0
+    statistics: Statistics | None = None
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shapes of the weights it needs."""
+        if self.statistics is None:
+            return {}
+        return dict.fromkeys((self.statistics.mean, self.statistics.variance), (self.channels,))
+
+
+@dataclass(frozen=True)
+class VAEConfig(ABC):
+    """The shape of a VAE, of any family; `zvae_tiled.config_of` reads one."""
+
+    class_name: ClassVar[str]
+    """What diffusers calls the class, in ``_class_name`` of a config.json."""
+
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Keys of a config.json, beside those that every family ignores, that a decode does not depend on."""
+
+    only: ClassVar[dict[str, object]] = {}
+    """Keys of a config.json that may be present, but only with the one value that is implemented."""
+
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of names of weights that no decode and no encode needs."""
+
+    in_channels: int
+    out_channels: int
+    latent_channels: int
+
+    @property
+    @abstractmethod
+    def scale(self) -> int:
+        """Picture pixels that one of the VAE's latents stands for, in each direction."""
+
+    @property
+    def cell(self) -> int:
+        """Picture pixels that one pixel of a pipeline's map stands for, in each direction."""
+        return self.scale * self.latents.patch
+
+    @property
+    @abstractmethod
+    def latents(self) -> LatentConvention:
+        """How a pipeline's latents become this VAE's."""
+
+    @abstractmethod
+    def chain(self, task: Task) -> Chain:
+        """Return the Chain of the decoder, or of the encoder."""
+
+    def different_from(self, other: VAEConfig) -> str:
+        """Return the fields, with their values, in which this config differs from another."""
+        if type(self) is not type(other):
+            return self.class_name
+        names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

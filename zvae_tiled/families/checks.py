@@ -1,0 +1,72 @@
+"""What the fields of every config must be; a ConfigError names the field."""
+
+from __future__ import annotations
+
+import math
+
+from zvae_tiled.errors import ConfigError
+
+MAX_CHANNELS = 1 << 16
+MAX_LEVELS = 8
+
+MAX_RESNETS = 120
+"""Of a decoder, in all its levels: published ones have 12 to 24. The planner is quick for so many, and not for more."""
+
+
+def check_count(name: str, value: object, most: int = MAX_CHANNELS) -> None:
+    """Refuse what is no whole number above 0, or a larger one than any VAE has."""
+    # bool is an int to Python; `true` channels are a mistake all the same.
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError(f"{name} must be a whole number from 1 to {most}, it is {short(value)}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse what is no number, or one that float32 and bfloat16 cannot tell from zero or infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name} must be a number, it is {short(value)}")
+    if isinstance(value, int) and abs(value) > 1 << 100:  # too long for a float
+        raise ConfigError(f"{name} must be of a sane size, it is {short(value)}")
+    if not math.isfinite(value) or abs(value) > 1e30 or 0 < abs(value) < 1e-30:
+        raise ConfigError(f"{name} must be finite and of a sane size, it is {value}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be true or false, it is {short(value)}")
+
+
+def check_widths(name: str, widths: object, groups: int, levels: int | None = None) -> None:
+    """Refuse what is no list of widths that the norms' groups divide."""
+    if not isinstance(widths, tuple) or not 1 <= len(widths) <= MAX_LEVELS:
+        raise ConfigError(f"{name} must list 1 to {MAX_LEVELS} widths, it is {short(widths)}")
+    if levels is not None and len(widths) != levels:
+        raise ConfigError(f"{name} must list {levels} widths, as block_out_channels does, it is {short(widths)}")
+    for level, width in enumerate(widths):
+        check_count(f"{name}[{level}]", width)
+        if width % groups:
+            raise ConfigError(f"norm_num_groups must divide every width in {name}: {groups} does not divide {width}")
+
+
+def check_resnets(levels: int, layers_per_block: int) -> None:
+    """Refuse a decoder that the planner would be slow for."""
+    resnets = levels * (layers_per_block + 1)
+    if resnets > MAX_RESNETS:
+        raise ConfigError(
+            f"layers_per_block is {layers_per_block}: with {levels} levels the decoder has {resnets:,} resnets, "
+            f"at most {MAX_RESNETS} are planned",
+            "Check layers_per_block and block_out_channels; published VAEs have at most 24 resnets.",
+        )
+
+
+def frozen(value: object) -> object:
+    """Return a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def short(value: object) -> str:
+    """Return a value as a message shows it."""
+    if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
+        return "a number of more than 60 digits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

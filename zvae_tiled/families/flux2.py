@@ -1,0 +1,126 @@
+"""AutoencoderKLFlux2: AutoencoderKL's network, with latents packed 2×2 and normalised by stored statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zvae_tiled.chain import Chain
+from zvae_tiled.errors import ConfigError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.base import LatentConvention, Statistics, Task, VAEConfig
+from zvae_tiled.families.checks import check_number, check_widths, frozen, short
+
+PATCH = 2
+
+
+@dataclass(frozen=True)
+class Flux2Config(VAEConfig):
+    """The shape of an AutoencoderKLFlux2; names and defaults are those of diffusers.
+
+    Attributes:
+        in_channels: Channels of the picture the encoder reads.
+        out_channels: Channels of the picture the decoder writes.
+        latent_channels: Channels of the VAE's latents; a pipeline's packed map has four times as many.
+        block_out_channels: Width of each level, from the picture's resolution down to the latents'.
+        decoder_block_out_channels: The decoder's widths, where they are others.
+        layers_per_block: Resnets a level of the encoder; the decoder has one more.
+        norm_num_groups: Groups of every GroupNorm.
+        down_block_types: One ``DownEncoderBlock2D`` a level.
+        up_block_types: One ``UpDecoderBlock2D`` a level.
+        use_quant_conv: Whether a 1×1 convolution follows the encoder.
+        use_post_quant_conv: Whether a 1×1 convolution precedes the decoder.
+        mid_block_add_attention: Whether the middle block attends over the whole picture.
+        force_upcast: The published weights overflow in float16 and want a wider type.
+        batch_norm_eps: Added to the stored variances of the packed latents.
+        patch_size: Rows and columns of latents in one pixel of the packed map.
+    """
+
+    class_name: ClassVar[str] = "AutoencoderKLFlux2"
+    harmless: ClassVar[frozenset[str]] = frozenset({"batch_norm_momentum"})
+    only: ClassVar[dict[str, object]] = {"act_fn": "silu"}
+
+    unused: ClassVar[tuple[str, ...]] = ("bn.num_batches_tracked",)
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 32
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    decoder_block_out_channels: tuple[int, ...] | None = None
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    down_block_types: tuple[str, ...] = ()
+    up_block_types: tuple[str, ...] = ()
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+    force_upcast: bool = True
+    batch_norm_eps: float = 1e-4
+    patch_size: tuple[int, int] = (PATCH, PATCH)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built.
+
+        Raises:
+            ConfigError: With the field's name.
+        """
+        for name in ("block_out_channels", "decoder_block_out_channels", "patch_size"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+        encoder = self._network("encode")
+        for name in ("down_block_types", "up_block_types"):
+            object.__setattr__(self, name, getattr(encoder, name))
+        if self.decoder_block_out_channels is not None:
+            levels = len(self.block_out_channels)
+            check_widths("decoder_block_out_channels", self.decoder_block_out_channels, self.norm_num_groups, levels)
+        check_number("batch_norm_eps", self.batch_norm_eps)
+        if self.batch_norm_eps <= 0:
+            raise ConfigError(f"batch_norm_eps must be above 0, it is {self.batch_norm_eps}")
+        if self.patch_size != (PATCH, PATCH):
+            raise ConfigError(f"patch_size must be {[PATCH, PATCH]}, it is {short(self.patch_size)}")
+
+    @property
+    def scale(self) -> int:
+        """Picture pixels that one of the VAE's latents stands for, in each direction."""
+        return int(2 ** (len(self.block_out_channels) - 1))
+
+    @property
+    def latents(self) -> LatentConvention:
+        """A packed map, with a mean and a variance for each of its channels."""
+        statistics = Statistics("bn.running_mean", "bn.running_var", self.batch_norm_eps)
+        return LatentConvention(PATCH**2 * self.latent_channels, PATCH, statistics=statistics)
+
+    def chain(self, task: Task) -> Chain:
+        """Return the Chain of the decoder, or of the encoder: AutoencoderKL's."""
+        return self._network(task).chain(task)
+
+    def _network(self, task: Task) -> AutoencoderKLConfig:
+        """Return the AutoencoderKL whose decoder, or encoder, this is."""
+        widths = self.block_out_channels
+        if task == "decode" and self.decoder_block_out_channels is not None:
+            widths = self.decoder_block_out_channels
+        return AutoencoderKLConfig(
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            latent_channels=self.latent_channels,
+            block_out_channels=widths,
+            layers_per_block=self.layers_per_block,
+            norm_num_groups=self.norm_num_groups,
+            down_block_types=self.down_block_types,
+            up_block_types=self.up_block_types,
+            use_quant_conv=self.use_quant_conv,
+            use_post_quant_conv=self.use_post_quant_conv,
+            mid_block_add_attention=self.mid_block_add_attention,
+            force_upcast=self.force_upcast,
+        )
+
+
+PRESETS: dict[str, Flux2Config] = {"flux2": Flux2Config()}  # black-forest-labs/FLUX.2-dev, vae/config.json
+
+REPOSITORIES: dict[str, tuple[str, ...]] = {
+    "flux2": (
+        "black-forest-labs/FLUX.2-dev",
+        "black-forest-labs/FLUX.2-klein-4B",
+        "black-forest-labs/FLUX.2-klein-9B",
+    )
+}
+"""Models on Hugging Face that hold the VAE of each preset."""

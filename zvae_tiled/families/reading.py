@@ -1,0 +1,61 @@
+"""A config.json read strictly: a regular file of a sane size, one JSON object, no key twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zvae_tiled.errors import ConfigError
+from zvae_tiled.wording import listed
+
+MAX_CONFIG_BYTES = 1 << 16
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a config.json.
+
+    Raises:
+        ConfigError: It cannot be read, or is larger than any.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ConfigError(f"{path} is not a regular file", "Give the config.json of a VAE.")
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}", "Give the config.json of a VAE.") from error
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; a VAE's config.json has about 1,000")
+    return data
+
+
+def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
+    """Return the keys and values of a JSON object, each key once.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = sorted(key for key, count in counts.items() if count > 1)
+            raise ConfigError(f"{source}: {listed(map(repr, twice))} stands there more than once")
+        return values
+
+    try:
+        values = json.loads(data, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source} must hold a JSON object, it holds a {type(values).__name__}")
+    return values

@@ -1,0 +1,97 @@
+"""The families there are, their presets, and a config told from its name or its file.
+
+Every key of a config.json falls in one of four sets: the fields of the family's config are checked, then used; those in
+`HARMLESS`, and in the family's ``harmless``, are ignored; those in its ``only`` must have the one value that is
+implemented; everything else could change the architecture, and is refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import autoencoder_kl, flux2
+from zvae_tiled.families.base import VAEConfig
+from zvae_tiled.families.checks import frozen, short
+from zvae_tiled.families.reading import parse_json, read_file
+from zvae_tiled.wording import listed
+
+FAMILIES: dict[str, type[VAEConfig]] = {
+    config.class_name: config for config in (autoencoder_kl.AutoencoderKLConfig, flux2.Flux2Config)
+}
+"""Configs by the ``_class_name`` that diffusers writes."""
+
+PRESETS: dict[str, VAEConfig] = {**autoencoder_kl.PRESETS, **flux2.PRESETS}
+
+REPOSITORIES: dict[str, tuple[str, ...]] = {**autoencoder_kl.REPOSITORIES, **flux2.REPOSITORIES}
+"""Models on Hugging Face that hold the VAE of each preset, in the order in which they are looked for."""
+
+HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
+"""Keys that a decode does not depend on: provenance, and the size diffusers would start to tile at."""
+
+USUAL = autoencoder_kl.AutoencoderKLConfig.class_name
+"""What a config without a ``_class_name`` is taken for."""
+
+
+def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
+    """Return a config as it is, a preset by its name, or a ``config.json`` by its path.
+
+    Raises:
+        ConfigError: It is none of them, or describes no VAE known here.
+    """
+    if isinstance(value, VAEConfig):
+        return value
+    if isinstance(value, str) and not value.endswith(".json"):
+        if value not in PRESETS:
+            raise ConfigError(
+                f"no preset is called {short(value)}", f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
+            )
+        return PRESETS[value]
+    if isinstance(value, str | os.PathLike):
+        source = os.fspath(value)
+        return config_from(parse_json(read_file(Path(value)), source), source)
+    raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {short(value)}")
+
+
+def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
+    """Build a config from the parsed JSON of diffusers.
+
+    Args:
+        values: The keys of a ``config.json``.
+        source: What to call it in an error.
+
+    Raises:
+        ConfigError: The class or a key is unknown, or a value is of the wrong type or impossible.
+    """
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{source} must be the keys and values of a config.json, it is {short(values)}")
+    name = values.get("_class_name", USUAL)
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ConfigError(
+            f"{source}: _class_name must be one of {', '.join(FAMILIES)}, it is {short(name)}",
+            "Is this the config.json of the VAE itself?",
+        )
+    family = FAMILIES[name]
+    known, build = {field.name for field in fields(family)}, cast(Callable[..., VAEConfig], family)
+    unknown = sorted(set(values) - known - HARMLESS - family.harmless - set(family.only) - {"_class_name"})
+    if unknown:
+        raise ConfigError(
+            f"{source}: unknown keys that may change the architecture: {listed(map(repr, unknown))}",
+            f"These are no keys of {name}; is this the config.json of the VAE itself?",
+        )
+    for key, only in family.only.items():
+        if values.get(key, only) != only:
+            raise ConfigError(f"{source}: {key} must be {only!r}, it is {short(values[key])}")
+    try:
+        return build(**{key: frozen(values[key]) for key in known & set(values)})
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.problem}", error.advice) from None
+
+
+def preset_names(config: VAEConfig) -> list[str]:
+    """Return the presets that a config is that of."""
+    return [name for name, preset in PRESETS.items() if preset == config]

@@ -1,0 +1,82 @@
+"""Latents as a pipeline has them and as the VAE has them; and `LatentDistribution`, what an encode gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from zvae_tiled.families import LatentConvention
+
+Weights = Mapping[str, mx.array]
+
+
+@dataclass(frozen=True)
+class LatentDistribution:
+    """A diagonal Gaussian over latents as a pipeline wants them: normalised, packed where the family packs, NHWC.
+
+    Attributes:
+        mean: The centre, (B, h, w, channels).
+        logvar: The logarithm of the variance, of the same shape.
+    """
+
+    mean: mx.array
+    logvar: mx.array
+
+    @classmethod
+    def from_moments(cls, moments: mx.array, convention: LatentConvention, weights: Weights) -> LatentDistribution:
+        """Split the encoder's output, and make a pipeline's latents of it."""
+        mean, logvar = (packed(half, convention.patch) for half in mx.split(moments, 2, axis=-1))
+        logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
+        shift, scale = _shift_and_scale(convention, weights)
+        normal = _rounded(_rounded(mean, mx.subtract, shift), mx.multiply, scale)
+        return cls(normal, (logvar.astype(mx.float32) + 2 * mx.log(scale)).astype(logvar.dtype))
+
+    def mode(self) -> mx.array:
+        """Return the most likely latents."""
+        return self.mean
+
+    def sample(self, key: mx.array | None = None) -> mx.array:
+        """Draw latents; the same ``mx.random.key`` gives the same ones."""
+        noise = mx.random.normal(self.mean.shape, dtype=self.mean.dtype, key=key)
+        return self.mean + mx.exp(0.5 * self.logvar) * noise
+
+
+def unscale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
+    """Make a pipeline's latents (B, h, w, channels) into the decoder's, in their own type."""
+    shift, scale = _shift_and_scale(convention, weights)
+    return unpacked(_rounded(_rounded(latents, mx.divide, scale), mx.add, shift), convention.patch)
+
+
+def unpacked(latents: mx.array, patch: int) -> mx.array:
+    """Return the map whose patches are the pixels of this one."""
+    if patch == 1:
+        return latents
+    batch, height, width, channels = latents.shape
+    cells = latents.reshape(batch, height, width, channels // patch**2, patch, patch)
+    return cells.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * patch, width * patch, channels // patch**2)
+
+
+def packed(latents: mx.array, patch: int) -> mx.array:
+    """Return the map whose pixels are the patches of this one."""
+    if patch == 1:
+        return latents
+    batch, height, width, channels = latents.shape
+    cells = latents.reshape(batch, height // patch, patch, width // patch, patch, channels)
+    return cells.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // patch, width // patch, channels * patch**2)
+
+
+def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx.array, mx.array]:
+    """Return what is subtracted from the VAE's latents, and what they are then multiplied by, in float32."""
+    if convention.statistics is None:
+        return mx.array(convention.shift), mx.array(convention.scaling)
+    stored = convention.statistics
+    variance = weights[stored.variance].astype(mx.float32) + stored.eps
+    return weights[stored.mean].astype(mx.float32), mx.rsqrt(variance)
+
+
+def _rounded(x: mx.array, operation: object, number: mx.array) -> mx.array:
+    # A number rounded to bfloat16 first would be off by up to 0.4 %; torch too computes in float32 and rounds once.
+    result: mx.array = operation(x.astype(mx.float32), number)  # type: ignore[operator]
+    return result.astype(x.dtype)
