@@ -9,17 +9,19 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.decoding import parameters
-from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled import VAE
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.latent_space import unscale_latents
 
 Array = np.ndarray
 Weights = dict[str, Array]
+Network = AutoencoderKLConfig | Flux2Config
 
 
 def ready_latents(vae: VAE, latents: Array) -> mx.array:
     """A pipeline's NCHW latents as the decoder reads them: NHWC, unscaled, and rounded to its type."""
-    return unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), vae.config).astype(vae.dtype)
+    return unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), vae.config.latents, vae.weights).astype(vae.dtype)
 
 
 def widened(array: mx.array) -> Array:
@@ -27,10 +29,16 @@ def widened(array: mx.array) -> Array:
     return np.asarray(array.astype(mx.float32)).astype(np.float64)
 
 
+def _network(vae: VAE) -> Network:
+    """The config, which must be of a family whose network is AutoencoderKL's."""
+    assert isinstance(vae.config, Network)
+    return vae.config
+
+
 def decode64(vae: VAE, latents: Array) -> Array:
     """Decode NCHW latents into (B, H, W, C), starting from weights and latents as this VAE's type holds them."""
-    weights = {name: widened(array) for name, array in parameters(vae.model).items()}
-    return np.stack([_decode(vae.config, weights, picture) for picture in widened(ready_latents(vae, latents))])
+    weights = {name: widened(array) for name, array in vae.weights.items()}
+    return np.stack([_decode(_network(vae), weights, picture) for picture in widened(ready_latents(vae, latents))])
 
 
 def ready_images(vae: VAE, images: Array) -> mx.array:
@@ -40,11 +48,11 @@ def ready_images(vae: VAE, images: Array) -> mx.array:
 
 def encode64(vae: VAE, images: Array) -> Array:
     """Encode NHWC pictures into mean and log-variance, (B, h, w, 2·channels), neither shifted nor scaled."""
-    weights = {name: widened(array) for name, array in parameters(vae.model).items()}
-    return np.stack([_encode(vae.config, weights, picture) for picture in widened(ready_images(vae, images))])
+    weights = {name: widened(array) for name, array in vae.weights.items()}
+    return np.stack([_encode(_network(vae), weights, picture) for picture in widened(ready_images(vae, images))])
 
 
-def _encode(config: VAEConfig, weights: Weights, x: Array) -> Array:
+def _encode(config: Network, weights: Weights, x: Array) -> Array:
     groups = config.norm_num_groups
     x = convolve(weights, "encoder.conv_in", x)
     levels = len(config.block_out_channels)
@@ -59,7 +67,7 @@ def _encode(config: VAEConfig, weights: Weights, x: Array) -> Array:
     return convolve(weights, "quant_conv", x) if config.use_quant_conv else x
 
 
-def _decode(config: VAEConfig, weights: Weights, x: Array) -> Array:
+def _decode(config: Network, weights: Weights, x: Array) -> Array:
     groups = config.norm_num_groups
     if config.use_post_quant_conv:
         x = convolve(weights, "post_quant_conv", x)
@@ -75,7 +83,7 @@ def _decode(config: VAEConfig, weights: Weights, x: Array) -> Array:
     return convolve(weights, "decoder.conv_out", silu(group_norm(weights, "decoder.conv_norm_out", x, groups)))
 
 
-def _mid_block(config: VAEConfig, weights: Weights, name: str, x: Array) -> Array:
+def _mid_block(config: Network, weights: Weights, name: str, x: Array) -> Array:
     x = _resnet(weights, f"{name}.resnets.0", x, config.norm_num_groups)
     if config.mid_block_add_attention:
         x = _attention(weights, f"{name}.attentions.0", x, config.norm_num_groups)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_unflatten
 from safetensors.numpy import save_file
 
 from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.loading import DTYPES, parameter_shapes
-from zvae_tiled.model import AutoencoderKL
+from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.loading import DTYPES, shapes_of
+from zvae_tiled.reference import run_whole
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
 
 
-def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> VAEConfig:
+def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> AutoencoderKLConfig:
     """A preset with everything as published but the widths."""
-    return replace(VAEConfig.preset(preset), block_out_channels=widths, norm_num_groups=groups)
+    return replace(KL_PRESETS[preset], block_out_channels=widths, norm_num_groups=groups)
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
@@ -30,8 +32,8 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
         values = rng.standard_normal(shape)
         if len(shape) > 1:
             values *= np.prod(shape[1:]) ** -0.5
-        elif name.endswith("weight"):
-            values = 1 + 0.2 * values
+        elif name.endswith(("weight", "running_var")):
+            values = np.abs(1 + 0.2 * values)
         else:
             values *= 0.1
         tensors[name] = values.astype(np.float32)
@@ -40,7 +42,7 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
 
 def torch_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes as diffusers stores this model."""
-    return {name: to_torch_layout(shape) for name, shape in parameter_shapes(AutoencoderKL(config)).items()}
+    return {name: to_torch_layout(shape) for name, shape in shapes_of(config).items()}
 
 
 def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,12 +51,32 @@ def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def random_vae(config: VAEConfig, dtype: str = "float32", seed: int = 0) -> VAE:
     """A VAE with random weights, made in memory."""
-    model = AutoencoderKL(config)
-    for name, values in random_tensors(torch_shapes(config), seed).items():
-        array = mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values)
-        model.update(tree_unflatten([(name, array.astype(DTYPES[dtype]))]))
-    mx.eval(model.parameters())
-    return VAE(config, model, DTYPES[dtype])
+    tensors, wide = random_tensors(torch_shapes(config), seed), config.latents.shapes
+    weights = {
+        name: mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values).astype(
+            mx.float32 if name in wide else DTYPES[dtype]
+        )
+        for name, values in tensors.items()
+    }
+    mx.eval(weights)
+    return VAE(config, weights, DTYPES[dtype])
+
+
+def with_weights(vae: VAE, changed: Mapping[str, mx.array]) -> VAE:
+    """The same VAE with some other weights, in its own type."""
+    fresh = {name: array.astype(vae.dtype) for name, array in changed.items()}
+    assert fresh.keys() <= vae.weights.keys()
+    return VAE(vae.config, {**vae.weights, **fresh}, vae.dtype)
+
+
+def whole_decode(vae: VAE, ready: mx.array) -> mx.array:
+    """The reference's decode of latents as the decoder reads them."""
+    return run_whole(vae.config.chain("decode"), vae.weights, ready)
+
+
+def whole_encode(vae: VAE, ready: mx.array) -> mx.array:
+    """The reference's encode of pictures in [-1, 1]: the moments of their latents."""
+    return run_whole(vae.config.chain("encode"), vae.weights, ready)
 
 
 def save_random(config: VAEConfig, path: Path, seed: int = 0) -> Path:
