@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +102,18 @@ def _narrowed(array: np.ndarray, what: str, error: type[InputError]) -> np.ndarr
             "The sampling before this went wrong, or the values are in other units.",
         )
     return narrow
+
+
+MAX_AXES = 8
+"""Axes of a shape that a message prints."""
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape as messages print it: a file may claim thousands of axes, or lengths of thousands of digits."""
+    lengths = [str(length) if abs(length) < 1 << 64 else "2^64 or more" for length in shape[:MAX_AXES]]
+    if len(shape) > MAX_AXES:
+        lengths.append(f"… {len(shape):,} axes")
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
 def path_of(value: Any, what: str) -> Path:

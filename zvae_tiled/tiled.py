@@ -34,7 +34,8 @@ def decode_tiled(
     """Decode latents of any size inside a budget, to what a full decode gives unless another quality is named.
 
     Args:
-        latents: As a pipeline hands them over: NCHW, NHWC or packed FLUX tokens; mx, numpy, torch.
+        latents: As a pipeline hands them over: NCHW, NHWC with ``layout="NHWC"``, or packed FLUX tokens; mx, numpy,
+            torch.
         budget_gb: The budget as a number of GB.
         vae: The VAE; left out, the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
             a Z-Image or FLUX.1 model in the local Hugging Face cache.

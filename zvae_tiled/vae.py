@@ -182,9 +182,9 @@ class VAE:
         """Decode latents as a pipeline hands them over: scaled and shifted.
 
         Args:
-            latents: (B, C, h, w) or (B, h, w, C), with or without B, or packed FLUX tokens with height and width;
-                mx, numpy or anything that speaks DLPack.
-            layout: ``NCHW`` or ``NHWC``, if the shape leaves it open.
+            latents: (B, C, h, w) or (C, h, w), with one frame (B, C, 1, h, w), or packed FLUX tokens with height and
+                width; mx, numpy or anything that speaks DLPack.
+            layout: ``NHWC`` if the channels come last. Default: ``NCHW``; the shape is not asked.
             height: The picture's height in pixels, for packed tokens.
             width: The picture's width in pixels, for packed tokens.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
@@ -384,7 +384,8 @@ class VAE:
             spill_folder: As in `decode`.
 
         Returns:
-            The `LatentDistribution`, shifted and scaled as a pipeline wants it.
+            The `LatentDistribution`, shifted and scaled as a pipeline wants it, NHWC: `decode` takes what it gives with
+            ``layout="NHWC"``.
 
         Raises:
             ImageError: The pictures cannot be encoded as they are.

@@ -31,7 +31,7 @@ class LatentFile:
 
     Attributes:
         latents: The latents, in the type they are stored in; float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``, if the file says so.
+        layout: ``NCHW`` or ``NHWC``, if the file says so; None is decoded as ``NCHW``, ComfyUI's latents too.
         height: The picture's height in pixels, if the file says so.
         width: The picture's width, likewise.
         packed: Whether they are packed FLUX tokens, if the file says so.

@@ -54,7 +54,7 @@ def write_latent_file(
     Args:
         path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for what follows.
         latents: mx, numpy or anything that speaks DLPack; the type is kept, float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
+        layout: ``NCHW`` or ``NHWC``. Default: none is written, which is read as ``NCHW``.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
         packed: Whether they are packed FLUX tokens.
