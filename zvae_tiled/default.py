@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.forks import check_threads
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -58,6 +59,7 @@ def default_vae() -> VAE:
     global _loaded
     from zvae_tiled.vae import VAE
 
+    check_threads()  # before the lock: a thread that is lost may hold it
     with _lock:
         if isinstance(_chosen, VAE):
             return _chosen

@@ -10,6 +10,7 @@ import numpy as np
 from zvae_tiled.arrays import shape_text, to_mlx
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.errors import LatentsError
+from zvae_tiled.forks import check_threads
 from zvae_tiled.whole import whole
 
 Layout = Literal["NCHW", "NHWC"]
@@ -43,6 +44,7 @@ def read_latents(
     Raises:
         LatentsError: They are not latents of this VAE, are empty, or hold NaN or Inf.
     """
+    check_threads()
     array = to_mlx(latents, "latents", LatentsError)
     if layout not in (None, "NCHW", "NHWC"):
         raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {layout!r:.40}")

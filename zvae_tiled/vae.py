@@ -17,6 +17,7 @@ from zvae_tiled.config import VAEConfig
 from zvae_tiled.decoding import available, finished, parameters, ready_latents, temporary_folder
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.forks import check_threads
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -71,6 +72,7 @@ class VAE:
             ConfigError: There is no config, or it is not one that can be built.
             WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
         """
+        check_threads()
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))

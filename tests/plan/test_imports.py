@@ -18,6 +18,7 @@ LAYERS = {
     "config": {"errors"},
     "budget": {"errors"},
     "whole": set[str](),
+    "forks": {"errors"},
     "chain": {"errors", "config", "chain"},
     "atomic": {"errors"},
     "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
@@ -26,7 +27,7 @@ LAYERS = {
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "budget", "whole", "atomic", "chain", "plan")
+SHAPES_ONLY = ("errors", "config", "budget", "whole", "forks", "atomic", "chain", "plan")
 """Layers without MLX."""
 
 

@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from zvae_tiled.arrays import path_of
 from zvae_tiled.errors import LatentsError, WeightsError
+from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import Contents, read_contents
 from zvae_tiled.latent_files.metadata import parse_metadata
 from zvae_tiled.latents import Layout
@@ -73,6 +74,7 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
     Raises:
         LatentsError: There is no such file, it is of another format or damaged, or leaves open which tensor is meant.
     """
+    check_threads()
     with _opened(path) as (file, source):
         contents = read_contents(file, source)
         metadata = parse_metadata(contents.metadata, source)
