@@ -1,8 +1,8 @@
 """MLX computes in threads of its own. A forked process has none of them: what it asks MLX to compute never ends.
 
 A fork of a process in which MLX did nothing is harmless. Whether MLX did something is asked just before the fork:
-afterwards the question could wait for a lock that a lost thread holds. This module imports no MLX: it is loaded with the
-package, and so sees forks of processes that use MLX without a VAE.
+afterwards the question could wait for a lock that a lost thread holds. This module imports no MLX: it is loaded with
+the package, and so sees forks of processes that use MLX without a VAE.
 """
 
 from __future__ import annotations
