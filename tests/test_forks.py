@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import zvae_tiled
+from tests.cli.running import environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-
-ROOT = str(Path(zvae_tiled.__file__).parent.parent)
 
 LIMIT = 120
 """Seconds after which a process counts as one that hangs, and is killed; each needs a few."""
@@ -54,10 +53,8 @@ def told(code: str, tmp_path: Path) -> list[str]:
     """Run code in a process of its own; it is killed, with its children, if it hangs."""
     # Python 3.12 warns of forks beside threads; that fork is what is tested.
     words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PREPARED + IN_CHILD + code]
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    child = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, text=True, process_group=0
-    )
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen(words, cwd=tmp_path, env=environment(), process_group=0, **pipes)
     try:
         out, errors = child.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -65,7 +62,7 @@ def told(code: str, tmp_path: Path) -> list[str]:
         child.communicate()
         pytest.fail("it hangs")
     assert child.returncode == 0, errors
-    return out.split()
+    return str(out).split()
 
 
 def test_every_door_is_closed_in_the_fork_of_a_process_that_computed(tmp_path: Path) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from tests.footprints import LINUX, measured
 from tests.latent_files.bombs import BOMBS
 from tests.leftovers import state
 from zvae_tiled import read_latent_file
@@ -21,43 +18,7 @@ from zvae_tiled.latent_files.npz import ALWAYS
 
 MIB = 1 << 20
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory was used, and forgets it")
-
-MEASURE = """
-import json, os, resource, sys
-from pathlib import Path
-from zvae_tiled import read_latent_file
-from zvae_tiled.errors import LatentsError
-
-def memory(name):
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
-
-for path in sys.argv[1:]:
-    reading, writing = os.pipe()
-    if os.fork() == 0:  # each with the memory of a process that has read nothing
-        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-        Path("/proc/self/clear_refs").write_text("5")
-        before = memory("VmRSS")
-        try:
-            read_latent_file(path)
-            told = "read"
-        except LatentsError as error:
-            told = str(error)
-        os.write(writing, json.dumps([memory("VmHWM") - before, told[:20_000]]).encode())
-        os._exit(0)
-    os.close(writing)
-    os.wait()
-    print(open(reading).read(), flush=True)
-"""
-
-
-def measured(paths: list[Path]) -> list[tuple[int, str]]:
-    """Return what memory reading each of these files took, and what was said of it."""
-    words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", MEASURE, *map(str, paths)]
-    child = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    assert child.returncode == 0, child.stderr
-    return [tuple(json.loads(line)) for line in child.stdout.splitlines()]
+READ = "from zvae_tiled import read_latent_file as read; from zvae_tiled.errors import LatentsError as Refused"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @LINUX
 def test_no_bomb_costs_more_than_64_mib(folder: Path) -> None:
-    for name, (size, told) in zip(BOMBS, measured([folder / name for name in BOMBS]), strict=True):
+    for name, (size, told) in zip(BOMBS, measured(READ, [folder / name for name in BOMBS]), strict=True):
         assert size <= 64 * MIB, f"{name}: {size:,}"
         assert BOMBS[name][1] in told, name
 
@@ -85,7 +46,7 @@ def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
     columns = ALWAYS // np.dtype(dtype).itemsize // 1024
     np.savez_compressed(tmp_path / "a.npz", np.zeros((1, 16, 64, columns), dtype, order))
     np.savez_compressed(tmp_path / "b.npz", np.zeros((1, 16, 64, columns + 1), dtype, order))
-    (size, told), (_, refused) = measured([tmp_path / "a.npz", tmp_path / "b.npz"])
+    (size, told), (_, refused) = measured(READ, [tmp_path / "a.npz", tmp_path / "b.npz"])
     assert told == "read"
     assert size <= 64 * MIB
     assert "would unpack to" in refused
