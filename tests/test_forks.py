@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import environment
+from zvae_tiled.installed import likely_device
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -121,6 +122,7 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
     assert told(code, tmp_path) == ["refused"]
 
 
+@pytest.mark.skipif(likely_device() != "cpu", reason="on a GPU the import counts")
 def test_the_fork_of_a_process_that_only_imported_computes_and_its_own_forks_are_looked_at(tmp_path: Path) -> None:
     code = """
 import zvae_tiled.vae, zvae_tiled.decoding
@@ -137,6 +139,21 @@ print(in_child(lambda: print(end=in_child(decode) + "\\n", flush=True)), flush=T
 print(in_child(decode_and_fork), flush=True)
 """
     assert told(code, tmp_path) == ["computed", "computed", "computed", "refused", "computed"]
+
+
+def test_on_a_gpu_the_import_counts_and_mlx_is_not_asked(tmp_path: Path) -> None:
+    code = """
+import zvae_tiled.vae, zvae_tiled.forks
+import mlx.core as mx
+
+def asked():
+    os._exit("the fork set the GPU up")
+
+zvae_tiled.forks.likely_device = lambda: "cuda"
+mx.get_active_memory = mx.get_peak_memory = mx.get_cache_memory = asked
+print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
+"""
+    assert told(code, tmp_path) == ["refused"]
 
 
 @pytest.mark.parametrize(("method", "want"), [("fork", "refused"), ("spawn", "computed"), ("forkserver", "computed")])

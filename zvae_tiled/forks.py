@@ -11,6 +11,7 @@ import os
 import sys
 
 from zvae_tiled.errors import ForkError
+from zvae_tiled.installed import likely_device
 
 _used = False
 """Whether this package computed in this process; MLX's own counters can be set back to zero."""
@@ -38,7 +39,7 @@ def check_threads() -> None:
 
 def _before_fork() -> None:
     global _used_at_fork
-    _used_at_fork = _used or _mlx_holds_memory()
+    _used_at_fork = _used or _mlx_was_used()
 
 
 def _after_fork_in_child() -> None:
@@ -47,9 +48,14 @@ def _after_fork_in_child() -> None:
     _used = False
 
 
-def _mlx_holds_memory() -> bool:
-    """Tell whether MLX has made arrays; without an array nothing can have been computed."""
+def _mlx_was_used() -> bool:
+    """Tell whether MLX has made arrays: without one nothing can have been computed.
+
+    On a GPU the import counts: asking for memory would set the GPU up before the fork, which makes it unusable after.
+    """
     mlx = sys.modules.get("mlx.core")
+    if mlx is None or likely_device() != "cpu":
+        return mlx is not None
     counters = ("get_active_memory", "get_peak_memory", "get_cache_memory")
     return any(getattr(mlx, counter)() for counter in counters if hasattr(mlx, counter))
 

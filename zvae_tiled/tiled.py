@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -12,6 +11,7 @@ from zvae_tiled.chain import Task
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.installed import installed, likely_device
 from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan.calibration import apply, newest
 from zvae_tiled.plan.device import DEVICES, Device
@@ -151,20 +151,5 @@ def plan(
 def _this_device(dtype: str) -> Device:
     kind = likely_device()
     device = cpu_device(dtype == "bfloat16") if kind == "cpu" else DEVICES[kind]
-    found = newest(kind, metadata.version("mlx")) if _installed("mlx") else None
+    found = newest(kind, metadata.version("mlx")) if installed("mlx") else None
     return device if found is None else apply(device, found)
-
-
-def likely_device() -> str:
-    """Guess what MLX would compute on here, without importing it."""
-    if sys.platform == "darwin":
-        return "metal"
-    return "cuda" if any(_installed(f"mlx-cuda-{version}") for version in (12, 13)) else "cpu"
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -18,7 +18,8 @@ LAYERS = {
     "config": {"errors"},
     "budget": {"errors"},
     "whole": set[str](),
-    "forks": {"errors"},
+    "installed": set[str](),
+    "forks": {"errors", "installed"},
     "chain": {"errors", "config", "chain"},
     "atomic": {"errors"},
     "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
@@ -27,7 +28,7 @@ LAYERS = {
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "budget", "whole", "forks", "atomic", "chain", "plan")
+SHAPES_ONLY = ("errors", "config", "budget", "whole", "installed", "forks", "atomic", "chain", "plan")
 """Layers without MLX."""
 
 
