@@ -14,7 +14,7 @@ from zvae_tiled.installed import likely_device
 
 LINUX = pytest.mark.skipif(
     sys.platform != "linux" or likely_device() != "cpu",
-    reason="only Linux tells how much memory was used, and forgets it; and on a GPU nothing is read in a forked process",
+    reason="only Linux tells how much memory was used; and on a GPU nothing is read in a forked process",
 )
 
 MEASURE = """
