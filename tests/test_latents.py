@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zvae_tiled import VAEConfig
 from zvae_tiled.errors import LatentsError
-from zvae_tiled.latents import read_latents
+from zvae_tiled.latents import Layout, read_latents
 
 FLUX = VAEConfig.preset("flux1")
 C = FLUX.latent_channels
@@ -36,13 +37,54 @@ def pack(nchw: np.ndarray) -> np.ndarray:
     return tokens
 
 
-@given(sizes, sizes, sizes, st.booleans())
-def test_both_layouts_give_the_same_array(batch: int, height: int, width: int, named: bool) -> None:
+@given(sizes, sizes, sizes, st.sampled_from([None, "NCHW"]), st.booleans())
+def test_both_layouts_give_the_same_array(
+    batch: int, height: int, width: int, said: Layout | None, framed: bool
+) -> None:
     nhwc = numbered(batch, height, width, C)
     nchw = nhwc.transpose(0, 3, 1, 2)
-    assert np.array_equal(read_latents(nhwc, FLUX, "NHWC" if named else None), nhwc)
-    assert np.array_equal(read_latents(nchw, FLUX, "NCHW" if named else None), nhwc)
-    assert np.array_equal(read_latents(nchw[0], FLUX), nhwc[:1])
+    assert np.array_equal(read_latents(nhwc[:, None] if framed else nhwc, FLUX, "NHWC"), nhwc)
+    assert np.array_equal(read_latents(nchw[:, :, None] if framed else nchw, FLUX, said), nhwc)
+    assert np.array_equal(read_latents(nhwc[0], FLUX, "NHWC"), nhwc[:1])
+    assert np.array_equal(read_latents(nchw[0], FLUX, said), nhwc[:1])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from([1, 2, 3, 4, 16, 17]), min_size=3, max_size=5),
+    st.sampled_from([4, 16]),
+    st.sampled_from([None, "NCHW"]),
+    st.sampled_from(["float16", "bfloat16", "float32", "float64"]),
+    st.booleans(),
+)
+def test_what_is_not_marked_nhwc_is_never_read_as_nhwc(
+    shape: list[int], channels: int, said: Layout | None, dtype: str, of_mlx: bool
+) -> None:
+    """It is read as NCHW, value by value, or refused."""
+    in_front = shape[0] if len(shape) == 3 else shape[1]
+    fits = in_front == channels and (len(shape) < 5 or shape[2] == 1)
+    values = (
+        (np.arange(np.prod(shape)) % 251).reshape(shape).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    )
+    latents = mx.array(values.astype(np.float32)).astype(getattr(mx, dtype)) if of_mlx else values
+    config = replace(FLUX, latent_channels=channels)
+    if not fits:
+        with pytest.raises(LatentsError) as refused:
+            read_latents(latents, config, said)
+        last_alone = shape[-1] == channels != in_front
+        assert ('layout="NHWC"' in refused.value.advice) is last_alone
+        assert ("--layout NHWC" in refused.value.advice) is last_alone
+        return
+    batched = values.reshape(-1, channels, *shape[-2:]).astype(np.float32)
+    got = np.asarray(read_latents(latents, config, said).astype(mx.float32))
+    assert np.array_equal(got.transpose(0, 3, 1, 2), batched)
+
+
+def test_several_frames_are_refused_with_the_reason() -> None:
+    for shape, layout in (((1, C, 3, 4, 4), None), ((1, 3, 4, 4, C), "NHWC")):
+        with pytest.raises(LatentsError, match="hold 3 frames; an image VAE decodes one picture") as refused:
+            read_latents(np.zeros(shape, np.float32), FLUX, layout)  # type: ignore[arg-type]
+        assert "frame by frame" in refused.value.advice
 
 
 @given(sizes, sizes, sizes)
@@ -106,21 +148,44 @@ def test_anything_with_dlpack_is_read() -> None:
     assert np.array_equal(read_latents(Foreign(values), FLUX), values.transpose(1, 2, 0)[None])
 
 
-def test_a_square_that_could_be_both_must_be_named() -> None:
-    both = np.zeros((1, C, 4, C), np.float32)
-    with pytest.raises(LatentsError, match="could be NCHW or NHWC"):
-        read_latents(both, FLUX)
-    assert read_latents(both, FLUX, "NCHW").shape == (1, 4, C, C)
-    assert read_latents(both, FLUX, "NHWC").shape == (1, C, 4, C)
+def test_where_both_axes_fit_the_layout_decides_and_nchw_is_the_default() -> None:
+    both = numbered(1, C, 4, C)
+    for said in (None, "NCHW"):
+        assert np.array_equal(read_latents(both, FLUX, said), both.transpose(0, 2, 3, 1))
+    assert np.array_equal(read_latents(both, FLUX, "NHWC"), both)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_latents_that_overflowed_float16_name_the_way_out(value: float) -> None:
+    latents = np.zeros((1, C, 2, 3), np.float16)
+    latents[0, 3, 1, 2] = value
+    with pytest.raises(LatentsError, match="overflowed float16") as refused:
+        read_latents(latents, FLUX)
+    assert 'dtype="bfloat16"' in refused.value.advice
+    with pytest.raises(LatentsError) as refused:
+        read_latents(latents.astype(np.float32), FLUX)
+    assert "float16" not in refused.value.advice
+
+
+def test_no_message_prints_a_long_shape() -> None:
+    sizes: list[dict[str, Any]] = [{}, {"height": 64, "width": 64}]
+    for options in sizes:
+        with pytest.raises(LatentsError) as refused:
+            read_latents(mx.zeros([1] * 60), FLUX, **options)
+        assert "… 60 axes" in str(refused.value)
+        assert str(refused.value).count("1, ") <= 8
 
 
 @pytest.mark.parametrize(
     ("latents", "options", "reason"),
     [
-        (np.zeros((C, 4)), {}, "3 or 4 axes"),
-        (np.zeros((1, 1, C, 4, 4)), {}, "3 or 4 axes"),
+        (np.zeros((C, 4)), {}, "3, 4 or 5 axes"),
+        (np.zeros((1, 1, 1, C, 4, 4)), {}, "3, 4 or 5 axes"),
+        (np.zeros((1, 1, C, 4, 4)), {}, "have 1\n.*another family"),
+        (np.zeros((1, 4, 16, 16)), {}, "have 4\n.*another family"),
+        (np.zeros((1, 4, 16, 16)), {"layout": "NCHW"}, r'have 4\n.*layout="NHWC" \(--layout NHWC\)'),
         (np.zeros((1, 4, 8, 8)), {}, "16 channels"),
-        (np.zeros((1, C, 8, 8)), {"layout": "NHWC"}, "16 channels"),
+        (np.zeros((1, C, 8, 8)), {"layout": "NHWC"}, "16 channels.*\n.*leave out the layout"),
         (np.zeros((1, C, 8, 8)), {"layout": "CHWN"}, "layout must be"),
         (np.zeros((1, C, 0, 8)), {}, "empty"),
         (np.zeros((0, C, 8, 8)), {}, "empty"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ _FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32
 
 
 def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx.Dtype] | None = None) -> mx.array:
-    """Return a floating-point array of any library as an MLX array of the same type.
+    """Return a floating-point array of any library as an MLX array of the same type; a lazy MLX array is computed.
 
     Args:
         array: The array.
@@ -31,7 +31,7 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
         more: Further types that are taken in, and what they become.
 
     Raises:
-        InputError: It is no array, or of a type that is not taken in.
+        InputError: It is no array, of a type that is not taken in, or lazy and made in another thread.
     """
     types = {**_FLOATS, **(more or {})}
     if isinstance(array, mx.array):
@@ -51,7 +51,21 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
             f"{what} must be {', '.join(first)} or {last}, not {kind}",
             "Quantised or integer values must be turned into floats by whoever made them.",
         )
+    if isinstance(array, mx.array):
+        _compute(array, what, error)
     return _converted(array, kind, types[kind], what, error)
+
+
+def _compute(array: mx.array, what: str, error: type[InputError]) -> None:
+    try:
+        mx.eval(array)
+    except RuntimeError as cause:
+        if "no Stream" not in str(cause):  # such as memory that ran out
+            raise
+        raise error(
+            f"{what} are not computed yet, and were made in another thread: MLX computes in the thread that made them",
+            f"Call mx.eval({what}) there, before you hand them over.",
+        ) from cause
 
 
 def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[InputError]) -> mx.array:
@@ -102,6 +116,18 @@ def _narrowed(array: np.ndarray, what: str, error: type[InputError]) -> np.ndarr
             "The sampling before this went wrong, or the values are in other units.",
         )
     return narrow
+
+
+MAX_AXES = 8
+"""Axes of a shape that a message prints."""
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape as messages print it: a file may claim thousands of axes, or lengths of thousands of digits."""
+    lengths = [str(length) if abs(length) < 1 << 64 else "2^64 or more" for length in shape[:MAX_AXES]]
+    if len(shape) > MAX_AXES:
+        lengths.append(f"… {len(shape):,} axes")
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
 def path_of(value: Any, what: str) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from zvae_tiled.budget import Available, available_memory
 from zvae_tiled.chain import Chain
 from zvae_tiled.families import VAEConfig
+from zvae_tiled.forks import check_threads
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.latent_space import unpacked, unscale_latents
@@ -47,6 +48,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
     Args:
         progress: Told what is measured now.
     """
+    check_threads()
     with _ONE_AT_A_TIME:
         return measure(progress)
 
@@ -62,6 +64,7 @@ def temporary_folder() -> Path:
 @contextmanager
 def limits(plan: Plan) -> Iterator[None]:
     """Keep MLX's cache of freed buffers inside the plan's budget, one decode at a time; put it back afterwards."""
+    check_threads()  # here too: a stream may be read on in a forked process
     with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))
         mx.clear_cache()

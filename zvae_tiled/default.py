@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import REPOSITORIES
+from zvae_tiled.forks import check_threads
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -43,6 +44,7 @@ def default_vae() -> VAE:
     global _loaded
     from zvae_tiled.vae import VAE
 
+    check_threads()  # before the lock: a thread that is lost may hold it
     with _lock:
         if isinstance(_chosen, VAE):
             return _chosen

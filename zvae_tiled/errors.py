@@ -12,6 +12,7 @@ The tree::
     ├── BudgetError             the decode does not fit the budget; ``needed`` is the smallest that works
     ├── OutputError             rows could not be written: disk full, folder not writable
     ├── SilentFailureError      the device gave zeros, a flat map or NaN where it should not have, twice
+    ├── ForkError               MLX was used before this process was forked, and cannot compute here
     ├── BlasError               a BLAS library that was asked for by name cannot be loaded
     └── MissingExtraError       an optional package is needed; the message names the extra
 
@@ -104,6 +105,12 @@ class SilentFailureError(ZvaeError):
     """The device computed zeros, a flat map or NaN where it should not have, also the second time."""
 
     area = "device"
+
+
+class ForkError(ZvaeError):
+    """MLX was used before this process was forked, and cannot compute here."""
+
+    area = "process"
 
 
 class BlasError(ZvaeError):

@@ -10,6 +10,7 @@ import numpy as np
 from zvae_tiled.arrays import to_mlx
 from zvae_tiled.errors import ImageError
 from zvae_tiled.families import VAEConfig
+from zvae_tiled.forks import check_threads
 
 
 def read_images(images: Any, config: VAEConfig) -> mx.array:
@@ -22,6 +23,7 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
     Raises:
         ImageError: They are not pictures of that shape, or leave [0, 1].
     """
+    check_threads()
     if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
         images = np.asarray(images)
     pictures = to_mlx(images, "images", ImageError, {"uint8": mx.uint8})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.default import default_vae
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import VAEConfig, config_of
+from zvae_tiled.installed import installed, likely_device
 from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan import files
 from zvae_tiled.plan.calibration import apply, newest
@@ -37,7 +37,8 @@ def decode_tiled(
     """Decode latents of any size inside a budget, to what a full decode gives unless another quality is named.
 
     Args:
-        latents: As a pipeline hands them over: NCHW, NHWC or packed FLUX tokens; mx, numpy, torch.
+        latents: As a pipeline hands them over: NCHW, NHWC with ``layout="NHWC"``, or packed FLUX tokens; mx, numpy,
+            torch.
         budget_gb: The budget as a number of GB.
         vae: The VAE; left out, the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
             a Z-Image or FLUX.1 model in the local Hugging Face cache.
@@ -142,20 +143,5 @@ def _named_device(name: str, dtype: str) -> Device:
 def _this_device(dtype: str) -> Device:
     kind = likely_device()
     device = _named_device(kind, dtype)
-    found = newest(kind, metadata.version("mlx")) if _installed("mlx") else None
+    found = newest(kind, metadata.version("mlx")) if installed("mlx") else None
     return device if found is None else apply(device, found)
-
-
-def likely_device() -> str:
-    """Guess what MLX would compute on here, without importing it."""
-    if sys.platform == "darwin":
-        return "metal"
-    return "cuda" if any(_installed(f"mlx-cuda-{version}") for version in (12, 13)) else "cpu"
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from zvae_tiled.decoding import available, finished, ready_latents, temporary_fo
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.families import Task, VAEConfig
+from zvae_tiled.forks import check_threads
 from zvae_tiled.images import read_images
 from zvae_tiled.job import Job, picture_shape
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -76,6 +77,7 @@ class VAE:
             ConfigError: There is no config, or it is not one that can be built.
             WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
         """
+        check_threads()
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
@@ -147,9 +149,9 @@ class VAE:
         """Decode latents as a pipeline hands them over: scaled and shifted.
 
         Args:
-            latents: (B, C, h, w) or (B, h, w, C), with or without B, or packed FLUX tokens with height and width;
-                mx, numpy or anything that speaks DLPack.
-            layout: ``NCHW`` or ``NHWC``, if the shape leaves it open.
+            latents: (B, C, h, w) or (C, h, w), with one frame (B, C, 1, h, w), or packed FLUX tokens with height and
+                width; mx, numpy or anything that speaks DLPack.
+            layout: ``NHWC`` if the channels come last. Default: ``NCHW``; the shape is not asked.
             height: The picture's height in pixels, for packed tokens.
             width: The picture's width in pixels, for packed tokens.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
@@ -320,7 +322,8 @@ class VAE:
             spill_folder: As in `decode`.
 
         Returns:
-            The `LatentDistribution`, shifted and scaled as a pipeline wants it.
+            The `LatentDistribution`, shifted and scaled as a pipeline wants it, NHWC: `decode` takes what it gives with
+            ``layout="NHWC"``.
 
         Raises:
             ImageError: The pictures cannot be encoded as they are.

@@ -94,6 +94,18 @@ def test_options_reach_the_decode(place: Path) -> None:
     assert np.array_equal(np.load(place / "a.npz.npy"), want[0])
 
 
+def test_the_layout_is_said_and_not_guessed(place: Path) -> None:
+    nchw = np.load(place / "a.npy")
+    np.save(place / "last.npy", nchw.transpose(0, 2, 3, 1))
+    np.save(place / "frame.npy", nchw[:, :, None])
+    for command in (["decode", "last.npy", "-o", "x.png"], ["compare", "last.npy", "--reference", "full"]):
+        assert "--layout NHWC" in run(*command, code=3).stderr
+    assert not (place / "x.png").exists()
+    for source, said in (("a.npy", ()), ("frame.npy", ()), ("last.npy", ("--layout", "NHWC"))):
+        run("decode", source, "-o", f"{source}.png", "-q", *said)
+        assert levels(place / f"{source}.png", place / "a.npy")
+
+
 def test_sixteen_bits(place: Path) -> None:
     run("decode", "a.npy", "-o", "a.png", "--bits", "16", "-q")
     assert (place / "a.png").read_bytes()[24] == 16

@@ -53,6 +53,7 @@ def failing(kind: str, budget: str | None, dtype: str) -> None:
     ("words", "code", "said"),
     [
         (["device"], 6, "    failing --dtype float32 device"),
+        (["device", "--dtype", "float16"], 6, "    failing --dtype bfloat16 device"),
         (["allocator", "--budget", "8GB"], 6, "    failing --budget 25% allocator"),
         (["odd"], 6, "error: RuntimeError: why\nNothing here expected that error; --debug shows where it comes from."),
         (["broken"], 3, "error: [blas] no such library\n              at all\n              Unset it."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.running import run, save_latents
-from zvae_tiled import VAE, metrics, read_latent_file
+from zvae_tiled import VAE, metrics, read_latent_file, write_latent_file
 from zvae_tiled.kernels import calibrate as calibrating
 from zvae_tiled.plan import calibration
 
@@ -153,6 +154,24 @@ def test_latents_are_inspected(place: Path) -> None:
     values[0, 0, 0, :3] = np.nan
     np.save(place / "bad.npy", values)
     assert "3 of 240 are NaN or infinite: not to be decoded" in run("inspect", "bad.npy").stdout
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "read_as"),
+    [
+        ((1, 4, 2, 3), {}, "NCHW,"),
+        ((1, 2, 3, 4), {"layout": "NHWC"}, "NHWC,"),
+        ((4, 2, 3), {}, "NCHW; packed tokens with --height and --width,"),
+        ((1, 6, 16), {"height": 4, "width": 6}, "packed tokens,"),
+        ((6, 16), {}, "packed tokens,"),
+        ((1, 4, 2, 3), {"height": 4, "width": 6, "packed": False}, "NCHW,"),
+    ],
+)
+def test_inspect_says_how_latents_would_be_read(
+    place: Path, shape: tuple[int, ...], said: dict[str, Any], read_as: str
+) -> None:
+    write_latent_file(place / "c.safetensors", np.ones(shape, np.float32), **said)
+    assert f"as         {read_as}" in run("inspect", "c.safetensors").stdout
 
 
 def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.running import run
+from tests.footprints import LINUX, measured
 from zvae_tiled.cli.pictures import read_picture
 from zvae_tiled.errors import ImageError
 
@@ -72,10 +76,61 @@ def test_no_picture_is_too_large_and_the_limit_of_others_stays(
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+def png(width: int, height: int, rows: bytes) -> bytes:
+    """A PNG with one bit a pixel."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+@LINUX
+def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_memory(tmp_path: Path) -> None:
+    claims = {
+        "false.png": (
+            png(50_000, 50_000, b""),
+            "claims 50000x50000 pixels; from a file of 65 bytes at most 16,777,216",
+        ),
+        "true.png": (png(20_000, 20_000, bytes(2501 * 20_000)), "claims 20000x20000 pixels"),
+        "false.npy": (npy("(100000, 100000, 3)"), "needs 120,000,000,000 bytes for shape (100000, 100000, 3)"),
+        "long.npy": (npy(f"({'1,' * 60})", 4), "(1, 1, 1, 1, 1, 1, 1, 1, … 60 axes)"),
+    }
+    for name, (content, _) in claims.items():
+        (tmp_path / name).write_bytes(content)
+    read = (
+        "from zvae_tiled.cli.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
+    )
+    load = "; import PIL.Image, PIL.ImageOps, zvae_tiled.latent_files; PIL.Image.init()"
+    costs = measured(read + load, [tmp_path / name for name in claims])
+    for (name, (_, said)), (size, told) in zip(claims.items(), costs, strict=True):
+        assert said in told, name
+        assert size <= 16 << 20, name
+
+
+def npy(shape: str, size: int = 0) -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(size)
+
+
+def test_a_blank_picture_of_usual_size_is_read(tmp_path: Path) -> None:
+    (tmp_path / "blank.png").write_bytes(png(2048, 2048, bytes(257 * 2048)))
+    assert read_picture(tmp_path / "blank.png").shape == (2048, 2048, 3)
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.npy"])
+def test_a_named_pipe_is_refused_and_not_waited_for(name: str, place: Path) -> None:
+    os.mkfifo(place / name)
+    Image.fromarray(SHALLOW).save(place / "a.png")
+    assert "must be a regular file, it is a named pipe" in run("encode", name, "-o", "e.npy", code=3).stderr
+    assert "must be a regular file, it is a named pipe" in run("compare", "a.png", name, code=3).stderr
+
+
 def test_whatever_pillow_raises_is_an_image_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise Image.DecompressionBombError("a bomb")
 
     monkeypatch.setattr(Image, "open", fails)
+    (tmp_path / "any.png").touch()
     with pytest.raises(ImageError, match="a bomb"):
         read_picture(tmp_path / "any.png")

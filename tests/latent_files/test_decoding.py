@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.models import random_latents, random_vae
 from tests.plans import bits
@@ -35,6 +36,19 @@ def test_latents_that_are_not_packed_may_know_it_too(said: dict[str, Any], tmp_p
         write_latent_file(tmp_path / "a.safetensors", latents, layout=layout, **said)  # type: ignore[arg-type]
         file = read_latent_file(tmp_path / "a.safetensors")
         assert bits(VAE.decode(file.latents, **file.options)) == WANT
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_comfyuis_latents_are_nchw_whatever_their_shape(frames: bool, tmp_path: Path) -> None:
+    channels = CONFIG.latent_channels
+    latents = np.random.default_rng(0).standard_normal((1, channels, 6, channels)).astype(np.float32)
+    tensors: dict[str, Any] = {
+        "latent_tensor": latents[:, :, None] if frames else latents,
+        "latent_format_version_0": np.zeros(0),
+    }
+    save_file(tensors, tmp_path / "a.latent")
+    file = read_latent_file(tmp_path / "a.latent")
+    assert bits(VAE.decode(file.latents, **file.options)) == bits(VAE.decode(latents, "NCHW", scaled=False))
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])

@@ -15,21 +15,38 @@ ROOT = Path(zvae_tiled.__file__).parent
 
 LAYERS = {
     "errors": set[str](),
-    "config": {"errors"},
     "cgroup": set[str](),
     "budget": {"errors", "cgroup"},
     "whole": set[str](),
-    "chain": {"errors", "config", "chain"},
+    "wording": set[str](),
+    "installed": set[str](),
+    "forks": {"errors", "installed"},
+    "chain": {"chain"},
+    "families": {"errors", "wording", "chain", "families"},
     "filesystem": set[str](),
     "atomic": {"errors", "filesystem"},
     "protect": {"errors"},
-    "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
-    "kernels": {"errors", "config", "cgroup", "budget", "chain", "plan", "kernels", "blas"},
-    "engine": {"errors", "config", "budget", "chain", "plan", "kernels", "engine"},
+    "plan": {"errors", "atomic", "families", "budget", "whole", "wording", "chain", "plan"},
+    "kernels": {"errors", "families", "cgroup", "budget", "chain", "plan", "kernels", "blas"},
+    "engine": {"errors", "budget", "chain", "plan", "kernels", "engine"},
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 
-SHAPES_ONLY = ("errors", "config", "cgroup", "budget", "whole", "atomic", "filesystem", "protect", "chain", "plan")
+SHAPES_ONLY = (
+    "errors",
+    "cgroup",
+    "budget",
+    "whole",
+    "wording",
+    "installed",
+    "forks",
+    "atomic",
+    "filesystem",
+    "protect",
+    "chain",
+    "families",
+    "plan",
+)
 """Layers without MLX."""
 
 

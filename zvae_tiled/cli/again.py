@@ -18,14 +18,17 @@ CHANGES = "zvae_tiled.changes"
 MEMORY = ("alloc", "memory")
 """What messages of devices speak of when they ran out of it."""
 
+WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
+"""The type to try after one that failed: bfloat16 has float32's range in the memory of float16."""
+
 
 def next_command(ctx: click.Context, error: Exception) -> str | None:
     """Return a command to try after this error; None if only a person can tell."""
     options = {param.name for param in ctx.command.params}
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
         return again(ctx, budget=mebibytes(error.needed), plan_file=None)
-    if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] != "float32":
-        return again(ctx, dtype="float32", plan_file=None)
+    if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
+        return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
     out_of_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY)
     if not isinstance(error, ZvaeError) and out_of_memory and "budget" in options:
         return again(ctx, budget="25%", plan_file=None)

@@ -13,6 +13,7 @@ from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, config_of, preset_names
 
 if TYPE_CHECKING:
+    from zvae_tiled.latent_files import LatentFile
     from zvae_tiled.weights.header import TensorInfo
 
 ENCODER = ("encoder.", "quant_conv.")
@@ -101,6 +102,14 @@ def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
         lines.append(("values", ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())))
     if file.height is not None and file.width is not None:
         lines.append(("picture", f"{file.width}x{file.height}"))
-    kind = {None: file.layout or "NCHW, NHWC or packed", True: "packed tokens", False: file.layout or "not packed"}
     scaled = "scaled as a pipeline has them" if file.scaled else "not scaled"
-    return [*lines, ("as", f"{kind[file.packed]}, {scaled}")]
+    return [*lines, ("as", f"{_arrangement(file)}, {scaled}")]
+
+
+def _arrangement(file: LatentFile) -> str:
+    """Return how `zvae decode` reads these latents."""
+    if file.packed or file.latents.ndim == 2 or file.options.get("height"):
+        return "packed tokens"
+    if file.packed is None and file.layout is None and file.latents.ndim == 3:
+        return "NCHW; packed tokens with --height and --width"
+    return file.layout or "NCHW"

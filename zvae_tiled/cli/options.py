@@ -126,7 +126,11 @@ spill_option = click.option(
 latents_options = _all(
     click.option("--height", type=int, metavar="PIXELS", help="The picture's height, for packed FLUX tokens."),
     click.option("--width", type=int, metavar="PIXELS", help="The picture's width, for packed FLUX tokens."),
-    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the channels are, if both could be."),
+    click.option(
+        "--layout",
+        type=click.Choice(["NCHW", "NHWC"]),
+        help="NHWC: the channels are in the last axis. Default: what the file says, else NCHW.",
+    ),
     click.option("--tensor", metavar="NAME", help="Which tensor of the file holds the latents, if there are several."),
 )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from zvae_tiled.errors import ImageError, ZvaeError
+from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
 
 Picture = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -19,38 +20,64 @@ INSTALL = "pip install 'zvae-tiled[pil]'"
 NPY = "Name a .npy of floats in [0, 1] (H, W, 3) instead: it holds every bit."
 
 
+PIXELS, PIXELS_A_BYTE = 16 << 20, 64
+"""Pixels that are read from any file, and for each byte of it; well packed photographs have about 20."""
+
+
 def read_picture(path: str | Path) -> Picture:
     """Read a picture as (H, W, C) in [0, 1]: .npy, or whatever Pillow opens without losing bits.
 
     Raises:
-        ImageError: The file holds no picture, or one with more bits than Pillow reads.
+        ImageError: The file holds no picture, one with more bits than Pillow reads, or claims far more pixels than it
+            has bytes.
         MissingExtraError: Pillow is needed and not installed.
     """
+    path = Path(path)
     try:
-        values = _array(Path(path)) if Path(path).suffix.lower() == ".npy" else _opened(Path(path))
+        with _file(path) as (file, size):
+            values = _array(path, file, size) if path.suffix.lower() == ".npy" else _opened(path, file, size)
     except (ZvaeError, MemoryError):
         raise
     except Exception as error:  # of broken files, NumPy and Pillow raise what their parsers stumble over
         problem = f"{path} cannot be read as a picture: {error}"
         raise ImageError(problem, f"Name a .png, .jpg, .webp, .tif or .npy. If it is a deep one: {NPY}") from error
     if values.ndim != 3:
-        problem = f"{path} must hold (height, width, channels), its shape is {values.shape}"
+        from zvae_tiled.arrays import shape_text
+
+        problem = f"{path} must hold (height, width, channels), its shape is {shape_text(values.shape)}"
         raise ImageError(problem, "Save one picture, without an axis for a batch.")
     return values
 
 
-def _array(path: Path) -> Picture:
-    values = np.load(path, allow_pickle=False)
-    if not np.issubdtype(values.dtype, np.floating):
-        raise ImageError(f"{path} must hold floats in [0, 1], it holds {values.dtype}", "Divide 8-bit values by 255.")
-    return np.asarray(values, np.float32)
+@contextmanager
+def _file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file; a named pipe would be waited for without end."""
+    from zvae_tiled.weights.opening import open_regular
+
+    try:
+        raw, state = open_regular(path)
+    except WeightsError as error:
+        raise ImageError(error.problem, "Name a picture: .png, .jpg, .webp, .tif or .npy.") from error
+    with io.BufferedReader(raw) as file:
+        yield file, state.st_size
 
 
-def _opened(path: Path) -> Picture:
+def _array(path: Path, file: BinaryIO, size: int) -> Picture:
+    from zvae_tiled.latent_files.npy import read_header, read_values
+
+    header = read_header(file, size, str(path), ImageError)
+    if not np.issubdtype(header.dtype, np.floating):
+        problem = f"{path} must hold floats in [0, 1], it holds {header.dtype!s:.40}"
+        raise ImageError(problem, "Divide 8-bit values by 255.")
+    return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
+
+
+def _opened(path: Path, file: BinaryIO, size: int) -> Picture:
     from zvae_tiled.arrays import imported
 
     pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
-    with _any_size(pillow), pillow.open(path) as image:
+    with _any_size(pillow), pillow.open(file) as image:
+        _check_pixels(path, size, image.size)
         mode, kind, raw = image.mode, image.format, str(image.tile)
         operations.exif_transpose(image, in_place=True)
         if mode == "F":
@@ -64,13 +91,24 @@ def _opened(path: Path) -> Picture:
         return values
 
 
+def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
+    width, height = shape
+    limit = max(PIXELS, PIXELS_A_BYTE * size)
+    if width * height > limit:
+        raise ImageError(
+            f"{path} claims {width}x{height} pixels; from a file of {size:,} bytes at most {limit:,} are read, "
+            f"{PIXELS_A_BYTE} a byte",
+            "If it is a blank picture of that size, save it without compression: as a .npy of floats or a .tif.",
+        )
+
+
 SIXTEEN_BITS = ("PNG", "PPM")
 """What Pillow reads as 32-bit integers that are of 16 bits."""
 
 
 @contextmanager
 def _any_size(pillow: Any) -> Iterator[None]:
-    """Let Pillow open large pictures: this command's own are far larger than what it takes for an attack."""
+    """Let Pillow open large pictures: it takes every large one for an attack, `_check_pixels` those of small files."""
     before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
     try:
         yield

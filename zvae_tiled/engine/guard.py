@@ -89,7 +89,7 @@ class Guard(Generic[T]):
         if flaw.startswith("only"):
             advice = "The device may be out of memory: close other programs, or name a smaller budget."
         elif self._kernels.narrow:
-            advice = "Past float16's range? Load the VAE as bfloat16 or float32."
+            advice = 'float16 ends at 65,504: load the VAE with dtype="bfloat16" (--dtype bfloat16).'
         else:
             advice = "Check the weights, or close other programs: the device may be out of memory."
         return SilentFailureError(f"{self._step.name} gave {flaw}, also when computed again in smaller bands", advice)

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO
 
 import mlx.core as mx
 
-from zvae_tiled.arrays import path_of
+from zvae_tiled.arrays import MAX_AXES, path_of
 from zvae_tiled.errors import LatentsError, WeightsError
+from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import Contents, read_contents
 from zvae_tiled.latent_files.metadata import parse_metadata
 from zvae_tiled.latents import Layout
@@ -31,7 +33,7 @@ class LatentFile:
 
     Attributes:
         latents: The latents, in the type they are stored in; float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``, if the file says so.
+        layout: ``NCHW`` or ``NHWC``, if the file says so; None is decoded as ``NCHW``, ComfyUI's latents too.
         height: The picture's height in pixels, if the file says so.
         width: The picture's width, likewise.
         packed: Whether they are packed FLUX tokens, if the file says so.
@@ -73,6 +75,7 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
     Raises:
         LatentsError: There is no such file, it is of another format or damaged, or leaves open which tensor is meant.
     """
+    check_threads()
     with _opened(path) as (file, source):
         contents = read_contents(file, source)
         metadata = parse_metadata(contents.metadata, source)
@@ -117,10 +120,12 @@ def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO,
 def _chosen(contents: Contents, name: str | None, source: str) -> str:
     if name is not None:
         if name not in contents.entries:
-            raise LatentsError(f"{source} holds no tensor {name!r}; it holds {_listed(contents)}", "Name one of them.")
-        if not contents.entries[name].floating:
-            kind = contents.entries[name].dtype
-            raise LatentsError(f"{source}: tensor {name!r} is of type {kind}, latents are floats", "Name another one.")
+            problem = f"{source} holds no tensor {name!r:.80}; it holds {_listed(contents)}"
+            raise LatentsError(problem, "Name one of them.")
+        entry = contents.entries[name]
+        if not entry.could_be_latents:
+            problem = f"{source}: tensor {name!r:.80} is {entry}; latents are floats of 2 to {MAX_AXES} axes"
+            raise LatentsError(problem, "Name another one.")
         return name
     candidates = [name for name, entry in contents.entries.items() if entry.could_be_latents]
     if len(candidates) != 1:
@@ -134,6 +139,6 @@ def _chosen(contents: Contents, name: str | None, source: str) -> str:
 
 def _listed(contents: Contents) -> str:
     # Names come from the file: repr shows what a terminal would obey.
-    names = [f"{name!r:.80} {entry.dtype} {entry.shape}" for name, entry in contents.entries.items()]
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return (", ".join(names[:MAX_NAMES]) or "nothing") + more
+    names = [f"{name!r:.80} {entry}" for name, entry in islice(contents.entries.items(), MAX_NAMES)]
+    more = f" and {len(contents.entries) - MAX_NAMES:,} more" if len(contents.entries) > MAX_NAMES else ""
+    return (", ".join(names) or "nothing") + more

@@ -12,6 +12,7 @@ import numpy as np
 from zvae_tiled.arrays import path_of, to_mlx
 from zvae_tiled.atomic import atomic_file, check_place
 from zvae_tiled.errors import LatentsError, OutputError
+from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import BFLOAT16
 from zvae_tiled.latent_files.metadata import parse_metadata
 from zvae_tiled.latents import Layout
@@ -54,7 +55,7 @@ def write_latent_file(
     Args:
         path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for what follows.
         latents: mx, numpy or anything that speaks DLPack; the type is kept, float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
+        layout: ``NCHW`` or ``NHWC``. Default: none is written, which is read as ``NCHW``.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
         packed: Whether they are packed FLUX tokens.
@@ -65,6 +66,7 @@ def write_latent_file(
         LatentsError: What is to be written contradicts itself, or is no array of floats.
         OutputError: The file cannot be written; nothing is left of it.
     """
+    check_threads()
     target = latent_target(path)
     array = to_mlx(latents, "latents", LatentsError)
     given = {"layout": layout, "height": height, "width": width, "packed": packed, "scaled": scaled}

@@ -1,0 +1,82 @@
+"""No file below 1 MiB costs more than 64 MiB, whatever it claims; real bombs, measured in processes of their own."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from tests.footprints import LINUX, measured
+from tests.latent_files.bombs import BOMBS
+from tests.leftovers import state
+from zvae_tiled import read_latent_file
+from zvae_tiled.errors import LatentsError
+from zvae_tiled.latent_files.npz import ALWAYS
+
+MIB = 1 << 20
+
+READ = "from zvae_tiled import read_latent_file as read; from zvae_tiled.errors import LatentsError as Refused"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("bombs")
+    for name, (made, _) in BOMBS.items():
+        (place / name).write_bytes(made())
+        assert (place / name).stat().st_size < MIB
+    return place
+
+
+@LINUX
+def test_no_bomb_costs_more_than_64_mib(folder: Path) -> None:
+    for name, (size, told) in zip(BOMBS, measured(READ, [folder / name for name in BOMBS]), strict=True):
+        assert size <= 64 * MIB, f"{name}: {size:,}"
+        assert BOMBS[name][1] in told, name
+
+
+@LINUX
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
+    dtype: str, order: Literal["C", "F"], tmp_path: Path
+) -> None:
+    columns = ALWAYS // np.dtype(dtype).itemsize // 1024
+    np.savez_compressed(tmp_path / "a.npz", np.zeros((1, 16, 64, columns), dtype, order))
+    np.savez_compressed(tmp_path / "b.npz", np.zeros((1, 16, 64, columns + 1), dtype, order))
+    (size, told), (_, refused) = measured(READ, [tmp_path / "a.npz", tmp_path / "b.npz"])
+    assert told == "read"
+    assert size <= 64 * MIB
+    assert "would unpack to" in refused
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_in_a_few_words_and_leaves_nothing(name: str, folder: Path) -> None:
+    before = state()
+    for file in (folder / name, io.BytesIO((folder / name).read_bytes())):
+        with pytest.raises(LatentsError) as refused:
+            read_latent_file(file)
+        assert BOMBS[name][1] in str(refused.value)
+        assert len(str(refused.value)) < 4_000
+        assert refused.value.advice
+        del refused
+    assert state() == before
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_large_latents_are_read(save: Any, tmp_path: Path) -> None:
+    """Those of a picture of 16384x16384 pixels would take as long as everything else here: a 16th of them."""
+    latents = np.random.default_rng(0).standard_normal((1, 16, 512, 512), np.float32)
+    latents[:, :, :256] = 0  # and half of it is blank
+    save(tmp_path / "a.npz", latents)
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, latents)
+
+
+def test_a_large_array_beside_the_latents_does_not_matter(tmp_path: Path) -> None:
+    latents = np.ones((1, 4, 2, 3), np.float32)
+    np.savez_compressed(tmp_path / "a.npz", latents=latents, mask=np.zeros((3000, 3000), np.int32))
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, latents)
+    with pytest.raises(LatentsError, match="mask"):
+        read_latent_file(tmp_path / "a.npz", "mask")

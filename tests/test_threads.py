@@ -1,0 +1,62 @@
+"""Lazy arrays that another thread made cannot be computed here: every door says so, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from tests.leftovers import nothing_left
+from tests.models import random_images, random_latents, random_vae
+from tests.plans import bits
+from zvae_tiled import VAEConfig, decode_tiled, write_latent_file
+from zvae_tiled.errors import ImageError, InputError, LatentsError
+
+CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2)
+VAE = random_vae(CONFIG)
+LATENTS, IMAGES = random_latents(CONFIG, 3, 4), random_images(CONFIG, 3, 4)
+
+DOORS: dict[str, Callable[[Any, Path], object]] = {
+    "decode": lambda array, folder: VAE.decode(array),
+    "decode_tiled": lambda array, folder: decode_tiled(array, vae=VAE),
+    "stream": lambda array, folder: VAE.stream(array),
+    "decode_to_file": lambda array, folder: VAE.decode_to_file(array, folder / "a.png"),
+    "write_latent_file": lambda array, folder: write_latent_file(folder / "a.npz", array),
+    "encode": lambda array, folder: VAE.encode(array),
+}
+
+
+def of_another_thread(values: np.ndarray, dtype: mx.Dtype, evaluated: bool) -> mx.array:
+    def made() -> mx.array:
+        array = (mx.array(values) * 1).astype(dtype)
+        if evaluated:
+            mx.eval(array)
+        return array
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(made).result()
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+def test_a_lazy_array_of_another_thread_is_refused_with_the_way_out(door: str, dtype: mx.Dtype, tmp_path: Path) -> None:
+    what, error = ("images", ImageError) if door == "encode" else ("latents", LatentsError)
+    lazy = of_another_thread(IMAGES if door == "encode" else LATENTS, dtype, evaluated=False)
+    with nothing_left(tmp_path), pytest.raises(InputError, match="made in another thread") as refused:
+        DOORS[door](lazy, tmp_path)
+    assert type(refused.value) is error
+    assert f"mx.eval({what})" in refused.value.advice
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_an_array_that_was_computed_there_is_taken(door: str, tmp_path: Path) -> None:
+    DOORS[door](of_another_thread(IMAGES if door == "encode" else LATENTS, mx.float32, evaluated=True), tmp_path)
+
+
+def test_a_lazy_array_of_this_thread_is_taken() -> None:
+    assert bits(VAE.decode(mx.array(LATENTS) * 1)) == bits(VAE.decode(LATENTS))
