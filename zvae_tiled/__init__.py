@@ -16,8 +16,10 @@ from zvae_tiled.tiled import decode_tiled, plan, read_plan
 
 if TYPE_CHECKING:
     from zvae_tiled.decoding import calibrate
-    from zvae_tiled.latent_files import LatentFile, read_latent_file, write_latent_file
+    from zvae_tiled.jobs import Decode
+    from zvae_tiled.latent_files import read_latent_file, write_latent_file
     from zvae_tiled.latent_space import LatentDistribution
+    from zvae_tiled.latents import Latents
     from zvae_tiled.progress import Progress
     from zvae_tiled.report import Report
     from zvae_tiled.vae import VAE
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
+    "Decode": "zvae_tiled.jobs",
     "LatentDistribution": "zvae_tiled.latent_space",
-    "LatentFile": "zvae_tiled.latent_files",
+    "Latents": "zvae_tiled.latents",
     "Progress": "zvae_tiled.progress",
     "Report": "zvae_tiled.report",
     "calibrate": "zvae_tiled.decoding",
@@ -39,9 +42,10 @@ _LATER = {
 __all__ = [
     "VAE",
     "BudgetError",
+    "Decode",
     "Exact",
     "LatentDistribution",
-    "LatentFile",
+    "Latents",
     "Plan",
     "Progress",
     "Report",

@@ -36,9 +36,9 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
             'A PIL image becomes one by image.convert("RGB").' if config.in_channels == 3 else "",
         )
     height, width = pictures.shape[1:3]
-    if height % config.scale or width % config.scale:
+    if height % config.cell or width % config.cell:
         raise ImageError(
-            f"height and width must be multiples of {config.scale}, they are {height} and {width}",
+            f"height and width must be multiples of {config.cell}, they are {height} and {width}",
             "Crop or pad the picture first.",
         )
     if pictures.dtype == mx.uint8:

@@ -14,10 +14,10 @@ Weights = Mapping[str, mx.array]
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """A diagonal Gaussian over latents as a pipeline wants them: normalised, packed where the family packs, NHWC.
+    """A diagonal Gaussian over latents as a pipeline wants them: normalised, packed where the family packs, NCHW.
 
     Attributes:
-        mean: The centre, (B, h, w, channels).
+        mean: The centre, (B, C, h, w).
         logvar: The logarithm of the variance, of the same shape.
     """
 
@@ -31,7 +31,8 @@ class LatentDistribution:
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
         shift, scale = _shift_and_scale(convention, weights)
         normal = _rounded(_rounded(mean, mx.subtract, shift), mx.multiply, scale)
-        return cls(normal, (logvar.astype(mx.float32) + 2 * mx.log(scale)).astype(logvar.dtype))
+        spread = (logvar.astype(mx.float32) + 2 * mx.log(scale)).astype(logvar.dtype)
+        return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in (normal, spread)))
 
     def mode(self) -> mx.array:
         """Return the most likely latents."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -9,14 +10,12 @@ import numpy as np
 
 from zvae_tiled.arrays import shape_text, to_mlx
 from zvae_tiled.errors import LatentsError
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families import LatentConvention, VAEConfig
 from zvae_tiled.forks import check_threads
+from zvae_tiled.latent_space import unpacked
 from zvae_tiled.whole import whole
 
 Layout = Literal["NCHW", "NHWC"]
-
-PATCH = 2
-"""FLUX packs 2×2 latent pixels into one token."""
 
 OVERFLOWED = (
     "The sampling overflowed float16, which ends at 65,504; decoding cannot mend it. Run the sampling, and keep the "
@@ -24,43 +23,65 @@ OVERFLOWED = (
 )
 
 
-def read_latents(
-    latents: Any,
-    config: VAEConfig,
-    layout: Layout | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> mx.array:
-    """Return latents as (B, h, w, C), checked, in their own floating-point type.
+@dataclass(frozen=True)
+class Latents:
+    """Latents, and what a plain array cannot say of them.
+
+    A plain array is taken for ``Latents(array)``: NCHW, and scaled as a pipeline hands it over.
+
+    Attributes:
+        array: (B, C, h, w), with or without B, or with one frame (B, C, 1, h, w); with layout ``NHWC`` the channels come
+            last; or packed tokens (B, N, C) or (N, C). Of mx, numpy, or anything that speaks DLPack.
+        layout: ``NCHW`` or ``NHWC``; None means ``NCHW``. It is never guessed from the shape.
+        height: The picture's height in pixels, for packed tokens.
+        width: The picture's width in pixels, for packed tokens.
+        scaled: False if scale and shift are undone already, as ComfyUI saves latents.
+        source: Where they come from, as errors say it.
+    """
+
+    array: Any
+    layout: Layout | None = None
+    height: int | None = None
+    width: int | None = None
+    scaled: bool = True
+    source: str = "latents"
+
+
+def read_latents(latents: Any, config: VAEConfig) -> mx.array:
+    """Return a pipeline's map of latents as (B, h, w, C), checked, in their own floating-point type.
 
     Args:
-        latents: (B, C, h, w) or (C, h, w); with one frame, (B, C, 1, h, w); with layout ``NHWC`` the channels come
-            last; or packed FLUX tokens (B, N, 4·C) or (N, 4·C).
+        latents: `Latents`, or an array.
         config: The VAE they are for.
-        layout: ``NCHW`` or ``NHWC``; None means ``NCHW``. It is never guessed from the shape.
-        height: The picture's height; makes the latents packed tokens.
-        width: The picture's width, likewise.
 
     Raises:
         LatentsError: They are not latents of this VAE, are empty, or hold NaN or Inf.
     """
     check_threads()
-    array = to_mlx(latents, "latents", LatentsError)
-    if layout not in (None, "NCHW", "NHWC"):
-        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {layout!r:.40}")
+    given = latents if isinstance(latents, Latents) else Latents(latents)
+    array = to_mlx(given.array, "latents", LatentsError)
+    if given.layout not in (None, "NCHW", "NHWC"):
+        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {given.layout!r:.40}")
     if array.size == 0:
         problem = f"latents of shape {shape_text(array.shape)} are empty"
         raise LatentsError(problem, "Nothing to decode: check how they were saved.")
-    if height is None and width is None:
-        arranged = _channels_last(array, config.latent_channels, layout)
+    if given.height is None and given.width is None:
+        arranged = _channels_last(array, config.latents, given.layout)
     else:
-        arranged = _unpacked(array, config, height, width, layout)
+        arranged = _unpacked(array, config, given)
     _check_finite(array)
     mx.eval(arranged)  # here, in the caller's thread: what is lazy can be computed in the thread it was made in only
     return arranged
 
 
-def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.array:
+def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
+    """Return (B, H, W, C) of what a pipeline's map of latents (B, h, w, C) decodes to."""
+    batch, height, width, _ = latents.shape
+    return batch, height * config.cell, width * config.cell, config.out_channels
+
+
+def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout | None) -> mx.array:
+    channels = convention.channels
     if array.ndim not in (3, 4, 5):
         raise LatentsError(
             f"latents must have 3, 4 or 5 axes, they have {array.ndim}: {shape_text(array.shape)}",
@@ -73,7 +94,7 @@ def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.
         raise LatentsError(
             f"this VAE's latents have {channels} channels; {layout or 'NCHW'} latents of the shape {array.shape} "
             f"have {array.shape[at]}",
-            _where_channels_are(array, channels, other),
+            _where_channels_are(array, convention, other),
         )
     if one_frame:
         array = _without_frames(array, frames_at=-4 if layout == "NHWC" else -3)
@@ -81,11 +102,12 @@ def _channels_last(array: mx.array, channels: int, layout: Layout | None) -> mx.
     return arranged if array.ndim == 4 else arranged[None]
 
 
-def _where_channels_are(array: mx.array, channels: int, other: int) -> str:
+def _where_channels_are(array: mx.array, convention: LatentConvention, other: int) -> str:
     """Return what to do about channels that are not where the layout puts them."""
-    if array.ndim == 3 and array.shape[-1] == PATCH * PATCH * channels:
+    channels = convention.channels
+    if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
         return "These look like packed tokens: say height= and width= of the picture (--height, --width)."
-    another_family = "latents of another family? Compare the VAE's config.latent_channels."
+    another_family = "latents of another family? Compare the VAE's config.latents.channels."
     if array.shape[other] != channels:
         return f"Are these {another_family}"
     if other != -1:
@@ -103,34 +125,32 @@ def _without_frames(array: mx.array, frames_at: int) -> mx.array:
     return array.squeeze(frames_at)
 
 
-def _unpacked(
-    tokens: mx.array, config: VAEConfig, height: int | None, width: int | None, layout: Layout | None
-) -> mx.array:
-    pixels = [whole(height) or 0, whole(width) or 0]
-    for name, value, number in zip(("height", "width"), (height, width), pixels, strict=True):
+def _unpacked(tokens: mx.array, config: VAEConfig, given: Latents) -> mx.array:
+    pixels = [whole(given.height) or 0, whole(given.width) or 0]
+    for name, value, number in zip(("height", "width"), (given.height, given.width), pixels, strict=True):
         if number < 1:
             raise LatentsError(
                 f"packed latents need height= and width= in pixels, whole and above 0; {name} is {value!r:.40}",
                 "Give both, of the picture. Leave both out if the latents are not packed.",
             )
-    if layout is not None:
+    if given.layout is not None:
         raise LatentsError(
-            f"packed latents have no layout; layout={layout!r} was given beside height= and width=",
+            f"packed latents have no layout; layout={given.layout!r} was given beside height= and width=",
             "Leave out the layout, or height and width if the latents are not packed.",
         )
-    cell = PATCH * config.scale
+    convention = config.latents
+    cell = convention.token * config.cell
     rows, columns = (number // cell for number in pixels)
-    wanted = (rows * columns, PATCH * PATCH * config.latent_channels)
-    if tokens.ndim not in (2, 3) or tokens.shape[-2:] != wanted or 0 in wanted:
+    expected = (rows * columns, convention.token**2 * convention.channels)
+    if tokens.ndim not in (2, 3) or tokens.shape[-2:] != expected or 0 in expected:
         raise LatentsError(
-            f"packed latents of a {pixels[1]}x{pixels[0]} picture have the shape (B, {wanted[0]}, {wanted[1]}), "
+            f"packed latents of a {pixels[1]}x{pixels[0]} picture have the shape (B, {expected[0]}, {expected[1]}), "
             f"these have {shape_text(tokens.shape)}",
             f"height= and width= are the picture's, in pixels: one token stands for {cell}x{cell} of them. "
             "Leave both out if the latents are not packed.",
         )
     # A token holds its channels first, then the row and the column inside the patch.
-    cells = tokens.reshape(-1, rows, columns, config.latent_channels, PATCH, PATCH)
-    return cells.transpose(0, 1, 4, 2, 5, 3).reshape(-1, rows * PATCH, columns * PATCH, config.latent_channels)
+    return unpacked(tokens.reshape(-1, rows, columns, expected[1]), convention.token)
 
 
 def _check_finite(array: mx.array) -> None:

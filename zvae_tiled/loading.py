@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.errors import ConfigError
+from zvae_tiled.errors import ConfigError, WeightsError
 from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.protect import Source
 from zvae_tiled.weights import Checkpoint, load_weights
+from zvae_tiled.weights.opening import unreadable
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
@@ -72,3 +76,50 @@ def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -
     """Return the shape of every weight that these tasks need."""
     chains = (config.chain(task) for task in tasks)
     return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a VAE was loaded from, and how: all that is needed to load it again.
+
+    Attributes:
+        checkpoint: The files.
+        config: The config that was used.
+        dtype: The type's name.
+        decoder_only: Whether the encoder was left unread.
+    """
+
+    checkpoint: Checkpoint
+    config: VAEConfig
+    dtype: str
+    decoder_only: bool
+
+    @property
+    def path(self) -> Path:
+        """The file to load: the weights, or the index of their shards."""
+        return self.checkpoint.index or self.checkpoint.files[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the files."""
+        total = hashlib.sha256()
+        for path in self.checkpoint.files:
+            with open(path, "rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def check(self, digest: str) -> None:
+        """Refuse files that have changed.
+
+        Raises:
+            WeightsError: They are others, or cannot be read.
+        """
+        try:
+            found = Origin(self.checkpoint, self.config, self.dtype, self.decoder_only).digest
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        if found != digest:
+            raise WeightsError(
+                f"{self.path} has changed since this VAE was pickled: its SHA-256 is {found[:12]}…, it was {digest[:12]}…",
+                "Load the VAE from the file as it is now, and pickle that one.",
+            )

@@ -144,7 +144,7 @@ def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1) -
 def least_budget(vae: VAE, latents: np.ndarray, **options: Any) -> int:
     """Return the smallest budget in bytes that works for a decode."""
     try:
-        vae.decode(latents, "NCHW", budget="1B", **options)
+        vae.decode(latents, budget="1B", **options)
     except BudgetError as error:
         return error.needed
     raise AssertionError("one byte was enough")
@@ -185,9 +185,7 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
 
 def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
     """Decode some times."""
-    reports = [
-        vae.decode(latents, "NCHW", output_type="np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)
-    ]
+    reports = [vae.decode(latents, "np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)]
     times = [report.seconds for report in reports]
     plan, (height, width) = reports[0].plan, reports[0].plan.case.pixels
     return Row(

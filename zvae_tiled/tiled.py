@@ -37,14 +37,13 @@ def decode_tiled(
     """Decode latents of any size inside a budget, to what a full decode gives unless another quality is named.
 
     Args:
-        latents: As a pipeline hands them over: NCHW, NHWC with ``layout="NHWC"``, or packed FLUX tokens; mx, numpy,
-            torch.
+        latents: As a pipeline hands them over, NCHW, of mx, numpy or torch; or `Latents`, for NHWC or packed tokens.
         budget_gb: The budget as a number of GB.
-        vae: The VAE; left out, the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
+        vae: The VAE. Default: the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
             a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
-        options: As in `VAE.decode`: ``layout``, ``height``, ``width``, ``output_type``, ``raw``, ``plan``,
-            ``progress``, ``return_report``, ``spill_folder``, ``quality``.
+        options: As in `VAE.decode`: ``output_type``, ``raw``, ``plan``, ``quality``, ``progress``, ``return_report``,
+            ``spill_folder``.
 
     Returns:
         Pictures as float32 (B, H, W, 3) in [0, 1], or what ``output_type`` asks for.
@@ -102,7 +101,7 @@ def plan(
         BudgetError: Nothing of this quality fits; it names the smallest budget that works.
     """
     config = config_of(vae)
-    rows, columns = rows_and_columns(height, width, config.scale)
+    rows, columns = rows_and_columns(height, width, config)
     one_of("dtype", dtype, tuple(ITEMSIZES))
     chosen = _this_device(dtype) if device is None else _named_device(device, dtype)
     case = planned_case(config, rows, columns, chosen.name, dtype, batch, task)

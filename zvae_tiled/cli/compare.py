@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
-from zvae_tiled.cli.inputs import Given, read
 from zvae_tiled.cli.options import (
     asked_quality,
     budget_option,
@@ -21,8 +20,8 @@ from zvae_tiled.cli.options import (
     vae_options,
 )
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.pictures import check_picture, read_picture, write_picture
 from zvae_tiled.cli.sources import load_vae, vae_sources
+from zvae_tiled.pictures import check_picture, read_picture, write_picture
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -88,19 +87,21 @@ def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from zvae_tiled.cli.full import full_decode
+    from zvae_tiled.latents import read_latents
+    from zvae_tiled.order import Order, latents_of
 
     vae = load_vae(options["vae"], options["config"], options["dtype"])
-    latents = read(path, vae.config, Given(*(options[name] for name in ("height", "width", "layout", "tensor"))))
-    asked = {"budget": options["budget"], "quality": asked_quality(options)}
+    said = {name: options[name] for name in ("tensor", "layout", "height", "width")}
+    latents = latents_of(Order("decode", "", path, "", **said))
     with bar(path, options["quiet"]) as listener:
         ours, report = vae.decode(
-            latents.array,
-            "NHWC",
-            scaled=latents.scaled,
-            output_type="np",
+            latents,
+            "np",
+            budget=options["budget"],
+            quality=asked_quality(options),
             progress=listener or False,
-            spill_folder=options["spill_folder"],
             return_report=True,
-            **asked,
+            spill_folder=options["spill_folder"],
         )
-    return ours, np.asarray(full_decode(vae, *latents)), report.plan
+    whole = full_decode(vae, read_latents(latents, vae.config), latents.scaled)
+    return ours, np.asarray(whole), report.plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command, told
-from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, Given, Latents, expanded, read, standard_input
+from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
 from zvae_tiled.cli.options import (
     asked_quality,
     budget_option,
@@ -24,8 +23,9 @@ from zvae_tiled.cli.options import (
     vae_options,
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
-from zvae_tiled.cli.plans import plan_file_option, read_plan, save_plan_option, write_plan
+from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
+from zvae_tiled.order import Order, latents_of, run
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -80,35 +80,36 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
         if options["save_plan"]:
             check_place(options["save_plan"], options["overwrite"])
         vae = load_vae(options["vae"], options["config"], options["dtype"])
-        jobs = [_Job(*files) for files in zip(names, inputs, targets, strict=True)]
+        orders = [_order(vae, source, target, options) for source, target in zip(inputs, targets, strict=True)]
         # What cannot be read or written is said before the first hour of work.
-        files = [path for job in jobs for path in _files(vae, job, options)]
+        files = [path for order in orders for path in _files(vae, order)]
         _refuse_clashes(files, [*inputs, *([STDIN_FILE] if STDIN in names else [])], vae, options)
         if out == STDOUT and len(files) > 1:
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
-        _run(vae, jobs, options)
+        _run(vae, dict(zip(names, orders, strict=True)), options)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One file of latents, what it is called on the command line, and where its picture goes."""
+def _order(vae: VAE, source: Path, target: Path, options: dict[str, Any]) -> Order:
+    named = ("dtype", "budget", "tensor", "layout", "height", "width", "overwrite", "spill_folder")
+    return Order(
+        "decode",
+        str(vae.sources[0].path),
+        str(source),
+        str(target),
+        config=options["config"],
+        plan=plan_text(options["plan_file"]) if options["plan_file"] else None,
+        quality=asked_quality(options),
+        bits=int(options["bits"]) if options["bits"] else None,
+        **{name: options[name] for name in named},
+    )
 
-    name: str
-    source: Path
-    target: Path
 
-
-def _latents(vae: VAE, job: _Job, options: dict[str, Any]) -> Latents:
-    given = Given(*(options[name] for name in ("height", "width", "layout", "tensor")))
-    return read(job.source, vae.config, given)
-
-
-def _files(vae: VAE, job: _Job, options: dict[str, Any]) -> tuple[Path, ...]:
-    from zvae_tiled.job import picture_shape
+def _files(vae: VAE, order: Order) -> tuple[Path, ...]:
+    from zvae_tiled.latents import picture_shape, read_latents
     from zvae_tiled.sinks import file_target
 
-    shape = picture_shape(vae.config, _latents(vae, job, options).array)
-    return file_target(job.target, shape, _bits(options), options["overwrite"]).paths
+    shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+    return file_target(order.target, shape, order.bits, order.overwrite).paths
 
 
 def _refuse_clashes(files: list[Path], inputs: list[Path], vae: VAE, options: dict[str, Any]) -> None:
@@ -118,41 +119,25 @@ def _refuse_clashes(files: list[Path], inputs: list[Path], vae: VAE, options: di
     refuse_clashes(written, [*inputs, *plan, *vae.sources])
 
 
-def _bits(options: dict[str, Any]) -> int | None:
-    return int(options["bits"]) if options["bits"] else None
-
-
-def _run(vae: VAE, jobs: list[_Job], options: dict[str, Any]) -> None:
-    failed: list[tuple[_Job, Exception]] = []
-    for job in jobs:
+def _run(vae: VAE, orders: dict[str, Order], options: dict[str, Any]) -> None:
+    failed: dict[str, Exception] = {}
+    for name, order in orders.items():
         try:
-            _decode(vae, job, options)
+            _decode(vae, order, options)
         except Exception as error:  # a device may run out of memory in this picture, and not in the next
-            if len(jobs) > 1:
-                click.echo(f"{job.source}: {told(error)}", err=True)
-            failed.append((job, error))
+            if len(orders) > 1:
+                click.echo(f"{order.source}: {told(error)}", err=True)
+            failed[name] = error
     if failed:
-        click.get_current_context().meta[CHANGES] = {"latents": [job.name for job, _ in failed]}
-        raise failed[0][1]
+        click.get_current_context().meta[CHANGES] = {"latents": list(failed)}
+        raise next(iter(failed.values()))
 
 
-def _decode(vae: VAE, job: _Job, options: dict[str, Any]) -> None:
-    latents = _latents(vae, job, options)
-    asked = {"budget": options["budget"], "quality": asked_quality(options)}
-    with bar(job.source.name, options["quiet"]) as listener:
-        report = vae.decode_to_file(
-            latents.array,
-            job.target,
-            "NHWC",
-            scaled=latents.scaled,
-            plan=read_plan(options["plan_file"]) if options["plan_file"] else None,
-            progress=listener or False,
-            spill_folder=options["spill_folder"],
-            bits=_bits(options),
-            overwrite=options["overwrite"],
-            **asked,
-        )
+def _decode(vae: VAE, order: Order, options: dict[str, Any]) -> None:
+    with bar(Path(order.source).name, options["quiet"]) as listener:
+        report = run(order, vae, listener or False)
     if options["save_plan"]:
         write_plan(options["save_plan"], report.plan, options["overwrite"])
     if not options["quiet"]:
-        click.echo(f"{report}\nwritten    {'standard output' if options['out'] == STDOUT else job.target}", err=True)
+        target = "standard output" if options["out"] == STDOUT else order.target
+        click.echo(f"{report}\nwritten    {target}", err=True)

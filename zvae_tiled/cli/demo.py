@@ -64,7 +64,7 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     plan = vae.plan(height, width, budget or _tight(vae, height, width), task="stream")
     say(f"The plan, made from shapes alone, before any work:\n\n{plan}\n")
     with bar(LATENTS, quiet) as listener:
-        report = vae.decode_to_file(middle, out, "NCHW", plan=plan, progress=listener or False)
+        report = vae.decode_to_file(middle, out, plan=plan, progress=listener or False)
     say(f"Predicted beside measured:\n\n{report}\n")
     say(_compared(vae, _middle(middle, middle.shape[2] // 2)))
     if size is None and side < SIDES["gpu"]:
@@ -106,9 +106,9 @@ def _compared(vae: VAE, latents: Any) -> str:
     from zvae_tiled.latents import read_latents
     from zvae_tiled.metrics import psnr
 
-    ready = read_latents(latents, vae.config, "NCHW")
-    height, width = (cells * vae.config.scale for cells in ready.shape[1:3])
-    ours, report = vae.decode(ready, "NHWC", plan=vae.plan(height, width), return_report=True)
+    ready = read_latents(latents, vae.config)
+    ours, report = vae.decode(latents, return_report=True)
+    height, width = report.plan.case.pixels
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     whole = full_decode(vae, ready)

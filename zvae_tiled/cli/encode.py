@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,11 +11,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import budget_option, quiet_option, spill_option, vae_options
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.pictures import read_picture
 from zvae_tiled.cli.sources import load_vae, vae_sources
-
-if TYPE_CHECKING:
-    from zvae_tiled.latents import Layout
 
 
 @click.command(cls=Command, short_help="Encode a picture into latents.")
@@ -42,27 +38,15 @@ if TYPE_CHECKING:
 @quiet_option
 def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **options: Any) -> None:
     """Encode IMAGE into latents, scaled and shifted as a pipeline has them."""
-    import mlx.core as mx
-
-    from zvae_tiled.latent_files.write import latent_target, write_latent_file
+    from zvae_tiled.latent_files.write import latent_target
+    from zvae_tiled.order import Order, run
 
     sources = vae_sources(options["vae"], options["config"])
     refuse_clashes([latent_target(out)], [Path(image), *sources])
-    picture = read_picture(image)
     vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
-    if crop:
-        height, width = (size // vae.config.scale * vae.config.scale for size in picture.shape[:2])
-        picture = picture[:height, :width]
+    named = {name: options[name] for name in ("config", "dtype", "budget", "spill_folder")}
+    order = Order("encode", str(vae.sources[0].path), image, out, crop=crop, sample=sample, **named)
     with bar(Path(image).name, quiet) as listener:
-        found, report = vae.encode(
-            picture,
-            budget=options["budget"],
-            progress=listener or False,
-            return_report=True,
-            spill_folder=options["spill_folder"],
-        )
-    latents = found.mode() if sample is None else found.sample(mx.random.key(sample))
-    layout: Layout | None = None if Path(out).suffix.lower() == ".npy" else "NCHW"  # a .npy has no place for it
-    write_latent_file(out, mx.moveaxis(latents, -1, 1), layout=layout)
+        report = run(order, vae, listener or False)
     if not quiet:
         click.echo(f"{report}\nwritten    {out}", err=True)

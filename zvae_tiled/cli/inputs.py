@@ -8,20 +8,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from zvae_tiled.atomic import atomic_file
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.errors import LatentsError
-
-if TYPE_CHECKING:
-    import mlx.core as mx
-
-    from zvae_tiled.families import VAEConfig
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
@@ -101,46 +94,3 @@ def _received(folder: Path) -> Path:
 def _free_name(folder: Path, suffix: str) -> Path:
     numbers = iter(range(1, 1 << 30))
     return next(path for path in (folder / f"zvae-latents-{n}{suffix}" for n in numbers) if not path.exists())
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the options say of latents, in place of what their file says.
-
-    Attributes:
-        height: The picture's height, for packed tokens.
-        width: The picture's width, likewise.
-        layout: NCHW or NHWC.
-        tensor: The name of the tensor.
-    """
-
-    height: int | None = None
-    width: int | None = None
-    layout: Any = None
-    tensor: str | None = None
-
-
-class Latents(NamedTuple):
-    """Latents (B, h, w, C), checked, and whether they are scaled and shifted as a pipeline has them."""
-
-    array: mx.array
-    scaled: bool
-
-
-def read(path: str | Path, config: VAEConfig, given: Given) -> Latents:
-    """Read a file of latents, and check them against the VAE.
-
-    Raises:
-        LatentsError: They are no latents of this VAE.
-    """
-    from zvae_tiled.latent_files import read_latent_file
-    from zvae_tiled.latents import read_latents
-
-    file = read_latent_file(path, given.tensor)
-    options = file.options
-    scaled = options.pop("scaled")
-    if given.height is not None or given.width is not None:
-        options.update(height=given.height, width=given.width, layout=None)
-    if given.layout is not None:
-        options["layout"] = given.layout
-    return Latents(read_latents(file.latents, config, **options), scaled)

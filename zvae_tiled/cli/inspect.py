@@ -13,7 +13,7 @@ from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, config_of, preset_names
 
 if TYPE_CHECKING:
-    from zvae_tiled.latent_files import LatentFile
+    from zvae_tiled.latents import Latents
     from zvae_tiled.weights.header import TensorInfo
 
 ENCODER = ("encoder.", "quant_conv.")
@@ -88,7 +88,7 @@ def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
     from zvae_tiled.latent_files import read_latent_file
 
     file = read_latent_file(path, tensor)
-    array = to_mlx(file.latents, "latents", LatentsError)
+    array = to_mlx(file.array, "latents", LatentsError)
     values = np.asarray(array.astype(mx.float32))
     bad = np.count_nonzero(~np.isfinite(values))
     lines: list[tuple[str, Any]] = [
@@ -106,10 +106,10 @@ def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
     return [*lines, ("as", f"{_arrangement(file)}, {scaled}")]
 
 
-def _arrangement(file: LatentFile) -> str:
+def _arrangement(file: Latents) -> str:
     """Return how `zvae decode` reads these latents."""
-    if file.packed or file.latents.ndim == 2 or file.options.get("height"):
+    if file.height is not None or file.array.ndim == 2:
         return "packed tokens"
-    if file.packed is None and file.layout is None and file.latents.ndim == 3:
+    if file.layout is None and file.array.ndim == 3:
         return "NCHW; packed tokens with --height and --width"
     return file.layout or "NCHW"

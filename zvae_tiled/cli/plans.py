@@ -29,13 +29,13 @@ save_plan_option = click.option(
 )
 
 
-def read_plan(path: str) -> Plan:
-    """Read a plan.
+def plan_text(path: str) -> str:
+    """Read a plan's JSON, and refuse what is none.
 
     Raises:
         PlanError: The file cannot be read, or holds none.
     """
-    from zvae_tiled.tiled import read_plan as read
+    from zvae_tiled.tiled import read_plan
 
     try:
         with Path(path).open("rb") as file:
@@ -43,9 +43,10 @@ def read_plan(path: str) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path} cannot be read as a plan: {error}", "Name a file of zvae plan --json.") from error
     try:
-        return read(text)
+        read_plan(text)
     except PlanError as error:
         raise PlanError(f"{path}: {error.problem}", error.advice) from error
+    return text
 
 
 def write_plan(path: Path, plan: Plan, overwrite: bool) -> None:

@@ -36,6 +36,7 @@ class LatentConvention:
         channels: Channels of the map that a pipeline hands over.
         patch: Rows, and columns, of the VAE's latents that one pixel of that map holds; channel ``patch² c + patch dy +
             dx`` of it is channel c at row dy and column dx.
+        token: Rows, and columns, of that map that one packed token holds, likewise.
         scaling: The factor.
         shift: What is subtracted before.
         statistics: Where means and variances are, if the weights hold them.
@@ -43,6 +44,7 @@ class LatentConvention:
 
     channels: int
     patch: int = 1
+    token: int = 2
     scaling: float = 1.0
     shift: float = 0.0
     statistics: Statistics | None = None

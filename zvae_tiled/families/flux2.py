@@ -87,7 +87,7 @@ class Flux2Config(VAEConfig):
     def latents(self) -> LatentConvention:
         """A packed map, with a mean and a variance for each of its channels."""
         statistics = Statistics("bn.running_mean", "bn.running_var", self.batch_norm_eps)
-        return LatentConvention(PATCH**2 * self.latent_channels, PATCH, statistics=statistics)
+        return LatentConvention(PATCH**2 * self.latent_channels, PATCH, token=1, statistics=statistics)
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder: AutoencoderKL's."""

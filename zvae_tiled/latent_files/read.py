@@ -1,4 +1,4 @@
-"""`read_latent_file`: from a file to latents, and to the arguments they are decoded with."""
+"""`read_latent_file`: from a file to `Latents`, which `VAE.decode` takes as they are."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO
-
-import mlx.core as mx
+from typing import BinaryIO
 
 from zvae_tiled.arrays import MAX_AXES, path_of
 from zvae_tiled.errors import LatentsError, WeightsError
 from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import Contents, read_contents
 from zvae_tiled.latent_files.metadata import parse_metadata
-from zvae_tiled.latents import Layout
+from zvae_tiled.latents import Latents
 from zvae_tiled.weights.opening import open_regular
 
 COMFYUI = "latent_format_version_0"
@@ -27,42 +24,7 @@ MAX_NAMES = 20
 """Tensors that an error lists."""
 
 
-@dataclass(frozen=True)
-class LatentFile:
-    """Latents from a file, and what the file says of them.
-
-    Attributes:
-        latents: The latents, in the type they are stored in; float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``, if the file says so; None is decoded as ``NCHW``, ComfyUI's latents too.
-        height: The picture's height in pixels, if the file says so.
-        width: The picture's width, likewise.
-        packed: Whether they are packed FLUX tokens, if the file says so.
-        scaled: Whether they are scaled and shifted, as pipelines hand them over.
-        source: The file.
-        name: The tensor's name in it; empty in a .npy.
-    """
-
-    latents: mx.array
-    layout: Layout | None
-    height: int | None
-    width: int | None
-    packed: bool | None
-    scaled: bool
-    source: str
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Arguments for `VAE.decode` and its siblings: ``vae.decode(file.latents, **file.options)``.
-
-        Height and width mean packed tokens there; latents of four axes are none, whatever size stands beside them.
-        """
-        packed = self.latents.ndim < 4 if self.packed is None else self.packed
-        size = {"height": self.height, "width": self.width} if packed else {}
-        return {"layout": self.layout, "scaled": self.scaled, **size}
-
-
-def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> LatentFile:
+def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> Latents:
     """Read latents from a safetensors, .npy or .npz file, told by its content; pickles are never opened.
 
     ``height``, ``width``, ``packed``, ``scaled`` and ``layout`` are read from a safetensors file's metadata, and from
@@ -71,6 +33,9 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
     Args:
         path: The file, or a stream of bytes.
         name: The tensor's name; needed only if several could be latents.
+
+    Returns:
+        The latents in the type they are stored in (float64 becomes float32), and what the file says of them.
 
     Raises:
         LatentsError: There is no such file, it is of another format or damaged, or leaves open which tensor is meant.
@@ -86,15 +51,15 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
             f"{source}: packed tokens have 2 or 3 axes, {chosen or 'the array'} has the shape {latents.shape}",
             "Write the file again without packed.",
         )
-    return LatentFile(
+    # Height and width mean packed tokens; latents of four axes are none, whatever size stands beside them.
+    packed = latents.ndim < 4 if metadata.packed is None else metadata.packed
+    return Latents(
         latents,
         metadata.layout,
-        metadata.height,
-        metadata.width,
-        metadata.packed,
+        metadata.height if packed else None,
+        metadata.width if packed else None,
         COMFYUI not in contents.entries if metadata.scaled is None else metadata.scaled,
-        source,
-        chosen,
+        f"{source}: {chosen}" if chosen else source,
     )
 
 

@@ -15,7 +15,7 @@ from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import BFLOAT16
 from zvae_tiled.latent_files.metadata import parse_metadata
-from zvae_tiled.latents import Layout
+from zvae_tiled.latents import Latents
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.safetensors import safetensors_header
 
@@ -39,27 +39,12 @@ def latent_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_latent_file(
-    path: str | os.PathLike[str],
-    latents: Any,
-    *,
-    layout: Layout | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    packed: bool | None = None,
-    scaled: bool = True,
-    overwrite: bool = True,
-) -> None:
+def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: bool = True) -> None:
     """Write latents so that `read_latent_file` knows all about them.
 
     Args:
-        path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for what follows.
-        latents: mx, numpy or anything that speaks DLPack; the type is kept, float64 becomes float32.
-        layout: ``NCHW`` or ``NHWC``. Default: none is written, which is read as ``NCHW``.
-        height: The picture's height in pixels.
-        width: The picture's width in pixels.
-        packed: Whether they are packed FLUX tokens.
-        scaled: Whether they are scaled and shifted, as pipelines hand them over.
+        path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for more than the numbers.
+        latents: `Latents`, or an array; the type is kept, float64 becomes float32.
         overwrite: Whether a file that is there is replaced, once the new one is whole.
 
     Raises:
@@ -67,12 +52,13 @@ def write_latent_file(
         OutputError: The file cannot be written; nothing is left of it.
     """
     check_threads()
-    target = latent_target(path)
-    array = to_mlx(latents, "latents", LatentsError)
-    given = {"layout": layout, "height": height, "width": width, "packed": packed, "scaled": scaled}
+    target, given = latent_target(path), latents if isinstance(latents, Latents) else Latents(latents)
+    array = to_mlx(given.array, "latents", LatentsError)
+    said: dict[str, object] = {"layout": given.layout, "height": given.height, "width": given.width}
+    said |= {"packed": True if given.height is not None else None, "scaled": given.scaled}
     notes = {
         name: str(value).lower() if name != "layout" else str(value)
-        for name, value in given.items()
+        for name, value in said.items()
         if value is not None
     }
     parse_metadata(notes, str(target))

@@ -88,21 +88,21 @@ class Case:
             raise PlanError(f"device must be one of {', '.join(KINDS)}, it is {shown(self.device)}")
 
 
-def rows_and_columns(height: Any, width: Any, scale: int) -> tuple[int, int]:
+def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, int]:
     """Return the rows and columns of the latents that decode to a picture of this size.
 
     Raises:
-        PlanError: Height or width is no multiple of the decoder's scale.
+        PlanError: Height or width is no multiple of the pixels that one of a pipeline's latents stands for.
     """
-    cells = []
+    cells, cell = [], config.cell
     for name, given in (("height", height), ("width", width)):
         pixels = whole(given)
-        if pixels is None or not 1 <= pixels <= MAX_SIDE or pixels % scale:
-            near = min(max(1, round((pixels or 0) / scale)), MAX_SIDE // scale) * scale
+        if pixels is None or not 1 <= pixels <= MAX_SIDE or pixels % cell:
+            near = min(max(1, round((pixels or 0) / cell)), MAX_SIDE // cell) * cell
             raise PlanError(
-                f"{name} must be a multiple of {scale} pixels, it is {shown(given)}", f"The nearest is {near}."
+                f"{name} must be a multiple of {cell} pixels, it is {shown(given)}", f"The nearest is {near}."
             )
-        cells.append(pixels // scale)
+        cells.append(pixels // config.scale)
     return cells[0], cells[1]
 
 

@@ -1,0 +1,197 @@
+"""`Order`: one decode or encode of files, as plain data. The command line builds orders; a queue can send them on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zvae_tiled.errors import InputError
+from zvae_tiled.plan.quality import QUALITIES, Exact, Quality
+
+if TYPE_CHECKING:
+    from zvae_tiled.latents import Latents
+    from zvae_tiled.progress import Listener
+    from zvae_tiled.report import Report
+    from zvae_tiled.vae import VAE
+
+Layout = Literal["NCHW", "NHWC"]
+
+MAX_BYTES = 1 << 19
+"""Of an order as JSON; it may hold a plan."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One decode of a file of latents into pictures, or one encode of a picture into a file of latents.
+
+    Attributes:
+        task: ``decode`` or ``encode``.
+        vae: The VAE's path, as `VAE.load` takes it.
+        source: The file that is read.
+        target: The file that is written; of a batch, ``name-0.png`` and so on.
+        config: A preset's name or a config.json. Default: the one beside the weights.
+        dtype: The VAE's type.
+        budget: Memory it may use. Default: a safe share of what is available when it runs.
+        plan: A plan to replay, as JSON, in place of a budget and a quality.
+        quality: The quality of a decode.
+        tensor: The name of the latents in their file, if several could be meant.
+        layout: ``NCHW`` or ``NHWC``, in place of what the file says.
+        height: The picture's height in pixels, for packed tokens.
+        width: The picture's width in pixels, likewise.
+        bits: Bits of a channel, in a decoded picture.
+        overwrite: Whether a file that is there is replaced.
+        spill_folder: Where maps go that do not fit.
+        crop: Whether a picture is cut to what whole latents cover before it is encoded.
+        sample: The seed with which latents are drawn. Default: the most likely ones.
+    """
+
+    task: Literal["decode", "encode"]
+    vae: str
+    source: str
+    target: str
+    config: str | None = None
+    dtype: str = "bfloat16"
+    budget: str | None = None
+    plan: str | None = None
+    quality: Quality = Exact()
+    tensor: str | None = None
+    layout: Layout | None = None
+    height: int | None = None
+    width: int | None = None
+    bits: int | None = None
+    overwrite: bool = True
+    spill_folder: str | None = None
+    crop: bool = False
+    sample: int | None = None
+
+    def to_json(self) -> str:
+        """Return the order as JSON."""
+        return json.dumps({**asdict(self), "quality": {"name": self.quality.name, **asdict(self.quality)}})
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """Read an order back.
+
+        Raises:
+            InputError: The text is none.
+        """
+        advice = "Write it with Order(...).to_json()."
+        if len(text) > MAX_BYTES:
+            raise InputError(f"an order has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", advice)
+        try:
+            values = json.loads(text)
+            asked = values.pop("quality")
+            quality = QUALITIES[asked.pop("name")](**asked)
+            order = cls(**values, quality=quality)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InputError(f"this is no order: {type(error).__name__}: {error!s:.200}", advice) from error
+        order.check()
+        return order
+
+    def check(self) -> None:
+        """Refuse values of the wrong type; what they mean is checked where they are used.
+
+        Raises:
+            InputError: With the field's name.
+        """
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if type(value) not in kinds:
+                raise InputError(f"an order's {name} must be {_names(kinds)}, it is {value!r:.80}")
+        if self.task not in ("decode", "encode"):
+            raise InputError(f'an order\'s task must be "decode" or "encode", it is {self.task!r:.80}')
+
+
+_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder")
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
+    **dict.fromkeys(_TEXTS, (str, type(None))),
+    **dict.fromkeys(("height", "width", "bits", "sample"), (int, type(None))),
+    **dict.fromkeys(("overwrite", "crop"), (bool,)),
+}
+
+
+def _names(kinds: tuple[type, ...]) -> str:
+    words = {str: "text", int: "a whole number", bool: "true or false", type(None): "null"}
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def load(order: Order) -> VAE:
+    """Load the VAE of an order."""
+    from zvae_tiled.vae import VAE
+
+    return VAE.load(order.vae, order.dtype, decoder_only=order.task == "decode", config=order.config)
+
+
+def latents_of(order: Order) -> Latents:
+    """Read the latents of a decode, with what the order says of them.
+
+    Raises:
+        LatentsError: There are none.
+    """
+    from zvae_tiled.latent_files import read_latent_file
+
+    latents = read_latent_file(order.source, order.tensor)
+    if order.height is not None or order.width is not None:
+        latents = replace(latents, height=order.height, width=order.width, layout=None)
+    return latents if order.layout is None else replace(latents, layout=order.layout)
+
+
+def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
+    """Carry out an order.
+
+    Args:
+        order: The order.
+        vae: Its VAE, if it is loaded already.
+        progress: True for a line on the terminal, or a function that takes a `Progress`.
+
+    Returns:
+        What was predicted, and what was measured.
+    """
+    loaded = load(order) if vae is None else vae
+    return _decode(order, loaded, progress) if order.task == "decode" else _encode(order, loaded, progress)
+
+
+def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
+    from zvae_tiled.tiled import read_plan
+
+    return vae.decode_to_file(
+        latents_of(order),
+        order.target,
+        bits=order.bits,
+        overwrite=order.overwrite,
+        budget=order.budget,
+        plan=None if order.plan is None else read_plan(order.plan),
+        quality=order.quality,
+        progress=progress,
+        spill_folder=order.spill_folder,
+    )
+
+
+def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
+    import mlx.core as mx
+
+    from zvae_tiled.latent_files import write_latent_file
+    from zvae_tiled.latents import Latents
+    from zvae_tiled.pictures import read_picture
+
+    picture = read_picture(order.source)
+    if order.crop:
+        height, width = (side // vae.config.cell * vae.config.cell for side in picture.shape[:2])
+        picture = picture[:height, :width]
+    distribution, report = vae.encode(
+        picture,
+        budget=order.budget,
+        progress=progress,
+        return_report=True,
+        spill_folder=order.spill_folder,
+    )
+    values: Any = distribution.mode() if order.sample is None else distribution.sample(mx.random.key(order.sample))
+    layout: Layout | None = (
+        None if Path(order.target).suffix.lower() == ".npy" else "NCHW"
+    )  # a .npy has no place for it
+    write_latent_file(order.target, Latents(values, layout), overwrite=order.overwrite)
+    done: Report = report
+    return done
