@@ -30,8 +30,8 @@ class Latents:
     A plain array is taken for ``Latents(array)``: NCHW, and scaled as a pipeline hands it over.
 
     Attributes:
-        array: (B, C, h, w), with or without B, or with one frame (B, C, 1, h, w); with layout ``NHWC`` the channels come
-            last; or packed tokens (B, N, C) or (N, C). Of mx, numpy, or anything that speaks DLPack.
+        array: (B, C, h, w), with or without B, or with one frame (B, C, 1, h, w); with layout ``NHWC`` the channels
+            come last; or packed tokens (B, N, C) or (N, C). Of mx, numpy, or anything that speaks DLPack.
         layout: ``NCHW`` or ``NHWC``; None means ``NCHW``. It is never guessed from the shape.
         height: The picture's height in pixels, for packed tokens.
         width: The picture's width in pixels, for packed tokens.

@@ -120,6 +120,6 @@ class Origin:
             raise unreadable(self.path, error) from error
         if found != digest:
             raise WeightsError(
-                f"{self.path} has changed since this VAE was pickled: its SHA-256 is {found[:12]}…, it was {digest[:12]}…",
+                f"{self.path} has changed since it was pickled: its SHA-256 was {digest[:12]}…, it is {found[:12]}…",
                 "Load the VAE from the file as it is now, and pickle that one.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,7 +55,7 @@ class Order:
     dtype: str = "bfloat16"
     budget: str | None = None
     plan: str | None = None
-    quality: Quality = Exact()
+    quality: Quality = field(default_factory=Exact)
     tensor: str | None = None
     layout: Layout | None = None
     height: int | None = None

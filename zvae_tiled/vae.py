@@ -71,7 +71,7 @@ class VAE:
                 file, or a shard index.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
             decoder_only: Leave the encoder's bytes unread.
-            config: A `VAEConfig`, a preset's name or a ``config.json``. Default: the ``config.json`` beside the weights.
+            config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights.
 
         Raises:
             ConfigError: There is no config, or it is not one that can be built.

@@ -56,11 +56,8 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
     array = to_mlx(given.array, "latents", LatentsError)
     said: dict[str, object] = {"layout": given.layout, "height": given.height, "width": given.width}
     said |= {"packed": True if given.height is not None else None, "scaled": given.scaled}
-    notes = {
-        name: str(value).lower() if name != "layout" else str(value)
-        for name, value in said.items()
-        if value is not None
-    }
+    texts = {name: str(value) for name, value in said.items() if value is not None}
+    notes = {name: text if name == "layout" else text.lower() for name, text in texts.items()}
     parse_metadata(notes, str(target))
     kind = target.suffix.lower()
     if kind == ".npy" and notes != {"scaled": "true"}:
