@@ -17,8 +17,10 @@ from benchmarks.machine import describe
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.budget import parse_budget
 from zvae_tiled.chart import line_chart
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.quality import Exact
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 from mlx.utils import tree_map
@@ -55,7 +57,7 @@ def plans(weights: int) -> dict[str, Plan]:
 
     def make(device: Device, budget: int) -> Plan:
         limit = parse_budget(f"{budget}B", 0)
-        return make_plan(CONFIG, side, side, limit, device, "bfloat16", weights=weights)
+        return make_plan(Case(CONFIG, side, side, device.name), Exact(), limit, device, weights)
 
     keep = make(CPU, 1 << 40)
     tight = keep.predicted_peak // 2
