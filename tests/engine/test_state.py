@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.leftovers import Calls, nothing_left, spilled_files, state
 from tests.models import random_latents, random_vae
-from tests.plans import bits, plan_for, with_sweeps
+from tests.plans import bits, plan_for, with_rows
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.decoding import CACHE, parameters
 from zvae_tiled.errors import SilentFailureError
@@ -117,7 +117,7 @@ def test_an_error_of_the_device_leaves_nothing(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("pulled", [0, 1, 5, 40])
 def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: bool, tmp_path: Path) -> None:
-    plan = one_row_at_a_time(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)))
+    plan = with_rows(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)), 1)
     with nothing_left(tmp_path):
         rows = VAE.stream(LATENTS, plan=plan, spill_folder=tmp_path)
         for _ in map(mx.eval, islice(rows, pulled)):  # not even the loop's variable holds on to rows
@@ -126,10 +126,6 @@ def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: b
             rows.close()  # type: ignore[attr-defined]
             assert next(rows, None) is None
         del rows
-
-
-def one_row_at_a_time(plan: Plan) -> Plan:
-    return with_sweeps(plan, (replace(sweep, rows=1) for sweep in plan.sweeps))
 
 
 def test_the_cache_limit_is_the_budgets_while_it_computes_and_the_callers_else() -> None:
@@ -192,7 +188,7 @@ def test_a_decode_inside_the_progress_of_another() -> None:
 
 
 def test_a_decode_and_a_second_stream_between_the_rows_of_one() -> None:
-    rows, second = VAE.stream(LATENTS, plan=one_row_at_a_time(PLANS[0])), VAE.stream(LATENTS, plan=PLANS[1])
+    rows, second = VAE.stream(LATENTS, plan=with_rows(PLANS[0], 1)), VAE.stream(LATENTS, plan=PLANS[1])
     found, other = [next(rows)], [next(second)]
     assert bits(VAE.decode(LATENTS, plan=PLANS[2])) == WANT
     for row, its in zip_longest(rows, second):
