@@ -20,16 +20,17 @@ from tests.models import narrow, random_vae
 from zvae_tiled.budget import Budget
 from zvae_tiled.decoding import norms, parameters
 from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.metrics import psnr
 from zvae_tiled.model.autoencoder import unscale_latents
-from zvae_tiled.plan import quality
+from zvae_tiled.plan import layout
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import QualityPlan, plan_quality
-from zvae_tiled.plan.request import Request
-from zvae_tiled.quality import QualityRun
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import Exact, Quality, Stream
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
@@ -38,19 +39,19 @@ SIDE, FACTOR = 96, 3
 PLENTY = Budget(1 << 34, "a benchmark")
 
 
-class FromLatents(QualityRun):
+class FromLatents(PictureRun):
     """The middle block on the whole map; all moments behind it from a decode of small latents."""
 
-    def _middle(self, latents: mx.array, stack: ExitStack) -> Any:
-        assert self.plan.middle is not None
-        source = self._run(self.plan.middle).stored(latents, stack)
+    def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array]:
+        source = self._run(self.plan.stages[0]).stored(latents, stack)
         store: Store[mx.array] = Store(RamBands(self.kernels), None)
         store.append(Band(latents))
         small = shrunk(self.kernels, store, (FACTOR, FACTOR), (SIDE, SIDE), CONFIG.latent_channels)
         rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))
-        plan = make_plan(CONFIG, rows.shape[1], rows.shape[2], PLENTY, this_device(), "float32")
+        plan = planned(rows.shape[1], rows.shape[2], Exact())
         found: dict[int, Any] = {}
-        for _ in Run(plan, self.kernels, self.weights, self.norms, self.folder, None, found).rows(rows):
+        run = Run(plan.case.chain, plan.pixels, self.kernels, self.weights, self.norms, self.folder, affines=found)
+        for _ in run.rows(rows):
             pass
         self._affines.update({cut: affine for cut, affine in found.items() if cut not in self._affines})
         return source
@@ -70,17 +71,17 @@ class FromLatentsAveraged(FromLatents):
 
 def main() -> None:
     """Print the table."""
-    quality.PROXY = SIDE // FACTOR
+    layout.PROXY = SIDE // FACTOR
     noise = np.random.default_rng(0).standard_normal((1, CONFIG.latent_channels, SIDE, SIDE)).astype(np.float32)
     maps = {
         "structure 0": (structured_latents(SIDE, SIDE, CONFIG.latent_channels), 0),
         "noise": (noise, 1),
         "structure 2": (structured_latents(SIDE, SIDE, CONFIG.latent_channels, 2), 2),
     }
-    ways: dict[str, Callable[..., QualityRun]] = {
+    ways: dict[str, Callable[..., PictureRun]] = {
         "latents, squares averaged": FromLatentsAveraged,
         "latents, both parts": FromLatents,
-        "the map behind the middle block, both parts": QualityRun,
+        "the map behind the middle block, both parts": PictureRun,
     }
     print(describe(), "\n")
     print(f"| proxy made from | {' | '.join(maps)} |\n|---|{'---|' * len(maps)}")
@@ -88,16 +89,20 @@ def main() -> None:
     for latents, seed in maps.values():
         vae = random_vae(CONFIG, seed=seed)
         full = vae.decode(latents, "NCHW", output_type="np", raw=True)
-        plan = plan_quality(
-            CONFIG, SIDE, SIDE, PLENTY, this_device(), "float32", 1, "rows", None, Request("stream", moments="proxy")
-        )
+        plan = planned(SIDE, SIDE, Stream())
         for name, way in ways.items():
             found[name].append(f"{psnr(decoded(vae, latents, plan, way), full, float(np.ptp(full))):.1f} dB")
     for name, cells in found.items():
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def decoded(vae: Any, latents: np.ndarray, plan: QualityPlan, way: Callable[..., QualityRun]) -> np.ndarray:
+def planned(height: int, width: int, quality: Quality) -> Plan:
+    """Return a plan for latents of this size, with memory for everything."""
+    device = this_device()
+    return make_plan(Case(CONFIG, height, width, device.name, "float32", output="rows"), quality, PLENTY, device)
+
+
+def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., PictureRun]) -> np.ndarray:
     """Return the decoder's own values."""
     weights = parameters(vae.model)
     ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
 import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.quality_table import DOCS, HEADS, MEASURED, Row, measured, module, parse, render, written
 from tests.models import narrow, random_vae
-from zvae_tiled import VAE, demo
+from zvae_tiled import VAE, Report, demo
 from zvae_tiled.metrics import colour_shift, max_error, psnr, seam_score
-from zvae_tiled.plan import quality
+from zvae_tiled.plan import layout
+from zvae_tiled.plan.quality import Exact, Quality, Statistics, Stream, Tiles
 
 OVERLAPS = (0, 16, 32, 64, 104)
 
@@ -80,28 +81,28 @@ def untrained() -> Subject:
 def decoded(subject: Subject) -> Iterator[Row]:
     """Decode in every setting; yield each beside the full decode."""
 
-    def decode(options: dict[str, Any]) -> tuple[np.ndarray, Any]:
-        found: tuple[np.ndarray, Any] = subject.vae.decode(
+    def decode(quality: Quality) -> tuple[np.ndarray, Report]:
+        found: tuple[np.ndarray, Report] = subject.vae.decode(
             subject.latents,
             "NCHW",
             output_type="np",
             raw=True,
             budget=subject.budget,
             return_report=True,
-            **options,
+            quality=quality,
         )
         return found
 
-    usual, quality.PROXY = quality.PROXY, subject.proxy
+    usual, layout.PROXY = layout.PROXY, subject.proxy
     try:
-        full, _ = decode({})
+        full, _ = decode(Exact())
         span = float(full.max() - full.min())
-        for options in settings(subject.tile):
-            picture, report = decode(options)
+        for quality, overlap in settings(subject.tile):
+            picture, report = decode(quality)
             yield Row(
                 quality=report.quality,
-                moments=options.get("moments"),
-                overlap=options.get("overlap"),
+                moments=None if overlap is None else quality.moments,
+                overlap=overlap,
                 error=max_error(picture, full) / span,
                 psnr=psnr(picture, full, span),
                 seams=(seam_score(picture, report.plan), seam_score(full, report.plan)),
@@ -110,16 +111,16 @@ def decoded(subject: Subject) -> Iterator[Row]:
                 bytes=(report.measured_peak, report.predicted_peak),
             )
     finally:
-        quality.PROXY = usual
+        layout.PROXY = usual
 
 
-def settings(tile: int) -> Iterator[dict[str, Any]]:
-    """Yield arguments of `VAE.decode`."""
-    yield {}
-    yield {"quality": "stream"}
-    for moments in ("global", "proxy", "tile"):
+def settings(tile: int) -> Iterator[tuple[Quality, int | None]]:
+    """Yield every quality that has a row, and the overlap of its tiles, if it has any."""
+    yield Exact(), None
+    yield Stream(), None
+    for moments in get_args(Statistics):
         for overlap in OVERLAPS:
-            yield {"quality": "tiles", "tile": tile, "overlap": overlap, "moments": moments}
+            yield Tiles(tile, overlap, moments=moments), overlap
 
 
 def structured_latents(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zvae_tiled import VAE, demo
+from zvae_tiled import VAE, Tiles, demo
 from zvae_tiled.metrics import heat_map, psnr, seam_score
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -30,9 +30,8 @@ def main() -> None:
     saved("demo.jpg", album, 768)
     latents = demo.latents("cat")
     exact = vae.decode(latents, output_type="np")
-    tiles, report = vae.decode(
-        latents, quality="tiles", tile=TILE, overlap=0, moments="tile", output_type="np", return_report=True
-    )
+    naive = Tiles(TILE, overlap=0, moments="tile")
+    tiles, report = vae.decode(latents, quality=naive, output_type="np", return_report=True)
     scores = (seam_score(picture, report.plan) for picture in (tiles, exact))
     print(f"tiles of {TILE} pixels, moments of each: {psnr(tiles, exact):.1f} dB from the exact decode")
     print("steps across seams beside those around them: {:.2f} times; in the exact decode {:.2f}".format(*scores))

@@ -5,15 +5,17 @@ from __future__ import annotations
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import decoder_chain
+from zvae_tiled.plan.case import ITEMSIZES, Case
 from zvae_tiled.plan.device import CUDA
 from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import ITEMSIZES
+from zvae_tiled.plan.quality import Exact
 
 
 def full_flops(config: VAEConfig, height: int, width: int) -> int:
     """Return what a plain decode of latents of this size computes; CUDA's kernels fold no upsampling either."""
     limit = Budget(1 << 62, "ample")
-    return make_plan(config, height, width, limit, CUDA, output="rows").needed_flops
+    case = Case(config, height, width, CUDA.name, output="rows")
+    return make_plan(case, Exact(), limit, CUDA).pixels.needed_flops
 
 
 def attention_flops(config: VAEConfig, height: int, width: int) -> int:

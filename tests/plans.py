@@ -86,6 +86,12 @@ def with_sweeps(plan: Plan, sweeps: Iterable[Sweep]) -> Plan:
     return replace(plan, stages=(replace(stage, sweeps=tuple(sweeps)),))
 
 
+def with_rows(plan: Plan, rows: int) -> Plan:
+    """An exact plan whose sweeps read so many rows at once, or all that their maps have."""
+    height, factors = plan.case.height, plan.case.chain.factors
+    return with_sweeps(plan, (replace(sweep, rows=min(rows, height * factors[sweep.start])) for sweep in plan.sweeps))
+
+
 def plan_for(
     vae: VAE, shape: tuple[int, ...], rng: Random, media: tuple[Medium, ...] = MEDIA, task: Task = "decode"
 ) -> Plan:

@@ -9,8 +9,10 @@ from benchmarks.case import Z_IMAGE
 from benchmarks.runner import commit
 from zvae_tiled import BudgetError, Plan, __version__
 from zvae_tiled.budget import SAFE_SHARE, Budget
-from zvae_tiled.plan.device import DEVICES
+from zvae_tiled.plan.case import Case
+from zvae_tiled.plan.device import CPU, METAL, Device
 from zvae_tiled.plan.make import make_plan
+from zvae_tiled.plan.quality import Exact
 from zvae_tiled.selfbench import Row
 
 MACHINES = (8, 16, 24, 64, 128)
@@ -22,12 +24,12 @@ PICTURES = (2048, 4096, 8192, 16384, 32768)
 def rows() -> Iterator[Row]:
     """Yield a row a device, picture and machine."""
     where = {"commit": commit(), "version": __version__}
-    for device in ("metal", "cpu"):
+    for device in (METAL, CPU):
         for pixels in PICTURES:
             for gigabytes in MACHINES:
                 made = promised(pixels, gigabytes, device)
                 row = Row("promises", f"{gigabytes} GB", "z-image", pixels, pixels, "bfloat16")
-                row = replace(row, environment={**where, "device": device})
+                row = replace(row, environment={**where, "device": device.kind})
                 yield (
                     row
                     if made is None
@@ -47,15 +49,16 @@ def _price(made: Plan) -> str:
     return ", ".join(again + ([f"{made.spilled / 1e9:,.0f} GB disk"] if made.spilled else []))
 
 
-def promised(pixels: int, gigabytes: int, device: str) -> Plan | None:
+def promised(pixels: int, gigabytes: int, device: Device) -> Plan | None:
     """Return the plan for a square picture whose rows stream into a file; None if nothing fits.
 
     The budget is the share that is taken where nobody names one, of a machine with nothing else in its memory.
     """
     size, latents = int(gigabytes * 1e9 * SAFE_SHARE), pixels // Z_IMAGE.scale
     # Metal's largest buffer grows with the machine; half its memory is what Apple's drivers give at least.
-    kind = replace(DEVICES[device], max_buffer=int(gigabytes * 1e9) // 2)
+    device = replace(device, max_buffer=int(gigabytes * 1e9) // 2)
+    case = Case(Z_IMAGE, latents, latents, device.name, output="rows")
     try:
-        return make_plan(Z_IMAGE, latents, latents, Budget(size, "a machine"), kind, output="rows")
+        return make_plan(case, Exact(), Budget(size, "a machine"), device)
     except BudgetError:
         return None

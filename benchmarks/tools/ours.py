@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.case import BUDGETS, Case, Files, Sample
 from benchmarks.footprint import Footprint
-from zvae_tiled import VAE, Plan
+from zvae_tiled import VAE
 from zvae_tiled.budget import Available, parse_budget
+from zvae_tiled.plan.quality import QUALITIES, Quality
 from zvae_tiled.selfbench import AMPLE, least_budget, random_latents, random_vae
 
 
@@ -25,7 +26,13 @@ def measure(case: Case, files: Files) -> Sample:
     footprint.forget()
     start = time.perf_counter()
     picture, report = vae.decode(
-        latents, "NCHW", output_type="np", raw=True, budget=f"{size}B", return_report=True, **case.options
+        latents,
+        "NCHW",
+        output_type="np",
+        raw=True,
+        budget=f"{size}B",
+        return_report=True,
+        quality=quality_of(case),
     )
     taken, plan = time.perf_counter() - start, report.plan
     sample = Sample(
@@ -36,7 +43,7 @@ def measure(case: Case, files: Files) -> Sample:
         budget=None if size == AMPLE else size,
         plan=plan.digest,
         flops=plan.predicted_flops,
-        seams=([], []) if isinstance(plan, Plan) else (list(plan.seams[0]), list(plan.seams[1])),
+        seams=(list(plan.seams[0]), list(plan.seams[1])),
     )
     if files.picture:
         np.save(files.picture, picture)
@@ -55,13 +62,19 @@ def latents_of(case: Case, files: Files) -> Any:
     return np.load(files.latents)
 
 
+def quality_of(case: Case) -> Quality:
+    """Return the quality that the case's options name; they are plain JSON."""
+    options = dict(case.options)
+    return QUALITIES[options.pop("quality", "exact")](**options)
+
+
 def budget_of(case: Case, vae: VAE, latents: Any) -> int:
     """Return the budget in bytes."""
     if case.budget == "ample":
         return AMPLE
     if case.budget not in BUDGETS:
         return parse_budget(case.budget, Available(0)).size
-    least = least_budget(vae, latents, **case.options)
+    least = least_budget(vae, latents, quality=quality_of(case))
     if case.budget == "least":
         return least
     ample = vae.plan(case.height, case.width, f"{AMPLE}B", batch=case.batch).predicted_peak

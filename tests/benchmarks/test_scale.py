@@ -8,14 +8,15 @@ from benchmarks.case import Z_IMAGE
 from benchmarks.suites.promises import MACHINES, PICTURES, promised
 from benchmarks.work import attention_flops, full_flops, memory_floor
 from zvae_tiled import plan
+from zvae_tiled.plan.device import CPU
 
 
-@pytest.mark.parametrize("device", ["cpu", "metal"])
+@pytest.mark.parametrize("device", ["cpu/mlx", "metal"])
 @pytest.mark.parametrize(("width", "budget"), [(1024, "400MB"), (4096, "2GB")])
 def test_a_pixel_costs_the_same_at_any_height(width: int, budget: str, device: str) -> None:
     costs = []
     for height in (4096, 8192, 16384, 32768, 65536):
-        made = plan("z-image", height, width, budget, device=device, output="rows")
+        made = plan("z-image", height, width, budget, device=device, task="stream")
         assert made.predicted_peak <= made.budget
         # Every pixel of the middle asks every other: that part grows with the picture in any exact decode.
         asked = attention_flops(Z_IMAGE, height // 8, width // 8)
@@ -34,13 +35,13 @@ def test_a_plain_decode_costs_what_is_known_of_it() -> None:
 def test_no_plan_is_below_the_floor() -> None:
     for pixels in (64, 256, 1024, 4096):
         for dtype in ("bfloat16", "float32"):
-            made = plan("z-image", pixels, pixels, "100GB", dtype=dtype, device="cpu", output="rows")
+            made = plan("z-image", pixels, pixels, "100GB", dtype=dtype, device="cpu/mlx", task="stream")
             assert memory_floor(Z_IMAGE, pixels // 8, dtype) < made.predicted_peak
 
 
 def test_larger_machines_do_no_more_work() -> None:
     for pixels in PICTURES[::2]:
-        found = [promised(pixels, gigabytes, "cpu") for gigabytes in MACHINES]
+        found = [promised(pixels, gigabytes, CPU) for gigabytes in MACHINES]
         known = [made for made in found if made is not None]
         assert found[len(found) - len(known) :] == known, "what fits a machine fits a larger one"
         seconds = [made.predicted_seconds for made in known]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models import narrow, random_images, random_latents, random_vae
-from tests.plans import TASKS, bits, plan_for, random_config, random_plan
+from tests.plans import TASKS, bits, plan_for, random_config, random_plan, with_rows
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.chain import Task, decoder_chain
 
@@ -25,7 +24,7 @@ BROAD = VAEConfig(block_out_channels=(32, 64), latent_channels=16)
 
 def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
     """Return a hash of the decoder's own values, or of what pictures are encoded to."""
-    if plan.task == "encode":
+    if plan.case.task == "encode":
         found = vae.encode(given, plan=plan)
         values = mx.concatenate([found.mean, found.logvar])
     else:
@@ -60,8 +59,7 @@ def test_any_plan_gives_the_bytes_of_whole_maps(
     config: VAEConfig, size: tuple[int, int], dtype: str, examples: int
 ) -> None:
     vae, latents, rng = random_vae(config, dtype), random_latents(config, *size), Random(0)
-    plan = plan_for(vae, latents.shape, rng, ("ram",))
-    whole = replace(plan, sweeps=tuple(replace(sweep, rows=size[0] * config.scale) for sweep in plan.sweeps))
+    whole = with_rows(plan_for(vae, latents.shape, rng, ("ram",)), size[0] * config.scale)
     want = digest(vae, latents, whole)
     for _ in range(examples):
         assert digest(vae, latents, plan_for(vae, latents.shape, rng)) == want
@@ -70,8 +68,7 @@ def test_any_plan_gives_the_bytes_of_whole_maps(
 def test_rows_by_rows_gives_the_bytes_of_whole_maps() -> None:
     vae, latents = random_vae(BROAD, "bfloat16"), random_latents(BROAD, 5, 9)
     plan = plan_for(vae, latents.shape, Random(0))
-    single = replace(plan, sweeps=tuple(replace(sweep, rows=1) for sweep in plan.sweeps))
-    assert digest(vae, latents, single) == digest(vae, latents, plan)
+    assert digest(vae, latents, with_rows(plan, 1)) == digest(vae, latents, plan)
 
 
 def test_the_bytes_hang_on_every_input() -> None:

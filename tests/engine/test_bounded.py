@@ -17,14 +17,14 @@ import mlx.core as mx
 import pytest
 
 from tests.models import random_images, random_latents, save_random
-from tests.plans import TASKS, random_config
+from tests.plans import TASKS, exact_plan, random_config
 from zvae_tiled import VAE, Report, VAEConfig
-from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Task
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.kernels.device import this_device
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import ITEMSIZES, Output, Plan
+from zvae_tiled.plan.case import ITEMSIZES, Output
+from zvae_tiled.plan.case import Case as Planned
+from zvae_tiled.plan.plan import Plan
 
 LARGE = 100_000_000
 
@@ -114,10 +114,11 @@ class Case:
         return report, vae.weight_bytes + max(peaks)
 
     def _planned(self, vae: VAE, budget: int) -> Plan:
-        device, limit = replace(this_device(vae.dtype), disk=1e3), Budget(budget, "a test")
-        shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
+        device = replace(this_device(vae.dtype), disk=1e3)
         output: Output = "rows" if self.to_file else "array"
-        return make_plan(*shape, output=output, weights=vae.weight_bytes, task=self.task)
+        size = (self.height, self.width)
+        case = Planned(self.config, *size, device.name, self.dtype, self.batch, output, self.task)
+        return exact_plan(case, budget, device, vae.weight_bytes)
 
     def budget(self, vae: VAE) -> int:
         least = self.needed(vae)
@@ -130,9 +131,8 @@ class Case:
         return error.value.needed
 
     def _shape(self, vae: VAE) -> dict[str, Any]:
-        scale, output = self.config.scale, "rows" if self.to_file else "array"
-        size = {"height": self.height * scale, "width": self.width * scale}
-        return {**size, "batch": self.batch, "output": output, "task": self.task}
+        scale, task = self.config.scale, "stream" if self.to_file else self.task
+        return {"height": self.height * scale, "width": self.width * scale, "batch": self.batch, "task": task}
 
 
 def _dtype(rng: Random) -> str:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from tests.models import save_random
-from tests.plans import TASKS, random_config, random_plan
+from tests.plans import TASKS, exact_plan, random_config, random_plan
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Step, Task
 from zvae_tiled.decoding import parameters
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
@@ -24,9 +23,8 @@ from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.kernels.device import kernels_for
 from zvae_tiled.kernels.native import cpu_device
+from zvae_tiled.plan.case import ITEMSIZES, Case
 from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import ITEMSIZES
 from zvae_tiled.plan.workspace_native import NativeWorkspace
 
 LITTLE = 32 << 10
@@ -73,22 +71,22 @@ class Counting(DryKernels):
 
 
 def norms_of(plan: Plan) -> dict[str, np.ndarray]:
-    named = [step for step in plan.chain.steps if step.norm]
+    named = [step for step in plan.case.chain.steps if step.norm]
     return {f"{step.norm}.{part}": np.ones(step.inputs) for step in named for part in ("weight", "bias")}
 
 
 def dry(plan: Plan, device: Device = CPU) -> Counting:
     """Run a plan on shapes."""
-    itemsize = ITEMSIZES[plan.dtype]
+    case, chain, itemsize = plan.case, plan.case.chain, plan.case.itemsize
     kernels, weights = Counting(device, itemsize), _Nothing()
-    factor, channels = plan.chain.factors[0], plan.chain.channels[0]
-    given = [Shape(kernels.ledger, plan.height * factor, plan.width * factor, channels, itemsize)]
+    factor, channels = chain.factors[0], chain.channels[0]
+    given = [Shape(kernels.ledger, case.height * factor, case.width * factor, channels, itemsize)]
     rows = 0
-    for band in Run(plan, kernels, weights, norms_of(plan), Path("/tmp")).rows(given.pop()):
+    for band in Run(chain, plan.pixels, kernels, weights, norms_of(plan), Path("/tmp")).rows(given.pop()):
         rows += band.rows
         del band
     kernels.note()
-    assert rows == plan.height * plan.chain.factors[-1]
+    assert rows == case.height * chain.factors[-1]
     assert kernels.ledger.live == 0, "something is never freed"
     return kernels
 
@@ -104,7 +102,7 @@ def predicted(plan: Plan) -> list[int]:
     """What the plan says of the same stretches; a sweep that gathers keys goes with the next."""
     stretches, most = [], 0
     for sweep in plan.sweeps:
-        most = max(most, sweep.peak - plan.base)
+        most = max(most, sweep.peak - plan.pixels.base)
         if sweep.ends != "keys":
             stretches.append(most)
             most = 0
@@ -116,9 +114,10 @@ def planned(
 ) -> Plan:
     """A plan for a budget between the smallest that works (share 0) and what keeps everything (share 1)."""
 
+    case = Case(config, height, width, device.name, dtype, output="rows", task=task)
+
     def make(size: int) -> Plan:
-        limit = Budget(size, "a test")
-        return make_plan(config, height, width, limit, device, dtype, output="rows", weights=0, task=task)
+        return exact_plan(case, size, device, weights=0)
 
     with pytest.raises(BudgetError) as error:
         make(1)
@@ -196,9 +195,9 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
             planned(config, height, width, dtype, rng.random(), task),
         ):
             rows = dry(plan).rows_of
-            for cut, step in enumerate(plan.chain.steps):
+            for cut, step in enumerate(plan.case.chain.steps):
                 passes = sum(sweep.start <= cut < sweep.stop for sweep in plan.sweeps)
-                assert rows[step.name] == passes * height * plan.chain.factors[cut + 1]
+                assert rows[step.name] == passes * height * plan.case.chain.factors[cut + 1]
             assert rows["keys"] == height * config.mid_block_add_attention
 
 
@@ -226,13 +225,13 @@ def test_the_allocator_agrees_with_the_dry_run(
 
 def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     """What the allocator says of the same run."""
-    factor, channels = plan.chain.factors[0], plan.chain.channels[0]
-    shape = (1, plan.height * factor, plan.width * factor, channels)
+    chain, factor = plan.case.chain, plan.case.chain.factors[0]
+    shape = (1, plan.case.height * factor, plan.case.width * factor, chain.channels[0])
     ready = [mx.random.normal(shape, key=mx.random.key(0)).astype(vae.dtype)]
     mx.eval(ready)
     kernels, weights = kernels_for(device, vae.dtype), parameters(vae.model)
     before = mx.get_active_memory() - ready[0].nbytes
     mx.reset_peak_memory()
-    for rows in Run(plan, kernels, weights, norms_of(plan), folder).rows(ready.pop()):
+    for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), folder).rows(ready.pop()):
         del rows
     return mx.get_peak_memory() - before

@@ -8,17 +8,16 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import zvae_tiled
 from tests.models import save_random
+from tests.plans import exact_plan
 from zvae_tiled import VAEConfig
-from zvae_tiled.budget import Budget
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.plan.case import Case, Output
 from zvae_tiled.plan.device import CPU
-from zvae_tiled.plan.make import make_plan
 
 CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False)
 """Weights of a few kilobytes, and maps of 32 bytes a pixel."""
@@ -79,9 +78,9 @@ def baseline(runs: Runs) -> int:
     return high_water
 
 
-def smallest(height: int, width: int, output: Any) -> int:
+def smallest(height: int, width: int, output: Output) -> int:
     with pytest.raises(BudgetError) as error:
-        make_plan(CONFIG, height, width, Budget(1, "none"), CPU, "float32", output=output)
+        exact_plan(Case(CONFIG, height, width, CPU.name, "float32", output=output), 1)
     return error.value.needed
 
 

@@ -16,7 +16,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from tests.models import random_images, random_latents, random_vae
-from tests.plans import bits, plan_for
+from tests.plans import bits, plan_for, with_rows
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.chain import Step, decoder_chain
 from zvae_tiled.config import MAX_CHANNELS
@@ -73,16 +73,14 @@ class Faulty:
 
 def decoded(vae: VAE, latents: np.ndarray = LATENTS) -> mx.array:
     """Decode by bands of several rows."""
-    plan = plan_for(vae, latents.shape, Random(3))
-    plan = replace(plan, sweeps=tuple(replace(sweep, rows=3) for sweep in plan.sweeps))
+    plan = with_rows(plan_for(vae, latents.shape, Random(3)), 3)
     pixels: mx.array = vae.decode(latents, layout="NCHW", plan=plan, raw=True)
     return pixels
 
 
 def encoded(vae: VAE, images: np.ndarray) -> bytes:
     """Encode by bands of several rows."""
-    plan = plan_for(vae, images.shape, Random(3), task="encode")
-    plan = replace(plan, sweeps=tuple(replace(sweep, rows=8) for sweep in plan.sweeps))
+    plan = with_rows(plan_for(vae, images.shape, Random(3), task="encode"), 8)
     found = vae.encode(images, plan=plan)
     return bits(found.mean) + bits(found.logvar)
 

@@ -12,6 +12,7 @@ from tests.models import random_latents, save_random
 from zvae_tiled import VAE, VAEConfig, plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.tiled import PlannedTask
 
 Z_IMAGE = VAEConfig.preset("z-image")
 NARROW = VAEConfig(latent_channels=4, block_out_channels=(8, 8, 16), norm_num_groups=4, mid_block_add_attention=False)
@@ -19,7 +20,7 @@ NARROW = VAEConfig(latent_channels=4, block_out_channels=(8, 8, 16), norm_num_gr
 
 def needed(height: int, width: int, dtype: str) -> int:
     with pytest.raises(BudgetError) as error:
-        plan(Z_IMAGE, height, width, "1B", dtype=dtype, device="cpu", output="rows")
+        plan(Z_IMAGE, height, width, "1B", dtype=dtype, device="cpu/mlx", task="stream")
     return error.value.needed
 
 
@@ -35,9 +36,10 @@ def test_the_smallest_budget_grows_by_the_latents_alone(width: int, dtype: str) 
 
 
 def test_16384_squared_fits_8_gb() -> None:
-    for output in ("array", "rows"):
-        made = plan("z-image", 16384, 16384, "8GB", device="cpu", output=output)
-        made.check()
+    tasks: tuple[PlannedTask, ...] = ("decode", "stream")
+    for task in tasks:
+        made = plan("z-image", 16384, 16384, "8GB", device="cpu/mlx", task=task)
+        made.pixels.check(made.case.chain)
         assert made.predicted_peak <= made.budget == 8_000_000_000
         assert made.predicted_peak < 16384**2 * 128 * 2 < 16384**2 * 4100, "less than one map of the last level"
         assert made.extra_flops < 0.5
@@ -63,9 +65,9 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
     height = 20 * rows
     latents = random_latents(NARROW, height, width)
     with pytest.raises(BudgetError) as error:
-        vae.plan(height * 4, width * 4, "1B", output="rows")
+        vae.plan(height * 4, width * 4, "1B", task="stream")
     assert error.value.needed <= budget
-    made = vae.plan(height * 4, width * 4, f"{error.value.needed}B", output="rows")
+    made = vae.plan(height * 4, width * 4, f"{error.value.needed}B", task="stream")
     assert {sweep.choice for sweep in made.sweeps if sweep.ends == "moments"} >= {"spill"}
     before = mx.get_active_memory()
     mx.reset_peak_memory()

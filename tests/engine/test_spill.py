@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
-from zvae_tiled import VAEConfig
+from zvae_tiled import VAEConfig, job
 from zvae_tiled.kernels import mlx_storage
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress
@@ -68,20 +68,26 @@ def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
 
 def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
-    plan = replace(PLAN, spilled=1 << 60)
+    free = PLAN.spilled - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     for decode in (VAE.decode, lambda *args, **options: next(VAE.stream(*args, **options))):
         with nothing_left(tmp_path):
-            text = refusal(decode, LATENTS, plan=plan, spill_folder=tmp_path)
-        assert f"{1 << 60:,} bytes" in text
+            text = refusal(decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
+        assert f"{PLAN.spilled:,} bytes" in text
+        assert f"{free:,} free" in text
         assert "spill_folder=" in text
 
 
-@pytest.mark.parametrize("spilled", [0, 1])
+@pytest.mark.parametrize("looked", [False, True])  # a folder may go after the look at it
 @pytest.mark.parametrize("place", ["missing", "file", pytest.param("/proc", marks=linux)])
-def test_folders_that_cannot_be_written_to(place: str, spilled: int, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_to(
+    place: str, looked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
+    if not looked:
+        monkeypatch.setattr(job, "check_free_space", lambda folder, needed: None)
     with nothing_left(tmp_path):
-        text = refusal(VAE.decode, LATENTS, plan=replace(PLAN, spilled=spilled), spill_folder=tmp_path / place)
+        text = refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path / place)
     assert place in text
     assert "spill_folder=" in text
 
@@ -89,9 +95,7 @@ def test_folders_that_cannot_be_written_to(place: str, spilled: int, tmp_path: P
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with nothing_left(tmp_path):
-        assert "cannot be written to" in refusal(
-            VAE.decode, LATENTS, plan=replace(PLAN, spilled=1), spill_folder=tmp_path
-        )
+        assert "cannot be written to" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 
 from tests.leftovers import Calls, nothing_left, spilled_files, state
 from tests.models import random_latents, random_vae
-from tests.plans import bits, plan_for
+from tests.plans import bits, plan_for, with_rows
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.decoding import CACHE, parameters
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.plan.case import Output
+from zvae_tiled.plan.replay import costed
 from zvae_tiled.progress import Progress
 
 CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
@@ -115,7 +117,7 @@ def test_an_error_of_the_device_leaves_nothing(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("pulled", [0, 1, 5, 40])
 def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: bool, tmp_path: Path) -> None:
-    plan = one_row_at_a_time(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)))
+    plan = with_rows(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)), 1)
     with nothing_left(tmp_path):
         rows = VAE.stream(LATENTS, plan=plan, spill_folder=tmp_path)
         for _ in map(mx.eval, islice(rows, pulled)):  # not even the loop's variable holds on to rows
@@ -126,21 +128,25 @@ def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: b
         del rows
 
 
-def one_row_at_a_time(plan: Plan) -> Plan:
-    return replace(plan, sweeps=tuple(replace(sweep, rows=1) for sweep in plan.sweeps))
-
-
 def test_the_cache_limit_is_the_budgets_while_it_computes_and_the_callers_else() -> None:
     seen: set[int] = set()
-    for spare, want in ((1000, 1000), (-1, 0), (1 << 40, CACHE)):
-        plan = replace(PLANS[0], weights=VAE.weight_bytes, predicted_peak=1 << 30, budget=(1 << 30) + spare)
+    for spare, want in ((1000, 1000), (0, 0), (1 << 40, CACHE)):
         seen.clear()
+        plan = with_room(PLANS[0], "rows", spare)
         for _ in VAE.stream(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2])):
             assert state()[2] == LIMIT
         assert seen == {want}
+        seen.clear()
+        plan = with_room(PLANS[0], "array", spare)
         VAE.decode(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2]))
         assert seen == {want}
         assert state()[2] == LIMIT
+
+
+def with_room(plan: Plan, output: Output, spare: int) -> Plan:
+    """The plan with a budget of what it needs here, and so many bytes more."""
+    plan = costed(replace(plan, case=replace(plan.case, output=output)), this_device(VAE.dtype), VAE.weight_bytes)
+    return replace(plan, budget=plan.predicted_peak + spare)
 
 
 def test_one_after_the_other() -> None:
@@ -182,7 +188,7 @@ def test_a_decode_inside_the_progress_of_another() -> None:
 
 
 def test_a_decode_and_a_second_stream_between_the_rows_of_one() -> None:
-    rows, second = VAE.stream(LATENTS, plan=one_row_at_a_time(PLANS[0])), VAE.stream(LATENTS, plan=PLANS[1])
+    rows, second = VAE.stream(LATENTS, plan=with_rows(PLANS[0], 1)), VAE.stream(LATENTS, plan=PLANS[1])
     found, other = [next(rows)], [next(second)]
     assert bits(VAE.decode(LATENTS, plan=PLANS[2])) == WANT
     for row, its in zip_longest(rows, second):

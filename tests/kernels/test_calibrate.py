@@ -17,7 +17,8 @@ from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibrati
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
 from zvae_tiled.plan.calibration import Calibration, MarginWorkspace, apply
-from zvae_tiled.plan.device import CPU, CUDA, DEVICES, METAL
+from zvae_tiled.plan.case import KINDS
+from zvae_tiled.plan.device import CPU, CUDA, METAL
 from zvae_tiled.plan.workspace import CpuWorkspace
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
 
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = decoder_chain(narrow("z-image", (32, 32, 64, 64), 8))
     monkeypatch.setattr(module, "decoder_chain", lambda _: chain)
-    monkeypatch.setattr(module, "SIZES", dict.fromkeys(DEVICES, ((2, 24), (3, 40))))
+    monkeypatch.setattr(module, "SIZES", dict.fromkeys(KINDS, ((2, 24), (3, 40))))
     monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
 
 

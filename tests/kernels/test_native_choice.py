@@ -45,6 +45,7 @@ def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.
     assert path in device_name()
     kernels = kernels_for(this_device(dtype), dtype)
     assert isinstance(kernels, NativeKernels)
+    assert this_device(dtype).name == f"cpu/{kernels.path}"  # plans, and files, name what computes
     # What rounds to bfloat16 computes for bfloat16 alone.
     assert (kernels.path == path) == (dtype in types_of(path))
     assert kernels.path not in ROUNDED or dtype == mx.bfloat16

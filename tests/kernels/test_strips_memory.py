@@ -17,16 +17,16 @@ from mlx.utils import tree_flatten
 
 from tests.kernels.cases import PROJECTION, SHORTCUT, STEPS, random, sized, weights_of, wide
 from tests.models import narrow, random_vae
+from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
-from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Step, Task, chain_of
 from zvae_tiled.engine.run import Run
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
 from zvae_tiled.plan import workspace_gpu
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.workspace import block_rows
 from zvae_tiled.plan.workspace_gpu import Im2colWorkspace
 
@@ -152,7 +152,8 @@ DEVICE = replace(CPU, workspace=Im2colWorkspace(), band_rows=96)
 def run(plan: Plan, vae: VAE, kernels: Kernels[mx.array], given: mx.array, folder: Path) -> np.ndarray:
     weights = dict(tree_flatten(vae.model.parameters()))
     norms = {name: wide(array) for name, array in weights.items() if "norm" in name}
-    return np.concatenate([wide(rows) for rows in Run(plan, kernels, weights, norms, folder).rows(given)], axis=1)
+    rows = Run(plan.case.chain, plan.pixels, kernels, weights, norms, folder).rows(given)
+    return np.concatenate([wide(band) for band in rows], axis=1)
 
 
 def into(found: list[np.ndarray], *given: Any) -> None:
@@ -167,8 +168,8 @@ def test_a_run_stays_within_its_plan(task: Task, height: int, dtype: str, tmp_pa
     vae = random_vae(config, dtype)
 
     def planned(budget: int, device: Device) -> Plan:
-        limit = Budget(budget, "test")
-        return make_plan(config, height, 14, limit, device, dtype, output="rows", weights=0, task=task)
+        case = Case(config, height, 14, device.name, dtype, output="rows", task=task)
+        return exact_plan(case, budget, device, weights=0)
 
     chain = chain_of(config, task)
     shape = (1, height * chain.factors[0], 14 * chain.factors[0], chain.channels[0])

@@ -13,7 +13,7 @@ import numpy as np
 from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.target import KINDS, Target
 
-NOTES = {"Software": "zvae_tiled 1.2.3", "zvae_plan": "0123456789ab", "zvae_vae": "größer"}
+NOTES = {"Software": "zvae_tiled 1.2.3", "zvae_kernels": "cpu/avx512 bfloat16", "zvae_vae": "größer"}
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
