@@ -92,18 +92,27 @@ def rows_and_columns(height: Any, width: Any, scale: int) -> tuple[int, int]:
     """Return the rows and columns of the latents that decode to a picture of this size.
 
     Raises:
-        PlanError: Height or width is no multiple of the decoder's scale.
+        PlanError: Height or width is no multiple of the decoder's scale, or longer than any picture.
     """
-    cells = []
-    for name, given in (("height", height), ("width", width)):
-        pixels = whole(given)
-        if pixels is None or not 1 <= pixels <= MAX_SIDE or pixels % scale:
-            near = min(max(1, round((pixels or 0) / scale)), MAX_SIDE // scale) * scale
-            raise PlanError(
-                f"{name} must be a multiple of {scale} pixels, it is {shown(given)}", f"The nearest is {near}."
-            )
-        cells.append(pixels // scale)
-    return cells[0], cells[1]
+    sides = (pixels_of(name, given, scale, scale) for name, given in (("height", height), ("width", width)))
+    rows, columns = (pixels // scale for pixels in sides)
+    return rows, columns
+
+
+def pixels_of(name: str, given: Any, scale: int, least: int) -> int:
+    """Return a length in pixels that is one of whole latents.
+
+    Raises:
+        PlanError: It is not, or it is less than `least`, or longer than any picture; with the nearest that would do.
+    """
+    most, pixels = MAX_SIDE // scale * scale, whole(given)
+    if pixels is None or not least <= pixels <= most or pixels % scale:
+        near = min(max(least, ((pixels or 0) + scale // 2) // scale * scale), most)
+        raise PlanError(
+            f"{name} must be a multiple of {scale} pixels, {least} to {most:,}; it is {shown(given)}",
+            f"The nearest is {near}.",
+        )
+    return pixels
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
