@@ -1,4 +1,4 @@
-"""Plans in files: small, read back as they were; what a file says of costs is ignored, and no lie in it costs anything."""
+"""Plans in files: small, read back as they were; what they say of costs is ignored, and no lie costs anything."""
 
 from __future__ import annotations
 

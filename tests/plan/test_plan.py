@@ -144,7 +144,9 @@ def test_a_budget_error_says_what_works_and_what_else_would_help() -> None:
     assert "vae.stream" not in small.value.advice
 
 
-@pytest.mark.parametrize("options", [{"task": "stream"}, {"task": "encode"}, {"quality": "tiles"}, {"quality": "stream"}])
+@pytest.mark.parametrize(
+    "options", [{"task": "stream"}, {"task": "encode"}, {"quality": "tiles"}, {"quality": "stream"}]
+)
 @pytest.mark.parametrize("budget", ["256MB", "99MB"])
 def test_every_budget_error_is_in_decimal_units_and_its_advice_works(options: dict[str, Any], budget: str) -> None:
     with pytest.raises(BudgetError) as error:
