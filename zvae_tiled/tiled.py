@@ -39,7 +39,7 @@ def decode_tiled(
     Args:
         latents: As a pipeline hands them over: NCHW, NHWC or packed FLUX tokens; mx, numpy, torch.
         budget_gb: The budget as a number of GB.
-        vae: The VAE; left out, the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
+        vae: The VAE. Default: the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
             a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
         options: As in `VAE.decode`: ``layout``, ``height``, ``width``, ``output_type``, ``raw``, ``plan``,

@@ -66,8 +66,8 @@ class VAE:
                 file, or a shard index.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
             decoder_only: Leave the encoder's bytes unread.
-            config: A `VAEConfig`, a preset's name or a ``config.json``. Left out, the ``config.json`` beside the
-                weights is read.
+            config: A `VAEConfig`, a preset's name or a ``config.json``. Default: the ``config.json`` beside the
+                weights.
 
         Raises:
             ConfigError: There is no config, or it is not one that can be built.
@@ -156,7 +156,7 @@ class VAE:
             plan: A plan to replay, in place of a budget and a quality.
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Return the pictures and a `Report` of what was predicted and what was measured.
-            spill_folder: Where maps go that do not fit; left out, the system's folder for temporary files.
+            spill_folder: Where maps go that do not fit. Default: the system's folder for temporary files.
             quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; ``stream``: one sweep
                 with estimated statistics. Only ``exact``, and tiles with global moments and enough overlap, give what
                 a full decode gives.
@@ -212,7 +212,7 @@ class VAE:
             quality: As in `decode`.
             scaled: As in `decode`.
             bits: Of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a JPEG
-                or WebP. Left out: 8 in pictures, 32 in arrays.
+                or WebP. Default: 8 in pictures, 32 in arrays.
             overwrite: Whether a file that is there is replaced, once the new one is whole; as `PIL.Image.save` and
                 `numpy.save` do, True unless you say otherwise.
 

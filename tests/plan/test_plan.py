@@ -119,8 +119,9 @@ def test_what_cannot_be_planned_is_refused(options: Any, error: type[Exception],
 @pytest.mark.parametrize("name", ["tile", "overlap"])
 @pytest.mark.parametrize("pixels", [1 << 31, 8 * 10**400, 8 * 10**4299, -(10**5000)], ids=shown)
 def test_numbers_that_no_picture_has_are_refused_for_tiles(name: str, pixels: int) -> None:
+    sizes: dict[str, Any] = {"tile": 64, name: pixels}
     with pytest.raises(PlanError, match=f"{name} must be a multiple of 8 pixels") as error:
-        plan("z-image", 64, 64, "1GB", quality=Tiles(**{"tile": 64, name: pixels}))
+        plan("z-image", 64, 64, "1GB", quality=Tiles(**sizes))
     assert len(str(error.value)) < 300
 
 

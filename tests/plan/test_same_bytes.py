@@ -31,7 +31,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-OTHERS = ["stream", Tiles(64, 16), Tiles(64, 8, moments="tile")]
+OTHERS: list[str | Quality] = ["stream", Tiles(64, 16), Tiles(64, 8, moments="tile")]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--sample",
     type=click.IntRange(0, (1 << 64) - 1),
     metavar="SEED",
-    help="Draw latents with this seed. Left out: the most likely ones.",
+    help="Draw latents with this seed. Default: the most likely ones.",
 )
 @click.option("--crop", is_flag=True, help="Cut right and bottom to what whole latents cover, instead of refusing.")
 @spill_option

@@ -63,7 +63,9 @@ def check_case(case: Case, quality: Quality, device: Device) -> None:
     case.check()
     quality.check(case.config)
     if case.task != "decode" and not isinstance(quality, Exact):
-        raise PlanError(f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "Leave one out.")
+        raise PlanError(
+            f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "An encode is always exact."
+        )
     results = result_bytes(case)
     if case.output == "array" and results > device.max_buffer:
         raise PlanError(
@@ -155,8 +157,7 @@ def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int 
     streamed, lean = replace(case, output="rows"), _once(_leanest)
     held = resident_bytes(streamed, weights, 0)
     plans = (
-        filled(streamed, quality, 0, layout, held, device, lean)
-        for layout in layouts(streamed, quality, held, device)
+        filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
     )
     return min(made.predicted_peak for made in plans if made is not None)
 
