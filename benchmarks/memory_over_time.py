@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.budget import parse_budget
+from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.chart import line_chart
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
@@ -56,7 +56,7 @@ def plans(weights: int) -> dict[str, Plan]:
     side = PIXELS // 8
 
     def make(device: Device, budget: int) -> Plan:
-        limit = parse_budget(f"{budget}B", 0)
+        limit = parse_budget(f"{budget}B", Available(0))
         return make_plan(Case(CONFIG, side, side, device.name), Exact(), limit, device, weights)
 
     keep = make(CPU, 1 << 40)

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from tests.float64 import decode64
-from zvae_tiled import VAE, demo
+from zvae_tiled import VAE, Tiles, demo
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.metrics import psnr, seam_score
 
@@ -92,9 +92,7 @@ def test_a_decode_equals_the_reference_in_float64() -> None:
 def test_tiles_with_their_own_moments_show_and_an_exact_decode_does_not() -> None:
     latents = demo.latents("cat")[..., 12:28, 8:32]  # an eye, the nose, the cheek between them
     exact = loaded().decode(latents, output_type="np")
-    naive, report = loaded().decode(
-        latents, output_type="np", quality="tiles", moments="tile", tile=64, overlap=0, return_report=True
-    )
+    naive, report = loaded().decode(latents, output_type="np", quality=Tiles(64, 0, moments="tile"), return_report=True)
     assert not report.exact
     assert seam_score(naive, report.plan) > 2 * seam_score(exact, report.plan)
 

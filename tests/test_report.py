@@ -79,8 +79,8 @@ def test_a_notebook_shows_the_table_and_a_chart_with_every_line(tmp_path: Path) 
     names = [text.text or "" for text in chart.iter(f"{SVG}text")]
     assert [name for name in names if name.startswith(("measured", "predicted", "budget"))] == [
         "measured",
-        f"predicted peak, {told.predicted_peak / 1e6:,.0f} MB",
-        "budget, 2 MB",
+        f"predicted peak, {told.predicted_peak / 1e6:.2f} MB",
+        "budget, 1.5 MB",
     ]
     assert told.chart() in shown
     assert "timeline" not in repr(told)

@@ -127,7 +127,7 @@ def heat_map(
         image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
         reference: What it should be.
         plan: The plan it was decoded by; an exact one, or none, has no grid.
-        peak: The difference that is white; left out, the largest there is.
+        peak: The difference that is white. Default: the largest there is.
     """
     ours, theirs = _batched(image), _batched(reference)
     heat = np.abs(_difference(ours, theirs)).max(axis=(0, 3))

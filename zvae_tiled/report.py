@@ -54,7 +54,7 @@ class Report:
         """Render one line a figure."""
         plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
         done = "encoded" if case.task == "encode" else "decoded"
-        look = "exact: same pixels as a full decode" if self.exact else f"not exact; {self.statistics}"
+        look = "exact: same pixels as a full decode" if self.exact else f"not exact: {self.statistics}"
         return "\n".join(
             [
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",

@@ -25,6 +25,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.kernels.device import device_kind, device_name, this_device
 from zvae_tiled.loading import DTYPES, shapes_of
+from zvae_tiled.plan.plan import Plan
 from zvae_tiled.vae import VAE
 
 SIZES = (256, 512, 1024, 2048)
@@ -187,13 +188,12 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
     """Decode some times."""
     reports = [vae.decode(latents, "np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)]
     times = [report.seconds for report in reports]
-    plan, (height, width) = reports[0].plan, reports[0].plan.case.pixels
+    plan: Plan = reports[0].plan
     return Row(
         "self",
         "zvae_tiled",
         "z-image",
-        height,
-        width,
+        *plan.case.pixels,
         plan.case.dtype,
         budget=None if budget == AMPLE else budget,
         plan=plan.digest,

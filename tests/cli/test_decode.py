@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.running import CONFIG, run, save_latents
-from zvae_tiled import VAE, Plan, read_plan
+from zvae_tiled import VAE, Tiles, read_plan
 from zvae_tiled.cli import inputs
 
 
@@ -88,9 +88,7 @@ def test_options_reach_the_decode(place: Path) -> None:
     )
     assert "quality    tiles, not exact: moments and middle block of each tile by itself" in told.stderr
     assert "float32 on cpu" in told.stderr
-    want = VAE.load(place / "vae", "float32").decode(
-        np.load(place / "a.npy"), quality="tiles", tile=8, overlap=4, ramp="linear", moments="tile"
-    )
+    want = VAE.load(place / "vae", "float32").decode(np.load(place / "a.npy"), quality=Tiles(8, 4, "linear", "tile"))
     assert np.array_equal(np.load(place / "a.npz.npy"), want[0])
 
 
@@ -122,7 +120,7 @@ def test_standard_input_to_standard_output(place: Path) -> None:
 
 def test_a_plan_is_kept_and_replayed(place: Path) -> None:
     run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "--budget", "5MB", "-q")
-    plan = Plan.from_json((place / "plan.json").read_text())
+    plan = read_plan((place / "plan.json").read_text())
     assert plan.budget == 5_000_000
     told = run("decode", "a.npy", "-o", "b.png", "--plan", "plan.json")
     assert f"plan       {plan.digest}" in told.stderr
@@ -192,7 +190,7 @@ def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
         (["a.npy", "-o", "a.png", "--height", "12"], 3, "Give both, of the picture."),
         (["*.none", "-o", "a.png"], 3, "no file matches"),
         (["vae/config.json", "-o", "a.png"], 3, "vae/config.json"),
-        (["a.npy", "-o", "a.png", "--tile", "64"], 3, 'quality="exact" has no tiles'),
+        (["a.npy", "-o", "a.png", "--tile", "64"], 2, "--tile: only --quality tiles has tiles"),
         (["a.npy", "-o", "a.png", "--budget", "lots"], 3, "must be an amount of memory"),
         (["a.npy", "-o", "a.png", "--vae", "nowhere"], 3, "nowhere"),
         (["a.npy", "-o", "a.png", "--vae", "sdxl"], 3, "Hugging Face cache"),
@@ -220,7 +218,7 @@ def test_the_next_command_works(place: Path) -> None:
 def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
     large = save_latents(place / "large.npy", 200, 400)
     told = run("plan", "20x12", "--vae", "vae", "--json")
-    budget = json.loads(told.stdout)["predicted_peak"]
+    budget = json.loads(told.stdout)["predicted"]["peak"]
     said = run("decode", "a.npy", large, "b.npy", "-o", "out/", "--budget", f"{budget}B", code=4).stderr
     assert files(place / "out") == {"a.png", "b.png"}
     (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
@@ -291,7 +289,7 @@ def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
 
 def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:
     np.save(place / "large.npy", np.zeros((1, 4, 200, 400), np.float32))
-    budget = json.loads(run("plan", "20x12", "--vae", "vae", "--json").stdout)["predicted_peak"]
+    budget = json.loads(run("plan", "20x12", "--vae", "vae", "--json").stdout)["predicted"]["peak"]
     words = ("decode", "a.npy", "-", "-o", "out/", "--budget", f"{budget}B")
     said = run(*words, code=4, stdin=(place / "large.npy").read_bytes()).stderr
     assert "zvae decode zvae-latents-1.npy --output out/" in said

@@ -20,7 +20,7 @@ def test_the_picture_is_the_middle_of_what_the_library_decodes(place: Path) -> N
     with Image.open(place / "demo.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(want))
     assert "1 x 64x64 exact decode, float32 on cpu" in told
-    sizes = {name: float(size) for name, size in re.findall(r"^(predicted|measured) +([\d.]+) MiB$", told, re.M)}
+    sizes = {name: float(size) for name, size in re.findall(r"^(predicted|measured) +([\d.]+) MB$", told, re.M)}
     assert 0 < sizes["measured"] <= sizes["predicted"]
     found = re.search(r"32x32 of it beside the full decode by the plain model: (\d+) dB", told)
     assert found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,46 +13,48 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.cli.running import CONFIG, environment, run
-from zvae_tiled import Plan, VAEConfig, plan
+from zvae_tiled import VAEConfig, plan, read_plan
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.tiled import likely_device
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_it_prints_the_plan_that_the_library_makes() -> None:
-    want = plan("z-image", 512, 768, "1GB", output="rows")
+    want = plan("z-image", 512, 768, "1GB", task="stream")
     assert run("plan", "768x512", "--vae", "z-image", "--budget", "1GB").stdout == f"{want}\n"
     assert run("plan", "768x512", "--budget", "1GB").stdout == f"{want}\n", "z-image is what is left out"
 
 
 @pytest.mark.parametrize("vae", ["vae", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"])
 def test_the_shape_of_any_vae(place: Path, vae: str) -> None:
-    made = Plan.from_json(run("plan", "20x12", "--vae", vae, "--budget", "1GB", "--json").stdout)
-    assert made == plan(CONFIG, 12, 20, "1GB", output="rows")
+    made = read_plan(run("plan", "20x12", "--vae", vae, "--budget", "1GB", "--json").stdout)
+    assert made == plan(CONFIG, 12, 20, "1GB", task="stream")
 
 
 def test_options_reach_the_planner() -> None:
     words = ("--dtype", "float32", "--batch", "3", "--device", "metal", "--config", "sd1", "--budget", "2GB")
-    made = Plan.from_json(run("plan", "512", *words, "--json").stdout)
-    assert made == plan("sd1", 512, 512, "2GB", dtype="float32", batch=3, device="metal", output="rows")
-    assert made.config == VAEConfig.preset("sd1")
+    made = read_plan(run("plan", "512", *words, "--json").stdout)
+    assert made == plan("sd1", 512, 512, "2GB", dtype="float32", batch=3, device="metal", task="stream")
+    assert made.case.config == VAEConfig.preset("sd1")
 
 
 def test_tiles_and_stream() -> None:
     tiles = ("--quality", "tiles", "--tile", "256", "--overlap", "64", "--ramp", "cosine", "--moments", "tile")
     told = run("plan", "512", "--budget", "2GB", *tiles).stdout
     assert "512x512 tiles" in told
-    assert "cosine ramp; moments and middle block of each tile by itself" in told
+    assert "statistics: moments and middle block of each tile by itself" in told
+    assert "3 x 3 tiles that read 216x216 pixels at most, cosine ramp" in told
     assert "512x512 stream" in run("plan", "512", "--budget", "2GB", "--quality", "stream").stdout
 
 
 def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
     with pytest.raises(BudgetError) as error:
-        plan("z-image", 256, 512, "1B", output="rows")
+        plan("z-image", 256, 512, "1B", task="stream")
     found = json.loads(run("plan", "512x256", "--sweep-budgets", "--json").stdout)
-    plans = [Plan.from_json(json.dumps(each)) for each in found]
+    plans = [read_plan(json.dumps(each)) for each in found]
     assert plans[0].predicted_peak <= plans[0].budget == error.value.needed
-    assert plans[-1].sweeps == plan("z-image", 256, 512, "1000TB", output="rows").sweeps
+    assert plans[-1].sweeps == plan("z-image", 256, 512, "1000TB", task="stream").sweeps
     assert len(plans) > 2
     for each, after in pairwise(plans):
         assert each.predicted_peak < after.predicted_peak
@@ -79,7 +82,7 @@ def test_json_that_is_no_object_is_refused_in_words(place: Path, text: str) -> N
 
 def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
     run("plan", "512", "--budget", "400MB", "--plot", "plan.svg")
-    made = plan("z-image", 512, 512, "400MB", output="rows")
+    made = plan("z-image", 512, 512, "400MB", task="stream")
     chart = ElementTree.parse(place / "plan.svg").getroot()
     names = {text.text for text in chart.iter(f"{SVG}text")}
     assert {"budget, 400 MB", "predicted, of each sweep", f"Memory of plan {made.digest}, weights included"} <= names
@@ -115,6 +118,47 @@ def test_a_chart_has_the_mode_of_any_other_file(place: Path) -> None:
 )
 def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:
     assert said in run("plan", *words, code=code).stderr
+
+
+def test_a_device_can_be_named() -> None:
+    def made(*words: str) -> str:
+        return run("plan", "512", "--budget", "1GB", "--json", *words).stdout
+
+    assert read_plan(made("--device", "cpu")) == plan("z-image", 512, 512, "1GB", device="cpu", task="stream")
+    alone = read_plan(made("--device", "cpu/mlx"))
+    assert alone == plan("z-image", 512, 512, "1GB", device="cpu/mlx", task="stream")
+    assert alone.case.device == "cpu/mlx"
+    if likely_device() == "cpu":
+        assert made("--device", "cpu") == made()
+    assert "is not one of 'cpu', 'cpu/mlx', 'metal', 'cuda'" in run("plan", "512", "--device", "tpu", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["80000000000x8", "8x80000000000", "2147483640x8", "2147483640", f"{'8' * 4000}x8"],
+    ids=lambda size: size[:20],
+)
+def test_a_picture_of_a_billion_tiles_is_refused_at_once(size: str) -> None:
+    """It listed all of them, and did not end."""
+    code = (
+        "import resource, sys; from zvae_tiled.cli.app import zvae; "
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28)); "
+        "zvae(['plan', sys.argv[1], *'--quality tiles --tile 8 --overlap 0'.split()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, size], capture_output=True, text=True, env=environment())
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 1000
+
+
+def test_sizes_in_messages_are_decimal_and_the_command_to_try_next_works() -> None:
+    said = run("plan", "4096", "--budget", "100MB", code=4).stderr
+    assert "needs at least" in said
+    assert "the budget is 100 MB" in said
+    assert "iB" not in said
+    following = re.search(r"zvae (plan 4096x4096 --budget \d+MB)", said)
+    assert following is not None
+    run(*following[1].split())
 
 
 def test_planning_and_help_import_no_mlx_and_no_rich() -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from random import Random
 
 import pytest
 
-from tests.plans import TASKS, random_config
+from tests.plans import TASKS, exact_plan, random_config
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.chain import Task
 from zvae_tiled.config import MAX_RESNETS
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.plan.case import ITEMSIZES, Case, Output
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
 from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import ITEMSIZES, Output
+from zvae_tiled.plan.quality import Tiles
+from zvae_tiled.plan.replay import costed
 from zvae_tiled.plan.sweeps import SweepCosts
 
 ALL = 1 << 60
@@ -49,9 +52,9 @@ class Problem:
         return cls(config, height, width, dtype, batch, output, rng.choice(TASKS))
 
     def plan(self, budget: int, device: Device = CPU) -> Plan:
-        limit = Budget(budget, "a test")
-        shape = (self.config, self.height, self.width, limit, device, self.dtype, self.batch)
-        return make_plan(*shape, output=self.output, task=self.task)
+        size = self.height, self.width
+        case = Case(self.config, *size, device.name, self.dtype, self.batch, self.output, self.task)
+        return exact_plan(case, budget, device)
 
     def needed(self) -> int:
         with pytest.raises(BudgetError) as error:
@@ -80,9 +83,9 @@ def check_growing_budgets(problem: Problem) -> set[str]:
     """Plan for growing budgets; return all that was chosen where a map could be kept, spilled or dropped."""
     plans = [problem.plan(budget) for budget in problem.budgets()]
     for plan in plans:
-        plan.check()
+        assert costed(plan, CPU) == plan  # its sweeps follow one another, and cost what was said
         assert plan.predicted_peak <= plan.budget
-        assert plan.base < min(sweep.peak for sweep in plan.sweeps)
+        assert plan.pixels.base < min(sweep.peak for sweep in plan.sweeps)
         assert plan.predicted_peak == max(sweep.peak for sweep in plan.sweeps)
         assert plan.extra_flops >= 0
     for tight, roomy in pairwise(plans):
@@ -130,7 +133,7 @@ def test_many_random_problems() -> None:
 def test_with_room_for_everything_nothing_is_computed_twice(real: Problem) -> None:
     plan = real.plan(ALL)
     assert plan.extra_flops == 0
-    assert plan.predicted_flops == plan.needed_flops * plan.batch
+    assert plan.predicted_flops == plan.pixels.needed_flops * plan.case.batch
     assert plan.spilled == 0
     for seed in range(20):
         assert Problem.random(Random(seed)).plan(ALL).extra_flops == 0
@@ -147,25 +150,25 @@ LARGEST = {
 """The longest Chains that a config may describe."""
 
 
-def sweeps_costed(problem: Problem, budget: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def sweeps_costed(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
     """Plan, and count the sweeps that the search costs: each takes some 20 µs."""
-    costed = 0
+    count = 0
     original = SweepCosts.sweep
 
     def counting(*args: object, **more: object) -> object:
-        nonlocal costed
-        costed += 1
+        nonlocal count
+        count += 1
         return original(*args, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(SweepCosts, "sweep", counting)
-        problem.plan(budget)
-    return costed
+        make()
+    return count
 
 
 def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     for budget in real.budgets():
-        assert 50 < sweeps_costed(real, budget, monkeypatch) < 3_000
+        assert 50 < sweeps_costed(partial(real.plan, budget), monkeypatch) < 3_000
 
 
 @pytest.mark.parametrize("name", LARGEST)
@@ -173,7 +176,18 @@ def test_the_search_is_short_for_the_longest_chains(name: str, monkeypatch: pyte
     for side in (16, 512):
         problem = Problem(LARGEST[name], side, side, "bfloat16", output="rows")
         for budget in problem.budgets(5):
-            assert sweeps_costed(problem, budget, monkeypatch) < 40_000
+            assert sweeps_costed(partial(problem.plan, budget), monkeypatch) < 40_000
+
+
+def test_the_search_is_short_where_no_tile_fits(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages before the pixels are the same for tiles of any size: they are searched once."""
+    case = Case(real.config, real.height, real.width, CPU.name, real.dtype)
+
+    def refused() -> None:
+        with pytest.raises(BudgetError):
+            make_plan(case, Tiles(), Budget(1 << 20, True, "a test"), CPU)
+
+    assert 50 < sweeps_costed(refused, monkeypatch) < 6_000
 
 
 @pytest.mark.parametrize("device", [METAL, CUDA])
@@ -182,7 +196,7 @@ def test_no_buffer_is_larger_than_the_device_allows(device: Device) -> None:
     for seed in range(6):
         problem = Problem.random(Random(seed))
         plan = problem.plan(ALL, chosen)
-        costs = Costs(plan.chain, Size(plan.height, plan.width, ITEMSIZES[plan.dtype]), chosen)
+        costs = Costs(plan.case.chain, Size(plan.case.height, plan.case.width, plan.case.itemsize), chosen)
         for sweep in plan.sweeps:
             row = max(costs.cut_bytes(cut) for cut in range(sweep.start, sweep.stop + 1)) // costs.map_rows(sweep.start)
             assert sweep.rows == 1 or 2 * sweep.rows * row <= chosen.max_buffer

@@ -14,23 +14,30 @@ from hypothesis import strategies as st
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Available, Budget, parse_budget
 from zvae_tiled.errors import BudgetError, PlanError
-from zvae_tiled.plan import quality
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, DEVICES, Device
-from zvae_tiled.plan.grid import Span, spans
-from zvae_tiled.plan.make import make_stage
-from zvae_tiled.plan.plan import Plan, Stage
-from zvae_tiled.plan.quality import QualityPlan, Request, plan_quality, request_of
+from zvae_tiled.plan.grid import MAX_SPANS, Span, span_count, spans
+from zvae_tiled.plan.layout import layouts, resident_bytes
+from zvae_tiled.plan.make import filled, make_plan
+from zvae_tiled.plan.plan import Plan
+from zvae_tiled.plan.quality import Exact, Quality, Stream, Tiles, quality_of
+from zvae_tiled.plan.search import leanest
 
 FLUX = VAEConfig.preset("flux1")
 PLENTY = parse_budget("4TB", Available(0))
 
 
 def planned(
-    height: int, width: int, budget: Budget = PLENTY, config: VAEConfig = FLUX, device: Device = CPU, **asked: Any
-) -> QualityPlan:
-    request = request_of(**{"quality": "tiles", "tile": None, "overlap": None, "ramp": None, "moments": None, **asked})
-    assert request is not None
-    return plan_quality(config, height, width, budget, device, "bfloat16", 1, "rows", None, request)
+    height: int,
+    width: int,
+    budget: Budget = PLENTY,
+    config: VAEConfig = FLUX,
+    device: Device = CPU,
+    quality: str | Quality | None = None,
+    **tiles: Any,
+) -> Plan:
+    case = Case(config, height, width, device.name, output="rows")
+    return make_plan(case, Tiles(**tiles) if quality is None else quality_of(quality), budget, device)
 
 
 @st.composite
@@ -67,8 +74,8 @@ def test_what_is_no_larger_than_a_tile_is_one_tile(size: int, more: int) -> None
 def test_extreme_aspect_ratios_are_planned(shape: tuple[int, int], moments: str) -> None:
     plan = planned(*shape, tile=512, moments=moments)
     cover = np.zeros(shape, int)
-    for row in plan.rows:
-        for column in plan.columns:
+    for row in plan.grid.rows:
+        for column in plan.grid.columns:
             cover[row.start : row.stop, column.start : column.stop] += 1
     assert cover.min() == 1
     assert planned(*shape, moments=moments).predicted_peak > 0
@@ -101,7 +108,7 @@ def test_what_peers_do_can_be_asked_for(peer: str) -> None:
     asked = PEERS[peer]
     plan = planned(256, 200, moments="tile", **asked)
     assert not plan.exact
-    for tiles in (plan.rows, plan.columns):
+    for tiles in (plan.grid.rows, plan.grid.columns):
         assert max(span.stop - span.start for span in tiles) * 8 <= asked["tile"]
         assert all((a.stop - b.start) * 8 == asked["overlap"] for a, b in pairwise(tiles))
         assert all((span.low, span.high) == (span.start, span.stop) for span in tiles)  # no context
@@ -142,24 +149,48 @@ def test_sizes_off_the_scale_are_refused_with_the_nearest(asked: dict[str, Any],
         {"tile": True},
         {"tile": 64.0},
         {"tile": (64, 64, 64)},
+        {"tile": (64,)},
+        {"tile": ()},
         {"tile": "64"},
+        {"overlap": "0"},
         {"ramp": "square"},
         {"ramp": ""},
+        {"ramp": []},
         {"moments": "batch"},
+        {"moments": 3},
         {"quality": "fast"},
-        {"quality": "stream", "tile": 512},
-        {"quality": "stream", "moments": "global"},
-        {"quality": "exact", "overlap": 8},
+        {"quality": Tiles},
     ],
 )
-def test_requests_without_a_meaning_are_refused(asked: dict[str, Any]) -> None:
-    with pytest.raises(PlanError):
+def test_qualities_without_a_meaning_are_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match=f"{list(asked)[-1]}"):
         planned(128, 128, **asked)
 
 
-def test_exact_is_what_nobody_named() -> None:
-    assert request_of("exact", None, None, None, None) is None
-    assert request_of("tiles", None, None, None, None) == Request("tiles")
+def test_a_name_is_a_quality_with_its_defaults() -> None:
+    for name, quality in (("exact", Exact()), ("tiles", Tiles()), ("stream", Stream())):
+        assert quality_of(name) == quality_of(quality) == quality
+    assert quality_of("tiles") == Tiles(None, None, "smootherstep", "global")
+    assert Tiles(np.int64(64), (np.uint8(8), 16)) == Tiles((64, 64), (8, 16))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        Stream(tile=512)  # type: ignore[call-arg]
+
+
+@given(axes())
+def test_tiles_are_counted_without_making_them(axis: tuple[int, int, int, int]) -> None:
+    size, tile, overlap, context = axis
+    assert span_count(size, tile, overlap) == len(spans(size, tile, overlap, context))
+
+
+def test_more_tiles_than_a_plan_holds_are_refused() -> None:
+    planned(8, 4 * MAX_SPANS, tile=32, overlap=0, moments="tile")
+    with pytest.raises(PlanError, match=f"by 16,385 tiles; at most {MAX_SPANS:,} are planned\n.*Name a larger tile"):
+        planned(8, 4 * MAX_SPANS + 1, tile=32, overlap=0, moments="tile")
+    with pytest.raises(PlanError, match=r"2,097,152 pixels by 262,143 tiles"):
+        planned(262_144, 8, tile=16, overlap=8, moments="tile")
+    # Of tiles nobody named, those that would be too many are passed over.
+    with pytest.raises(BudgetError):
+        planned(8, 1 << 27, Budget(1, True, "test"), overlap=0, moments="tile")
 
 
 def test_tiles_nobody_named_that_are_too_small_for_the_overlap_are_passed_over() -> None:
@@ -187,28 +218,18 @@ def test_plans_print_what_they_are() -> None:
         plan = planned(128, 128, **asked)
         assert plan.expected_error != "rounding"
         assert plan.expected_error in str(plan)
-        assert plan.statistics_source in str(plan)
+        assert plan.statistics in str(plan)
     assert planned(128, 128).digest != planned(128, 128, tile=256).digest
 
 
 @pytest.mark.parametrize("size", [(64, 96), (512, 512), (1024, 1024), (16, 2048)])
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(
-    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], device: str
-) -> None:
+def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
     """So a middle block of each tile would let nothing fit that does not (docs/quality.md)."""
-    middle: list[int] = []
-    pixels: list[int] = []
-
-    def watched(*args: Any) -> Plan:
-        stage: Stage = args[6]
-        try:
-            return make_stage(*args)
-        except BudgetError as error:
-            (middle if stage.keeps else pixels if stage.stop is None else []).append(error.needed)
-            raise
-
-    monkeypatch.setattr(quality, "make_stage", watched)
-    with pytest.raises(BudgetError):
-        planned(*size, Budget(1, "test"), device=DEVICES[device], tile=128, overlap=0)
-    assert 0 < min(middle) < min(pixels)
+    chosen, tiles = DEVICES[device], Tiles(128, 0)
+    case = Case(FLUX, *size, chosen.name, output="rows")
+    held = resident_bytes(case, None, 0)
+    plans = [filled(case, tiles, 1, layout, held, chosen, leanest) for layout in layouts(case, tiles, held, chosen)]
+    peaks = [{stage.name: stage.peak for stage in plan.stages} for plan in plans if plan is not None]
+    assert len(peaks) == 2  # the middle map in memory, and on disk
+    assert 0 < min(each["middle"] for each in peaks) < min(each["pixels"] for each in peaks)

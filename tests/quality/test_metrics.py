@@ -13,16 +13,15 @@ from zvae_tiled import VAEConfig, metrics
 from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.errors import InputError
 from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
+from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Request, plan_quality
+from zvae_tiled.plan.quality import Exact, Tiles
 
-CONFIG = VAEConfig.preset("flux1")
+CASE = Case(VAEConfig.preset("flux1"), 16, 24, CPU.name, "float32", output="rows")
 BUDGET = parse_budget("1TB", Available(0))
-PLAN = plan_quality(
-    CONFIG, 16, 24, BUDGET, CPU, "float32", 1, "rows", None, Request("tiles", (64, 64), (0, 0), moments="tile")
-)
-EXACT = make_plan(CONFIG, 16, 24, BUDGET, CPU, "float32")
+PLAN = make_plan(CASE, Tiles(64, 0, moments="tile"), BUDGET, CPU)
+EXACT = make_plan(CASE, Exact(), BUDGET, CPU)
 
 
 def smooth_picture(seed: int = 0) -> np.ndarray:

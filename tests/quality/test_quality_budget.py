@@ -13,19 +13,20 @@ from tests.plans import random_config
 from tests.quality.cases import RAMPS
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.plan import quality
+from zvae_tiled.plan import layout
+from zvae_tiled.plan.quality import Quality, Stream, Tiles
 
 
-def random_request(rng: Random, vae: VAE) -> dict[str, Any]:
+def random_quality(rng: Random, vae: VAE) -> Quality:
     if rng.random() < 0.3:
-        return {"quality": "stream"}
+        return Stream()
     scale = vae.config.scale
     tile = [rng.randint(3, 12) for _ in range(2)]
-    found: dict[str, Any] = {"quality": "tiles", "moments": rng.choice(["global", "proxy", "tile"])}
+    found: dict[str, Any] = {"moments": rng.choice(["global", "proxy", "tile"])}
     if rng.random() < 0.8:
         found["tile"] = tuple(t * scale for t in tile)
         found["overlap"] = tuple(rng.randint(0, t * 2 // 3) * scale for t in tile)
-    return {**found, "ramp": rng.choice(RAMPS)}
+    return Tiles(**found, ramp=rng.choice(RAMPS))
 
 
 def check(seed: int) -> None:
@@ -35,22 +36,22 @@ def check(seed: int) -> None:
     vae = random_vae(config, rng.choice(["float32", "bfloat16", "float16"]), seed)
     longest = 2 + 32 // config.scale // (2 if config.layers_per_block > 1 else 1)
     latents = random_latents(config, rng.randint(1, longest), rng.randint(1, longest), rng.choice([1, 1, 2]), seed)
-    asked = random_request(rng, vae)
+    quality = random_quality(rng, vae)
 
     def decode(budget: str) -> Any:
-        return vae.decode(latents, "NCHW", output_type="np", budget=budget, return_report=True, **asked)
+        return vae.decode(latents, "NCHW", output_type="np", budget=budget, return_report=True, quality=quality)
 
     with pytest.raises(BudgetError) as refused:
         decode("1B")
     budget = int(refused.value.needed * rng.choice([1, 1.1, 1.5, 100]))
     picture, report = decode(f"{budget}B")
     assert np.isfinite(picture).all()
-    assert report.measured_peak <= report.predicted_peak <= report.budget == budget, (seed, asked, report)
+    assert report.measured_peak <= report.predicted_peak <= report.budget == budget, (seed, quality, report)
 
 
 @pytest.fixture(autouse=True)
 def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "PROXY", 6)
+    monkeypatch.setattr(layout, "PROXY", 6)
 
 
 @pytest.mark.parametrize("tens", range(5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -19,7 +18,8 @@ from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.metrics import colour_shift, psnr
-from zvae_tiled.plan import quality
+from zvae_tiled.plan import layout
+from zvae_tiled.plan.quality import Quality, Tiles
 
 ROUNDING = 2e-5
 """Largest error over the spread: tiles are convolved at other places of a row, and blended."""
@@ -56,10 +56,7 @@ def check_equal(rng: Random) -> None:
     picture, report = decoded(
         vae,
         latents,
-        quality="tiles",
-        tile=tuple(t * scale for t in tile),
-        overlap=tuple(both * scale for both in overlap),
-        ramp=ramp,
+        quality=Tiles((tile[0] * scale, tile[1] * scale), (overlap[0] * scale, overlap[1] * scale), ramp),
     )
     assert report.exact
     assert report.plan.expected_error == "rounding"
@@ -84,9 +81,9 @@ def test_the_four_level_decoder_needs_thirteen_latents() -> None:
     config = narrow("flux1", (4, 4, 8, 8), 4)
     assert reach_of(config) == 13
     vae, latents = random_vae(config), random_latents(config, 20, 30)
-    picture, report = decoded(vae, latents, quality="tiles", tile=160, overlap=104)
+    picture, report = decoded(vae, latents, quality=Tiles(160, 104))
     assert report.exact
-    assert len(report.plan.columns) == 3
+    assert len(report.plan.grid.columns) == 3
     assert relative(picture, decoded(vae, latents)[0]) <= ROUNDING
 
 
@@ -94,7 +91,7 @@ def test_the_four_level_decoder_needs_thirteen_latents() -> None:
 def test_errors_shrink_as_the_overlap_grows(vae: VAE, latents: np.ndarray, full: np.ndarray, ramp: str) -> None:
     errors = []
     for overlap in (0, 2, 6, 14):
-        picture, report = decoded(vae, latents, quality="tiles", tile=32, overlap=overlap, ramp=ramp)
+        picture, report = decoded(vae, latents, quality=Tiles(32, overlap, ramp))
         assert report.exact == (overlap == 14)
         assert report.quality == "tiles"
         errors.append(float(np.sqrt(np.square(picture - full).mean()) / full.std()))
@@ -107,27 +104,27 @@ def test_errors_shrink_as_the_overlap_grows(vae: VAE, latents: np.ndarray, full:
 def test_tiles_by_themselves_have_a_bounded_error_and_other_colours(
     vae: VAE, latents: np.ndarray, full: np.ndarray
 ) -> None:
-    own, report = decoded(vae, latents, quality="tiles", tile=32, overlap=8, moments="tile")
+    own, report = decoded(vae, latents, quality=Tiles(32, 8, moments="tile"))
     assert not report.exact
     assert report.statistics == "moments and middle block of each tile by itself"
-    shared, whole = decoded(vae, latents, quality="tiles", tile=32, overlap=8)
+    shared, whole = decoded(vae, latents, quality=Tiles(32, 8))
     assert 1e-3 < relative(own, full) < 6
     # Moments of the whole picture leave seams alone, and keep the colours.
     assert colour_shift(shared, full, whole.plan).mean < 0.1 * colour_shift(own, full, report.plan).mean
 
 
 def test_one_tile_by_itself_is_a_full_decode(vae: VAE, latents: np.ndarray, full: np.ndarray) -> None:
-    picture, report = decoded(vae, latents, quality="tiles", tile=80, moments="tile")
+    picture, report = decoded(vae, latents, quality=Tiles(80, moments="tile"))
     assert report.exact
     assert relative(picture, full) <= ROUNDING
 
 
-@pytest.mark.parametrize("options", [{"quality": "stream"}, {"quality": "tiles", "tile": 40, "moments": "proxy"}])
+@pytest.mark.parametrize("quality", ["stream", Tiles(40, moments="proxy")], ids=str)
 def test_a_proxy_is_near_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, vae: VAE, latents: np.ndarray, full: np.ndarray, options: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, vae: VAE, latents: np.ndarray, full: np.ndarray, quality: str | Quality
 ) -> None:
-    monkeypatch.setattr(quality, "PROXY", 16)
-    picture, report = decoded(vae, latents, **options)
+    monkeypatch.setattr(layout, "PROXY", 16)
+    picture, report = decoded(vae, latents, quality=quality)
     assert not report.exact
     assert report.plan.factors == (2, 3)
     assert "2x3" in report.statistics
@@ -144,13 +141,11 @@ def test_a_picture_as_small_as_a_proxy_streams_as_a_full_decode(
 
 
 @pytest.mark.parametrize("shape", [(1, 150), (150, 1), (2, 3)])
-@pytest.mark.parametrize(
-    "options", [{"quality": "stream"}, {"quality": "tiles", "tile": 64}, {"quality": "tiles", "moments": "tile"}]
-)
-def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("quality", ["stream", Tiles(64), Tiles(moments="tile")], ids=str)
+def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], quality: str | Quality) -> None:
     strip = random_latents(TWO_LEVELS, *shape)
     want = decoded(vae, strip)[0]
-    picture, report = decoded(vae, strip, **options)
+    picture, report = decoded(vae, strip, quality=quality)
     assert picture.shape == want.shape
     assert np.isfinite(picture).all()
     assert relative(picture, want) <= (ROUNDING if report.exact else 10)
@@ -167,11 +162,11 @@ def test_exact_is_the_default_and_only_a_name_gives_anything_else(vae: VAE, late
 def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str) -> None:
     vae = random_vae(TWO_LEVELS, dtype)
     both = np.concatenate([latents, latents[:, :, ::-1]])
-    options: dict[str, Any] = {"quality": "tiles", "tile": 40, "ramp": "linear"}
-    pictures = vae.decode(both, "NCHW", output_type="np", **options)
-    alone = vae.decode(both[1:], "NCHW", output_type="np", **options)
+    quality = Tiles(40, ramp="linear")
+    pictures = vae.decode(both, "NCHW", output_type="np", quality=quality)
+    alone = vae.decode(both[1:], "NCHW", output_type="np", quality=quality)
     np.testing.assert_array_equal(pictures[1:], alone)
-    rows = [rows for _, rows in zip(range(10_000), vae.stream(both[1:], "NCHW", **options), strict=False)]
+    rows = [rows for _, rows in zip(range(10_000), vae.stream(both[1:], "NCHW", quality=quality), strict=False)]
     np.testing.assert_array_equal(np.asarray(mx.concatenate(rows, axis=1)), alone)
     assert max(row.shape[1] for row in rows) <= 2 * 16  # rows leave by bands, not by tiles
     want = vae.decode(both, "NCHW", output_type="np")

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from zvae_tiled.cli.options import Size
 from zvae_tiled.errors import BudgetError, SilentFailureError, ZvaeError
+from zvae_tiled.wording import budget_of
 
 CHANGES = "zvae_tiled.changes"
 """Where a command notes what must differ when it is run again."""
@@ -26,18 +27,13 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
     """Return a command to try after this error; None if only a person can tell."""
     options = {param.name for param in ctx.command.params}
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
-        return again(ctx, budget=mebibytes(error.needed), plan_file=None)
+        return again(ctx, budget=budget_of(error.needed), plan_file=None)
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
         return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
     out_of_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY)
     if not isinstance(error, ZvaeError) and out_of_memory and "budget" in options:
         return again(ctx, budget="25%", plan_file=None)
     return None
-
-
-def mebibytes(size: int) -> str:
-    """Return a budget of at least so many bytes, as people write one."""
-    return f"{-(-size // (1 << 20))}MiB"
 
 
 def again(ctx: click.Context, **changes: Any) -> str:

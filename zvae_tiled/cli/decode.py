@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @budget_option
 @quality_options
 @latents_options
-@click.option("--bits", type=click.Choice(["8", "16", "32"]), help="Bits of a channel. Left out: the file kind's own.")
+@click.option("--bits", type=click.Choice(["8", "16", "32"]), help="Bits of a channel. Default: the file kind's own.")
 @click.option(
     "--overwrite/--no-overwrite",
     default=True,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zvae_tiled.cli.again import mebibytes
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import DEMO, load_vae, vae_sources
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.wording import budget_of
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -39,13 +39,13 @@ SPARE = 1.2
     help="Where the picture goes.",
 )
 @click.option(
-    "--budget", metavar="AMOUNT", help="Memory it may use. Left out: a fifth more than the smallest that works."
+    "--budget", metavar="AMOUNT", help="Memory it may use. Default: a fifth more than the smallest that works."
 )
 @click.option(
     "--size",
     type=click.IntRange(64, 2048),
     metavar="PIXELS",
-    help="How much of the picture, of 2048 pixels a side. Left out: what this device does in some 20 seconds.",
+    help="How much of the picture, of 2048 pixels a side. Default: what this device does in some 20 seconds.",
 )
 @quiet_option
 def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
@@ -94,7 +94,7 @@ def _tight(vae: VAE, height: int, width: int) -> str:
     try:
         vae.plan(height, width, "1B", task="stream")
     except BudgetError as error:
-        return mebibytes(int(error.needed * SPARE))
+        return budget_of(int(error.needed * SPARE))
     raise AssertionError("one byte is never enough")
 
 

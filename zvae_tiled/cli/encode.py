@@ -31,7 +31,7 @@ from zvae_tiled.cli.sources import load_vae, vae_sources
     "--sample",
     type=click.IntRange(0, (1 << 64) - 1),
     metavar="SEED",
-    help="Draw latents with this seed. Left out: the most likely ones.",
+    help="Draw latents with this seed. Default: the most likely ones.",
 )
 @click.option("--crop", is_flag=True, help="Cut right and bottom to what whole latents cover, instead of refusing.")
 @spill_option

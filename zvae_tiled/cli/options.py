@@ -28,7 +28,7 @@ class Size(click.ParamType[tuple[int, int]]):
         try:
             return (int(height), int(width)) if cross else (int(width), int(width))
         except ValueError:
-            self.fail(f"{value!r} is no size; write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
+            self.fail(f"{value!r:.40} is no size; write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
 
     def __repr__(self) -> str:
         """Render it."""
@@ -53,7 +53,7 @@ vae_options = _all(
         metavar="DIR|FILE|PRESET",
         shell_complete=vae_names,
         help="The VAE: a diffusers folder, a .safetensors file, or demo, the small one of this package. A preset "
-        f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Left out: the one "
+        f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Default: the one "
         "$ZVAE_VAE names, else one of a Z-Image or FLUX.1 model in the cache.",
     ),
     click.option(
@@ -75,7 +75,7 @@ budget_option = click.option(
     "--budget",
     metavar="AMOUNT",
     help="Memory it may use, weights included: 8GB, 512MiB, or 60% of what is available now. "
-    "Left out: a safe share of that.",
+    "Default: a safe share of that.",
 )
 
 quality_options = _all(
@@ -86,18 +86,18 @@ quality_options = _all(
         show_default=True,
         help="exact: what a full decode gives. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
     ),
-    click.option("--tile", type=SIZE, help="tiles: their size in pixels. Left out: the largest that fits the budget."),
+    click.option("--tile", type=SIZE, help="tiles: their size in pixels. Default: the largest that fits the budget."),
     click.option(
         "--overlap",
         type=SIZE,
-        help="tiles: what neighbours share, in pixels. Left out: as much as makes tiles exact (64 with moments of "
+        help="tiles: what neighbours share, in pixels. Default: as much as makes tiles exact (64 with moments of "
         "each tile).",
     ),
-    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how they are blended. Left out: smootherstep."),
+    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how they are blended. Default: smootherstep."),
     click.option(
         "--moments",
         type=click.Choice(["global", "proxy", "tile"]),
-        help="tiles: where the norms' statistics come from. Left out: global, the whole picture.",
+        help="tiles: where the norms' statistics come from. Default: global, the whole picture.",
     ),
 )
 
@@ -120,7 +120,7 @@ def asked_quality(options: Mapping[str, Any]) -> Exact | Stream | Tiles:
 spill_option = click.option(
     "--spill-folder",
     type=click.Path(exists=True, file_okay=False),
-    help="Where maps go that do not fit the budget. Left out: $TMPDIR, else /var/tmp.",
+    help="Where maps go that do not fit the budget. Default: $TMPDIR, else /var/tmp.",
 )
 
 latents_options = _all(

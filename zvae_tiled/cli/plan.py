@@ -33,7 +33,7 @@ BUDGETS = 8
     metavar="DIR|FILE|PRESET",
     shell_complete=vae_names,
     help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
-    "Left out: z-image.",
+    "Default: z-image.",
 )
 @click.option(
     "--config",

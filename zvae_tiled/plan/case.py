@@ -92,18 +92,28 @@ def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, i
     """Return the rows and columns of the latents that decode to a picture of this size.
 
     Raises:
-        PlanError: Height or width is no multiple of the pixels that one of a pipeline's latents stands for.
+        PlanError: Height or width is no multiple of the pixels that one of a pipeline's latents stands for, or longer
+            than any picture.
     """
-    cells, cell = [], config.cell
-    for name, given in (("height", height), ("width", width)):
-        pixels = whole(given)
-        if pixels is None or not 1 <= pixels <= MAX_SIDE or pixels % cell:
-            near = min(max(1, round((pixels or 0) / cell)), MAX_SIDE // cell) * cell
-            raise PlanError(
-                f"{name} must be a multiple of {cell} pixels, it is {shown(given)}", f"The nearest is {near}."
-            )
-        cells.append(pixels // config.scale)
-    return cells[0], cells[1]
+    sides = (pixels_of(name, given, config.cell, config.cell) for name, given in (("height", height), ("width", width)))
+    rows, columns = (pixels // config.scale for pixels in sides)
+    return rows, columns
+
+
+def pixels_of(name: str, given: Any, cell: int, least: int) -> int:
+    """Return a length in pixels that is one of whole latents.
+
+    Raises:
+        PlanError: It is not, or it is less than `least`, or longer than any picture; with the nearest that would do.
+    """
+    most, pixels = MAX_SIDE // cell * cell, whole(given)
+    if pixels is None or not least <= pixels <= most or pixels % cell:
+        near = min(max(least, ((pixels or 0) + cell // 2) // cell * cell), most)
+        raise PlanError(
+            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(given)}",
+            f"The nearest is {near}.",
+        )
+    return pixels
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:

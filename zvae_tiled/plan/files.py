@@ -60,6 +60,10 @@ def parse(text: str | bytes) -> Plan:
     Raises:
         PlanError: The text is no plan of this version.
     """
+    if not isinstance(text, str | bytes):
+        raise PlanError(
+            f"a plan is read from the text of its to_json(), this is a {type(text).__name__}", "Pass a str."
+        )
     if len(text) > MAX_BYTES:
         raise PlanError(f"a plan has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", AGAIN)
     try:

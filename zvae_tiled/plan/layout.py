@@ -172,7 +172,7 @@ def check_grid(grid: Grid, scale: int) -> None:
 
 
 def _grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid | None:
-    """Return the grid of tiles of this size; None if it cannot be and nobody named it."""
+    """Return the grid of tiles of this size; None if there is none and its tile was not named."""
     grid = tile_grid(case, quality, tile)
     try:
         check_grid(grid, case.config.scale)

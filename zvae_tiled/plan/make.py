@@ -42,7 +42,7 @@ def make_plan(
     """
     check_case(case, quality, device)
     held = resident_bytes(case, weights, gathered)
-    most, lean = _chooser(budget.size), _leanest
+    most, lean = _once(_chooser(budget.size)), _once(_leanest)
     needed: list[tuple[int, Plan]] = []
     for layout in layouts(case, quality, held, device):
         made = filled(case, quality, budget.size, layout, held, device, most)
@@ -63,7 +63,9 @@ def check_case(case: Case, quality: Quality, device: Device) -> None:
     case.check()
     quality.check(case.config)
     if case.task != "decode" and not isinstance(quality, Exact):
-        raise PlanError(f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "Leave one out.")
+        raise PlanError(
+            f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "An encode is always exact."
+        )
     results = result_bytes(case)
     if case.output == "array" and results > device.max_buffer:
         raise PlanError(
@@ -115,6 +117,18 @@ def _chooser(budget: int) -> Choose:
     return choose
 
 
+def _once(choose: Choose) -> Choose:
+    """Choose once for stages that are equal: those before the pixels are the same for tiles of any size."""
+    found: dict[Stage, Sequence[Sweep] | None] = {}
+
+    def chosen(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        if stage not in found:
+            found[stage] = choose(costs, stage)
+        return found[stage]
+
+    return chosen
+
+
 def _leanest(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
     return leanest(costs, stage)
 
@@ -138,11 +152,10 @@ def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int 
     """Return the smallest budget if rows were handed on; None where they are already, or cannot be."""
     if case.output == "rows" or case.task != "decode":
         return None
-    streamed = replace(case, output="rows")
+    streamed, lean = replace(case, output="rows"), _once(_leanest)
     held = resident_bytes(streamed, weights, 0)
     plans = (
-        filled(streamed, quality, 0, layout, held, device, _leanest)
-        for layout in layouts(streamed, quality, held, device)
+        filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
     )
     return min(made.predicted_peak for made in plans if made is not None)
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, cast
 
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.plan.case import one_of, shown
+from zvae_tiled.plan.case import one_of, pixels_of, shown
 from zvae_tiled.plan.grid import RAMPS
 from zvae_tiled.whole import whole
 
@@ -77,11 +77,7 @@ class Tiles:
         scale = config.scale
         for name, least, pair in (("tile", scale, self.tile), ("overlap", 0, self.overlap)):
             for pixels in cast(tuple[int, int] | None, pair) or ():
-                if pixels < least or pixels % scale:
-                    near = max(least, (pixels + scale // 2) // scale * scale)
-                    raise PlanError(
-                        f"{name} must be a multiple of {scale} pixels, it is {shown(pixels)}", f"The nearest is {near}."
-                    )
+                pixels_of(name, pixels, scale, least)
 
     def latents(self, name: Literal["tile", "overlap"], scale: int) -> tuple[int, int] | None:
         """Return the tile, or the overlap, in latents; None if it is left to the planner."""

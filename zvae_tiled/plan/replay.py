@@ -12,7 +12,7 @@ from zvae_tiled.plan.device import Device
 from zvae_tiled.plan.layout import Layout, Resident, check_grid, exact_layout, resident_bytes, tile_grid, tiled_layout
 from zvae_tiled.plan.make import check_case, filled
 from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import Exact
+from zvae_tiled.plan.quality import Exact, Tiles
 from zvae_tiled.plan.stage import AGAIN, Stage, Sweep
 from zvae_tiled.plan.sweeps import Held, SweepCosts
 from zvae_tiled.wording import at_least, size
@@ -92,17 +92,19 @@ def _check_same(theirs: Case, ours: Case) -> None:
             )
     if theirs.output == "rows" and ours.output == "array":
         raise PlanError(
-            'this plan was made with output="rows": it does not reserve memory for the finished picture',
-            'Make it with output="array".',
+            'this plan was made with task="stream": it does not reserve memory for the finished picture',
+            'Make it with task="decode".',
         )
 
 
 def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
     if isinstance(plan.quality, Exact):
         return exact_layout(plan.case, held)
-    grid = tile_grid(plan.case, plan.quality, plan.grid.tile)
-    check_grid(grid, plan.case.config.scale)
-    if grid != plan.grid:
+    scale, tile = plan.case.config.scale, plan.grid.tile
+    grid = tile_grid(plan.case, plan.quality, tile)
+    check_grid(grid, scale)
+    named = plan.quality.latents("tile", scale) if isinstance(plan.quality, Tiles) else (grid.height, grid.width)
+    if grid != plan.grid or tile != (named or tile):
         raise PlanError("the plan's tiles are not those of its quality", AGAIN)
     keeps = plan.stages[0].keeps if plan.stages else None
     if keeps not in ((None,) if plan.quality.moments == "tile" else ("ram", "disk")):
