@@ -13,12 +13,12 @@ os.environ["MLX_ENABLE_TF32"] = "0"
 os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
 
 import secrets
-from collections.abc import Callable
 from random import Random
 
 import hypothesis
 import pytest
 
+from tests.samples import Seeds
 from tests.signals import default_signals
 
 default_signals()
@@ -68,9 +68,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def seeds(request: pytest.FixtureRequest) -> Callable[[int], list[int]]:
-    """Return a function that returns `count` seeds of random cases: 0, 1, 2, …, or fresh ones where a run explores."""
-    if not explores(request.config):
+def seeds(request: pytest.FixtureRequest) -> Seeds:
+    """Return a function that returns `count` seeds of random cases: 0, 1, 2, …, or in a slow test fresh ones."""
+    if not request.node.get_closest_marker("slow"):
         return lambda count: list(range(count))
     rng = Random(f"{request.config.option.hypothesis_seed} {request.node.nodeid}")
     return lambda count: [rng.getrandbits(32) for _ in range(count)]

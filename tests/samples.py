@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import hypothesis
 import pytest
 
+Seeds = Callable[[int], list[int]]
+"""The type of the fixture `seeds`."""
 
-def examples(number: int) -> hypothesis.settings:
-    """So many examples of a property in the default run, ten times as many in one that explores."""
-    return hypothesis.settings(max_examples=number * hypothesis.settings.default.max_examples // 100)
+
+def examples(count: int, **more: Any) -> hypothesis.settings:
+    """Try `count` examples of a property in the default run, ten times as many in a run that explores."""
+    return hypothesis.settings(max_examples=count * hypothesis.settings.default.max_examples // 100, **more)
 
 
 def sampled(every: int, *axes: Any) -> list[Any]:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.plan.tampering import changed, odd, paths
 from tests.plans import TASKS, random_config, random_plan
+from tests.samples import examples
 from zvae_tiled import Plan, VAEConfig, plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.plan.plan import ITEMSIZES
@@ -75,7 +76,7 @@ PLACES = paths(json.loads(SMALL.to_json()))
 
 
 @given(st.sampled_from(PLACES), odd, st.sampled_from(["replace", "replace", "remove", "add"]))
-@settings(max_examples=400)
+@examples(150)
 def test_a_plan_that_was_tampered_with_is_refused_or_still_a_plan(path: tuple[Any, ...], new: Any, how: str) -> None:
     values = changed(json.loads(SMALL.to_json()), path, new, how)
     try:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models import narrow, random_latents, random_vae
 from tests.plan.tampering import changed, odd, paths
 from tests.plans import random_config
+from tests.samples import examples
 from zvae_tiled import Plan, QualityPlan, VAEConfig, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan import quality
@@ -46,7 +47,7 @@ def made(asked: dict[str, Any], height: int = 32, width: int = 44, budget: str =
 
 
 @given(st.integers(0, 1 << 32))
-@settings(max_examples=25)
+@examples(25)
 def test_a_plan_is_read_back_as_it_was(seed: int) -> None:
     rng = Random(seed)
     config = random_config(rng)
@@ -83,7 +84,7 @@ SAVED = [json.loads(made(asked).to_json()) for asked in ASKED]
 
 
 @given(st.data(), st.integers(0, len(SAVED) - 1), odd, st.sampled_from(["replace", "replace", "remove", "add"]))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_plan_that_was_tampered_with_is_refused_or_still_a_plan(
     data: st.DataObject, which: int, new: Any, how: str
 ) -> None:
