@@ -1,18 +1,79 @@
-"""Set before MLX is imported by anything: float32 must mean float32."""
+"""Before any test: float32 means float32, signals mean what they mean in a shell, and examples are known ones.
+
+The default run is the same every time. One that selects slow tests explores: every property is tried with fresh
+examples, and more of them, which follow from one seed; the run prints it.
+"""
 
 import os
 import tempfile
 
+# Before MLX is imported by anything.
 os.environ["MLX_ENABLE_TF32"] = "0"
 # A calibration of this machine would change plans, and the figures tests compare them with.
 os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
 
+import secrets
+from random import Random
+
 import hypothesis
 import pytest
 
-# No deadline: the machine is shared, and nothing here asserts a time. In CI the same examples every time.
-hypothesis.settings.register_profile("zvae", deadline=None, print_blob=True, derandomize="CI" in os.environ)
-hypothesis.settings.load_profile("zvae")
+from tests.samples import Seeds
+from tests.signals import default_signals
+
+default_signals()
+
+# No deadline: the machine is shared. No database: the seed alone decides which examples are tried.
+hypothesis.settings.register_profile("known", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("fresh", max_examples=1000, deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("known")
+
+
+def explores(config: pytest.Config) -> bool:
+    """Tell whether this run may select slow tests."""
+    return "not slow" not in config.option.markexpr
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed before Hypothesis' plugin reads it, and the profile before tests are imported."""
+    if explores(config):
+        hypothesis.settings.load_profile("fresh")
+        if config.option.hypothesis_seed is None:
+            config.option.hypothesis_seed = f"{secrets.randbits(32)}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With a thousand examples every property is slow."""
+    for item in items:
+        if explores(config) and isinstance(item, pytest.Function) and hypothesis.is_hypothesis_test(item.obj):
+            item.add_marker("slow")
+
+
+def repeat(config: pytest.Config) -> str:
+    seed = config.option.hypothesis_seed
+    return f"the seed of this run is {seed}: to repeat it, add --hypothesis-seed={seed}"
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Tell the seed at the start: a run may be cut off."""
+    return [repeat(config)] if explores(config) else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell the seed where failures are read."""
+    if explores(config):
+        terminalreporter.write_line(repeat(config))
+
+
+@pytest.fixture
+def seeds(request: pytest.FixtureRequest) -> Seeds:
+    """Return a function that returns `count` seeds of random cases: 0, 1, 2, …, or in a slow test fresh ones."""
+    if not request.node.get_closest_marker("slow"):
+        return lambda count: list(range(count))
+    rng = Random(f"{request.config.option.hypothesis_seed} {request.node.nodeid}")
+    return lambda count: [rng.getrandbits(32) for _ in range(count)]
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import mlx.core as mx
 import numpy as np
 import psutil
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.groups import MadeUp, write
+from tests.samples import examples
 from zvae_tiled import decoding
 from zvae_tiled.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 from zvae_tiled.errors import InputError
@@ -146,7 +147,7 @@ def test_what_is_no_amount_is_refused(value: Any) -> None:
         st.text(max_size=20), st.from_regex(r"\s*[0-9.e+\-]{1,8}\s*([kmgt]i?b|b|%)?\s*"), st.floats(), st.integers()
     )
 )
-@settings(max_examples=500)
+@examples(500)
 @example("1e99999999999999999999GB")
 @example("9" * 5000 + "B")
 @example("١GB")

@@ -54,6 +54,7 @@ def test_nothing_names_the_owner(found: dict[str, object]) -> None:
 
 
 def test_no_time_left_measures_no_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfbench, "PRODUCT", 64)
     monkeypatch.setattr(selfbench.product_flops, "__defaults__", (64, 0.01))
     monkeypatch.setattr(selfbench, "random_vae", lambda *_: None)
     assert [row["suite"] for row in selfbench.self_benchmark(0)["rows"]] == ["limit", "limit"]

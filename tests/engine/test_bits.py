@@ -35,7 +35,7 @@ def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
 
 @pytest.mark.parametrize(
     ("task", "examples"),
-    [("decode", 15), ("encode", 8), *(pytest.param(task, 300, marks=pytest.mark.slow) for task in TASKS)],
+    [("decode", 10), ("encode", 5), *(pytest.param(task, 300, marks=pytest.mark.slow) for task in TASKS)],
 )
 def test_any_two_plans_give_the_same_bytes(task: Task, examples: int) -> None:
     @settings(max_examples=examples)
@@ -52,7 +52,7 @@ def test_any_two_plans_give_the_same_bytes(task: Task, examples: int) -> None:
     check()
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [2, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("config", "size"), [(BROAD, (7, 37)), (narrow("z-image"), (3, 5))])
 def test_any_plan_gives_the_bytes_of_whole_maps(
@@ -118,8 +118,7 @@ def test_encoded_a_picture_of_a_batch_is_the_picture_alone_and_bytes_are_their_f
         assert bits(together.logvar[i : i + 1]) == bits(alone.logvar)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("dtype", "batch"), [("float32", 1), *((dtype, 2) for dtype in DTYPES)])
 def test_array_stream_and_file_hold_the_same_bytes(dtype: str, batch: int, tmp_path: Path) -> None:
     vae, latents = random_vae(BROAD, dtype), random_latents(BROAD, 5, 6, batch=batch)
     plans = [plan_for(vae, latents.shape, Random(seed)) for seed in range(6)]

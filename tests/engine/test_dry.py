@@ -15,6 +15,7 @@ import pytest
 
 from tests.models import save_random
 from tests.plans import TASKS, exact_plan, random_config, random_plan
+from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.chain import Step, Task
 from zvae_tiled.decoding import parameters
@@ -124,7 +125,7 @@ def planned(
     return make(int(error.value.needed * (make(1 << 60).predicted_peak / error.value.needed) ** share))
 
 
-def check_predictions(task: Task, seeds: range) -> float:
+def check_predictions(task: Task, seeds: list[int]) -> float:
     """Compare plan and dry run, sweep by sweep; return the median of predicted by counted."""
     ratios = []
     for seed in seeds:
@@ -143,15 +144,10 @@ def check_predictions(task: Task, seeds: range) -> float:
     return median(ratios)
 
 
+@pytest.mark.parametrize("plans", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
-def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task) -> None:
-    assert check_predictions(task, range(50)) < 1.15
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-def test_every_sweep_of_many_plans_is_predicted_high_enough(task: Task) -> None:
-    check_predictions(task, range(1000, 2000))
+def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task, plans: int, seeds: Seeds) -> None:
+    assert check_predictions(task, seeds(plans)) < 1.15
 
 
 @pytest.mark.parametrize("path", [(16, 14, 32, 16, 1, 4), (32, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)])
@@ -186,7 +182,7 @@ def test_the_published_models_are_predicted_to_10_percent(task: Task, preset: st
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
-    for seed in range(20):
+    for seed in range(10):
         rng = Random(seed)
         config, dtype = random_config(rng), rng.choice(sorted(ITEMSIZES))
         height, width = rng.randint(1, 30), rng.randint(1, 8)
@@ -201,11 +197,10 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
             assert rows["keys"] == height * config.mid_block_add_attention
 
 
-@pytest.mark.parametrize("attention", [False, True])
-@pytest.mark.parametrize("share", [0, 0.4, 1])
-@pytest.mark.parametrize("dtype", sorted(ITEMSIZES))
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kernels", ["mlx", "auto"])
+@pytest.mark.parametrize(
+    ("kernels", "task", "dtype", "share", "attention"),
+    sampled(5, ["mlx", "auto"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True]),
+)
 def test_the_allocator_agrees_with_the_dry_run(
     task: Task, dtype: str, share: float, attention: bool, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,14 +1,14 @@
 """Bands against float64: their error is not above that of the full decode, or encode.
 
-The measure is the RMS error over a batch, as a share of its RMS: a largest error is one value's luck. Of small
-pictures there are many in the batch, for the full decode may happen to hit a few values. Where a norm sees a handful of
-pixels, and may divide by a spread that is next to nothing, either decode is far off now and then, so more is allowed;
-and over all batches of a run, where luck averages out, the bands must be the nearer ones.
+The measure is the RMS error over a batch, as a share of its RMS: a largest error is one value's luck. Where a norm sees
+a handful of pixels, it may divide by a spread that is next to nothing; then either decode is far off now and then. So
+single batches are compared where they hold more than that, and the mean of all of them where there are enough: over
+hundreds the bands are the nearer ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 from mlx.utils import tree_unflatten
 
 from tests.float64 import decode64, encode64, ready_images, ready_latents, widened
 from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import plan_for, random_config
+from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.chain import decoder_chain
 from zvae_tiled.decoding import parameters
@@ -30,10 +29,12 @@ from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.model import LatentDistribution
 from zvae_tiled.plan import workspace
 
-SLOW = pytest.mark.slow
 TWO_LEVELS = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2)
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Largest relative error of one rounding."""
+
+ENOUGH = 200
+"""Random cases over which a mean says something: it lies five of its standard errors or more below 1."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ class Errors:
 
     @property
     def few(self) -> bool:
-        """Whether the error is one of so few values that it is luck."""
+        """Whether these are so few values that the error is luck."""
         return self.values <= 300 or self.pixels <= 4
 
     def allowed(self, dtype: str) -> float:
         """Return the error the bands may have, given the full decode's."""
         if dtype == "float32":
-            return self.full * (2 if self.few else 1) + (16 if self.few else 4) * ROUNDING[dtype]
+            return self.full + 4 * ROUNDING[dtype]
         # Half a rounding: that of the picture itself, which the full decode of few values may escape.
-        return self.full * (3 if self.few else 1.5) + 0.5 * ROUNDING[dtype]
+        return 1.5 * self.full + 0.5 * ROUNDING[dtype]
 
 
 def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
@@ -93,8 +94,9 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def random_case(rng: Random, dtype: str, seed: int) -> Errors:
+def random_decode(seed: int, dtype: str) -> Errors:
     """Decode a batch of some random size with a random decoder."""
+    rng = Random(seed)
     config = random_config(rng, narrowest=4)
     height, width = random_size(rng, 24 // config.scale + 1)
     batch = min(16, -(-1200 // (height * width * config.scale**2 * config.out_channels)))
@@ -102,7 +104,16 @@ def random_case(rng: Random, dtype: str, seed: int) -> Errors:
     return errors(random_vae(config, dtype, seed), latents, rng)
 
 
-def mean_ratio(found: list[Errors], rounding: float) -> float:
+def random_encode(seed: int, dtype: str) -> Errors:
+    """Encode a batch of some random size with a random encoder."""
+    rng = Random(seed)
+    config = random_config(rng, narrowest=4)
+    height, width = random_size(rng, 24 // config.scale + 1)
+    batch = min(16, -(-1200 // (height * width * 2 * config.latent_channels)))
+    return encode_errors(random_vae(config, dtype, seed), random_images(config, height, width, batch, seed), rng)
+
+
+def mean_ratio(found: Iterable[Errors], rounding: float) -> float:
     """Return the geometric mean of the bands' errors over the full decode's; one rounding more in both tames 0/0."""
     return float(np.exp(np.mean([np.log((each.bands + rounding) / (each.full + rounding)) for each in found])))
 
@@ -113,63 +124,32 @@ def random_size(rng: Random, longest: int) -> tuple[int, int]:
     return rng.choice([(1, 1), (1, 40 // side), (40 // side, 1), (rng.randint(1, longest), side)])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "examples"),
-    [
-        ("float32", 30),
-        ("bfloat16", 15),
-        ("float16", 15),
-        *(pytest.param(dtype, 200, marks=SLOW) for dtype in ROUNDING),
-    ],
-)
-def test_bands_are_as_near_to_float64_as_the_full_decode(dtype: str, examples: int) -> None:
-    found = []
+RANDOM = {"decode": random_decode, "encode": random_encode}
 
-    @settings(max_examples=examples, phases=[Phase.reuse, Phase.generate])  # a smaller example would tell no more
-    @given(st.randoms(use_true_random=False), st.integers(0, 1 << 16))
-    def check(rng: Random, seed: int) -> None:
-        error = random_case(rng, dtype, seed)
+
+@pytest.mark.parametrize("cases", [6, pytest.param(ENOUGH, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("task", RANDOM)
+def test_bands_are_as_near_to_float64_as_all_at_once(task: str, dtype: str, cases: int, seeds: Seeds) -> None:
+    found = {seed: RANDOM[task](seed, dtype) for seed in seeds(cases)}
+    several = {seed: error for seed, error in found.items() if not error.few}
+    assert len(several) >= cases / 3
+    for seed, error in several.items():
         assert error.bands <= error.allowed(dtype), (seed, error)
-        found.append(error)
-
-    check()
-    assert mean_ratio(found, ROUNDING[dtype]) <= 1
+    if cases >= ENOUGH:
+        assert mean_ratio(found.values(), ROUNDING[dtype]) <= 1
 
 
-@pytest.mark.parametrize(
-    ("dtype", "examples"),
-    [
-        ("float32", 10),
-        ("bfloat16", 5),
-        ("float16", 5),
-        *(pytest.param(dtype, 200, marks=SLOW) for dtype in ROUNDING),
-    ],
-)
-def test_encoded_bands_are_as_near_to_float64_as_the_full_encode(dtype: str, examples: int) -> None:
-    found = []
-
-    @settings(max_examples=examples, phases=[Phase.reuse, Phase.generate])
-    @given(st.randoms(use_true_random=False), st.integers(0, 1 << 16))
-    def check(rng: Random, seed: int) -> None:
-        config = random_config(rng, narrowest=4)
-        height, width = random_size(rng, 24 // config.scale + 1)
-        batch = min(16, -(-1200 // (height * width * 2 * config.latent_channels)))
-        error = encode_errors(random_vae(config, dtype, seed), random_images(config, height, width, batch, seed), rng)
-        assert error.bands <= error.allowed(dtype), (config, height, width, seed, error)
-        found.append(error)
-
-    check()
-    assert mean_ratio(found, ROUNDING[dtype]) <= 1
-
-
+@pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("size", [(10, 9), (2, 40)])
-def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, int]) -> None:
+def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, int], dtype: str) -> None:
     config = narrow("flux1")
-    error = encode_errors(random_vae(config), random_images(config, *size), Random(0))
+    error = encode_errors(random_vae(config, dtype), random_images(config, *size), Random(0))
     assert error.values > 2_000
     assert error.bands < error.full
 
 
+@pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(
     ("config", "size"),
     [
@@ -178,8 +158,8 @@ def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, i
         (narrow("sd3", (5, 5, 10, 10), 5), (40, 2)),
     ],
 )
-def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: tuple[int, int]) -> None:
-    error = errors(random_vae(config), random_latents(config, *size), Random(0))
+def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: tuple[int, int], dtype: str) -> None:
+    error = errors(random_vae(config, dtype), random_latents(config, *size), Random(0))
     assert error.values > 15_000
     assert error.bands < error.full
 
@@ -202,9 +182,9 @@ def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
     assert error.bands <= error.allowed("float32")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("keys", [1, 5, 12, 1000])
-@pytest.mark.parametrize("columns", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("dtype", "keys", "columns"), sampled(5, ["float32", "bfloat16"], [1, 5, 12, 1000], [1, 3, 1000])
+)
 @pytest.mark.usefixtures("mlx_kernels")
 def test_blocks_of_keys_and_chunks_of_columns_change_nothing(
     monkeypatch: pytest.MonkeyPatch, keys: int, columns: int, dtype: str

@@ -11,12 +11,13 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
+from tests.samples import examples
 from zvae_tiled import VAEConfig, job
 from zvae_tiled.kernels import mlx_storage
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -98,7 +99,7 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "cannot be written to" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(room=st.integers(0, 12 * 10 * 8 * 4 * 6))
 def test_a_full_disk_is_an_error_and_leaves_nothing(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, nothing_left(tmp_path):

@@ -16,12 +16,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.leftovers import Calls, nothing_left, spilled_files, state
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for, with_rows
+from tests.samples import examples
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.decoding import CACHE, parameters
 from zvae_tiled.errors import SilentFailureError
@@ -85,7 +86,7 @@ def operations(plan: Plan) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=st.sampled_from(PLANS), between=st.booleans(), moment=st.floats(0, 0.999))
 def test_ctrl_c_at_any_moment_leaves_nothing(
     way: Any, plan: Plan, between: bool, moment: float, tmp_path: Path

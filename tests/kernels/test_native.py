@@ -9,12 +9,13 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.cases import CONV, EPS, STEPS, Array, convolve64, random, sized, weights_of, wide
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.plans import bits
+from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels import native_rows
 from zvae_tiled.kernels.base import Affine
@@ -103,7 +104,7 @@ def random_step(
 
 
 @given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.booleans())
-@settings(max_examples=150)
+@examples(150)
 def test_a_step_is_right(
     step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, norm: bool
 ) -> None:
@@ -126,7 +127,7 @@ def test_a_step_is_right(
 
 
 @given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.integers(1, 4))
-@settings(max_examples=60)
+@examples(60)
 def test_bands_of_any_height_and_any_threads_give_the_same_bits(
     step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, threads: int
 ) -> None:
@@ -192,7 +193,7 @@ def test_an_overflow_of_the_storage_type_is_told(case: tuple[str, mx.Dtype]) -> 
 
 
 @given(cases, rows, widths, channels, st.sampled_from([0, 100]), seeds)
-@settings(max_examples=60)
+@examples(60)
 def test_moments_are_those_of_float64(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, mean: float, seed: int
 ) -> None:
@@ -208,7 +209,7 @@ def test_moments_are_those_of_float64(
 
 
 @given(cases, st.integers(1, 5), st.sampled_from([1, 3, 14, 40, 61, 300]), channels, seeds)
-@settings(max_examples=60)
+@examples(60)
 def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:

@@ -69,7 +69,7 @@ def test_the_fastest_path_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("ZVAE_KERNELS", raising=False)
     fast = [name for name in FASTEST_FIRST if name in LIBRARY.fast]
     assert native_status().path == (fast[0] if fast else "mlx")
-    assert native_status().runs[: len(fast)] or not fast
+    assert native_status().runs[: len(fast)] == tuple(fast)
     monkeypatch.setattr(LIBRARY, "fast", set())
     assert native_status().path == "mlx"
     assert "this CPU" in native_status().reason
@@ -182,7 +182,7 @@ def test_where_the_system_gives_fewer_threads_those_compute() -> None:
     run_alone("""
 import resource, numpy as np, psutil, mlx.core as mx
 from tests.kernels.native import PATHS, kernels_of
-x = mx.random.normal((1, 512, 20, 40)); mx.eval(x)
+x = mx.random.normal((1, 512, 20, 40), key=mx.random.key(0)); mx.eval(x)
 want = kernels_of(PATHS[0], mx.float32, threads=1).moments(x)[0].tobytes()
 kernels, me = kernels_of(PATHS[0], mx.float32, threads=512), psutil.Process()
 room = me.memory_info().vms + (256 << 20)
@@ -196,5 +196,5 @@ assert me.num_threads() < 512
 def run_alone(code: str) -> None:
     """Run code in a process of its own."""
     root = str(Path(zvae_tiled.__file__).parent.parent)
-    child = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    child = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=600)
     assert child.returncode == 0, child.stderr

@@ -10,11 +10,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.cases import STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
+from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.workspace import block_rows
@@ -53,7 +54,7 @@ def workspace_of(kernels: NativeKernels) -> NativeWorkspace:
 
 
 @given(st.sampled_from(STEPS), cases, threads, rows, widths, channels, channels)
-@settings(max_examples=80)
+@examples(80)
 def test_convolving(
     step: Step, case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int, outputs: int
 ) -> None:
@@ -81,7 +82,7 @@ def test_convolving(
     st.sampled_from([2, 40, 700, 2100]),
     st.sampled_from([1, 8, 65]),
 )
-@settings(max_examples=30)
+@examples(30)
 def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
     dtype, rng = case[1], np.random.default_rng(0)
     step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)

@@ -10,10 +10,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels.cases import CONV, DOWN, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
+from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
@@ -25,7 +26,7 @@ lengths, channels = st.integers(1, 6), st.integers(1, 9)
 
 
 @given(st.sampled_from(STEPS), dtypes, lengths, lengths, channels, channels, st.integers(0, 1 << 32))
-@settings(max_examples=80)
+@examples(80)
 def test_a_convolution_is_right(
     step: Step, dtype: mx.Dtype, rows: int, width: int, inputs: int, outputs: int, seed: int
 ) -> None:
@@ -61,7 +62,7 @@ def test_without_winograd_it_is_the_same_convolution(dtype: mx.Dtype) -> None:
 
 
 @given(st.sampled_from([CONV, SHORTCUT, SKIP, DOWN]), dtypes, lengths, lengths, st.integers(1, 400))
-@settings(max_examples=60)
+@examples(60)
 def test_parts_make_the_whole(step: Step, dtype: mx.Dtype, rows: int, width: int, most: int) -> None:
     rng = np.random.default_rng(most)
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
@@ -91,7 +92,7 @@ def spy(convolve: Callable[..., mx.array], counts: list[int]) -> Callable[..., m
 
 
 @given(st.sampled_from(STEPS), st.sampled_from([mx.float32, mx.bfloat16]), lengths, lengths, st.integers(0, 1 << 32))
-@settings(max_examples=40)
+@examples(40)
 def test_a_whole_step_agrees_with_the_cpu_s_kernels(
     step: Step, dtype: mx.Dtype, rows: int, width: int, seed: int
 ) -> None:
@@ -142,7 +143,7 @@ def test_moments_survive_a_large_mean(dtype: mx.Dtype, rows: int, width: int, in
 
 
 @given(dtypes, lengths, lengths, channels, st.integers(1, 60), st.integers(0, 1 << 32))
-@settings(max_examples=50)
+@examples(50)
 def test_attention_is_right_however_it_is_cut(
     dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
 ) -> None:

@@ -161,8 +161,15 @@ def into(found: list[np.ndarray], *given: Any) -> None:
 
 
 @on_cpu
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("task", "height"), [("decode", 17), ("encode", 9)])
+@pytest.mark.parametrize(
+    ("task", "height", "dtype"),
+    [
+        ("decode", 17, "float32"),
+        ("encode", 9, "bfloat16"),
+        pytest.param("decode", 17, "bfloat16", marks=pytest.mark.slow),
+        pytest.param("encode", 9, "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_stays_within_its_plan(task: Task, height: int, dtype: str, tmp_path: Path) -> None:
     config = narrow("flux1", (16, 16, 32, 32), 8)
     vae = random_vae(config, dtype)

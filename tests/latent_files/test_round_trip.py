@@ -11,15 +11,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.leftovers import file_size_limit, nothing_left, refusal
+from tests.samples import examples
 from zvae_tiled import read_latent_file, write_latent_file
 from zvae_tiled.errors import LatentsError
 
 TYPES = [mx.float32, mx.float16, mx.bfloat16]
-SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 shapes = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 

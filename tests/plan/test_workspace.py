@@ -8,9 +8,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.plan.workspace import CpuWorkspace, block_rows
@@ -27,7 +28,7 @@ dtypes = st.sampled_from([mx.float32, mx.bfloat16, mx.float16])
 channels = st.sampled_from([1, 2, 3, 8, 24, 65, 128])
 rows = st.sampled_from([1, 2, 3, 16])
 widths = st.sampled_from([1, 2, 7, 64, 300, 1023, 1024, 1025, 2100])
-properties = settings(max_examples=40)
+properties = examples(40)
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +124,7 @@ def test_activating(step: Step, height: int, width: int, dtype: mx.Dtype) -> Non
 
 
 @given(convolutions(), rows, widths, dtypes)
-@settings(max_examples=120)
+@examples(40)
 def test_convolving(step: Step, height: int, width: int, dtype: mx.Dtype) -> None:
     kernels = RowKernels(dtype)
     weights = kernels.prepare(step, weights_of(step, dtype))
@@ -159,7 +160,7 @@ def test_computing_keys(count: int, height: int, width: int, dtype: mx.Dtype) ->
 
 
 @given(channels, rows, st.sampled_from([2, 40, 100, 700, 1024, 1100]), st.integers(1, 3), dtypes)
-@properties
+@examples(10)
 def test_attending_to_blocks_of_keys(count: int, height: int, width: int, blocks: int, dtype: mx.Dtype) -> None:
     kernels, step = RowKernels(dtype), attention(count)
     weights = kernels.prepare(step, weights_of(step, dtype))

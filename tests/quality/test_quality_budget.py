@@ -11,6 +11,7 @@ import pytest
 from tests.models import random_latents, random_vae
 from tests.plans import random_config
 from tests.quality.cases import RAMPS
+from tests.samples import Seeds
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan import layout
@@ -30,7 +31,7 @@ def random_quality(rng: Random, vae: VAE) -> Quality:
 
 
 def check(seed: int) -> None:
-    """Decode what a seed gives with a budget from the smallest that works up."""
+    """Decode what follows from a seed, with a budget from the smallest that works up."""
     rng = Random(seed)
     config = random_config(rng, narrowest=2)
     vae = random_vae(config, rng.choice(["float32", "bfloat16", "float16"]), seed)
@@ -54,14 +55,7 @@ def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "PROXY", 6)
 
 
-@pytest.mark.parametrize("tens", range(5))
-def test_fifty_random_decodes_keep_the_promise(tens: int) -> None:
-    for seed in range(10 * tens, 10 * tens + 10):
-        check(seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fifties", range(1, 20))
-def test_a_thousand_random_decodes_keep_the_promise(fifties: int) -> None:
-    for seed in range(50 * fifties, 50 * fifties + 50):
+@pytest.mark.parametrize("decodes", [20, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_decodes_keep_the_promise(decodes: int, seeds: Seeds) -> None:
+    for seed in seeds(decodes):
         check(seed)

@@ -7,12 +7,13 @@ from random import Random
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from benchmarks.quality import structured_latents
 from tests.models import narrow, random_latents, random_vae
 from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
+from tests.samples import examples
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
@@ -23,8 +24,6 @@ from zvae_tiled.plan.quality import Quality, Tiles
 
 ROUNDING = 2e-5
 """Largest error over the spread: tiles are convolved at other places of a row, and blended."""
-
-ONCE = [Phase.reuse, Phase.generate]
 
 TWO_LEVELS = VAEConfig(latent_channels=16, block_out_channels=(8, 16), norm_num_groups=4)
 """A reach of 7 latents, 14 pixels."""
@@ -45,7 +44,9 @@ def full(vae: VAE, latents: np.ndarray) -> np.ndarray:
     return decoded(vae, latents)[0]
 
 
-def check_equal(rng: Random) -> None:
+@examples(12, phases=[Phase.generate])  # a smaller example would tell no more
+@given(st.randoms(use_true_random=False))
+def test_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
     config = small_config(rng)
     reach, scale = reach_of(config), config.scale
     overlap = [reach + rng.randint(0, 2) for _ in range(2)]
@@ -61,19 +62,6 @@ def check_equal(rng: Random) -> None:
     assert report.exact
     assert report.plan.expected_error == "rounding"
     assert relative(picture, decoded(vae, latents)[0]) <= ROUNDING, (config, size, tile, overlap, ramp)
-
-
-@settings(max_examples=12, phases=ONCE)
-@given(st.randoms(use_true_random=False))
-def test_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
-    check_equal(rng)
-
-
-@pytest.mark.slow
-@settings(max_examples=120, phases=ONCE)
-@given(st.randoms(use_true_random=False))
-def test_many_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
-    check_equal(rng)
 
 
 @pytest.mark.slow
@@ -174,7 +162,7 @@ def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str) -> No
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
-@settings(max_examples=30)
+@examples(30)
 def test_a_proxy_has_the_mean_and_the_spread_of_its_map(
     height: int, width: int, down: int, across: int, seed: int
 ) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.leftovers import file_size_limit, nothing_left, refusal
+from tests.samples import examples
 from tests.sinks.cases import NOTES, Picture
 
 ENDINGS = (".png", ".tiff", ".jpg", ".webp", ".npy", ".safetensors")
-SETTINGS = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
