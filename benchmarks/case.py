@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from zvae_tiled import VAEConfig
+from zvae_tiled.families import VAEConfig, config_of
 
-Z_IMAGE = VAEConfig.preset("z-image")
+Z_IMAGE = config_of("z-image")
 """The VAE of nearly every case."""
 
 BUDGETS = ("ample", "half", "middle", "least")
@@ -52,7 +53,7 @@ class Case:
     @property
     def config(self) -> VAEConfig:
         """The VAE."""
-        preset = VAEConfig.preset(self.family)
+        preset = config_of(self.family)
         if not self.widths:
             return preset
         return replace(preset, block_out_channels=self.widths, norm_num_groups=min(32, self.widths[0]))

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.machine import describe
 from tests.engine.test_exact import ROUNDING, Errors, compared, random_case
 from tests.float64 import decode64, ready_latents, widened
-from zvae_tiled import VAEConfig
+from zvae_tiled.families import config_of
 from zvae_tiled.selfbench import random_latents, random_vae
 
 SEEDS = range(80)
@@ -48,11 +48,11 @@ def main() -> None:
 
 def of_full_size(dtype: str) -> Errors:
     """Return the errors of a decoder as wide as those in use."""
-    vae = random_vae(VAEConfig.preset("z-image"), dtype)
+    vae = random_vae(config_of("z-image"), dtype)
     latents = random_latents(vae.config, SIDE, SIDE)
     want = decode64(vae, latents)
-    full = widened(vae.model.decode(ready_latents(vae, latents)))
-    bands = vae.decode(latents, "NCHW", output_type="np", raw=True, budget="2GB").astype(np.float64)
+    full = widened(whole_decode(vae, ready_latents(vae, latents)))
+    bands = vae.decode(latents, output_type="np", raw=True, budget="2GB").astype(np.float64)
     return compared(bands, full, want, latents[0, 0].size)
 
 

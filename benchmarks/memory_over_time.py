@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from zvae_tiled import VAE, Plan, VAEConfig
+from zvae_tiled import VAE, Plan
 from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.chart import line_chart
+from zvae_tiled.families import config_of
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
@@ -26,7 +27,7 @@ import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 from mlx.utils import tree_map
 
 PIXELS = 1024
-CONFIG = replace(VAEConfig.preset("z-image"), block_out_channels=(32, 64, 128, 128))
+CONFIG = replace(config_of("z-image"), block_out_channels=(32, 64, 128, 128))
 EVERY = 0.005
 
 
@@ -40,9 +41,9 @@ def main() -> None:
     vae = VAE(CONFIG, model, mx.bfloat16)
     latents = np.random.default_rng(0).standard_normal((1, 16, PIXELS // 8, PIXELS // 8)).astype(np.float32)
     ready = mx.array(latents.transpose(0, 2, 3, 1)).astype(mx.bfloat16)
-    works: dict[str, Callable[[], object]] = {"full decode": lambda: vae.model.decode(ready)}
+    works: dict[str, Callable[[], object]] = {"full decode": lambda: whole_decode(vae, ready)}
     for name, plan in plans(vae.weight_bytes).items():
-        works[f"{name}: {plan.extra_flops:.0%} recomputed"] = lambda plan=plan: vae.decode(latents, "NCHW", plan=plan)  # type: ignore[misc]
+        works[f"{name}: {plan.extra_flops:.0%} recomputed"] = lambda plan=plan: vae.decode(latents, plan=plan)  # type: ignore[misc]
     lines = {name: watched(work) for name, work in works.items()}
     print(describe())
     for name, line in lines.items():

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from zvae_tiled.model.autoencoder import unscale_latents
 
 from benchmarks.machine import describe
 from benchmarks.quality import structured_latents
 from tests.models import narrow, random_vae
 from zvae_tiled.budget import Budget
-from zvae_tiled.decoding import norms, parameters
+from zvae_tiled.decoding import norms
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.metrics import psnr
-from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.make import make_plan
@@ -88,7 +88,7 @@ def main() -> None:
     found: dict[str, list[str]] = {name: [] for name in ways}
     for latents, seed in maps.values():
         vae = random_vae(CONFIG, seed=seed)
-        full = vae.decode(latents, "NCHW", output_type="np", raw=True)
+        full = vae.decode(latents, output_type="np", raw=True)
         plan = planned(SIDE, SIDE, Stream())
         for name, way in ways.items():
             found[name].append(f"{psnr(decoded(vae, latents, plan, way), full, float(np.ptp(full))):.1f} dB")
@@ -104,7 +104,7 @@ def planned(height: int, width: int, quality: Quality) -> Plan:
 
 def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., PictureRun]) -> np.ndarray:
     """Return the decoder's own values."""
-    weights = parameters(vae.model)
+    weights = vae.weights
     ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG)
     with tempfile.TemporaryDirectory() as folder:
         kernels = kernels_for(this_device(), mx.float32)

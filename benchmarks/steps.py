@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.machine import describe
-from zvae_tiled import VAEConfig
-from zvae_tiled.chain import Step, decoder_chain
+from zvae_tiled.chain import Step
+from zvae_tiled.families import config_of
 from zvae_tiled.kernels.calibrate import distinct_steps
 from zvae_tiled.kernels.native import BFLOAT16, native_status, native_workspace
 from zvae_tiled.kernels.native_library import Library, open_library
@@ -36,7 +36,7 @@ def steps(paths: list[str]) -> str:
     library = open_library()
     if isinstance(library, str):
         sys.exit(library)
-    chain = decoder_chain(VAEConfig.preset("z-image"))
+    chain = config_of("z-image".chain("decode"))
     factors = dict(zip(chain.steps, chain.factors, strict=False))
     widest = {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
     chosen = paths or [name for name in native_status().runs if name in library.fast]
@@ -90,7 +90,7 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
         return best(lambda: kernels.attend(step, ready, x, norm, iter([block])) is None or flops)
     pieces = kernels.activate(step, x, norm if step.norm else None)
     skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
-    one = decoder_chain(VAEConfig.preset("z-image"))
+    one = config_of("z-image".chain("decode"))
     costs = Costs(type(one)((step,), one.groups), Size(ROWS, width, dtype.size), CPU)
     return best(lambda: kernels.conv(step, ready, pieces, skip) is None or costs.flops(0))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.plan.case import ITEMSIZES, Case
 from zvae_tiled.plan.device import CUDA
 from zvae_tiled.plan.make import make_plan
@@ -20,7 +20,7 @@ def full_flops(config: VAEConfig, height: int, width: int) -> int:
 
 def attention_flops(config: VAEConfig, height: int, width: int) -> int:
     """Return what of it grows with the square of the pixels: scores and weighted sums of the attention."""
-    chain = decoder_chain(config)
+    chain = config.chain("decode")
     return sum(4 * step.inputs * (height * width) ** 2 for step in chain.steps if step.kind == "attention")
 
 
@@ -29,7 +29,7 @@ def memory_floor(config: VAEConfig, width: int, dtype: str) -> int:
 
     Nothing that computes a row from other rows can do with less, whatever the height.
     """
-    chain, itemsize = decoder_chain(config), ITEMSIZES[dtype]
+    chain, itemsize = config.chain("decode"), ITEMSIZES[dtype]
     weights = chain.parameters * itemsize
     widest = max(width * factor * step.inputs for step, factor in zip(chain.steps, chain.factors, strict=False))
     return weights + 2 * widest * itemsize + 4 * width * config.scale * config.out_channels

@@ -31,7 +31,7 @@ def random_config(rng: Random, narrowest: int = 1) -> VAEConfig:
     multiples = [times for times in (1, 2, 3, 5) if groups * times >= narrowest] or [narrowest]
     widths = [groups * rng.choice(multiples) for _ in range(rng.randint(1, 4))]
     pixels = rng.choice([1, 3, 3, 4])
-    config = VAEConfig(
+    config = AutoencoderKLConfig(
         in_channels=pixels,
         out_channels=pixels,
         latent_channels=rng.choice([2, 4, 16]),

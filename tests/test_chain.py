@@ -7,17 +7,18 @@ from math import prod
 from random import Random
 
 import pytest
+from zvae_tiled.model import AutoencoderKL, DecoderOnly
 
 from tests.models import PRESETS
 from tests.plans import TASKS, random_config
 from zvae_tiled import VAEConfig
-from zvae_tiled.chain import Chain, Step, Task, chain_of, decoder_chain, encoder_chain
+from zvae_tiled.chain import Chain, Step
+from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.loading import parameter_shapes
-from zvae_tiled.model import AutoencoderKL, DecoderOnly
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU
 
-Z_IMAGE = decoder_chain(VAEConfig.preset("z-image"))
+Z_IMAGE = config_of("z-image".chain("decode"))
 
 TABLE = """\
 cut  scale     channels  reads                    step
@@ -38,7 +39,7 @@ cut  scale     channels  reads                    step
 
 
 def configs() -> list[VAEConfig]:
-    return [VAEConfig.preset(name) for name in PRESETS] + [random_config(Random(seed)) for seed in range(40)]
+    return [config_of(name) for name in PRESETS] + [random_config(Random(seed)) for seed in range(40)]
 
 
 def test_the_table_of_z_image() -> None:
@@ -56,7 +57,7 @@ def test_cuts_of_z_image() -> None:
 
 
 def test_a_post_quant_convolution_comes_first() -> None:
-    first, second = decoder_chain(VAEConfig.preset("sd1")).steps[:2]
+    first, second = config_of("sd1".chain("decode")).steps[:2]
     assert first == Step("post_quant_conv", "conv", 4, 4, kernel=1)
     assert (first.halo, second.halo, second.name) == (0, 1, "decoder.conv_in")
     assert Z_IMAGE.steps[0].name == "decoder.conv_in"
@@ -75,14 +76,14 @@ ENCODER = """\
 
 
 def test_the_encoder_of_z_image() -> None:
-    chain = encoder_chain(VAEConfig.preset("z-image"))
+    chain = encoder_chain(config_of("z-image"))
     lines = str(chain).splitlines()[1:]
     assert len(lines) == len(chain.steps) == 26
     assert [lines[int(line.split()[0])] for line in ENCODER.splitlines()] == ENCODER.splitlines()
     assert chain.factors == (8,) * 6 + (4,) * 5 + (2,) * 5 + (1,) * 11
     assert chain.barriers == tuple(cut for cut in range(1, 26) if cut not in (5, 10, 15))  # the downsamplers
     assert [chain.rows_at(16, rows, 0) for rows in (1, 8, 9)] == [1, 1, 2]
-    last = encoder_chain(VAEConfig.preset("sd1")).steps[-1]
+    last = encoder_chain(config_of("sd1")).steps[-1]
     assert last == Step("quant_conv", "conv", 8, 8, kernel=1)
 
 
@@ -101,7 +102,7 @@ def owners(step: Step) -> list[str]:
 @pytest.mark.parametrize("task", TASKS)
 def test_names_and_parameters_are_the_reference_models(task: Task) -> None:
     for config in configs():
-        chain, decoders = chain_of(config, task), parameter_shapes(DecoderOnly(config))
+        chain, decoders = config.chain(task), parameter_shapes(DecoderOnly(config))
         sizes = {
             name: prod(shape)
             for name, shape in parameter_shapes(AutoencoderKL(config)).items()
@@ -117,16 +118,16 @@ def test_names_and_parameters_are_the_reference_models(task: Task) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parameters_of_the_presets(preset: str) -> None:
-    config = VAEConfig.preset(preset)
+    config = config_of(preset)
     total = sum(map(prod, parameter_shapes(DecoderOnly(config)).values()))
-    assert decoder_chain(config).parameters == total
+    assert config.chain("decode").parameters == total
     assert 49.4e6 < total < 49.6e6  # all five have the decoder of Stable Diffusion, which has 49.5 million
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_step_reads_what_the_one_before_wrote(task: Task) -> None:
     for config in configs():
-        chain = chain_of(config, task)
+        chain = config.chain(task)
         ends = {
             "decode": (config.latent_channels, 1, config.out_channels, config.scale),
             "encode": (config.in_channels, config.scale, 2 * config.latent_channels, 1),
@@ -161,7 +162,7 @@ def test_flops_of_z_image_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops_a_pair(preset: str) -> None:
-    chain = decoder_chain(VAEConfig.preset(preset))
+    chain = config_of(preset.chain("decode"))
     height, width = 40, 24
     pixels = height * width
     costs = Costs(chain, Size(height, width, 2), CPU)

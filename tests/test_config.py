@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zvae_tiled import VAEConfig
-from zvae_tiled.config import HARMLESS, PRESETS
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import HARMLESS, PRESETS, config_from, config_of
 
 FLUX: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -91,8 +90,8 @@ REFUSED = [
 def test_reads_the_published_flux_config(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(FLUX))
-    assert VAEConfig.from_file(path) == VAEConfig.preset("flux1")
-    assert VAEConfig.preset("flux1").scale == 8
+    assert config_of(path) == config_of("flux1")
+    assert config_of("flux1").scale == 8
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,7 @@ def test_reads_the_published_flux_config(tmp_path: Path) -> None:
 def test_presets_hold_the_published_values(
     name: str, channels: int, scaling: float, shift: float | None, quant: bool
 ) -> None:
-    config = VAEConfig.preset(name)
+    config = config_of(name)
     assert (config.latent_channels, config.scaling_factor, config.shift_factor) == (channels, scaling, shift)
     assert (config.use_quant_conv, config.use_post_quant_conv) == (quant, quant)
     assert config.block_out_channels == (128, 256, 512, 512)
@@ -118,17 +117,17 @@ def test_presets_hold_the_published_values(
 @pytest.mark.parametrize(("field", "value"), REFUSED)
 def test_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(field)) as caught:
-        VAEConfig.from_dict(FLUX | {field: value}, source="here/config.json")
+        config_from(FLUX | {field: value}, source="here/config.json")
     assert str(caught.value).startswith("[config] here/config.json: ")
 
 
 @pytest.mark.parametrize("key", sorted(HARMLESS))
 def test_harmless_keys_change_nothing(key: str) -> None:
-    assert VAEConfig.from_dict(FLUX | {key: [1, {"any": "thing"}]}) == VAEConfig.preset("flux1")
+    assert config_from(FLUX | {key: [1, {"any": "thing"}]}) == config_of("flux1")
 
 
 def test_missing_keys_have_diffusers_defaults() -> None:
-    config = VAEConfig.from_dict({"block_out_channels": [64]})
+    config = config_from({"block_out_channels": [64]})
     assert config.use_quant_conv
     assert config.scaling_factor == 0.18215
     assert config.up_block_types == ("UpDecoderBlock2D",)
@@ -142,11 +141,11 @@ def test_missing_keys_have_diffusers_defaults() -> None:
 )
 def test_any_values_give_a_config_or_a_config_error(changes: dict[str, Any]) -> None:
     try:
-        config = VAEConfig.from_dict(FLUX | changes)
+        config = config_from(FLUX | changes)
     except ConfigError:
         return
     # What was accepted reads back as itself.
-    assert VAEConfig.from_dict(asdict(config)) == config
+    assert config_from(asdict(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_files_that_are_no_config(tmp_path: Path, content: bytes, reason: str) -
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=reason):
-        VAEConfig.from_file(path)
+        config_of(path)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def test_a_message_about_many_keys_lists_a_few(tmp_path: Path, text: str) -> Non
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ConfigError) as refused:
-        VAEConfig.from_file(path)
+        config_of(path)
     assert len(str(refused.value)) < 1_000
 
 
@@ -187,10 +186,10 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for place in (tmp_path, tmp_path / "fifo", tmp_path / "absent.json"):
         with pytest.raises(ConfigError, match=re.escape(str(place))):
-            VAEConfig.from_file(place)
+            config_of(place)
 
 
 def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="flux1, sd1, sd3, sdxl, z-image"):
-        VAEConfig.preset("flux")
+        config_of("flux")
     assert set(PRESETS) == {"flux1", "sd1", "sd3", "sdxl", "z-image"}

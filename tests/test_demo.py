@@ -85,7 +85,7 @@ def test_unknown_latents_are_refused_and_the_known_ones_named() -> None:
 def test_a_decode_equals_the_reference_in_float64() -> None:
     latents = demo.latents("cat")[:, :, 8:20, 10:26].astype(np.float32)
     want = decode64(loaded(), latents)
-    got = loaded().decode(latents, "NCHW", output_type="np", raw=True, budget="24MB")
+    got = loaded().decode(latents, output_type="np", raw=True, budget="24MB")
     assert np.abs(got - want).max() < 1e-4 * want.std()
 
 

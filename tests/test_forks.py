@@ -25,7 +25,7 @@ from tests.models import random_vae, random_images
 from zvae_tiled import VAE, VAEConfig, calibrate, decode_tiled, read_latent_file, set_default_vae, write_latent_file
 from zvae_tiled.errors import ForkError
 
-CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4)
 LATENTS = np.ones((1, 4, 3, 3), np.float32)
 """
 """What does not compute."""

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zvae_tiled import VAEConfig
 from zvae_tiled.errors import LatentsError
+from zvae_tiled.families import config_of
 from zvae_tiled.latents import Layout, read_latents
 
-FLUX = VAEConfig.preset("flux1")
+FLUX = config_of("flux1")
 C = FLUX.latent_channels
 
 sizes = st.integers(1, 9)

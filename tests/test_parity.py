@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from tests.data import FULL_SIZES, SIZES
 from tests.models import PRESETS, narrow, random_vae
 from tests.weights.checkpoints import vae_rows
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE
+from zvae_tiled.families import PRESETS, config_of
 
 DATA = Path(__file__).parent / "data"
 CASES = ["x".join(map(str, size)) for size in SIZES]
@@ -40,9 +41,9 @@ def error(got: Any, want: np.ndarray) -> float:
 
 def check_decode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
     want = values[f"decoded.{case}"].transpose(0, 2, 3, 1)
-    raw = vae.decode(values[f"latents.{case}"], layout="NCHW", output_type="np", raw=True)
+    raw = vae.decode(values[f"latents.{case}"], output_type="np", raw=True)
     assert error(raw, want) < TOLERANCE
-    picture = vae.decode(values[f"latents.{case}"], layout="NCHW", output_type="np")
+    picture = vae.decode(values[f"latents.{case}"], output_type="np")
     assert picture.dtype == np.float32
     assert error(picture, np.clip(want / 2 + 0.5, 0, 1)) < TOLERANCE
 
@@ -70,7 +71,7 @@ def test_encode_equals_diffusers(preset: str, case: str) -> None:
 
 @pytest.mark.slow
 def test_z_image_at_full_width_equals_diffusers() -> None:
-    vae = random_vae(VAEConfig.preset("z-image"))
+    vae = random_vae(config_of("z-image"))
     for size in FULL_SIZES:
         case = "x".join(map(str, size))
         check_decode(vae, golden("full_z-image"), case)

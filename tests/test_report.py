@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models import random_latents, random_vae
-from zvae_tiled import Progress, Report, VAEConfig, report
+from zvae_tiled import Progress, Report, report
 from zvae_tiled.chart import line_chart, logarithmic
 from zvae_tiled.report import Meter
 
-VAE = random_vae(VAEConfig(block_out_channels=(8, 8), norm_num_groups=2))
+VAE = random_vae(AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2))
 LATENTS = random_latents(VAE.config, 32, 40)
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -11,15 +11,15 @@ import pytest
 
 from benchmarks.store import row_from
 from zvae_tiled import selfbench
-from zvae_tiled.config import VAEConfig
 from zvae_tiled.environment import environment
 from zvae_tiled.errors import OutputError
+from zvae_tiled.families import VAEConfig
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, object]:
     with pytest.MonkeyPatch.context() as patch:
-        narrow = VAEConfig(latent_channels=16, block_out_channels=(8, 8, 16, 16), norm_num_groups=4)
+        narrow = AutoencoderKLConfig(latent_channels=16, block_out_channels=(8, 8, 16, 16), norm_num_groups=4)
         patch.setattr(VAEConfig, "preset", staticmethod(lambda _: narrow))
         patch.setattr(selfbench, "SIZES", (32, 64))
         patch.setattr(selfbench, "PRODUCT", 64)

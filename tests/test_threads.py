@@ -14,10 +14,10 @@ import pytest
 from tests.leftovers import nothing_left
 from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits
-from zvae_tiled import VAEConfig, decode_tiled, write_latent_file
+from zvae_tiled import decode_tiled, write_latent_file
 from zvae_tiled.errors import ImageError, InputError, LatentsError
 
-CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 VAE = random_vae(CONFIG)
 LATENTS, IMAGES = random_latents(CONFIG, 3, 4), random_images(CONFIG, 3, 4)
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from zvae_tiled.model.autoencoder import unscale_latents
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.ours import latents_of, load
 from benchmarks.work import full_flops
 from zvae_tiled import VAE
-from zvae_tiled.model.autoencoder import unscale_latents
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

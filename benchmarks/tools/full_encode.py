@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from zvae_tiled.model import AutoencoderKL
+
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.full import timed
 from benchmarks.tools.ours_encode import images_of
 from zvae_tiled.encoding import ready_image
-from zvae_tiled.model import AutoencoderKL
 from zvae_tiled.selfbench import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS

@@ -22,7 +22,7 @@ def measure(case: Case, files: Files) -> Sample:
     latents = latents_of(case, files)
     size = budget_of(case, vae, latents)
     if case.suite != "memory":  # libraries make their threads in the first call
-        vae.decode(latents[:1, :, :8, :8], "NCHW")
+        vae.decode(latents[:1, :, :8, :8])
     footprint.forget()
     start = time.perf_counter()
     picture, report = vae.decode(

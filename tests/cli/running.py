@@ -18,7 +18,7 @@ from tests.models import random_latents, save_random
 from zvae_tiled import VAEConfig
 from zvae_tiled.cli.app import zvae
 
-CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=2)
 """Two levels: a decode takes a tenth of a second."""
 
 COMMAND = [sys.executable, "-m", "zvae_tiled.cli"]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from zvae_tiled.cli.pictures import read_picture
 
 from tests.cli.running import run
 from tests.footprints import LINUX, measured
-from zvae_tiled.cli.pictures import read_picture
 from zvae_tiled.errors import ImageError
 
 DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.cli.running import CONFIG, environment, run
-from zvae_tiled import VAEConfig, plan, read_plan
+from zvae_tiled import plan, read_plan
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families import config_of
 from zvae_tiled.tiled import likely_device
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,7 +37,7 @@ def test_options_reach_the_planner() -> None:
     words = ("--dtype", "float32", "--batch", "3", "--device", "metal", "--config", "sd1", "--budget", "2GB")
     made = read_plan(run("plan", "512", *words, "--json").stdout)
     assert made == plan("sd1", 512, 512, "2GB", dtype="float32", batch=3, device="metal", task="stream")
-    assert made.case.config == VAEConfig.preset("sd1")
+    assert made.case.config == config_of("sd1")
 
 
 def test_tiles_and_stream() -> None:

@@ -20,6 +20,7 @@ from tests.data import FULL_SIZES, SIZES
 from tests.models import PRESETS, narrow, random_latents
 from tests.peers.diffusers_model import random_diffusers_vae
 from zvae_tiled import VAEConfig
+from zvae_tiled.families import PRESETS, VAEConfig, config_of
 
 HERE = Path(__file__).parent
 
@@ -32,7 +33,7 @@ def main() -> None:
         model.save_pretrained(HERE / preset)
         write(HERE / f"golden_{preset}.safetensors", model, config, SIZES)
     # Its 335 MB of weights are made again from the seed where they are needed.
-    full = VAEConfig.preset("z-image")
+    full = config_of("z-image")
     write(HERE / "golden_full_z-image.safetensors", random_diffusers_vae(full), full, FULL_SIZES)
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import TASKS, bits, plan_for, random_config, random_plan, with_rows
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.chain import Task, decoder_chain
+from zvae_tiled.families import Task, VAEConfig
 
 DTYPES = ["float32", "bfloat16", "float16"]
-BROAD = VAEConfig(block_out_channels=(32, 64), latent_channels=16)
+BROAD = AutoencoderKLConfig(block_out_channels=(32, 64), latent_channels=16)
 """Wide enough for a BLAS to change its kernel, or its number of threads, with the shape of a product."""
 
 
@@ -28,7 +28,7 @@ def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
         found = vae.encode(given, plan=plan)
         values = mx.concatenate([found.mean, found.logvar])
     else:
-        values = vae.decode(given, layout="NCHW", plan=plan, raw=True)
+        values = vae.decode(given, plan=plan, raw=True)
     assert values.dtype == vae.dtype
     return hashlib.sha256(bits(values)).hexdigest()
 
@@ -88,7 +88,7 @@ def test_random_plans_use_everything_there_is() -> None:
     assert {sweep.choice for sweep in middle} == {"keep", "spill", "drop"}
     assert {sweep.choice for sweep in sweeps if sweep.ends == "keys"} == {"keep", "spill"}
     assert any(sweep.store == sweep.stop - 1 for sweep in middle)
-    steps = decoder_chain(config).steps
+    steps = config.chain("decode").steps
     assert any(sweep.store is not None and steps[sweep.store].skip for sweep in middle)  # inside a resnet
     passed = {cut for sweep in sweeps for cut in range(sweep.start + 1, sweep.stop)}
     # Only the attention's own map is always stored.

@@ -72,7 +72,7 @@ class Case:
         rng = Random(seed)
         groups = rng.choice([2, 4])
         widths = tuple(groups * rng.choice([1, 2]) for _ in range(rng.choice([1, 1, 2])))
-        config = VAEConfig(
+        config = AutoencoderKLConfig(
             latent_channels=1 if len(widths) == 1 else rng.choice([1, 2, 4]),  # 1 a pixel; published VAEs have 0.25
             out_channels=rng.choice([3, 3, 4]),
             block_out_channels=widths,
@@ -110,7 +110,7 @@ class Case:
             elif self.to_file:
                 report = vae.decode_to_file(given, folder / "picture.npy", "NCHW", **options)
             else:
-                pictures, report = vae.decode(given, "NCHW", return_report=True, **options)
+                pictures, report = vae.decode(given, return_report=True, **options)
                 assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
         assert report.budget == budget
         return report, vae.weight_bytes + max(peaks)

@@ -17,11 +17,11 @@ from tests.models import save_random
 from tests.plans import TASKS, exact_plan, random_config, random_plan
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.chain import Step, Task
-from zvae_tiled.decoding import parameters
+from zvae_tiled.chain import Step
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
 from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.kernels.device import kernels_for
 from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan.case import ITEMSIZES, Case
@@ -158,14 +158,14 @@ def test_wide_maps_on_many_threads_are_predicted_high_enough(
     device, rng = replace(CPU, workspace=NativeWorkspace(*path)), Random(path[0])
     for width in (256, 512):
         height, share = rng.randint(24, 80), rng.choice([0, rng.random()])
-        plan = planned(VAEConfig.preset("sdxl"), height, width, "bfloat16", share, task, device)
+        plan = planned(config_of("sdxl"), height, width, "bfloat16", share, task, device)
         for stretch, (real, model) in enumerate(zip(dry(plan, device).peaks, predicted(plan), strict=True)):
             assert real <= model, f"{height}x{width}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
 
 
 def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
     device = replace(CPU, workspace=NativeWorkspace(2, 32, 32, 16, 32, 2))
-    plan = planned(VAEConfig.preset("sdxl"), 17, 48, "bfloat16", 0, "decode", device)
+    plan = planned(config_of("sdxl"), 17, 48, "bfloat16", 0, "decode", device)
     assert any(sweep.rows < device.band_rows and sweep.medium == "ram" for sweep in plan.sweeps)
     assert all(real <= model for real, model in zip(dry(plan, device).peaks, predicted(plan), strict=True))
 
@@ -174,7 +174,7 @@ def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
 @pytest.mark.parametrize("share", [0, 0.3, 1])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_published_models_are_predicted_to_10_percent(task: Task, preset: str, dtype: str, share: float) -> None:
-    plan = planned(VAEConfig.preset(preset), 64, 48, dtype, share, task)
+    plan = planned(config_of(preset), 64, 48, dtype, share, task)
     counted, foreseen = dry(plan).peaks, predicted(plan)
     assert all(real <= model for real, model in zip(counted, foreseen, strict=True))
     assert max(foreseen) <= 1.1 * max(counted)
@@ -224,7 +224,7 @@ def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     shape = (1, plan.case.height * factor, plan.case.width * factor, chain.channels[0])
     ready = [mx.random.normal(shape, key=mx.random.key(0)).astype(vae.dtype)]
     mx.eval(ready)
-    kernels, weights = kernels_for(device, vae.dtype), parameters(vae.model)
+    kernels, weights = kernels_for(device, vae.dtype), vae.weights
     before = mx.get_active_memory() - ready[0].nbytes
     mx.reset_peak_memory()
     for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), folder).rows(ready.pop()):

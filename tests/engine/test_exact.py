@@ -17,19 +17,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_unflatten
+from zvae_tiled.model import LatentDistribution
 
 from tests.float64 import decode64, encode64, ready_images, ready_latents, widened
 from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import plan_for, random_config
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.chain import decoder_chain
-from zvae_tiled.decoding import parameters
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.kernels import mlx_rows
-from zvae_tiled.model import LatentDistribution
 from zvae_tiled.plan import workspace
 
-TWO_LEVELS = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2)
+TWO_LEVELS = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Largest relative error of one rounding."""
 
@@ -62,9 +61,9 @@ class Errors:
 def errors(vae: VAE, latents: np.ndarray, rng: Random) -> Errors:
     """Decode by a random plan, at once, and in float64."""
     want = decode64(vae, latents)
-    full = widened(vae.model.decode(ready_latents(vae, latents)))
+    full = widened(whole_decode(vae, ready_latents(vae, latents)))
     plan = plan_for(vae, latents.shape, rng)
-    bands = widened(vae.decode(latents, layout="NCHW", plan=plan, raw=True))
+    bands = widened(vae.decode(latents, plan=plan, raw=True))
     return compared(bands, full, want, latents[0, 0].size)
 
 
@@ -74,7 +73,7 @@ def encode_errors(vae: VAE, images: np.ndarray, rng: Random) -> Errors:
     mean, logvar = np.split(encode64(vae, images), 2, axis=-1)
     mean = (mean - (config.shift_factor or 0.0)) * config.scaling_factor
     want = joined(mean, np.clip(logvar, -30, 20) + 2 * np.log(config.scaling_factor))
-    full = LatentDistribution.from_moments(vae.model.encode(ready_images(vae, images)), config)
+    full = LatentDistribution.from_moments(whole_encode(vae, ready_images(vae, images)), config)
     bands = vae.encode(images, plan=plan_for(vae, images.shape, rng, task="encode"))
     assert bands.mean.dtype == bands.logvar.dtype == vae.dtype
     found, whole = (joined(widened(each.mean), widened(each.logvar)) for each in (bands, full))
@@ -168,8 +167,8 @@ def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: t
 def test_large_means_cost_no_digits(factor: int) -> None:
     config = narrow("flux1", (8, 8, 8, 8), groups=8)  # a group a channel: no other one makes its spread as large
     vae = random_vae(config)
-    biases = [f"{step.name}.bias" for step in decoder_chain(config).steps[:-1] if step.kind == "conv"]
-    vae.model.update(tree_unflatten([(name, parameters(vae.model)[name] * factor) for name in biases]))
+    biases = [f"{step.name}.bias" for step in config.chain("decode").steps[:-1] if step.kind == "conv"]
+    vae.model.update(tree_unflatten([(name, vae.weights[name] * factor) for name in biases]))
     error = errors(vae, random_latents(config, 4, 5), Random(0))
     assert error.bands < min(error.full / 2, 32 * ROUNDING["float32"])
 
@@ -177,7 +176,7 @@ def test_large_means_cost_no_digits(factor: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
     """A channel of a single pixel is its own mean: a norm must give its bias then, not what cancelling leaves."""
-    config = VAEConfig(block_out_channels=(6,), norm_num_groups=6)
+    config = AutoencoderKLConfig(block_out_channels=(6,), norm_num_groups=6)
     error = errors(random_vae(config, seed=seed), random_latents(config, 1, 1, batch=4, seed=seed), Random(seed))
     assert error.bands <= error.allowed("float32")
 

@@ -14,12 +14,13 @@ import pytest
 import zvae_tiled
 from tests.models import save_random
 from tests.plans import exact_plan
-from zvae_tiled import VAEConfig
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.case import Case, Output
 from zvae_tiled.plan.device import CPU
 
-CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False)
+CONFIG = AutoencoderKLConfig(
+    latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False
+)
 """Weights of a few kilobytes, and maps of 32 bytes a pixel."""
 
 CHILD = """
@@ -27,10 +28,10 @@ import json, pathlib, re, resource, sys
 import numpy as np
 from zvae_tiled import VAE, VAEConfig
 order = json.loads(sys.argv[1])
-config = VAEConfig.from_dict(order["config"])
+config = config_from(order["config"])
 vae = VAE.load(order["weights"], "float32", config=config)
 latents = np.random.default_rng(0).standard_normal((1, 4, order["height"], order["width"]), np.float32)
-options = dict(layout="NCHW", budget=order["budget"], spill_folder=order["folder"])
+options = dict(budget=order["budget"], spill_folder=order["folder"])
 if order["path"]:
     report = vae.decode_to_file(latents, order["path"], **options)
 else:

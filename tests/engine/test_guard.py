@@ -17,15 +17,15 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits, plan_for, with_rows
-from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.chain import Step, decoder_chain
-from zvae_tiled.config import MAX_CHANNELS
+from zvae_tiled import VAE
+from zvae_tiled.chain import Step
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.families import MAX_CHANNELS
 from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.plan.workspace import MAX_ELEMENTS, ROW_CHUNK
 
-CONFIG = VAEConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
-CONVOLUTIONS = [step.name for step in decoder_chain(CONFIG).steps if step.kind == "conv"]
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
+CONVOLUTIONS = [step.name for step in CONFIG.chain("decode").steps if step.kind == "conv"]
 LATENTS = random_latents(CONFIG, 5, 6)
 
 
@@ -74,7 +74,7 @@ class Faulty:
 def decoded(vae: VAE, latents: np.ndarray = LATENTS) -> mx.array:
     """Decode by bands of several rows."""
     plan = with_rows(plan_for(vae, latents.shape, Random(3)), 3)
-    pixels: mx.array = vae.decode(latents, layout="NCHW", plan=plan, raw=True)
+    pixels: mx.array = vae.decode(latents, plan=plan, raw=True)
     return pixels
 
 
@@ -210,12 +210,12 @@ def test_flat_latents_are_no_fault() -> None:
 
 
 def test_a_norm_that_gives_one_value_is_no_fault() -> None:
-    names = [f"{step.norm}.{part}" for step in decoder_chain(CONFIG).steps if step.norm for part in ("weight", "bias")]
+    names = [f"{step.norm}.{part}" for step in CONFIG.chain("decode").steps if step.norm for part in ("weight", "bias")]
     assert np.isfinite(decoded(with_weights(random_vae(CONFIG), mx.zeros_like, *names))).all()
 
 
 def test_a_single_value_is_no_fault() -> None:
-    config = VAEConfig(out_channels=1, latent_channels=1, block_out_channels=(1,), norm_num_groups=1)
+    config = AutoencoderKLConfig(out_channels=1, latent_channels=1, block_out_channels=(1,), norm_num_groups=1)
     for height in (1, 3):
         assert np.isfinite(decoded(random_vae(config), random_latents(config, height, 1))).all()
 
@@ -251,7 +251,7 @@ def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pyte
 
     for operation in ("conv_general", "conv2d"):
         monkeypatch.setattr(mx, operation, partial(recorded, getattr(mx, operation)))
-    config = VAEConfig(block_out_channels=(2, 4), norm_num_groups=2, mid_block_add_attention=False)
+    config = AutoencoderKLConfig(block_out_channels=(2, 4), norm_num_groups=2, mid_block_add_attention=False)
     decoded(random_vae(config), random_latents(config, 2, 3 * ROW_CHUNK // 2))
     assert len(shapes) > 100
     rows = {height - kernel + 1 for (_, height, _, _), (_, kernel, _, _) in shapes}

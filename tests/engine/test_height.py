@@ -7,15 +7,18 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
+from zvae_tiled.model.autoencoder import unscale_latents
 
 from tests.models import random_latents, save_random
-from zvae_tiled import VAE, VAEConfig, plan
+from zvae_tiled import VAE, plan
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.families import config_of
 from zvae_tiled.tiled import PlannedTask
 
-Z_IMAGE = VAEConfig.preset("z-image")
-NARROW = VAEConfig(latent_channels=4, block_out_channels=(8, 8, 16), norm_num_groups=4, mid_block_add_attention=False)
+Z_IMAGE = config_of("z-image")
+NARROW = AutoencoderKLConfig(
+    latent_channels=4, block_out_channels=(8, 8, 16), norm_num_groups=4, mid_block_add_attention=False
+)
 
 
 def needed(height: int, width: int, dtype: str) -> int:
@@ -52,7 +55,7 @@ def full_decode(vae: VAE, height: int, width: int) -> int:
     mx.eval(ready)
     before = mx.get_active_memory() - ready.nbytes
     mx.reset_peak_memory()
-    mx.eval(vae.model.decode(ready))
+    mx.eval(whole_decode(vae, ready))
     return mx.get_peak_memory() - before + vae.weight_bytes
 
 
@@ -72,7 +75,7 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     seen, peak = 0, 0
-    for band in vae.stream(latents, "NCHW", plan=made, spill_folder=tmp_path):
+    for band in vae.stream(latents, plan=made, spill_folder=tmp_path):
         seen += band.shape[1]
         peak = max(peak, mx.get_peak_memory())
         del band

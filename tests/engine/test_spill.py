@@ -18,13 +18,13 @@ from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, sp
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from tests.samples import examples
-from zvae_tiled import VAEConfig, job
+from zvae_tiled import job
 from zvae_tiled.kernels import mlx_storage
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 12, 10)
 KERNELS = type(kernels_for(this_device(VAE.dtype), VAE.dtype))
 PLAN = plan_for(VAE, LATENTS.shape, Random(0), ("disk",))

@@ -23,8 +23,8 @@ from tests.leftovers import Calls, nothing_left, spilled_files, state
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for, with_rows
 from tests.samples import examples
-from zvae_tiled import Plan, VAEConfig
-from zvae_tiled.decoding import CACHE, parameters
+from zvae_tiled import Plan
+from zvae_tiled.decoding import CACHE
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -32,7 +32,7 @@ from zvae_tiled.plan.case import Output
 from zvae_tiled.plan.replay import costed
 from zvae_tiled.progress import Progress
 
-CONFIG = VAEConfig(block_out_channels=(8, 8), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6, batch=2)
 PLANS = [plan_for(VAE, LATENTS.shape, Random(seed)) for seed in range(4)]
 WANT = bits(VAE.decode(LATENTS, plan=PLANS[0]))
@@ -199,7 +199,7 @@ def test_a_decode_and_a_second_stream_between_the_rows_of_one() -> None:
 
 
 def test_latents_and_weights_are_not_touched() -> None:
-    latents, weights = LATENTS.copy(), {name: bits(array) for name, array in parameters(VAE.model).items()}
+    latents, weights = LATENTS.copy(), {name: bits(array) for name, array in VAE.weights.items()}
     VAE.decode(latents, plan=PLANS[3])
     assert np.array_equal(latents, LATENTS)
-    assert {name: bits(array) for name, array in parameters(VAE.model).items()} == weights
+    assert {name: bits(array) for name, array in VAE.weights.items()} == weights

@@ -10,8 +10,8 @@ import mlx.core as mx
 import pytest
 
 from tests.models import narrow
-from zvae_tiled.chain import Step, decoder_chain
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.chain import Step
+from zvae_tiled.families import config_of
 from zvae_tiled.kernels import calibrate as module
 from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -82,7 +82,7 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "this_device", lambda *_, **__: liar)
     monkeypatch.setattr(module, "SLACK", 0)
     step = Step("conv", "conv", 64, 64, norm="norm")
-    bench = module.Bench(liar, decoder_chain(VAEConfig.preset("z-image")))
+    bench = module.Bench(liar, config_of("z-image".chain("decode")))
     with module.no_cache():
         bench.measure(step, 2, 40, mx.float32, timed=False)
     truth = 2 * 40 * 64 * 4 + CpuWorkspace().conv(step, 2, 40, 4)
@@ -93,7 +93,7 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
 
 
 def test_each_kind_of_step_is_measured_once() -> None:
-    steps = module.distinct_steps(decoder_chain(VAEConfig.preset("z-image")))
+    steps = module.distinct_steps(config_of("z-image".chain("decode")))
     assert len(steps) == len(set(steps)) == 15
     assert [step.kind for step in steps].count("attention") == 1
     assert {(step.inputs, step.outputs) for step in steps} >= {(16, 512), (512, 256), (128, 3)}

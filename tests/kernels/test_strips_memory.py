@@ -19,8 +19,9 @@ from tests.kernels.cases import PROJECTION, SHORTCUT, STEPS, random, sized, weig
 from tests.models import narrow, random_vae
 from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
-from zvae_tiled.chain import Step, Task, chain_of
+from zvae_tiled.chain import Step
 from zvae_tiled.engine.run import Run
+from zvae_tiled.families import Task
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
@@ -178,7 +179,7 @@ def test_a_run_stays_within_its_plan(task: Task, height: int, dtype: str, tmp_pa
         case = Case(config, height, 14, device.name, dtype, output="rows", task=task)
         return exact_plan(case, budget, device, weights=0)
 
-    chain = chain_of(config, task)
+    chain = config.chain(task)
     shape = (1, height * chain.factors[0], 14 * chain.factors[0], chain.channels[0])
     given = random(shape, vae.dtype, np.random.default_rng(0))
     reference = run(planned(1 << 40, CPU), vae, RowKernels(vae.dtype), given, tmp_path)

@@ -9,14 +9,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from zvae_tiled.model.autoencoder import unscale_latents
 
 from tests.models import random_latents, random_vae
 from tests.plans import bits
 from tests.test_latents import pack
-from zvae_tiled import VAEConfig, read_latent_file, write_latent_file
-from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled import read_latent_file, write_latent_file
 
-CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2, scaling_factor=0.3611, shift_factor=0.1159)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, scaling_factor=0.3611, shift_factor=0.1159)
 VAE = random_vae(CONFIG)
 LATENTS = random_latents(CONFIG, 6, 8)
 WANT = bits(VAE.decode(LATENTS))
@@ -48,7 +48,7 @@ def test_comfyuis_latents_are_nchw_whatever_their_shape(frames: bool, tmp_path: 
     }
     save_file(tensors, tmp_path / "a.latent")
     file = read_latent_file(tmp_path / "a.latent")
-    assert bits(VAE.decode(file.latents, **file.options)) == bits(VAE.decode(latents, "NCHW", scaled=False))
+    assert bits(VAE.decode(file.latents, **file.options)) == bits(VAE.decode(latents, scaled=False))
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])

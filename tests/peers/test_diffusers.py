@@ -11,6 +11,7 @@ import pytest
 
 from tests.models import PRESETS, narrow, random_latents, random_vae
 from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.families import PRESETS, VAEConfig, config_of
 
 pytestmark = pytest.mark.peers
 
@@ -33,7 +34,7 @@ def check(config: VAEConfig, height: int, width: int, batch: int, folder: Path) 
     with torch.no_grad():
         want = theirs.decode(latents / config.scaling_factor + (config.shift_factor or 0.0)).sample
         posterior = theirs.encode(images * 2 - 1).latent_dist
-    decoded = ours.decode(latents, layout="NCHW", output_type="torch", raw=True).permute(0, 3, 1, 2)
+    decoded = ours.decode(latents, output_type="torch", raw=True).permute(0, 3, 1, 2)
     assert (decoded - want).abs().max() < TOLERANCE * want.std()
     encoded = ours.encode(images.permute(0, 2, 3, 1).contiguous())
     pairs = (
@@ -51,7 +52,7 @@ def test_narrow_models(preset: str, height: int, width: int, batch: int, tmp_pat
 
 
 def test_z_image_at_full_width(tmp_path: Path) -> None:
-    check(VAEConfig.preset("z-image"), 6, 9, 1, tmp_path)
+    check(config_of("z-image"), 6, 9, 1, tmp_path)
 
 
 def test_torch_latents_of_every_type() -> None:

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plans import exact_plan
-from zvae_tiled.chain import Step, decoder_chain
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.chain import Step
 from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.families import config_of
 from zvae_tiled.plan.calibration import (
     Calibration,
     MarginWorkspace,
@@ -160,7 +160,7 @@ def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def planned(device: Device, budget: int = 1 << 50) -> Plan:
-    return exact_plan(Case(VAEConfig.preset("z-image"), 64, 48, device.name), budget, device)
+    return exact_plan(Case(config_of("z-image"), 64, 48, device.name), budget, device)
 
 
 @pytest.mark.parametrize("device", [CPU, METAL, CUDA], ids=lambda device: device.name)
@@ -179,7 +179,7 @@ def test_applied_it_never_plans_with_less(device: Device) -> None:
     again = apply(grown, replace(measured, margin=1.5))
     assert isinstance(again.workspace, MarginWorkspace)
     assert again.workspace.inner == device.workspace
-    whole = decoder_chain(VAEConfig.preset("z-image"))
+    whole = config_of("z-image".chain("decode"))
     for step in whole.steps:
         chain = replace(whole, steps=(step,))
         before, after = (Costs(chain, Size(12, 40, 2), each).step(0, 6) for each in (device, grown))

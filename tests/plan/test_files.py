@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from tests.models import random_latents, random_vae
 from tests.plan.tampering import changed, odd, paths
 from tests.plans import TASKS, random_config, random_plan
-from zvae_tiled import Plan, VAEConfig, plan, read_plan
+from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import PlanError
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.case import ITEMSIZES
 from zvae_tiled.plan.files import EXECUTED, FORMAT, MAX_BYTES
 from zvae_tiled.plan.quality import Quality, Stream, Tiles
 
-CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
+CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
 TILES = Tiles(20, 8, "cosine")
 QUALITIES: list[str | Quality] = [
     "exact",

@@ -97,7 +97,7 @@ def test_planning_imports_no_mlx() -> None:
     code = (
         "import sys; from zvae_tiled import VAEConfig, plan, read_plan; "
         "made = plan('z-image', 1024, 1024, '1GB', device='cpu'); "
-        "print(read_plan(made.to_json()) == made, str(made) != '', VAEConfig.preset('sdxl').scale); "
+        "print(read_plan(made.to_json()) == made, str(made) != '', config_of('sdxl').scale); "
         "print([name for name in sys.modules if name == 'mlx' or name.startswith('mlx.')])"
     )
     child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)

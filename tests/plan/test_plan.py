@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.plans import with_sweeps
-from zvae_tiled import Plan, VAEConfig, plan, read_plan
+from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
+from zvae_tiled.families import config_of
 from zvae_tiled.plan.case import shown
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.quality import Tiles
@@ -171,7 +172,7 @@ def test_a_picture_that_is_more_than_one_buffer_holds_is_refused_in_words() -> N
 
 
 def test_a_config_and_its_name_give_the_same_plan() -> None:
-    named, given_ = (plan(vae, 256, 256, "1GB", device="cpu/mlx") for vae in ("sdxl", VAEConfig.preset("sdxl")))
+    named, given_ = (plan(vae, 256, 256, "1GB", device="cpu/mlx") for vae in ("sdxl", config_of("sdxl")))
     assert named == given_
 
 

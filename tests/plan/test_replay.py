@@ -13,7 +13,7 @@ import pytest
 
 from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import with_sweeps
-from zvae_tiled import Plan, VAEConfig, plan, read_plan
+from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.plan import layout
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for th
 CONFIG = narrow("flux1")
 PLAN = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu/mlx")
 
-SMALL = VAEConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
+SMALL = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
 QUALITIES: list[str | Quality] = [
     "stream",
     "tiles",

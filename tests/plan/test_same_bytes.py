@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.models import random_latents, random_vae
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.quality import Quality, Tiles
 
-CONFIG = VAEConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
+CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
 KINDS = ("png", "tiff", "webp", "npy", "safetensors")
 
 

@@ -14,9 +14,8 @@ from tests.plans import TASKS, exact_plan, random_config
 from tests.samples import Seeds
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import Task
-from zvae_tiled.config import MAX_RESNETS
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families import MAX_RESNETS, Task, VAEConfig, config_of
 from zvae_tiled.plan.case import ITEMSIZES, Case, Output
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
@@ -70,7 +69,7 @@ class Problem:
 
 
 Z_IMAGE = {
-    f"{side}x{side} {dtype}": Problem(VAEConfig.preset("z-image"), side // 8, side // 8, dtype)
+    f"{side}x{side} {dtype}": Problem(config_of("z-image"), side // 8, side // 8, dtype)
     for side, dtype in ((256, "float32"), (1024, "bfloat16"), (4096, "bfloat16"), (16384, "float16"))
 }
 
@@ -144,7 +143,7 @@ def test_with_room_for_everything_random_problems_compute_nothing_twice() -> Non
 
 
 LARGEST = {
-    f"{levels} levels": VAEConfig(
+    f"{levels} levels": AutoencoderKLConfig(
         latent_channels=16,
         block_out_channels=(64,) * levels,
         layers_per_block=MAX_RESNETS // levels - 1,

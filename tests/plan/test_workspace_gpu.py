@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from zvae_tiled.chain import Step, decoder_chain
-from zvae_tiled.config import VAEConfig
+from zvae_tiled.chain import Step
+from zvae_tiled.families import config_of
 from zvae_tiled.plan import workspace_gpu
 from zvae_tiled.plan.device import CUDA, METAL
 from zvae_tiled.plan.workspace import MAX_ELEMENTS, Workspace, block_rows
@@ -32,8 +32,8 @@ SPACES: tuple[Workspace, ...] = (
     CudaWorkspace(),
 )
 rows_, widths, itemsizes = st.integers(1, 200), st.integers(1, 3000), st.sampled_from([2, 4])
-steps = st.sampled_from(decoder_chain(VAEConfig.preset("z-image")).steps)
-convs = st.sampled_from([step for step in decoder_chain(VAEConfig.preset("sd1")).steps if step.kind == "conv"])
+steps = st.sampled_from(config_of("z-image".chain("decode")).steps)
+convs = st.sampled_from([step for step in config_of("sd1".chain("decode")).steps if step.kind == "conv"])
 spaces = st.sampled_from(SPACES)
 
 
@@ -111,7 +111,7 @@ def test_cuda_is_bounded_by_im2col_or_by_copies() -> None:
 
 
 def test_scores_stay_within_256_mib() -> None:
-    step = decoder_chain(VAEConfig.preset("z-image")).steps[3]
+    step = config_of("z-image".chain("decode")).steps[3]
     assert step.kind == "attention"
     for width in (1, 128, 2048, 5000):
         keys = block_rows(width) * width

@@ -10,14 +10,14 @@ import numpy as np
 from tests.models import random_latents, random_vae
 from tests.plans import random_config
 from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.chain import decoder_chain
+from zvae_tiled.families import VAEConfig
 
 RAMPS = ("linear", "cosine", "smootherstep")
 
 
 def reach_of(config: VAEConfig) -> int:
     """How far beyond its edge a tile must read to be exact, in latents."""
-    chain = decoder_chain(config)
+    chain = config.chain("decode")
     return chain.reach(chain.middle)
 
 
@@ -31,7 +31,7 @@ def small_config(rng: Random, longest: int = 48) -> VAEConfig:
 
 def decoded(vae: VAE, latents: np.ndarray, **options: Any) -> tuple[np.ndarray, Any]:
     """The decoder's own values and the report."""
-    picture, report = vae.decode(latents, "NCHW", output_type="np", raw=True, return_report=True, **options)
+    picture, report = vae.decode(latents, output_type="np", raw=True, return_report=True, **options)
     return picture, report
 
 

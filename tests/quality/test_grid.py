@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Available, Budget, parse_budget
 from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, DEVICES, Device
 from zvae_tiled.plan.grid import MAX_SPANS, Span, span_count, spans
@@ -23,7 +24,7 @@ from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import Exact, Quality, Stream, Tiles, quality_of
 from zvae_tiled.plan.search import leanest
 
-FLUX = VAEConfig.preset("flux1")
+FLUX = config_of("flux1")
 PLENTY = parse_budget("4TB", Available(0))
 
 

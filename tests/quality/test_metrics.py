@@ -9,16 +9,17 @@ import sys
 import numpy as np
 import pytest
 
-from zvae_tiled import VAEConfig, metrics
+from zvae_tiled import metrics
 from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.errors import InputError
+from zvae_tiled.families import config_of
 from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.quality import Exact, Tiles
 
-CASE = Case(VAEConfig.preset("flux1"), 16, 24, CPU.name, "float32", output="rows")
+CASE = Case(config_of("flux1"), 16, 24, CPU.name, "float32", output="rows")
 BUDGET = parse_budget("1TB", Available(0))
 PLAN = make_plan(CASE, Tiles(64, 0, moments="tile"), BUDGET, CPU)
 EXACT = make_plan(CASE, Exact(), BUDGET, CPU)

@@ -40,7 +40,7 @@ def check(seed: int) -> None:
     quality = random_quality(rng, vae)
 
     def decode(budget: str) -> Any:
-        return vae.decode(latents, "NCHW", output_type="np", budget=budget, return_report=True, quality=quality)
+        return vae.decode(latents, output_type="np", budget=budget, return_report=True, quality=quality)
 
     with pytest.raises(BudgetError) as refused:
         decode("1B")

@@ -14,7 +14,7 @@ from benchmarks.quality import structured_latents
 from tests.models import narrow, random_latents, random_vae
 from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
 from tests.samples import examples
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -25,7 +25,7 @@ from zvae_tiled.plan.quality import Quality, Tiles
 ROUNDING = 2e-5
 """Largest error over the spread: tiles are convolved at other places of a row, and blended."""
 
-TWO_LEVELS = VAEConfig(latent_channels=16, block_out_channels=(8, 16), norm_num_groups=4)
+TWO_LEVELS = AutoencoderKLConfig(latent_channels=16, block_out_channels=(8, 16), norm_num_groups=4)
 """A reach of 7 latents, 14 pixels."""
 
 
@@ -151,13 +151,13 @@ def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str) -> No
     vae = random_vae(TWO_LEVELS, dtype)
     both = np.concatenate([latents, latents[:, :, ::-1]])
     quality = Tiles(40, ramp="linear")
-    pictures = vae.decode(both, "NCHW", output_type="np", quality=quality)
-    alone = vae.decode(both[1:], "NCHW", output_type="np", quality=quality)
+    pictures = vae.decode(both, output_type="np", quality=quality)
+    alone = vae.decode(both[1:], output_type="np", quality=quality)
     np.testing.assert_array_equal(pictures[1:], alone)
-    rows = [rows for _, rows in zip(range(10_000), vae.stream(both[1:], "NCHW", quality=quality), strict=False)]
+    rows = [rows for _, rows in zip(range(10_000), vae.stream(both[1:], quality=quality), strict=False)]
     np.testing.assert_array_equal(np.asarray(mx.concatenate(rows, axis=1)), alone)
     assert max(row.shape[1] for row in rows) <= 2 * 16  # rows leave by bands, not by tiles
-    want = vae.decode(both, "NCHW", output_type="np")
+    want = vae.decode(both, output_type="np")
     assert np.abs(pictures - want).max() < (0.1 if dtype == "bfloat16" else 0.02)
 
 

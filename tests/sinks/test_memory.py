@@ -15,14 +15,16 @@ import mlx.core as mx
 import pytest
 
 from tests.models import random_latents, random_vae
-from zvae_tiled import Tiles, VAEConfig
+from zvae_tiled import Tiles
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.sinks import file_target, writer
 from zvae_tiled.sinks.target import KINDS
 from zvae_tiled.sinks.writer import raw_bytes
 from zvae_tiled.wording import size
 
-CONFIG = VAEConfig(latent_channels=4, block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
+CONFIG = AutoencoderKLConfig(
+    latent_channels=4, block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False
+)
 VAE = random_vae(CONFIG)
 STREAMED = [(ending, bits) for ending in (".png", ".tiff", ".npy", ".safetensors") for bits in KINDS[ending].bits]
 BLOCK = 1 << 16
@@ -74,7 +76,7 @@ def test_what_is_gathered_is_predicted_and_measured(
 ) -> None:
     latents, path = random_latents(CONFIG, 20, 60, batch), tmp_path / f"a{ending}"
     gathered = file_target(path, (batch, 40, 120, 3), bits).gathered
-    options: dict[str, Any] = {"layout": "NCHW", "bits": bits, "quality": quality, "spill_folder": tmp_path}
+    options: dict[str, Any] = {"bits": bits, "quality": quality, "spill_folder": tmp_path}
     with pytest.raises(BudgetError) as error:
         VAE.decode_to_file(latents, path, budget="1B", **options)
     needed = error.value.needed
@@ -92,23 +94,23 @@ def test_what_is_gathered_is_predicted_and_measured(
 
 def test_a_plan_is_replayed_only_where_it_has_room_for_what_is_gathered(tmp_path: Path) -> None:
     latents = random_latents(CONFIG, 20, 30)
-    report = VAE.decode_to_file(latents, tmp_path / "a.webp", "NCHW", budget="100MB")
+    report = VAE.decode_to_file(latents, tmp_path / "a.webp", budget="100MB")
     gathered = file_target(tmp_path / "a.webp", (1, 40, 60, 3)).gathered
     assert report.plan.gathered == gathered
-    again = VAE.decode_to_file(latents, tmp_path / "b.webp", "NCHW", plan=report.plan)
+    again = VAE.decode_to_file(latents, tmp_path / "b.webp", plan=report.plan)
     assert (again.plan, again.predicted_peak) == (report.plan, report.predicted_peak)
     streamed = VAE.plan(40, 60, "100MB", task="stream")
-    roomy = VAE.decode_to_file(latents, tmp_path / "c.webp", "NCHW", plan=streamed)
+    roomy = VAE.decode_to_file(latents, tmp_path / "c.webp", plan=streamed)
     assert (streamed.gathered, roomy.plan.gathered) == (0, gathered)
     assert roomy.plan.sweeps[-1].peak == streamed.sweeps[-1].peak + gathered  # gathered while the last sweep runs
     assert streamed.predicted_peak < roomy.predicted_peak == roomy.plan.sweeps[-1].peak
     fitting = replace(streamed, budget=roomy.predicted_peak)
-    assert VAE.decode_to_file(latents, tmp_path / "d.webp", "NCHW", plan=fitting).plan == replace(
+    assert VAE.decode_to_file(latents, tmp_path / "d.webp", plan=fitting).plan == replace(
         roomy.plan, budget=roomy.predicted_peak
     )
     tight = replace(streamed, budget=roomy.predicted_peak - 1)
     with pytest.raises(PlanError, match=f"and {size(gathered)} of finished rows; its budget is"):
-        VAE.decode_to_file(latents, tmp_path / "e.webp", "NCHW", plan=tight)
+        VAE.decode_to_file(latents, tmp_path / "e.webp", plan=tight)
     assert not (tmp_path / "e.webp").exists()
 
 

@@ -17,13 +17,13 @@ import pytest
 from tests.cli.running import save_vae
 from tests.leftovers import nothing_left, refusal
 from tests.models import random_latents, random_vae
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.target import KINDS
 
-CONFIG = VAEConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
 MADE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)
 Usage = namedtuple("Usage", "total used free")
 
