@@ -124,14 +124,21 @@ def planned_case(
 
 
 def read_plan(text: str) -> Plan:
-    """Read a plan back, as its ``to_json`` wrote it; what it costs is predicted anew.
+    """Read a plan back, as its ``to_json`` wrote it; what it costs is predicted anew, for this machine.
 
     Raises:
         PlanError: The text is no plan of this version.
     """
     read = files.parse(text)
-    kind, _, kernels = read.case.device.partition("/")
-    return costed(read, _named_device("cpu/mlx" if kernels == "mlx" else kind, read.case.dtype))
+    return costed(read, _device_of(read.case))
+
+
+def _device_of(case: Case) -> Device:
+    """Return this machine's device, as it was calibrated, if the case is for its kind; else the one that is named."""
+    here = _this_device(case.dtype)
+    if case.device == here.name or (case.kind == here.kind and case.device not in DEVICES):
+        return here
+    return _named_device(case.device if case.device in DEVICES else case.kind, case.dtype)
 
 
 def _named_device(name: str, dtype: str) -> Device:

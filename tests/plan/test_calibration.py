@@ -34,7 +34,7 @@ from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
-from zvae_tiled.tiled import plan
+from zvae_tiled.tiled import likely_device, plan, read_plan
 
 FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8)
 
@@ -73,6 +73,10 @@ def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     assert planned().predicted_seconds < bare.predicted_seconds
     assert planned().predicted_peak > bare.predicted_peak
     assert planned(device=kind) == bare
+    # A plan is read for this device as it was calibrated, whatever its file says of costs.
+    assert read_plan(planned().to_json()) == read_plan(bare.to_json()) == planned()
+    metal = planned(device="metal")
+    assert read_plan(metal.to_json()) == metal or likely_device() == "metal"
 
 
 def written(change: Callable[[dict[str, Any]], object]) -> str:

@@ -19,7 +19,7 @@ FORMAT = 2
 """Raised when a plan saved before would not be understood."""
 
 MAX_BYTES = 1 << 18
-"""A plan of 250 Steps has 100,000."""
+"""Six times as many as a plan of the longest Chain has."""
 
 MAX_SWEEPS = 1000
 

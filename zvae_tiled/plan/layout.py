@@ -46,7 +46,7 @@ class Layout:
 
     Attributes:
         grid: The tiles.
-        factors: Rows and columns of the map that stand for one of the proxy's; (1, 1) where there is none.
+        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
         stages: The stages in their order.
         reading: Bytes while a proxy is made.
         kept: Bytes on disk from the first stage to the last.

@@ -31,7 +31,7 @@ class Plan:
         quality: What was asked for: `Exact`, `Tiles` or `Stream`.
         budget: Bytes it may use.
         grid: The tiles; an exact decode has one.
-        factors: Rows and columns of the map that stand for one of the proxy's; (1, 1) where there is none.
+        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
         stages: The stages of one picture, in their order; the last one, ``pixels``, is run for each tile.
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
