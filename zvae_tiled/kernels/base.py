@@ -78,10 +78,19 @@ class Kernels(Protocol[T]):
         """
 
     def idle(self, step: Step, weights: Any, pieces: list[Any]) -> bool:
-        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+        """Tell whether one value everywhere may be right: there are few, or weights or input are flat.
 
-    def finite(self, x: T) -> bool:
-        """Tell whether there is neither NaN nor Inf."""
+        Of an attention, whose `pieces` are empty: whether zeros everywhere may be right, because its biases are zeros.
+        """
+
+    def largest(self, x: T) -> np.ndarray:
+        """Return the largest magnitude in each row; infinite where the row has NaN or Inf."""
+
+    def intact(self) -> bool:
+        """Tell whether memory kept every result that was computed since the last call of `intact`.
+
+        Native kernels compare what they wrote with what memory holds. MLX can tell only that weights became zeros.
+        """
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, one behind the other in the channels."""
