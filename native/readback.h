@@ -28,14 +28,18 @@ struct BitSum {
 
   void add(U bits) { sums += bits + (bits >> 16); }
   // The lanes from `count` on are not stored.
-  void add(U bits, int64_t count) {
-    for (int64_t j = count; j < LANES; j++) bits[j] = 0;
-    add(bits);
-  }
+  void add(U bits, int64_t count) { add(count < LANES ? first_of(bits, count) : bits); }
   uint32_t total() const {
     uint32_t all = 0;
     for (int i = 0; i < LANES; i++) all += sums[i];
     return all;
+  }
+
+ private:
+  static U first_of(U bits, int64_t count) {
+    I lane;
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return bits & (U)(lane < (int32_t)count);
   }
 };
 

@@ -114,7 +114,7 @@ inline V load(const void* p) {
 template <Type T>
 inline void store_bits(void* p, U bits) {
   if constexpr (T == F32) {
-    memcpy(p, &bits, sizeof bits);
+    *(Unaligned*)p = (V)bits;
   } else {
     const H h = __builtin_convertvector(bits, H);
     memcpy(p, &h, sizeof h);

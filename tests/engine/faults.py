@@ -1,13 +1,11 @@
 """Faults of the device, put into one call of a decode or an encode, and what became of the picture.
 
-Native calls are struck where Python meets the library (`NativeFaults`), MLX's where the engine meets its kernels
-(`MlxFaults`). Each call can be struck once, or it and every later one of its kind.
+Calls of the native library are struck where Python meets it, calls of MLX where the engine meets its kernels. A fault
+is put into one call, or into that one and every later one of its kind.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import mlx.core as mx
 import numpy as np
 
+from tests.engine.damage import DAMAGE, LOSSES, damage, results
 from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits, plan_for
 from zvae_tiled import VAEConfig
@@ -28,230 +27,164 @@ from zvae_tiled.chain import Task
 from zvae_tiled.decoding import norms, parameters
 from zvae_tiled.engine import run as engine_run
 from zvae_tiled.errors import SilentFailureError
-from zvae_tiled.kernels.mlx_storage import MlxStorage
 from zvae_tiled.kernels.native_library import Attend, Conv, Library, Moments, Pack
-from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.loading import dtype_name
 
 CONFIG = VAEConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
 ROWS: dict[Task, int] = {"decode": 3, "encode": 8}
 """Rows of a band."""
 
-Operation = Any
-Kind = type[Conv] | type[Pack] | type[Attend] | type[Moments]
-KINDS: tuple[Kind, ...] = (Pack, Conv, Attend, Moments)
-Outcome = str
-"""``refused``, ``mended`` (the right bits, by computing again), ``harmless`` (the right bits anyway) or ``silent``."""
+Outcome = Literal["refused", "mended", "harmless", "silent"]
+"""``mended``: the right bits, by computing again. ``harmless``: the right bits all the same. ``silent``: others."""
 
-_BITS = {0: np.uint32, 1: np.uint16, 2: np.uint16}
-_NAN = {np.uint32: 0x7FC00000, np.uint16: 0x7FFF, np.float64: math.nan}
-_FLAT = {np.uint32: 0x3F000000, np.uint16: 0x3E00, np.float64: 0.5}
-
-
-def memory(at: int, rows: int, row: int, kind: Any) -> np.ndarray:
-    """Some rows of numbers that lie at an address."""
-    size = rows * row * np.dtype(kind).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(at), kind).reshape(rows, row)
-
-
-def results(path: Any, call: Operation) -> list[np.ndarray]:
-    """The memory a call is to fill, as bits of floats."""
-    if isinstance(call, Conv):
-        grown = 2 if call.upsample else 1
-        return [memory(call.out, call.rows * grown, call.width * grown * call.outputs, _BITS[call.out_type])]
-    if isinstance(call, Moments):
-        return [memory(at, call.rows, call.channels, np.float64) for at in (call.mean, call.m2)]
-    if isinstance(call, Attend):
-        sizes = ((call.total, call.channels), (call.weight, 1), (call.top, 1))
-        return [memory(at, call.queries, row, np.uint32) for at, row in sizes]
-    assert isinstance(call, Pack)
-    taps = (9 if call.upsample else 12) if call.winograd else 16 if call.upsample else call.kernel**2
-    outputs, inputs = (-(-n // to) * to for n, to in ((call.outputs, path.lanes), (call.inputs, path.depth)))
-    return [memory(call.packed, outputs, taps * inputs, np.uint32 if path.itemsize == 4 else np.uint16)]
-
-
-def _filled(values: dict[Any, Any], arrays: list[np.ndarray]) -> None:
-    for array in arrays:
-        array[...] = values[array.dtype.type]
-
-
-def _one(values: dict[Any, Any], arrays: list[np.ndarray]) -> None:
-    arrays[0].reshape(-1)[arrays[0].size // 2] = values[arrays[0].dtype.type]
-
-
-def _one_bit(arrays: list[np.ndarray]) -> None:
-    bits = arrays[0].reshape(-1)
-    bits = bits.view(np.uint64) if bits.dtype == np.float64 else bits
-    bits[bits.size // 2] ^= bits.dtype.type(8)
-
-
-_ZEROS = dict.fromkeys((np.uint32, np.uint16, np.float64), 0)
-
-AFTER: dict[str, Callable[[list[np.ndarray]], None]] = {
-    "all zeros": lambda arrays: _filled(_ZEROS, arrays),
-    "a row of zeros": lambda arrays: _filled(_ZEROS, [array[len(array) // 2 :][:1] for array in arrays]),
-    "one flat value": lambda arrays: _filled(_FLAT, arrays),
-    "a flat row": lambda arrays: _filled(_FLAT, [array[len(array) // 2 :][:1] for array in arrays]),
-    "one NaN": lambda arrays: _one(_NAN, arrays),
-    "one bit": _one_bit,
-}
-"""What memory holds after the call in place of what was written."""
-
-ALONE: dict[str, Callable[[list[np.ndarray]], None]] = {
-    "means of zeros": lambda arrays: _filled(_ZEROS, arrays[:1]),
-    "M2 of zeros": lambda arrays: _filled(_ZEROS, arrays[1:]),
-}
-"""The same, of moments alone."""
-
-HALF = {Conv: "rows", Moments: "rows", Attend: "queries"}
+SIZES = {Conv: "rows", Moments: "rows", Attend: "queries"}
 """How much a call is to do."""
 
-FAULTS = ("does nothing", "does half", *AFTER)
+NATIVE: dict[Any, tuple[str, ...]] = {
+    Pack: ("does nothing", *DAMAGE),
+    Conv: ("does nothing", "does half", *DAMAGE, "another bias"),
+    Attend: ("does nothing", "does half", *DAMAGE),
+    Moments: ("does nothing", "does half", *DAMAGE, *LOSSES),
+}
+"""The calls of the library, and what can be wrong with them."""
+
+MLX: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys(("prepare", "activate", "conv", "keys", "attend"), tuple(DAMAGE)),
+    "moments": (*DAMAGE, *LOSSES),
+}
+"""What the engine has MLX compute, and what can be wrong with it."""
+
+KEPT = "lost while it was kept"
+"""A map that is zeros when it is read again: the one fault that native kernels are struck by as MLX's are."""
 
 
-def faults_of(kind: Kind) -> tuple[str, ...]:
-    """The faults there are for a kind of native call."""
-    if kind is Pack:
-        return tuple(fault for fault in FAULTS if fault != "does half")
-    return (*FAULTS, *ALONE) if kind is Moments else FAULTS
+class Strike:
+    """A fault in so many calls of one kind, from one of them on."""
 
-
-class NativeFaults:
-    """Strikes calls of the native library of one kind, from one of them on, so many times."""
-
-    def __init__(self, kind: Kind, number: int, fault: str, times: float) -> None:
-        self.calls: Counter[type] = Counter()
+    def __init__(self, kernels: Any, target: Any, number: int, fault: str, times: float) -> None:
+        self.calls: Counter[Any] = Counter()
         self.struck = 0
-        self._kind, self._number, self._fault, self._times = kind, number, fault, times
+        self._kernels, self._target, self._number, self._fault, self._times = kernels, target, number, fault, times
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        healthy = Library.call
-
-        def call(library: Library, path: str, operation: Operation) -> None:
-            number = self.calls[type(operation)]
-            self.calls[type(operation)] += 1
-            if type(operation) is not self._kind or number < self._number or self.struck >= self._times:
-                healthy(library, path, operation)
-                return
-            self.struck += 1
-            self._strike(library, path, operation, healthy)
-
-        with patch.object(Library, "call", call):
-            yield
-
-    def _strike(self, library: Library, path: str, operation: Operation, healthy: Callable[..., None]) -> None:
-        if self._fault == "does nothing":
-            return
-        if self._fault == "does half":
-            size = HALF[type(operation)]
-            whole = getattr(operation, size)
-            setattr(operation, size, whole // 2)
-            healthy(library, path, operation)
-            setattr(operation, size, whole)
-            return
-        healthy(library, path, operation)
-        (AFTER | ALONE)[self._fault](results(library.built[path], operation))
-
-
-class MlxFaults:
-    """Strikes what a method of MLX's kernels returns, from one of its calls on, so many times."""
-
-    def __init__(self, kernels: MlxStorage, method: str, number: int, fault: str, times: float) -> None:
-        self.calls: Counter[str] = Counter()
-        self.struck = 0
-        self._kernels, self._method, self._number, self._fault, self._times = kernels, method, number, fault, times
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
+        """Strike what is computed meanwhile."""
         with ExitStack() as stack:
-            for method in METHODS:
-                stack.enter_context(patch.object(self._kernels, method, self._watched(method)))
+            stack.enter_context(patch.object(Library, "call", self._library_call(Library.call)))
+            for method in MLX:
+                watched = self._method(method, getattr(self._kernels, method))
+                stack.enter_context(patch.object(self._kernels, method, watched))
             yield
 
-    def _watched(self, method: str) -> Callable[..., Any]:
-        healthy = getattr(self._kernels, method)
+    def _hits(self, target: Any) -> bool:
+        self.calls[target] += 1
+        hit = target == self._target and self.calls[target] > self._number and self.struck < self._times
+        self.struck += hit
+        return hit
 
+    def _library_call(self, healthy: Callable[..., None]) -> Callable[..., None]:
+        def call(library: Library, path: str, operation: Any) -> None:
+            if not self._hits(type(operation)):
+                healthy(library, path, operation)
+            elif self._fault in ("does half", "another bias"):
+                with _changed(operation, self._fault):
+                    healthy(library, path, operation)
+            elif self._fault != "does nothing":
+                healthy(library, path, operation)
+                damage(self._fault, results(library.built[path], operation))
+
+        return call
+
+    def _method(self, method: str, healthy: Callable[..., Any]) -> Callable[..., Any]:
         def computed(*arguments: Any) -> Any:
-            number = self.calls[method]
-            self.calls[method] += 1
-            found = healthy(*arguments)
-            if method != self._method or number < self._number or self.struck >= self._times:
-                return found
-            self.struck += 1
-            return _struck(found, self._fault)
+            if not self._hits(method):
+                return healthy(*arguments)
+            if self._fault != KEPT:
+                return _damaged(healthy(*arguments), self._fault)
+            kept = next(each for each in arguments if isinstance(each, mx.array))
+            np.asarray(kept.view(mx.uint16))[...] = 0
+            return healthy(*arguments)
 
         return computed
 
 
-METHODS = ("prepare", "activate", "conv", "keys", "attend", "moments")
-"""What the engine asks MLX's kernels to compute."""
+@contextmanager
+def _changed(operation: Any, fault: str) -> Iterator[None]:
+    """Change what a call is to do for a while."""
+    zeros = np.zeros(1 << 10, np.float32)
+    field = SIZES[type(operation)] if fault == "does half" else "bias"
+    before = getattr(operation, field)
+    setattr(operation, field, before // 2 if fault == "does half" else zeros.ctypes.data)
+    yield
+    setattr(operation, field, before)
 
 
-def _struck(found: Any, fault: str) -> Any:
-    """What a method returned, as a device that fails would have it."""
+def _damaged(found: Any, fault: str) -> Any:
+    """Return what MLX computed as a device that fails would have it."""
     if isinstance(found, tuple):  # moments
         arrays = [np.array(array, np.float64) for array in found]
-        (AFTER | ALONE)[fault](arrays)
+        damage(fault, arrays)
         return tuple(arrays)
     if isinstance(found, list):  # activated pieces
         middle = len(found) // 2
-        return [_struck(piece, fault) if "row" not in fault or i == middle else piece for i, piece in enumerate(found)]
+        return [_damaged(piece, fault) if "row" not in fault or i == middle else piece for i, piece in enumerate(found)]
     if isinstance(found, dict):  # weights
-        return {name: _struck(array, fault) if "weight" in name else array for name, array in found.items()}
+        return {name: _damaged(array, fault) if "weight" in name else array for name, array in found.items()}
     whole = np.array(found.astype(mx.float32), order="C")
     rows = whole.shape[1] if len(whole) == 1 else len(whole)  # of a map, or outputs of weights
-    AFTER[fault]([whole.reshape(rows, -1).view(np.uint32)])
+    damage(fault, [whole.reshape(rows, -1).view(np.uint32)])
     return mx.array(whole).astype(found.dtype)
 
 
-class Picture:
-    """A decode or an encode of a small random VAE by bands of some rows, on these kernels."""
+class Victim:
+    """A decode or an encode of a small random VAE by bands, on these kernels, to be struck."""
 
-    def __init__(self, kernels: Any, task: Task = "decode", seed: int = 0) -> None:
+    def __init__(self, kernels: Any, task: Task, zeros: str | None = None, flat: float | None = None) -> None:
+        """Compute the healthy picture.
+
+        Args:
+            kernels: The device.
+            task: Decode or encode.
+            zeros: Weights with this in their name are zeros.
+            flat: Latents or images are this value everywhere; default: random.
+        """
         self._kernels = kernels
-        vae = random_vae(CONFIG, dtype_name(kernels.dtype), seed)
-        given = random_latents(CONFIG, 5, 6, seed=seed) if task == "decode" else random_images(CONFIG, 5, 6, seed=seed)
-        plan = plan_for(vae, given.shape, Random(3), task=task)
+        vae = random_vae(CONFIG, dtype_name(kernels.dtype))
+        given = random_latents(CONFIG, 5, 6) if task == "decode" else random_images(CONFIG, 5, 6)
+        if flat is not None:
+            given[...] = flat
+        plan = plan_for(vae, given.shape, Random(3), ("ram",), task)
         self._plan = replace(plan, sweeps=tuple(replace(sweep, rows=ROWS[task]) for sweep in plan.sweeps))
-        self._weights = parameters(vae.model)
-        self._given = mx.array(given.transpose(0, 2, 3, 1) if task == "decode" else given).astype(kernels.dtype)
+        self._weights = {
+            name: mx.zeros_like(array) if zeros is not None and zeros in name else array
+            for name, array in parameters(vae.model).items()
+        }
+        self._given = given.transpose(0, 2, 3, 1) if task == "decode" else given
+        watch = Strike(kernels, None, 0, "", 0)
+        with watch():
+            self._want = self._computed()
+        self.calls = watch.calls
 
-    def __call__(self) -> bytes:
-        """Return the finished rows' bits."""
+    def outcome(self, target: Any, number: int, fault: str, times: float) -> Outcome:
+        """Strike a call, and say what became of the picture."""
+        strike = Strike(self._kernels, target, number, fault, times)
+        try:
+            with strike():
+                got = self._computed()
+        except SilentFailureError:
+            return "refused"
+        assert strike.struck, "there is no such call"
+        if got != self._want:
+            return "silent"
+        return "mended" if strike.calls.total() > self.calls.total() else "harmless"
+
+    def outcomes(self, target: Any, fault: str, times: float, most: int) -> Counter[Outcome]:
+        """Strike every call of a kind in turn, or `most` of them, evenly spread."""
+        count = self.calls[target]
+        numbers = sorted({i * count // min(most, count) for i in range(min(most, count))})
+        return Counter(self.outcome(target, number, fault, times) for number in numbers)
+
+    def _computed(self) -> bytes:
         with TemporaryDirectory() as folder, patch.object(engine_run, "block_rows", lambda width: 2):
             run = engine_run.Run(self._plan, self._kernels, self._weights, norms(self._weights), Path(folder))
-            return b"".join(map(bits, run.rows(self._given)))
-
-
-def outcome(strike: NativeFaults | MlxFaults, run: Callable[[], bytes], want: bytes, usual: int) -> Outcome:
-    """Run under faults, and say what became of the picture."""
-    try:
-        with strike():
-            got = run()
-    except SilentFailureError:
-        return "refused"
-    assert strike.struck, "the fault was put into a call that there is not"
-    if got != want:
-        return "silent"
-    return "mended" if strike.calls.total() > usual else "harmless"
-
-
-def native_outcomes(kernels: NativeKernels, task: Task, kind: Kind, fault: str, times: float) -> list[Outcome]:
-    """Strike every call of a kind in a picture, one after the other."""
-    run = Picture(kernels, task)
-    watch = NativeFaults(kind, 0, fault, 0)
-    with watch():
-        want = run()
-    strikes = (NativeFaults(kind, number, fault, times) for number in range(watch.calls[kind]))
-    return [outcome(strike, run, want, watch.calls.total()) for strike in strikes]
-
-
-def mlx_outcomes(kernels: MlxStorage, task: Task, method: str, fault: str, times: float) -> list[Outcome]:
-    """Strike every call of a method in a picture, one after the other."""
-    run = Picture(kernels, task)
-    watch = MlxFaults(kernels, method, 0, fault, 0)
-    with watch():
-        want = run()
-    strikes = (MlxFaults(kernels, method, number, fault, times) for number in range(watch.calls[method]))
-    return [outcome(strike, run, want, watch.calls.total()) for strike in strikes]
+            return b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))

@@ -21,6 +21,7 @@ _LOST = "results that memory did not keep"
 _NOT_FINITE = "values that are not finite"
 _ZEROS = "rows of zeros"
 
+_MEMORY = "The device may be out of memory: close other programs, or name a smaller budget."
 _RESTART = "Something else writes to this program's memory, or the memory is faulty: restart the program, then test it."
 
 _STORED = 2.0**-23
@@ -35,10 +36,10 @@ def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:
     """
     for _ in range(2):
         ready = kernels.prepare(step, weights)
-        if kernels.intact():
+        if kernels.intact() and not kernels.lost(weights, ready):
             return ready
         del ready
-    raise SilentFailureError(f"The weights of {step.name} became others in memory, twice", _RESTART)
+    raise SilentFailureError(f"Memory did not keep the weights of {step.name}, twice", _RESTART)
 
 
 def moments(kernels: Kernels[T], step: Step, x: T) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +90,28 @@ class Guard(Generic[T]):
         self._kernels = kernels
         self._step = step
         self._weights = weights
+
+    def activate(self, x: T, affine: Affine | None) -> list[Any]:
+        """Normalise and activate rows; once more if a row became zeros.
+
+        Raises:
+            SilentFailureError: It did the second time, too.
+        """
+        for _ in range(2):
+            pieces = self._kernels.activate(self._step, x, affine)
+            if not self._kernels.blank(pieces) or self._has_zeros(x, affine):
+                return pieces
+            del pieces
+        raise SilentFailureError(f"What {self._step.name} reads became rows of zeros, twice", _MEMORY)
+
+    def _has_zeros(self, x: T, affine: Affine | None) -> bool:
+        """Tell whether the first column of a row is activated to zeros by right, as NumPy does it."""
+        column = self._kernels.to_host(self._kernels.crop(x, 0, 1)).astype(np.float64)
+        if affine is not None:
+            scale, shift, mean = map(np.asarray, affine)
+            column = (column - mean) * scale + shift
+            column /= 1 + np.exp(-np.maximum(column, -700))
+        return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
     def conv(self, pieces: list[T], skip: T | None) -> T:
         """Convolve; once more, row by row, if a row cannot be right.
@@ -173,7 +196,7 @@ class Guard(Generic[T]):
         if flaw == _LOST:
             advice = _RESTART
         elif flaw == _ZEROS or flaw.startswith("only"):
-            advice = "The device may be out of memory: close other programs, or name a smaller budget."
+            advice = _MEMORY
         elif self._kernels.narrow:
             advice = "Past float16's range? Load the VAE as bfloat16 or float32."
         else:

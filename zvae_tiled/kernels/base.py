@@ -89,8 +89,14 @@ class Kernels(Protocol[T]):
     def intact(self) -> bool:
         """Tell whether memory kept every result that was computed since the last call of `intact`.
 
-        Native kernels compare what they wrote with what memory holds. MLX can tell only that weights became zeros.
+        Native kernels compare what they wrote with what memory holds. MLX cannot tell.
         """
+
+    def lost(self, weights: Mapping[str, T], prepared: Any) -> bool:
+        """Tell whether weights became zeros as they were prepared: MLX's convolutions with them would seem right."""
+
+    def blank(self, pieces: list[Any]) -> bool:
+        """Tell whether pieces have a row whose first column is zeros. Native kernels keep no activated rows: false."""
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, one behind the other in the channels."""

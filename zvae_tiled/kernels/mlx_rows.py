@@ -31,7 +31,6 @@ class RowKernels(MlxStorage):
         ready: dict[str, mx.array] = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
         if step.upsample:
             ready |= fold_upsampling(ready.pop("weight"))
-        self._note_prepared(weights, ready)
         return ready
 
     def edge(self, step: Step, width: int) -> Pieces:

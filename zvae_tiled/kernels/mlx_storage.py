@@ -56,7 +56,6 @@ class MlxStorage:
         self.dtype = dtype
         self.narrow = dtype == mx.float16
         self._extent = np.empty((2, 0))
-        self._intact = True
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the largest value of each row the last `conv` read, before bias and skip."""
@@ -81,7 +80,7 @@ class MlxStorage:
         Of an attention: whether its biases are zeros.
         """
         if step.kind == "attention":
-            return all(self._blank(array) for name, array in weights.items() if name.endswith("bias"))
+            return all(self._zeros(array) for name, array in weights.items() if name.endswith("bias"))
         rows, columns = step.gives(sum(x.shape[1] for x in pieces)), pieces[0].shape[2] // step.stride
         kernels = [array for name, array in weights.items() if name.startswith("weight")]
         few = step.outputs * columns * rows <= _FEW
@@ -98,18 +97,22 @@ class MlxStorage:
         return magnitudes(np.maximum(positive, without_sign), x.dtype)
 
     def intact(self) -> bool:
-        """Tell whether memory kept every result that was computed since the last call of `intact`."""
-        intact, self._intact = self._intact, True
-        return intact
+        """Tell nothing: MLX does not say what it wrote."""
+        return True
 
-    def _note_prepared(self, given: Mapping[str, mx.array], ready: Mapping[str, mx.array]) -> None:
-        """Note whether weights became zeros: a convolution with them gives flat rows, which would then seem right."""
-        for name, array in given.items():
-            parts = [part for key, part in ready.items() if key == name or key.startswith(f"{name}.")]
-            if all(map(self._blank, parts)) and not self._blank(array):
-                self._intact = False
+    def lost(self, weights: Mapping[str, mx.array], prepared: dict[str, mx.array]) -> bool:
+        """Tell whether weights became zeros as they were prepared."""
+        for name, array in weights.items():
+            parts = [part for key, part in prepared.items() if key == name or key.startswith(f"{name}.")]
+            if all(map(self._zeros, parts)) and not self._zeros(array):
+                return True
+        return False
 
-    def _blank(self, x: mx.array) -> bool:
+    def blank(self, pieces: list[mx.array]) -> bool:
+        """Tell whether pieces have a row whose first column is zeros: one column costs nothing to look at."""
+        return not all(self.largest(piece[:, :, :1]).all() for piece in pieces)
+
+    def _zeros(self, x: mx.array) -> bool:
         return not self.largest(x.reshape(1, 1, -1)).any()
 
     def rows(self, x: mx.array) -> int:

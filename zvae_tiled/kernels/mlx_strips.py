@@ -53,7 +53,6 @@ class StripKernels(MlxStorage):
             # MLX takes no Winograd for a kernel that it has to flip; flipped twice it is the same convolution.
             ready["weight"] = mx.contiguous(ready["weight"][:, ::-1, ::-1])
         mx.eval(ready)
-        self._note_prepared(weights, ready)
         return ready
 
     def edge(self, step: Step, width: int) -> Pieces:

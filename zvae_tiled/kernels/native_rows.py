@@ -52,6 +52,7 @@ class NativeKernels(MlxStorage):
         self._library = library
         self.path = path.name
         self.workspace = workspace
+        self._intact = True
         self._checked = (0, np.empty(0))  # what was written last, and the largest magnitude in each of its rows
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
@@ -110,6 +111,19 @@ class NativeKernels(MlxStorage):
         """Return the largest magnitude in each row; of what was written last it is known."""
         known, largest = self._checked
         return largest if known == id(x) else super().largest(x)
+
+    def intact(self) -> bool:
+        """Tell whether memory kept every result that was computed since the last call of `intact`."""
+        intact, self._intact = self._intact, True
+        return intact
+
+    def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:  # type: ignore[override]
+        """Tell nothing: `intact` says more."""
+        return False
+
+    def blank(self, pieces: list[Rows]) -> bool:  # type: ignore[override]
+        """Tell nothing: rows are activated tile by tile, and not kept."""
+        return False
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values."""
