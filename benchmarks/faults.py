@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from benchmarks.machine import describe
-from tests.engine.faults import KEPT, MLX, NATIVE, Victim
+from tests.engine.faults import KEPT, MLX, NATIVE, Outcome, Victim
 from tests.kernels.native import kernels_of
 from zvae_tiled.chain import Task
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -76,16 +76,16 @@ def _table(kernels: list[Any], faults: dict[Any, tuple[str, ...]]) -> str:
 
 
 def _cell(victims: list[Victim], call: Any, faults: list[str]) -> str:
-    found = sum(_found(victims, call, faults), Counter[str]())
+    found = sum(_found(victims, call, faults), Counter[Outcome]())
     changed = found.total() - found["harmless"]
     return f"{changed - found['silent']} of {changed}" if changed else ""
 
 
-def _found(victims: list[Victim], call: Any, faults: list[str]) -> Iterator[Counter[str]]:
+def _found(victims: list[Victim], call: Any, faults: list[str]) -> Iterator[Counter[Outcome]]:
     for victim in victims:
         for fault in faults:
             for times in (1, math.inf):
-                yield Counter(dict(victim.outcomes(call, fault, times, MOST)))
+                yield victim.outcomes(call, fault, times, MOST)
 
 
 def main() -> None:
