@@ -103,6 +103,7 @@ struct Asking {
   int64_t first, count;
   Number *query, *chance;  // scratch: queries, and weights of the keys
   float *scores, *fade;
+  BitSum written;
 
   static constexpr int64_t LINE = KEYS + OUTPUTS;
 
@@ -147,9 +148,13 @@ struct Asking {
 
   void weigh(int64_t keys) {
     const int64_t padded = round_up(keys, DEPTH);
+    written = {};  // what the keys before these left is overwritten
     for (int64_t q = 0; q < count; q++) {
-      float* line = scores + q * LINE;
-      fade[q] = soften(line, keys, a.top[first + q], a.weight[first + q]);
+      float *line = scores + q * LINE, top = a.top[first + q], weight = a.weight[first + q];
+      fade[q] = soften(line, keys, top, weight);
+      a.top[first + q] = top, a.weight[first + q] = weight;
+      written.add((U)splat(top), 1);
+      written.add((U)splat(weight), 1);
       Number* to = chance + q * pitch_of(KEYS);
       for (int64_t k = 0; k < padded; k += LANES) store_some<NUMBER>(to + k, k < keys ? load<F32>(line + k) : V{}, padded - k);
     }
@@ -166,8 +171,11 @@ struct Asking {
         multiply(pixels, outputs, source(chance + q * pitch, depth, pitch), values + c * depth, sums, true);
         for (int64_t m = 0; m < pixels; m++) {
           float* total = a.total + (first + q + m) * a.channels + c;
-          for (int64_t i = 0; i < outputs; i += LANES)
-            store_some<F32>(total + i, load_some<F32>(total + i, outputs - i) * fade[q + m] + load<F32>(sums + m * OUTPUTS + i), outputs - i);
+          for (int64_t i = 0; i < outputs; i += LANES) {
+            const V x = load_some<F32>(total + i, outputs - i) * fade[q + m] + load<F32>(sums + m * OUTPUTS + i);
+            written.add((U)x, outputs - i);
+            store_some<F32>(total + i, x, outputs - i);
+          }
         }
       }
     }
@@ -185,6 +193,7 @@ void ask(const void* context, int64_t item, int64_t thread) {
     asking.sum(key, keys);
   }
   end_tiles();
+  asking.a.sums[item] = asking.written.total();
 }
 
 void attend_block(const Attend& a) {

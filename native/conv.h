@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "readback.h"
 #include "winograd.h"
 
 namespace {
@@ -46,7 +47,7 @@ void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels,
 struct Extent {
   V low = splat(INFINITY), high = splat(-INFINITY);
   I nan = {};
-  I finite = ~I{};  // what was written, with bias and skip
+  BitSum written;  // with bias and skip
 
   void add(V x, int64_t count) {
     if (count < LANES)
@@ -60,27 +61,22 @@ struct Extent {
     for (int i = 0; i < LANES; i++) any |= nan[i];
     return any != 0;
   }
-  bool is_finite() const {
-    int32_t all = -1;
-    for (int i = 0; i < LANES; i++) all &= finite[i];
-    return all != 0;
-  }
 };
-
-// From here on a value is rounded to infinity.
-constexpr float limit_of(Type type) { return type == F16 ? 65520.0f : type == BF16 ? 0x1.ffp127f : INFINITY; }
 
 // What is done with sums: bias and skip are added, and they are rounded to the type of storage.
 template <Type T>
 inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t first, int64_t outputs, char* out,
-                   int64_t step, const char* skip, I& finite) {
+                   int64_t step, const char* skip, BitSum& written) {
+  BitSum here;
   for (int64_t m = 0; m < pixels; m++, sums += OUTPUTS, out += step * size_of(T))
     for (int64_t i = 0; i < outputs; i += LANES) {
       V x = load<F32>(sums + i) + load_some<F32>(c.bias + first + i, outputs - i);
       if (skip) x += load_some<T>(skip + (m * c.outputs + first + i) * size_of(T), outputs - i);
-      finite &= (x < splat(limit_of(T))) & (x > splat(-limit_of(T)));
-      store_some<T>(out + (first + i) * size_of(T), x, outputs - i);
+      const U bits = bits_of<T>(x);
+      here.add(bits, outputs - i);
+      store_bits_some<T>(out + (first + i) * size_of(T), bits, outputs - i);
     }
+  written.sums += here.sums;
 }
 
 // One tile of the map: what a thread has in its caches.
@@ -228,7 +224,7 @@ struct MapTile {
     const int64_t grown = c.upsample ? 2 : 1, size = c.outputs * size_of(T);
     const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[top + row] + (left + column) * size : nullptr;
     char* out = (char*)c.out + ((top * grown + row) * c.width * grown + left * grown + column) * size;
-    finish<T>(c, sums, pixels, first, outputs, out, apart * c.outputs, skip, extent.finite);
+    finish<T>(c, sums, pixels, first, outputs, out, apart * c.outputs, skip, extent.written);
   }
 
   // Outputs are the outer loop: a block of weights is read from L3 once a tile, and from L2 once a few pixels.
@@ -248,7 +244,7 @@ struct MapTile {
       const int64_t at = (top + row) * across + left / c.tile_columns;
       c.low[at] = extents[row].has_nan() ? NAN : smallest(extents[row].low);
       c.high[at] = extents[row].has_nan() ? NAN : largest(extents[row].high);
-      c.finite[at] = extents[row].is_finite();
+      c.sums[at] = extents[row].written.total();
     }
   }
 

@@ -68,7 +68,7 @@ extern "C" {
 
 // What Python checks before it hands anything over (native_library.py).
 extern const int64_t zvae_contract[];
-const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments)};
+const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments), sizeof(ReadBack)};
 
 int64_t zvae_paths() { return sizeof(paths) / sizeof(*paths); }
 const Path* zvae_path(int64_t path) { return paths[path]; }
@@ -77,6 +77,7 @@ void zvae_conv(int64_t path, const Conv* conv) { paths[path]->conv(*conv); }
 void zvae_pack(int64_t path, const Pack* pack) { paths[path]->pack(*pack); }
 void zvae_attend(int64_t path, const Attend* attend) { paths[path]->attend(*attend); }
 void zvae_moments(int64_t path, const Moments* moments) { paths[path]->moments(*moments); }
+void zvae_readback(int64_t path, const ReadBack* memory) { paths[path]->read_back(*memory); }
 int64_t zvae_peak(int64_t path, int64_t rounds) {
   float sink = 0;
   return paths[path]->peak(rounds, &sink);

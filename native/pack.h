@@ -1,6 +1,7 @@
 // Weights in the order the kernels read them: block of outputs, tap, pair (or more) of channels, output.
 #pragma once
 
+#include "readback.h"
 #include "winograd.h"
 
 namespace {
@@ -39,11 +40,12 @@ struct Tap {
 };
 
 template <Type T>
-void pack_block(const Pack& p, int64_t phase, int64_t first) {
+uint32_t pack_block(const Pack& p, int64_t phase, int64_t first) {
   const int64_t taps = taps_of(p), depth = round_up(p.inputs, DEPTH);
   const int64_t outputs = p.outputs - first > LANES ? OUTPUTS : LANES;
   Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * taps * depth;
   Number line[CHUNK + LANES];
+  BitSum written;
   for (int64_t t = 0; t < taps; t++, to += depth * outputs) {
     const Tap tap(p, phase, t);
     for (int64_t o = 0; o < outputs; o++)
@@ -60,17 +62,20 @@ void pack_block(const Pack& p, int64_t phase, int64_t first) {
                                    (tap.down < 0 ? 1 : share(p.upsample, tap.down, row));
                 sum += part * load_some<T>((const char*)p.weights + at * size_of(T), left);
               }
-          store<NUMBER>(line + i, sum);
+          const U bits = bits_of<NUMBER>(sum);
+          store_bits<NUMBER>(line + i, bits);
+          written.add(bits, count - i);
         }
         spread(line, chunk, count, o, outputs, to);
       }
   }
+  return written.total();
 }
 
 void pack_item(const void* context, int64_t item, int64_t) {
   const Pack& p = *(const Pack*)context;
   const int64_t blocks = (p.outputs + OUTPUTS - 1) / OUTPUTS;
-  typed(p.type, [&](auto is) { pack_block<decltype(is)::type>(p, item / blocks, item % blocks * OUTPUTS); });
+  typed(p.type, [&](auto is) { p.sums[item] = pack_block<decltype(is)::type>(p, item / blocks, item % blocks * OUTPUTS); });
 }
 
 void pack_weights(const Pack& p) {

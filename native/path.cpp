@@ -4,6 +4,7 @@
 #include "moments.h"
 #include "pack.h"
 #include "peak.h"
+#include "readback.h"
 
 #define QUOTED(name) #name
 #define TEXT(name) QUOTED(name)
@@ -13,5 +14,5 @@
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
     TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number), convolve, pack_weights, attend_block, gather_moments,
-    multiply_registers,
+    read_back, multiply_registers,
 };

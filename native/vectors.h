@@ -66,12 +66,32 @@ inline uint16_t float_to_half(float value) {
   return sign | (uint16_t)((bits - 0x38000000) >> 13);
 }
 
-inline H to_bf16(V x) {
+inline U bf16_bits(V x) {
   U bits = (U)x;
   U rounded = bits + 0x7fff + ((bits >> 16) & 1);
   U quiet = bits | 0x400000;
   I nan = x != x;
-  return __builtin_convertvector((U)(((U)nan & quiet) | (~(U)nan & rounded)) >> 16, H);
+  return (U)(((U)nan & quiet) | (~(U)nan & rounded)) >> 16;
+}
+
+inline H f16_bits(V x) {
+#if defined(__AVX512F__)
+  return (H)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__F16C__) && !defined(ZVAE_AMX)
+  return (H)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
+#else
+  H h;
+  for (int i = 0; i < LANES; i++) h[i] = float_to_half(x[i]);
+  return h;
+#endif
+}
+
+// The bits a number is stored as, widened to 32.
+template <Type T>
+inline U bits_of(V x) {
+  if constexpr (T == F32) return (U)x;
+  if constexpr (T == BF16) return bf16_bits(x);
+  return __builtin_convertvector(f16_bits(x), U);
 }
 
 template <Type T>
@@ -92,24 +112,18 @@ inline V load(const void* p) {
 }
 
 template <Type T>
-inline void store(void* p, V x) {
+inline void store_bits(void* p, U bits) {
   if constexpr (T == F32) {
-    *(Unaligned*)p = x;
-    return;
-  }
-  H h;
-  if constexpr (T == BF16) {
-    h = to_bf16(x);
+    *(Unaligned*)p = (V)bits;
   } else {
-#if defined(__AVX512F__)
-    h = (H)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
-#elif defined(__F16C__) && !defined(ZVAE_AMX)
-    h = (H)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
-#else
-    for (int i = 0; i < LANES; i++) h[i] = float_to_half(x[i]);
-#endif
+    const H h = __builtin_convertvector(bits, H);
+    memcpy(p, &h, sizeof h);
   }
-  memcpy(p, &h, sizeof h);
+}
+
+template <Type T>
+inline void store(void* p, V x) {
+  store_bits<T>(p, bits_of<T>(x));
 }
 
 // The same where fewer channels are left than a vector has; the other lanes are zeros.
@@ -122,11 +136,16 @@ inline V load_some(const void* p, int64_t count) {
 }
 
 template <Type T>
-inline void store_some(void* p, V x, int64_t count) {
-  if (count >= LANES) return store<T>(p, x);
+inline void store_bits_some(void* p, U bits, int64_t count) {
+  if (count >= LANES) return store_bits<T>(p, bits);
   char all[LANES * size_of(T)];
-  store<T>(all, x);
+  store_bits<T>(all, bits);
   memcpy(p, all, count * size_of(T));
+}
+
+template <Type T>
+inline void store_some(void* p, V x, int64_t count) {
+  store_bits_some<T>(p, bits_of<T>(x), count);
 }
 
 // e^x within 2 units in the last place: 2^n · e^r with |r| <= ln(2)/2, and the Taylor polynomial of e^r.

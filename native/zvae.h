@@ -9,7 +9,7 @@
 #include <cstdint>
 
 // To be raised, here and in Python, whenever what a field means changes; sizes are compared too.
-constexpr int64_t CONTRACT = 2;
+constexpr int64_t CONTRACT = 3;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -33,7 +33,7 @@ struct Conv {
   const void* shortcut;
   void* out;
   float *low, *high;  // of every row of every tile, before bias and skip; NaN if there was one
-  int64_t* finite;    // whether all that was written is
+  int64_t* sums;      // of every row of every tile: the bits that were written (readback.h)
   void* scratch;
   int64_t scratch_bytes;  // a thread
   int64_t threads;        // at most; there is scratch for so many
@@ -46,6 +46,7 @@ struct Pack {
   int64_t upsample, winograd;
   const void* weights;
   void* packed;
+  int64_t* sums;  // of every kernel's blocks of outputs: the bits that were written (readback.h)
   int64_t threads;
 };
 
@@ -57,7 +58,8 @@ struct Attend {
   const float* query;  // (queries, channels)
   const void* block;   // (keys, 2·channels): keys, and values behind them
   float *top, *weight, *total;
-  void* packed;  // room for keys and values as the kernels read them
+  int64_t* sums;  // of every 64 queries or fewer (ASKED): the bits of all three that were written (readback.h)
+  void* packed;   // room for keys and values as the kernels read them
   void* scratch;
   int64_t scratch_bytes;  // a thread
   int64_t threads;        // at most; there is scratch for so many
@@ -68,6 +70,16 @@ struct Moments {
   int64_t rows, width, channels;
   const void* in;
   double *mean, *m2;  // (rows, channels)
+  int64_t threads;
+};
+
+// What memory holds: rows of numbers.
+struct ReadBack {
+  int64_t type;
+  int64_t rows, numbers;
+  const void* in;
+  int64_t* sums;     // of every row's bits (readback.h)
+  int64_t* largest;  // every row's largest magnitude, as bits; past infinity's if there is a NaN
   int64_t threads;
 };
 
@@ -83,6 +95,7 @@ struct Path {
   void (*pack)(const Pack&);
   void (*attend)(const Attend&);
   void (*moments)(const Moments&);
+  void (*read_back)(const ReadBack&);
   int64_t (*peak)(int64_t, float*);
 };
 

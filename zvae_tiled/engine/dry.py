@@ -155,9 +155,21 @@ class DryKernels:
         """Return something healthy."""
         return np.zeros(1), np.ones(1)
 
-    def finite(self, x: Shape) -> bool:
+    def largest(self, x: Shape) -> np.ndarray:
+        """Return something healthy."""
+        return np.ones(1)
+
+    def intact(self) -> bool:
         """Return something healthy."""
         return True
+
+    def lost(self, weights: Mapping[str, Shape], prepared: Shape) -> bool:
+        """Return something healthy."""
+        return False
+
+    def blank(self, pieces: list[Shape]) -> bool:
+        """Return something healthy."""
+        return False
 
     def idle(self, step: Step, weights: Any, pieces: list[Shape]) -> bool:
         """Never asked, as every extent is healthy."""
@@ -182,10 +194,10 @@ class DryKernels:
         return out
 
     def moments(self, x: Shape) -> tuple[np.ndarray, np.ndarray]:
-        """Count the reductions."""
+        """Count the reductions, and return something healthy."""
         self.ledger.spike(self._workspace.moments(x.channels, x.rows, x.width, self._itemsize))
-        nothing = np.zeros((x.rows, x.channels))
-        return nothing, nothing
+        healthy = np.tile(np.arange(1.0, x.channels + 1), (x.rows, 1))
+        return healthy, healthy
 
     def _shared(self, pieces: list[Shape], start: int, stop: int) -> Iterator[Shape]:
         """Yield rows from the top as they are; further down copied, so that those above are freed."""

@@ -1,12 +1,13 @@
-"""Silent failures caught: rows that are zeros, one flat value, NaN or Inf are computed again, then refused.
+"""Silent failures caught: what cannot be right is computed again, then refused.
 
 Under memory pressure Metal has returned zeros in place of an error (mlx issue 3979), and past 2^31 elements MLX
-computed wrong values (3248): a picture must not come out of that without a word.
+computed wrong values (3248): a picture must not come out of that without a word. docs/exactness.md says which faults
+are seen, and which are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
 import numpy as np
@@ -16,6 +17,71 @@ from zvae_tiled.engine.bands import Bands
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.kernels.base import Affine, Kernels, T
 
+_LOST = "results that memory did not keep"
+_NOT_FINITE = "values that are not finite"
+_ZEROS = "rows of zeros"
+
+_MEMORY = "The device may be out of memory: close other programs, or name a smaller budget."
+_RESTART = "Something else writes to this program's memory, or the memory is faulty: restart the program, then test it."
+
+_STORED = 2.0**-23
+"""Smaller values may be stored as zeros by right: float16's smallest is 2^-24."""
+
+
+def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:
+    """Prepare a Step's weights; once more if memory did not keep them.
+
+    Raises:
+        SilentFailureError: It did not the second time either.
+    """
+    for _ in range(2):
+        ready = kernels.prepare(step, weights)
+        if kernels.intact() and not kernels.lost(weights, ready):
+            return ready
+        del ready
+    raise SilentFailureError(f"Memory did not keep the weights of {step.name}, twice", _RESTART)
+
+
+def moments(kernels: Kernels[T], step: Step, x: T) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and M2 of every channel of every row; computed once more if they cannot be right.
+
+    Raises:
+        SilentFailureError: They cannot be right the second time either.
+    """
+    for _ in range(2):
+        means, m2s = kernels.moments(x)
+        doubtful = np.flatnonzero(_doubtful(means, m2s)).tolist()
+        if all(_right(means[row], m2s[row], _row(kernels, x, row)) for row in doubtful):
+            return means, m2s
+    raise SilentFailureError(
+        f"The statistics of {step.norm.name if step.norm else step.name} were wrong, twice",
+        "Check the weights: are values past 1e18? If not: " + _RESTART,
+    )
+
+
+def _doubtful(means: np.ndarray, m2s: np.ndarray) -> np.ndarray:
+    """Tell which rows have moments such as a failure leaves: not finite, zeros, or the same in every channel."""
+    both = np.stack([means, m2s])
+    flat = (both == both[:, :, :1]).all(axis=2) & ((both[:, :, 0] == 0) | (both.shape[2] > 1))
+    doubtful: np.ndarray = (flat | ~np.isfinite(both).all(axis=2)).any(axis=0)
+    return doubtful
+
+
+def _row(kernels: Kernels[T], x: T, row: int) -> np.ndarray:
+    found: np.ndarray = kernels.to_host(kernels.join([(x, row, row + 1)]))[0].astype(np.float64)
+    return found
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _right(mean: np.ndarray, m2: np.ndarray, row: np.ndarray) -> bool:
+    """Compare a row's moments with those that NumPy finds, which are more exact."""
+    exact = row.mean(axis=0)
+    exact_m2 = np.square(row - exact).sum(axis=0)
+    near = 1e-3 * np.sqrt(np.square(row).mean(axis=0))
+    return bool(
+        (abs(mean - exact) <= near).all() and (abs(m2 - exact_m2) <= len(row) * near * near + exact_m2 / 8).all()
+    )
+
 
 class Guard(Generic[T]):
     """One Step's computations, which look at what they got."""
@@ -24,6 +90,29 @@ class Guard(Generic[T]):
         self._kernels = kernels
         self._step = step
         self._weights = weights
+
+    def activate(self, x: T, affine: Affine | None) -> list[Any]:
+        """Normalise and activate rows; once more if a row became zeros.
+
+        Raises:
+            SilentFailureError: It did the second time, too.
+        """
+        for _ in range(2):
+            pieces = self._kernels.activate(self._step, x, affine)
+            if not self._kernels.blank(pieces) or self._has_zeros(x, affine):
+                return pieces
+            del pieces
+        raise SilentFailureError(f"What {self._step.name} reads became rows of zeros, twice", _MEMORY)
+
+    def _has_zeros(self, x: T, affine: Affine | None) -> bool:
+        """Tell whether the first column of a row is activated to zeros by right, as NumPy does it."""
+        column = self._kernels.to_host(self._kernels.crop(x, 0, 1)).astype(np.float64)
+        if affine is not None:
+            scale, shift, mean = map(np.asarray, affine)
+            column = (column - mean) * scale + shift
+        if self._step.activation == "silu":
+            column /= 1 + np.exp(-np.maximum(column, -700))
+        return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
     def conv(self, pieces: list[T], skip: T | None) -> T:
         """Convolve; once more, row by row, if a row cannot be right.
@@ -46,11 +135,11 @@ class Guard(Generic[T]):
         return self._joined(parts)
 
     def keys(self, x: T, affine: Affine) -> T:
-        """Return the attention's keys and values; likewise computed again."""
+        """Return the attention's keys and values; computed once more, row by row, if a row cannot be right."""
         return self._whole(x, lambda rows: self._kernels.keys(self._step, self._weights, rows, affine))
 
     def attend(self, x: T, affine: Affine, keys: Bands[T], block: int) -> T:
-        """Ask all keys, some rows of them at a time; likewise computed again."""
+        """Ask all keys, `block` rows of them at a time; computed once more, row by row, if a row cannot be right."""
 
         def ask(rows: T) -> T:
             return self._kernels.attend(self._step, self._weights, rows, affine, keys.read(block, release=False))
@@ -58,24 +147,43 @@ class Guard(Generic[T]):
         return self._whole(x, ask)
 
     def _whole(self, x: T, compute: Callable[[T], T]) -> T:
-        """Compute what has no halo; NaN and Inf are looked for, and none of it is flat by mistake alone."""
+        """Compute what has no halo. One flat value that is not zero may be right here."""
         out = compute(x)
-        if self._kernels.finite(out):
+        if self._loss(out) is None:
             return out
         del out
-        parts = [compute(self._kernels.join([(x, row, row + 1)])) for row in range(self._kernels.rows(x))]
-        if not all(map(self._kernels.finite, parts)):
-            raise self._failure("values that are not finite")
+        parts = []
+        for row in range(self._kernels.rows(x)):
+            parts.append(compute(self._kernels.join([(x, row, row + 1)])))
+            if (flaw := self._loss(parts[-1])) is not None:
+                raise self._failure(flaw)
         return self._joined(parts)
 
+    def _loss(self, out: T) -> str | None:
+        """Say what is wrong with a result of the attention."""
+        if not self._kernels.intact():
+            return _LOST
+        largest = self._kernels.largest(out)
+        if not np.isfinite(largest).all():
+            return _NOT_FINITE
+        if largest.all() or self._kernels.idle(self._step, self._weights, []):
+            return None
+        return _ZEROS
+
     def _flaw(self, out: T, pieces: list[T]) -> str | None:
-        """Say what is wrong with the last convolution, row by row; before bias and skip, which would hide zeros."""
+        """Say what is wrong with the last convolution: with its sums, which bias and skip would hide, and as stored."""
+        if not self._kernels.intact():
+            return _LOST
         low, high = self._kernels.extent()
         for row in np.flatnonzero(~(low < high)):  # NaN is not below anything
             flat = low[row] == high[row] and np.isfinite(low[row])
             if not (flat and self._kernels.idle(self._step, self._weights, self._window(pieces, int(row)))):
                 return f"only the value {low[row]}" if flat else f"values from {low[row]} to {high[row]}"
-        return None if self._kernels.finite(out) else "values that are not finite"
+        largest = self._kernels.largest(out).reshape(len(low), -1)  # a row of the sums may be two of the result
+        if not np.isfinite(largest).all():
+            return _NOT_FINITE
+        blank = ~largest.all(axis=1) & (np.maximum(abs(low), abs(high)) > _STORED)
+        return _ZEROS if (blank & (low < high)).any() else None
 
     def _window(self, pieces: list[T], row: int) -> list[T]:
         """Return what a row of the result is convolved from."""
@@ -86,8 +194,10 @@ class Guard(Generic[T]):
         return self._kernels.join([(part, 0, self._kernels.rows(part)) for part in parts])
 
     def _failure(self, flaw: str) -> SilentFailureError:
-        if flaw.startswith("only"):
-            advice = "The device may be out of memory: close other programs, or name a smaller budget."
+        if flaw == _LOST:
+            advice = _RESTART
+        elif flaw == _ZEROS or flaw.startswith("only"):
+            advice = _MEMORY
         elif self._kernels.narrow:
             advice = 'float16 ends at 65,504: load the VAE with dtype="bfloat16" (--dtype bfloat16).'
         else:

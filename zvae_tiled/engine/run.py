@@ -10,6 +10,7 @@ from typing import Generic
 import numpy as np
 
 from zvae_tiled.chain import ATTENTION, Chain
+from zvae_tiled.engine import guard
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
@@ -145,16 +146,16 @@ class Run(Generic[T]):
         cut = sweep.stop
         step = self._chain.steps[cut]
         if sweep.ends == "keys":
-            guard = Guard(self._kernels, step, self._prepared(cut))
+            guarded = Guard(self._kernels, step, self._prepared(cut))
             for band in bands:
-                self._keys.append(guard.keys(band.take(), self._affines[cut]))
+                self._keys.append(guarded.keys(band.take(), self._affines[cut]))
             return
         assert step.norm is not None
         moments = Moments(step.norm.groups)
         width = self._stage.width * self._chain.factors[cut]
         for band in bands:
             band.take_skip()
-            moments.add(*self._kernels.moments(band.take()), width)
+            moments.add(*guard.moments(self._kernels, step, band.take()), width)
         weight, bias = (self._norms[f"{step.norm.name}.{part}"] for part in ("weight", "bias"))
         self._affines[cut] = self._kernels.affine(*moments.affine(weight, bias, step.norm.eps))
 
@@ -169,7 +170,7 @@ class Run(Generic[T]):
             if layer
             for part in ("weight", "bias")
         }
-        return self._kernels.prepare(step, weights)
+        return guard.prepared(self._kernels, step, weights)
 
     def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
         step = self._chain.steps[cut]

@@ -48,7 +48,7 @@ def convolve(
         if skip is not None:
             waiting.push(skip)
             del skip
-        fresh = kernels.activate(step, value, affine)
+        fresh = guard.activate(value, affine)
         del value
         seen += kernels.count(fresh)
         pieces += fresh

@@ -78,10 +78,25 @@ class Kernels(Protocol[T]):
         """
 
     def idle(self, step: Step, weights: Any, pieces: list[Any]) -> bool:
-        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+        """Tell whether one value everywhere may be right: there are few, or weights or input are flat.
 
-    def finite(self, x: T) -> bool:
-        """Tell whether there is neither NaN nor Inf."""
+        Of an attention, whose `pieces` are empty: whether zeros everywhere may be right, because its biases are zeros.
+        """
+
+    def largest(self, x: T) -> np.ndarray:
+        """Return the largest magnitude in each row; infinite where the row has NaN or Inf."""
+
+    def intact(self) -> bool:
+        """Tell whether memory kept every result that was computed since the last call of `intact`.
+
+        Native kernels compare what they wrote with what memory holds. MLX cannot tell.
+        """
+
+    def lost(self, weights: Mapping[str, T], prepared: Any) -> bool:
+        """Tell whether weights became zeros as they were prepared: MLX's convolutions with them would seem right."""
+
+    def blank(self, pieces: list[Any]) -> bool:
+        """Tell whether pieces have a row whose first column is zeros. Native kernels keep no activated rows: false."""
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, one behind the other in the channels."""

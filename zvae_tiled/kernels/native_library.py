@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 2
+CONTRACT = 3
 """What the structs' fields mean (native/zvae.h)."""
 
 
@@ -29,7 +29,7 @@ class NativePath(Structure):
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "itemsize")),
-        ("_functions", 5 * c_void_p),
+        ("_functions", 6 * c_void_p),
     )
     pixels: int
     outputs: int
@@ -56,7 +56,7 @@ class Conv(Structure):
         ("bias", c_void_p),
         ("skip", c_void_p),
         ("skip_inputs", _Whole),
-        *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "finite", "scratch")),
+        *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "sums", "scratch")),
         *((name, _Whole) for name in ("scratch_bytes", "threads")),
     )
 
@@ -66,7 +66,7 @@ class Pack(Structure):
 
     _fields_ = (
         *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample", "winograd")),
-        *((name, c_void_p) for name in ("weights", "packed")),
+        *((name, c_void_p) for name in ("weights", "packed", "sums")),
         ("threads", _Whole),
     )
 
@@ -77,7 +77,7 @@ class Attend(Structure):
     _fields_ = (
         *((name, _Whole) for name in ("type", "queries", "keys", "channels")),
         ("scale", c_float),
-        *((name, c_void_p) for name in ("query", "block", "top", "weight", "total", "packed", "scratch")),
+        *((name, c_void_p) for name in ("query", "block", "top", "weight", "total", "sums", "packed", "scratch")),
         *((name, _Whole) for name in ("scratch_bytes", "threads")),
     )
 
@@ -88,6 +88,16 @@ class Moments(Structure):
     _fields_ = (
         *((name, _Whole) for name in ("type", "rows", "width", "channels")),
         *((name, c_void_p) for name in ("rows_in", "mean", "m2")),
+        ("threads", _Whole),
+    )
+
+
+class ReadBack(Structure):
+    """What memory holds: a sum of the bits, and the largest magnitude, of every row."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("type", "rows", "numbers")),
+        *((name, c_void_p) for name in ("memory", "sums", "largest")),
         ("threads", _Whole),
     )
 
@@ -103,7 +113,7 @@ class Library:
             ValueError: It was built from other sources than these.
         """
         self._calls = ctypes.CDLL(str(file))
-        expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments))]
+        expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments, ReadBack))]
         if list((_Whole * len(expected)).in_dll(self._calls, "zvae_contract")) != expected:
             raise ValueError
         self._calls.zvae_path.restype = POINTER(NativePath)
@@ -112,7 +122,7 @@ class Library:
             getattr(self._calls, name).restype = _Whole
         for name in ("zvae_path", "zvae_runs"):
             getattr(self._calls, name).argtypes = [_Whole]
-        for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments"):
+        for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments", "zvae_readback"):
             getattr(self._calls, name).argtypes = [_Whole, c_void_p]
             getattr(self._calls, name).restype = None
         built = [self._calls.zvae_path(i).contents for i in range(self._calls.zvae_paths())]
@@ -122,7 +132,7 @@ class Library:
         self.runs = {name: path for name, path in self.built.items() if answers[name]}
         self.fast = {name for name in self.runs if answers[name] == 2}
 
-    def call(self, path: str, operation: Conv | Pack | Attend | Moments) -> None:
+    def call(self, path: str, operation: Conv | Pack | Attend | Moments | ReadBack) -> None:
         """Run one operation; other Python threads go on meanwhile."""
         name = f"zvae_{type(operation).__name__.lower()}"
         getattr(self._calls, name)(self._numbers[path], ctypes.byref(operation))

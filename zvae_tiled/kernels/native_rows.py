@@ -16,8 +16,9 @@ import numpy as np
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels import native_library as native
 from zvae_tiled.kernels.base import Affine
-from zvae_tiled.kernels.mlx_storage import MlxStorage, now
+from zvae_tiled.kernels.mlx_storage import MlxStorage, magnitudes, now
 from zvae_tiled.kernels.native_arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
+from zvae_tiled.kernels.native_readback import kept, unwritten
 from zvae_tiled.plan.workspace_native import NativeWorkspace
 
 _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
@@ -51,7 +52,8 @@ class NativeKernels(MlxStorage):
         self._library = library
         self.path = path.name
         self.workspace = workspace
-        self._checked = (0, True)  # what was written last, and whether it is finite
+        self._intact = True
+        self._checked = (0, np.empty(0))  # what was written last, and the largest magnitude in each of its rows
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Bring weights into the kernels' order, and fold an upsampling into its convolution."""
@@ -107,10 +109,23 @@ class NativeKernels(MlxStorage):
         """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
         return super().idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
 
-    def finite(self, x: mx.array) -> bool:
-        """Tell whether there is neither NaN nor Inf; of what was written last it is known."""
-        known, finite = self._checked
-        return finite if known == id(x) else super().finite(x)
+    def largest(self, x: mx.array) -> np.ndarray:
+        """Return the largest magnitude in each row; of what was written last it is known."""
+        known, largest = self._checked
+        return largest if known == id(x) else super().largest(x)
+
+    def intact(self) -> bool:
+        """Tell whether memory kept every result that was computed since the last call of `intact`."""
+        intact, self._intact = self._intact, True
+        return intact
+
+    def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:  # type: ignore[override]
+        """Tell nothing: `intact` says more."""
+        return False
+
+    def blank(self, pieces: list[Rows]) -> bool:  # type: ignore[override]
+        """Tell nothing: rows are activated tile by tile, and not kept."""
+        return False
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values."""
@@ -136,7 +151,8 @@ class NativeKernels(MlxStorage):
             self._ask(query, block, tops, sums, total)
             del block
         del query
-        memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
+        with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
+            memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
         found = self.activate(step, total, None)
         del total
         packed = {"weight": weights.packed["to_out.0"]}
@@ -145,7 +161,7 @@ class NativeKernels(MlxStorage):
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row."""
         _, rows, width, channels = x.shape
-        mean, m2 = np.empty((2, rows, channels))
+        mean, m2 = np.full((2, rows, channels), np.nan)
         memory = memory_of(x)
         shape = (TYPES[x.dtype], rows, width, channels)
         operation = native.Moments(*shape, *map(address, (memory, mean, m2)), self.workspace.threads)
@@ -158,29 +174,36 @@ class NativeKernels(MlxStorage):
         parts, each = self.workspace.asking(queries, channels)
         packed = room(self.workspace.packed_keys(keys, channels))
         scratch = room(min(self.workspace.threads, parts) * each)
+        written, found = unwritten(parts), memory_of(total).reshape(queries, channels)
         memories = [
             memory_of(query),
             memory_of(block),
             top,
             weight,
-            memory_of(total),
+            found,
+            written,
             memory_of(packed),
             memory_of(scratch),
         ]
         shape = (TYPES[block.dtype], queries, keys, channels)
         operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
         self._library.call(self.path, operation)
+        self._compare(written, top[None], weight[None], found)
 
     def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
         """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
         packed = room(self.workspace.packed(outputs, inputs, self.workspace.taps(step)))
-        memories = [memory_of(source), memory_of(packed)]
         winograd = self.workspace.winograd(step)
+        kernels, blocks = 4 if step.upsample and not winograd else 1, -(-outputs // self.workspace.outputs)
+        written = unwritten(kernels * blocks)
+        numbers = memory_of(packed).view(np.uint16 if self.workspace.number == 2 else np.uint32)
+        memories = [memory_of(source), numbers, written]
         shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(winograd))
         operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
+        self._compare(written, numbers.reshape(self.workspace.lanes, -1))  # cut so that threads can share it
         return packed
 
     def _convolved(
@@ -200,8 +223,8 @@ class NativeKernels(MlxStorage):
         scratch = room(min(self.workspace.threads, tile.count) * tile.scratch)
         held, addresses, affine = row_addresses(pieces)
         norm = [] if affine is None else [np.asarray(each) for each in affine]
-        low, high = np.empty((2, rows, tile.across), np.float32)
-        finite = np.empty((rows, tile.across), np.int64)
+        low, high = np.full((2, rows, tile.across), np.nan, np.float32)
+        written = unwritten(rows, tile.across)
         shortcut = memory_of(packed["shortcut"]) if step.shortcut and skip is not None else None
         aside, skips, _ = row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
         memories = [memory_of(packed["weight"]), bias, memory_of(out), memory_of(scratch)]
@@ -232,7 +255,7 @@ class NativeKernels(MlxStorage):
             out=out_at,
             low=address(low),
             high=address(high),
-            finite=address(finite),
+            sums=address(written),
             scratch=scratch_at,
             scratch_bytes=tile.scratch,
             threads=self.workspace.threads,
@@ -240,11 +263,18 @@ class NativeKernels(MlxStorage):
         if norm:
             operation.scale, operation.shift, operation.mean = map(address, norm)
         self._library.call(self.path, operation)
+        largest = self._compare(written, memory_of(out).reshape(rows * step.factor, -1))
         del held, addresses, aside, skips, memories, scratch
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
         result = now(out.view(dtype))
-        self._checked = (id(result), bool(finite.all()))
+        self._checked = (id(result), magnitudes(largest, dtype))
         return result
+
+    def _compare(self, written: np.ndarray, *memories: np.ndarray) -> np.ndarray:
+        """Note whether memory holds what was written; return the largest magnitude in each row of the last, as bits."""
+        intact, largest = kept(self._library, self.path, self.workspace.threads, written, *memories)
+        self._intact = self._intact and intact
+        return largest
 
 
 def _activated(piece: Rows, step: Step) -> mx.array:

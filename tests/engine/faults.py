@@ -1,0 +1,190 @@
+"""Faults of the device, put into one call of a decode or an encode, and what became of the picture.
+
+Calls of the native library are struck where Python meets it, calls of MLX where the engine meets its kernels. A fault
+is put into one call, or into that one and every later one of its kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from unittest.mock import patch
+
+import mlx.core as mx
+import numpy as np
+
+from tests.engine.damage import DAMAGE, LOSSES, damage, results
+from tests.models import random_images, random_latents, random_vae
+from tests.plans import bits, plan_for
+from zvae_tiled import VAEConfig
+from zvae_tiled.chain import Task
+from zvae_tiled.decoding import norms, parameters
+from zvae_tiled.engine import run as engine_run
+from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.kernels.native_library import Attend, Conv, Library, Moments, Pack
+from zvae_tiled.loading import dtype_name
+
+CONFIG = VAEConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
+ROWS: dict[Task, int] = {"decode": 3, "encode": 8}
+"""Rows of a band."""
+
+Outcome = Literal["refused", "mended", "harmless", "silent"]
+"""``mended``: the right bits, by computing again. ``harmless``: the right bits all the same. ``silent``: others."""
+
+SIZES = {Conv: "rows", Moments: "rows", Attend: "queries"}
+"""How much a call is to do."""
+
+NATIVE: dict[Any, tuple[str, ...]] = {
+    Pack: ("does nothing", *DAMAGE),
+    Conv: ("does nothing", "does half", *DAMAGE, "another bias"),
+    Attend: ("does nothing", "does half", *DAMAGE),
+    Moments: ("does nothing", "does half", *DAMAGE, *LOSSES),
+}
+"""The calls of the library, and what can be wrong with them."""
+
+MLX: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys(("prepare", "activate", "conv", "keys", "attend"), tuple(DAMAGE)),
+    "moments": (*DAMAGE, *LOSSES),
+}
+"""What the engine has MLX compute, and what can be wrong with it."""
+
+KEPT = "lost while it was kept"
+"""A map that is zeros when it is read again: the one fault that native kernels are struck by as MLX's are."""
+
+
+class Strike:
+    """A fault in so many calls of one kind, from one of them on."""
+
+    def __init__(self, kernels: Any, target: Any, number: int, fault: str, times: float) -> None:
+        self.calls: Counter[Any] = Counter()
+        self.struck = 0
+        self._kernels, self._target, self._number, self._fault, self._times = kernels, target, number, fault, times
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Strike what is computed meanwhile."""
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(Library, "call", self._library_call(Library.call)))
+            for method in MLX:
+                watched = self._method(method, getattr(self._kernels, method))
+                stack.enter_context(patch.object(self._kernels, method, watched))
+            yield
+
+    def _hits(self, target: Any) -> bool:
+        self.calls[target] += 1
+        hit = target == self._target and self.calls[target] > self._number and self.struck < self._times
+        self.struck += hit
+        return hit
+
+    def _library_call(self, healthy: Callable[..., None]) -> Callable[..., None]:
+        def call(library: Library, path: str, operation: Any) -> None:
+            if not self._hits(type(operation)):
+                healthy(library, path, operation)
+            elif self._fault in ("does half", "another bias"):
+                with _changed(operation, self._fault):
+                    healthy(library, path, operation)
+            elif self._fault != "does nothing":
+                healthy(library, path, operation)
+                damage(self._fault, results(library.built[path], operation))
+
+        return call
+
+    def _method(self, method: str, healthy: Callable[..., Any]) -> Callable[..., Any]:
+        def computed(*arguments: Any) -> Any:
+            if not self._hits(method):
+                return healthy(*arguments)
+            if self._fault != KEPT:
+                return _damaged(healthy(*arguments), self._fault)
+            kept = next(each for each in arguments if isinstance(each, mx.array))
+            np.asarray(kept.view(mx.uint16))[...] = 0
+            return healthy(*arguments)
+
+        return computed
+
+
+@contextmanager
+def _changed(operation: Any, fault: str) -> Iterator[None]:
+    """Change what a call is to do for a while."""
+    zeros = np.zeros(1 << 10, np.float32)
+    field = SIZES[type(operation)] if fault == "does half" else "bias"
+    before = getattr(operation, field)
+    setattr(operation, field, before // 2 if fault == "does half" else zeros.ctypes.data)
+    yield
+    setattr(operation, field, before)
+
+
+def _damaged(found: Any, fault: str) -> Any:
+    """Return what MLX computed as a device that fails would have it."""
+    if isinstance(found, tuple):  # moments
+        arrays = [np.array(array, np.float64) for array in found]
+        damage(fault, arrays)
+        return tuple(arrays)
+    if isinstance(found, list):  # activated pieces
+        middle = len(found) // 2
+        return [_damaged(piece, fault) if "row" not in fault or i == middle else piece for i, piece in enumerate(found)]
+    if isinstance(found, dict):  # weights
+        return {name: _damaged(array, fault) if "weight" in name else array for name, array in found.items()}
+    whole = np.array(found.astype(mx.float32), order="C")
+    rows = whole.shape[1] if len(whole) == 1 else len(whole)  # of a map, or outputs of weights
+    damage(fault, [whole.reshape(rows, -1).view(np.uint32)])
+    return mx.array(whole).astype(found.dtype)
+
+
+class Victim:
+    """A decode or an encode of a small random VAE by bands, on these kernels, to be struck."""
+
+    def __init__(self, kernels: Any, task: Task, zeros: str | None = None, flat: float | None = None) -> None:
+        """Compute the healthy picture.
+
+        Args:
+            kernels: The device.
+            task: Decode or encode.
+            zeros: Weights with this in their name are zeros.
+            flat: Latents or images are this value everywhere; default: random.
+        """
+        self._kernels = kernels
+        vae = random_vae(CONFIG, dtype_name(kernels.dtype))
+        given = random_latents(CONFIG, 5, 6) if task == "decode" else random_images(CONFIG, 5, 6)
+        if flat is not None:
+            given[...] = flat
+        plan = plan_for(vae, given.shape, Random(3), ("ram",), task)
+        self._plan = replace(plan, sweeps=tuple(replace(sweep, rows=ROWS[task]) for sweep in plan.sweeps))
+        self._weights = {
+            name: mx.zeros_like(array) if zeros is not None and zeros in name else array
+            for name, array in parameters(vae.model).items()
+        }
+        self._given = given.transpose(0, 2, 3, 1) if task == "decode" else given
+        watch = Strike(kernels, None, 0, "", 0)
+        with watch():
+            self._want = self._computed()
+        self.calls = watch.calls
+
+    def outcome(self, target: Any, number: int, fault: str, times: float) -> Outcome:
+        """Strike a call, and say what became of the picture."""
+        strike = Strike(self._kernels, target, number, fault, times)
+        try:
+            with strike():
+                got = self._computed()
+        except SilentFailureError:
+            return "refused"
+        assert strike.struck, "there is no such call"
+        if got != self._want:
+            return "silent"
+        return "mended" if strike.calls.total() > self.calls.total() else "harmless"
+
+    def outcomes(self, target: Any, fault: str, times: float, most: int) -> Counter[Outcome]:
+        """Strike every call of a kind in turn, or `most` of them, evenly spread."""
+        count = self.calls[target]
+        numbers = sorted({i * count // min(most, count) for i in range(min(most, count))})
+        return Counter(self.outcome(target, number, fault, times) for number in numbers)
+
+    def _computed(self) -> bytes:
+        with TemporaryDirectory() as folder, patch.object(engine_run, "block_rows", lambda width: 2):
+            run = engine_run.Run(self._plan, self._kernels, self._weights, norms(self._weights), Path(folder))
+            return b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))

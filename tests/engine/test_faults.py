@@ -1,0 +1,85 @@
+"""Every kind of fault in every kind of call: no wrong picture comes of it, but for those docs/exactness.md names."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from tests.engine.faults import MLX, NATIVE, Victim
+from tests.kernels.native import PATHS, kernels_of
+from zvae_tiled.chain import Task
+from zvae_tiled.kernels.mlx_rows import RowKernels
+from zvae_tiled.kernels.mlx_strips import StripKernels
+from zvae_tiled.kernels.native_library import Conv, Moments
+
+PLAUSIBLE = {(Conv, "another bias"), (Moments, "one other value")}
+"""Faults of native calls that nothing sees."""
+
+SEEN = {
+    ("prepare", "all zeros"),
+    *((method, fault) for method in MLX for fault in ("one NaN",)),
+    *((method, f"{rows} zeros") for method in MLX if method != "prepare" for rows in ("all", "a row of")),
+    *(("moments", fault) for fault in MLX["moments"] if fault != "one other value"),
+}
+"""Faults of MLX's calls that are seen."""
+
+NATIVE_CASES = [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
+MLX_CASES = sorted(SEEN)
+TASKS: tuple[Task, ...] = ("decode", "encode")
+MLX_KERNELS = {"rows": RowKernels, "strips": StripKernels}
+
+
+def made(kernels: str) -> Any:
+    return MLX_KERNELS[kernels](mx.float32) if kernels in MLX_KERNELS else kernels_of(kernels, mx.bfloat16)
+
+
+@cache
+def victim(kernels: str, task: Task) -> Victim:
+    return Victim(made(kernels), task)
+
+
+def check(struck: Victim, call: Any, fault: str, most: int, mends: bool) -> None:
+    once, always = (struck.outcomes(call, fault, times, most) for times in (1, math.inf))
+    assert set(once) <= {"mended", "harmless"} | (set() if mends else {"refused"})
+    assert set(always) <= {"refused", "harmless"}
+    assert once.keys() | always.keys() != {"harmless"}, "the fault is none"
+
+
+@pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
+@pytest.mark.parametrize("path", PATHS[:1])
+def test_a_fault_of_a_native_call_is_mended_or_refused(path: str, call: Any, fault: str) -> None:
+    check(victim(path, "encode"), call, fault, 2, mends=True)
+
+
+@pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
+@pytest.mark.parametrize("kernels", MLX_KERNELS)
+def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str) -> None:
+    check(victim(kernels, "encode"), call, fault, 2, mends=False)
+
+
+@pytest.mark.parametrize("flat", [None, 0.0])
+@pytest.mark.parametrize("zeros", [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""])
+@pytest.mark.parametrize("kernels", [*PATHS[:1], *MLX_KERNELS])
+def test_rows_that_are_flat_by_right_are_no_fault(kernels: str, zeros: str | None, flat: float | None) -> None:
+    for task in TASKS:
+        assert Victim(made(kernels), task, zeros, flat).calls.total()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_fault_of_any_native_call_is_mended_or_refused(path: str, call: Any, fault: str, task: Task) -> None:
+    check(victim(path, task), call, fault, 1 << 10, mends=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
+@pytest.mark.parametrize("kernels", MLX_KERNELS)
+def test_a_fault_of_any_call_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str, task: Task) -> None:
+    check(victim(kernels, task), call, fault, 1 << 10, mends=False)
