@@ -11,14 +11,13 @@ from zvae_tiled.model import AutoencoderKL, DecoderOnly
 
 from tests.models import PRESETS
 from tests.plans import TASKS, random_config
-from zvae_tiled import VAEConfig
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.loading import parameter_shapes
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU
 
-Z_IMAGE = config_of("z-image".chain("decode"))
+Z_IMAGE = config_of("z-image").chain("decode")
 
 TABLE = """\
 cut  scale     channels  reads                    step
@@ -57,7 +56,7 @@ def test_cuts_of_z_image() -> None:
 
 
 def test_a_post_quant_convolution_comes_first() -> None:
-    first, second = config_of("sd1".chain("decode")).steps[:2]
+    first, second = config_of("sd1").chain("decode").steps[:2]
     assert first == Step("post_quant_conv", "conv", 4, 4, kernel=1)
     assert (first.halo, second.halo, second.name) == (0, 1, "decoder.conv_in")
     assert Z_IMAGE.steps[0].name == "decoder.conv_in"
@@ -76,14 +75,14 @@ ENCODER = """\
 
 
 def test_the_encoder_of_z_image() -> None:
-    chain = encoder_chain(config_of("z-image"))
+    chain = config_of("z-image").chain("encode")
     lines = str(chain).splitlines()[1:]
     assert len(lines) == len(chain.steps) == 26
     assert [lines[int(line.split()[0])] for line in ENCODER.splitlines()] == ENCODER.splitlines()
     assert chain.factors == (8,) * 6 + (4,) * 5 + (2,) * 5 + (1,) * 11
     assert chain.barriers == tuple(cut for cut in range(1, 26) if cut not in (5, 10, 15))  # the downsamplers
     assert [chain.rows_at(16, rows, 0) for rows in (1, 8, 9)] == [1, 1, 2]
-    last = encoder_chain(config_of("sd1")).steps[-1]
+    last = config_of("sd1").chain("encode").steps[-1]
     assert last == Step("quant_conv", "conv", 8, 8, kernel=1)
 
 
@@ -162,7 +161,7 @@ def test_flops_of_z_image_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops_a_pair(preset: str) -> None:
-    chain = config_of(preset.chain("decode"))
+    chain = config_of(preset).chain("decode")
     height, width = 40, 24
     pixels = height * width
     costs = Costs(chain, Size(height, width, 2), CPU)

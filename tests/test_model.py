@@ -15,7 +15,7 @@ from zvae_tiled.model import DecoderOnly, layers
 from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.model.layers import Attention, GroupNorm
 
-from tests.models import narrow, random_latents, random_vae
+from tests.models import narrow, random_latents, random_vae, whole_decode, whole_encode
 from zvae_tiled import VAE
 from zvae_tiled.arrays import OutputType
 from zvae_tiled.errors import ImageError, InputError

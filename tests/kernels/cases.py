@@ -7,15 +7,16 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import ATTENTION, Norm, Step
 
 Array = np.ndarray
 EPS = {mx.float32: 2.0**-23, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
 
+NORM = Norm("norm", groups=1)
 CONV = Step("conv", "conv", 5, 7)
 UP = Step("up", "conv", 5, 7, upsample=True)
-SKIP = Step("skip", "conv", 5, 7, norm="norm", closes=True, skip=7)
-SHORTCUT = Step("shortcut", "conv", 5, 7, norm="norm", closes=True, shortcut="conv_shortcut", skip=4)
+SKIP = Step("skip", "conv", 5, 7, norm=NORM, closes=True, skip=7)
+SHORTCUT = Step("shortcut", "conv", 5, 7, norm=NORM, closes=True, shortcut="conv_shortcut", skip=4)
 PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
 DOWN = Step("down", "conv", 5, 7, stride=2)
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
@@ -37,7 +38,7 @@ def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[st
     if step.shortcut:
         shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
     if step.kind == "attention":
-        shapes = {f"{n}.weight": (step.outputs, step.inputs) for n in ("to_q", "to_k", "to_v", "to_out.0")}
+        shapes = {f"{n}.weight": (step.outputs, step.inputs) for n in ATTENTION}
     shapes |= {name.replace("weight", "bias"): shape[:1] for name, shape in shapes.items()}
     return {name: random(shape, dtype, rng) for name, shape in shapes.items()}
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import CONV, EPS, STEPS, Array, convolve64, random, sized, weights_of, wide
+from tests.kernels.cases import CONV, EPS, NORM, STEPS, Array, convolve64, random, sized, weights_of, wide
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.plans import bits
 from tests.samples import examples
@@ -214,7 +214,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", count, count, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
     weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
     x = random((1, height, width, count), dtype, rng)
@@ -248,7 +248,7 @@ def test_attention_is_right_and_the_same_for_any_band(
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> None:
-    step = Step("conv", "conv", 6, 40, norm="norm")
+    step = Step("conv", "conv", 6, 40, norm=NORM)
     kernels, _, weights, x, affine, _ = random_step(step, case, 5, 9, 6, 40, 0, True)
     edges = kernels.edge(step, 9)
     pieces = [*edges, *kernels.activate(step, x, affine), *edges]
@@ -274,7 +274,7 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
         return array
 
     monkeypatch.setattr(native_rows, "room", fenced_room)
-    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm="n", opens=True, closes=True)
+    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=True)
     x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)
     few, many = kernels_of(path, dtype, 1), kernels_of(path, dtype, 8)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import STEPS, random, sized, weights_of
+from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.samples import examples
 from zvae_tiled.chain import Step
@@ -85,7 +85,7 @@ def test_convolving(
 @examples(30)
 def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
     dtype, rng = case[1], np.random.default_rng(0)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights = kernels_of(*case, count), weights_of(step, dtype, rng)
     space, size = workspace_of(kernels), dtype.size
     check(sum(space.prepared(step, size)), lambda: kernels.prepare(step, weights), 1.5)

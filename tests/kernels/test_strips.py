@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import CONV, DOWN, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
+from tests.kernels.cases import CONV, DOWN, EPS, NORM, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
 from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -118,7 +118,7 @@ def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int
     rng = np.random.default_rng(rows)
     kernels, x = StripKernels(dtype), random((1, rows, width, inputs), dtype, rng)
     scale, shift = rng.standard_normal((2, inputs))
-    step = Step("conv", "conv", inputs, 1, norm="norm", upsample=upsample)
+    step = Step("conv", "conv", inputs, 1, norm=NORM, upsample=upsample)
     (found,) = kernels.activate(step, x, kernels.affine(scale, shift))
     y = wide(x) * scale.astype(np.float32) + shift.astype(np.float32)
     y = y / (1 + np.exp(-y))
@@ -148,7 +148,7 @@ def test_attention_is_right_however_it_is_cut(
     dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
     x = random((1, rows, width, inputs), dtype, rng)
     affine = kernels.affine(*rng.standard_normal((2, inputs)))
