@@ -9,9 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from tests.kernels.cases import NORM
+from tests.kernels.cases import NORMED
 from tests.models import narrow
-from zvae_tiled.chain import Step
 from zvae_tiled.families import config_of
 from zvae_tiled.kernels import calibrate as module
 from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
@@ -82,7 +81,7 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
     liar = replace(CPU, workspace=Optimist(CpuWorkspace()))
     monkeypatch.setattr(module, "this_device", lambda *_, **__: liar)
     monkeypatch.setattr(module, "SLACK", 0)
-    step = Step("conv", "conv", 64, 64, norm=NORM)
+    step = replace(NORMED, inputs=64, outputs=64)
     bench = module.Bench(liar, config_of("z-image").chain("decode"))
     with module.no_cache():
         bench.measure(step, 2, 40, mx.float32, timed=False)

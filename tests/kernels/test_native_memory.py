@@ -65,8 +65,10 @@ def test_convolving(
     prepared = kernels.prepare(step, weights)
     x = random((1, step.reads(height), width * step.stride, inputs), dtype, rng)
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
-    check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, None))
-    pieces = kernels.activate(step, x, None)
+    affine = kernels.affine(np.ones(inputs), np.zeros(inputs)) if step.norm else None
+    mx.eval(affine or [])
+    check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, affine))
+    pieces = kernels.activate(step, x, affine)
     result = height * width * step.factor**2 * outputs * dtype.size
     tile = space.tile(step, height, width)
     scratch = min(count, tile.count) * tile.scratch

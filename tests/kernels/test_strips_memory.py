@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.kernels.cases import NORM, PROJECTION, SHORTCUT, STEPS, random, sized, weights_of, wide
+from tests.kernels.cases import NORM, PROJECTION, READS, SHORTCUT, STEPS, random, reading, sized, weights_of, wide
 from tests.models import narrow, random_vae
 from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
@@ -132,7 +132,7 @@ def test_fused_arithmetic_is_the_same_and_takes_nothing() -> None:
     rng = np.random.default_rng(0)
     fused, plain = StripKernels(mx.bfloat16, compiled=True), StripKernels(mx.bfloat16, compiled=False)
     weights, x = weights_of(PROJECTION, mx.bfloat16, rng), random((1, 9, 40, 5), mx.bfloat16, rng)
-    step = replace(PROJECTION, norm=NORM, closes=True, skip=7)
+    step = replace(reading(PROJECTION, READS[-1]), closes=True, skip=7)
     skip = random((1, 9, 40, 7), mx.bfloat16, rng)
     affine = fused.affine(np.full(5, 0.7), np.full(5, 0.2))
     mx.eval(affine)
