@@ -6,10 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from zvae_tiled import VAEConfig
-from zvae_tiled.families import VAEConfig, config_of
+from zvae_tiled.families.autoencoder_kl import PRESETS, AutoencoderKLConfig
 
-Z_IMAGE = config_of("z-image")
+Z_IMAGE = PRESETS["z-image"]
 """The VAE of nearly every case."""
 
 BUDGETS = ("ample", "half", "middle", "least")
@@ -26,7 +25,7 @@ class Case:
         height: Of the picture, in pixels.
         width: Of the picture, in pixels.
         dtype: Of the weights.
-        family: A preset.
+        family: A preset of AutoencoderKL.
         widths: Of its levels; empty for the published ones.
         batch: Pictures.
         budget: One of `BUDGETS`, or as `VAE.decode` takes it.
@@ -51,9 +50,9 @@ class Case:
     kernels: str = ""
 
     @property
-    def config(self) -> VAEConfig:
+    def config(self) -> AutoencoderKLConfig:
         """The VAE."""
-        preset = config_of(self.family)
+        preset = PRESETS[self.family]
         if not self.widths:
             return preset
         return replace(preset, block_out_channels=self.widths, norm_num_groups=min(32, self.widths[0]))

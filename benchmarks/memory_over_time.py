@@ -14,31 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from zvae_tiled import VAE, Plan
+from tests.models import whole_decode
+from zvae_tiled import Plan
 from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.chart import line_chart
-from zvae_tiled.families import config_of
+from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.quality import Exact
+from zvae_tiled.selfbench import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
-from mlx.utils import tree_map
 
 PIXELS = 1024
-CONFIG = replace(config_of("z-image"), block_out_channels=(32, 64, 128, 128))
+CONFIG = replace(PRESETS["z-image"], block_out_channels=(32, 64, 128, 128))
 EVERY = 0.005
 
 
 def main() -> None:
     """Draw the chart, and print its figures."""
-    from zvae_tiled.model import DecoderOnly
-
-    model = DecoderOnly(CONFIG)
-    model.update(tree_map(lambda array: array.astype(mx.bfloat16), model.parameters()))
-    mx.eval(model.parameters())
-    vae = VAE(CONFIG, model, mx.bfloat16)
+    vae = random_vae(CONFIG, "bfloat16")
     latents = np.random.default_rng(0).standard_normal((1, 16, PIXELS // 8, PIXELS // 8)).astype(np.float32)
     ready = mx.array(latents.transpose(0, 2, 3, 1)).astype(mx.bfloat16)
     works: dict[str, Callable[[], object]] = {"full decode": lambda: whole_decode(vae, ready)}

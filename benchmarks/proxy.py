@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from zvae_tiled.model.autoencoder import unscale_latents
 
 from benchmarks.machine import describe
 from benchmarks.quality import structured_latents
@@ -25,6 +24,7 @@ from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
 from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.latent_space import unscale_latents
 from zvae_tiled.metrics import psnr
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.case import Case
@@ -105,10 +105,10 @@ def planned(height: int, width: int, quality: Quality) -> Plan:
 def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., PictureRun]) -> np.ndarray:
     """Return the decoder's own values."""
     weights = vae.weights
-    ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG)
+    ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG.latents, weights)
     with tempfile.TemporaryDirectory() as folder:
         kernels = kernels_for(this_device(), mx.float32)
-        run = way(plan, kernels, weights, norms(weights), Path(folder), lambda *_: None)
+        run = way(plan, kernels, weights, norms(plan.case.chain, weights), Path(folder), lambda *_: None)
         return np.concatenate([np.asarray(rows) for rows in run.rows(ready)], axis=1)
 
 

@@ -84,7 +84,6 @@ def decoded(subject: Subject) -> Iterator[Row]:
     def decode(quality: Quality) -> tuple[np.ndarray, Report]:
         found: tuple[np.ndarray, Report] = subject.vae.decode(
             subject.latents,
-            "NCHW",
             output_type="np",
             raw=True,
             budget=subject.budget,

@@ -11,10 +11,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import describe
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import ATTENTION, Step
 from zvae_tiled.families import config_of
 from zvae_tiled.kernels.calibrate import distinct_steps
 from zvae_tiled.kernels.native import BFLOAT16, native_status, native_workspace
@@ -36,7 +37,7 @@ def steps(paths: list[str]) -> str:
     library = open_library()
     if isinstance(library, str):
         sys.exit(library)
-    chain = config_of("z-image".chain("decode"))
+    chain = config_of("z-image").chain("decode")
     factors = dict(zip(chain.steps, chain.factors, strict=False))
     widest = {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
     chosen = paths or [name for name in native_status().runs if name in library.fast]
@@ -72,10 +73,9 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
     """Return GFLOP/s of one Step on a band."""
     dtype = mx.bfloat16 if path in BFLOAT16 else mx.float32
     kernels = NativeKernels(dtype, library.runs[path], native_workspace(library.runs[path], 1))
-    names = ("to_q", "to_k", "to_v", "to_out.0")
     shapes: dict[str, tuple[int, ...]] = {"weight": (step.outputs, step.kernel, step.kernel, step.inputs)}
     if step.kind == "attention":
-        shapes = {f"{name}.weight": (step.outputs, step.inputs) for name in names}
+        shapes = {f"{name}.weight": (step.outputs, step.inputs) for name in ATTENTION}
     if step.shortcut:
         shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
     weights = {name: random(shape, dtype) for name, shape in shapes.items()}
@@ -90,8 +90,8 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
         return best(lambda: kernels.attend(step, ready, x, norm, iter([block])) is None or flops)
     pieces = kernels.activate(step, x, norm if step.norm else None)
     skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
-    one = config_of("z-image".chain("decode"))
-    costs = Costs(type(one)((step,), one.groups), Size(ROWS, width, dtype.size), CPU)
+    chain = config_of("z-image").chain("decode")
+    costs = Costs(replace(chain, steps=(step,)), Size(ROWS, width, dtype.size), CPU)
     return best(lambda: kernels.conv(step, ready, pieces, skip) is None or costs.flops(0))
 
 

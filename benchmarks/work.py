@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.plan.case import ITEMSIZES, Case

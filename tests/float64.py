@@ -52,6 +52,25 @@ def encode64(vae: VAE, images: Array) -> Array:
     return np.stack([_encode(_network(vae), weights, picture) for picture in widened(ready_images(vae, images))])
 
 
+def distribution64(vae: VAE, moments: Array) -> tuple[Array, Array]:
+    """Mean and log-variance of a pipeline's latents, NCHW: packed, shifted and scaled, of what `encode64` returns."""
+    convention = vae.config.latents
+    shift, scale = np.array(convention.shift), np.array(convention.scaling)
+    if convention.statistics is not None:
+        stored = convention.statistics
+        shift = widened(vae.weights[stored.mean])
+        scale = 1 / np.sqrt(widened(vae.weights[stored.variance]) + stored.eps)
+    mean, logvar = (_packed(half, convention.patch) for half in np.split(moments, 2, axis=-1))
+    normal, spread = (mean - shift) * scale, np.clip(logvar, -30, 20) + 2 * np.log(scale)
+    return normal.transpose(0, 3, 1, 2), spread.transpose(0, 3, 1, 2)
+
+
+def _packed(x: Array, patch: int) -> Array:
+    """Squares of pixels as one: channel c of its row dy and column dx becomes channel (c, dy, dx)."""
+    squares = [x[:, down::patch, right::patch] for down in range(patch) for right in range(patch)]
+    return np.stack(squares, axis=-1).reshape(*squares[0].shape[:3], -1)
+
+
 def _encode(config: Network, weights: Weights, x: Array) -> Array:
     groups = config.norm_num_groups
     x = convolve(weights, "encoder.conv_in", x)

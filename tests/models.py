@@ -86,12 +86,12 @@ def save_random(config: VAEConfig, path: Path, seed: int = 0) -> Path:
 
 
 def random_images(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
-    """Pictures whose latents are of this size, NHWC in [0, 1]."""
-    shape = (batch, height * config.scale, width * config.scale, config.in_channels)
+    """Pictures whose latents, as a pipeline has them, are of this size; NHWC in [0, 1]."""
+    shape = (batch, height * config.cell, width * config.cell, config.in_channels)
     return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
 
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
-    """Latents as a pipeline hands them over, NCHW."""
+    """Latents as a pipeline hands them over, NCHW; its map is of this size."""
     rng = np.random.default_rng(seed)
-    return rng.standard_normal((batch, config.latent_channels, height, width)).astype(np.float32)
+    return rng.standard_normal((batch, config.latents.channels, height, width)).astype(np.float32)

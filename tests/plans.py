@@ -11,7 +11,8 @@ import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import Task
+from zvae_tiled.families import Task
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.loading import dtype_name
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
@@ -25,7 +26,7 @@ TASKS: tuple[Task, ...] = ("decode", "encode")
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
 
 
-def random_config(rng: Random, narrowest: int = 1) -> VAEConfig:
+def random_config(rng: Random, narrowest: int = 1) -> AutoencoderKLConfig:
     """A small VAE: even and odd widths, any number of levels, with and without every optional part."""
     groups = rng.choice([1, 2, 3, 4, 5])
     multiples = [times for times in (1, 2, 3, 5) if groups * times >= narrowest] or [narrowest]
@@ -96,8 +97,9 @@ def plan_for(
     vae: VAE, shape: tuple[int, ...], rng: Random, media: tuple[Medium, ...] = MEDIA, task: Task = "decode"
 ) -> Plan:
     """A random plan for NCHW latents of this shape, or for NHWC images."""
-    scale = vae.config.scale
-    height, width = shape[2:] if task == "decode" else (side // scale for side in shape[1:3])
+    cell, patch = vae.config.cell, vae.config.latents.patch
+    cells = shape[2:] if task == "decode" else [side // cell for side in shape[1:3]]
+    height, width = (patch * count for count in cells)
     return random_plan(vae.config, height, width, dtype_name(vae.dtype), rng, shape[0], media, task)
 
 

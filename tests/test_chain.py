@@ -1,4 +1,4 @@
-"""The Chain: its table by hand, its parameters and names by the reference model, its flops by the published figure."""
+"""The Chain: its table by hand, its parameters and names by a list of diffusers', its flops by the published figure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from math import prod
 from random import Random
 
 import pytest
-from zvae_tiled.model import AutoencoderKL, DecoderOnly
 
-from tests.models import PRESETS
+from tests.models import PRESETS, to_torch_layout
 from tests.plans import TASKS, random_config
-from zvae_tiled import VAEConfig
+from tests.weights.checkpoints import vae_rows
 from zvae_tiled.chain import Chain, Step
-from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
-from zvae_tiled.loading import parameter_shapes
+from zvae_tiled.families import Task, VAEConfig, config_of
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.loading import shapes_of
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU
 
-Z_IMAGE = config_of("z-image".chain("decode"))
+Z_IMAGE = config_of("z-image").chain("decode")
 
 TABLE = """\
 cut  scale     channels  reads                    step
@@ -57,7 +58,7 @@ def test_cuts_of_z_image() -> None:
 
 
 def test_a_post_quant_convolution_comes_first() -> None:
-    first, second = config_of("sd1".chain("decode")).steps[:2]
+    first, second = config_of("sd1").chain("decode").steps[:2]
     assert first == Step("post_quant_conv", "conv", 4, 4, kernel=1)
     assert (first.halo, second.halo, second.name) == (0, 1, "decoder.conv_in")
     assert Z_IMAGE.steps[0].name == "decoder.conv_in"
@@ -76,14 +77,14 @@ ENCODER = """\
 
 
 def test_the_encoder_of_z_image() -> None:
-    chain = encoder_chain(config_of("z-image"))
+    chain = config_of("z-image").chain("encode")
     lines = str(chain).splitlines()[1:]
     assert len(lines) == len(chain.steps) == 26
     assert [lines[int(line.split()[0])] for line in ENCODER.splitlines()] == ENCODER.splitlines()
     assert chain.factors == (8,) * 6 + (4,) * 5 + (2,) * 5 + (1,) * 11
     assert chain.barriers == tuple(cut for cut in range(1, 26) if cut not in (5, 10, 15))  # the downsamplers
     assert [chain.rows_at(16, rows, 0) for rows in (1, 8, 9)] == [1, 1, 2]
-    last = encoder_chain(config_of("sd1")).steps[-1]
+    last = config_of("sd1").chain("encode").steps[-1]
     assert last == Step("quant_conv", "conv", 8, 8, kernel=1)
 
 
@@ -95,31 +96,53 @@ def test_halved_maps_are_padded_after_their_last_row_alone(count: int) -> None:
         assert step.reads(count) <= convolved < step.reads(count + 1)
 
 
-def owners(step: Step) -> list[str]:
-    return [path for path in (step.name, step.norm, step.shortcut) if path]
+def published(config: VAEConfig, task: Task) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a decoder's weights, or an encoder's, as diffusers stores them: listed without Steps."""
+    assert isinstance(config, AutoencoderKLConfig)
+    assert config.in_channels == config.out_channels
+    rows = vae_rows(
+        config.block_out_channels,
+        config.latent_channels,
+        config.layers_per_block,
+        config.use_quant_conv,
+        config.out_channels,
+        config.mid_block_add_attention,
+    )
+    decoder = ("decoder.", "post_quant_conv.")
+    return {row.name: row.shape for row in rows if row.name.startswith(decoder) == (task == "decode")}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_names_and_parameters_are_the_reference_models(task: Task) -> None:
+def test_names_and_shapes_are_diffusers_own(task: Task) -> None:
     for config in configs():
-        chain, decoders = config.chain(task), parameter_shapes(DecoderOnly(config))
-        sizes = {
-            name: prod(shape)
-            for name, shape in parameter_shapes(AutoencoderKL(config)).items()
-            if (name in decoders) == (task == "decode")
-        }
+        chain, want = config.chain(task), published(config, task)
+        assert {name: to_torch_layout(shape) for name, shape in chain.shapes.items()} == want
+        assert sum(len(step.shapes) for step in chain.steps) == len(want), "a weight of two Steps"
         for step in chain.steps:
-            mine = {owner: [name for name in sizes if name.startswith(f"{owner}.")] for owner in owners(step)}
-            assert all(mine.values()), f"no parameters of {mine}"
-            assert sum(sizes.pop(name) for name in set().union(*mine.values())) == step.parameters, step
-        assert not sizes, "parameters that no Step uses"
-        assert chain.parameters == sum(step.parameters for step in chain.steps)
+            owners = {step.name, step.norm.name if step.norm else step.name, step.shortcut or step.name}
+            mine = [prod(shape) for name, shape in want.items() if name.startswith(tuple(f"{one}." for one in owners))]
+            assert sum(mine) == step.parameters, step
+        assert chain.parameters == sum(map(prod, want.values()))
+
+
+def test_flux2_is_that_network_with_other_widths_in_its_decoder() -> None:
+    config = Flux2Config(decoder_block_out_channels=(96, 192, 384, 384))
+    for task, widths in zip(TASKS, (config.decoder_block_out_channels, config.block_out_channels), strict=True):
+        assert widths is not None
+        same = AutoencoderKLConfig(
+            latent_channels=config.latent_channels,
+            block_out_channels=widths,
+            layers_per_block=config.layers_per_block,
+        )
+        chain = config.chain(task)
+        assert {name: to_torch_layout(shape) for name, shape in chain.shapes.items()} == published(same, task)
+    assert shapes_of(config, []) == {"bn.running_mean": (128,), "bn.running_var": (128,)}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parameters_of_the_presets(preset: str) -> None:
     config = config_of(preset)
-    total = sum(map(prod, parameter_shapes(DecoderOnly(config)).values()))
+    total = sum(map(prod, published(config, "decode").values()))
     assert config.chain("decode").parameters == total
     assert 49.4e6 < total < 49.6e6  # all five have the decoder of Stable Diffusion, which has 49.5 million
 
@@ -162,7 +185,7 @@ def test_flops_of_z_image_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops_a_pair(preset: str) -> None:
-    chain = config_of(preset.chain("decode"))
+    chain = config_of(preset).chain("decode")
     height, width = 40, 24
     pixels = height * width
     costs = Costs(chain, Size(height, width, 2), CPU)

@@ -138,7 +138,7 @@ def _random(name: str, shape: tuple[int, ...]) -> mx.array:
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1) -> np.ndarray:
     """Return latents (B, C, h, w) of a picture of this size."""
-    shape = (batch, config.latent_channels, height // config.scale, width // config.scale)
+    shape = (batch, config.latents.channels, height // config.cell, width // config.cell)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 

@@ -1,18 +1,20 @@
-"""The reference model's full decode in MLX: every map whole, as a plain ``nn.Module`` does it."""
+"""The reference model's full decode in MLX: every map whole."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from zvae_tiled.model.autoencoder import unscale_latents
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.ours import latents_of, load
 from benchmarks.work import full_flops
 from zvae_tiled import VAE
+from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.reference import run_whole
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
@@ -22,9 +24,10 @@ def measure(case: Case, files: Files) -> Sample:
     footprint = Footprint()
     vae = load(case, files)
     latents = mx.array(latents_of(case, files).transpose(0, 2, 3, 1))
-    ready = unscale_latents(latents, case.config).astype(vae.dtype)
+    ready = unscale_latents(latents, case.config.latents, vae.weights).astype(vae.dtype)
     del latents
-    sample, picture = timed(vae, vae.model.decode, ready, ready[:1, :8, :8], footprint)
+    model = partial(run_whole, case.config.chain("decode"), vae.weights)
+    sample, picture = timed(vae, model, ready, ready[:1, :8, :8], footprint)
     sample.flops = full_flops(case.config, *ready.shape[1:3]) * case.batch
     if files.picture:
         np.save(files.picture, np.asarray(picture.astype(mx.float32)))

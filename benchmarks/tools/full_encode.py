@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from zvae_tiled.model import AutoencoderKL
+from functools import partial
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.full import timed
 from benchmarks.tools.ours_encode import images_of
 from zvae_tiled.encoding import ready_image
+from zvae_tiled.reference import run_whole
 from zvae_tiled.selfbench import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
@@ -19,7 +20,7 @@ def measure(case: Case, files: Files) -> Sample:
     del files
     footprint = Footprint()
     vae = random_vae(case.config, case.dtype, encoder=True)
-    assert isinstance(vae.model, AutoencoderKL)
     ready = ready_image(mx.array(images_of(case)), vae.dtype)
-    sample, _ = timed(vae, vae.model.encode, ready, ready[:, :64, :64], footprint)
+    model = partial(run_whole, case.config.chain("encode"), vae.weights)
+    sample, _ = timed(vae, model, ready, ready[:, :64, :64], footprint)
     return sample

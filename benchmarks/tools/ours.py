@@ -27,7 +27,6 @@ def measure(case: Case, files: Files) -> Sample:
     start = time.perf_counter()
     picture, report = vae.decode(
         latents,
-        "NCHW",
         output_type="np",
         raw=True,
         budget=f"{size}B",

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from tests.data import FULL_SIZES, SIZES
 from tests.models import PRESETS, narrow, random_latents
 from tests.peers.diffusers_model import random_diffusers_vae
-from zvae_tiled import VAEConfig
-from zvae_tiled.families import PRESETS, VAEConfig, config_of
+from zvae_tiled.families.autoencoder_kl import PRESETS as PUBLISHED
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 HERE = Path(__file__).parent
 
@@ -33,11 +33,11 @@ def main() -> None:
         model.save_pretrained(HERE / preset)
         write(HERE / f"golden_{preset}.safetensors", model, config, SIZES)
     # Its 335 MB of weights are made again from the seed where they are needed.
-    full = config_of("z-image")
+    full = PUBLISHED["z-image"]
     write(HERE / "golden_full_z-image.safetensors", random_diffusers_vae(full), full, FULL_SIZES)
 
 
-def write(path: Path, model: Any, config: VAEConfig, sizes: Iterable[tuple[int, int, int]]) -> None:
+def write(path: Path, model: Any, config: AutoencoderKLConfig, sizes: Iterable[tuple[int, int, int]]) -> None:
     """Write latents and images of these sizes, and what they decode and encode to."""
     model = model.double()
     tensors: dict[str, Any] = {}

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import TASKS, bits, plan_for, random_config, random_plan, with_rows
-from zvae_tiled import VAE, Plan, VAEConfig
+from zvae_tiled import VAE, Plan
 from zvae_tiled.families import Task, VAEConfig
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 DTYPES = ["float32", "bfloat16", "float16"]
 BROAD = AutoencoderKLConfig(block_out_channels=(32, 64), latent_channels=16)

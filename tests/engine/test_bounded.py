@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -19,9 +18,10 @@ import pytest
 from tests.models import random_images, random_latents, save_random
 from tests.plans import TASKS, exact_plan, random_config
 from tests.samples import Seeds
-from zvae_tiled import VAE, Report, VAEConfig
-from zvae_tiled.chain import Task
+from zvae_tiled import VAE, Report
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families import Task
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.plan.case import ITEMSIZES, Output
 from zvae_tiled.plan.case import Case as Planned
@@ -39,7 +39,7 @@ class Case:
     disk the planner rather drops a map, and computes it again, than spills it.
     """
 
-    config: VAEConfig
+    config: AutoencoderKLConfig
     height: int
     width: int
     batch: int
@@ -106,9 +106,9 @@ class Case:
         with peak_memory() as peaks:
             if self.task == "encode":
                 found, report = vae.encode(given, return_report=True, **options)
-                assert found.logvar.shape == (self.batch, self.height, self.width, self.config.latent_channels)
+                assert found.logvar.shape == (self.batch, self.config.latent_channels, self.height, self.width)
             elif self.to_file:
-                report = vae.decode_to_file(given, folder / "picture.npy", "NCHW", **options)
+                report = vae.decode_to_file(given, folder / "picture.npy", **options)
             else:
                 pictures, report = vae.decode(given, return_report=True, **options)
                 assert pictures.shape[:2] == (self.batch, self.height * self.config.scale)
@@ -204,7 +204,7 @@ def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work
         made = random_latents if task == "decode" else random_images
         given = mx.array(made(case.config, case.height, case.width, case.batch))
         mx.eval(given)
-        run: Any = vae.encode if task == "encode" else partial(vae.decode, layout="NCHW")
+        run: Any = vae.encode if task == "encode" else vae.decode
         needed = case.needed(vae)
         steps: list[object] = []
         with peak_memory() as peaks, pytest.raises(BudgetError) as error:

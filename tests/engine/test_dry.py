@@ -16,7 +16,7 @@ import pytest
 from tests.models import save_random
 from tests.plans import TASKS, exact_plan, random_config, random_plan
 from tests.samples import Seeds, sampled
-from zvae_tiled import VAE, Plan, VAEConfig
+from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
 from zvae_tiled.engine.run import Run

@@ -15,6 +15,7 @@ import zvae_tiled
 from tests.models import save_random
 from tests.plans import exact_plan
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.plan.case import Case, Output
 from zvae_tiled.plan.device import CPU
 
@@ -26,7 +27,8 @@ CONFIG = AutoencoderKLConfig(
 CHILD = """
 import json, pathlib, re, resource, sys
 import numpy as np
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE
+from zvae_tiled.families import config_from
 order = json.loads(sys.argv[1])
 config = config_from(order["config"])
 vae = VAE.load(order["weights"], "float32", config=config)

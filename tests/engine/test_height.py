@@ -7,12 +7,13 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from zvae_tiled.model.autoencoder import unscale_latents
 
-from tests.models import random_latents, save_random
+from tests.models import random_latents, save_random, whole_decode
 from zvae_tiled import VAE, plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.latent_space import unscale_latents
 from zvae_tiled.tiled import PlannedTask
 
 Z_IMAGE = config_of("z-image")
@@ -51,7 +52,7 @@ def test_16384_squared_fits_8_gb() -> None:
 def full_decode(vae: VAE, height: int, width: int) -> int:
     """The measured peak of a full decode of latents of this size, weights included."""
     latents = mx.array(random_latents(vae.config, height, width).transpose(0, 2, 3, 1))
-    ready = unscale_latents(latents, vae.config).astype(vae.dtype)
+    ready = unscale_latents(latents, vae.config.latents, vae.weights).astype(vae.dtype)
     mx.eval(ready)
     before = mx.get_active_memory() - ready.nbytes
     mx.reset_peak_memory()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Norm, Step
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.kernels.mlx_rows import RowKernels
 
-NORMED = Step("conv", "conv", 1, 1, norm="norm")
+NORMED = Step("conv", "conv", 1, 1, norm=Norm("norm", groups=1), activation="silu")
 SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]), st.integers(1, 5))
 """Rows, columns, groups, channels a group."""
 
@@ -94,6 +94,6 @@ def test_the_folded_norm_is_group_norm(shape: tuple[int, int, int, int], mean: f
     means, variances = (np.repeat(each, shape[3]) for each in exact(values, shape[2]))
     want = (values - means) / np.sqrt(variances + 1e-6) * weight + bias
     kernels = RowKernels(mx.float32)
-    affine = kernels.affine(*gathered(values, shape[2], []).affine(weight, bias))
+    affine = kernels.affine(*gathered(values, shape[2], []).affine(weight, bias, 1e-6))
     got = mx.concatenate(kernels.activate(NORMED, mx.array(values[None]), affine), axis=1)[0]
     assert np.allclose(got, want / (1 + np.exp(-want)), rtol=1e-5, atol=1e-4)

@@ -19,6 +19,7 @@ from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from tests.samples import examples
 from zvae_tiled import job
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import mlx_storage
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress

@@ -26,6 +26,7 @@ from tests.samples import examples
 from zvae_tiled import Plan
 from zvae_tiled.decoding import CACHE
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.plan.case import Output

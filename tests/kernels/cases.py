@@ -7,18 +7,22 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import ATTENTION, Norm, Step
 
 Array = np.ndarray
 EPS = {mx.float32: 2.0**-23, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
 
+NORM = Norm("norm", groups=1)
 CONV = Step("conv", "conv", 5, 7)
 UP = Step("up", "conv", 5, 7, upsample=True)
-SKIP = Step("skip", "conv", 5, 7, norm="norm", closes=True, skip=7)
-SHORTCUT = Step("shortcut", "conv", 5, 7, norm="norm", closes=True, shortcut="conv_shortcut", skip=4)
+NORMED = Step("conv", "conv", 5, 7, norm=NORM, activation="silu")
+SKIP = replace(NORMED, name="skip", closes=True, skip=7)
+SHORTCUT = replace(SKIP, name="shortcut", shortcut="conv_shortcut", skip=4)
 PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
 DOWN = Step("down", "conv", 5, 7, stride=2)
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
+READS = ("as it is", "norm", "norm and SiLU")
+"""What a Step may read its map through."""
 
 
 def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, offset: float = 0.0) -> mx.array:
@@ -37,7 +41,7 @@ def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[st
     if step.shortcut:
         shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
     if step.kind == "attention":
-        shapes = {f"{n}.weight": (step.outputs, step.inputs) for n in ("to_q", "to_k", "to_v", "to_out.0")}
+        shapes = {f"{n}.weight": (step.outputs, step.inputs) for n in ATTENTION}
     shapes |= {name.replace("weight", "bias"): shape[:1] for name, shape in shapes.items()}
     return {name: random(shape, dtype, rng) for name, shape in shapes.items()}
 
@@ -68,6 +72,12 @@ def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array
     eps = EPS[x.dtype]
     slack = 2.0**-23 * (9 * step.inputs + step.skip + 4) * (size + abs(w["bias"]))
     return total, slack + eps * (rounded + abs(total)) + 1e-7
+
+
+def reading(step: Step, through: str) -> Step:
+    """A Step that reads its map through one of `READS`."""
+    norm = None if through == "as it is" else NORM
+    return replace(step, norm=norm, activation="silu" if through == "norm and SiLU" else "none")
 
 
 def sized(step: Step, inputs: int, outputs: int) -> Step:

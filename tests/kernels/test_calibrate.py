@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from tests.kernels.cases import NORMED
 from tests.models import narrow
-from zvae_tiled.chain import Step
 from zvae_tiled.families import config_of
 from zvae_tiled.kernels import calibrate as module
 from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
@@ -31,8 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = decoder_chain(narrow("z-image", (32, 32, 64, 64), 8))
-    monkeypatch.setattr(module, "decoder_chain", lambda _: chain)
+    config = narrow("z-image", (32, 32, 64, 64), 8)
+    monkeypatch.setattr(module, "config_of", lambda _: config)
     monkeypatch.setattr(module, "SIZES", dict.fromkeys(KINDS, ((2, 24), (3, 40))))
     monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
 
@@ -81,8 +81,8 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
     liar = replace(CPU, workspace=Optimist(CpuWorkspace()))
     monkeypatch.setattr(module, "this_device", lambda *_, **__: liar)
     monkeypatch.setattr(module, "SLACK", 0)
-    step = Step("conv", "conv", 64, 64, norm="norm")
-    bench = module.Bench(liar, config_of("z-image".chain("decode")))
+    step = replace(NORMED, inputs=64, outputs=64)
+    bench = module.Bench(liar, config_of("z-image").chain("decode"))
     with module.no_cache():
         bench.measure(step, 2, 40, mx.float32, timed=False)
     truth = 2 * 40 * 64 * 4 + CpuWorkspace().conv(step, 2, 40, 4)
@@ -93,7 +93,7 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
 
 
 def test_each_kind_of_step_is_measured_once() -> None:
-    steps = module.distinct_steps(config_of("z-image".chain("decode")))
+    steps = module.distinct_steps(config_of("z-image").chain("decode"))
     assert len(steps) == len(set(steps)) == 15
     assert [step.kind for step in steps].count("attention") == 1
     assert {(step.inputs, step.outputs) for step in steps} >= {(16, 512), (512, 256), (128, 3)}

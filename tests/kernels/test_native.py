@@ -12,7 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import CONV, EPS, STEPS, Array, convolve64, random, sized, weights_of, wide
+from tests.kernels.cases import (
+    CONV,
+    EPS,
+    NORM,
+    NORMED,
+    READS,
+    STEPS,
+    Array,
+    convolve64,
+    random,
+    reading,
+    sized,
+    weights_of,
+    wide,
+)
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.plans import bits
 from tests.samples import examples
@@ -30,13 +44,13 @@ channels = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 65, 130])
 seeds = st.integers(0, 1 << 32)
 
 
-def silu64(x: Array, affine: Affine | None) -> Array:
+def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
     """Normalised and activated in float64."""
     if affine is None:
         return x
     scale, shift, mean = map(wide, affine)
     normal = (x - mean) * scale + shift
-    return np.asarray(normal / (1 + np.exp(-normal)))
+    return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
 
 
 def step64(
@@ -53,7 +67,7 @@ def step64(
         unit: Largest relative error of what is multiplied.
     """
     w = {name: wide(array) for name, array in weights.items()}
-    a = silu64(wide(x)[0], affine)
+    a = activated64(step, wide(x)[0], affine)
     if step.upsample:
         a = a.repeat(2, axis=0).repeat(2, axis=1)
     a = np.pad(a, (step.padding, (0, 0), (0, 0)))
@@ -90,30 +104,30 @@ def random_step(
     inputs: int,
     outputs: int,
     seed: int,
-    norm: bool,
+    through: str,
     threads: int = 2,
 ) -> tuple[NativeKernels, Step, dict[str, mx.array], mx.array, Affine | None, mx.array | None]:
     """A Step of these sizes with everything it reads."""
     rng = np.random.default_rng(seed)
-    (path, dtype), step = case, sized(step, inputs, outputs)
+    (path, dtype), step = case, reading(sized(step, inputs, outputs), through)
     kernels, weights = kernels_of(path, dtype, threads), weights_of(step, dtype, rng)
     x = random((1, height * step.stride, width * step.stride, inputs), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((3, inputs))) if norm else None
+    affine = kernels.affine(*rng.standard_normal((3, inputs))) if step.norm else None
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
     return kernels, step, weights, x, affine, skip
 
 
-@given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.booleans())
+@given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.sampled_from(READS))
 @examples(150)
 def test_a_step_is_right(
-    step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, norm: bool
+    step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, through: str
 ) -> None:
-    kernels, step, weights, x, affine, skip = random_step(step, case, height, width, inputs, outputs, seed, norm)
+    kernels, step, weights, x, affine, skip = random_step(step, case, height, width, inputs, outputs, seed, through)
     out = whole(kernels, step, weights, x, affine, skip)
     grown = step.factor
     assert (out.shape, out.dtype) == ((1, height * grown, width * grown, outputs), case[1])
     # Activated rows are rounded to what is multiplied, and folded weights too.
-    rounds = case[0] in ROUNDED and (norm or step.upsample)
+    rounds = case[0] in ROUNDED and (step.norm or step.upsample)
     exact, slack = step64(step, weights, x, affine, skip, 2.0**-8 if rounds else 2.0**-20)
     assert (abs(wide(out)[0] - exact) <= slack).all()
     assert np.isfinite(kernels.largest(out)).all()
@@ -131,7 +145,7 @@ def test_a_step_is_right(
 def test_bands_of_any_height_and_any_threads_give_the_same_bits(
     step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, threads: int
 ) -> None:
-    kernels, step, weights, x, affine, skip = random_step(step, case, height, width, inputs, outputs, seed, True)
+    kernels, step, weights, x, affine, skip = random_step(step, case, height, width, inputs, outputs, seed, READS[-1])
     want = bits(whole(kernels, step, weights, x, affine, skip))
     kernels = kernels_of(*case, threads)
     prepared, grown = kernels.prepare(step, weights), step.factor
@@ -168,7 +182,7 @@ def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], value: float) -> None:
     step = Step("conv", "conv", 20, 40)
-    kernels, _, weights, x, _, _ = random_step(step, case, 9, 90, 20, 40, 0, False)
+    kernels, _, weights, x, _, _ = random_step(step, case, 9, 90, 20, 40, 0, "as it is")
     whole(kernels, step, weights, x, None, None)
     low, high = kernels.extent()
     assert (np.isfinite(low) & np.isfinite(high) & (low < high)).all()
@@ -183,7 +197,7 @@ def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], valu
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] == mx.float16], ids=str)
 def test_an_overflow_of_the_storage_type_is_told(case: tuple[str, mx.Dtype]) -> None:
     step = Step("conv", "conv", 3, 5)
-    kernels, _, weights, x, _, _ = random_step(step, case, 3, 9, 3, 5, 0, False)
+    kernels, _, weights, x, _, _ = random_step(step, case, 3, 9, 3, 5, 0, "as it is")
     assert np.isfinite(kernels.largest(whole(kernels, step, weights, x, None, None))).all()
     weights["bias"], x = mx.full((5,), 65504.0).astype(mx.float16), 20 * x
     out = whole(kernels, step, weights, x, None, None)
@@ -214,7 +228,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", count, count, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
     weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
     x = random((1, height, width, count), dtype, rng)
@@ -248,8 +262,7 @@ def test_attention_is_right_and_the_same_for_any_band(
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> None:
-    step = Step("conv", "conv", 6, 40, norm="norm")
-    kernels, _, weights, x, affine, _ = random_step(step, case, 5, 9, 6, 40, 0, True)
+    kernels, step, weights, x, affine, _ = random_step(NORMED, case, 5, 9, 6, 40, 0, READS[-1])
     edges = kernels.edge(step, 9)
     pieces = [*edges, *kernels.activate(step, x, affine), *edges]
     assert not kernels.idle(step, kernels.prepare(step, weights), pieces)
@@ -274,7 +287,7 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
         return array
 
     monkeypatch.setattr(native_rows, "room", fenced_room)
-    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm="n", opens=True, closes=True)
+    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=True)
     x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)
     few, many = kernels_of(path, dtype, 1), kernels_of(path, dtype, 8)

@@ -17,9 +17,10 @@ import pytest
 import zvae_tiled
 from tests.float64 import decode64, ready_latents, widened
 from tests.kernels.native import LIBRARY, PATHS, ROUNDED, types_of
-from tests.models import random_latents, random_vae
+from tests.models import random_latents, random_vae, whole_decode
 from tests.plans import bits, plan_for
 from zvae_tiled.errors import InputError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import native as module
 from zvae_tiled.kernels import native_library
 from zvae_tiled.kernels.device import device_name, kernels_for, this_device

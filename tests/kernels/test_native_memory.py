@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import STEPS, random, sized, weights_of
+from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.samples import examples
 from zvae_tiled.chain import Step
@@ -65,8 +65,10 @@ def test_convolving(
     prepared = kernels.prepare(step, weights)
     x = random((1, step.reads(height), width * step.stride, inputs), dtype, rng)
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
-    check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, None))
-    pieces = kernels.activate(step, x, None)
+    affine = kernels.affine(np.ones(inputs), np.zeros(inputs)) if step.norm else None
+    mx.eval(affine or [])
+    check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, affine))
+    pieces = kernels.activate(step, x, affine)
     result = height * width * step.factor**2 * outputs * dtype.size
     tile = space.tile(step, height, width)
     scratch = min(count, tile.count) * tile.scratch
@@ -85,7 +87,7 @@ def test_convolving(
 @examples(30)
 def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
     dtype, rng = case[1], np.random.default_rng(0)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights = kernels_of(*case, count), weights_of(step, dtype, rng)
     space, size = workspace_of(kernels), dtype.size
     check(sum(space.prepared(step, size)), lambda: kernels.prepare(step, weights), 1.5)

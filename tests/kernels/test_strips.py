@@ -13,7 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import CONV, DOWN, EPS, SHORTCUT, SKIP, STEPS, conv64, random, sized, weights_of, wide
+from tests.kernels.cases import (
+    CONV,
+    DOWN,
+    EPS,
+    NORM,
+    READS,
+    SHORTCUT,
+    SKIP,
+    STEPS,
+    conv64,
+    random,
+    reading,
+    sized,
+    weights_of,
+    wide,
+)
 from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
@@ -91,12 +106,19 @@ def spy(convolve: Callable[..., mx.array], counts: list[int]) -> Callable[..., m
     return noted
 
 
-@given(st.sampled_from(STEPS), st.sampled_from([mx.float32, mx.bfloat16]), lengths, lengths, st.integers(0, 1 << 32))
+@given(
+    st.sampled_from(STEPS),
+    st.sampled_from(READS),
+    st.sampled_from([mx.float32, mx.bfloat16]),
+    lengths,
+    lengths,
+    st.integers(0, 1 << 32),
+)
 @examples(40)
 def test_a_whole_step_agrees_with_the_cpu_s_kernels(
-    step: Step, dtype: mx.Dtype, rows: int, width: int, seed: int
+    step: Step, through: str, dtype: mx.Dtype, rows: int, width: int, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
+    rng, step = np.random.default_rng(seed), reading(step, through)
     weights = weights_of(step, dtype, rng)
     x = random((1, rows * step.stride, width * step.stride, step.inputs), dtype, rng)
     skip = random((1, rows * step.factor, width * step.factor, step.skip), dtype, rng) if step.closes else None
@@ -113,15 +135,16 @@ def test_a_whole_step_agrees_with_the_cpu_s_kernels(
     assert (abs(results[0] - results[1]) <= (1e-4 if dtype == mx.float32 else 0.1) * size).all()
 
 
-@given(dtypes, lengths, lengths, channels, st.booleans())
-def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int, upsample: bool) -> None:
+@given(dtypes, lengths, lengths, channels, st.booleans(), st.sampled_from(READS[1:]))
+def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int, upsample: bool, through: str) -> None:
     rng = np.random.default_rng(rows)
     kernels, x = StripKernels(dtype), random((1, rows, width, inputs), dtype, rng)
     scale, shift = rng.standard_normal((2, inputs))
-    step = Step("conv", "conv", inputs, 1, norm="norm", upsample=upsample)
+    step = reading(Step("conv", "conv", inputs, 1, upsample=upsample), through)
     (found,) = kernels.activate(step, x, kernels.affine(scale, shift))
     y = wide(x) * scale.astype(np.float32) + shift.astype(np.float32)
-    y = y / (1 + np.exp(-y))
+    if step.activation == "silu":
+        y = y / (1 + np.exp(-y))
     if upsample:
         y = y.repeat(2, axis=1).repeat(2, axis=2)
     assert found.dtype == dtype
@@ -148,7 +171,7 @@ def test_attention_is_right_however_it_is_cut(
     dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm="norm", opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
     x = random((1, rows, width, inputs), dtype, rng)
     affine = kernels.affine(*rng.standard_normal((2, inputs)))

@@ -13,9 +13,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 
-from tests.kernels.cases import PROJECTION, SHORTCUT, STEPS, random, sized, weights_of, wide
+from tests.kernels.cases import NORM, PROJECTION, READS, SHORTCUT, STEPS, random, reading, sized, weights_of, wide
 from tests.models import narrow, random_vae
 from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
@@ -112,7 +111,7 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
 def test_memory_of_the_attention(dtype: mx.Dtype, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_gpu, "SCORES_AT_ONCE", scores)
-    step = Step("attention", "attention", 48, 48, kernel=1, norm="norm")
+    step = Step("attention", "attention", 48, 48, kernel=1, norm=NORM)
     rng, space, size = np.random.default_rng(0), Im2colWorkspace(), dtype.size
     kernels, weights, rows, width = StripKernels(dtype), weights_of(step, dtype, rng), 9, 40
     x, block = (random((1, count, width, c), dtype, rng) for count, c in ((rows, 48), (block_rows(width), 96)))
@@ -133,7 +132,7 @@ def test_fused_arithmetic_is_the_same_and_takes_nothing() -> None:
     rng = np.random.default_rng(0)
     fused, plain = StripKernels(mx.bfloat16, compiled=True), StripKernels(mx.bfloat16, compiled=False)
     weights, x = weights_of(PROJECTION, mx.bfloat16, rng), random((1, 9, 40, 5), mx.bfloat16, rng)
-    step = replace(PROJECTION, norm="norm", closes=True, skip=7)
+    step = replace(reading(PROJECTION, READS[-1]), closes=True, skip=7)
     skip = random((1, 9, 40, 7), mx.bfloat16, rng)
     affine = fused.affine(np.full(5, 0.7), np.full(5, 0.2))
     mx.eval(affine)
@@ -151,7 +150,7 @@ DEVICE = replace(CPU, workspace=Im2colWorkspace(), band_rows=96)
 
 
 def run(plan: Plan, vae: VAE, kernels: Kernels[mx.array], given: mx.array, folder: Path) -> np.ndarray:
-    weights = dict(tree_flatten(vae.model.parameters()))
+    weights = vae.weights
     norms = {name: wide(array) for name, array in weights.items() if "norm" in name}
     rows = Run(plan.case.chain, plan.pixels, kernels, weights, norms, folder).rows(given)
     return np.concatenate([wide(band) for band in rows], axis=1)

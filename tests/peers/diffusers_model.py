@@ -9,10 +9,10 @@ import diffusers
 import torch
 
 from tests.models import random_tensors, torch_shapes
-from zvae_tiled import VAEConfig
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 
-def random_diffusers_vae(config: VAEConfig, seed: int = 0) -> Any:
+def random_diffusers_vae(config: AutoencoderKLConfig, seed: int = 0) -> Any:
     """Return diffusers' AutoencoderKL with the weights of `tests.models.random_vae`."""
     model = diffusers.AutoencoderKL(**asdict(config))
     tensors = random_tensors(torch_shapes(config), seed)

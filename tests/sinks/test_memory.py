@@ -17,6 +17,7 @@ import pytest
 from tests.models import random_latents, random_vae
 from zvae_tiled import Tiles
 from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.sinks import file_target, writer
 from zvae_tiled.sinks.target import KINDS
 from zvae_tiled.sinks.writer import raw_bytes

@@ -64,18 +64,25 @@ ATTENTION = (("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v")
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
-def vae_rows(widths: Shape = (8, 16, 16, 16), latent: int = 4, layers: int = 2, quant: bool = True) -> list[Row]:
+def vae_rows(
+    widths: Shape = (8, 16, 16, 16),
+    latent: int = 4,
+    layers: int = 2,
+    quant: bool = True,
+    pixels: int = 3,
+    attention: bool = True,
+) -> list[Row]:
     """List every tensor of an AutoencoderKL, in both schemes."""
-    rows = [*_half("encoder", widths, latent, layers), *_half("decoder", widths, latent, layers)]
+    rows = [row for half in ("encoder", "decoder") for row in _half(half, widths, latent, layers, pixels, attention)]
     if quant:
         rows += _layer("quant_conv", "quant_conv", (2 * latent, 2 * latent, 1, 1))
         rows += _layer("post_quant_conv", "post_quant_conv", (latent, latent, 1, 1))
     return rows
 
 
-def _half(half: str, widths: Shape, latent: int, layers: int) -> Iterator[Row]:
+def _half(half: str, widths: Shape, latent: int, layers: int, pixels: int, attention: bool) -> Iterator[Row]:
     encoder, levels, top = half == "encoder", len(widths), widths[-1]
-    inner, outer = (3, 2 * latent) if encoder else (latent, 3)
+    inner, outer = (pixels, 2 * latent) if encoder else (latent, pixels)
     path = list(widths) if encoder else list(reversed(widths))
     yield from _layer(f"{half}.conv_in", f"{half}.conv_in", (path[0], inner, 3, 3))
     before = path[0]
@@ -90,7 +97,7 @@ def _half(half: str, widths: Shape, latent: int, layers: int) -> Iterator[Row]:
             yield from _layer(f"{ours}.{sampler}rs.0.conv", f"{theirs}.{sampler}.conv", (width, width, 3, 3))
     for block in (0, 1):
         yield from _resnet(f"{half}.mid_block.resnets.{block}", f"{half}.mid.block_{block + 1}", top, top)
-    for ours, theirs in ATTENTION:
+    for ours, theirs in ATTENTION if attention else ():
         old = f"{half}.mid_block.attentions.0.{OLD.get(ours, ours)}"
         shape = (top,) if theirs == "norm" else (top, top)
         yield from _layer(f"{half}.mid_block.attentions.0.{ours}", f"{half}.mid.attn_1.{theirs}", shape, old)
