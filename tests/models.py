@@ -13,10 +13,14 @@ from safetensors.numpy import save_file
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.loading import DTYPES, shapes_of
 from zvae_tiled.reference import run_whole
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
+
+FLUX2 = Flux2Config(latent_channels=4, block_out_channels=(8, 8, 16, 16), norm_num_groups=4, batch_norm_eps=1e-3)
+"""FLUX.2 with everything as published but the widths, and an eps that shows."""
 
 
 def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> AutoencoderKLConfig:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tests.data import FULL_SIZES, SIZES
 from tests.models import PRESETS, narrow, random_vae
 from tests.weights.checkpoints import vae_rows
-from zvae_tiled import VAE
+from zvae_tiled import VAE, Latents
 from zvae_tiled.families import config_of
 
 DATA = Path(__file__).parent / "data"
@@ -110,3 +110,16 @@ def test_samples_follow_the_key_and_the_variance() -> None:
     noise = np.asarray((first - posterior.mean) * mx.exp(-0.5 * posterior.logvar))
     assert abs(noise.mean()) < 0.15
     assert 0.9 < noise.std() < 1.1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_flux2_decodes_and_encodes_packed_maps_as_diffusers_does(case: str) -> None:
+    vae, values = loaded("flux2"), golden("flux2")
+    packed, want = values[f"latents.{case}"], values[f"decoded.{case}"].transpose(0, 2, 3, 1)
+    assert error(vae.decode(packed, output_type="np", raw=True), want) < TOLERANCE
+    batch, channels, height, width = packed.shape
+    tokens = packed.reshape(batch, channels, height * width).transpose(0, 2, 1)
+    sized = Latents(tokens, height=height * vae.config.cell, width=width * vae.config.cell)
+    assert error(vae.decode(sized, output_type="np", raw=True), want) < TOLERANCE
+    encoded = vae.encode(values[f"images.{case}"].transpose(0, 2, 3, 1))
+    assert error(encoded.mode(), values[f"mean.{case}"]) < TOLERANCE
