@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from zvae_tiled.chain import Chain, Norm, Step
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
+from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
 from zvae_tiled.families.checks import (
     check_count,
     check_flag,
@@ -237,3 +237,5 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
     "sd3": ("stabilityai/stable-diffusion-3-medium-diffusers", "stabilityai/stable-diffusion-3.5-large"),
 }
 """Models on Hugging Face that hold the VAE of each preset."""
+
+FAMILY = Family(AutoencoderKLConfig, PRESETS, REPOSITORIES)

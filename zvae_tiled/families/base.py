@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -102,3 +103,18 @@ class VAEConfig(ABC):
             return self.class_name
         names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+@dataclass(frozen=True)
+class Family:
+    """All that a file in this folder says; `families/table.py` finds it by its name, ``FAMILY``.
+
+    Attributes:
+        config: The class of its configs.
+        presets: Published configs by their names.
+        repositories: Models on Hugging Face that hold the VAE of each preset, in the order in which they are looked for.
+    """
+
+    config: type[VAEConfig]
+    presets: Mapping[str, VAEConfig]
+    repositories: Mapping[str, tuple[str, ...]]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from zvae_tiled.chain import Chain
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.families.base import LatentConvention, Statistics, Task, VAEConfig
+from zvae_tiled.families.base import Family, LatentConvention, Statistics, Task, VAEConfig
 from zvae_tiled.families.checks import check_number, check_widths, frozen, short
 
 PATCH = 2
@@ -124,3 +124,5 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
     )
 }
 """Models on Hugging Face that hold the VAE of each preset."""
+
+FAMILY = Family(Flux2Config, PRESETS, REPOSITORIES)

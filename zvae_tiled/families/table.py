@@ -10,30 +10,42 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, cast
 
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import autoencoder_kl, flux2
-from zvae_tiled.families.base import VAEConfig
+from zvae_tiled.families.base import Family, VAEConfig
 from zvae_tiled.families.checks import frozen, short
 from zvae_tiled.families.reading import parse_json, read_file
 from zvae_tiled.wording import listed
 
-FAMILIES: dict[str, type[VAEConfig]] = {
-    config.class_name: config for config in (autoencoder_kl.AutoencoderKLConfig, flux2.Flux2Config)
+
+def _families() -> list[Family]:
+    """Return the family of every file in this folder that has one, by the files' names."""
+    here = str(Path(__file__).parent)
+    names = sorted(module.name for module in iter_modules([here]) if module.name != "table")
+    modules = [import_module(f"zvae_tiled.families.{name}") for name in names]
+    return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+
+
+FAMILIES: dict[str, Family] = {family.config.class_name: family for family in _families()}
+"""Families by the ``_class_name`` that diffusers writes."""
+
+PRESETS: dict[str, VAEConfig] = {
+    name: preset for family in FAMILIES.values() for name, preset in family.presets.items()
 }
-"""Configs by the ``_class_name`` that diffusers writes."""
 
-PRESETS: dict[str, VAEConfig] = {**autoencoder_kl.PRESETS, **flux2.PRESETS}
-
-REPOSITORIES: dict[str, tuple[str, ...]] = {**autoencoder_kl.REPOSITORIES, **flux2.REPOSITORIES}
+REPOSITORIES: dict[str, tuple[str, ...]] = {
+    name: models for family in FAMILIES.values() for name, models in family.repositories.items()
+}
 """Models on Hugging Face that hold the VAE of each preset, in the order in which they are looked for."""
 
 HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
 """Keys that a decode does not depend on: provenance, and the size diffusers would start to tile at."""
 
-USUAL = autoencoder_kl.AutoencoderKLConfig.class_name
+USUAL = "AutoencoderKL"
 """What a config without a ``_class_name`` is taken for."""
 
 
@@ -75,7 +87,7 @@ def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
             f"{source}: _class_name must be one of {', '.join(FAMILIES)}, it is {short(name)}",
             "Is this the config.json of the VAE itself?",
         )
-    family = FAMILIES[name]
+    family = FAMILIES[name].config
     known, build = {field.name for field in fields(family)}, cast(Callable[..., VAEConfig], family)
     unknown = sorted(set(values) - known - HARMLESS - family.harmless - set(family.only) - {"_class_name"})
     if unknown:
