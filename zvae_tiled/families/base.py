@@ -112,7 +112,7 @@ class Family:
     Attributes:
         config: The class of its configs.
         presets: Published configs by their names.
-        repositories: Models on Hugging Face that hold the VAE of each preset, in the order in which they are looked for.
+        repositories: Models on Hugging Face that hold the VAE of each preset, in the order of the search.
     """
 
     config: type[VAEConfig]
