@@ -102,7 +102,7 @@ class OutputError(ZvaeError):
 
 
 class SilentFailureError(ZvaeError):
-    """The device computed zeros, a flat map or NaN where it should not have, also the second time."""
+    """The device computed zeros, a flat map or NaN by mistake, or memory lost a result; also the second time."""
 
     area = "device"
 

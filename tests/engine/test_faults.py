@@ -74,7 +74,7 @@ def test_rows_that_are_flat_by_right_are_no_fault(kernels: str, zeros: str | Non
 @pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
 @pytest.mark.parametrize("path", PATHS)
 def test_a_fault_of_any_native_call_is_mended_or_refused(path: str, call: Any, fault: str, task: Task) -> None:
-    check(victim(path, task), call, fault, 1 << 10, mends=True)
+    check(victim(path, task), call, fault, 16, mends=True)
 
 
 @pytest.mark.slow
@@ -82,4 +82,4 @@ def test_a_fault_of_any_native_call_is_mended_or_refused(path: str, call: Any, f
 @pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
 @pytest.mark.parametrize("kernels", MLX_KERNELS)
 def test_a_fault_of_any_call_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str, task: Task) -> None:
-    check(victim(kernels, task), call, fault, 1 << 10, mends=False)
+    check(victim(kernels, task), call, fault, 16, mends=False)

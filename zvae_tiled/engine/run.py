@@ -10,8 +10,9 @@ from typing import Generic
 import numpy as np
 
 from zvae_tiled.chain import ATTENTION, Chain
-from zvae_tiled.engine import guard
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
+from zvae_tiled.engine.checked import moments as checked_moments
+from zvae_tiled.engine.checked import prepared
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.spill import DiskBands
@@ -146,16 +147,16 @@ class Run(Generic[T]):
         cut = sweep.stop
         step = self._chain.steps[cut]
         if sweep.ends == "keys":
-            guarded = Guard(self._kernels, step, self._prepared(cut))
+            guard = Guard(self._kernels, step, self._prepared(cut))
             for band in bands:
-                self._keys.append(guarded.keys(band.take(), self._affines[cut]))
+                self._keys.append(guard.keys(band.take(), self._affines[cut]))
             return
         assert step.norm is not None
         moments = Moments(step.norm.groups)
         width = self._stage.width * self._chain.factors[cut]
         for band in bands:
             band.take_skip()
-            moments.add(*guard.moments(self._kernels, step, band.take()), width)
+            moments.add(*checked_moments(self._kernels, step, band.take()), width)
         weight, bias = (self._norms[f"{step.norm.name}.{part}"] for part in ("weight", "bias"))
         self._affines[cut] = self._kernels.affine(*moments.affine(weight, bias, step.norm.eps))
 
@@ -170,7 +171,7 @@ class Run(Generic[T]):
             if layer
             for part in ("weight", "bias")
         }
-        return guard.prepared(self._kernels, step, weights)
+        return prepared(self._kernels, step, weights)
 
     def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
         step = self._chain.steps[cut]
