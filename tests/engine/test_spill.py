@@ -18,7 +18,7 @@ from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, sp
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from tests.samples import examples
-from zvae_tiled import job
+from zvae_tiled import jobs
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import mlx_storage
 from zvae_tiled.kernels.device import kernels_for, this_device
@@ -87,7 +87,7 @@ def test_folders_that_cannot_be_written_to(
 ) -> None:
     (tmp_path / "file").touch()
     if not looked:
-        monkeypatch.setattr(job, "check_free_space", lambda folder, needed: None)
+        monkeypatch.setattr(jobs, "check_free_space", lambda folder, needed: None)
     with nothing_left(tmp_path):
         text = refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path / place)
     assert place in text
