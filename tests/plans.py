@@ -11,7 +11,8 @@ import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
 from zvae_tiled.budget import Budget
-from zvae_tiled.chain import Task
+from zvae_tiled.families import Task
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.loading import dtype_name
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, Device
@@ -25,7 +26,7 @@ TASKS: tuple[Task, ...] = ("decode", "encode")
 MEDIA: tuple[Medium, ...] = ("ram", "disk")
 
 
-def random_config(rng: Random, narrowest: int = 1) -> VAEConfig:
+def random_config(rng: Random, narrowest: int = 1) -> AutoencoderKLConfig:
     """A small VAE: even and odd widths, any number of levels, with and without every optional part."""
     groups = rng.choice([1, 2, 3, 4, 5])
     multiples = [times for times in (1, 2, 3, 5) if groups * times >= narrowest] or [narrowest]

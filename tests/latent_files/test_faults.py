@@ -60,7 +60,7 @@ def test_pickles_are_never_opened(kind: str, tmp_path: Path) -> None:
 
 def test_latents_beside_objects_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", latents=LATENTS, prompt=np.array(["a cat", None], dtype=object))
-    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, LATENTS)
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").array, LATENTS)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.calibration import MarginWorkspace

@@ -11,6 +11,7 @@ import pytest
 from tests.models import random_latents, random_vae
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.plan.quality import Quality, Tiles
 
 CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
