@@ -146,7 +146,7 @@ def test_a_checksum_that_is_wrong(tmp_path: Path) -> None:
         ({"scaled": "0.13025"}, "scaled must be true or false"),
         ({"scaled": "true", "scale": "false"}, "contradict"),
         ({"layout": "CHWN"}, "layout must be NCHW or NHWC"),
-        ({"packed": "true"}, "packed tokens have no layout"),
+        ({"packed": "true", "layout": "NCHW"}, "packed tokens have no layout"),
         ({"packed": "true"}, "packed tokens have 2 or 3 axes"),
     ],
 )
