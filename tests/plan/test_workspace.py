@@ -79,12 +79,12 @@ def convolutions(draw: st.DrawFn) -> Step:
     inputs, outputs = draw(channels), draw(channels)
     kind = draw(st.sampled_from(["plain", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
     more: dict[str, dict[str, Any]] = {
-        "plain": {"norm": "norm"},
+        "plain": {"norm": Norm("norm", 1)},
         "1x1": {"kernel": 1},
         "upsample": {"upsample": True},
         "downsample": {"stride": 2},
-        "skip": {"norm": "norm", "closes": True, "skip": outputs},
-        "shortcut": {"norm": "norm", "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
+        "skip": {"norm": Norm("norm", 1), "closes": True, "skip": outputs},
+        "shortcut": {"norm": Norm("norm", 1), "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
         "bare": {},
     }
     return Step("step", "conv", inputs, outputs, **more[kind])
