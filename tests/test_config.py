@@ -1,4 +1,4 @@
-"""VAEConfig takes what diffusers writes and refuses what cannot be built, naming the field."""
+"""A config takes what diffusers writes and refuses what cannot be built, naming the field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import HARMLESS, PRESETS, config_from, config_of
+from zvae_tiled.families import FAMILIES, PRESETS, VAEConfig, config_from, config_of, preset_names
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.table import HARMLESS
 
 FLUX: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -80,7 +82,9 @@ REFUSED = [
     ("up_block_types", ["UpDecoderBlock2D"] * 5),
     ("up_block_types", "UpDecoderBlock2D"),
     ("act_fn", "gelu"),
-    ("_class_name", "AutoencoderKLFlux2"),
+    ("_class_name", "AutoencoderKLWan"),
+    ("_class_name", "AutoencoderKLConfig"),
+    ("_class_name", ["AutoencoderKL"]),
     ("latents_mean", [0.0] * 16),
     ("latents_std", [1.0] * 16),
     ("time_compression_ratio", 4),
@@ -108,6 +112,7 @@ def test_presets_hold_the_published_values(
     name: str, channels: int, scaling: float, shift: float | None, quant: bool
 ) -> None:
     config = config_of(name)
+    assert isinstance(config, AutoencoderKLConfig)
     assert (config.latent_channels, config.scaling_factor, config.shift_factor) == (channels, scaling, shift)
     assert (config.use_quant_conv, config.use_post_quant_conv) == (quant, quant)
     assert config.block_out_channels == (128, 256, 512, 512)
@@ -128,6 +133,7 @@ def test_harmless_keys_change_nothing(key: str) -> None:
 
 def test_missing_keys_have_diffusers_defaults() -> None:
     config = config_from({"block_out_channels": [64]})
+    assert isinstance(config, AutoencoderKLConfig)
     assert config.use_quant_conv
     assert config.scaling_factor == 0.18215
     assert config.up_block_types == ("UpDecoderBlock2D",)
@@ -190,6 +196,46 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
 
 
 def test_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="flux1, sd1, sd3, sdxl, z-image"):
+    with pytest.raises(ConfigError, match="flux1, flux2, sd1, sd3, sdxl, z-image"):
         config_of("flux")
-    assert set(PRESETS) == {"flux1", "sd1", "sd3", "sdxl", "z-image"}
+    assert set(PRESETS) == {"flux1", "flux2", "sd1", "sd3", "sdxl", "z-image"}
+
+
+def test_a_config_is_taken_as_it_is_and_anything_else_is_refused() -> None:
+    config = config_of("sdxl")
+    assert config_of(config) is config
+    for wrong in (None, 7, ["z-image"], {"latent_channels": 4}):
+        with pytest.raises(ConfigError, match="a config must be a VAEConfig, a preset's name or a config.json"):
+            config_of(wrong)  # type: ignore[arg-type]
+
+
+def test_presets_are_told_by_their_values() -> None:
+    assert preset_names(config_of("flux1")) == ["z-image", "flux1"]
+    assert preset_names(config_of("flux2")) == ["flux2"]
+    assert preset_names(AutoencoderKLConfig()) == []
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_family_reads_back_what_it_is_made_of(name: str) -> None:
+    config = config_of(name)
+    written = json.loads(json.dumps({"_class_name": config.class_name, **asdict(config)}))
+    assert config_from(written) == config
+    assert FAMILIES[config.class_name] is type(config)
+
+
+def test_what_a_config_does_not_say_of_its_class_is_not_guessed() -> None:
+    """Without a class it is an AutoencoderKL: keys of another family are refused by name."""
+    with pytest.raises(ConfigError, match="unknown keys .*'patch_size'"):
+        config_from(FLUX | {"patch_size": [2, 2]})
+    without = {name: value for name, value in FLUX.items() if name != "_class_name"}
+    assert config_from(without) == config_of("flux1")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_difference_is_told_in_fields(name: str) -> None:
+    config: VAEConfig = config_of(name)
+    assert config.different_from(config) == ""
+    other = config_from({"_class_name": config.class_name, **asdict(config), "norm_num_groups": 16})
+    assert other.different_from(config) == "norm_num_groups=16"
+    kin = config_of("sd1" if name == "flux2" else "flux2")
+    assert config.different_from(kin) == config.class_name

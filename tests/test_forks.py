@@ -22,8 +22,10 @@ PREPARED = """
 import multiprocessing, os, sys, threading
 import numpy as np
 from tests.models import random_vae, random_images
-from zvae_tiled import VAE, VAEConfig, calibrate, decode_tiled, read_latent_file, set_default_vae, write_latent_file
+from zvae_tiled import VAE, calibrate, decode_tiled, read_latent_file, set_default_vae, write_latent_file
 from zvae_tiled.errors import ForkError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.order import Order, run
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4)
 LATENTS = np.ones((1, 4, 3, 3), np.float32)
@@ -76,6 +78,7 @@ np.save("latents.npy", LATENTS)
 save_random(CONFIG, "vae.safetensors")
 rows = vae.stream(np.ones((1, 4, 40, 3), np.float32), budget="40MB")
 next(rows)
+prepared = vae.prepare(LATENTS)
 images = random_images(CONFIG, 3, 3)
 doors = [
     lambda: VAE.load("vae.safetensors", config=CONFIG),
@@ -83,6 +86,11 @@ doors = [
     lambda: vae.decode_to_file(LATENTS, "a.png"),
     lambda: vae.stream(LATENTS),
     lambda: next(rows),
+    lambda: vae.prepare(LATENTS),
+    lambda: prepared.array(),
+    lambda: prepared.write("a.png"),
+    lambda: next(prepared.rows()),
+    lambda: run(Order("decode", "vae.safetensors", "latents.npy", "a.png"), vae),
     lambda: vae.encode(images),
     lambda: decode_tiled(LATENTS, vae=vae),
     lambda: decode_tiled(LATENTS),
@@ -97,7 +105,7 @@ print(in_child(lambda: print(end=in_child(doors[1]) + "\\n", flush=True)))
 vae.decode(LATENTS)
 print(sorted(os.listdir()) == ["latents.npy", "vae.safetensors"])
 """
-    assert told(code, tmp_path) == 13 * ["refused"] + ["refused", "computed", "True"]
+    assert told(code, tmp_path) == 18 * ["refused"] + ["refused", "computed", "True"]
 
 
 def test_mlx_used_without_this_package_counts(tmp_path: Path) -> None:

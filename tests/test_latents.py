@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zvae_tiled.errors import LatentsError
-from zvae_tiled.families import config_of
-from zvae_tiled.latents import Layout, read_latents
+from zvae_tiled.families.autoencoder_kl import PRESETS
+from zvae_tiled.latents import Latents, Layout, read_latents
 
-FLUX = config_of("flux1")
+FLUX = PRESETS["flux1"]
 C = FLUX.latent_channels
 
 sizes = st.integers(1, 9)
@@ -43,10 +43,10 @@ def test_both_layouts_give_the_same_array(
 ) -> None:
     nhwc = numbered(batch, height, width, C)
     nchw = nhwc.transpose(0, 3, 1, 2)
-    assert np.array_equal(read_latents(nhwc[:, None] if framed else nhwc, FLUX, "NHWC"), nhwc)
-    assert np.array_equal(read_latents(nchw[:, :, None] if framed else nchw, FLUX, said), nhwc)
-    assert np.array_equal(read_latents(nhwc[0], FLUX, "NHWC"), nhwc[:1])
-    assert np.array_equal(read_latents(nchw[0], FLUX, said), nhwc[:1])
+    assert np.array_equal(read_latents(Latents(nhwc[:, None] if framed else nhwc, "NHWC"), FLUX), nhwc)
+    assert np.array_equal(read_latents(Latents(nchw[:, :, None] if framed else nchw, said), FLUX), nhwc)
+    assert np.array_equal(read_latents(Latents(nhwc[0], "NHWC"), FLUX), nhwc[:1])
+    assert np.array_equal(read_latents(Latents(nchw[0], said), FLUX), nhwc[:1])
 
 
 @settings(max_examples=300)
@@ -70,20 +70,20 @@ def test_what_is_not_marked_nhwc_is_never_read_as_nhwc(
     config = replace(FLUX, latent_channels=channels)
     if not fits:
         with pytest.raises(LatentsError) as refused:
-            read_latents(latents, config, said)
+            read_latents(Latents(latents, said), config)
         last_alone = shape[-1] == channels != in_front
         assert ('layout="NHWC"' in refused.value.advice) is last_alone
         assert ("--layout NHWC" in refused.value.advice) is last_alone
         return
     batched = values.reshape(-1, channels, *shape[-2:]).astype(np.float32)
-    got = np.asarray(read_latents(latents, config, said).astype(mx.float32))
+    got = np.asarray(read_latents(Latents(latents, said), config).astype(mx.float32))
     assert np.array_equal(got.transpose(0, 3, 1, 2), batched)
 
 
 def test_several_frames_are_refused_with_the_reason() -> None:
     for shape, layout in (((1, C, 3, 4, 4), None), ((1, 3, 4, 4, C), "NHWC")):
         with pytest.raises(LatentsError, match="hold 3 frames; an image VAE decodes one picture") as refused:
-            read_latents(np.zeros(shape, np.float32), FLUX, layout)  # type: ignore[arg-type]
+            read_latents(Latents(np.zeros(shape, np.float32), layout), FLUX)  # type: ignore[arg-type]
         assert "frame by frame" in refused.value.advice
 
 
@@ -91,24 +91,24 @@ def test_several_frames_are_refused_with_the_reason() -> None:
 def test_packed_tokens_unpack(batch: int, rows: int, columns: int) -> None:
     nchw = numbered(batch, C, 2 * rows, 2 * columns)
     for extra in (0, 15):  # a pipeline rounds the picture's size down to whole tokens
-        got = read_latents(pack(nchw), FLUX, height=16 * rows + extra, width=16 * columns + extra)
+        got = read_latents(Latents(pack(nchw), height=16 * rows + extra, width=16 * columns + extra), FLUX)
         assert np.array_equal(got, nchw.transpose(0, 2, 3, 1))
     assert np.array_equal(
-        read_latents(pack(nchw)[0], FLUX, height=16 * rows, width=16 * columns),
+        read_latents(Latents(pack(nchw)[0], height=16 * rows, width=16 * columns), FLUX),
         nchw.transpose(0, 2, 3, 1)[:1],
     )
 
 
 def test_sizes_may_be_any_whole_numbers() -> None:
     tokens = numbered(1, 6, 4 * C)
-    want = read_latents(tokens, FLUX, height=32, width=48)
+    want = read_latents(Latents(tokens, height=32, width=48), FLUX)
     kinds: list[Any] = [np.int64, np.uint16, np.array]
     for kind in kinds:
-        assert np.array_equal(read_latents(tokens, FLUX, height=kind(32), width=kind(48)), want)
+        assert np.array_equal(read_latents(Latents(tokens, height=kind(32), width=kind(48)), FLUX), want)
     wrong: list[Any] = [np.float64(32), np.bool_(True), True, np.array([32]), np.int64(-32)]
     for bad in wrong:
         with pytest.raises(LatentsError, match="whole and above 0; height is"):
-            read_latents(tokens, FLUX, height=bad, width=48)
+            read_latents(Latents(tokens, height=bad, width=48), FLUX)
 
 
 @pytest.mark.parametrize("as_array", [np.asarray, lambda values: mx.array(values, dtype=mx.float64)])
@@ -151,8 +151,8 @@ def test_anything_with_dlpack_is_read() -> None:
 def test_where_both_axes_fit_the_layout_decides_and_nchw_is_the_default() -> None:
     both = numbered(1, C, 4, C)
     for said in (None, "NCHW"):
-        assert np.array_equal(read_latents(both, FLUX, said), both.transpose(0, 2, 3, 1))
-    assert np.array_equal(read_latents(both, FLUX, "NHWC"), both)
+        assert np.array_equal(read_latents(Latents(both, said), FLUX), both.transpose(0, 2, 3, 1))
+    assert np.array_equal(read_latents(Latents(both, "NHWC"), FLUX), both)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -171,7 +171,7 @@ def test_no_message_prints_a_long_shape() -> None:
     sizes: list[dict[str, Any]] = [{}, {"height": 64, "width": 64}]
     for options in sizes:
         with pytest.raises(LatentsError) as refused:
-            read_latents(mx.zeros([1] * 60), FLUX, **options)
+            read_latents(Latents(mx.zeros([1] * 60), **options), FLUX)
         assert "… 60 axes" in str(refused.value)
         assert str(refused.value).count("1, ") <= 8
 
@@ -207,7 +207,7 @@ def test_no_message_prints_a_long_shape() -> None:
 )
 def test_what_is_refused_and_why(latents: Any, options: dict[str, Any], reason: str) -> None:
     with pytest.raises(LatentsError, match=reason):
-        read_latents(latents, FLUX, **options)
+        read_latents(Latents(latents, **options), FLUX)
 
 
 @given(st.data(), st.sampled_from([np.nan, np.inf, -np.inf]), st.sampled_from([np.float16, np.float32]))

@@ -13,14 +13,14 @@ from benchmarks.store import row_from
 from zvae_tiled import selfbench
 from zvae_tiled.environment import environment
 from zvae_tiled.errors import OutputError
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, object]:
     with pytest.MonkeyPatch.context() as patch:
         narrow = AutoencoderKLConfig(latent_channels=16, block_out_channels=(8, 8, 16, 16), norm_num_groups=4)
-        patch.setattr(VAEConfig, "preset", staticmethod(lambda _: narrow))
+        patch.setattr(selfbench, "config_of", lambda _: narrow)
         patch.setattr(selfbench, "SIZES", (32, 64))
         patch.setattr(selfbench, "PRODUCT", 64)
         patch.setattr(selfbench.product_flops, "__defaults__", (64, 0.01))

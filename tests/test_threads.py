@@ -16,6 +16,7 @@ from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits
 from zvae_tiled import decode_tiled, write_latent_file
 from zvae_tiled.errors import ImageError, InputError, LatentsError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 VAE = random_vae(CONFIG)

@@ -36,7 +36,7 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.
     if beside is None:
         raise ConfigError(
             "there is no config.json beside the weights, and config= was not given",
-            "Say config='z-image', 'flux1', 'sd1', 'sdxl' or 'sd3', or the path of a config.json.",
+            f"Say config= with a preset's name ({', '.join(sorted(PRESETS))}), or the path of a config.json.",
         )
     return config_of(beside)
 

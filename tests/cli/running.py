@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from tests.models import random_latents, save_random
 from zvae_tiled import VAEConfig
 from zvae_tiled.cli.app import zvae
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=2)
 """Two levels: a decode takes a tenth of a second."""

@@ -38,7 +38,7 @@ def test_a_decode_without_a_budget_survives(album: Path, tmp_path: Path) -> None
         code, _, told = zvae(group, *decode, "-o", tmp_path / "album.png", "--save-plan", tmp_path / "plan.json")
     assert code == 0, told
     assert json.loads((tmp_path / "plan.json").read_text())["budget"] < LIMIT
-    ample = plan(FOLDER / "config.json", 8 * SIDE, 8 * SIDE, "4GB", dtype="float32", output="rows")
+    ample = plan(FOLDER / "config.json", 8 * SIDE, 8 * SIDE, "4GB", dtype="float32", task="stream")
     assert ample.predicted_peak > LIMIT, "in ample memory the decode must take more than the limit"
     with Image.open(tmp_path / "album.png") as picture:
         assert picture.size == (8 * SIDE, 8 * SIDE)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from zvae_tiled.cli.pictures import read_picture
 
 from tests.cli.running import run
 from tests.footprints import LINUX, measured
 from zvae_tiled.errors import ImageError
+from zvae_tiled.pictures import read_picture
 
 DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)
 SHALLOW = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -99,7 +99,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     for name, (content, _) in claims.items():
         (tmp_path / name).write_bytes(content)
     read = (
-        "from zvae_tiled.cli.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
+        "from zvae_tiled.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
     )
     load = "; import PIL.Image, PIL.ImageOps, zvae_tiled.latent_files; PIL.Image.init()"
     costs = measured(read + load, [tmp_path / name for name in claims])

@@ -71,12 +71,12 @@ def test_large_latents_are_read(save: Any, tmp_path: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((1, 16, 512, 512), np.float32)
     latents[:, :, :256] = 0  # and half of it is blank
     save(tmp_path / "a.npz", latents)
-    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, latents)
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").array, latents)
 
 
 def test_a_large_array_beside_the_latents_does_not_matter(tmp_path: Path) -> None:
     latents = np.ones((1, 4, 2, 3), np.float32)
     np.savez_compressed(tmp_path / "a.npz", latents=latents, mask=np.zeros((3000, 3000), np.int32))
-    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, latents)
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").array, latents)
     with pytest.raises(LatentsError, match="mask"):
         read_latent_file(tmp_path / "a.npz", "mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from zvae_tiled.model.autoencoder import unscale_latents
 
 from tests.models import random_latents, random_vae
 from tests.plans import bits
 from tests.test_latents import pack
-from zvae_tiled import read_latent_file, write_latent_file
+from zvae_tiled import Latents, read_latent_file, write_latent_file
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.latents import Layout
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, scaling_factor=0.3611, shift_factor=0.1159)
 VAE = random_vae(CONFIG)
@@ -23,19 +26,31 @@ WANT = bits(VAE.decode(LATENTS))
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz"])
-@pytest.mark.parametrize("said", [{}, {"packed": True}])
-def test_packed_tokens_know_their_picture(kind: str, said: dict[str, Any], tmp_path: Path) -> None:
-    write_latent_file(tmp_path / f"a.{kind}", pack(LATENTS), height=12, width=16, **said)
-    file = read_latent_file(tmp_path / f"a.{kind}")
-    assert bits(VAE.decode(file.latents, **file.options)) == WANT
+def test_packed_tokens_know_their_picture(kind: str, tmp_path: Path) -> None:
+    write_latent_file(tmp_path / f"a.{kind}", Latents(pack(LATENTS), height=12, width=16))
+    assert bits(VAE.decode(read_latent_file(tmp_path / f"a.{kind}"))) == WANT
 
 
-@pytest.mark.parametrize("said", [{}, {"height": 12, "width": 16}, {"height": 12, "width": 16, "packed": False}])
-def test_latents_that_are_not_packed_may_know_it_too(said: dict[str, Any], tmp_path: Path) -> None:
-    for latents, layout in ((LATENTS, None), (LATENTS.transpose(0, 2, 3, 1), "NHWC")):
-        write_latent_file(tmp_path / "a.safetensors", latents, layout=layout, **said)  # type: ignore[arg-type]
-        file = read_latent_file(tmp_path / "a.safetensors")
-        assert bits(VAE.decode(file.latents, **file.options)) == WANT
+def test_a_height_and_a_width_beside_three_axes_mean_packed_tokens(tmp_path: Path) -> None:
+    """Of a file that some other program wrote."""
+    save_file({"latents": pack(LATENTS)}, tmp_path / "a.safetensors", {"height": "12", "width": "16"})
+    assert bits(VAE.decode(read_latent_file(tmp_path / "a.safetensors"))) == WANT
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"height": "12", "width": "16"}, {"height": "12", "width": "16", "packed": "false"}]
+)
+def test_latents_that_are_not_packed_may_know_it_too(said: dict[str, str], tmp_path: Path) -> None:
+    for latents, layout in ((LATENTS, {}), (LATENTS.transpose(0, 2, 3, 1), {"layout": "NHWC"})):
+        save_file({"latents": np.ascontiguousarray(latents)}, tmp_path / "a.safetensors", {**said, **layout})
+        assert bits(VAE.decode(read_latent_file(tmp_path / "a.safetensors"))) == WANT
+
+
+@pytest.mark.parametrize("layout", [None, "NCHW", "NHWC"])
+def test_the_layout_comes_back(layout: Layout | None, tmp_path: Path) -> None:
+    latents = LATENTS.transpose(0, 2, 3, 1) if layout == "NHWC" else LATENTS
+    write_latent_file(tmp_path / "a.npz", Latents(latents, layout))
+    assert bits(VAE.decode(read_latent_file(tmp_path / "a.npz"))) == WANT
 
 
 @pytest.mark.parametrize("frames", [False, True])
@@ -47,19 +62,20 @@ def test_comfyuis_latents_are_nchw_whatever_their_shape(frames: bool, tmp_path: 
         "latent_format_version_0": np.zeros(0),
     }
     save_file(tensors, tmp_path / "a.latent")
-    file = read_latent_file(tmp_path / "a.latent")
-    assert bits(VAE.decode(file.latents, **file.options)) == bits(VAE.decode(latents, scaled=False))
+    want = bits(VAE.decode(Latents(latents, scaled=False)))
+    assert bits(VAE.decode(read_latent_file(tmp_path / "a.latent"))) == want
+    assert want != bits(VAE.decode(latents))
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
 def test_unscaled_latents_go_to_the_decoder_as_they_are(dtype: mx.Dtype, tmp_path: Path) -> None:
     scaled = mx.array(LATENTS).astype(dtype)
     want = VAE.decode(scaled)
-    write_latent_file(tmp_path / "a.npz", unscale_latents(scaled, CONFIG), scaled=False)
-    file = read_latent_file(tmp_path / "a.npz")
-    assert bits(VAE.decode(file.latents, **file.options)) == bits(want)
-    rows = list(VAE.stream(file.latents, **file.options))
-    assert bits(mx.concatenate(rows, axis=1)) == bits(want)
-    VAE.decode_to_file(file.latents, tmp_path / "a.npy", **file.options)
+    unscaled = unscale_latents(scaled.transpose(0, 2, 3, 1), CONFIG.latents, VAE.weights)
+    write_latent_file(tmp_path / "a.npz", Latents(unscaled, "NHWC", scaled=False))
+    latents = read_latent_file(tmp_path / "a.npz")
+    assert bits(VAE.decode(latents)) == bits(want)
+    assert bits(mx.concatenate(list(VAE.stream(latents)), axis=1)) == bits(want)
+    VAE.decode_to_file(latents, tmp_path / "a.npy")
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.asarray(want)[0])
-    assert bits(VAE.decode(file.latents)) != bits(want)
+    assert bits(VAE.decode(replace(latents, scaled=True))) != bits(want)

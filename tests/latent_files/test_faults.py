@@ -60,7 +60,7 @@ def test_pickles_are_never_opened(kind: str, tmp_path: Path) -> None:
 
 def test_latents_beside_objects_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", latents=LATENTS, prompt=np.array(["a cat", None], dtype=object))
-    assert np.array_equal(read_latent_file(tmp_path / "a.npz").latents, LATENTS)
+    assert np.array_equal(read_latent_file(tmp_path / "a.npz").array, LATENTS)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_checksum_that_is_wrong(tmp_path: Path) -> None:
         ({"scaled": "0.13025"}, "scaled must be true or false"),
         ({"scaled": "true", "scale": "false"}, "contradict"),
         ({"layout": "CHWN"}, "layout must be NCHW or NHWC"),
-        ({"packed": "true"}, "packed tokens have no layout"),
+        ({"packed": "true", "layout": "NCHW"}, "packed tokens have no layout"),
         ({"packed": "true"}, "packed tokens have 2 or 3 axes"),
     ],
 )

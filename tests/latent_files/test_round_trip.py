@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.leftovers import file_size_limit, nothing_left, refusal
 from tests.samples import examples
-from zvae_tiled import read_latent_file, write_latent_file
+from zvae_tiled import Latents, read_latent_file, write_latent_file
 from zvae_tiled.errors import LatentsError
 
 TYPES = [mx.float32, mx.float16, mx.bfloat16]
@@ -35,13 +35,11 @@ def same(one: mx.array, other: mx.array) -> bool:
 
 @st.composite
 def facts(draw: st.DrawFn) -> dict[str, Any]:
+    """What can be said of latents: packed tokens know the picture's size, others may have a layout."""
     said: dict[str, Any] = {"scaled": draw(st.booleans())}
     if draw(st.booleans()):
-        said |= {"height": draw(st.integers(1, 1 << 20)), "width": draw(st.integers(1, 1 << 20))}
-    said["packed"] = draw(st.sampled_from([None, True, False]))
-    if not said["packed"]:
-        said["layout"] = draw(st.sampled_from([None, "NCHW", "NHWC"]))
-    return said
+        return said | {"height": draw(st.integers(1, 1 << 20)), "width": draw(st.integers(1, 1 << 20))}
+    return said | {"layout": draw(st.sampled_from([None, "NCHW", "NHWC"]))}
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz"])
@@ -50,15 +48,11 @@ def facts(draw: st.DrawFn) -> dict[str, Any]:
 def test_everything_comes_back(
     kind: str, tmp_path: Path, shape: tuple[int, ...], dtype: mx.Dtype, said: dict[str, Any], stream: bool
 ) -> None:
-    if said["packed"] and len(shape) == 4:
-        said["packed"] = False
-    latents, path = numbers(shape, dtype), tmp_path / f"latents.{kind}"
-    write_latent_file(path, latents, **said)
+    latents, path = numbers(shape[:3] if "height" in said else shape, dtype), tmp_path / f"latents.{kind}"
+    write_latent_file(path, Latents(latents, **said))
     found = read_latent_file(io.BytesIO(path.read_bytes()) if stream else path)
-    assert same(found.latents, latents)
-    assert {name: getattr(found, name) for name in said} == said
-    assert found.name == "latents"
-    assert stream or found.source == str(path)
+    assert same(found.array, latents)
+    assert found == Latents(found.array, **said, source=f"{'the stream' if stream else path}: latents")
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -68,9 +62,8 @@ def test_an_npy_comes_back(tmp_path: Path, shape: tuple[int, ...], dtype: mx.Dty
     latents = numbers(shape, dtype)
     write_latent_file(tmp_path / "latents.npy", latents)
     found = read_latent_file(tmp_path / "latents.npy")
-    assert same(found.latents, latents)
-    assert found.scaled
-    assert found.options.keys() >= {"layout", "scaled"}
+    assert same(found.array, latents)
+    assert found == Latents(found.array, source=str(tmp_path / "latents.npy"))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -80,7 +73,7 @@ def test_mlx_writes_what_is_read_and_reads_what_is_written(dtype: mx.Dtype, tmp_
     mx.save(str(tmp_path / "a.npy"), latents)
     mx.savez(str(tmp_path / "a.npz"), x=latents)
     for name in ("a.safetensors", "a.npy", "a.npz"):
-        assert same(read_latent_file(tmp_path / name).latents, latents)
+        assert same(read_latent_file(tmp_path / name).array, latents)
     assert not read_latent_file(tmp_path / "a.safetensors").scaled
     for kind in ("safetensors", "npy", "npz"):
         write_latent_file(tmp_path / f"b.{kind}", latents, overwrite=False)
@@ -109,7 +102,7 @@ def test_numpys_files_of_every_order(dtype: str, order: Any, save: Any, tmp_path
     values = np.asarray(np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(dtype), order=order)
     with (tmp_path / "latents").open("wb") as file:
         save(file, values)
-    found = read_latent_file(tmp_path / "latents").latents
+    found = read_latent_file(tmp_path / "latents").array
     assert np.array_equal(found, values.astype(np.float32))
     assert found.dtype == (mx.float16 if dtype[1:] == "f2" else mx.float32)
 
@@ -119,7 +112,7 @@ def test_bfloat16_of_ml_dtypes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values)
     safetensors.numpy.save_file({"x": values}, tmp_path / "a.safetensors")
     for name in ("a.npy", "a.safetensors"):
-        found = read_latent_file(tmp_path / name).latents
+        found = read_latent_file(tmp_path / name).array
         assert found.dtype == mx.bfloat16
         assert np.array_equal(np.asarray(found.astype(mx.float32)), values.astype(np.float32))
 
@@ -128,7 +121,8 @@ def test_a_npz_may_say_things_as_numbers(tmp_path: Path) -> None:
     said: dict[str, Any] = {"height": 64, "width": np.int16(32), "packed": True, "scale": np.bool_(False), "steps": 7}
     np.savez(tmp_path / "a.npz", tokens=np.zeros((8, 64), np.float32), **said)
     found = read_latent_file(tmp_path / "a.npz")
-    assert (found.height, found.width, found.packed, found.scaled, found.name) == (64, 32, True, False, "tokens")
+    assert (found.height, found.width, found.scaled) == (64, 32, False)
+    assert found.source.endswith(": tokens")
 
 
 @pytest.mark.parametrize("marker", [True, False])
@@ -138,7 +132,7 @@ def test_comfyuis_latents(marker: bool, tmp_path: Path) -> None:
         tensors["latent_format_version_0"] = np.zeros(0, np.float32)
     safetensors.numpy.save_file(tensors, tmp_path / "ComfyUI_00001_.latent", {"prompt": "{}"})
     found = read_latent_file(tmp_path / "ComfyUI_00001_.latent")
-    assert found.name == "latent_tensor"
+    assert found.source.endswith(": latent_tensor")
     assert found.scaled is not marker
 
 
@@ -148,13 +142,13 @@ def test_of_several_tensors_one_is_named(kind: str, tmp_path: Path) -> None:
     tensors: dict[str, Any] = {"seed": np.array([7]), "sigma": np.array(0.5), "before": np.ones((4, 2, 3), np.float32)}
     save = safetensors.numpy.save_file if kind == "safetensors" else lambda tensors, path: np.savez(path, **tensors)
     save(tensors, path)
-    assert read_latent_file(path).name == "before", "nothing else could be latents"
+    assert read_latent_file(path).source == f"{path}: before", "nothing else could be latents"
     save(tensors | {"after": np.zeros((4, 2, 3), np.float32)}, path)
     with pytest.raises(LatentsError) as error:
         read_latent_file(path)
     for text in (str(path), "several", "'before'", "'after'", "(4, 2, 3)", "name="):
         assert text in str(error.value)
-    assert mx.max(read_latent_file(path, "after").latents).item() == 0
+    assert mx.max(read_latent_file(path, "after").array).item() == 0
     with pytest.raises(LatentsError, match=r"no tensor 'between'; it holds .*'before'"):
         read_latent_file(path, "between")
     with pytest.raises(LatentsError, match="latents are floats"):
@@ -175,19 +169,22 @@ def test_what_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "there.npz").touch()
     with nothing_left(tmp_path):
         assert "not as '.pt'" in refusal(write_latent_file, tmp_path / "a.pt", latents)
-        assert "no place for height, width" in refusal(
-            write_latent_file, tmp_path / "a.npy", latents, height=16, width=16
-        )
-        assert "no place for scaled" in refusal(write_latent_file, tmp_path / "a.npy", latents, scaled=False)
+        tokens = Latents(latents[:, :, 0], height=16, width=16)
+        assert "no place for height, width, packed" in refusal(write_latent_file, tmp_path / "a.npy", tokens)
+        unscaled = Latents(latents, scaled=False)
+        assert "no place for scaled" in refusal(write_latent_file, tmp_path / "a.npy", unscaled)
         assert "does not exist" in refusal(write_latent_file, tmp_path / "missing/a.npz", latents)
         assert "has appeared" in refusal(write_latent_file, tmp_path / "there.npz", latents, overwrite=False)
-        for wrong in (
+        wrong: tuple[dict[str, Any], ...] = (
             {"height": 16},
             {"height": 16.5, "width": 16},
             {"layout": "CHW"},
-            {"packed": True, "layout": "NCHW"},
-        ):
+            {"height": 16, "width": 16, "layout": "NCHW"},
+        )
+        for said in wrong:
             with pytest.raises(LatentsError):
-                write_latent_file(tmp_path / "a.npz", latents, **wrong)
+                write_latent_file(tmp_path / "a.npz", Latents(latents[:, :, 0], **said))
+        with pytest.raises(LatentsError, match="2 or 3 axes"):  # which read_latent_file would refuse
+            write_latent_file(tmp_path / "a.npz", Latents(latents, height=16, width=16))
         with pytest.raises(LatentsError, match="not int64"):
             write_latent_file(tmp_path / "a.npz", np.zeros((1, 4, 2, 2), np.int64))

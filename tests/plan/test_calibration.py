@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plans import exact_plan
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Norm, Step
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.plan.calibration import (
@@ -183,7 +183,7 @@ def test_applied_it_never_plans_with_less(device: Device) -> None:
     again = apply(grown, replace(measured, margin=1.5))
     assert isinstance(again.workspace, MarginWorkspace)
     assert again.workspace.inner == device.workspace
-    whole = config_of("z-image".chain("decode"))
+    whole = config_of("z-image").chain("decode")
     for step in whole.steps:
         chain = replace(whole, steps=(step,))
         before, after = (Costs(chain, Size(12, 40, 2), each).step(0, 6) for each in (device, grown))
@@ -193,7 +193,7 @@ def test_applied_it_never_plans_with_less(device: Device) -> None:
 
 def test_a_margin_is_on_results_too() -> None:
     space = MarginWorkspace(MetalWorkspace(), 1.5)
-    step = Step("conv", "conv", 128, 3, norm="norm")
+    step = Step("conv", "conv", 128, 3, norm=Norm("norm", 32))
     spike = MetalWorkspace().conv(step, 6, 100, 2)
     assert space.conv(step, 6, 100, 2) == spike + (spike + 6 * 100 * 3 * 2 + 1) // 2
     assert space.activate(step, 6, 100, 2) == 6 * 100 * 128 * 2 // 2

@@ -18,6 +18,7 @@ from tests.plan.tampering import changed, odd, paths
 from tests.plans import TASKS, random_config, random_plan
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import PlanError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.case import ITEMSIZES
 from zvae_tiled.plan.files import EXECUTED, FORMAT, MAX_BYTES

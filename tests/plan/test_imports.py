@@ -95,8 +95,9 @@ def test_the_reader_of_imports_finds_them() -> None:
 
 def test_planning_imports_no_mlx() -> None:
     code = (
-        "import sys; from zvae_tiled import VAEConfig, plan, read_plan; "
-        "made = plan('z-image', 1024, 1024, '1GB', device='cpu'); "
+        "import sys; from zvae_tiled import config_of, plan, read_plan; from zvae_tiled.order import Order; "
+        "made = plan('z-image', 1024, 1024, '1GB', device='cpu'); order = Order('decode', 'vae', 'a.npy', 'a.png'); "
+        "assert Order.from_json(order.to_json()) == order; "
         "print(read_plan(made.to_json()) == made, str(made) != '', config_of('sdxl').scale); "
         "print([name for name in sys.modules if name == 'mlx' or name.startswith('mlx.')])"
     )

@@ -14,12 +14,12 @@ from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.families import config_of
+from zvae_tiled.installed import likely_device
 from zvae_tiled.plan.case import shown
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.quality import Tiles
 from zvae_tiled.plan.replay import costed
 from zvae_tiled.plan.stage import Sweep
-from zvae_tiled.tiled import likely_device
 from zvae_tiled.wording import size
 
 Z_IMAGE = plan("z-image", 1024, 768, "400MB", device="cpu/mlx")

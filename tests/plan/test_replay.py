@@ -15,6 +15,7 @@ from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels.device import this_device
 from zvae_tiled.plan import layout
 from zvae_tiled.plan.calibration import MarginWorkspace
@@ -248,6 +249,6 @@ def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest
     tight = replace(tight, budget=tight.predicted_peak)
     vae.decode(latents, plan=tight)
     hungry = replace(this_device(mx.float32), workspace=MarginWorkspace(this_device(mx.float32).workspace, 2.0))
-    monkeypatch.setattr("zvae_tiled.vae.this_device", lambda dtype: hungry)
+    monkeypatch.setattr("zvae_tiled.jobs.this_device", lambda dtype: hungry)
     with pytest.raises(PlanError, match=r"needs \d+ MB here, .*\n.*ZVAE_KERNELS"):
         vae.decode(latents, plan=tight)

@@ -10,7 +10,9 @@ import pytest
 
 from tests.models import random_latents, random_vae
 from zvae_tiled import VAE
+from zvae_tiled.budget import Available
 from zvae_tiled.errors import BudgetError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.plan.quality import Quality, Tiles
 
 CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
@@ -58,7 +60,7 @@ def test_free_memory_is_not_in_the_file(
     """Two decodes without a budget: what is free has changed between them."""
     found, budgets = set(), set()
     for free in (4_000_000_000, 4_000_004_096, 10_000_000):
-        monkeypatch.setattr("zvae_tiled.vae.available", dict.fromkeys([vae.weight_bytes], free).__getitem__)
+        monkeypatch.setattr("zvae_tiled.jobs.available", dict.fromkeys([vae.weight_bytes], Available(free)).__getitem__)
         report = vae.decode_to_file(latents, tmp_path / f"a.{kind}")
         found.add(digest(tmp_path / f"a.{kind}"))
         budgets.add(report.budget)

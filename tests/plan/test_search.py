@@ -15,7 +15,9 @@ from tests.samples import Seeds
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.families import MAX_RESNETS, Task, VAEConfig, config_of
+from zvae_tiled.families import Task, config_of
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.checks import MAX_RESNETS
 from zvae_tiled.plan.case import ITEMSIZES, Case, Output
 from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
@@ -188,7 +190,7 @@ def test_the_search_is_short_where_no_tile_fits(real: Problem, monkeypatch: pyte
 
     def refused() -> None:
         with pytest.raises(BudgetError):
-            make_plan(case, Tiles(), Budget(1 << 20, True, "a test"), CPU)
+            make_plan(case, Tiles(), Budget(1 << 20, "a test"), CPU)
 
     assert 50 < sweeps_costed(refused, monkeypatch) < 6_000
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.samples import examples
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Norm, Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.plan.workspace import CpuWorkspace, block_rows
 
@@ -79,12 +79,12 @@ def convolutions(draw: st.DrawFn) -> Step:
     inputs, outputs = draw(channels), draw(channels)
     kind = draw(st.sampled_from(["plain", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
     more: dict[str, dict[str, Any]] = {
-        "plain": {"norm": "norm"},
+        "plain": {"norm": Norm("norm", 1)},
         "1x1": {"kernel": 1},
         "upsample": {"upsample": True},
         "downsample": {"stride": 2},
-        "skip": {"norm": "norm", "closes": True, "skip": outputs},
-        "shortcut": {"norm": "norm", "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
+        "skip": {"norm": Norm("norm", 1), "closes": True, "skip": outputs},
+        "shortcut": {"norm": Norm("norm", 1), "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
         "bare": {},
     }
     return Step("step", "conv", inputs, outputs, **more[kind])
@@ -144,7 +144,7 @@ def test_gathering_moments(count: int, height: int, width: int, dtype: mx.Dtype)
 
 
 def attention(count: int) -> Step:
-    return Step("step", "attention", count, count, kernel=1, norm="norm", opens=True, closes=True)
+    return Step("step", "attention", count, count, kernel=1, norm=Norm("norm", 1), opens=True, closes=True)
 
 
 @given(channels, rows, widths, dtypes)

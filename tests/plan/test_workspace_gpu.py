@@ -32,8 +32,8 @@ SPACES: tuple[Workspace, ...] = (
     CudaWorkspace(),
 )
 rows_, widths, itemsizes = st.integers(1, 200), st.integers(1, 3000), st.sampled_from([2, 4])
-steps = st.sampled_from(config_of("z-image".chain("decode")).steps)
-convs = st.sampled_from([step for step in config_of("sd1".chain("decode")).steps if step.kind == "conv"])
+steps = st.sampled_from(config_of("z-image").chain("decode").steps)
+convs = st.sampled_from([step for step in config_of("sd1").chain("decode").steps if step.kind == "conv"])
 spaces = st.sampled_from(SPACES)
 
 
@@ -111,7 +111,7 @@ def test_cuda_is_bounded_by_im2col_or_by_copies() -> None:
 
 
 def test_scores_stay_within_256_mib() -> None:
-    step = config_of("z-image".chain("decode")).steps[3]
+    step = config_of("z-image").chain("decode").steps[3]
     assert step.kind == "attention"
     for width in (1, 128, 2048, 5000):
         keys = block_rows(width) * width

@@ -10,7 +10,7 @@ import numpy as np
 from tests.models import random_latents, random_vae
 from tests.plans import random_config
 from zvae_tiled import VAE, VAEConfig
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 RAMPS = ("linear", "cosine", "smootherstep")
 
@@ -21,7 +21,7 @@ def reach_of(config: VAEConfig) -> int:
     return chain.reach(chain.middle)
 
 
-def small_config(rng: Random, longest: int = 48) -> VAEConfig:
+def small_config(rng: Random, longest: int = 48) -> AutoencoderKLConfig:
     """A random decoder whose reach is so few pixels that a test can afford several tiles."""
     while True:
         config = random_config(rng, narrowest=2)

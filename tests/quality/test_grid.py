@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zvae_tiled import VAEConfig
 from zvae_tiled.budget import Available, Budget, parse_budget
 from zvae_tiled.errors import BudgetError, PlanError
-from zvae_tiled.families import VAEConfig, config_of
+from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.plan.case import Case
 from zvae_tiled.plan.device import CPU, DEVICES, Device
 from zvae_tiled.plan.grid import MAX_SPANS, Span, span_count, spans
@@ -24,7 +24,7 @@ from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import Exact, Quality, Stream, Tiles, quality_of
 from zvae_tiled.plan.search import leanest
 
-FLUX = config_of("flux1")
+FLUX = PRESETS["flux1"]
 PLENTY = parse_budget("4TB", Available(0))
 
 
@@ -191,7 +191,7 @@ def test_more_tiles_than_a_plan_holds_are_refused() -> None:
         planned(262_144, 8, tile=16, overlap=8, moments="tile")
     # Of tiles nobody named, those that would be too many are passed over.
     with pytest.raises(BudgetError):
-        planned(8, 1 << 27, Budget(1, True, "test"), overlap=0, moments="tile")
+        planned(8, 1 << 27, Budget(1, "test"), overlap=0, moments="tile")
 
 
 def test_tiles_nobody_named_that_are_too_small_for_the_overlap_are_passed_over() -> None:

@@ -17,6 +17,7 @@ from tests.samples import examples
 from zvae_tiled import VAE
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.metrics import colour_shift, psnr
 from zvae_tiled.plan import layout

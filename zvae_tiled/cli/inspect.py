@@ -62,13 +62,13 @@ def _vae(what: str) -> list[tuple[str, Any]]:
 
 
 def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
-    convention, cell = config.latents, config.scale * config.latents.patch
-    widths = [step.outputs for step in config.chain("decode").steps if step.kind == "conv"]
+    convention, cell, steps = config.latents, config.cell, config.chain("decode").steps
+    levels = [steps[-1].inputs, *(step.inputs for step in reversed(steps) if step.upsample)]
     return [
         ("family", config.class_name),
         ("like", ", ".join(preset_names(config)) or "no preset"),
         ("latents", f"{convention.channels} channels, one for {cell}x{cell} pixels"),
-        ("widths", ", ".join(map(str, dict.fromkeys(widths)))),
+        ("widths", ", ".join(map(str, levels))),
         ("scaling", _scaling(convention)),
     ]
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import mlx.core as mx
+
+from zvae_tiled.arrays import shape_text
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.latents import Layout
 
@@ -44,6 +47,19 @@ def parse_metadata(text: Mapping[str, str], source: str) -> Metadata:
     if scaled is not None and scale is not None and scaled != scale:
         raise LatentsError(f"{source}: scaled and scale are one thing, and contradict each other", _AGAIN)
     return Metadata(cast(Layout | None, layout), height, width, packed, scale if scaled is None else scaled)
+
+
+def check_packed(array: mx.array, source: str) -> None:
+    """Refuse an array that cannot be packed tokens.
+
+    Raises:
+        LatentsError: It has more than 3 axes.
+    """
+    if array.ndim > 3:
+        raise LatentsError(
+            f"{source}: packed tokens have 2 or 3 axes, these latents have the shape {shape_text(array.shape)}",
+            "Only packed tokens need height and width: leave both out, and packed.",
+        )
 
 
 _AGAIN = "Write the file again, with zvae_tiled.write_latent_file for one."

@@ -13,7 +13,7 @@ from zvae_tiled.arrays import MAX_AXES, path_of
 from zvae_tiled.errors import LatentsError, WeightsError
 from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import Contents, read_contents
-from zvae_tiled.latent_files.metadata import parse_metadata
+from zvae_tiled.latent_files.metadata import check_packed, parse_metadata
 from zvae_tiled.latents import Latents
 from zvae_tiled.weights.opening import open_regular
 
@@ -46,11 +46,8 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
         metadata = parse_metadata(contents.metadata, source)
         chosen = _chosen(contents, name, source)
         latents = contents.entries[chosen].load()
-    if metadata.packed and latents.ndim > 3:
-        raise LatentsError(
-            f"{source}: packed tokens have 2 or 3 axes, {chosen or 'the array'} has the shape {latents.shape}",
-            "Write the file again without packed.",
-        )
+    if metadata.packed:
+        check_packed(latents, source)
     # Height and width mean packed tokens; latents of four axes are none, whatever size stands beside them.
     packed = latents.ndim < 4 if metadata.packed is None else metadata.packed
     return Latents(

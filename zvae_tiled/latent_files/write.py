@@ -14,7 +14,7 @@ from zvae_tiled.atomic import atomic_file, check_place
 from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.forks import check_threads
 from zvae_tiled.latent_files.contents import BFLOAT16
-from zvae_tiled.latent_files.metadata import parse_metadata
+from zvae_tiled.latent_files.metadata import check_packed, parse_metadata
 from zvae_tiled.latents import Latents
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.safetensors import safetensors_header
@@ -58,7 +58,9 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
     said |= {"packed": True if given.height is not None else None, "scaled": given.scaled}
     texts = {name: str(value) for name, value in said.items() if value is not None}
     notes = {name: text if name == "layout" else text.lower() for name, text in texts.items()}
-    parse_metadata(notes, str(target))
+    said_so = parse_metadata(notes, str(target))
+    if said_so.packed:
+        check_packed(array, str(target))
     kind = target.suffix.lower()
     if kind == ".npy" and notes != {"scaled": "true"}:
         lost = ", ".join(name for name in notes if (name, notes[name]) != ("scaled", "true"))
