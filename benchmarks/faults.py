@@ -19,7 +19,7 @@ import mlx.core as mx
 from benchmarks.machine import describe
 from tests.engine.faults import KEPT, MLX, NATIVE, Outcome, Victim
 from tests.kernels.native import kernels_of
-from zvae_tiled.chain import Task
+from zvae_tiled.families import Task
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
 from zvae_tiled.kernels.native import BFLOAT16, native_status

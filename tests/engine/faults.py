@@ -22,15 +22,15 @@ import numpy as np
 from tests.engine.damage import DAMAGE, LOSSES, damage, results
 from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits, plan_for
-from zvae_tiled import VAEConfig
-from zvae_tiled.chain import Task
-from zvae_tiled.decoding import norms, parameters
+from zvae_tiled.decoding import norms
 from zvae_tiled.engine import run as engine_run
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.families import Task
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels.native_library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.loading import dtype_name
 
-CONFIG = VAEConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
 ROWS: dict[Task, int] = {"decode": 3, "encode": 8}
 """Rows of a band."""
 
@@ -154,10 +154,11 @@ class Victim:
         if flat is not None:
             given[...] = flat
         plan = plan_for(vae, given.shape, Random(3), ("ram",), task)
-        self._plan = replace(plan, sweeps=tuple(replace(sweep, rows=ROWS[task]) for sweep in plan.sweeps))
+        sweeps = tuple(replace(sweep, rows=ROWS[task]) for sweep in plan.sweeps)
+        self._chain, self._stage = plan.case.chain, replace(plan.pixels, sweeps=sweeps)
         self._weights = {
             name: mx.zeros_like(array) if zeros is not None and zeros in name else array
-            for name, array in parameters(vae.model).items()
+            for name, array in vae.weights.items()
         }
         self._given = given.transpose(0, 2, 3, 1) if task == "decode" else given
         watch = Strike(kernels, None, 0, "", 0)
@@ -186,5 +187,6 @@ class Victim:
 
     def _computed(self) -> bytes:
         with TemporaryDirectory() as folder, patch.object(engine_run, "block_rows", lambda width: 2):
-            run = engine_run.Run(self._plan, self._kernels, self._weights, norms(self._weights), Path(folder))
+            folded = norms(self._chain, self._weights)
+            run = engine_run.Run(self._chain, self._stage, self._kernels, self._weights, folded, Path(folder))
             return b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.faults import MLX, NATIVE, Victim
 from tests.kernels.native import PATHS, kernels_of
-from zvae_tiled.chain import Task
+from zvae_tiled.families import Task
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
 from zvae_tiled.kernels.native_library import Conv, Moments

@@ -19,6 +19,7 @@ from tests.plans import exact_plan
 from zvae_tiled.chain import Norm, Step
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import config_of
+from zvae_tiled.installed import likely_device
 from zvae_tiled.plan.calibration import (
     Calibration,
     MarginWorkspace,
@@ -34,7 +35,7 @@ from zvae_tiled.plan.cost import Costs, Size
 from zvae_tiled.plan.device import CPU, CUDA, METAL, Device
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.workspace_gpu import MetalWorkspace
-from zvae_tiled.tiled import likely_device, plan, read_plan
+from zvae_tiled.tiled import plan, read_plan
 
 FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8)
 
