@@ -58,7 +58,7 @@ class BuildKernels(build_ext):
 
 setup(
     ext_modules=[
-        Extension("zvae_tiled.kernels._native", SOURCES, depends=sorted(glob("native/*.h")), optional=True),
+        Extension("zvae_tiled.devices.native_cpu._native", SOURCES, depends=sorted(glob("native/*.h")), optional=True),
     ],
     cmdclass={"build_ext": BuildKernels},
 )

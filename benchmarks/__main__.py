@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks import baselines, store
 from benchmarks.runner import Machine, commit, run_group
-from zvae_tiled.budget import available_memory, parse_budget
 from zvae_tiled.errors import ZvaeError
-from zvae_tiled.selfbench import Row
+from zvae_tiled.planner.budget import available_memory, parse_budget
+from zvae_tiled.report.figures import Row
 
 SUITES = ("promises", "memory", "limit", "paths", "speed", "scale", "quality", "peers", "reference", "ends")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 FILE = Path(__file__).with_name("baselines.json")
 

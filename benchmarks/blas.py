@@ -1,4 +1,4 @@
-"""How fast MLX multiplies matrices and convolves on the CPU, without and with what `zvae_tiled.blas` loads.
+"""How fast MLX multiplies matrices and convolves on the CPU, without and with what `zvae_tiled.devices.blas` loads.
 
 Run: ``python benchmarks/blas.py``. Each mode runs in a process of its own, because the library that is loaded
 first stays. Set ``OMP_NUM_THREADS`` to compare thread counts.
@@ -47,7 +47,7 @@ def measure(work: Callable[[], Any], operations: float) -> float:
 
 def run_mode() -> None:
     """Measure every shape in this process, and print the answers as JSON."""
-    from zvae_tiled import blas
+    from zvae_tiled.devices import blas
 
     status = blas.preload()
     import mlx.core as mx

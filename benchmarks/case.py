@@ -97,7 +97,7 @@ class Files:
 
 @dataclass
 class Sample:
-    """What a child answers; fields as in `zvae_tiled.selfbench.Row`."""
+    """What a child answers; fields as in `zvae_tiled.report.figures.Row`."""
 
     seconds: float | None = None
     footprint: int | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks import store
-from zvae_tiled.chart import line_chart
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.chart import line_chart
+from zvae_tiled.report.figures import Row
 
 TIME, MEMORY = "benchmarks-time.svg", "benchmarks-memory.svg"
 FILES = {TIME: "Time against pixels", MEMORY: "Memory of the process against pixels"}

@@ -31,8 +31,8 @@ def answer(case: Case, files: Files) -> Sample:
         if not is_memory(error):
             raise
         return Sample(outcome="out of memory: the system refused what it asked for")
-    from zvae_tiled.environment import environment
-    from zvae_tiled.kernels.device import device_kind
+    from zvae_tiled.devices.here import device_kind
+    from zvae_tiled.report.environment import environment
 
     sample.environment = environment(device_kind())
     return sample

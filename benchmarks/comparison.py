@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zvae_tiled.metrics import max_error, psnr, steepest_seam
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
+from zvae_tiled.report.metrics import max_error, psnr, steepest_seam
 
 Seams = tuple[list[int], list[int]]
 

@@ -15,7 +15,7 @@ from tests.engine.test_exact import ROUNDING, Errors, compared, random_decode
 from tests.float64 import decode64, ready_latents, widened
 from tests.models import whole_decode
 from zvae_tiled.families import config_of
-from zvae_tiled.selfbench import random_latents, random_vae
+from zvae_tiled.report.figures import random_latents, random_vae
 
 SEEDS = range(80)
 SIDE = 128

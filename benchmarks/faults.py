@@ -19,11 +19,11 @@ import mlx.core as mx
 from benchmarks.machine import describe
 from tests.engine.faults import KEPT, MLX, NATIVE, Outcome, Victim
 from tests.kernels.native import kernels_of
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_status
+from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments, Pack
 from zvae_tiled.families import Task
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.kernels.native import BFLOAT16, native_status
-from zvae_tiled.kernels.native_library import Attend, Conv, Moments, Pack
 
 MOST = 12
 """Calls of a kind that are struck in each picture."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zvae_tiled.environment import environment
-from zvae_tiled.kernels.device import device_kind
+from zvae_tiled.devices.here import device_kind
+from zvae_tiled.report.environment import environment
 
 
 def describe() -> str:

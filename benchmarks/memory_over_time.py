@@ -16,14 +16,14 @@ import numpy as np
 from benchmarks.machine import describe
 from tests.models import whole_decode
 from zvae_tiled import Plan
-from zvae_tiled.budget import Available, parse_budget
-from zvae_tiled.chart import line_chart
+from zvae_tiled.devices.base import CPU, Device
 from zvae_tiled.families.autoencoder_kl import PRESETS
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Exact
-from zvae_tiled.selfbench import random_vae
+from zvae_tiled.planner.budget import Available, parse_budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.quality import Exact
+from zvae_tiled.report.chart import line_chart
+from zvae_tiled.report.figures import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

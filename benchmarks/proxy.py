@@ -17,20 +17,20 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.quality import structured_latents
 from tests.models import narrow, random_vae
-from zvae_tiled.budget import Budget
 from zvae_tiled.decoding import norms
+from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
-from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.latent_space import unscale_latents
-from zvae_tiled.metrics import psnr
-from zvae_tiled.plan import layout
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import Exact, Quality, Stream
+from zvae_tiled.planner import layout
+from zvae_tiled.planner.budget import Budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Exact, Quality, Stream
+from zvae_tiled.report.metrics import psnr
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

@@ -1,7 +1,7 @@
 """Every quality against the full decode: error, seams, time and memory, as the table of ``docs/quality.md``.
 
 ``python -m benchmarks.quality`` decodes photographs' latents with the demo VAE, ``python -m benchmarks.quality random``
-structured latents with a random decoder. Writes the table, and ``zvae_tiled/plan/measured.py``, which a report's
+structured latents with a random decoder. Writes the table, and ``zvae_tiled/planner/measured.py``, which a report's
 expected error comes from.
 """
 
@@ -18,9 +18,9 @@ from benchmarks.machine import describe
 from benchmarks.quality_table import DOCS, HEADS, MEASURED, Row, measured, module, parse, render, written
 from tests.models import narrow, random_vae
 from zvae_tiled import VAE, Report, demo
-from zvae_tiled.metrics import colour_shift, max_error, psnr, seam_score
-from zvae_tiled.plan import layout
-from zvae_tiled.plan.quality import Exact, Quality, Statistics, Stream, Tiles
+from zvae_tiled.planner import layout
+from zvae_tiled.planner.quality import Exact, Quality, Statistics, Stream, Tiles
+from zvae_tiled.report.metrics import colour_shift, max_error, psnr, seam_score
 
 OVERLAPS = (0, 16, 32, 64, 104)
 

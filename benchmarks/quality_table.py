@@ -110,7 +110,7 @@ def measured(rows: list[Row], scale: int) -> dict[str, dict[int, float]]:
 
 
 def module(figures: dict[str, dict[int, float]]) -> str:
-    """Return the source of `zvae_tiled.plan.measured`."""
+    """Return the source of `zvae_tiled.planner.measured`."""
     lines = [f'    "{name}": {levels},' for name, levels in figures.items()]
     return "\n".join(
         [

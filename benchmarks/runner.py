@@ -20,9 +20,9 @@ from benchmarks.comparison import compared
 from benchmarks.footprint import taken_by
 from benchmarks.noise import Noise
 from benchmarks.tools import TORCH
-from zvae_tiled.environment import environment
-from zvae_tiled.kernels.device import device_kind
-from zvae_tiled.selfbench import Row
+from zvae_tiled.devices.here import device_kind
+from zvae_tiled.report.environment import environment
+from zvae_tiled.report.figures import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 

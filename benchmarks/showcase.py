@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from zvae_tiled import VAE, Tiles, demo
-from zvae_tiled.metrics import heat_map, psnr, seam_score
+from zvae_tiled.report.metrics import heat_map, psnr, seam_score
 
 DOCS = Path(__file__).parents[1] / "docs"
 TILE = 96

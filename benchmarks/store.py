@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 FOLDER = Path(__file__).with_name("results")
 SENT = "sent"
-"""The folder of files that `zvae_tiled.selfbench.write` made on other machines."""
+"""The folder of files that `zvae_tiled.report.figures.write` made on other machines."""
 
 
 def read(suite: str, folder: Path = FOLDER) -> list[Row]:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 Cell = Callable[[Row], str]
 

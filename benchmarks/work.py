@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from zvae_tiled.budget import Budget
+from zvae_tiled.devices.base import CUDA
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.plan.case import ITEMSIZES, Case
-from zvae_tiled.plan.device import CUDA
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Exact
+from zvae_tiled.planner.budget import Budget
+from zvae_tiled.planner.case import ITEMSIZES, Case
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.quality import Exact
 
 
 def full_flops(config: VAEConfig, height: int, width: int) -> int:

@@ -1,4 +1,4 @@
-// The contract between Python (zvae_tiled/kernels/native_library.py) and the kernels: plain C structs.
+// The contract between Python (zvae_tiled/devices/native_cpu/library.py) and the kernels: plain C structs.
 //
 // Maps are rows of pixels of channels (NHWC). Rows come as pointers, so that bands, rows carried over and rows of
 // zeros beyond a map's edge need no copy. Sums are float32, in one order for every pixel: the taps of the kernel row

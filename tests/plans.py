@@ -10,17 +10,17 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.budget import Budget
+from zvae_tiled.devices.base import CPU, Device
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.loading import dtype_name
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.layout import Resident, exact_layout
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Exact
-from zvae_tiled.plan.replay import costed
-from zvae_tiled.plan.stage import Medium, Sweep, endings
+from zvae_tiled.planner.budget import Budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.layout import Resident, exact_layout
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.quality import Exact
+from zvae_tiled.planner.replay import costed
+from zvae_tiled.planner.stage import Medium, Sweep, endings
+from zvae_tiled.weights.vae import dtype_name
 
 TASKS: tuple[Task, ...] = ("decode", "encode")
 MEDIA: tuple[Medium, ...] = ("ram", "disk")

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.leftovers import refusal
-from zvae_tiled import filesystem
-from zvae_tiled.atomic import AtomicFile, atomic_file, check_place, publish
+from zvae_tiled.files import filesystem
+from zvae_tiled.files.atomic import AtomicFile, atomic_file, check_place, publish
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,7 +82,7 @@ def test_of_many_threads_one_publishes(way: str, tmp_path: Path) -> None:
 RIVAL = """
 import sys, time
 from pathlib import Path
-from zvae_tiled.atomic import AtomicFile, publish
+from zvae_tiled.files.atomic import AtomicFile, publish
 me, rivals, rounds, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 for number in range(rounds):
     file = AtomicFile(folder / f"{number}")
@@ -140,7 +140,7 @@ def test_a_name_that_is_taken_is_left_alone(way: str, there: str, tmp_path: Path
 @pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o000])
 def test_the_kernel_applies_the_umask(umask: int, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from zvae_tiled.atomic import atomic_file\n"
+        "import os, sys; from pathlib import Path; from zvae_tiled.files.atomic import atomic_file\n"
         "os.umask = lambda mask: sys.exit('other threads would see this')\n"
         "with atomic_file(Path('a')) as file: part, = Path().glob('.zvae-*'); print(part.stat().st_mode & 0o777)\n"
         "print(Path('a').stat().st_mode & 0o777)"
@@ -262,7 +262,7 @@ def test_a_second_interrupt_does_not_stop_the_taking_back(seed: int, tmp_path_fa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from zvae_tiled.atomic import AtomicFile, publish
+from zvae_tiled.files.atomic import AtomicFile, publish
 if sys.argv[1] == "no links":
     os.link = None  # calling it raises an OSError, below
 calls = ("link", "replace", "unlink", "fsync")

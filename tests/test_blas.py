@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from zvae_tiled import blas
+from zvae_tiled.devices import blas
 
 ROOT = Path(__file__).parent.parent
 KEPT_OUT = ("ZVAE_BLAS", "LD_PRELOAD", "MKL_THREADING_LAYER", "MKL_CBWR", "MKL_VERBOSE")
@@ -28,7 +28,7 @@ linux = pytest.mark.skipif(platform.system() != "Linux", reason="only Linux load
 
 REPORT = """
 import dataclasses, json
-from zvae_tiled import blas
+from zvae_tiled.devices import blas
 print(json.dumps(dataclasses.asdict(blas.preload())))
 """
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.groups import MadeUp, write
 from tests.samples import examples
 from zvae_tiled import decoding
-from zvae_tiled.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 from zvae_tiled.errors import InputError
+from zvae_tiled.planner.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 
 GIB = 1 << 30
 

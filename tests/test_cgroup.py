@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.cli.running import environment
 from tests.groups import MadeUp, real_group, run_in, write
-from zvae_tiled.cgroup import cpu_quota, memory_left
+from zvae_tiled.devices.cgroup import cpu_quota, memory_left
 
 MB = 10**6
 
@@ -27,7 +27,7 @@ def groups(tmp_path: Path) -> MadeUp:
 def test_the_kernel_counts_as_we_do() -> None:
     """A process in a group takes 100 MB: that much less is left, and nothing is left of it to other processes."""
     code = (
-        "from zvae_tiled.cgroup import memory_left; before = memory_left(); "
+        "from zvae_tiled.devices.cgroup import memory_left; before = memory_left(); "
         "taken = b'x' * 100_000_000; print(before, memory_left())"
     )
     with real_group("memory", memory_limit_in_bytes=300 * MB) as group:
@@ -41,7 +41,8 @@ def test_the_kernel_counts_as_we_do() -> None:
 def test_files_in_the_page_cache_are_not_missing() -> None:
     """A process writes 100 MB to a file: the kernel keeps them in memory, but gives that up when it is needed."""
     code = (
-        "import os, sys; from pathlib import Path; from zvae_tiled.cgroup import memory_left; before = memory_left(); "
+        "import os, sys; from pathlib import Path; from zvae_tiled.devices.cgroup import memory_left; "
+        "before = memory_left(); "
         "file = open(sys.argv[1], 'wb'); file.write(bytes(100_000_000)); file.flush(); os.fsync(file.fileno()); "
         "print(before, memory_left(), Path(sys.argv[2], 'memory.usage_in_bytes').read_text())"
     )
@@ -58,7 +59,7 @@ def test_files_in_the_page_cache_are_not_missing() -> None:
 
 
 def test_the_kernel_limits_time_as_we_do() -> None:
-    code = "from zvae_tiled.cgroup import cpu_quota; print(cpu_quota())"
+    code = "from zvae_tiled.devices.cgroup import cpu_quota; print(cpu_quota())"
     with real_group("cpu", cpu_cfs_quota_us=150_000) as group:
         child = run_in(group, "-c", code, environment=environment())
     assert child.stdout == "2\n", child.stderr

@@ -18,7 +18,7 @@ from tests.float64 import decode64
 from zvae_tiled import VAE, Tiles, demo
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.metrics import psnr, seam_score
+from zvae_tiled.report.metrics import psnr, seam_score
 
 MIB = 1 << 20
 FLOOR = 29.0

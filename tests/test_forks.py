@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import environment
-from zvae_tiled.installed import likely_device
+from zvae_tiled.devices.installed import likely_device
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -71,8 +71,8 @@ def told(code: str, tmp_path: Path) -> list[str]:
 def test_every_door_is_closed_in_the_fork_of_a_process_that_computed(tmp_path: Path) -> None:
     code = """
 from tests.models import save_random
-from zvae_tiled.latents import read_latents
-from zvae_tiled.images import read_images
+from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.inputs.images import read_images
 vae = random_vae(CONFIG)
 np.save("latents.npy", LATENTS)
 save_random(CONFIG, "vae.safetensors")
@@ -120,7 +120,7 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
 def test_counters_that_were_set_back_hide_nothing(tmp_path: Path) -> None:
     code = """
 import mlx.core as mx
-from zvae_tiled.latents import read_latents
+from zvae_tiled.inputs.latents import read_latents
 read_latents(LATENTS, CONFIG)
 mx.clear_cache()
 mx.reset_peak_memory()
@@ -151,13 +151,13 @@ print(in_child(decode_and_fork), flush=True)
 
 def test_on_a_gpu_the_import_counts_and_mlx_is_not_asked(tmp_path: Path) -> None:
     code = """
-import zvae_tiled.vae, zvae_tiled.forks
+import zvae_tiled.vae, zvae_tiled.devices.forks
 import mlx.core as mx
 
 def asked():
     os._exit("the fork set the GPU up")
 
-zvae_tiled.forks.likely_device = lambda: "cuda"
+zvae_tiled.devices.forks.likely_device = lambda: "cuda"
 mx.get_active_memory = mx.get_peak_memory = mx.get_cache_memory = asked
 print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
 """

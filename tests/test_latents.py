@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families.autoencoder_kl import PRESETS
-from zvae_tiled.latents import Latents, Layout, read_latents
+from zvae_tiled.inputs.latents import Latents, Layout, read_latents
 
 FLUX = PRESETS["flux1"]
 C = FLUX.latent_channels

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.leftovers import nothing_left, refusal
 from zvae_tiled.errors import OutputError
-from zvae_tiled.protect import Source, check_outputs
+from zvae_tiled.files.protect import Source, check_outputs
 
 NAMES = ("a.npy", "b.npy", "sub/a.npy", "sub/deep/c.npy")
 

@@ -14,13 +14,13 @@ from PIL import Image
 from tests.float64 import decode64, encode64, ready_images, ready_latents
 from tests.models import narrow, random_images, random_latents, random_tensors, random_vae, whole_decode, whole_encode
 from zvae_tiled import VAE, reference
-from zvae_tiled.arrays import OutputType
 from zvae_tiled.chain import Norm, Step
 from zvae_tiled.errors import ImageError, InputError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.inputs.arrays import OutputType
 from zvae_tiled.latent_space import unscale_latents
-from zvae_tiled.loading import shapes_of
+from zvae_tiled.weights.vae import shapes_of
 
 FLUX, SD = narrow("flux1"), narrow("sd1")
 FLUX2 = Flux2Config(

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models import random_latents, random_vae
-from zvae_tiled import Progress, Report, report
-from zvae_tiled.chart import line_chart, logarithmic
+from zvae_tiled import Progress, Report
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.report import Meter
+from zvae_tiled.report import report
+from zvae_tiled.report.chart import line_chart, logarithmic
+from zvae_tiled.report.report import Meter
 
 VAE = random_vae(AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2))
 LATENTS = random_latents(VAE.config, 32, 40)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store import row_from
-from zvae_tiled import selfbench
-from zvae_tiled.environment import environment
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.report import figures as selfbench
+from zvae_tiled.report.environment import environment
 
 
 @pytest.fixture(scope="module")

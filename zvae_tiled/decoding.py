@@ -13,15 +13,15 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.budget import Available, available_memory
 from zvae_tiled.chain import Chain
+from zvae_tiled.devices.calibrate import calibrate as measure
+from zvae_tiled.devices.forks import check_threads
+from zvae_tiled.devices.here import device_kind, working_set_limit
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.forks import check_threads
-from zvae_tiled.kernels.calibrate import calibrate as measure
-from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.latent_space import unpacked, unscale_latents
-from zvae_tiled.plan.calibration import Calibration
-from zvae_tiled.plan.plan import Plan
+from zvae_tiled.planner.budget import Available, available_memory
+from zvae_tiled.planner.calibration import Calibration
+from zvae_tiled.planner.plan import Plan
 
 CACHE = 64 << 20
 """Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import REPOSITORIES
-from zvae_tiled.forks import check_threads
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE

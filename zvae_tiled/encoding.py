@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import LatentDistribution
-from zvae_tiled.plan.ends import READY_ROWS
+from zvae_tiled.planner.ends import READY_ROWS
 from zvae_tiled.sinks import ArraySink
 
 

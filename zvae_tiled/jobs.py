@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from zvae_tiled.arrays import OutputType, check_output_type, path_of
-from zvae_tiled.budget import parse_budget
 from zvae_tiled.decoding import available, finished, limits, norms, ready_latents, temporary_folder
+from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task
-from zvae_tiled.kernels.device import kernels_for, this_device
+from zvae_tiled.files.protect import check_outputs
+from zvae_tiled.inputs.arrays import OutputType, check_output_type, path_of
+from zvae_tiled.inputs.latents import Latents, picture_shape
 from zvae_tiled.latent_space import LatentDistribution
-from zvae_tiled.latents import Latents, picture_shape
-from zvae_tiled.loading import dtype_name
-from zvae_tiled.notes import notes_of
-from zvae_tiled.plan.case import Case, Output
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import Exact, Quality, quality_of
-from zvae_tiled.plan.replay import replayed
-from zvae_tiled.progress import Listener, Tracker, listener_of
-from zvae_tiled.protect import check_outputs
-from zvae_tiled.report import Meter, Report
+from zvae_tiled.planner.budget import parse_budget
+from zvae_tiled.planner.case import Case, Output
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Exact, Quality, quality_of
+from zvae_tiled.planner.replay import replayed
+from zvae_tiled.report.progress import Listener, Tracker, listener_of
+from zvae_tiled.report.report import Meter, Report
 from zvae_tiled.sinks import ArraySink, Sink, file_target
+from zvae_tiled.sinks.notes import notes_of
+from zvae_tiled.weights.vae import dtype_name
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE

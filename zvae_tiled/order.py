@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.errors import InputError
-from zvae_tiled.plan.quality import QUALITIES, Exact, Quality
+from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 
 if TYPE_CHECKING:
-    from zvae_tiled.latents import Latents
-    from zvae_tiled.progress import Listener
-    from zvae_tiled.report import Report
+    from zvae_tiled.inputs.latents import Latents
+    from zvae_tiled.report.progress import Listener
+    from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
 
 Layout = Literal["NCHW", "NHWC"]
@@ -131,7 +131,7 @@ def latents_of(order: Order) -> Latents:
     Raises:
         LatentsError: There are none.
     """
-    from zvae_tiled.latent_files import read_latent_file
+    from zvae_tiled.inputs.latent_files import read_latent_file
 
     latents = read_latent_file(order.source, order.tensor)
     if order.height is not None or order.width is not None:
@@ -155,7 +155,7 @@ def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False)
 
 
 def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
-    from zvae_tiled.tiled import read_plan
+    from zvae_tiled.api import read_plan
 
     return vae.decode_to_file(
         latents_of(order),
@@ -173,9 +173,9 @@ def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
 def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     import mlx.core as mx
 
-    from zvae_tiled.latent_files import write_latent_file
-    from zvae_tiled.latents import Latents
-    from zvae_tiled.pictures import read_picture
+    from zvae_tiled.inputs.latent_files import write_latent_file
+    from zvae_tiled.inputs.latents import Latents
+    from zvae_tiled.inputs.pictures import read_picture
 
     picture = read_picture(order.source)
     if order.crop:

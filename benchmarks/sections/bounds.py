@@ -8,7 +8,7 @@ from benchmarks import store
 from benchmarks.case import Z_IMAGE
 from benchmarks.tables import NOTHING, amount, budget, of_rows, quality, rate, size, sizes, table, times, where
 from benchmarks.work import memory_floor
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 
 def promises() -> str:

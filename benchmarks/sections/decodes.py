@@ -24,8 +24,8 @@ from benchmarks.tables import (
     where,
 )
 from benchmarks.work import attention_flops, memory_floor
-from zvae_tiled.kernels.native import MLX
-from zvae_tiled.selfbench import Row
+from zvae_tiled.devices.native_cpu.choice import MLX
+from zvae_tiled.report.figures import Row
 
 
 def paths() -> str:

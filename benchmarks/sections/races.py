@@ -22,7 +22,7 @@ from benchmarks.tables import (
     times,
     where,
 )
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 
 def raced() -> list[Row]:

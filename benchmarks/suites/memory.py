@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.case import Case
 from benchmarks.runner import Group
-from zvae_tiled.kernels.device import device_kind
-from zvae_tiled.kernels.native import native_status
+from zvae_tiled.devices.here import device_kind
+from zvae_tiled.devices.native_cpu.choice import native_status
 
 NARROW = (16, 32, 32, 32)
 """Widths that take seconds without a BLAS; the maps outweigh the weights, as they do in a real VAE."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.case import Case
 from benchmarks.runner import Group
-from zvae_tiled.kernels.device import device_kind
-from zvae_tiled.kernels.native import BFLOAT16, FASTEST_FIRST, MLX, native_status
+from zvae_tiled.devices.here import device_kind
+from zvae_tiled.devices.native_cpu.choice import BFLOAT16, FASTEST_FIRST, MLX, native_status
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from benchmarks.case import Z_IMAGE
 from benchmarks.runner import commit
 from zvae_tiled import BudgetError, Plan, __version__
-from zvae_tiled.budget import SAFE_SHARE, Budget
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU, METAL, Device
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Exact
-from zvae_tiled.selfbench import Row
+from zvae_tiled.devices.base import CPU, METAL, Device
+from zvae_tiled.planner.budget import SAFE_SHARE, Budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.quality import Exact
+from zvae_tiled.report.figures import Row
 
 MACHINES = (8, 16, 24, 64, 128)
 """GB of memory."""

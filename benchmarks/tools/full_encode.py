@@ -10,7 +10,7 @@ from benchmarks.tools.full import timed
 from benchmarks.tools.ours_encode import images_of
 from zvae_tiled.encoding import ready_image
 from zvae_tiled.reference import run_whole
-from zvae_tiled.selfbench import random_vae
+from zvae_tiled.report.figures import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

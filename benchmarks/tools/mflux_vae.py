@@ -15,7 +15,7 @@ from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.weights import WEIGHTS
 from benchmarks.work import full_flops
-from zvae_tiled.blas import preload
+from zvae_tiled.devices.blas import preload
 
 preload()
 

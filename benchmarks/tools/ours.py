@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks.case import BUDGETS, Case, Files, Sample
 from benchmarks.footprint import Footprint
 from zvae_tiled import VAE
-from zvae_tiled.budget import Available, parse_budget
-from zvae_tiled.plan.quality import QUALITIES, Quality
-from zvae_tiled.selfbench import AMPLE, least_budget, random_latents, random_vae
+from zvae_tiled.planner.budget import Available, parse_budget
+from zvae_tiled.planner.quality import QUALITIES, Quality
+from zvae_tiled.report.figures import AMPLE, least_budget, random_latents, random_vae
 
 
 def measure(case: Case, files: Files) -> Sample:

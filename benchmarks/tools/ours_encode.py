@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from zvae_tiled import VAE, BudgetError
-from zvae_tiled.selfbench import AMPLE, random_vae
+from zvae_tiled.report.figures import AMPLE, random_vae
 
 
 def measure(case: Case, files: Files) -> Sample:

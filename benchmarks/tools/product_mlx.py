@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.case import Case, Files, Sample
-from zvae_tiled.loading import DTYPES
-from zvae_tiled.selfbench import PRODUCT, product_flops
+from zvae_tiled.report.figures import PRODUCT, product_flops
+from zvae_tiled.weights.vae import DTYPES
 
 
 def measure(case: Case, files: Files) -> Sample:

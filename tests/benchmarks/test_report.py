@@ -13,7 +13,7 @@ from benchmarks.case import Case, Sample
 from benchmarks.charts import charts
 from benchmarks.runner import row_of
 from benchmarks.tables import amount, seconds, size, slower, times
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 
 def row(**values: object) -> Row:

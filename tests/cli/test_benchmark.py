@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import run
-from zvae_tiled import selfbench
+from zvae_tiled.report import figures as selfbench
 
 
 def test_the_figures_are_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

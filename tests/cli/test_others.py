@@ -11,9 +11,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.cli.running import run, save_latents
-from zvae_tiled import VAE, metrics, read_latent_file
-from zvae_tiled.kernels import calibrate as calibrating
-from zvae_tiled.plan import calibration
+from zvae_tiled import VAE, read_latent_file
+from zvae_tiled.devices import calibrate as calibrating
+from zvae_tiled.planner import calibration
+from zvae_tiled.report import metrics
 
 
 def write(path: Path, seed: int, height: int = 12, width: int = 20) -> np.ndarray:

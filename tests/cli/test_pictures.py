@@ -14,7 +14,7 @@ from PIL import Image
 from tests.cli.running import run
 from tests.footprints import LINUX, measured
 from zvae_tiled.errors import ImageError
-from zvae_tiled.pictures import read_picture
+from zvae_tiled.inputs.pictures import read_picture
 
 DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)
 SHALLOW = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -98,8 +98,9 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     }
     for name, (content, _) in claims.items():
         (tmp_path / name).write_bytes(content)
-    read = "from zvae_tiled.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
-    load = "; import PIL.Image, PIL.ImageOps, zvae_tiled.latent_files; PIL.Image.init()"
+    read = "from zvae_tiled.inputs.pictures import read_picture as read; "
+    read += "from zvae_tiled.errors import ImageError as Refused"
+    load = "; import PIL.Image, PIL.ImageOps, zvae_tiled.inputs.latent_files; PIL.Image.init()"
     costs = measured(read + load, [tmp_path / name for name in claims])
     for (name, (_, said)), (size, told) in zip(claims.items(), costs, strict=True):
         assert said in told, name

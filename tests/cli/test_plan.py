@@ -14,9 +14,9 @@ import pytest
 
 from tests.cli.running import CONFIG, environment, run
 from zvae_tiled import plan, read_plan
+from zvae_tiled.devices.installed import likely_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
-from zvae_tiled.installed import likely_device
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.cli.running import COMMAND, environment, run
-from zvae_tiled import VAE, demo, selfbench
-from zvae_tiled.plan import calibration
+from zvae_tiled import VAE, demo
+from zvae_tiled.planner import calibration
+from zvae_tiled.report import figures as selfbench
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zvae_tiled.kernels.native_library import Attend, Conv, Moments, NativePath, Pack
+from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments, NativePath, Pack
 
 DAMAGE = ("all zeros", "a row of zeros", "one flat value", "a flat row", "one NaN", "one other value")
 LOSSES = ("means of zeros", "M2 of zeros")

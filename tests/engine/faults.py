@@ -23,12 +23,12 @@ from tests.engine.damage import DAMAGE, LOSSES, damage, results
 from tests.models import random_images, random_latents, random_vae
 from tests.plans import bits, plan_for
 from zvae_tiled.decoding import norms
+from zvae_tiled.devices.native_cpu.library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.engine import run as engine_run
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels.native_library import Attend, Conv, Library, Moments, Pack
-from zvae_tiled.loading import dtype_name
+from zvae_tiled.weights.vae import dtype_name
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
 ROWS: dict[Task, int] = {"decode": 3, "encode": 8}

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.transducers import watch
-from zvae_tiled.kernels.mlx_rows import RowKernels
 
 KERNELS = RowKernels(mx.float32)
 

@@ -19,13 +19,13 @@ from tests.models import random_images, random_latents, save_random
 from tests.plans import TASKS, exact_plan, random_config
 from tests.samples import Seeds
 from zvae_tiled import VAE, Report
+from zvae_tiled.devices.here import this_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels.device import this_device
-from zvae_tiled.plan.case import ITEMSIZES, Output
-from zvae_tiled.plan.case import Case as Planned
-from zvae_tiled.plan.plan import Plan
+from zvae_tiled.planner.case import ITEMSIZES, Output
+from zvae_tiled.planner.case import Case as Planned
+from zvae_tiled.planner.plan import Plan
 
 LARGE = 100_000_000
 SLOW = pytest.mark.slow

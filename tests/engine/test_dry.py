@@ -18,15 +18,15 @@ from tests.plans import TASKS, exact_plan, random_config, random_plan
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.here import kernels_for
+from zvae_tiled.devices.native_cpu.choice import cpu_device
+from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
 from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig, config_of
-from zvae_tiled.kernels.device import kernels_for
-from zvae_tiled.kernels.native import cpu_device
-from zvae_tiled.plan.case import ITEMSIZES, Case
-from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.workspace_native import NativeWorkspace
+from zvae_tiled.planner.case import ITEMSIZES, Case
 
 LITTLE = 32 << 10
 """Bytes of single numbers and folded norms, which no model counts one by one (SMALL_CHANGE covers them)."""

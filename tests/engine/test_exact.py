@@ -22,11 +22,11 @@ from tests.models import narrow, random_images, random_latents, random_vae, whol
 from tests.plans import plan_for, random_config
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE
+from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
+from zvae_tiled.devices.mlx_cpu import memory as workspace
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.latent_space import LatentDistribution
-from zvae_tiled.plan import workspace
 
 TWO_LEVELS = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}

@@ -11,10 +11,10 @@ import pytest
 
 from tests.engine.faults import MLX, NATIVE, Victim
 from tests.kernels.native import PATHS, kernels_of
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.native_cpu.library import Conv, Moments
 from zvae_tiled.families import Task
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.kernels.native_library import Conv, Moments
 
 PLAUSIBLE = {(Conv, "another bias"), (Moments, "one other value")}
 """Faults of native calls that nothing sees."""

@@ -14,10 +14,10 @@ import pytest
 import zvae_tiled
 from tests.models import save_random
 from tests.plans import exact_plan
+from zvae_tiled.devices.base import CPU
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.plan.case import Case, Output
-from zvae_tiled.plan.device import CPU
+from zvae_tiled.planner.case import Case, Output
 
 CONFIG = AutoencoderKLConfig(
     latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False

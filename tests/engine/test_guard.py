@@ -18,11 +18,11 @@ from tests.models import random_images, random_latents, random_vae, with_weights
 from tests.plans import bits, plan_for, with_rows
 from zvae_tiled import VAE
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
+from zvae_tiled.devices.mlx_cpu.memory import MAX_ELEMENTS, ROW_CHUNK
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS
-from zvae_tiled.kernels import mlx_rows
-from zvae_tiled.plan.workspace import MAX_ELEMENTS, ROW_CHUNK
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
 CONVOLUTIONS = [step.name for step in CONFIG.chain("decode").steps if step.kind == "conv"]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvae_tiled.chain import Norm, Step
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.engine.moments import Moments
-from zvae_tiled.kernels.mlx_rows import RowKernels
 
 NORMED = Step("conv", "conv", 1, 1, norm=Norm("norm", groups=1), activation="silu")
 SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]), st.integers(1, 5))

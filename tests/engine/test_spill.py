@@ -19,10 +19,10 @@ from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from tests.samples import examples
 from zvae_tiled import jobs
+from zvae_tiled.devices import storage as mlx_storage
+from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels import mlx_storage
-from zvae_tiled.kernels.device import kernels_for, this_device
-from zvae_tiled.progress import Progress
+from zvae_tiled.report.progress import Progress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)

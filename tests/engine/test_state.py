@@ -25,13 +25,13 @@ from tests.plans import bits, plan_for, with_rows
 from tests.samples import examples
 from zvae_tiled import Plan
 from zvae_tiled.decoding import CACHE
+from zvae_tiled.devices.here import kernels_for, this_device
+from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels import mlx_rows
-from zvae_tiled.kernels.device import kernels_for, this_device
-from zvae_tiled.plan.case import Output
-from zvae_tiled.plan.replay import costed
-from zvae_tiled.progress import Progress
+from zvae_tiled.planner.case import Output
+from zvae_tiled.planner.replay import costed
+from zvae_tiled.report.progress import Progress
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6, batch=2)

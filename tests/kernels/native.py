@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from zvae_tiled.kernels.native import FASTEST_FIRST, native_workspace
-from zvae_tiled.kernels.native_library import Library, open_library
-from zvae_tiled.kernels.native_rows import NativeKernels
+from zvae_tiled.devices.native_cpu.choice import FASTEST_FIRST, native_workspace
+from zvae_tiled.devices.native_cpu.kernels import NativeKernels
+from zvae_tiled.devices.native_cpu.library import Library, open_library
 
 LIBRARY = open_library()
 PATHS = sorted(LIBRARY.runs) if isinstance(LIBRARY, Library) else []

@@ -11,16 +11,16 @@ import pytest
 
 from tests.kernels.cases import NORMED
 from tests.models import narrow
+from zvae_tiled.devices import calibrate as module
+from zvae_tiled.devices.base import CPU, CUDA, METAL
+from zvae_tiled.devices.here import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
+from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.mlx_gpu.memory import MetalWorkspace
 from zvae_tiled.families import config_of
-from zvae_tiled.kernels import calibrate as module
-from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.plan.calibration import Calibration, MarginWorkspace, apply
-from zvae_tiled.plan.case import KINDS
-from zvae_tiled.plan.device import CPU, CUDA, METAL
-from zvae_tiled.plan.workspace import CpuWorkspace
-from zvae_tiled.plan.workspace_gpu import MetalWorkspace
+from zvae_tiled.planner.calibration import Calibration, MarginWorkspace, apply
+from zvae_tiled.planner.case import KINDS
 
 
 @pytest.fixture(autouse=True)

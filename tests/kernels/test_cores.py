@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.groups import MadeUp, write
-from zvae_tiled.kernels.cores import usable_cores
+from zvae_tiled.devices.cores import usable_cores
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(1_000, 1), (100_000, 1), (150_000, 2), (100_000_000, 1000)])

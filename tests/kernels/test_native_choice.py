@@ -19,15 +19,15 @@ from tests.float64 import decode64, ready_latents, widened
 from tests.kernels.native import LIBRARY, PATHS, ROUNDED, types_of
 from tests.models import random_latents, random_vae, whole_decode
 from tests.plans import bits, plan_for
+from zvae_tiled.devices.here import device_name, kernels_for, this_device
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.native_cpu import choice as module
+from zvae_tiled.devices.native_cpu import library as native_library
+from zvae_tiled.devices.native_cpu.choice import FASTEST_FIRST, native_status
+from zvae_tiled.devices.native_cpu.kernels import NativeKernels
+from zvae_tiled.devices.native_cpu.library import Library
 from zvae_tiled.errors import InputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels import native as module
-from zvae_tiled.kernels import native_library
-from zvae_tiled.kernels.device import device_name, kernels_for, this_device
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.kernels.native import FASTEST_FIRST, native_status
-from zvae_tiled.kernels.native_library import Library
-from zvae_tiled.kernels.native_rows import NativeKernels
 
 CPU_ONLY = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the default device is no CPU")
 BUILT = pytest.mark.skipif(not PATHS, reason="built without the native kernels")

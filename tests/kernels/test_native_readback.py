@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.kernels.cases import STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, LIBRARY, PATHS, kernels_of
 from zvae_tiled.chain import Step
-from zvae_tiled.kernels.mlx_storage import magnitudes
-from zvae_tiled.kernels.native_arrays import memory_of
-from zvae_tiled.kernels.native_library import Library
-from zvae_tiled.kernels.native_readback import kept, unwritten
+from zvae_tiled.devices.native_cpu.arrays import memory_of
+from zvae_tiled.devices.native_cpu.library import Library
+from zvae_tiled.devices.native_cpu.readback import kept, unwritten
+from zvae_tiled.devices.storage import magnitudes
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 paths, types = st.sampled_from(PATHS), st.sampled_from([mx.float32, mx.bfloat16, mx.float16])

@@ -19,16 +19,16 @@ from tests.models import narrow, random_vae
 from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.kernels import Kernels
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
+from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace
 from zvae_tiled.engine.run import Run
 from zvae_tiled.families import Task
-from zvae_tiled.kernels.base import Kernels
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.plan import workspace_gpu
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU, Device
-from zvae_tiled.plan.workspace import block_rows
-from zvae_tiled.plan.workspace_gpu import Im2colWorkspace
+from zvae_tiled.planner.case import Case
 
 on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")
 

@@ -14,7 +14,7 @@ from tests.latent_files.bombs import BOMBS
 from tests.leftovers import state
 from zvae_tiled import read_latent_file
 from zvae_tiled.errors import LatentsError
-from zvae_tiled.latent_files.npz import ALWAYS
+from zvae_tiled.inputs.latent_files.npz import ALWAYS
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ from benchmarks.quality import structured_latents
 from benchmarks.runner import Group, Machine, run_group
 from benchmarks.weights import save_random_vae
 from tests.models import narrow
-from zvae_tiled.selfbench import Row
+from zvae_tiled.report.figures import Row
 
 pytestmark = pytest.mark.peers
 

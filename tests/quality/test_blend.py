@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.quality.cases import RAMPS
 from zvae_tiled.engine.blend import Blender
-from zvae_tiled.plan.grid import RAMPS as CURVES
-from zvae_tiled.plan.grid import spans, weights
+from zvae_tiled.planner.grid import RAMPS as CURVES
+from zvae_tiled.planner.grid import spans, weights
 
 
 @st.composite

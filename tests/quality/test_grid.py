@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvae_tiled import VAEConfig
-from zvae_tiled.budget import Available, Budget, parse_budget
+from zvae_tiled.devices.base import CPU, DEVICES, Device
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import PRESETS
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU, DEVICES, Device
-from zvae_tiled.plan.grid import MAX_SPANS, Span, span_count, spans
-from zvae_tiled.plan.layout import layouts, resident_bytes
-from zvae_tiled.plan.make import filled, make_plan
-from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.quality import Exact, Quality, Stream, Tiles, quality_of
-from zvae_tiled.plan.search import leanest
+from zvae_tiled.planner.budget import Available, Budget, parse_budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.grid import MAX_SPANS, Span, span_count, spans
+from zvae_tiled.planner.layout import layouts, resident_bytes
+from zvae_tiled.planner.make import filled, make_plan
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Exact, Quality, Stream, Tiles, quality_of
+from zvae_tiled.planner.search import leanest
 
 FLUX = PRESETS["flux1"]
 PLENTY = parse_budget("4TB", Available(0))

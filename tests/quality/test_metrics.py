@@ -9,15 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from zvae_tiled import metrics
-from zvae_tiled.budget import Available, parse_budget
+from zvae_tiled.devices.base import CPU
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import config_of
-from zvae_tiled.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
-from zvae_tiled.plan.case import Case
-from zvae_tiled.plan.device import CPU
-from zvae_tiled.plan.make import make_plan
-from zvae_tiled.plan.quality import Exact, Tiles
+from zvae_tiled.planner.budget import Available, parse_budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.make import make_plan
+from zvae_tiled.planner.quality import Exact, Tiles
+from zvae_tiled.report import metrics
+from zvae_tiled.report.metrics import GRID, colour_shift, heat_map, max_error, psnr, seam_score
 
 CASE = Case(config_of("flux1"), 16, 24, CPU.name, "float32", output="rows")
 BUDGET = parse_budget("1TB", Available(0))

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.quality_table import DOCS, MEASURED, Row, measured, module, parse, render, written
 from tests.quality.test_grid import planned
-from zvae_tiled.plan import measured as figures
+from zvae_tiled.planner import measured as figures
 
 ROWS = list(parse(DOCS.read_text()))
 

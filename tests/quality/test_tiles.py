@@ -15,13 +15,13 @@ from tests.models import narrow, random_latents, random_vae
 from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
 from tests.samples import examples
 from zvae_tiled import VAE
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels.mlx_rows import RowKernels
-from zvae_tiled.metrics import colour_shift, psnr
-from zvae_tiled.plan import layout
-from zvae_tiled.plan.quality import Quality, Tiles
+from zvae_tiled.planner import layout
+from zvae_tiled.planner.quality import Quality, Tiles
+from zvae_tiled.report.metrics import colour_shift, psnr
 
 ROUNDING = 2e-5
 """Largest error over the spread: tiles are convolved at other places of a row, and blended."""

@@ -18,9 +18,9 @@ from tests.cli.running import save_vae
 from tests.leftovers import nothing_left, refusal
 from tests.models import random_latents, random_vae
 from zvae_tiled import VAE
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.target import KINDS
 

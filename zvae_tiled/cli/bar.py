@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zvae_tiled.progress import Listener, Progress
+    from zvae_tiled.report.progress import Listener, Progress
 
 
 @contextmanager

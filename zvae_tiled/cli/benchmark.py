@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
 from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.files.atomic import check_place
 
 
 @click.command(cls=Command, short_help="Measure decodes on this machine, for the project's figures.")
@@ -35,7 +35,7 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
     """
     check_place(submit_file)
     refuse_clashes([submit_file], [])
-    from zvae_tiled.selfbench import self_benchmark, write
+    from zvae_tiled.report.figures import self_benchmark, write
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
     write(self_benchmark(float(seconds), say), submit_file)

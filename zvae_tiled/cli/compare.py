@@ -21,7 +21,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_sources
-from zvae_tiled.pictures import check_picture, read_picture, write_picture
+from zvae_tiled.inputs.pictures import check_picture, read_picture, write_picture
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -47,7 +47,7 @@ from zvae_tiled.pictures import check_picture, read_picture, write_picture
 @quiet_option
 def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
     """Compare the pictures A and B, or the decode of the latents A with --reference full."""
-    from zvae_tiled import metrics
+    from zvae_tiled.report import metrics
 
     if (second is None) == (reference is None):
         raise click.UsageError("Name two pictures, or one file of latents and --reference full.")
@@ -87,7 +87,7 @@ def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
     import numpy as np
 
     from zvae_tiled.cli.full import full_decode
-    from zvae_tiled.latents import read_latents
+    from zvae_tiled.inputs.latents import read_latents
     from zvae_tiled.order import Order, latents_of
 
     vae = load_vae(options["vae"], options["config"], options["dtype"])

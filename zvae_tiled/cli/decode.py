@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zvae_tiled.atomic import check_place
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command, told
@@ -25,6 +24,7 @@ from zvae_tiled.cli.options import (
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, write_plan
 from zvae_tiled.cli.sources import load_vae
+from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order, latents_of, run
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _order(vae: VAE, source: Path, target: Path, options: dict[str, Any]) -> Ord
 
 
 def _files(vae: VAE, order: Order) -> tuple[Path, ...]:
-    from zvae_tiled.latents import picture_shape, read_latents
+    from zvae_tiled.inputs.latents import picture_shape, read_latents
     from zvae_tiled.sinks import file_target
 
     shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))

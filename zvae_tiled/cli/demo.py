@@ -74,9 +74,9 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
 
 
 def _speed() -> str:
-    from zvae_tiled.blas import preload
-    from zvae_tiled.kernels.device import device_kind
-    from zvae_tiled.kernels.native import MLX, native_status
+    from zvae_tiled.devices.blas import preload
+    from zvae_tiled.devices.here import device_kind
+    from zvae_tiled.devices.native_cpu.choice import MLX, native_status
 
     if device_kind() != "cpu":
         return "gpu"
@@ -103,8 +103,8 @@ def _compared(vae: VAE, latents: Any) -> str:
     import mlx.core as mx
 
     from zvae_tiled.cli.full import full_decode
-    from zvae_tiled.latents import read_latents
-    from zvae_tiled.metrics import psnr
+    from zvae_tiled.inputs.latents import read_latents
+    from zvae_tiled.report.metrics import psnr
 
     ready = read_latents(latents, vae.config)
     ours, report = vae.decode(latents, return_report=True)

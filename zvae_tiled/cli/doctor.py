@@ -40,9 +40,9 @@ def doctor() -> None:
 
 def _device() -> list[Finding]:
     from zvae_tiled._version import __version__
-    from zvae_tiled.blas import INSTALL, preload
-    from zvae_tiled.kernels.device import device_kind, device_name, mlx_version, stored_calibration, this_device
-    from zvae_tiled.kernels.native import MLX, native_status
+    from zvae_tiled.devices.blas import INSTALL, preload
+    from zvae_tiled.devices.here import device_kind, device_name, mlx_version, stored_calibration, this_device
+    from zvae_tiled.devices.native_cpu.choice import MLX, native_status
 
     kind, blas, device, native = device_kind(), preload(), this_device(), native_status()
     calibration, why = stored_calibration()
@@ -64,9 +64,9 @@ def _device() -> list[Finding]:
 def _memory() -> list[Finding]:
     import mlx.core as mx
 
-    from zvae_tiled.budget import SAFE_SHARE, available_memory
     from zvae_tiled.decoding import available
-    from zvae_tiled.kernels.device import device_kind, this_device, working_set_limit
+    from zvae_tiled.devices.here import device_kind, this_device, working_set_limit
+    from zvae_tiled.planner.budget import SAFE_SHARE, available_memory
 
     usable, limit, largest = available(0), working_set_limit(), this_device().max_buffer
     found = [

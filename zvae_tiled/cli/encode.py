@@ -38,7 +38,7 @@ from zvae_tiled.cli.sources import load_vae, vae_sources
 @quiet_option
 def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **options: Any) -> None:
     """Encode IMAGE into latents, scaled and shifted as a pipeline has them."""
-    from zvae_tiled.latent_files.write import latent_target
+    from zvae_tiled.inputs.latent_files.write import latent_target
     from zvae_tiled.order import Order, run
 
     sources = vae_sources(options["vae"], options["config"])

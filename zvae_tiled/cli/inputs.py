@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from zvae_tiled.atomic import atomic_file
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.errors import LatentsError
+from zvae_tiled.files.atomic import atomic_file
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")

@@ -13,7 +13,7 @@ from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, config_of, preset_names
 
 if TYPE_CHECKING:
-    from zvae_tiled.latents import Latents
+    from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.weights.header import TensorInfo
 
 ENCODER = ("encoder.", "quant_conv.")
@@ -83,9 +83,9 @@ def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
     import mlx.core as mx
     import numpy as np
 
-    from zvae_tiled.arrays import to_mlx
     from zvae_tiled.errors import LatentsError
-    from zvae_tiled.latent_files import read_latent_file
+    from zvae_tiled.inputs.arrays import to_mlx
+    from zvae_tiled.inputs.latent_files import read_latent_file
 
     file = read_latent_file(path, tensor)
     array = to_mlx(file.array, "latents", LatentsError)

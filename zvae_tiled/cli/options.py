@@ -9,8 +9,8 @@ import click
 
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.families import PRESETS
-from zvae_tiled.plan.grid import RAMPS
-from zvae_tiled.plan.quality import Exact, Stream, Tiles
+from zvae_tiled.planner.grid import RAMPS
+from zvae_tiled.planner.quality import Exact, Stream, Tiles
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.plan.calibration import calibration_files
-from zvae_tiled.protect import Source, check_outputs
+from zvae_tiled.files.protect import Source, check_outputs
+from zvae_tiled.planner.calibration import calibration_files
 
 STDOUT = "-"
 STDOUT_FILE = Path("/dev/stdout")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zvae_tiled.atomic import write_text
 from zvae_tiled.errors import PlanError
-from zvae_tiled.plan.files import MAX_BYTES
+from zvae_tiled.files.atomic import write_text
+from zvae_tiled.planner.files import MAX_BYTES
 
 if TYPE_CHECKING:
-    from zvae_tiled.plan.plan import Plan
+    from zvae_tiled.planner.plan import Plan
 
 plan_file_option = click.option(
     "--plan",
@@ -35,7 +35,7 @@ def plan_text(path: str) -> str:
     Raises:
         PlanError: The file cannot be read, or holds none.
     """
-    from zvae_tiled.tiled import read_plan
+    from zvae_tiled.api import read_plan
 
     try:
         with Path(path).open("rb") as file:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zvae_tiled.default import cache_folder, default_path, find_in_cache
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of
-from zvae_tiled.protect import Source
+from zvae_tiled.files.protect import Source
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -50,8 +50,8 @@ def vae_path(name: str | None) -> Path:
 
 def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
     """Return the files that `load_vae` reads; none is opened but a shard index."""
-    from zvae_tiled.loading import sources_of
     from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.vae import sources_of
 
     return sources_of(find_checkpoint(vae_path(name)), config)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
-from zvae_tiled.kernels.base import Kernels, T
+from zvae_tiled.devices.kernels import Kernels, T
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.plan.grid import Span, weights
+from zvae_tiled.planner.grid import Span, weights
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 

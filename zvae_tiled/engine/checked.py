@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.engine.guard import RESTART
 from zvae_tiled.errors import SilentFailureError
-from zvae_tiled.kernels.base import Kernels, T
 
 
 def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:

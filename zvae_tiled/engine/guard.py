@@ -13,9 +13,9 @@ from typing import Any, Generic
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Affine, Kernels, T
 from zvae_tiled.engine.bands import Bands
 from zvae_tiled.errors import SilentFailureError
-from zvae_tiled.kernels.base import Affine, Kernels, T
 
 _LOST = "results that memory did not keep"
 _NOT_FINITE = "values that are not finite"

@@ -11,15 +11,15 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.engine.bands import Store
 from zvae_tiled.engine.blend import Blender
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.window import Window
-from zvae_tiled.kernels.base import Affine, Kernels
-from zvae_tiled.plan.grid import Span
-from zvae_tiled.plan.plan import Plan
-from zvae_tiled.plan.stage import Stage
+from zvae_tiled.planner.grid import Span
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.stage import Stage
 
 
 @dataclass

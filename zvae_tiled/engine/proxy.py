@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.moments import Moments
-from zvae_tiled.kernels.base import Kernels, T
-from zvae_tiled.plan.layout import PROXY_BAND
+from zvae_tiled.planner.layout import PROXY_BAND
 
 Map = np.ndarray[Any, np.dtype[np.float32]]
 

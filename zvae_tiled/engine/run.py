@@ -10,6 +10,8 @@ from typing import Generic
 import numpy as np
 
 from zvae_tiled.chain import ATTENTION, Chain
+from zvae_tiled.devices.kernels import Affine, Kernels, T
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.checked import moments as checked_moments
 from zvae_tiled.engine.checked import prepared
@@ -17,9 +19,7 @@ from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.spill import DiskBands
 from zvae_tiled.engine.transducers import attend, convolve, tap, watch
-from zvae_tiled.kernels.base import Affine, Kernels, T
-from zvae_tiled.plan.stage import Stage, Sweep
-from zvae_tiled.plan.workspace import block_rows
+from zvae_tiled.planner.stage import Stage, Sweep
 
 
 class Run(Generic[T]):

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic
 
+from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.errors import OutputError
-from zvae_tiled.kernels.base import Kernels, T
 
 
 class DiskBands(Generic[T]):

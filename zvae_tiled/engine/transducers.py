@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Affine, Kernels, T
 from zvae_tiled.engine.bands import Band, Bands, RowQueue, Store
 from zvae_tiled.engine.guard import Guard
-from zvae_tiled.kernels.base import Affine, Kernels, T
 
 
 def convolve(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.engine.bands import Band, Bands, Store
-from zvae_tiled.kernels.base import Kernels, T
-from zvae_tiled.plan.grid import Span
+from zvae_tiled.planner.grid import Span
 
 
 class Window(Store[T]):

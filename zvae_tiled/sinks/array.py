@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.arrays import OutputType, imported
+from zvae_tiled.inputs.arrays import OutputType, imported
 
 
 class ArraySink:

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import mlx.core as mx
 
-from zvae_tiled.atomic import AtomicFile, publish
 from zvae_tiled.errors import OutputError
+from zvae_tiled.files.atomic import AtomicFile, publish
 from zvae_tiled.sinks.writer import Writer, samples
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, BinaryIO, ClassVar
 
-from zvae_tiled.arrays import imported
+from zvae_tiled.inputs.arrays import imported
 from zvae_tiled.sinks.writer import Samples, Shape, Writer
 
 _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E

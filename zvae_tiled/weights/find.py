@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zvae_tiled.errors import WeightsError
+from zvae_tiled.files.opening import unreadable
 from zvae_tiled.weights.content import CONVERT
 from zvae_tiled.weights.index import read_index
-from zvae_tiled.weights.opening import unreadable
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from zvae_tiled.errors import WeightsError
+from zvae_tiled.files.opening import open_regular, unreadable
 from zvae_tiled.weights.content import recognise
-from zvae_tiled.weights.opening import open_regular, unreadable
 
 MAX_INDEX_BYTES = 16 << 20
 """The index of a model of 100,000 tensors has 10 MB."""

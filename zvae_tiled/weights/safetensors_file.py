@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 
 from zvae_tiled.errors import WeightsError
+from zvae_tiled.files.opening import open_regular, unreadable
 from zvae_tiled.weights.content import SNIFF_BYTES, recognise
 from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
-from zvae_tiled.weights.opening import open_regular, unreadable
 
 
 class SafetensorsFile:

@@ -1,0 +1,206 @@
+"""Calibrations are stored whole, read back strictly, and make no plan smaller."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.plans import exact_plan
+from zvae_tiled.api import plan, read_plan
+from zvae_tiled.chain import Norm, Step
+from zvae_tiled.devices.base import CPU, CUDA, METAL, Device
+from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.mlx_gpu.memory import MetalWorkspace
+from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.families import config_of
+from zvae_tiled.planner.calibration import (
+    Calibration,
+    MarginWorkspace,
+    apply,
+    cache_folder,
+    calibration_file,
+    load,
+    newest,
+    store,
+)
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.plan import Plan
+
+FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZVAE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_round_trip() -> None:
+    file = store(FOUND)
+    assert load("cpu", FOUND.device, FOUND.mlx) == (FOUND, f"calibrated: {file}")
+    store(replace(FOUND, flops=2e11))
+    loaded, _ = load("cpu", FOUND.device, FOUND.mlx)
+    assert loaded is not None
+    assert loaded.flops == 2e11
+    assert load("cpu", FOUND.device, "0.33.0")[0] is None
+    assert load("cuda", FOUND.device, FOUND.mlx)[0] is None
+
+
+@pytest.mark.usefixtures("mlx_kernels")
+def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
+    def planned(**options: Any) -> Plan:
+        return plan("z-image", 1024, 1024, "4GB", **options)
+
+    bare, mlx = planned(), metadata.version("mlx")
+    kind = bare.case.kind
+    assert newest(kind, mlx) is None
+    old, new = replace(FOUND, kind=kind, mlx=mlx), replace(FOUND, kind=kind, mlx=mlx, device="Another", flops=1e12)
+    os.utime(store(new), (2e9, 2e9))
+    os.utime(store(old), (1e9, 1e9))
+    os.utime(store(replace(new, mlx="0.1")), (3e9, 3e9))
+    (folder / "calibration-broken.json").write_text("{")
+    assert newest(kind, mlx) == new
+    assert planned().predicted_seconds < bare.predicted_seconds
+    assert planned().predicted_peak > bare.predicted_peak
+    assert planned(device=kind) == bare
+    # A plan is read for this device as it was calibrated, whatever its file says of costs.
+    assert read_plan(planned().to_json()) == read_plan(bare.to_json()) == planned()
+    metal = planned(device="metal")
+    assert read_plan(metal.to_json()) == metal or likely_device() == "metal"
+
+
+def written(change: Callable[[dict[str, Any]], object]) -> str:
+    values = json.loads(store(FOUND).read_text())
+    return json.dumps(change(values) or values)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: v.pop("margin"), "no calibration of format"),
+        (lambda v: {k: w for k, w in v.items() if k != "margin"}, "TypeError"),
+        (lambda v: v | {"more": 1}, "TypeError"),
+        (lambda v: v | {"format": 2}, "no calibration of format"),
+        (lambda v: v | {"margin": 0.99}, "margin is not between 1 and 100"),
+        (lambda v: v | {"margin": 1e9}, "margin is not between"),
+        (lambda v: v | {"margin": True}, "margin is no number"),
+        (lambda v: v | {"margin": "1.2"}, "margin is no number"),
+        (lambda v: v | {"flops": float("nan")}, "flops is not between"),
+        (lambda v: v | {"disk": float("inf")}, "disk is not between"),
+        (lambda v: v | {"bandwidth": 0}, "bandwidth is not between"),
+        (lambda v: v | {"flops": 10**400}, "flops is not between"),
+        (lambda v: v | {"kind": "tpu"}, "kind is 'tpu'"),
+        (lambda v: v | {"kind": ["cpu"]}, "kind is ['cpu']"),
+        (lambda v: v | {"device": 7}, "device is no text"),
+        (lambda v: v | {"device": "another chip"}, "is of another chip"),
+        (lambda v: v | {"mlx": "0.1"}, "MLX 0.1"),
+        (lambda v: [v], "no calibration of format"),
+    ],
+)
+def test_a_foreign_file_is_ignored_with_a_reason(change: Callable[[dict[str, Any]], object], said: str) -> None:
+    text = written(change)
+    calibration_file(FOUND.kind, FOUND.device, FOUND.mlx).write_text(text)
+    found, reason = load(FOUND.kind, FOUND.device, FOUND.mlx)
+    assert found is None
+    assert said in reason
+
+
+@given(st.binary(max_size=300))
+def test_a_corrupt_file_is_ignored_with_a_reason(data: bytes) -> None:
+    store(FOUND).write_bytes(data)
+    found, reason = load(FOUND.kind, FOUND.device, FOUND.mlx)
+    assert found is None
+    assert "ignored" in reason
+
+
+@pytest.mark.parametrize("data", [b"[" * 60_000, b'{"format": 1' + b" " * 70_000 + b"}", b"\xff\xfe", b""])
+def test_hostile_files_are_ignored_too(data: bytes) -> None:
+    store(FOUND).write_bytes(data)
+    assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] is None
+
+
+def test_half_written_files_are_cut_off_nowhere(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    store(FOUND)
+    for failing in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, failing, _no_space)
+            with pytest.raises(OutputError, match="No space left"):
+                store(replace(FOUND, flops=2e11))
+        assert len(list(folder.iterdir())) == 1
+    assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] == FOUND
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_is_none_is_said(folder: Path) -> None:
+    folder.write_text("a file")
+    with pytest.raises(OutputError, match="ZVAE_CACHE"):
+        store(FOUND)
+    assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] is None
+
+
+def test_where_it_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ZVAE_CACHE")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "zvae_tiled"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == tmp_path / ".cache" / "zvae_tiled"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cache_folder() == tmp_path / "Library" / "Caches" / "zvae_tiled"
+
+
+def planned(device: Device, budget: int = 1 << 50) -> Plan:
+    return exact_plan(Case(config_of("z-image"), 64, 48, device.name), budget, device)
+
+
+@pytest.mark.parametrize("device", [CPU, METAL, CUDA], ids=lambda device: device.name)
+def test_applied_it_never_plans_with_less(device: Device) -> None:
+    measured = Calibration(device.kind, "x", "0", 1.3, device.flops, device.bandwidth, device.disk)
+    grown = apply(device, measured)
+    assert (grown.margin, isinstance(grown.workspace, MarginWorkspace)) == (1.3, True)
+    assert planned(grown).predicted_peak > planned(device).predicted_peak
+    needed = []
+    for each in (device, grown):
+        with pytest.raises(BudgetError) as refused:
+            planned(each, 1 << 20)
+        needed.append(refused.value.needed)
+    assert needed[1] > needed[0]
+    assert apply(grown, replace(measured, margin=1.0)).workspace == device.workspace
+    again = apply(grown, replace(measured, margin=1.5))
+    assert isinstance(again.workspace, MarginWorkspace)
+    assert again.workspace.inner == device.workspace
+    whole = config_of("z-image").chain("decode")
+    for step in whole.steps:
+        chain = replace(whole, steps=(step,))
+        before, after = (Costs(chain, Size(12, 40, 2), each).step(0, 6) for each in (device, grown))
+        assert after.working >= before.working
+        assert after.preparing >= before.preparing
+
+
+def test_a_margin_is_on_results_too() -> None:
+    space = MarginWorkspace(MetalWorkspace(), 1.5)
+    step = Step("conv", "conv", 128, 3, norm=Norm("norm", 32))
+    spike = MetalWorkspace().conv(step, 6, 100, 2)
+    assert space.conv(step, 6, 100, 2) == spike + (spike + 6 * 100 * 3 * 2 + 1) // 2
+    assert space.activate(step, 6, 100, 2) == 6 * 100 * 128 * 2 // 2
+    assert space.moments(128, 6, 100, 2) == 1.5 * MetalWorkspace().moments(128, 6, 100, 2)
+
+
+def test_another_kind_of_device_is_refused() -> None:
+    with pytest.raises(ValueError, match="says nothing about metal"):
+        apply(METAL, FOUND)

@@ -1,0 +1,107 @@
+"""`Plan.digest` names what is executed, and nothing else: neither budget nor prediction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.plans import with_sweeps
+from zvae_tiled import Plan, plan
+from zvae_tiled.devices.base import CPU
+from zvae_tiled.planner.quality import Quality, Tiles
+from zvae_tiled.planner.replay import costed
+
+SIZE = 256
+
+
+def made(
+    budget: str = "1GB",
+    quality: str | Quality = "exact",
+    vae: str = "z-image",
+    size: tuple[int, int] = (SIZE, SIZE),
+    batch: int = 1,
+    dtype: str = "bfloat16",
+    device: str = "cpu/mlx",
+    task: str = "decode",
+) -> Plan:
+    return plan(vae, *size, budget, quality=quality, batch=batch, dtype=dtype, device=device, task=task)  # type: ignore[arg-type]
+
+
+QUALITIES: list[str | Quality] = ["exact", "stream", "tiles", Tiles(128, 64), Tiles(128, 64, moments="tile")]
+
+
+@pytest.mark.parametrize("quality", QUALITIES, ids=str)
+def test_budgets_that_choose_the_same_sweeps_have_one_digest(quality: str | Quality) -> None:
+    plans = [made(f"{megabytes}MB", quality) for megabytes in (330, 331, 340, 400, 1000, 2000)]
+    equal = 0
+    for one, other in pairwise(plans):
+        same = [sweep.executed for sweep in one.sweeps] == [sweep.executed for sweep in other.sweeps]
+        assert (one.digest == other.digest) == (same and one.grid == other.grid)
+        assert one != other
+        equal += same
+    assert equal
+    assert plans[-1].digest == plans[-2].digest
+
+
+def test_a_tighter_budget_that_changes_the_sweeps_changes_the_digest() -> None:
+    tight, roomy = (made(budget, size=(1024, 1024)) for budget in ("400MB", "4GB"))
+    assert [sweep.executed for sweep in tight.sweeps] != [sweep.executed for sweep in roomy.sweeps]
+    assert tight.digest != roomy.digest
+
+
+def test_predictions_are_no_part_of_it() -> None:
+    """Neither another device's speeds, nor what a VAE's weights and a file's rows take."""
+    one = made()
+    faster = replace(CPU, flops=1e15, disk=1e12, band_rows=8)
+    for other in (costed(one, faster), costed(one, CPU, weights=7), costed(one, CPU, gathered=1 << 30)):
+        assert other != one or other.predicted_peak == one.predicted_peak
+        assert other.digest == one.digest
+    assert costed(one, faster).predicted_seconds < one.predicted_seconds
+    # Whether the finished picture is held by this package or by a caller changes nothing that is executed.
+    assert made(task="stream").digest == one.digest
+
+
+def test_everything_that_is_executed_is_part_of_it() -> None:
+    one = made("200MB")
+    first, *rest = one.sweeps
+    stored = next(
+        number for number, sweep in enumerate(one.sweeps) if sweep.medium == "ram" and sweep.ends == "moments"
+    )
+
+    def swapped(number: int, **change: object) -> Plan:
+        sweeps = list(one.sweeps)
+        sweeps[number] = replace(sweeps[number], **change)  # type: ignore[arg-type]
+        return with_sweeps(one, sweeps)
+
+    others = [
+        one,
+        with_sweeps(one, (replace(first, rows=first.rows + 1), *rest)),
+        swapped(stored, medium="disk"),
+        swapped(stored, store=None, medium=None),
+        made("200MB", size=(SIZE, SIZE + 8)),
+        made("200MB", size=(SIZE + 8, SIZE)),
+        made("200MB", batch=2),
+        made("400MB", dtype="float16"),
+        made("400MB", dtype="float32"),
+        made("400MB", device="metal"),
+        made("400MB", device="cuda"),
+        made("400MB", task="encode"),
+        made("400MB", vae="sd1"),
+        made("400MB", vae="sd3"),
+        *(made("400MB", quality) for quality in QUALITIES[1:]),
+        made("400MB", Tiles(128, 72)),
+        made("400MB", Tiles(136, 64)),
+        made("400MB", Tiles(128, 64, ramp="linear")),
+        made("400MB", Tiles(128, 64, moments="proxy")),
+    ]
+    assert len({each.digest for each in others}) == len(others)
+
+
+def test_kernels_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each path of the native kernels has bits of its own."""
+    here = made(device="cpu")
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx")
+    alone = made(device="cpu")
+    assert (here.digest == alone.digest) == (here.case.device == alone.case.device == "cpu/mlx")

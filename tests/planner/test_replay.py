@@ -1,0 +1,254 @@
+"""A plan is replayed on the decode it was made for, and on no other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from tests.models import narrow, random_images, random_latents, random_vae
+from tests.plans import with_sweeps
+from zvae_tiled import Plan, plan, read_plan
+from zvae_tiled.api import PlannedTask
+from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.here import this_device
+from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner import layout
+from zvae_tiled.planner.calibration import MarginWorkspace
+from zvae_tiled.planner.grid import Grid
+from zvae_tiled.planner.quality import Exact, Quality, Tiles
+from zvae_tiled.planner.replay import costed
+
+pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for them
+
+CONFIG = narrow("flux1")
+PLAN = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu/mlx")
+
+SMALL = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
+QUALITIES: list[str | Quality] = [
+    "stream",
+    "tiles",
+    Tiles(20, 8, "cosine"),
+    Tiles((20, 26), (14, 16), moments="proxy"),
+    Tiles(24, moments="tile", ramp="linear"),
+]
+
+
+@pytest.fixture(autouse=True)
+def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "PROXY", 6)
+
+
+def made(quality: str | Quality, budget: str = "1GB", **options: Any) -> Plan:
+    return plan(SMALL, 32, 44, budget, dtype="float32", device="cpu/mlx", quality=quality, **options)
+
+
+TILES = made(QUALITIES[2])
+
+
+def executed(found: Plan) -> list[Any]:
+    return [sweep.executed for sweep in found.sweeps]
+
+
+def test_a_replayed_plan_is_reported() -> None:
+    vae, latents = random_vae(CONFIG), random_latents(CONFIG, 8, 12)
+    want = vae.decode(latents, output_type="np")
+    got, report = vae.decode(latents, plan=read_plan(PLAN.to_json()), output_type="np", return_report=True)
+    assert np.array_equal(got, want)
+    assert executed(report.plan) == executed(PLAN)
+    assert report.measured_peak <= report.predicted_peak <= report.budget
+    # The encoder is loaded too: the plan, made without a VAE, did not count it.
+    assert report.predicted_peak == PLAN.predicted_peak + vae.weight_bytes - PLAN.weights
+
+
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    ({"height": 9}, "height 9, this decode has 8"),
+    ({"width": 9}, "width 9, this decode has 12"),
+    ({"batch": 2}, "batch 2"),
+    ({"dtype": "bfloat16"}, "dtype bfloat16"),
+    ({"device": "metal"}, "device metal, this decode has cpu"),
+    ({"config": narrow("sd3")}, r"config scaling_factor=1\.5305, shift_factor=0\.0609, this decode has other values"),
+    (
+        {"output": "rows"},
+        r'made with task="stream".*reserve memory for the finished picture\n.*Make it with task="deco',
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), OTHERS)
+def test_a_plan_for_something_else_is_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        random_vae(CONFIG).decode(random_latents(CONFIG, 8, 12), plan=replace(PLAN, case=replace(PLAN.case, **change)))
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (with_sweeps(PLAN, PLAN.sweeps[:-1]), "ends before"),
+        (with_sweeps(PLAN, PLAN.sweeps[1:]), "not the next one needed"),
+        (replace(PLAN, stages=()), "has the stages pixels, this one has others"),
+        (replace(PLAN, stages=PLAN.stages * 2), "has the stages pixels, this one has others"),
+        (replace(PLAN, budget=PLAN.predicted_peak), r"needs \d+ MB here, with .* of weights and .* of finished rows"),
+        (replace(PLAN, quality=Tiles()), "tiles are not those of its quality|cannot be kept in"),
+    ],
+)
+def test_a_plan_that_was_tampered_with_is_refused(broken: Plan, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        random_vae(CONFIG).decode(random_latents(CONFIG, 8, 12), plan=broken)
+
+
+def test_what_a_plan_says_of_costs_is_not_believed() -> None:
+    """Costs, sizes of stages, what they hold, the proxy's factors: all are made anew from case, tile and sweeps."""
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 16, 22)
+    for quality in ("exact", QUALITIES[3], QUALITIES[4]):
+        honest = vae.plan(32, 44, "1GB", quality=quality)
+        stages = tuple(
+            replace(
+                stage, height=1, width=1, base=0, finished=0, spilled=0, known=(), start=0, stop=None, needed_flops=0,
+                sweeps=tuple(replace(sweep, peak=0, flops=0, io=0, seconds=0.0) for sweep in stage.sweeps),
+            )
+            for stage in honest.stages
+        )  # fmt: skip
+        lying = replace(honest, stages=stages, factors=(9, 9), predicted_peak=1, spilled=0, weights=0, gathered=0)
+        want = vae.decode(latents, plan=honest, output_type="np")
+        got, report = vae.decode(latents, plan=lying, output_type="np", return_report=True)
+        assert np.array_equal(got, want)
+        assert report.plan == honest
+        assert report.measured_peak <= report.predicted_peak == honest.predicted_peak
+        with pytest.raises(PlanError, match="its budget is"):
+            vae.decode(latents, plan=replace(lying, budget=honest.predicted_peak - 1))
+
+
+ENCODE = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu/mlx", task="encode")
+
+
+def test_a_plan_of_an_encode_is_replayed() -> None:
+    vae, images = random_vae(CONFIG), random_images(CONFIG, 8, 12)
+    want = vae.encode(images)
+    got, report = vae.encode(images, plan=read_plan(ENCODE.to_json()), return_report=True)
+    assert np.array_equal(got.mean, want.mean)
+    assert executed(report.plan) == executed(ENCODE)
+    assert report.measured_peak <= report.predicted_peak <= report.budget
+    assert report.predicted_peak == ENCODE.predicted_peak + vae.weight_bytes - ENCODE.weights
+    assert str(report).startswith("encoded")
+    assert "the latents" in str(ENCODE)
+
+
+def test_a_plan_of_the_other_task_is_refused() -> None:
+    vae = random_vae(CONFIG)
+    with pytest.raises(PlanError, match='one for task="encode", this is task="decode"'):
+        vae.decode(random_latents(CONFIG, 8, 12), plan=ENCODE)
+    with pytest.raises(PlanError, match='one for task="decode", this is task="encode"'):
+        vae.encode(random_images(CONFIG, 8, 12), plan=PLAN)
+    with pytest.raises(PlanError, match="width 12, this encode has 11"):
+        vae.encode(random_images(CONFIG, 8, 11), plan=ENCODE)
+    with pytest.raises(PlanError, match="its map has fewer"):
+        costed(replace(ENCODE, case=replace(ENCODE.case, task="decode")), CPU)
+
+
+def test_a_plan_and_a_budget_or_a_quality_contradict_each_other() -> None:
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 16, 22)
+    contradictions: list[dict[str, Any]] = [{"quality": "stream"}, {"quality": Tiles()}, {"budget": "1GB"}]
+    for asked in contradictions:
+        with pytest.raises(PlanError, match=r"a plan has its own .*\n.*Leave one of them out"):
+            vae.decode(latents, plan=TILES, **asked)
+
+
+@pytest.mark.parametrize("wrong", [TILES.to_json(), json.loads(TILES.to_json()), TILES.pixels, 5], ids=type)
+def test_what_is_no_plan_is_refused(wrong: Any) -> None:
+    with pytest.raises(PlanError, match=r"plan must be a Plan, it is .*\n.*zvae_tiled\.read_plan"):
+        random_vae(SMALL).decode(random_latents(SMALL, 16, 22), plan=wrong)
+
+
+@pytest.mark.parametrize("task", ["decode", "stream", "encode"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_costed_again_where_it_was_made_a_plan_is_the_same(task: PlannedTask, batch: int) -> None:
+    for budget in ("1TB", "5MB"):
+        first = plan(CONFIG, 96, 64, budget, batch=batch, dtype="float32", device="cpu/mlx", task=task)
+        assert costed(first, CPU) == first
+
+
+@pytest.mark.parametrize("moments", ["global", "proxy", "tile"])
+def test_so_are_tiles(moments: Any) -> None:
+    tiles = Tiles(128, moments=moments)
+    first = plan(CONFIG, 256, 192, "20MB", dtype="float32", device="cpu/mlx", quality=tiles)
+    assert first.grid.count > 1
+    assert costed(first, CPU) == first
+
+
+@pytest.mark.parametrize("quality", QUALITIES, ids=str)
+def test_a_replayed_plan_gives_the_same_bits(quality: str | Quality) -> None:
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 16, 22)
+    want, report = vae.decode(latents, output_type="np", return_report=True, budget="1GB", quality=quality)
+    assert report.plan == vae.plan(32, 44, "1GB", quality=quality)
+    for replay in (report.plan, made(quality)):  # the second was made without a VAE, and does not count its encoder
+        got, again = vae.decode(latents, plan=read_plan(replay.to_json()), output_type="np", return_report=True)
+        assert np.array_equal(got, want)
+        assert (again.quality, again.exact, again.statistics) == (report.quality, report.exact, report.statistics)
+        assert again.measured_peak <= again.predicted_peak <= again.budget
+        assert again.plan == report.plan
+        assert again.plan.weights == vae.weight_bytes
+
+
+def test_a_replayed_plan_streams() -> None:
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 16, 22)
+    rows = [np.asarray(row) for row in vae.stream(latents, plan=TILES)]
+    assert np.array_equal(np.concatenate(rows, axis=1), vae.decode(latents, plan=TILES, output_type="np"))
+
+
+@pytest.mark.parametrize("quality", ["exact", QUALITIES[2]], ids=str)
+def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path, quality: str | Quality) -> None:
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 16, 22)
+    streamed = made(quality, task="stream")
+    report = vae.decode_to_file(latents, tmp_path / "a.webp", plan=streamed)
+    more = report.plan.gathered + report.plan.weights - streamed.weights
+    assert report.plan.gathered > 0
+    assert report.measured_peak <= report.predicted_peak <= streamed.predicted_peak + more
+    assert report.predicted_peak > streamed.predicted_peak
+    if quality != "exact":  # of an exact decode, rows are gathered in the last sweep alone
+        assert report.predicted_peak == streamed.predicted_peak + more
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"grid": Grid(16, 22, (9, 10), (4, 4), (4, 4))}, "tiles are not those of its quality"),
+        ({"grid": replace(TILES.grid, overlap=(0, 0))}, "tiles are not those of its quality"),
+        ({"grid": replace(TILES.grid, context=(0, 0))}, "tiles are not those of its quality"),
+        ({"grid": replace(TILES.grid, height=15)}, "tiles are not those of its quality"),
+        ({"quality": Tiles(20, (8, 10), "cosine")}, "tiles are not those of its quality"),
+        ({"quality": Tiles(24, 8, "cosine")}, "tiles are not those of its quality"),
+        ({"quality": Tiles(20, 8, "cosine", "tile")}, "tiles are not those of its quality"),
+        ({"quality": Exact()}, "has the stages pixels, this one has others"),
+        ({"stages": TILES.stages[1:]}, r"this one has others|cannot be kept"),
+        ({"stages": (TILES.pixels, *TILES.stages[:-1])}, "cannot be kept"),
+        ({"stages": (replace(TILES.stages[0], keeps=None), *TILES.stages[1:])}, "cannot be kept in None"),
+        ({"budget": TILES.predicted_peak}, r"needs \d+ MB here"),  # the encoder's weights
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        random_vae(SMALL).decode(random_latents(SMALL, 16, 22), plan=replace(TILES, **change))
+
+
+def test_a_plan_of_another_quality_names_the_smallest_budget() -> None:
+    with pytest.raises(BudgetError) as refused:
+        made(QUALITIES[2], "1KB")
+    assert made(QUALITIES[2], f"{refused.value.needed}B").predicted_peak <= refused.value.needed
+
+
+def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, latents = random_vae(CONFIG), random_latents(CONFIG, 8, 12)
+    tight = vae.plan(64, 96, "1GB")
+    tight = replace(tight, budget=tight.predicted_peak)
+    vae.decode(latents, plan=tight)
+    hungry = replace(this_device(mx.float32), workspace=MarginWorkspace(this_device(mx.float32).workspace, 2.0))
+    monkeypatch.setattr("zvae_tiled.jobs.this_device", lambda dtype: hungry)
+    with pytest.raises(PlanError, match=r"needs \d+ MB here, .*\n.*ZVAE_KERNELS"):
+        vae.decode(latents, plan=tight)

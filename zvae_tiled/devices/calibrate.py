@@ -1,0 +1,211 @@
+"""Calibrating: what the operations of a decode really take on this device, beside what the planner says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import ATTENTION, Chain, Step
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.here import device_kind, device_name, kernels_for, mlx_version, this_device
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.errors import OutputError
+from zvae_tiled.families import config_of
+from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
+from zvae_tiled.planner.cost import Costs, Size
+
+SIZES = {"cpu": ((1, 64), (2, 128)), "metal": ((12, 256), (24, 256), (48, 384))}
+"""Rows and columns of the bands; on Metal below and above Winograd's 4,096 pixels. The last ones are timed too."""
+
+SLACK = 1 << 16
+"""Bytes no margin is made of: allocations are rounded up, for which every plan has some (SMALL_CHANGE)."""
+
+DISK_BYTES = 32 << 20
+
+DTYPES = (mx.float32, mx.bfloat16)
+"""The last one is timed."""
+
+
+def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
+    """Measure this device, and store what was found for all decodes to come.
+
+    Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes: the allocator's peak is held
+    against the device's Workspace. A run takes seconds; MLX's cache of free buffers is emptied by it.
+
+    Args:
+        progress: Called with a line of text before each measurement.
+
+    Raises:
+        OutputError: The result cannot be stored, or the disk not be measured.
+    """
+    say = progress if progress is not None else lambda _: None
+    chain = config_of("z-image").chain("decode")
+    steps = distinct_steps(chain)
+    device = this_device(calibrated=False)
+    sizes = SIZES.get(device.kind, SIZES["metal"])
+    bench = Bench(device, chain)
+    with no_cache():
+        for number, step in enumerate(steps, 1):
+            say(f"{number}/{len(steps)} {step.kind} {step.inputs} to {step.outputs} channels")
+            for dtype in DTYPES:
+                bench.device = this_device(dtype, calibrated=False)
+                for rows, width in sizes:
+                    bench.measure(step, rows, width, dtype, timed=(dtype, (rows, width)) == (DTYPES[-1], sizes[-1]))
+    say("the disk")
+    return _stored(bench)
+
+
+def _stored(bench: Bench) -> Calibration:
+    found = Calibration(
+        kind=device_kind(),
+        device=device_name(),
+        mlx=mlx_version(),
+        margin=min(max(1.0, bench.worst), LARGEST_MARGIN),
+        flops=bench.flops / bench.computing,
+        bandwidth=bench.moved / bench.moving,
+        disk=_disk_speed(),
+    )
+    store(found)
+    return found
+
+
+def distinct_steps(chain: Chain) -> list[Step]:
+    """Return one Step of each kind: those that differ in names alone cost the same."""
+    nameless = [
+        replace(
+            step,
+            name=step.kind,
+            opens=False,
+            norm=step.norm and replace(step.norm, name="norm"),
+            shortcut=step.shortcut and "conv_shortcut",
+        )
+        for step in chain.steps
+    ]
+    return list(dict.fromkeys(nameless))
+
+
+@contextmanager
+def no_cache() -> Iterator[None]:
+    """Let freed buffers go at once, so that peaks are what was asked for."""
+    before = mx.set_cache_limit(0)
+    try:
+        yield
+    finally:
+        mx.set_cache_limit(before)
+
+
+class Bench:
+    """Measures operations, and remembers the worst that a peak was above its prediction.
+
+    Attributes:
+        worst: Measured bytes over predicted ones, results included.
+        flops: Multiplications and additions of what was timed.
+        computing: Seconds they took.
+        moved: Bytes, by the planner's count, that the rest of what was timed moved.
+        moving: Seconds it took.
+    """
+
+    def __init__(self, device: Device, chain: Chain) -> None:
+        self.device = device
+        self._chain = chain
+        self.worst = 0.0
+        self.flops, self.computing = 0, 0.0
+        self.moved, self.moving = 0, 0.0
+
+    def measure(self, step: Step, rows: int, width: int, dtype: mx.Dtype, timed: bool) -> None:
+        """Measure all operations of one Step on a band of this size."""
+        kernels, space, itemsize = kernels_for(self.device, dtype), self.device.workspace, dtype.size
+        costs = Costs(replace(self._chain, steps=(step,)), Size(rows, width, itemsize), self.device)
+        ready: list[object] = []
+        model = _weights(step, dtype)
+        self._peak(lambda: ready.append(kernels.prepare(step, model)), sum(space.prepared(step, itemsize)))
+        weights = ready[0]
+        norm = kernels.affine(np.full(step.inputs, 0.5), np.full(step.inputs, 0.1))
+        affine = norm if step.norm else None
+        x = _random((1, rows, width, step.inputs), dtype)
+        pixels = rows * width
+        if step.kind == "attention":
+            blocks = [_random((1, block_rows(width), width, 2 * step.inputs), dtype)]
+            both = 2 * pixels * step.inputs * itemsize + space.keys(step, rows, width, itemsize)
+            self._peak(lambda: kernels.keys(step, weights, x, norm), both)
+            attended = pixels * step.outputs * itemsize + space.attend(step, rows, width, itemsize)
+            # A block is handed over, as the engine does: kernels may free it.
+            self._peak(lambda: kernels.attend(step, weights, x, norm, (blocks.pop() for _ in range(1))), attended)
+            return
+        grown = 1 if kernels.folds else step.factor
+        held = pixels * grown**2 * step.inputs * space.compute_size(itemsize)
+        seconds = self._peak(
+            lambda: kernels.activate(step, x, affine), held + space.activate(step, rows, width, itemsize), timed
+        )
+        seconds += self._peak(lambda: kernels.moments(x), space.moments(step.inputs, rows, width, itemsize), timed)
+        pieces = kernels.activate(step, _random((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine)
+        pieces = kernels.span(pieces, 0, rows * grown + 2 * step.halo)
+        skip = _random((1, rows * grown, width * grown, step.skip), dtype) if step.closes else None
+        written = pixels * step.factor**2 * step.outputs * itemsize
+        working = space.conv(step, rows * grown, width * grown, itemsize)
+        computing = self._peak(lambda: kernels.conv(step, weights, pieces, skip), written + working, timed)
+        if timed:
+            self.flops, self.computing = self.flops + costs.flops(0), self.computing + computing
+        if timed and step.norm:  # both pass over the map as `Costs.seconds` and `SweepCosts.sweep` count it: four times
+            self.moved, self.moving = self.moved + 2 * 4 * x.nbytes, self.moving + seconds
+
+    def _peak(self, run: Callable[[], object], predicted: int, timed: bool = False) -> float:
+        mx.synchronize()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        run()
+        mx.synchronize()
+        measured = mx.get_peak_memory() - before - SLACK
+        self.worst = max(self.worst, measured / max(predicted, 1))
+        if not timed:
+            return 0.0
+        start = time.perf_counter()  # the second run: the first one may have compiled
+        run()
+        mx.synchronize()
+        return time.perf_counter() - start
+
+
+def _weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
+    names = {"": (step.outputs, step.kernel, step.kernel, step.inputs)}
+    if step.shortcut:
+        names["shortcut."] = (step.outputs, 1, 1, step.skip)
+    if step.kind == "attention":
+        shape = (step.outputs, step.inputs)
+        found = {f"{name}.weight": _random(shape, dtype) for name in ATTENTION}
+    else:
+        found = {f"{name}weight": _random(shape, dtype) for name, shape in names.items()}
+    return found | {name.replace("weight", "bias"): _random(found[name].shape[:1], dtype) for name in found}
+
+
+def _random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
+    x = (0.1 * mx.random.normal(shape)).astype(dtype)
+    mx.eval(x)
+    return x
+
+
+def _disk_speed() -> float:
+    """Write and read a file in the folder for temporary files, where maps are spilled if no other is named."""
+    data = os.urandom(1 << 20)
+    count = DISK_BYTES // len(data)
+    try:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            start = time.perf_counter()
+            for _ in range(count):
+                file.write(data)
+            os.fsync(file.fileno())
+            file.seek(0)
+            while file.read(len(data)):
+                pass
+            return 2 * count * len(data) / (time.perf_counter() - start)
+    except OSError as error:
+        raise OutputError(
+            f"the disk cannot be measured in {tempfile.gettempdir()}: {error.strerror or error}",
+            "Free some space there, or set TMPDIR.",
+        ) from error

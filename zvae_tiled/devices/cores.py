@@ -1,0 +1,32 @@
+"""How many threads are of use: the cores this process may run on, or fewer where its container is given less time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from zvae_tiled.devices.cgroup import PROC, cpu_quota
+
+
+def usable_cores(proc: Path = PROC) -> int:
+    """Return the physical cores this process may use, no more than its container's quota of time is worth.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    cores, quota = _cores(), cpu_quota(proc)
+    return cores if quota is None else min(cores, quota)
+
+
+def _cores() -> int:
+    """Return the physical cores: a second thread on a core has no multiplier of its own."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    places = set()
+    for cpu in os.sched_getaffinity(0):
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        try:
+            places.add(tuple((topology / name).read_text() for name in ("physical_package_id", "core_id")))
+        except OSError:
+            places.add((str(cpu),))
+    return len(places)

@@ -1,0 +1,1 @@
+"""MLX on a CPU: one row at a time, in float32."""

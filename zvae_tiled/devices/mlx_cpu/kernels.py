@@ -1,0 +1,219 @@
+"""MLX on a CPU: one row at a time, in float32.
+
+Every call into MLX has the shape of one row, wherever the row lies in a band: so its bits cannot depend on the
+band height, whatever BLAS is loaded and however it blocks its products (docs/exactness.md). MLX convolves in
+float32 on CPUs whatever the type, so nothing is lost by it; maps are stored in the VAE's own type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.folding import fold_upsampling
+from zvae_tiled.devices.kernels import Affine
+from zvae_tiled.devices.mlx_cpu.memory import KEYS_AT_ONCE, ROW_CHUNK
+from zvae_tiled.devices.storage import MlxStorage, now
+
+Pieces = list[mx.array]
+
+
+class RowKernels(MlxStorage):
+    """Kernels for MLX on a CPU."""
+
+    folds = True
+
+    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
+        """Bring the weights to float32, and fold an upsampling into its convolution."""
+        ready: dict[str, mx.array] = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
+        if step.upsample:
+            ready |= fold_upsampling(ready.pop("weight"))
+        return ready
+
+    def edge(self, step: Step, width: int) -> Pieces:
+        """Return a row of zeros."""
+        return [now(mx.zeros((1, 1, width, step.inputs)))]
+
+    def activate(self, step: Step, x: mx.array, affine: Affine | None) -> Pieces:
+        """Normalise and apply SiLU, row by row."""
+        return [_activated(step, row, affine) for row in _rows(x)]
+
+    def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
+        """Return some rows of pieces."""
+        return pieces[start:stop]
+
+    def count(self, pieces: Pieces) -> int:
+        """Return how many rows the pieces have."""
+        return len(pieces)
+
+    def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
+        """Convolve row by row, some columns at a time."""
+        rows, width = step.gives(len(pieces)), pieces[0].shape[2] // step.stride
+        out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
+        self._begin_extent(rows)
+        for i in range(rows):
+            read = pieces[i * step.stride : i * step.stride + step.kernel]
+            window = read[0] if len(read) == 1 else now(mx.concatenate(read, axis=1))
+            at = slice(i * step.factor, (i + 1) * step.factor)
+            for left in range(0, width, ROW_CHUNK):
+                right = min(left + ROW_CHUNK, width)
+                y = _convolved(step, weights, window, left, right)
+                self._note_extent(i, 1, y)
+                y = y + weights["bias"]
+                if skip is not None:
+                    y = y + _skip(weights, skip[:, at, left:right])
+                out[:, at, left * step.factor : right * step.factor] = y.astype(self.dtype)
+                mx.eval(out)
+        return out
+
+    def keys(self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine) -> mx.array:
+        """Return the attention's keys and values, row by row."""
+
+        def row_keys(row: mx.array) -> mx.array:
+            normal = _normal(row, affine)
+            both = [normal @ weights[f"{name}.weight"].T + weights[f"{name}.bias"] for name in ("to_k", "to_v")]
+            return mx.concatenate(both, axis=-1)
+
+        _, rows, width, channels = x.shape
+        return self._filled((1, rows, width, 2 * channels), map(row_keys, _rows(x)))
+
+    def attend(
+        self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine, blocks: Iterator[mx.array]
+    ) -> mx.array:
+        """Attend from each row, over one block of keys after the other (an online softmax)."""
+        channels = x.shape[-1]
+        states = [[_Softmax(_query(part, weights, affine)) for part in _parts(row)] for row in _rows(x)]
+        for block in blocks:
+            both = now(block.reshape(-1, 2 * channels).astype(mx.float32))
+            del block
+            for start in range(0, both.shape[0], KEYS_AT_ONCE):
+                part = both[start : start + KEYS_AT_ONCE]
+                for state in (state for row in states for state in row):
+                    state.add(part[:, :channels], part[:, channels:])
+            del both, part
+
+        def row_out(row: mx.array) -> mx.array:
+            found = mx.concatenate([state.result() for state in states.pop(0)], axis=0)
+            y = found @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
+            return row.astype(mx.float32) + y.reshape(row.shape)
+
+        return self._filled(x.shape, map(row_out, _rows(x)))
+
+    def _filled(self, shape: tuple[int, ...], rows: Iterator[mx.array]) -> mx.array:
+        """Compute rows one at a time into one array."""
+        out = now(mx.zeros(shape, dtype=self.dtype))
+        for i, row in enumerate(rows):
+            out[:, i : i + 1] = row.astype(self.dtype)
+            mx.eval(out)  # in place: nobody else holds the array before
+        return out
+
+    def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and M2 of every channel of every row, in two passes."""
+        means, m2s = [], []
+        for row in _rows(x):
+            row = row.astype(mx.float32)
+            mean = mx.mean(row, axis=2, keepdims=True)
+            m2 = mx.sum(mx.square(row - mean), axis=2)
+            mx.eval(mean, m2)
+            means.append(np.asarray(mean).reshape(-1))
+            m2s.append(np.asarray(m2).reshape(-1))
+        return np.stack(means), np.stack(m2s)
+
+
+class _Softmax:
+    """A part of a row's attention so far: the largest score, the sum of the weights, and their sum of values."""
+
+    def __init__(self, query: mx.array) -> None:
+        self.query = query
+        self.top: mx.array | None = None
+        self.weight: mx.array
+        self.total: mx.array
+
+    def add(self, keys: mx.array, values: mx.array) -> None:
+        scores = now(self.query @ keys.T)
+        top = mx.max(scores, axis=-1, keepdims=True)
+        if self.top is not None:
+            top = mx.maximum(top, self.top)
+        weights = now(mx.exp(scores - top))
+        weight, total = mx.sum(weights, axis=-1, keepdims=True), weights @ values
+        if self.top is not None:
+            fade = mx.exp(self.top - top)
+            weight, total = weight + self.weight * fade, total + self.total * fade
+        self.top, self.weight, self.total = top, weight, total
+        mx.eval(top, weight, total)
+
+    def result(self) -> mx.array:
+        return self.total / self.weight
+
+
+def _rows(x: mx.array) -> Iterator[mx.array]:
+    return (x[:, i : i + 1] for i in range(x.shape[1]))
+
+
+def _normal(row: mx.array, affine: Affine) -> mx.array:
+    scale, shift, mean = affine
+    normal: mx.array = (row.astype(mx.float32) - mean) * scale + shift
+    return normal
+
+
+def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
+    out = now(row.astype(mx.float32) * 1.0)  # a copy even of float32: a view would keep the whole band
+    x = np.asarray(out)  # its own memory, which MLX's allocator counts
+    with np.errstate(all="ignore"):  # e^-x beyond 88 is Inf and right; NaN and other Inf are the guard's to find
+        if affine is not None:
+            scale, shift, mean = map(np.asarray, affine)
+            x -= mean
+            x *= scale
+            x += shift
+        if step.activation == "silu":
+            room = now(mx.zeros(row.shape))
+            below = np.asarray(room)
+            # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
+            np.exp(np.negative(x, out=below), out=below)
+            below += 1
+            x /= below
+    return out
+
+
+def _parts(row: mx.array) -> Iterator[mx.array]:
+    return (row[:, :, left : left + ROW_CHUNK] for left in range(0, row.shape[2], ROW_CHUNK))
+
+
+def _query(part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.array:
+    channels = part.shape[-1]
+    query = _normal(part, affine) @ weights["to_q.weight"].T + weights["to_q.bias"]
+    return now((query * channels**-0.5).reshape(-1, channels))
+
+
+def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left: int, right: int) -> mx.array:
+    if not step.upsample:
+        return _patch(window, weights["weight"], left * step.stride, right * step.stride, *step.padding, step.stride)
+    lines = []
+    for down in (0, 1):
+        rows = window[:, down : down + 2]
+        columns = [
+            _patch(rows, weights[f"weight.{down}{across}"], left, right, 1 - across, across) for across in (0, 1)
+        ]
+        lines.append(mx.stack(columns, axis=3))
+    return mx.concatenate(lines, axis=1).reshape(1, 2, 2 * (right - left), step.outputs)
+
+
+def _patch(
+    window: mx.array, kernel: mx.array, left: int, right: int, before: int, after: int, stride: int = 1
+) -> mx.array:
+    """Convolve the columns from left to right; before and after are the kernel's reach to either side."""
+    width = window.shape[2]
+    low, high = max(left - before, 0), min(right + after, width)
+    missing = (low - (left - before), right + after - high)  # beyond the map: zeros
+    padding = ([0, missing[0]], [0, missing[1]])
+    return mx.conv_general(window[:, :, low:high], kernel, stride=stride, padding=padding)
+
+
+def _skip(weights: dict[str, mx.array], skip: mx.array) -> mx.array:
+    skip = skip.astype(mx.float32)
+    if "shortcut.weight" in weights:
+        return mx.conv2d(skip, weights["shortcut.weight"]) + weights["shortcut.bias"]
+    return skip

@@ -1,0 +1,1 @@
+"""MLX on a GPU: a whole band a call."""

@@ -1,0 +1,221 @@
+"""MLX on a GPU: a whole band a call, in the type it is stored in.
+
+Norms, softmax and sums are computed in float32 inside one fused kernel each. Everything is evaluated at once, so
+that memory is what `devices/mlx_gpu/memory.py` says. It runs on MLX's CPU backend too, which is how it is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Affine
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.mlx_gpu.memory import conv_part, moments_rows, queries_at_once, winograd_channels
+from zvae_tiled.devices.storage import MlxStorage, now
+
+Weights = dict[str, mx.array]
+Pieces = list[mx.array]
+Arithmetic = Callable[..., mx.array]
+
+
+class StripKernels(MlxStorage):
+    """Kernels for MLX on a GPU."""
+
+    folds = False  # sums of bfloat16 weights would be rounded again
+
+    def __init__(self, dtype: mx.Dtype, winograd: bool = True, compiled: bool | None = None) -> None:
+        """Make the kernels.
+
+        Args:
+            dtype: The type of maps and weights.
+            winograd: Leave it to MLX whether it convolves by Winograd, as Metal does where channels are many: faster,
+                but it takes memory, and has 8 times the error in float32, 40 in bfloat16, and thousands where
+                float32 means TF32 (MLX's pull request 4242).
+            compiled: Fuse elementwise arithmetic; left out, on GPUs only: on a CPU, MLX runs the C++ compiler for it.
+        """
+        super().__init__(dtype)
+        self.winograd = winograd
+        fuse = compiled if compiled is not None else mx.default_device().type == mx.gpu
+        wrap: Callable[[Arithmetic], Arithmetic] = mx.compile if fuse else lambda function: function
+        self._normal = wrap(_normal)
+        self._silu = wrap(_silu)
+        self._sum = wrap(_sum)
+        self._sum_skip = wrap(_sum_skip)
+
+    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
+        """Take the weights as they are, where their type is the maps'."""
+        ready = {name: array.astype(self.dtype) for name, array in weights.items()}
+        if not self.winograd and winograd_channels(step):
+            # MLX takes no Winograd for a kernel that it has to flip; flipped twice it is the same convolution.
+            ready["weight"] = mx.contiguous(ready["weight"][:, ::-1, ::-1])
+        mx.eval(ready)
+        return ready
+
+    def edge(self, step: Step, width: int) -> Pieces:
+        """Return a row of zeros."""
+        return [now(mx.zeros((1, 1, width, step.inputs), dtype=self.dtype))]
+
+    def activate(self, step: Step, x: mx.array, affine: Affine | None) -> Pieces:
+        """Normalise and apply SiLU, then upsample."""
+        if affine is not None:
+            x = now((self._silu if step.activation == "silu" else self._normal)(x, *affine))
+        if step.upsample:
+            _, rows, width, channels = x.shape
+            large = mx.broadcast_to(x[:, :, None, :, None], (1, rows, 2, width, 2, channels))
+            x = now(large.reshape(1, 2 * rows, 2 * width, channels))
+        return [x]
+
+    def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
+        """Return some rows of pieces, which are joined in place: so a band is held once while it is convolved.
+
+        Rows from the first on are used at once and need no copy; later ones are copied, so that the others are freed.
+        """
+        if start == stop:
+            return []
+        pieces[:] = [_joined(pieces)]
+        return [pieces[0][:, :stop] if start == 0 else self.join([(pieces[0], start, stop)])]
+
+    def count(self, pieces: Pieces) -> int:
+        """Return how many rows the pieces have."""
+        return sum(piece.shape[1] for piece in pieces)
+
+    def conv(self, step: Step, weights: Weights, pieces: Pieces, skip: mx.array | None) -> mx.array:
+        """Convolve a band, in parts where it is too large for one convolution."""
+        x = _joined(pieces)
+        rows, width = step.gives(x.shape[1]), x.shape[2] // step.stride
+        tall, wide = conv_part(step, rows, width)
+        self._begin_extent(rows)
+        if (tall, wide) == (rows, width):
+            return now(self._convolved(step, weights, x, skip, 0, 0, width))
+        out = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype))
+        for top in range(0, rows, tall):
+            bottom = min(top + tall, rows)
+            for left in range(0, width, wide):
+                right = min(left + wide, width)
+                part = x[:, top * step.stride : top * step.stride + step.reads(bottom - top)]
+                aside = None if skip is None else skip[:, top:bottom, left:right]
+                out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
+                mx.eval(out)  # in place: nobody else holds the array before
+        return out
+
+    def _convolved(
+        self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, top: int, left: int, right: int
+    ) -> mx.array:
+        """Convolve the columns from left to right, note the extent, and add what is to be added.
+
+        The sums are for the caller to evaluate: nobody holds the product any more then, and it is overwritten.
+        """
+        y = now(self._product(step, weights["weight"], x, left, right))
+        self._note_extent(top, y.shape[1], y)
+        bias = weights["bias"]
+        if skip is not None and "shortcut.weight" in weights:
+            skip = _project(skip, weights["shortcut.weight"])
+            bias = bias.astype(mx.float32) + weights["shortcut.bias"].astype(mx.float32)
+        return self._sum(y, bias) if skip is None else self._sum_skip(y, bias, skip)
+
+    def _product(self, step: Step, weight: mx.array, x: mx.array, left: int, right: int) -> mx.array:
+        if step.halo == 0:
+            return _project(x[:, :, left:right], weight)
+        (before, after), width = step.padding, x.shape[2]
+        low, high = left * step.stride - before, right * step.stride + after
+        if (left, right) != (0, width // step.stride):
+            # Zeros at one end only: Metal's Winograd pads both ends by the first number, and would read beyond.
+            ends = (max(0, -low), max(0, high - width))
+            x, before, after = mx.pad(x[:, :, max(low, 0) : high], [(0, 0), (0, 0), ends, (0, 0)]), 0, 0
+        flip = not self.winograd and winograd_channels(step)
+        return mx.conv_general(x, weight, stride=step.stride, padding=([0, before], [0, after]), flip=flip)
+
+    def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
+        """Return the attention's keys and values."""
+        normal = now(self._normal(x, *affine))
+        both = [
+            now(self._sum(_project(normal, weights[f"{name}.weight"]), weights[f"{name}.bias"]))
+            for name in ("to_k", "to_v")
+        ]
+        return now(mx.concatenate(both, axis=-1))
+
+    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
+        """Attend from all pixels of a band, over one block of keys after the other (an online softmax)."""
+        _, rows, width, channels = x.shape
+        query = now(self._sum(_project(self._normal(x, *affine), weights["to_q.weight"]), weights["to_q.bias"]))
+        query = query.reshape(-1, channels)
+        at_once = queries_at_once(block_rows(width) * width)
+        states = [_Softmax(query[start : start + at_once]) for start in range(0, rows * width, at_once)]
+        del query
+        for block in blocks:
+            both = now(block.reshape(-1, 2 * channels).astype(mx.float32))
+            del block
+            for state in states:
+                state.add(both[:, :channels], both[:, channels:])
+            del both
+        found = [states.pop(0).result(self.dtype) for _ in range(len(states))]
+        joined = now(mx.concatenate(found, axis=0)).reshape(x.shape)
+        del found
+        return now(self._sum_skip(_project(joined, weights["to_out.0.weight"]), weights["to_out.0.bias"], x))
+
+    def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and M2 of every channel of every row, in two passes, some rows at a time."""
+        _, rows, width, channels = x.shape
+        at_once = moments_rows(width, channels)
+        means, m2s = [], []
+        for start in range(0, rows, at_once):
+            part = now(x[0, start : start + at_once].astype(mx.float32))
+            mean = now(mx.mean(part, axis=1, keepdims=True))
+            m2 = now(mx.sum(mx.square(part - mean), axis=1))
+            means.append(np.asarray(mean)[:, 0])
+            m2s.append(np.asarray(m2))
+            del part, mean, m2
+        return np.concatenate(means), np.concatenate(m2s)
+
+
+class _Softmax:
+    """Some queries so far: the largest score, the sum of the weights, and their sum of values."""
+
+    def __init__(self, query: mx.array) -> None:
+        self.query = now(query.astype(mx.float32) * query.shape[-1] ** -0.5)
+        self.top = mx.array(-np.inf)
+        self.weight = self.total = mx.array(0.0)
+
+    def add(self, keys: mx.array, values: mx.array) -> None:
+        scores = now(self.query @ keys.T)
+        top = now(mx.maximum(mx.max(scores, axis=-1, keepdims=True), self.top))
+        weights = now(mx.exp(scores - top))
+        del scores
+        fade = mx.exp(self.top - top)
+        self.weight = mx.sum(weights, axis=-1, keepdims=True) + self.weight * fade
+        self.total = weights @ values + self.total * fade
+        self.top = top
+        mx.eval(self.weight, self.total)
+
+    def result(self, dtype: mx.Dtype) -> mx.array:
+        return now((self.total / self.weight).astype(dtype))
+
+
+def _joined(pieces: Pieces) -> mx.array:
+    return pieces[0] if len(pieces) == 1 else now(mx.concatenate(pieces, axis=1))
+
+
+def _project(x: mx.array, weight: mx.array) -> mx.array:
+    """Multiply by a linear layer's weight, or that of a 1×1 convolution."""
+    return x @ weight.reshape(weight.shape[0], -1).T
+
+
+def _normal(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
+    return ((x.astype(mx.float32) - mean) * scale + shift).astype(x.dtype)
+
+
+def _silu(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
+    y = (x.astype(mx.float32) - mean) * scale + shift
+    return (y * mx.sigmoid(y)).astype(x.dtype)
+
+
+def _sum(y: mx.array, bias: mx.array) -> mx.array:
+    return (y.astype(mx.float32) + bias.astype(mx.float32)).astype(y.dtype)
+
+
+def _sum_skip(y: mx.array, bias: mx.array, skip: mx.array) -> mx.array:
+    return (y.astype(mx.float32) + bias.astype(mx.float32) + skip.astype(mx.float32)).astype(y.dtype)

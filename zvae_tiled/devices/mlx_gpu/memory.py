@@ -1,0 +1,233 @@
+"""Workspace on GPUs: what `devices/mlx_gpu/kernels.py` allocates beside inputs and outputs, in bytes.
+
+Sources are MLX 0.32's: mlx/backend/metal/conv.cpp and matmul.cpp, mlx/backend/cuda/conv.cpp, and what each calls.
+What one evaluation allocates is summed up, as `calibrate` would measure it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.mlx_cpu.memory import MAX_ELEMENTS, block_rows
+
+SCORES_AT_ONCE = 1 << 25
+"""Scores of the attention held at a time: 128 MiB in float32, and as much for their exponentials."""
+
+MOMENTS_AT_ONCE = 1 << 23
+"""Elements whose moments are computed at a time: 32 MiB in float32, and as much for their distances."""
+
+TILE = 6
+"""Rows and columns of one Winograd tile, F(6×6, 3×3); each is transformed to 8×8."""
+
+ROUNDING = 3 * 16384
+"""Bytes a buffer may be larger than asked for: rounded up to pages of 16 KiB, and from the cache by two more.
+
+MetalAllocator::malloc and CudaAllocator::malloc_async; BufferCache::reuse_from_cache.
+"""
+
+GEMM_SCRATCH = 32 << 20
+"""Most a matrix product takes: cuBLASLt's preference on Hopper and later (CublasPreference in cublas_utils.cpp)."""
+
+SPLIT_K = (16, 2048 * 16 * 16)
+"""Partial products in float32, and the most elements of each (steel_matmul_axpby in metal/matmul.cpp)."""
+
+
+def conv_part(step: Step, rows: int, width: int) -> tuple[int, int]:
+    """Return how many rows and columns of the result are convolved at once.
+
+    Rows are split first, in whole Winograd tiles; columns where one row alone is too wide.
+    """
+    taps = step.kernel**2 * step.inputs
+    if rows * width * taps <= MAX_ELEMENTS:
+        return rows, width
+    if width * taps <= MAX_ELEMENTS:
+        tall = MAX_ELEMENTS // (width * taps)
+        return tall - tall % TILE or tall, width
+    return 1, max(1, MAX_ELEMENTS // taps)
+
+
+def queries_at_once(keys: int) -> int:
+    """Return how many queries ask a block of so many keys at once."""
+    return max(1, SCORES_AT_ONCE // keys)
+
+
+def moments_rows(width: int, channels: int) -> int:
+    """Return how many rows have their moments computed at once."""
+    return max(1, MOMENTS_AT_ONCE // (width * channels))
+
+
+@dataclass(frozen=True)
+class StripWorkspace(ABC):
+    """What every device has in common: a band is one piece, in the type it is stored in."""
+
+    folds: bool = False
+    shares: bool = False
+    piece_rows: int | None = None
+    fused: ClassVar[bool]
+    """Whether elementwise arithmetic is compiled into one kernel, which needs no memory of its own."""
+
+    def compute_size(self, itemsize: int) -> int:
+        """The storage type's; float32 exists inside an operation only."""
+        return itemsize
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """Weights are used as they are."""
+        del step, itemsize
+        return 0, 0
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Two maps in float32 where nothing is fused; where it upsamples too, the small map beside the large."""
+        if step.norm is None:
+            return 0
+        pixels = rows * width * step.inputs
+        if step.upsample:
+            return pixels * itemsize
+        return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """What the algorithm takes, or what adding takes; the last band's row more; parts of a split convolution."""
+        tall, wide = conv_part(step, rows, width)
+        pixels, result = tall * wide, tall * wide * step.outputs * itemsize
+        adding = 0 if self.fused or itemsize == 4 else result + (8 if step.closes else 4) * pixels * step.outputs
+        if step.shortcut:
+            adding += result + self._product(pixels, step.skip, step.outputs)
+        if step.halo:
+            # Before the bottom edge is convolved, a band has one row more, and is joined.
+            line = width * step.stride * step.inputs * itemsize
+            size = max(self._convolved(step, tall, wide, itemsize), adding) + 2 * line
+        else:
+            size = max(self._product(pixels, step.inputs, step.outputs), adding)
+        if (tall, wide) != (rows, width):
+            size += result
+        if wide != width:  # parts of a row are copied, padded, and so is their skip
+            size += 2 * step.reads(tall) * step.reads(wide) * (step.inputs + step.skip) * itemsize
+        return size
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """The normalised rows, then keys and values one by one."""
+        channels = step.inputs
+        casts = 0 if self.fused else 4
+        return rows * width * channels * (3 * itemsize + casts) + self._product(rows * width, channels, channels)
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Queries and sums of all rows; keys and values in float32; scores of some queries, and their exponentials."""
+        channels, pixels = step.inputs, rows * width
+        keys = block_rows(width) * width
+        queries = min(pixels, queries_at_once(keys))
+        states = 4 * pixels * (2 * channels + 2)
+        block = 4 * keys * channels * (1 if itemsize == 4 else 3)  # one copy more: halves of a block are strided
+        scores = 4 * queries * (2 * keys + 3 * channels + 8)
+        # Query and output projections: normalised, multiplied, cast.
+        ends = pixels * channels * (3 * itemsize + 4)
+        product = max(self._product(queries, keys, channels), self._product(pixels, channels, channels))
+        return states + max(block + scores, ends) + product
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """Some rows in float32, and their distances from the mean; results of all rows."""
+        copies = 4 if itemsize == 4 else 8
+        return copies * min(rows, moments_rows(width, channels)) * width * channels + 16 * rows * channels
+
+    @abstractmethod
+    def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """What a 3×3 convolution takes for a result of this size."""
+
+    @abstractmethod
+    def _product(self, rows: int, inner: int, columns: int) -> int:
+        """What a matrix product takes."""
+
+
+@dataclass(frozen=True)
+class Im2colWorkspace(StripWorkspace):
+    """An upper bound for any device that convolves by a matrix product: im2col in float32, and nothing fused.
+
+    MLX's CPU backend does just that, whatever the type; tests/kernels/test_strips.py measures it there.
+    """
+
+    fused: ClassVar[bool] = False
+
+    def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        # Padded input and im2col in float32; so too result and weights, where they are not (mlx/backend/cpu/conv.cpp).
+        pixels, taps = rows * width, 9 * step.inputs
+        padded = step.reads(rows) * step.reads(width) * step.inputs
+        casts = 0 if itemsize == 4 else (pixels + taps) * step.outputs
+        return 4 * (padded + pixels * taps + casts)
+
+    def _product(self, rows: int, inner: int, columns: int) -> int:
+        del rows, inner, columns
+        return 0  # BLAS has its own, beside MLX's allocator
+
+
+@dataclass(frozen=True)
+class MetalWorkspace(StripWorkspace):
+    """MLX on Apple silicon; the conditions are those of dispatch_conv_2D_gpu in metal/conv.cpp.
+
+    Attributes:
+        winograd: Whether MLX may choose Winograd; without it, the kernels of such Steps are flipped
+            (`devices/mlx_gpu/kernels.py`): slower, without this memory, and with an 8th to a 40th of the error.
+    """
+
+    winograd: bool = True
+    fused: ClassVar[bool] = True
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """A flipped copy of the weights where Winograd is kept off."""
+        flipped = not self.winograd and winograd_channels(step)
+        return (9 * step.inputs * step.outputs * itemsize if flipped else 0), 0
+
+    def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        inputs, outputs, pixels = step.inputs, step.outputs, rows * width
+        if self.winograd and winograd_channels(step) and (rows + 2) * (width + 2) >= 4096:
+            # in_padded, inp_wg and out_wg, filt_wg of winograd_conv_2D_gpu
+            down, across = -(-rows // TILE), -(-width // TILE)
+            padded = (TILE * down + 2) * (TILE * across + 2) * inputs
+            transformed = 64 * down * across * (inputs + outputs)
+            return itemsize * (padded + transformed + 64 * inputs * outputs) + 4 * ROUNDING
+        aligned = outputs <= 16 or outputs % 16 == 0
+        if aligned and (inputs <= 4 or inputs % 16 == 0):
+            return 0  # implicit_gemm_conv_2D_gpu
+        # explicit_gemm_conv_ND_gpu below 256 pixels; from there on pad_in_channels_conv_2D_gpu, or nothing
+        # (implicit_gemm_conv_2D_general_gpu), but never counted as less than fewer pixels take.
+        few = min(pixels, 255)
+        unfolded = itemsize * few * 9 * inputs + self._product(few, 9 * inputs, outputs) + ROUNDING
+        if pixels < 256 or not aligned:
+            return unfolded
+        channels = -(-inputs // 16) * 16
+        read = step.reads(rows) * step.reads(width)
+        return max(unfolded, itemsize * channels * (read + 9 * outputs) + 2 * ROUNDING)
+
+    def _product(self, rows: int, inner: int, columns: int) -> int:
+        """Partial sums of steel_gemm_splitk_axpby, which is taken where the inner size is the largest."""
+        partitions, most = SPLIT_K
+        if inner < columns:
+            return 0
+        return 4 * partitions * min(min(rows, inner) * columns, most) + ROUNDING
+
+
+@dataclass(frozen=True)
+class CudaWorkspace(StripWorkspace):
+    """MLX on NVIDIA: cuDNN's heuristics pick an engine (DnnGraph::prepare), and nothing limits its workspace.
+
+    A bound, not a formula: the larger of im2col in the storage type, which is what MLX falls back to (gemm_conv_nd),
+    and a copy of everything in another layout, which engines without NHWC make.
+    """
+
+    fused: ClassVar[bool] = True
+
+    def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        inputs, outputs, pixels = step.inputs, step.outputs, rows * width
+        unfolded = pixels * 9 * inputs
+        copied = step.reads(rows) * step.reads(width) * inputs + pixels * outputs + 9 * inputs * outputs
+        return itemsize * max(unfolded, copied) + GEMM_SCRATCH + 3 * ROUNDING
+
+    def _product(self, rows: int, inner: int, columns: int) -> int:
+        del rows, inner, columns
+        return GEMM_SCRATCH
+
+
+def winograd_channels(step: Step) -> bool:
+    """Whether MLX's Metal backend convolves by Winograd, if the map has 4,096 pixels."""
+    wide = step.inputs % 32 == 0 and step.outputs % 32 == 0 and step.inputs + step.outputs >= 256
+    return step.kernel == 3 and step.stride == 1 and wide

@@ -1,0 +1,1 @@
+"""The native CPU kernels: which path computes, what it allocates, and how it is called."""

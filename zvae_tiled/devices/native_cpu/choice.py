@@ -1,0 +1,120 @@
+"""Which native path computes on this CPU, and why: the fastest the CPU has, or what ``ZVAE_KERNELS`` asks for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.cores import usable_cores
+from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library
+from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
+from zvae_tiled.errors import InputError
+
+VARIABLE = "ZVAE_KERNELS"
+THREADS = "ZVAE_THREADS"
+
+MLX = "mlx"
+FASTEST_FIRST = ("amx", "avx512bf16", "avx512", "avx2", "portable")
+BFLOAT16 = ("amx", "avx512bf16", "amx_emulated")
+"""Paths that multiply bfloat16, rounding activations to it; every other type needs more digits than it has."""
+
+FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 1.2e11, "avx2": 8e10, "portable": 2e10, "amx_emulated": 1e9}
+"""Floating-point operations a second and thread: benchmarks/steps.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
+
+ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
+
+
+@dataclass(frozen=True)
+class NativeStatus:
+    """Which kernels compute on this CPU.
+
+    Attributes:
+        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx`` where none of them does.
+        reason: One sentence: why this one, and what is missing if another would be faster.
+        runs: The native paths this CPU can run, fastest first.
+        threads: Threads they use.
+        advice: What would make it faster; empty if nothing would.
+    """
+
+    path: str
+    reason: str
+    runs: tuple[str, ...]
+    threads: int
+    advice: str = ""
+
+
+def native_status() -> NativeStatus:
+    """Return which kernels compute on this CPU, and why.
+
+    Raises:
+        InputError: ``ZVAE_KERNELS`` or ``ZVAE_THREADS`` asks for what there is not.
+    """
+    asked, library = os.environ.get(VARIABLE, "auto"), open_library()
+    threads = _threads()
+    runs = () if isinstance(library, str) else _ordered(library)
+    if asked == MLX:
+        return NativeStatus(MLX, f"{VARIABLE} is {MLX}", runs, threads)
+    if asked == "auto":
+        if isinstance(library, str):
+            return NativeStatus(MLX, library, runs, threads, ADVICE)
+        fast = [name for name in runs if name in library.fast]
+        if not fast:
+            return NativeStatus(MLX, "this CPU has no instructions with which native kernels are faster", runs, threads)
+        return NativeStatus(fast[0], "the fastest this CPU has", runs, threads)
+    if asked not in (*FASTEST_FIRST, *runs):
+        known = ", ".join(("auto", *FASTEST_FIRST, MLX))
+        raise InputError(f"{VARIABLE} must be one of {known}, it is {asked!r}", f"Unset {VARIABLE}, or choose another.")
+    if asked not in runs:
+        raise InputError(
+            f"{VARIABLE} is {asked!r}: {_missing(asked, library)}", f"Unset {VARIABLE}, or choose another."
+        )
+    return NativeStatus(asked, f"{VARIABLE} is {asked}", runs, threads)
+
+
+def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
+    """Return the path that computes for this storage type, or None if MLX does."""
+    library = open_library()
+    if status.path == MLX or isinstance(library, str):
+        return None
+    name = status.path
+    if name in BFLOAT16 and not bfloat16:
+        name = next(other for other in status.runs if other not in BFLOAT16)
+    found: NativePath = library.runs[name]
+    return found
+
+
+def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:
+    """Return what a path allocates."""
+    return NativeWorkspace(threads, path.pixels, path.outputs, path.lanes, path.depth, path.itemsize)
+
+
+def cpu_device(bfloat16: bool) -> Device:
+    """Return this CPU as the planner sees it: with the kernels that would compute on it. Needs no MLX."""
+    status = native_status()
+    path = native_path(status, bfloat16)
+    if path is None:
+        return CPU
+    flops = FLOPS[path.name] * status.threads
+    return replace(CPU, name=f"cpu/{path.name}", workspace=native_workspace(path, status.threads), flops=flops)
+
+
+def _ordered(library: Library) -> tuple[str, ...]:
+    return (*(name for name in FASTEST_FIRST if name in library.runs), *(library.runs.keys() - set(FASTEST_FIRST)))
+
+
+def _missing(asked: str, library: Library | str) -> str:
+    if isinstance(library, str):
+        return library
+    if asked not in library.built:
+        return "the package was built by a compiler that does not know these instructions"
+    return "this CPU, or its operating system, does not have these instructions"
+
+
+def _threads() -> int:
+    asked = os.environ.get(THREADS)
+    if asked is None:
+        return usable_cores()
+    if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
+        raise InputError(f"{THREADS} must be a whole number from 1 to 1024, it is {asked!r}", f"Unset {THREADS}.")
+    return int(asked)

@@ -1,0 +1,290 @@
+"""The native CPU kernels behind the engine's protocol: rows in their storage type in, rows out, nothing else kept.
+
+Rows are handed to native code by their addresses, in MLX's own memory, so that its allocator counts them.
+Activated rows are not made: a piece is the rows themselves and the norm that the convolution is to apply.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Affine
+from zvae_tiled.devices.native_cpu import library as native
+from zvae_tiled.devices.native_cpu.arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
+from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
+from zvae_tiled.devices.native_cpu.readback import kept, unwritten
+from zvae_tiled.devices.storage import MlxStorage, magnitudes, now
+
+_PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A Step's weights in the kernels' order, and the model's own."""
+
+    packed: dict[str, mx.array]
+    biases: dict[str, np.ndarray]
+    own: Mapping[str, mx.array]
+
+
+class NativeKernels(MlxStorage):
+    """Kernels for a CPU whose instructions the native code knows."""
+
+    folds = True
+
+    def __init__(self, dtype: mx.Dtype, path: native.NativePath, workspace: NativeWorkspace) -> None:
+        """Compute by one path.
+
+        Args:
+            dtype: Maps are stored in this type.
+            path: How to multiply.
+            workspace: How bands are cut for the threads.
+        """
+        super().__init__(dtype)
+        library = native.open_library()
+        assert isinstance(library, native.Library), "a path comes from the library"
+        self._library = library
+        self.path = path.name
+        self.workspace = workspace
+        self._intact = True
+        self._checked = (0, np.empty(0))  # what was written last, and the largest magnitude in each of its rows
+
+    def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
+        """Bring weights into the kernels' order, and fold an upsampling into its convolution."""
+        packed: dict[str, mx.array] = {}
+        biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
+        if step.kind == "attention":
+            for name in ("to_q", "to_out.0"):
+                packed[name] = self._packed([weights[f"{name}.weight"]])
+            packed["to_kv"] = self._packed([weights["to_k.weight"], weights["to_v.weight"]])
+            biases["to_kv.bias"] = np.concatenate([biases["to_k.bias"], biases["to_v.bias"]])
+            return Weights(packed, biases, weights)
+        packed["weight"] = self._packed([weights["weight"]], step)
+        if step.shortcut:
+            packed["shortcut"] = self._packed([weights["shortcut.weight"]])
+            biases["bias"] = biases["bias"] + biases["shortcut.bias"]
+        return Weights(packed, biases, weights)
+
+    def edge(self, step: Step, width: int) -> list[Rows]:
+        """Return a row of zeros."""
+        return [Rows(None, 0, 1, width, None)]
+
+    def activate(self, step: Step, x: mx.array, affine: Affine | None) -> list[Rows]:
+        """Note the norm: the convolution applies it."""
+        return [Rows(x, 0, x.shape[1], x.shape[2], affine)]
+
+    def count(self, pieces: list[Rows]) -> int:
+        """Return how many rows the pieces have."""
+        return sum(piece.stop - piece.first for piece in pieces)
+
+    def span(self, pieces: list[Rows], start: int, stop: int) -> list[Rows]:
+        """Return some rows of pieces: from the top as they are; further down copied, so that those above are freed."""
+        found, top = [], 0
+        for piece in pieces:
+            rows = piece.stop - piece.first
+            low, high = max(start - top, 0), min(stop - top, rows)
+            top += rows
+            if low >= high:
+                continue
+            part = replace(piece, first=piece.first + low, stop=piece.first + high)
+            if start and low and part.array is not None:
+                copy = self.join([(part.array, part.first, part.stop)])
+                part = replace(part, array=copy, first=0, stop=high - low)
+            found.append(part)
+        return found
+
+    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
+        """Activate, convolve, add bias and skip, tile by tile."""
+        return self._convolved(
+            step, weights.packed, weights.biases["bias"], pieces, skip, silu=step.activation == "silu"
+        )
+
+    def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
+        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+        return super().idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
+
+    def largest(self, x: mx.array) -> np.ndarray:
+        """Return the largest magnitude in each row; of what was written last it is known."""
+        known, largest = self._checked
+        return largest if known == id(x) else super().largest(x)
+
+    def intact(self) -> bool:
+        """Tell whether memory kept every result that was computed since the last call of `intact`."""
+        intact, self._intact = self._intact, True
+        return intact
+
+    def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:  # type: ignore[override]
+        """Tell nothing: `intact` says more."""
+        return False
+
+    def blank(self, pieces: list[Rows]) -> bool:  # type: ignore[override]
+        """Tell nothing: rows are activated tile by tile, and not kept."""
+        return False
+
+    def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
+        """Return the attention's keys and values."""
+        both = replace(_PROJECTION, inputs=step.inputs, outputs=2 * step.inputs)
+        packed = {"weight": weights.packed["to_kv"]}
+        return self._convolved(both, packed, weights.biases["to_kv.bias"], self.activate(step, x, affine))
+
+    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
+        """Ask all blocks of keys, then add what was found to x."""
+        _, rows, width, channels = x.shape
+        queries = rows * width
+        projection = replace(_PROJECTION, inputs=channels, outputs=channels)
+        query = self._convolved(
+            projection,
+            {"weight": weights.packed["to_q"]},
+            weights.biases["to_q.bias"],
+            self.activate(step, x, affine),
+            dtype=mx.float32,
+        )
+        total = now(mx.zeros(x.shape, dtype=mx.float32))
+        tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
+        for block in blocks:
+            self._ask(query, block, tops, sums, total)
+            del block
+        del query
+        with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
+            memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
+        found = self.activate(step, total, None)
+        del total
+        packed = {"weight": weights.packed["to_out.0"]}
+        return self._convolved(projection, packed, weights.biases["to_out.0.bias"], found, skip=x)
+
+    def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and M2 of every channel of every row."""
+        _, rows, width, channels = x.shape
+        mean, m2 = np.full((2, rows, channels), np.nan)
+        memory = memory_of(x)
+        shape = (TYPES[x.dtype], rows, width, channels)
+        operation = native.Moments(*shape, *map(address, (memory, mean, m2)), self.workspace.threads)
+        self._library.call(self.path, operation)
+        return mean, m2
+
+    def _ask(self, query: mx.array, block: mx.array, top: np.ndarray, weight: np.ndarray, total: mx.array) -> None:
+        channels = query.shape[-1]
+        queries, keys = query.size // channels, block.size // channels // 2
+        parts, each = self.workspace.asking(queries, channels)
+        packed = room(self.workspace.packed_keys(keys, channels))
+        scratch = room(min(self.workspace.threads, parts) * each)
+        written, found = unwritten(parts), memory_of(total).reshape(queries, channels)
+        memories = [
+            memory_of(query),
+            memory_of(block),
+            top,
+            weight,
+            found,
+            written,
+            memory_of(packed),
+            memory_of(scratch),
+        ]
+        shape = (TYPES[block.dtype], queries, keys, channels)
+        operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
+        self._library.call(self.path, operation)
+        self._compare(written, top[None], weight[None], found)
+
+    def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
+        """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
+        outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
+        source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
+        packed = room(self.workspace.packed(outputs, inputs, self.workspace.taps(step)))
+        winograd = self.workspace.winograd(step)
+        kernels, blocks = 4 if step.upsample and not winograd else 1, -(-outputs // self.workspace.outputs)
+        written = unwritten(kernels * blocks)
+        numbers = memory_of(packed).view(np.uint16 if self.workspace.number == 2 else np.uint32)
+        memories = [memory_of(source), numbers, written]
+        shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(winograd))
+        operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
+        self._library.call(self.path, operation)
+        self._compare(written, numbers.reshape(self.workspace.lanes, -1))  # cut so that threads can share it
+        return packed
+
+    def _convolved(
+        self,
+        step: Step,
+        packed: dict[str, mx.array],
+        bias: np.ndarray,
+        pieces: list[Rows],
+        skip: mx.array | None = None,
+        silu: bool = False,
+        dtype: mx.Dtype | None = None,
+    ) -> mx.array:
+        rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
+        tile = self.workspace.tile(step, rows, width)
+        dtype = self.dtype if dtype is None else dtype
+        out = room((1, rows * step.factor, width * step.factor, step.outputs), BITS[dtype.size])
+        scratch = room(min(self.workspace.threads, tile.count) * tile.scratch)
+        held, addresses, affine = row_addresses(pieces)
+        norm = [] if affine is None else [np.asarray(each) for each in affine]
+        low, high = np.full((2, rows, tile.across), np.nan, np.float32)
+        written = unwritten(rows, tile.across)
+        shortcut = memory_of(packed["shortcut"]) if step.shortcut and skip is not None else None
+        aside, skips, _ = row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
+        memories = [memory_of(packed["weight"]), bias, memory_of(out), memory_of(scratch)]
+        weights_at, bias_at, out_at, scratch_at = map(address, memories)
+        source = next((piece.array for piece in pieces if piece.array is not None), None)
+        operation = native.Conv(
+            in_type=TYPES[self.dtype if source is None else source.dtype],
+            out_type=TYPES[dtype],
+            rows=rows,
+            width=width,
+            in_width=pieces[0].width,
+            inputs=step.inputs,
+            outputs=step.outputs,
+            kernel=step.kernel,
+            stride=step.stride,
+            left=step.padding[0],
+            upsample=int(step.upsample),
+            winograd=int(self.workspace.winograd(step)),
+            tile_rows=tile.rows,
+            tile_columns=tile.columns,
+            rows_in=ctypes.addressof(addresses),
+            silu=int(silu),
+            weights=weights_at,
+            bias=bias_at,
+            skip=ctypes.addressof(skips) if skip is not None else None,
+            skip_inputs=step.skip if shortcut is not None else 0,
+            shortcut=None if shortcut is None else address(shortcut),
+            out=out_at,
+            low=address(low),
+            high=address(high),
+            sums=address(written),
+            scratch=scratch_at,
+            scratch_bytes=tile.scratch,
+            threads=self.workspace.threads,
+        )
+        if norm:
+            operation.scale, operation.shift, operation.mean = map(address, norm)
+        self._library.call(self.path, operation)
+        largest = self._compare(written, memory_of(out).reshape(rows * step.factor, -1))
+        del held, addresses, aside, skips, memories, scratch
+        self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
+        result = now(out.view(dtype))
+        self._checked = (id(result), magnitudes(largest, dtype))
+        return result
+
+    def _compare(self, written: np.ndarray, *memories: np.ndarray) -> np.ndarray:
+        """Note whether memory holds what was written; return the largest magnitude in each row of the last, as bits."""
+        intact, largest = kept(self._library, self.path, self.workspace.threads, written, *memories)
+        self._intact = self._intact and intact
+        return largest
+
+
+def _activated(piece: Rows, step: Step) -> mx.array:
+    """Return a piece as the convolution reads it, to be looked at."""
+    if piece.array is None:
+        return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
+    rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)
+    if piece.affine is None:
+        return rows
+    scale, shift, mean = piece.affine
+    normal: mx.array = (rows - mean) * scale + shift
+    activated: mx.array = normal / (1.0 + mx.exp(-normal))
+    return activated

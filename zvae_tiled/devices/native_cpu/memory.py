@@ -1,0 +1,177 @@
+"""What the native CPU kernels allocate: scratch for each thread's tile, and weights in their own order.
+
+The kernels take their tiles from here too (`devices/native_cpu/kernels.py`), so that what is predicted is what is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
+
+SCRATCH = 512 << 10
+"""Bytes of activated rows a thread works on: half an L2 cache of 1 MB, the other half is for weights."""
+
+TILE_COLUMNS = 70
+"""Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold; fewer for Winograd."""
+
+TILE_ROWS = 64
+"""Rows of a tile at most (native/conv.h)."""
+
+PLANES = 4
+"""Sums and differences of pixels that are multiplied instead of them (native/winograd.h)."""
+
+WINOGRAD_INPUTS = 16
+"""Of fewer channels sums are so short that taps one by one are more exact (benchmarks/exactness.py)."""
+
+SOFTMAX_KEYS = 256
+"""Keys between two updates of the attention's softmax (native/attend.h)."""
+
+LINE = 64
+"""Bytes of a cache line; scratch begins on one."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a thread works on at a time.
+
+    Attributes:
+        rows: Rows written.
+        columns: Columns written.
+        count: Tiles of the whole band.
+        across: Tiles side by side.
+        scratch: Bytes of scratch a thread.
+    """
+
+    rows: int
+    columns: int
+    count: int
+    across: int
+    scratch: int
+
+
+@dataclass(frozen=True)
+class NativeWorkspace:
+    """The native CPU kernels, one path of them (native/zvae.h).
+
+    Attributes:
+        threads: Threads, each with scratch of its own.
+        pixels: Pixels of a tile in registers.
+        outputs: Outputs of one.
+        lanes: Outputs are padded to a multiple of it.
+        depth: Channels read are padded to a multiple of it.
+        number: Bytes of the type it multiplies.
+    """
+
+    threads: int
+    pixels: int
+    outputs: int
+    lanes: int
+    depth: int
+    number: int
+
+    folds: bool = True
+    shares: bool = True
+    piece_rows: int | None = 1
+
+    def tile(self, step: Step, rows: int, width: int) -> Tile:
+        """Return how a band is cut for the threads; rows and width are the result's, or those of the map it folds."""
+        most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
+        if self.winograd(step):  # with few columns and more rows, less is read twice
+            most, grain = (self.pixels, 1) if step.upsample else (2 * self.pixels, 2)
+        across = -(-width // most)
+        columns = width if across == 1 else _round_up(-(-width // across), grain)
+        across = -(-width // columns)
+        line = self.line(step, columns)
+        fit = max(1, min(step.gives(SCRATCH // line), TILE_ROWS, rows))
+        wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
+        fit = min(fit, max(1, rows // wanted))
+        down = -(-rows // fit)
+        # For `fit` rows, though tiles of like height may have fewer: so a band of fewer rows never needs more.
+        scratch = step.reads(fit) * line + self.pixels * self.pitch(step.inputs)
+        if step.shortcut:
+            scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
+        return Tile(-(-rows // down), columns, down * across, across, _round_up(scratch + LINE, LINE))
+
+    def winograd(self, step: Step) -> bool:
+        """Tell whether there are fewer products than taps (native/winograd.h): in float32 alone."""
+        return self.number == 4 and step.kernel == 3 and step.stride == 1 and step.inputs >= WINOGRAD_INPUTS
+
+    def taps(self, step: Step) -> int:
+        """How many products a channel the packed weights are for."""
+        if self.winograd(step):
+            return 9 if step.upsample else 12
+        return 16 if step.upsample else step.kernel**2
+
+    def line(self, step: Step, columns: int) -> int:
+        """Bytes of a row of scratch."""
+        pixels = step.reads(columns)
+        if self.winograd(step):
+            pixels = PLANES * (pixels if step.upsample else -(-columns // 2))
+        return pixels * self.pitch(step.inputs)
+
+    def pitch(self, channels: int) -> int:
+        """Bytes from pixel to pixel in scratch: an odd number of cache lines."""
+        return (-(-channels * self.number // LINE) | 1) * LINE
+
+    def packed(self, outputs: int, inputs: int, taps: int) -> int:
+        """Bytes of weights in the kernels' order."""
+        return _round_up(outputs, self.lanes) * taps * _round_up(inputs, self.depth) * self.number
+
+    def packed_keys(self, keys: int, channels: int) -> int:
+        """Bytes of a block of keys and values in the kernels' order."""
+        values = _round_up(keys, max(self.lanes, self.depth)) * _round_up(channels, self.lanes)
+        return (_round_up(keys, self.lanes) * _round_up(channels, self.depth) + values) * self.number + LINE
+
+    def asking(self, queries: int, channels: int) -> tuple[int, int]:
+        """Return parts that queries are cut into, and bytes of scratch a thread, while a block of keys is asked."""
+        asked = min(64, 4 * self.pixels)
+        numbers = (asked + self.pixels) * (self.pitch(channels) + self.pitch(SOFTMAX_KEYS))
+        scores = 4 * asked * (SOFTMAX_KEYS + self.outputs + 1)
+        return -(-queries // asked), _round_up(numbers + scores + LINE, LINE)
+
+    def compute_size(self, itemsize: int) -> int:
+        """Rows are kept as they are stored, and activated tile by tile."""
+        return itemsize
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """Weights in the kernels' order; the attention's for keys and values are joined before."""
+        if step.kind == "attention":
+            held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
+            return held, 2 * step.inputs**2 * itemsize
+        shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
+        return self.packed(step.outputs, step.inputs, self.taps(step)) + shortcut, 0
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Nothing: it is part of the convolution."""
+        return 0
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Scratch; or the rows carried over, copied when it is done."""
+        tile = self.tile(step, rows, width)
+        carried = 2 * step.halo * width * step.stride * step.inputs * itemsize
+        return max(min(self.threads, tile.count) * tile.scratch, carried)
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Scratch."""
+        return self.conv(step, rows, width, itemsize)
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Queries and sums in float32, and the most of three: queries computed, a block asked, the result written."""
+        channels, queries = step.inputs, rows * width
+        keys = block_rows(width) * width
+        block, result = 2 * keys * channels * itemsize, queries * channels * itemsize
+        query, sums = 4 * queries * channels, 4 * queries * (channels + 2)
+        scratch = self.conv(step, rows, width, itemsize)
+        parts, asking = self.asking(queries, channels)
+        asked = query + sums + self.packed_keys(keys, channels) + min(self.threads, parts) * asking
+        return max(query + scratch - block - result, asked - result, sums + scratch - block)
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """Mean and M2 of all rows, in float64."""
+        return 16 * channels * rows
+
+
+def _round_up(number: int, to: int) -> int:
+    return -(-number // to) * to

@@ -1,0 +1,168 @@
+"""What all MLX kernels share: rows stored, joined, and sent to disk and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.kernels import Affine
+
+_BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
+"""bfloat16 cannot cross NumPy's buffer protocol; its bits can, as whole numbers of the same size."""
+
+_WHOLE = {2: (mx.int16, mx.uint16), 4: (mx.int32, mx.uint32)}
+_INFINITY = {mx.float32: 0x7F800000, mx.bfloat16: 0x7F80, mx.float16: 0x7C00}
+"""The bits of +Inf: those of NaN are larger, those of finite numbers smaller; the sign is one bit above."""
+
+_FEW = 16
+"""So few values, of 256 steps between two powers of two in bfloat16, may be the same one by chance."""
+
+_AT_ONCE = 1 << 30
+"""Bytes written or read by one call: macOS refuses 2 GiB."""
+
+
+def now(x: mx.array) -> mx.array:
+    """Compute x before anything else happens."""
+    mx.eval(x)
+    return x
+
+
+def _is_flat(arrays: list[mx.array]) -> bool:
+    low = min(float(mx.min(x).item()) for x in arrays)  # type: ignore[arg-type]
+    return all(bool(mx.all(x == low).item()) for x in arrays)
+
+
+def magnitudes(bits: np.ndarray, dtype: mx.Dtype) -> np.ndarray:
+    """Return the magnitudes that these bits without their sign stand for; infinity in place of NaN."""
+    finite = bits < _INFINITY[dtype]
+    known = np.where(finite, bits, 0)
+    if dtype == mx.float16:
+        values = known.astype(np.uint16).view(np.float16).astype(np.float32)
+    else:
+        values = (known << (16 if dtype == mx.bfloat16 else 0)).astype(np.uint32).view(np.float32)
+    return np.where(finite, values, np.float32(np.inf))
+
+
+class MlxStorage:
+    """Rows of maps as MLX arrays (1, rows, width, channels) of one type."""
+
+    def __init__(self, dtype: mx.Dtype) -> None:
+        """Store maps in this type."""
+        self.dtype = dtype
+        self.narrow = dtype == mx.float16
+        self._extent = np.empty((2, 0))
+
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest value of each row the last `conv` read, before bias and skip."""
+        low, high = self._extent
+        return low, high
+
+    def _begin_extent(self, rows: int) -> None:
+        self._extent = np.stack([np.full(rows, np.inf), np.full(rows, -np.inf)])
+
+    def _note_extent(self, first: int, rows: int, y: mx.array) -> None:
+        """Widen the extent of some rows; y has them, or a part of each, or as many times as many."""
+        y = y.reshape(rows, -1)
+        low, high = mx.min(y, axis=1), mx.max(y, axis=1)
+        mx.eval(low, high)
+        part = self._extent[:, first : first + rows]  # NumPy's minimum and maximum keep a NaN
+        part[0] = np.minimum(part[0], np.asarray(low.astype(mx.float32)))
+        part[1] = np.maximum(part[1], np.asarray(high.astype(mx.float32)))
+
+    def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
+        """Tell whether weights or input are the same number everywhere, or there are but few values.
+
+        Of an attention: whether its biases are zeros.
+        """
+        if step.kind == "attention":
+            return all(self._zeros(array) for name, array in weights.items() if name.endswith("bias"))
+        rows, columns = step.gives(sum(x.shape[1] for x in pieces)), pieces[0].shape[2] // step.stride
+        kernels = [array for name, array in weights.items() if name.startswith("weight")]
+        few = step.outputs * columns * rows <= _FEW
+        return few or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
+
+    def largest(self, x: mx.array) -> np.ndarray:
+        """Return the largest magnitude in each row, by the bits: no copy, and a tenth of the time of isfinite."""
+        x = x.reshape(x.shape[1], -1)
+        signed, unsigned = _WHOLE[x.dtype.size]
+        ends = [mx.max(x.view(whole), axis=1) for whole in (signed, unsigned)]
+        mx.eval(ends)
+        positive, negative = (np.asarray(end).astype(np.int64) for end in ends)
+        without_sign = negative & ((1 << (8 * x.dtype.size - 1)) - 1)
+        return magnitudes(np.maximum(positive, without_sign), x.dtype)
+
+    def intact(self) -> bool:
+        """Tell nothing: MLX does not say what it wrote."""
+        return True
+
+    def lost(self, weights: Mapping[str, mx.array], prepared: dict[str, mx.array]) -> bool:
+        """Tell whether weights became zeros as they were prepared."""
+        for name, array in weights.items():
+            parts = [part for key, part in prepared.items() if key == name or key.startswith(f"{name}.")]
+            if all(map(self._zeros, parts)) and not self._zeros(array):
+                return True
+        return False
+
+    def blank(self, pieces: list[mx.array]) -> bool:
+        """Tell whether pieces have a row whose first column is zeros: one column costs nothing to look at."""
+        return not all(self.largest(piece[:, :, :1]).all() for piece in pieces)
+
+    def _zeros(self, x: mx.array) -> bool:
+        return not self.largest(x.reshape(1, 1, -1)).any()
+
+    def rows(self, x: mx.array) -> int:
+        """Return how many rows there are."""
+        return x.shape[1]
+
+    def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
+        """Copy rows of some arrays into one; one whole array is handed back as it is."""
+        first, start, stop = spans[0]
+        if len(spans) == 1 and stop - start == first.shape[1]:
+            return first
+        parts = [x[:, start:stop] for x, start, stop in spans]
+        # A slice shares its parent's memory; only a concatenation surely copies.
+        return now(mx.concatenate([*parts, first[:, :0]], axis=1))
+
+    def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
+        """Bring a folded norm to MLX."""
+        scale, shift, mean = (
+            np.broadcast_to(values, scale.shape).astype(np.float32) for values in (scale, shift, mean)
+        )
+        return mx.array(scale), mx.array(shift), mx.array(mean)
+
+    def crop(self, x: mx.array, left: int, right: int) -> mx.array:
+        """Copy some columns."""
+        part = x[:, :, left:right]
+        return now(mx.concatenate([part, part[:, :0]], axis=1))
+
+    def to_host(self, x: mx.array) -> np.ndarray:
+        """Return rows as float32 (rows, width, channels)."""
+        host: np.ndarray = np.asarray(now(x.astype(mx.float32)))[0]
+        return host
+
+    def from_host(self, rows: np.ndarray) -> mx.array:
+        """Store rows (rows, width, channels)."""
+        return now(mx.array(rows[None].astype(np.float32)).astype(self.dtype))
+
+    def write(self, file: BinaryIO, x: mx.array) -> None:
+        """Append rows to a file."""
+        data = np.asarray(x.view(_BITS[self.dtype.size][0])).data.cast("B")
+        while data:
+            data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
+
+    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
+        """Read rows back, straight into an array's memory."""
+        bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
+        data = np.asarray(bits).data.cast("B")
+        offset = start * width * channels * self.dtype.size
+        while data:
+            got = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
+            if not got:
+                raise OSError("the spilled rows are shorter than what was written")
+            data, offset = data[got:], offset + got
+        return now(bits.view(self.dtype))

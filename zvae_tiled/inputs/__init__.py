@@ -1,0 +1,1 @@
+"""What people hand in: arrays, latents, pictures, and files of them, checked."""

@@ -1,0 +1,50 @@
+"""Pictures for the encoder, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.devices.forks import check_threads
+from zvae_tiled.errors import ImageError
+from zvae_tiled.families import VAEConfig
+from zvae_tiled.inputs.arrays import to_mlx
+
+
+def read_images(images: Any, config: VAEConfig) -> mx.array:
+    """Return pictures as (B, H, W, C): floats in [0, 1], or uint8.
+
+    Args:
+        images: (B, H, W, C) or (H, W, C), floats or uint8; or a PIL image.
+        config: The VAE they are for.
+
+    Raises:
+        ImageError: They are not pictures of that shape, or leave [0, 1].
+    """
+    check_threads()
+    if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
+        images = np.asarray(images)
+    pictures = to_mlx(images, "images", ImageError, {"uint8": mx.uint8})
+    if pictures.ndim == 3:
+        pictures = pictures[None]
+    mx.eval(pictures)  # here, in the caller's thread: what is lazy can be computed in the thread it was made in only
+    if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
+        raise ImageError(
+            f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {pictures.shape}",
+            'A PIL image becomes one by image.convert("RGB").' if config.in_channels == 3 else "",
+        )
+    height, width = pictures.shape[1:3]
+    if height % config.cell or width % config.cell:
+        raise ImageError(
+            f"height and width must be multiples of {config.cell}, they are {height} and {width}",
+            "Crop or pad the picture first.",
+        )
+    if pictures.dtype == mx.uint8:
+        return pictures
+    low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
+    if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
+        problem = f"images must lie in [0, 1], these go from {low} to {high}"
+        raise ImageError(problem, "Divide 8-bit values by 255, or hand them over as uint8.")
+    return pictures

@@ -1,0 +1,127 @@
+"""What a file holds: its arrays, not read yet, and the text beside them."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled.errors import LatentsError
+from zvae_tiled.inputs.arrays import MAX_AXES, shape_text, to_mlx
+from zvae_tiled.inputs.latent_files.npy import MAGIC, Header, read_exactly, read_header, read_values
+from zvae_tiled.inputs.latent_files.npz import read_npz
+from zvae_tiled.weights.content import CONVERT, recognise
+from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
+from zvae_tiled.weights.values import SOURCES
+
+BFLOAT16 = np.dtype("V2")
+"""What MLX and ml_dtypes write bfloat16 as into a .npy: two bytes without a meaning."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array of a file.
+
+    Attributes:
+        dtype: Its type's name.
+        shape: Its shape.
+        floating: Whether it is of a type latents can have.
+        load: Reads it.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    floating: bool
+    load: Callable[[], mx.array]
+
+    @property
+    def could_be_latents(self) -> bool:
+        """Whether it is more than a setting, a marker or a table of integers."""
+        return self.floating and 1 < len(self.shape) <= MAX_AXES and math.prod(self.shape) > 0
+
+    def __str__(self) -> str:
+        """Describe it as errors do."""
+        return f"{self.dtype:.40} {shape_text(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        entries: Its arrays by name; that of a .npy has none.
+        metadata: What it says of them, as text.
+    """
+
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_contents(file: BinaryIO, source: str) -> Contents:
+    """Tell the format by the content, and look into the file.
+
+    Args:
+        file: Open for reading, and seekable; it must stay open until what is wanted is loaded.
+        source: What to call it in an error.
+
+    Raises:
+        LatentsError: It is none of the formats, or damaged.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    start = file.read(256)
+    file.seek(0)
+    if start.startswith(MAGIC):
+        header = read_header(file, size, source, LatentsError)
+        if header.dtype.hasobject:
+            raise LatentsError(f"{source} holds Python objects, a pickle; {_WANTED}", CONVERT)
+        return Contents({"": _entry(header, lambda: read_values(file, header, source, LatentsError), source)})
+    if start.startswith(b"PK\x03\x04"):
+        members, notes = read_npz(file, size, source)
+        return Contents({name: _entry(*member, source) for name, member in members.items()}, notes)
+    return _safetensors(file, size, start, source)
+
+
+def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Contents:
+    try:
+        length = header_length(file.read(PREFIX_BYTES), size)
+        raw = file.read(length)
+        tensors = parse_header(raw, size - PREFIX_BYTES - length)
+    except HeaderError as error:
+        known = recognise(start)
+        if known is not None:
+            raise LatentsError(f"{source} is {known[0]}; {_WANTED}", known[1]) from error
+        raise LatentsError(f"{source} is no sound safetensors file: {error}; {_WANTED}", "Save it again.") from error
+    metadata = json.loads(raw).get("__metadata__") or {}
+
+    def entry(info: TensorInfo) -> Entry:
+        def load() -> mx.array:
+            file.seek(PREFIX_BYTES + length + info.start)
+            values = read_exactly(file, info.stop - info.start, source, LatentsError).view(SOURCES[info.dtype])
+            values = values.view(BFLOAT16) if info.dtype == "BF16" else values
+            return _to_mlx(values, info.shape, source)
+
+        return Entry(info.dtype, info.shape, info.dtype in SOURCES, load)
+
+    return Contents({name: entry(info) for name, info in tensors.items()}, metadata)
+
+
+def _entry(header: Header, read: Callable[[], np.ndarray[Any, Any]], source: str) -> Entry:
+    floating = header.dtype.kind == "f" or header.dtype == BFLOAT16
+    return Entry(str(header.dtype), header.shape, floating, lambda: _to_mlx(read(), header.shape, source))
+
+
+def _to_mlx(values: np.ndarray[Any, Any], shape: tuple[int, ...], source: str) -> mx.array:
+    values = values.reshape(shape)
+    if values.dtype == BFLOAT16:
+        return mx.array(values.view("<u2")).view(mx.bfloat16)
+    return to_mlx(values, source, LatentsError)
+
+
+_WANTED = "latents are read from safetensors, .npy and .npz"

@@ -1,0 +1,83 @@
+"""What a file says of its latents: the picture's size, whether they are packed, whether they are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import mlx.core as mx
+
+from zvae_tiled.errors import LatentsError
+from zvae_tiled.inputs.arrays import shape_text
+from zvae_tiled.inputs.latents import Layout
+
+NAMES = ("layout", "height", "width", "packed", "scaled", "scale")
+"""Everything that is read; ``scale`` is another name for ``scaled``."""
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says; None where it says nothing."""
+
+    layout: Layout | None = None
+    height: int | None = None
+    width: int | None = None
+    packed: bool | None = None
+    scaled: bool | None = None
+
+
+def parse_metadata(text: Mapping[str, str], source: str) -> Metadata:
+    """Read the names known here, and leave the others alone.
+
+    Raises:
+        LatentsError: One of them has no meaning, or they contradict each other.
+    """
+    height, width = _size(text, "height", source), _size(text, "width", source)
+    packed, layout = _flag(text, "packed", source), text.get("layout")
+    if layout not in (None, "NCHW", "NHWC"):
+        raise LatentsError(f"{source}: layout must be NCHW or NHWC, it is {layout!r:.40}", _AGAIN)
+    if (height is None) != (width is None):
+        raise LatentsError(f"{source}: height is {height}, width is {width}; both are needed, or neither", _AGAIN)
+    if packed and layout is not None:
+        raise LatentsError(f"{source}: packed tokens have no layout, it says {layout}", _AGAIN)
+    scaled, scale = _flag(text, "scaled", source), _flag(text, "scale", source)
+    if scaled is not None and scale is not None and scaled != scale:
+        raise LatentsError(f"{source}: scaled and scale are one thing, and contradict each other", _AGAIN)
+    return Metadata(cast(Layout | None, layout), height, width, packed, scale if scaled is None else scaled)
+
+
+def check_packed(array: mx.array, source: str) -> None:
+    """Refuse an array that cannot be packed tokens.
+
+    Raises:
+        LatentsError: It has more than 3 axes.
+    """
+    if array.ndim > 3:
+        raise LatentsError(
+            f"{source}: packed tokens have 2 or 3 axes, these latents have the shape {shape_text(array.shape)}",
+            "Only packed tokens need height and width: leave both out, and packed.",
+        )
+
+
+_AGAIN = "Write the file again, with zvae_tiled.write_latent_file for one."
+
+
+def _size(text: Mapping[str, str], name: str, source: str) -> int | None:
+    value = text.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0):
+        raise LatentsError(f"{source}: {name} must be the picture's in pixels, it is {value!r:.40}", _AGAIN)
+    return int(value)
+
+
+def _flag(text: Mapping[str, str], name: str, source: str) -> bool | None:
+    value = text.get(name)
+    if value is None:
+        return None
+    if value.lower() not in _FLAGS:
+        raise LatentsError(f"{source}: {name} must be true or false, it is {value!r:.40}", _AGAIN)
+    return _FLAGS[value.lower()]

@@ -1,0 +1,151 @@
+"""Pictures read from files, and small ones written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
+
+Picture = np.ndarray[Any, np.dtype[np.float32]]
+
+INSTALL = "pip install 'zvae-tiled[pil]'"
+
+
+NPY = "Name a .npy of floats in [0, 1] (H, W, 3) instead: it holds every bit."
+
+
+PIXELS, PIXELS_A_BYTE = 16 << 20, 64
+"""Pixels that are read from any file, and for each byte of it; well packed photographs have about 20."""
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Read a picture as (H, W, C) in [0, 1]: .npy, or whatever Pillow opens without losing bits.
+
+    Raises:
+        ImageError: The file holds no picture, one with more bits than Pillow reads, or claims far more pixels than it
+            has bytes.
+        MissingExtraError: Pillow is needed and not installed.
+    """
+    path = Path(path)
+    try:
+        with _file(path) as (file, size):
+            values = _array(path, file, size) if path.suffix.lower() == ".npy" else _opened(path, file, size)
+    except (ZvaeError, MemoryError):
+        raise
+    except Exception as error:  # of broken files, NumPy and Pillow raise what their parsers stumble over
+        problem = f"{path} cannot be read as a picture: {error}"
+        raise ImageError(problem, f"Name a .png, .jpg, .webp, .tif or .npy. If it is a deep one: {NPY}") from error
+    if values.ndim != 3:
+        from zvae_tiled.inputs.arrays import shape_text
+
+        problem = f"{path} must hold (height, width, channels), its shape is {shape_text(values.shape)}"
+        raise ImageError(problem, "Save one picture, without an axis for a batch.")
+    return values
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file; a named pipe would be waited for without end."""
+    from zvae_tiled.files.opening import open_regular
+
+    try:
+        raw, state = open_regular(path)
+    except WeightsError as error:
+        raise ImageError(error.problem, "Name a picture: .png, .jpg, .webp, .tif or .npy.") from error
+    with io.BufferedReader(raw) as file:
+        yield file, state.st_size
+
+
+def _array(path: Path, file: BinaryIO, size: int) -> Picture:
+    from zvae_tiled.inputs.latent_files.npy import read_header, read_values
+
+    header = read_header(file, size, str(path), ImageError)
+    if not np.issubdtype(header.dtype, np.floating):
+        problem = f"{path} must hold floats in [0, 1], it holds {header.dtype!s:.40}"
+        raise ImageError(problem, "Divide 8-bit values by 255.")
+    return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
+
+
+def _opened(path: Path, file: BinaryIO, size: int) -> Picture:
+    from zvae_tiled.inputs.arrays import imported
+
+    pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
+    with _any_size(pillow), pillow.open(file) as image:
+        _check_pixels(path, size, image.size)
+        mode, kind, raw = image.mode, image.format, str(image.tile)
+        operations.exif_transpose(image, in_place=True)
+        if mode == "F":
+            return _grey(np.asarray(image, np.float32))
+        if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS):
+            return _grey(np.asarray(image, np.float32) / np.float32(65535))
+        if mode == "I" or ";16" in raw:  # Pillow would cut them to 8 bits, and say nothing
+            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
+        values: Picture = np.asarray(image.convert("RGB"), np.float32)
+        values /= 255
+        return values
+
+
+def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
+    width, height = shape
+    limit = max(PIXELS, PIXELS_A_BYTE * size)
+    if width * height > limit:
+        raise ImageError(
+            f"{path} claims {width}x{height} pixels; from a file of {size:,} bytes at most {limit:,} are read, "
+            f"{PIXELS_A_BYTE} a byte",
+            "If it is a blank picture of that size, save it without compression: as a .npy of floats or a .tif.",
+        )
+
+
+SIXTEEN_BITS = ("PNG", "PPM")
+"""What Pillow reads as 32-bit integers that are of 16 bits."""
+
+
+@contextmanager
+def _any_size(pillow: Any) -> Iterator[None]:
+    """Let Pillow open large pictures: it takes every large one for an attack, `_check_pixels` those of small files."""
+    before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        pillow.MAX_IMAGE_PIXELS = before
+
+
+def _grey(values: np.ndarray[Any, Any]) -> Picture:
+    return np.repeat(values.astype(np.float32)[:, :, None], 3, axis=2)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse, before any work, a file that no picture can be written to.
+
+    Raises:
+        OutputError: The place or the kind of file is not one that can be written.
+    """
+    from zvae_tiled.sinks import file_target
+
+    file_target(path, (1, 1, 1, 3))
+
+
+def write_picture(path: str | Path, values: np.ndarray[Any, Any]) -> None:
+    """Write levels (H, W, 3), uint8, to a file of a kind that pictures are written to.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    import mlx.core as mx
+
+    from zvae_tiled.sinks import file_target
+
+    height, width, channels = values.shape
+    sink = file_target(path, (1, height, width, channels)).sink({})
+    try:
+        sink.write(0, mx.array(values[None]).astype(mx.float32) / 255)
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise

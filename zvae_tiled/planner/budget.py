@@ -1,0 +1,121 @@
+"""Budgets: what people write, as bytes; and what this machine has. Imports no MLX."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+
+import psutil
+
+from zvae_tiled.devices.cgroup import PROC, memory_left
+from zvae_tiled.errors import InputError
+
+UNITS = {
+    "b": 1,
+    **{f"{p}b": 1000**n for n, p in enumerate("kmgt", 1)},
+    **{f"{p}ib": 1024**n for n, p in enumerate("kmgt", 1)},
+}
+
+SAFE_SHARE = 0.7
+"""Of what is available, when nobody named a budget: other programs grow too."""
+
+MOST_BYTES = 1 << 62
+"""The largest budget."""
+
+MOST_GB = 1_000_000
+"""Numbers of GB must be below this one. It is fixed, because a plan can be made for a larger machine than this one."""
+
+
+@dataclass(frozen=True)
+class Available:
+    """Memory that can be used now.
+
+    Attributes:
+        size: The bytes.
+        limit: What sets them, in words; empty if it is the free memory of the machine.
+    """
+
+    size: int
+    limit: str = ""
+
+    def __str__(self) -> str:
+        """Render it: "210 MB available (memory limit of this container)"."""
+        size = f"{self.size / 1e9:,.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:,.0f} MB"
+        return f"{size} available{f' ({self.limit})' if self.limit else ''}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes a decode may use.
+
+    Attributes:
+        size: The bytes.
+        source: Where they come from, in words.
+    """
+
+    size: int
+    source: str
+
+
+def parse_budget(value: str | float | None, available: Available) -> Budget:
+    """Read a budget.
+
+    Args:
+        value: "8GB", "512MiB"; a number of GB; "60%" of what is available now; None for a safe share of that.
+        available: What is available now.
+
+    Raises:
+        InputError: It is no amount of memory above zero, or a number that was meant as bytes, not as GB.
+    """
+    if value is None:
+        return Budget(int(available.size * SAFE_SHARE), f"{SAFE_SHARE:.0%} of {available}")
+    if isinstance(value, bool) or not isinstance(value, str | Real):
+        raise _refused(value)
+    text = str(value).strip().lower()
+    if isinstance(value, Real):
+        if MOST_GB <= value < MOST_GB * 10**9:
+            raise _bytes_as_gb(value)
+        text += "gb"
+    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|b|%)", text)
+    if match is None:
+        raise _refused(value)
+    try:
+        number = float(match[1])
+    except ValueError:
+        raise _refused(value) from None
+    if match[2] == "%":
+        if not 0 < number <= 100:
+            raise _refused(value)
+        return Budget(int(available.size * number / 100), f"{number:g}% of {available}")
+    size = number * UNITS[match[2]]
+    if not math.isfinite(size) or size < 1 or size > MOST_BYTES:
+        raise _refused(value)
+    return Budget(int(size), f"named as {value!r}")
+
+
+def available_memory(proc: Path = PROC) -> Available:
+    """Return what this process could still take: the free memory of the machine, or of its container if that is less.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    free, left = int(psutil.virtual_memory().available), memory_left(proc)
+    return Available(free) if left is None or left >= free else Available(left, "memory limit of this container")
+
+
+def _bytes_as_gb(value: Real) -> InputError:
+    number = float(value)
+    return InputError(
+        f"a number is an amount in GB, and no machine has {number:,.0f} GB: "
+        f"did you mean {number / 1e9:.10g} (GB), or '{int(number)}B'?"
+    )
+
+
+def _refused(value: object) -> InputError:
+    return InputError(
+        f"a budget must be an amount of memory above 0, it is {value!r}",
+        'Write "8GB", "512MiB", 8.0 (GB), "60%" (of what is available now), or None for a safe share.',
+    )

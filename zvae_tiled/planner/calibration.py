@@ -1,0 +1,246 @@
+"""What was measured on one device, and how the planner uses it. No MLX; `devices/calibrate.py` measures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from zvae_tiled.chain import Step
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import Workspace
+from zvae_tiled.errors import OutputError
+from zvae_tiled.files.atomic import atomic_file
+from zvae_tiled.planner.case import KINDS
+
+FORMAT = 1
+"""Raised when a file stored before would not be understood."""
+
+LARGEST_FILE = 1 << 16
+"""Bytes; a calibration has some 300."""
+
+LARGEST_MARGIN = 100.0
+"""A model that is further off than this is wrong, not inexact."""
+
+CACHE_VARIABLE = "ZVAE_CACHE"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Measurements on one device with one version of MLX.
+
+    Attributes:
+        kind: ``cpu``, ``metal`` or ``cuda``.
+        device: What the device calls itself; on a CPU, with its BLAS.
+        mlx: MLX's version.
+        margin: The most that a measured peak was above its prediction; 1.0 if none was.
+        flops: Floating-point operations a second in convolutions.
+        bandwidth: Bytes a second in everything else.
+        disk: Bytes a second to and from disk.
+    """
+
+    kind: str
+    device: str
+    mlx: str
+    margin: float
+    flops: float
+    bandwidth: float
+    disk: float
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot have been measured.
+
+        Raises:
+            ValueError: A number is out of its range, or a name unknown.
+        """
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}")
+        for name in ("device", "mlx"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is no text")
+        for name, most in (("margin", LARGEST_MARGIN), ("flops", 1e18), ("bandwidth", 1e18), ("disk", 1e18)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} is no number")
+            if not 1.0 <= value <= most:  # NaN compares false with everything, so it is refused here too
+                raise ValueError(f"{name} is not between 1 and {most:g}")
+
+
+@dataclass(frozen=True)
+class MarginWorkspace:
+    """A Workspace with a margin on what each operation takes, its result included.
+
+    So the margin also holds where nothing beside the result was predicted.
+    """
+
+    inner: Workspace
+    margin: float
+
+    @property
+    def shares(self) -> bool:
+        """As the device's own."""
+        return self.inner.shares
+
+    @property
+    def folds(self) -> bool:
+        """Whether upsampling is folded into its convolution."""
+        return self.inner.folds
+
+    @property
+    def piece_rows(self) -> int | None:
+        """Rows of one piece of activated rows."""
+        return self.inner.piece_rows
+
+    def compute_size(self, itemsize: int) -> int:
+        """Bytes of a number in activated rows."""
+        return self.inner.compute_size(itemsize)
+
+    def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
+        """Prepared weights, and what preparing takes on top."""
+        held, spike = self.inner.prepared(step, itemsize)
+        return held, self._grown(spike, held)
+
+    def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the activated rows."""
+        spike = self.inner.activate(step, rows, width, itemsize)
+        factor = 1 if self.folds else step.factor**2
+        return self._grown(spike, rows * width * factor * step.inputs * self.compute_size(itemsize))
+
+    def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside pieces, skip and result."""
+        spike = self.inner.conv(step, rows, width, itemsize)
+        factor = step.factor**2 if self.folds else 1
+        return self._grown(spike, rows * width * factor * step.outputs * itemsize)
+
+    def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows and their keys."""
+        return self._grown(self.inner.keys(step, rows, width, itemsize), rows * width * 2 * step.inputs * itemsize)
+
+    def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows, the result, and one block of keys in storage."""
+        return self._grown(self.inner.attend(step, rows, width, itemsize), rows * width * step.inputs * itemsize)
+
+    def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
+        """Beside the rows."""
+        return self._grown(self.inner.moments(channels, rows, width, itemsize), 0)
+
+    def _grown(self, spike: int, result: int) -> int:
+        return spike + math.ceil((self.margin - 1.0) * (spike + result))
+
+
+def apply(device: Device, calibration: Calibration) -> Device:
+    """Return the device as it was measured: its own speeds, and memory never below what was seen.
+
+    Raises:
+        ValueError: The calibration is of another kind of device.
+    """
+    if device.kind != calibration.kind:
+        raise ValueError(f"a calibration of {calibration.kind} says nothing about {device.kind}")
+    bare = bare_workspace(device)
+    return replace(
+        device,
+        workspace=bare if calibration.margin == 1.0 else MarginWorkspace(bare, calibration.margin),
+        margin=calibration.margin,
+        flops=calibration.flops,
+        bandwidth=calibration.bandwidth,
+        disk=calibration.disk,
+    )
+
+
+def bare_workspace(device: Device) -> Workspace:
+    """Return the device's Workspace without its margin."""
+    return device.workspace.inner if isinstance(device.workspace, MarginWorkspace) else device.workspace
+
+
+def cache_folder() -> Path:
+    """Return where calibrations are kept: ``ZVAE_CACHE``, or a folder of ours in the user's cache."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "zvae_tiled"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")  # relative paths in it are to be ignored, its specification says
+    return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "zvae_tiled"
+
+
+def calibration_file(kind: str, device: str, mlx: str) -> Path:
+    """Return the file of one device and one version of MLX."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{kind} {device} mlx {mlx}").strip("-")
+    return cache_folder() / f"calibration-{name[:150]}.json"
+
+
+def calibration_files() -> list[Path]:
+    """Return all that are stored, of any device.
+
+    Raises:
+        OSError: The folder cannot be read.
+        RuntimeError: There is no home folder.
+    """
+    return list(cache_folder().glob("calibration-*.json"))
+
+
+def store(calibration: Calibration) -> Path:
+    """Write a calibration; the file is there as a whole, or as it was before.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2, sort_keys=True) + "\n"
+    advice = f"Name a folder that can be written to in {CACHE_VARIABLE}."
+    try:
+        file = calibration_file(calibration.kind, calibration.device, calibration.mlx)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as stream:
+            stream.write(text.encode())
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        raise OutputError(f"the calibration cannot be stored: {error}", advice) from error
+    return file
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, RuntimeError)
+"""What a missing, broken or hostile file raises; RuntimeError: no home folder, or deep nesting."""
+
+
+def _read(file: Path) -> Calibration:
+    with file.open("rb") as stream:
+        values = json.loads(stream.read(LARGEST_FILE + 1).decode())
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise ValueError(f"it is no calibration of format {FORMAT}")
+    return Calibration(**values)
+
+
+def newest(kind: str, mlx: str) -> Calibration | None:
+    """Return what was stored last for a kind of device; for those who cannot ask MLX what the device is called."""
+    try:
+        files = sorted(calibration_files(), key=lambda file: file.stat().st_mtime, reverse=True)
+    except _UNREADABLE:
+        return None
+    for file in files:
+        with contextlib.suppress(*_UNREADABLE):
+            found = _read(file)
+            if (found.kind, found.mlx) == (kind, mlx):
+                return found
+    return None
+
+
+def load(kind: str, device: str, mlx: str) -> tuple[Calibration | None, str]:
+    """Read a calibration back.
+
+    Returns:
+        The calibration, or None, and in one sentence where it comes from or why there is none. Nothing raises.
+    """
+    name: object = f"the calibration of {device}"
+    try:
+        file = name = calibration_file(kind, device, mlx)
+        if not file.is_file():
+            return None, f"not calibrated: there is no {file}"
+        found = _read(file)
+    except _UNREADABLE as error:
+        return None, f"{name} is ignored: {type(error).__name__}: {error}"
+    if (found.kind, found.device, found.mlx) != (kind, device, mlx):
+        return None, f"{file} is ignored: it is of {found.device} ({found.kind}) with MLX {found.mlx}"
+    return found, f"calibrated: {file}"

@@ -1,0 +1,139 @@
+"""`Case`: what is to be done, and on what. All that a plan depends on, but the budget and the device's figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from zvae_tiled.chain import Chain
+from zvae_tiled.checks import whole
+from zvae_tiled.errors import PlanError
+from zvae_tiled.families import Task, VAEConfig
+
+ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number in storage."""
+
+KINDS = ("cpu", "metal", "cuda")
+"""Kinds of devices. A device's name begins with its kind: ``cpu/mlx``."""
+
+MAX_SIDE = (1 << 31) - 1
+"""Pixels: the longest side that any kind of file can hold."""
+
+MAX_BATCH = 1 << 20
+
+Output = Literal["array", "rows"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One decode, or encode, to be planned.
+
+    Attributes:
+        config: The VAE.
+        height: Rows of the latents.
+        width: Columns of the latents.
+        device: The device's name: its kind, and on a CPU the kernels that compute.
+        dtype: The VAE's type.
+        batch: Latents in the batch; one is decoded after the other.
+        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+        task: ``decode`` or ``encode``.
+    """
+
+    config: VAEConfig
+    height: int
+    width: int
+    device: str
+    dtype: str = "bfloat16"
+    batch: int = 1
+    output: Output = "array"
+    task: Task = "decode"
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The Chain it goes through."""
+        return self.config.chain(self.task)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number in storage."""
+        return ITEMSIZES[self.dtype]
+
+    @property
+    def kind(self) -> str:
+        """The device's kind: ``cpu``, ``metal`` or ``cuda``."""
+        return self.device.partition("/")[0]
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.height * self.config.scale, self.width * self.config.scale
+
+    def check(self) -> None:
+        """Refuse what cannot be planned.
+
+        Raises:
+            PlanError: A size is out of range, or a name is unknown.
+        """
+        most = MAX_SIDE // self.config.scale
+        for name, count, limit in (("height", self.height, most), ("width", self.width, most)):
+            if not is_count(count) or not 1 <= count <= limit:
+                raise PlanError(f"{name} must be 1 to {limit:,} latents, it is {shown(count)}")
+        if not is_count(self.batch) or not 1 <= self.batch <= MAX_BATCH:
+            raise PlanError(f"batch must be a whole number from 1 to {MAX_BATCH:,}, it is {shown(self.batch)}")
+        one_of("dtype", self.dtype, tuple(ITEMSIZES))
+        one_of("output", self.output, ("array", "rows"))
+        one_of("task", self.task, ("decode", "encode"))
+        if not isinstance(self.device, str) or self.kind not in KINDS or len(self.device) > 40:
+            raise PlanError(f"device must be one of {', '.join(KINDS)}, it is {shown(self.device)}")
+
+
+def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, int]:
+    """Return the rows and columns of the latents that decode to a picture of this size.
+
+    Raises:
+        PlanError: Height or width is no multiple of the pixels that one of a pipeline's latents stands for, or longer
+            than any picture.
+    """
+    sides = (pixels_of(name, given, config.cell, config.cell) for name, given in (("height", height), ("width", width)))
+    rows, columns = (pixels // config.scale for pixels in sides)
+    return rows, columns
+
+
+def pixels_of(name: str, given: Any, cell: int, least: int) -> int:
+    """Return a length in pixels that is one of whole latents.
+
+    Raises:
+        PlanError: It is not, or it is less than `least`, or longer than any picture; with the nearest that would do.
+    """
+    most, pixels = MAX_SIDE // cell * cell, whole(given)
+    if pixels is None or not least <= pixels <= most or pixels % cell:
+        near = min(max(least, ((pixels or 0) + cell // 2) // cell * cell), most)
+        raise PlanError(
+            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(given)}",
+            f"The nearest is {near}.",
+        )
+    return pixels
+
+
+def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Refuse a name that is not one of those known.
+
+    Raises:
+        PlanError: With the names that are known.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise PlanError(f"{name} must be one of {', '.join(known)}, it is {shown(value)}")
+
+
+def is_count(value: Any) -> bool:
+    """Tell whether a value is a whole number of Python's, from 0 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it."""
+    if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
+        return "a number of more than 60 digits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

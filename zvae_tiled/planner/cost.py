@@ -1,0 +1,142 @@
+"""What a sweep costs: bytes alive at once, flops, and time. Shapes only.
+
+The formulas follow `engine/transducers.py` line by line; tests/engine/test_dry.py holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from zvae_tiled.chain import Chain
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import block_rows
+
+
+@dataclass(frozen=True)
+class Size:
+    """Latents of one size, and the bytes a number takes in storage."""
+
+    height: int
+    width: int
+    itemsize: int
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One Step of a sweep.
+
+    Attributes:
+        carried: Bytes it holds while other Steps work.
+        working: Bytes alive while it works, its input and its output included.
+        prepared: Bytes of its weights in the device's form, for the whole sweep.
+        preparing: Bytes on top while they are prepared.
+    """
+
+    carried: int
+    working: int
+    prepared: int
+    preparing: int
+
+
+class Costs:
+    """Costs of the Steps of one chain for latents of one size on one device."""
+
+    def __init__(self, chain: Chain, size: Size, device: Device) -> None:
+        """Remember what is costed."""
+        self.chain = chain
+        self.size = size
+        self.device = device
+        self._workspace = device.workspace
+        self._compute = self._workspace.compute_size(size.itemsize)
+        self.step = cache(self._step)
+        self.row_bytes = cache(self._row_bytes)
+        self.flops = cache(self._flops)
+
+    def cut_bytes(self, cut: int) -> int:
+        """Return the bytes of all that is alive at a cut, as it is stored."""
+        return self.size.height * self.chain.factors[cut] * self.row_bytes(cut)
+
+    def _row_bytes(self, cut: int) -> int:
+        """Return the bytes of one row of a cut."""
+        return self.size.width * self.chain.factors[cut] * self.chain.channels[cut] * self.size.itemsize
+
+    def key_bytes(self, cut: int) -> int:
+        """Return the bytes of the attention's keys and values."""
+        return self.size.height * self.size.width * 2 * self.chain.steps[cut].inputs * self.size.itemsize
+
+    def map_rows(self, cut: int) -> int:
+        """Return the height of the map at a cut."""
+        return self.size.height * self.chain.factors[cut]
+
+    def _step(self, cut: int, rows: int) -> StepCost:
+        """Return the cost of the Step at a cut, for bands of this many of its rows."""
+        step = self.chain.steps[cut]
+        rows = min(rows, self.map_rows(cut))
+        width, itemsize = self.size.width * self.chain.factors[cut], self.size.itemsize
+        held, preparing = self._workspace.prepared(step, itemsize)
+        read = rows * width * step.inputs * itemsize
+        if step.kind == "attention":
+            block = block_rows(width) * width * 2 * step.inputs * itemsize
+            spike = self._workspace.attend(step, rows, width, itemsize)
+            return StepCost(0, 2 * read + block + spike, held, preparing)
+        grown = 1 if self._workspace.folds else step.factor
+        line = width * grown * step.inputs * self._compute
+        pieces = (rows * grown + 2 * step.halo) * line
+        aside = step.inputs if step.opens else step.skip
+        skip = rows * width * aside * itemsize
+        lag = step.halo * width * aside * itemsize
+        down, across = -(-rows * grown // step.stride), width * grown // step.stride
+        written = down * across * (step.factor // grown) ** 2 * step.outputs * itemsize
+        spike = self._workspace.activate(step, rows, width, itemsize)
+        # The value leaves as it is activated, unless it is the skip: then it waits, and is joined with the row before.
+        activating = (0 if step.opens else read) + skip + lag + pieces + spike
+        joining = 2 * skip + 2 * lag + pieces
+        if self._workspace.shares:  # the pieces are the value, and the skip where the Step opens one
+            activating -= skip if step.opens else read
+            joining -= skip if step.opens else 0
+        computing = pieces + written + self._workspace.conv(step, down, across, itemsize)
+        if self._workspace.piece_rows is None:
+            computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over
+        convolving = skip + lag + computing
+        # The last band has a row more than the others, which waits until the others have gone on.
+        waiting = 2 * step.halo + (step.halo if rows < self.map_rows(cut) else 0)
+        return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
+
+    def _flops(self, cut: int) -> int:
+        """Return multiplications and additions of the taps of the Step at a cut, for the whole map."""
+        step = self.chain.steps[cut]
+        pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
+        if step.kind == "attention":  # query and output projections, scores, weighted sums
+            return pixels * step.inputs * (4 * step.inputs + 4 * pixels)
+        taps = step.kernel**2
+        if step.upsample:
+            taps = 16 if self._workspace.folds else 36
+        pixels //= step.stride**2
+        return 2 * pixels * (step.inputs * step.outputs * taps + (step.skip * step.outputs if step.shortcut else 0))
+
+    def key_flops(self, cut: int) -> int:
+        """Return multiplications and additions of the attention's keys and values."""
+        return 4 * self.size.height * self.size.width * self.chain.steps[cut].inputs ** 2
+
+    def seconds(self, cut: int, rows: int) -> float:
+        """Return the time of the Step at a cut, for bands of this many of its rows."""
+        step = self.chain.steps[cut]
+        pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
+        written = pixels * step.factor**2 // step.stride**2
+        moved = (pixels * step.inputs * 4 + written * step.outputs * 2) * self.size.itemsize
+        bands = -(-self.map_rows(cut) // rows)
+        return self.flops(cut) / self.device.flops + moved / self.device.bandwidth + bands * self.device.call
+
+    def finish(self, cut: int, rows: int) -> int:
+        """Return bytes while moments of a band are gathered, the band included."""
+        step, width = self.chain.steps[cut], self.size.width * self.chain.factors[cut]
+        rows = min(rows, self.map_rows(cut))
+        return rows * self.row_bytes(cut) + self._workspace.moments(step.inputs, rows, width, self.size.itemsize)
+
+    def gather_keys(self, cut: int, rows: int) -> int:
+        """Return bytes while keys of a band are computed, band and keys included."""
+        step = self.chain.steps[cut]
+        rows = min(rows, self.map_rows(cut))
+        spike = self._workspace.keys(step, rows, self.size.width, self.size.itemsize)
+        return 3 * rows * self.row_bytes(cut) + spike

@@ -1,0 +1,36 @@
+"""What lies at the two ends of a Chain, in bytes: what was handed in, what is made ready of it, what is finished."""
+
+from __future__ import annotations
+
+from zvae_tiled.planner.case import Case
+
+SMALL_CHANGE = 1 << 18
+"""Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
+
+READY_ROWS = 16
+"""Rows of a picture made ready for the encoder at once."""
+
+
+def given_bytes(case: Case) -> int:
+    """Return the bytes of what was handed in, held from the first sweep to the last."""
+    if case.task == "decode":
+        return 4 * case.batch * case.height * case.width * case.config.latent_channels + SMALL_CHANGE
+    return case.batch * case.height * case.width * case.config.scale**2 * case.config.in_channels * 4 + SMALL_CHANGE
+
+
+def starting_bytes(case: Case, height: int, width: int) -> int:
+    """Return the bytes on top while one of the batch, of this size, is made ready for the first Step."""
+    config = case.config
+    if case.task == "decode":
+        return 8 * height * width * config.latent_channels  # two float32 copies
+    line = width * config.scale * config.in_channels
+    # The picture in the VAE's type, and some rows of it in float32: as they were, widened, shifted.
+    return height * config.scale * line * case.itemsize + READY_ROWS * line * 12
+
+
+def result_bytes(case: Case) -> int:
+    """Return the bytes of all finished pictures, or of the means and log-variances of their latents."""
+    config, pixels = case.config, case.batch * case.height * case.width
+    if case.task == "decode":
+        return pixels * config.scale**2 * config.out_channels * 4
+    return pixels * 2 * config.latent_channels * case.itemsize

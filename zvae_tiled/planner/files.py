@@ -1,0 +1,117 @@
+"""Plans as JSON. A file says what is to be executed; what that costs is written for readers, and never read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from zvae_tiled.errors import PlanError
+from zvae_tiled.families import config_from
+from zvae_tiled.planner.case import Case, shown
+from zvae_tiled.planner.grid import Grid
+from zvae_tiled.planner.layout import check_grid, tile_grid
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
+from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
+
+FORMAT = 2
+"""Raised when a plan saved before would not be understood."""
+
+MAX_BYTES = 1 << 18
+"""Six times as many as a plan of the longest Chain has."""
+
+MAX_SWEEPS = 1000
+
+EXECUTED = ("start", "stop", "ends", "rows", "store", "medium")
+"""What is read of a sweep."""
+
+_NOT_ONE = "It is an array: if it holds plans, save one of them by itself."
+
+
+def written(plan: Plan) -> str:
+    """Return a plan as JSON."""
+    case = asdict(plan.case)
+    values = {
+        "format": FORMAT,
+        "case": case,
+        "quality": {"name": plan.quality.name, **asdict(plan.quality)},
+        "budget": plan.budget,
+        "tile": plan.grid.tile,
+        "stages": {
+            stage.name: {"keeps": stage.keeps, "sweeps": [asdict(sweep) for sweep in stage.sweeps]}
+            for stage in plan.stages
+        },
+        "predicted": {
+            "peak": plan.predicted_peak,
+            "seconds": plan.predicted_seconds,
+            "flops": plan.predicted_flops,
+            "spilled": plan.spilled,
+            "weights": plan.weights,
+            "gathered": plan.gathered,
+        },
+    }
+    return json.dumps(values, sort_keys=True)
+
+
+def parse(text: str | bytes) -> Plan:
+    """Read what a plan executes; its costs are all 0 until it is costed on a device (`replay.costed`).
+
+    Raises:
+        PlanError: The text is no plan of this version.
+    """
+    if not isinstance(text, str | bytes):
+        raise PlanError(
+            f"a plan is read from the text of its to_json(), this is a {type(text).__name__}", "Pass a str."
+        )
+    if len(text) > MAX_BYTES:
+        raise PlanError(f"a plan has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", AGAIN)
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise PlanError(
+                "a plan is one JSON object, this is something else", _NOT_ONE if isinstance(values, list) else AGAIN
+            )
+        if values["format"] != FORMAT:
+            raise PlanError(f"the plan is of format {shown(values['format'])}, this version reads {FORMAT}", AGAIN)
+        return _plan(values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        if isinstance(error, PlanError):
+            raise
+        raise PlanError(f"this is no plan: {type(error).__name__}: {error!s:.200}", AGAIN) from error
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    given = values["case"]
+    case = Case(**{**given, "config": config_from(given["config"], source="the plan's config")})
+    case.check()
+    quality = _quality(values["quality"])
+    quality.check(case.config)
+    budget = values["budget"]
+    if not isinstance(budget, int) or isinstance(budget, bool) or not 0 < budget <= 1 << 62:
+        raise PlanError(f"budget must be a whole number of bytes, it is {shown(budget)}", AGAIN)
+    stages = tuple(_stage(name, stage) for name, stage in values["stages"].items())
+    return Plan(case, quality, budget, _grid(case, quality, values["tile"]), (1, 1), stages)
+
+
+def _quality(values: dict[str, Any]) -> Quality:
+    fields = {name: value for name, value in values.items() if name != "name"}
+    return QUALITIES[values["name"]](**fields)
+
+
+def _grid(case: Case, quality: Quality, tile: Any) -> Grid:
+    if not isinstance(tile, list) or len(tile) != 2 or not all(type(side) is int and side > 0 for side in tile):
+        raise PlanError(f"tile must be rows and columns of latents, it is {shown(tile)}", AGAIN)
+    if isinstance(quality, Exact):
+        return Grid(case.height, case.width, (case.height, case.width))
+    grid = tile_grid(case, quality, (tile[0], tile[1]))
+    check_grid(grid, case.config.scale)
+    return grid
+
+
+def _stage(name: str, values: dict[str, Any]) -> Stage:
+    sweeps = values["sweeps"]
+    if not isinstance(sweeps, list) or len(sweeps) > MAX_SWEEPS:
+        raise PlanError(f"a stage has at most {MAX_SWEEPS:,} sweeps", AGAIN)
+    made = tuple(Sweep(**{field: sweep[field] for field in EXECUTED}) for sweep in sweeps)
+    return Stage(name, 0, 0, keeps=values["keeps"], sweeps=made)

@@ -1,0 +1,221 @@
+"""The stages that a quality needs, and what is held in memory around each, before their sweeps are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zvae_tiled.devices.base import Device
+from zvae_tiled.errors import PlanError
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.ends import SMALL_CHANGE, given_bytes, result_bytes
+from zvae_tiled.planner.grid import MAX_SPANS, Grid, span_count
+from zvae_tiled.planner.quality import Exact, Quality, Tiles
+from zvae_tiled.planner.stage import Medium, Stage
+
+PROXY = 64
+"""Rows and columns of a proxy's parts, at most: of a picture of 4096², an eighth in each direction."""
+
+PROXY_PARTS = 2
+"""Maps a proxy is made of, one above the other: squares averaged, and squares cut out (`engine/proxy.py`)."""
+
+PROXY_BAND = 4
+"""Rows of a map read at once to make a proxy of it."""
+
+TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
+"""Sizes of tiles in pixels to try, after the whole picture."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Bytes that a decode holds all along, whatever is planned.
+
+    Attributes:
+        weights: The weights as they are loaded.
+        gathered: Finished rows: the pictures, or what a file gathers before it is written.
+    """
+
+    weights: int
+    gathered: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The stages of a decode, without their sweeps.
+
+    Attributes:
+        grid: The tiles.
+        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
+        stages: The stages in their order.
+        reading: Bytes while a proxy is made.
+        kept: Bytes on disk from the first stage to the last.
+    """
+
+    grid: Grid
+    factors: tuple[int, int]
+    stages: tuple[Stage, ...]
+    reading: int = 0
+    kept: int = 0
+
+
+def resident_bytes(case: Case, weights: int | None, gathered: int) -> Resident:
+    """Return what is held all along.
+
+    Args:
+        case: What is to be done.
+        weights: Bytes of the weights as they are loaded; None for those of the task.
+        gathered: Bytes of rows that a file gathers; a picture in memory counts as it is.
+    """
+    own = case.chain.parameters * case.itemsize if weights is None else weights
+    return Resident(own, result_bytes(case) if case.output == "array" else gathered)
+
+
+def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Iterator[Layout]:
+    """Yield the layouts to try, the fastest first: large tiles before small ones, memory before disk.
+
+    Raises:
+        PlanError: A tile or an overlap was named that cannot be.
+    """
+    if isinstance(quality, Exact):
+        yield exact_layout(case, held)
+        return
+    media: tuple[Medium | None, ...] = (None,) if quality.moments == "tile" else ("ram", "disk")
+    for tile in _tile_sizes(case, quality):
+        grid = _grid(case, quality, tile)
+        for keeps in media if grid is not None else ():
+            assert grid is not None
+            yield tiled_layout(case, quality, grid, keeps, held, device)
+
+
+def exact_layout(case: Case, held: Resident) -> Layout:
+    """Return the one stage of an exact decode, or encode."""
+    base = held.weights + given_bytes(case)
+    base += held.gathered if case.batch > 1 else 0  # of a batch, the first are finished when the last one starts
+    last = held.gathered if case.batch == 1 else 0
+    whole = (case.height, case.width)
+    return Layout(Grid(*whole, whole), (1, 1), (Stage("pixels", *whole, base=base, finished=last),))
+
+
+def tiled_layout(
+    case: Case, quality: Quality, grid: Grid, keeps: Medium | None, held: Resident, device: Device
+) -> Layout:
+    """Return the stages of a decode in tiles, or in one sweep.
+
+    Args:
+        case: What is to be done.
+        quality: What is asked for.
+        grid: The tiles.
+        keeps: Where the middle block's map is kept; None if each tile has its own.
+        held: What is held all along.
+        device: The device.
+    """
+    chain, config, itemsize = case.chain, case.config, case.itemsize
+    base = held.weights + held.gathered + given_bytes(case)
+    base += case.height * case.width * config.latent_channels * itemsize  # one picture's, ready for the first Step
+    blending = _blending(case, grid, device, one_by_one=keeps is None)
+    if keeps is None:
+        return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))
+    middle, last = chain.middle, max(chain.barriers, default=chain.middle)
+    stages = [Stage("middle", case.height, case.width, stop=middle, keeps=keeps, base=base)]
+    map_bytes = Costs(chain, Size(case.height, case.width, itemsize), device).cut_bytes(middle)
+    base += map_bytes if keeps == "ram" else 0
+    size, factors, proxy, reading = (case.height, case.width), (1, 1), 0, 0
+    if quality.moments == "proxy":
+        factors = (-(-case.height // PROXY), -(-case.width // PROXY))
+    if factors != (1, 1):
+        size = (PROXY_PARTS * (case.height // factors[0]), case.width // factors[1])
+        proxy = size[0] * size[1] * chain.channels[middle] * itemsize
+        reading = base + _shrinking(case, *size)
+    known = tuple(cut for cut in chain.barriers if cut <= middle)
+    stages.append(Stage("statistics", *size, start=middle, stop=last, known=known, base=base + proxy))
+    stages.append(Stage("pixels", *grid.largest, start=middle, known=chain.barriers, base=base + blending))
+    return Layout(grid, factors, tuple(stages), reading, map_bytes if keeps == "disk" else 0)
+
+
+def tile_grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid:
+    """Return the grid of tiles of this size, in latents, with the overlap and the context that the quality asks for."""
+    chain, scale = case.chain, case.config.scale
+    reach = 0 if quality.moments == "tile" else chain.reach(chain.middle)
+    named = quality.latents("overlap", scale) if isinstance(quality, Tiles) else None
+    if named is not None:
+        overlap = named
+    elif quality.moments == "tile":  # no overlap makes these exact: 64 pixels, as mflux has it
+        usual = max(1, 64 // scale)
+        overlap = min(tile[0] // 4, usual), min(tile[1] // 4, usual)
+    else:
+        overlap = reach, reach
+    return Grid(case.height, case.width, tile, overlap, (min(reach, overlap[0]), min(reach, overlap[1])))
+
+
+def check_grid(grid: Grid, scale: int) -> None:
+    """Refuse a grid that cannot be, or that has more tiles than a plan should hold.
+
+    Raises:
+        PlanError: With a tile, or an overlap, that would do.
+    """
+    for size, tile, both in zip((grid.height, grid.width), grid.tile, grid.overlap, strict=True):
+        if size <= tile:
+            continue
+        if both >= tile:
+            raise PlanError(
+                f"an overlap of {both * scale} pixels does not fit into a tile of {tile * scale}",
+                f"Name an overlap of at most {tile // 2 * scale}, or a larger tile.",
+            )
+        count = span_count(size, tile, both)
+        if count > MAX_SPANS:
+            raise PlanError(
+                f"tiles of {tile * scale} pixels that share {both * scale} cover {size * scale:,} pixels by "
+                f"{count:,} tiles; at most {MAX_SPANS:,} are planned",
+                "Name a larger tile, or a smaller overlap.",
+            )
+
+
+def _grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid | None:
+    """Return the grid of tiles of this size; None if there is none and its tile was not named."""
+    grid = tile_grid(case, quality, tile)
+    try:
+        check_grid(grid, case.config.scale)
+    except PlanError:
+        if isinstance(quality, Tiles) and quality.tile is not None:
+            raise
+        return None
+    return grid
+
+
+def _tile_sizes(case: Case, quality: Quality) -> Iterator[tuple[int, int]]:
+    """Yield tile sizes to try, in latents, largest first: the larger, the less overlap is computed twice."""
+    scale = case.config.scale
+    named = quality.latents("tile", scale) if isinstance(quality, Tiles) else None
+    if named is not None:
+        yield named
+        return
+    yield case.height, case.width
+    if isinstance(quality, Tiles):
+        for pixels in TILES:
+            latents = max(1, pixels // scale)
+            if latents < max(case.height, case.width):
+                yield latents, latents
+
+
+def _shrinking(case: Case, rows: int, columns: int) -> int:
+    """Bytes while a map is made into a proxy of this size."""
+    channels, itemsize = case.chain.channels[case.chain.middle], case.itemsize
+    line = case.width * channels
+    # Rows joined and as float32, a row's moments in float64, the proxy as float32 and as it is stored.
+    return line * (PROXY_BAND * (2 * itemsize + 4) + 24) + rows * columns * channels * (4 + itemsize + 4)
+
+
+def _blending(case: Case, grid: Grid, device: Device, one_by_one: bool) -> int:
+    """Bytes of tiles that are added up, of rows on their way, and of the map's rows a tile is cut from."""
+    chain, config = case.chain, case.config
+    scale, band = config.scale, device.band_rows
+    cut = 2 * band * case.width * chain.channels[chain.middle] * case.itemsize
+    if grid.count == 1:
+        return cut if one_by_one else 0  # rows go straight on
+    line = case.width * scale * config.out_channels * 4
+    tall = max(span.stop - span.start for span in grid.rows) * scale
+    shared = grid.overlap[0] * scale if len(grid.rows) > 1 else 0  # copied from one row of tiles to the next
+    # A band of a tile as float32 and times its weights; a band of the picture on its way to the sink.
+    pixels = band * scale * (4 * grid.largest[1] * scale * config.out_channels * 4 + 4 * line)
+    return (tall + shared) * line + pixels + cut + SMALL_CHANGE

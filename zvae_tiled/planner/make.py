@@ -1,0 +1,177 @@
+"""Making a plan from a case and a budget: no weights, no MLX, milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from zvae_tiled.devices.base import Device
+from zvae_tiled.errors import BudgetError, PlanError
+from zvae_tiled.planner.budget import Budget
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.ends import result_bytes, starting_bytes
+from zvae_tiled.planner.layout import Layout, Resident, layouts, resident_bytes
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.planner.search import fastest, leanest
+from zvae_tiled.planner.stage import Stage, Sweep
+from zvae_tiled.planner.sweeps import SweepCosts
+from zvae_tiled.wording import at_least, budget_of, size
+
+Choose = Callable[[SweepCosts, Stage], Sequence[Sweep] | None]
+"""Chooses the sweeps of a stage; None if no sweeps will do."""
+
+
+def make_plan(
+    case: Case, quality: Quality, budget: Budget, device: Device, weights: int | None = None, gathered: int = 0
+) -> Plan:
+    """Return the fastest plan of a quality whose predicted peak fits the budget.
+
+    Args:
+        case: What is to be done.
+        quality: What is asked for.
+        budget: What it may use, weights included.
+        device: The device.
+        weights: Bytes of the weights as they are loaded; None for those of the task.
+        gathered: Bytes of finished rows that are gathered before they are handed on, as some kinds of file need it.
+
+    Raises:
+        BudgetError: Nothing fits; it names the smallest budget that works.
+        PlanError: There is no such case, or it has no such quality.
+    """
+    check_case(case, quality, device)
+    held = resident_bytes(case, weights, gathered)
+    most, lean = _once(_chooser(budget.size)), _once(_leanest)
+    needed: list[tuple[int, Plan]] = []
+    for layout in layouts(case, quality, held, device):
+        made = filled(case, quality, budget.size, layout, held, device, most)
+        if made is not None and made.predicted_peak <= budget.size:
+            return made
+        small = filled(case, quality, budget.size, layout, held, device, lean)
+        assert small is not None  # the leanest sweeps are made for any budget
+        needed.append((small.predicted_peak, small))
+    raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, _needed_for_rows(case, quality, device, weights))
+
+
+def check_case(case: Case, quality: Quality, device: Device) -> None:
+    """Refuse what cannot be planned on this device.
+
+    Raises:
+        PlanError: A size or a name is not one there is, or what is finished is more than one buffer may hold.
+    """
+    case.check()
+    quality.check(case.config)
+    if case.task != "decode" and not isinstance(quality, Exact):
+        raise PlanError(
+            f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "An encode is always exact."
+        )
+    results = result_bytes(case)
+    if case.output == "array" and results > device.max_buffer:
+        raise PlanError(
+            f"the finished picture needs {size(results)}; one buffer on this device holds at most "
+            f"{size(device.max_buffer)}",
+            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
+        )
+
+
+def filled(
+    case: Case, quality: Quality, budget: int, layout: Layout, held: Resident, device: Device, choose: Choose
+) -> Plan | None:
+    """Return the plan whose stages have the sweeps that are chosen; None if a stage has none."""
+    stages = []
+    for stage in layout.stages:
+        costs = stage_costs(case, stage, device)
+        chosen = choose(costs, stage)
+        if chosen is None:
+            return None
+        sweeps = tuple(chosen)
+        on_disk = _most_on_disk(sweeps, costs)
+        stages.append(replace(stage, sweeps=sweeps, spilled=on_disk, needed_flops=costs.needed_flops(stage)))
+    peak = max(layout.reading, *(stage.peak for stage in stages))
+    first, *later = stages
+    return Plan(
+        case=replace(case, device=device.name),
+        quality=quality,
+        budget=budget,
+        grid=layout.grid,
+        factors=layout.factors,
+        stages=tuple(stages),
+        predicted_peak=peak,
+        spilled=max(first.spilled, *(layout.kept + stage.spilled for stage in later), 0),
+        weights=held.weights,
+        gathered=held.gathered,
+    )
+
+
+def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
+    """Return what sweeps of a stage cost."""
+    steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device)
+    return SweepCosts(steps, stage.base, stage.finished, starting_bytes(case, stage.height, stage.width))
+
+
+def _chooser(budget: int) -> Choose:
+    def choose(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        return fastest(costs, budget, stage)
+
+    return choose
+
+
+def _once(choose: Choose) -> Choose:
+    """Choose once for stages that are equal: those before the pixels are the same for tiles of any size."""
+    found: dict[Stage, Sequence[Sweep] | None] = {}
+
+    def chosen(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        if stage not in found:
+            found[stage] = choose(costs, stage)
+        return found[stage]
+
+    return chosen
+
+
+def _leanest(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
+    return leanest(costs, stage)
+
+
+def _most_on_disk(sweeps: Sequence[Sweep], costs: SweepCosts) -> int:
+    steps, most, held, keys = costs.costs, 0, 0, 0
+    for sweep in sweeps:
+        fresh = 0
+        if sweep.medium == "disk" and sweep.store is not None:
+            fresh = steps.cut_bytes(sweep.store)
+        elif sweep.medium == "disk":
+            keys = steps.key_bytes(sweep.stop)
+        most = max(most, held + keys + fresh)
+        if sweep.store is not None:
+            held = fresh
+            keys = keys if sweep.ends == "keys" else 0
+    return most
+
+
+def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None) -> int | None:
+    """Return the smallest budget if rows were handed on; None where they are already, or cannot be."""
+    if case.output == "rows" or case.task != "decode":
+        return None
+    streamed, lean = replace(case, output="rows"), _once(_leanest)
+    held = resident_bytes(streamed, weights, 0)
+    plans = (
+        filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
+    )
+    return min(made.predicted_peak for made in plans if made is not None)
+
+
+def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> BudgetError:
+    needed, (height, width) = leanest_plan.predicted_peak, leanest_plan.case.pixels
+    sweeps = leanest_plan.sweeps
+    how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
+    advice = f'Raise the budget to "{budget_of(needed)}"'
+    if for_rows is not None and for_rows < needed:
+        advice += f", or let rows stream (vae.stream, a .png or .npy file): {budget_of(for_rows)}"
+    if leanest_plan.grid.count > 1:
+        advice += ", or name smaller tiles"
+    return BudgetError(
+        f"{width}x{height} {leanest_plan.quality.name} needs at least {at_least(needed)} ({sweeps[0].rows}-row bands; "
+        f"{how}), the budget is {size(budget.size)} ({budget.source})",
+        advice + ".",
+        needed=needed,
+    )

@@ -1,0 +1,167 @@
+"""`Plan`: how latents are decoded, or encoded to, and what it will cost. Print it, save it, compare it, replay it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+
+from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.grid import Grid, Span
+from zvae_tiled.planner.measured import MEASURED
+from zvae_tiled.planner.quality import Exact, Quality, Stream
+from zvae_tiled.planner.stage import Stage, Sweep
+
+LOOKS = {
+    "global": "",
+    "proxy": ", a shift of tone",
+    "stream": ", a shift of tone",
+    "tile": ", colours that differ from tile to tile",
+}
+"""What is seen beside a PSNR, by where moments come from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How latents are decoded, or encoded to, and what it will cost.
+
+    Attributes:
+        case: What is to be done, and on what.
+        quality: What was asked for: `Exact`, `Tiles` or `Stream`.
+        budget: Bytes it may use.
+        grid: The tiles; an exact decode has one.
+        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
+        stages: The stages of one picture, in their order; the last one, ``pixels``, is run for each tile.
+        predicted_peak: The most bytes alive at once.
+        spilled: The most bytes on disk at once.
+        weights: Bytes of weights that the peak counts.
+        gathered: Bytes of finished rows that it counts: the pictures, or what a file gathers.
+    """
+
+    case: Case
+    quality: Quality
+    budget: int
+    grid: Grid
+    factors: tuple[int, int]
+    stages: tuple[Stage, ...]
+    predicted_peak: int = 0
+    spilled: int = 0
+    weights: int = 0
+    gathered: int = 0
+
+    @property
+    def pixels(self) -> Stage:
+        """The stage that gives pixels: the decode of the largest tile."""
+        return self.stages[-1]
+
+    @property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The sweeps of all stages."""
+        return tuple(sweep for stage in self.stages for sweep in stage.sweeps)
+
+    @property
+    def sweep_count(self) -> int:
+        """Sweeps of one picture, of all its tiles."""
+        return sum(len(stage.sweeps) for stage in self.stages[:-1]) + self.grid.count * len(self.pixels.sweeps)
+
+    @property
+    def predicted_flops(self) -> int:
+        """Multiplications and additions of the whole batch."""
+        before = sum(stage.flops for stage in self.stages[:-1])
+        return self.case.batch * (before + self._tiles(self.pixels.flops))
+
+    @property
+    def predicted_seconds(self) -> float:
+        """Time for the whole batch on this device, by its calibrated or default speeds."""
+        before = sum(stage.seconds for stage in self.stages[:-1])
+        return self.case.batch * (before + self.pixels.seconds * self.grid.area / self._largest)
+
+    @property
+    def extra_flops(self) -> float:
+        """Share of the flops of its stages that compute something a second time."""
+        needed = sum(stage.needed_flops for stage in self.stages)
+        return sum(stage.flops for stage in self.stages) / needed - 1 if needed else 0.0
+
+    @property
+    def seams(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Pixel rows and columns, in the middle of each overlap, where a seam would be."""
+        scale = self.case.config.scale
+
+        def between(tiles: tuple[Span, ...]) -> tuple[int, ...]:
+            return tuple((a.stop + b.start) * scale // 2 for a, b in pairwise(tiles))
+
+        return between(self.grid.rows), between(self.grid.columns)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it gives what a full decode gives, to rounding."""
+        if isinstance(self.quality, Exact):
+            return True
+        if self.quality.moments == "tile":
+            return self.grid.count == 1
+        chain, shared = self.case.chain, self.grid.shared
+        return self._whole_moments and (shared is None or shared >= chain.reach(chain.middle))
+
+    @property
+    def statistics(self) -> str:
+        """Where the norms' statistics and the attention come from, in words."""
+        if isinstance(self.quality, Exact):
+            return "the whole picture"
+        if self._whole_moments:
+            return "moments of the whole picture; middle block on the whole map"
+        if self.quality.moments == "tile":
+            return "moments and middle block of each tile by itself"
+        return f"moments of a proxy, {self.factors[0]}x{self.factors[1]} for one; middle block on the whole map"
+
+    @property
+    def expected_error(self) -> str:
+        """What plans like this one gave in docs/quality.md, in words; ``rounding`` if it is exact."""
+        if self.exact:
+            return "rounding"
+        source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
+        source = "global" if self._whole_moments else source
+        levels = MEASURED[source]
+        overlap = max(levels) if self.grid.shared is None else self.grid.shared
+        found = levels[max(least for least in levels if least <= overlap)]
+        seams = ", seams" if overlap < 2 and source != "stream" else ""
+        return f"a PSNR of {found:.0f} dB{LOOKS[source]}{seams}, where it was measured (docs/quality.md)"
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that name all that is executed; budgets and predictions are no part of it."""
+        executed = [
+            asdict(replace(self.case, output="rows")),
+            self.quality.name,
+            asdict(self.quality),
+            asdict(self.grid),
+            self.factors,
+            [[stage.name, stage.keeps, *(sweep.executed for sweep in stage.sweeps)] for stage in self.stages],
+        ]
+        return hashlib.sha256(json.dumps(executed, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Return the plan as JSON, which `zvae_tiled.read_plan` reads."""
+        from zvae_tiled.planner.files import written
+
+        return written(self)
+
+    def __str__(self) -> str:
+        """Render it as text."""
+        from zvae_tiled.planner.table import render
+
+        return render(self)
+
+    @property
+    def _largest(self) -> int:
+        """Latents of the largest tile."""
+        return self.pixels.height * self.pixels.width
+
+    def _tiles(self, of_the_largest: int) -> int:
+        """Return what all tiles come to, given what the largest one does."""
+        return of_the_largest * self.grid.area // self._largest
+
+    @property
+    def _whole_moments(self) -> bool:
+        """Whether moments are those of the whole map; of a small map, the proxy is the map itself."""
+        return self.quality.moments == "global" or (self.quality.moments == "proxy" and self.factors == (1, 1))

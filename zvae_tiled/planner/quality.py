@@ -1,0 +1,112 @@
+"""Qualities a decode can have: `Exact`, `Tiles`, `Stream`. Values that say what is asked for, beyond a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+from zvae_tiled.checks import whole
+from zvae_tiled.errors import PlanError
+from zvae_tiled.families import VAEConfig
+from zvae_tiled.planner.case import one_of, pixels_of, shown
+from zvae_tiled.planner.grid import RAMPS
+
+Statistics = Literal["global", "proxy", "tile"]
+
+
+@dataclass(frozen=True)
+class Exact:
+    """What a full decode gives, to rounding."""
+
+    name: ClassVar[str] = "exact"
+    moments: ClassVar[Statistics] = "global"
+    ramp: ClassVar[str] = "linear"
+
+    def check(self, config: VAEConfig) -> None:
+        """Every VAE can be decoded exactly."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One sweep, with the norms' statistics estimated from a proxy; the error is in the plan."""
+
+    name: ClassVar[str] = "stream"
+    moments: ClassVar[Statistics] = "proxy"
+    ramp: ClassVar[str] = "linear"
+
+    def check(self, config: VAEConfig) -> None:
+        """Every VAE can be decoded in one sweep."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Overlapping tiles, blended; equal to the full decode with global moments and enough overlap.
+
+    Attributes:
+        tile: Size of a tile in pixels, one number or (height, width). Default: the largest that fits the budget.
+        overlap: Pixels that neighbouring tiles share, likewise. Default: as many as make tiles exact; 64 if
+            ``moments`` is ``tile``.
+        ramp: How weights grow across an overlap: ``linear``, ``cosine`` or ``smootherstep``.
+        moments: Where the norms' statistics come from: ``global``, a pass over the whole picture; ``proxy``, a small
+            copy of it; ``tile``, each tile by itself.
+    """
+
+    tile: int | tuple[int, int] | None = None
+    overlap: int | tuple[int, int] | None = None
+    ramp: str = "smootherstep"
+    moments: Statistics = "global"
+    name: ClassVar[str] = "tiles"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no tiles can have.
+
+        Raises:
+            PlanError: A size is no size, or a name is unknown.
+        """
+        for name in ("tile", "overlap"):
+            object.__setattr__(self, name, _pair(name, getattr(self, name)))
+        one_of("ramp", self.ramp, tuple(RAMPS))
+        one_of("moments", self.moments, ("global", "proxy", "tile"))
+
+    def check(self, config: VAEConfig) -> None:
+        """Refuse sizes that are no whole latents of this VAE.
+
+        Raises:
+            PlanError: With the nearest size that would do.
+        """
+        scale = config.scale
+        for name, least, pair in (("tile", scale, self.tile), ("overlap", 0, self.overlap)):
+            for pixels in cast(tuple[int, int] | None, pair) or ():
+                pixels_of(name, pixels, scale, least)
+
+    def latents(self, name: Literal["tile", "overlap"], scale: int) -> tuple[int, int] | None:
+        """Return the tile, or the overlap, in latents; None if it is left to the planner."""
+        pair = cast(tuple[int, int] | None, getattr(self, name))
+        return None if pair is None else (pair[0] // scale, pair[1] // scale)
+
+
+Quality = Exact | Tiles | Stream
+
+QUALITIES: dict[str, type[Exact] | type[Tiles] | type[Stream]] = {each.name: each for each in (Exact, Tiles, Stream)}
+
+
+def quality_of(value: str | Quality) -> Quality:
+    """Return a quality as it is, or the one of this name with its defaults.
+
+    Raises:
+        PlanError: There is no such quality.
+    """
+    if isinstance(value, Quality):
+        return value
+    one_of("quality", value, tuple(QUALITIES))
+    return QUALITIES[value]()
+
+
+def _pair(name: str, value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    pair = tuple(number for number in map(whole, given[:3]) if number is not None)
+    if len(given) != 2 or len(pair) != 2:
+        raise PlanError(f"{name} must be a whole number of pixels, or two (height and width), it is {shown(value)}")
+    return pair[0], pair[1]

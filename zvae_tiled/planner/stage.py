@@ -1,0 +1,150 @@
+"""`Sweep` and `Stage`: the runs over the rows that a plan is made of, and what each will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from zvae_tiled.chain import Chain
+from zvae_tiled.errors import PlanError
+from zvae_tiled.planner.case import is_count, shown
+
+Ending = Literal["moments", "keys", "pixels"]
+Medium = Literal["ram", "disk"]
+
+AGAIN = "Make it again with zvae_tiled.plan()."
+"""What to do about a plan that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One run over the rows, from a stored cut to a later one.
+
+    Attributes:
+        start: The cut it reads.
+        stop: The cut it reaches.
+        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``: an encode's are those of its latents.
+        rows: Rows of the start cut read at once.
+        store: The cut it stores on its way, if any; what was stored before is then freed as it is read.
+        medium: Where what it stores (a cut, or keys) is kept.
+        peak: Predicted bytes.
+        flops: Predicted multiplications and additions.
+        io: Predicted bytes written to and read from disk.
+        seconds: Predicted time.
+    """
+
+    start: int
+    stop: int
+    ends: Ending
+    rows: int
+    store: int | None = None
+    medium: Medium | None = None
+    peak: int = 0
+    flops: int = 0
+    io: int = 0
+    seconds: float = 0.0
+
+    @property
+    def choice(self) -> str:
+        """What happens to the map at its end: keep, spill or drop."""
+        return "drop" if self.medium is None else {"ram": "keep", "disk": "spill"}[self.medium]
+
+    @property
+    def executed(self) -> tuple[int, int, Ending, int, int | None, Medium | None]:
+        """What is done, without what it costs."""
+        return self.start, self.stop, self.ends, self.rows, self.store, self.medium
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Sweeps over a map of one size, from one cut to another.
+
+    Attributes:
+        name: ``pixels``: to the picture. In tiles and streams there come before it ``middle``: from the latents to
+            the middle block's end, and ``statistics``: the pass that gathers moments, of the map or of a proxy.
+        height: Rows of the latents it is for: of the whole map, of a proxy, or of the largest tile.
+        width: Columns likewise.
+        start: The cut it starts from; one other than 0 was stored before.
+        stop: The cut it goes to; None for the picture.
+        known: The cuts whose moments are known beforehand.
+        keeps: Where what is alive at its last cut is stored for the next stage; None if it is not.
+        base: Bytes held from its first sweep to its last.
+        finished: Bytes of the finished picture, held in its last sweep.
+        sweeps: Its sweeps, in their order.
+        spilled: The most bytes it has on disk at once.
+        needed_flops: Multiplications and additions when nothing is computed twice.
+    """
+
+    name: str
+    height: int
+    width: int
+    start: int = 0
+    stop: int | None = None
+    known: tuple[int, ...] = ()
+    keeps: Medium | None = None
+    base: int = 0
+    finished: int = 0
+    sweeps: tuple[Sweep, ...] = ()
+    spilled: int = 0
+    needed_flops: int = 0
+
+    @property
+    def peak(self) -> int:
+        """The most bytes alive at once."""
+        return max((sweep.peak for sweep in self.sweeps), default=self.base)
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions."""
+        return sum(sweep.flops for sweep in self.sweeps)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time."""
+        return sum(sweep.seconds for sweep in self.sweeps)
+
+    def resized(self, height: int, width: int) -> Stage:
+        """Return the same sweeps for latents that are no larger: they cost no more."""
+        return replace(self, height=height, width=width)
+
+    def check(self, chain: Chain) -> None:
+        """Refuse sweeps that would not compute every row of every map once.
+
+        Raises:
+            PlanError: The sweeps do not follow one another, or pass a barrier before its moments are known.
+        """
+        needed = endings(chain, self)
+        stored = self.start
+        for sweep in self.sweeps:
+            where = f"sweep {shown(sweep.start)}-{shown(sweep.stop)}"
+            if not needed or not is_count(sweep.stop) or (sweep.ends, sweep.stop) != needed.pop(0):
+                raise PlanError(f"{where} ({sweep.ends}) is not the next one needed", AGAIN)
+            after = stored if sweep.store is None else sweep.store
+            if not (is_count(after) and sweep.start == stored <= after <= sweep.stop):
+                raise PlanError(f"{where} does not start at cut {stored}", AGAIN)
+            if not is_count(sweep.rows) or not 1 <= sweep.rows <= self.height * chain.factors[stored]:
+                raise PlanError(f"{where} reads {shown(sweep.rows)} rows at once, its map has fewer", AGAIN)
+            kept = sweep.ends == "keys" or sweep.store is not None
+            if sweep.medium not in (("ram", "disk") if kept else (None,)):
+                raise PlanError(f"a map cannot be kept in {shown(sweep.medium)}", AGAIN)
+            if sweep.store is not None and sweep.ends != "moments":
+                raise PlanError(f"{where} cannot store a map where it ends", AGAIN)
+            stored = after
+        if needed:
+            raise PlanError(f"the plan ends before its sweep to {needed[0]}", AGAIN)
+        last = self.sweeps[-1:]
+        if self.keeps is not None and [(sweep.store, sweep.medium) for sweep in last] != [(self.stop, self.keeps)]:
+            raise PlanError(f"the map at the end of the stage {self.name!r} is not kept", AGAIN)
+
+
+def endings(chain: Chain, stage: Stage) -> list[tuple[Ending, int]]:
+    """Return what every sweep of a stage must reach, in order."""
+    found: list[tuple[Ending, int]] = []
+    for cut in chain.barriers:
+        if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
+            continue
+        if chain.steps[cut].norm is not None:
+            found.append(("moments", cut))
+        if chain.steps[cut].kind == "attention":
+            found.append(("keys", cut))
+    return found if stage.stop is not None else [*found, ("pixels", len(chain.steps))]

@@ -1,0 +1,71 @@
+"""Where a figure comes from: machine, versions, day, and nothing that names its owner."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from zvae_tiled._version import __version__
+from zvae_tiled.devices.blas import preload
+from zvae_tiled.devices.native_cpu.choice import native_status
+
+PACKAGES = ("mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-13", "mlx-cuda-12", "numpy", "mkl", "torch", "diffusers", "mflux")
+"""Whose versions change figures; those that are not installed are left out."""
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return what a figure depends on beside the case itself.
+
+    Args:
+        device: ``cpu``, ``metal`` or ``cuda``.
+    """
+    return {
+        "version": __version__,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "blas": preload().name,
+        "device": device,
+        "kernels": native_status().path if device == "cpu" else "mlx",
+        "processor": processor(),
+        "cores": cores(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or cores()),
+        "memory": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the processor's name as its maker gives it."""
+    if sys.platform == "darwin":
+        found = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return found.stdout.strip() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

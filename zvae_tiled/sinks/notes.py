@@ -1,0 +1,33 @@
+"""What a picture's file says of how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from zvae_tiled._version import __version__
+from zvae_tiled.families import VAEConfig, preset_names
+from zvae_tiled.planner.plan import Plan
+
+
+def notes_of(plan: Plan) -> dict[str, str]:
+    """Return what decides the pixels: program, kernels, quality and VAE, by the names they have in files.
+
+    Neither budget nor plan is named: any two budgets write the same file.
+    """
+    quality = plan.quality.name
+    if quality != "exact":
+        quality += f", {'exact' if plan.exact else 'not exact'}: {plan.statistics}"
+    return {
+        "Software": f"zvae_tiled {__version__}",
+        "zvae_kernels": f"{plan.case.device} {plan.case.dtype}",
+        "zvae_quality": quality,
+        "zvae_vae": vae_name(plan.case.config),
+    }
+
+
+def vae_name(config: VAEConfig) -> str:
+    """Return the presets a config is that of, or a digest that tells it from others."""
+    text = json.dumps(asdict(config), sort_keys=True)
+    return "/".join(preset_names(config)) or f"{config.class_name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"

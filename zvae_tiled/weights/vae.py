@@ -1,0 +1,125 @@
+"""From a checkpoint to weights by their names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import mlx.core as mx
+
+from zvae_tiled.errors import ConfigError, WeightsError
+from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
+from zvae_tiled.files.opening import unreadable
+from zvae_tiled.files.protect import Source
+from zvae_tiled.weights import Checkpoint, load_weights
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+
+
+def dtype_name(dtype: mx.Dtype) -> str:
+    """Return what `VAE.load` calls this type."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
+
+
+def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.PathLike[str] | None) -> VAEConfig:
+    """Return the config that was named, else the one beside the weights.
+
+    Raises:
+        ConfigError: There is neither, or it is not one that can be built.
+    """
+    if config is not None:
+        return config_of(config)
+    if beside is None:
+        raise ConfigError(
+            "there is no config.json beside the weights, and config= was not given",
+            f"Say config= with a preset's name ({', '.join(sorted(PRESETS))}), or the path of a config.json.",
+        )
+    return config_of(beside)
+
+
+def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:
+    """Return the files that a VAE is loaded from.
+
+    Args:
+        checkpoint: Its weights.
+        config: What `chosen_config` takes.
+    """
+    named = [] if config is None or isinstance(config, VAEConfig) or config in PRESETS else [Path(config)]
+    return tuple(Source.of(path) for path in (*checkpoint.paths, *named))
+
+
+def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool) -> dict[str, mx.array]:
+    """Read the weights of the decoder, or of both halves, tensor by tensor.
+
+    Raises:
+        WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
+    """
+    tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
+    weights: dict[str, mx.array] = {}
+    ignored = (*config.unused, *(("encoder.", "quant_conv.") if decoder_only else ()))
+    load_weights(
+        checkpoint,
+        shapes_of(config, tasks),
+        dtype,
+        assign=weights.__setitem__,
+        ignore=ignored,
+        wide=config.latents.shapes.keys(),
+    )
+    return weights
+
+
+def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight that these tasks need."""
+    chains = (config.chain(task) for task in tasks)
+    return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a VAE was loaded from, and how: all that is needed to load it again.
+
+    Attributes:
+        checkpoint: The files.
+        config: The config that was used.
+        dtype: The type's name.
+        decoder_only: Whether the encoder was left unread.
+    """
+
+    checkpoint: Checkpoint
+    config: VAEConfig
+    dtype: str
+    decoder_only: bool
+
+    @property
+    def path(self) -> Path:
+        """The file to load: the weights, or the index of their shards."""
+        return self.checkpoint.index or self.checkpoint.files[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the files."""
+        total = hashlib.sha256()
+        for path in self.checkpoint.files:
+            with open(path, "rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def check(self, digest: str) -> None:
+        """Refuse files that have changed.
+
+        Raises:
+            WeightsError: They are others, or cannot be read.
+        """
+        try:
+            found = Origin(self.checkpoint, self.config, self.dtype, self.decoder_only).digest
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        if found != digest:
+            raise WeightsError(
+                f"{self.path} has changed since it was pickled: its SHA-256 was {digest[:12]}…, it is {found[:12]}…",
+                "Load the VAE from the file as it is now, and pickle that one.",
+            )
