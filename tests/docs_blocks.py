@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-LANGUAGES = ("python", "sh")
+LANGUAGES = ("python", "sh", "diff")
 
 _COMMENT = r"(?:<!-- (?P<kind>[a-z ]+): (?P<note>[^\n]*) -->\n)?"
 _BLOCK = re.compile(_COMMENT + r"```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
@@ -19,9 +19,10 @@ class Block:
     Attributes:
         page: The file it stands in.
         line: The line it begins in.
-        language: ``python`` or ``sh``.
+        language: ``python``, ``sh`` or ``diff``.
         code: What it says.
-        kind: Of the comment in front of it: ``with``, ``not run``, ``command``; None without one.
+        kind: Of the comment in front of it: ``with``, ``not run``, ``command``, ``file``, ``edit``, ``try``; None
+            without one.
         note: What that comment says.
     """
 
