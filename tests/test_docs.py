@@ -6,6 +6,7 @@ They run in a folder with a small VAE and latents under the names the docs use. 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,13 +19,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from docs import architecture_table
 from tests.cli.running import ROOT, environment, save_vae
 from tests.docs_blocks import Block, blocks
 from tests.models import narrow, random_latents
 from zvae_tiled import VAE, set_default_vae
 
 CONFIG = narrow("z-image", (4, 4, 8, 8), 2)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
 SIDE = 4
@@ -115,7 +117,7 @@ def run(block: Block, names: dict[str, Any]) -> None:
     exec(code, names)
 
 
-@pytest.mark.parametrize("page", BLOCKS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in BLOCKS if page.name != "extending.md"], ids=lambda page: page.name)
 def test_every_block_runs(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vae = VAE.load("path/to/Z-Image-Turbo")
     names = {"vae": vae, "height": 8 * SIDE, "width": 8 * SIDE, **unpacked_latents()}
@@ -134,8 +136,45 @@ def test_every_page_with_code_is_looked_at() -> None:
 def test_comments_in_front_of_blocks_are_known_and_what_is_not_run_here_runs_in_ci() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     for block in [block for found in BLOCKS.values() for block in found]:
-        assert block.kind in (None, "with", "not run", "command"), f"{block.page.name}:{block.line}"
+        followed = ("file", "edit", "try") if block.page.name == "extending.md" else ()  # by test_extending.py
+        assert block.kind in (None, "with", "not run", "command", *followed), f"{block.page.name}:{block.line}"
         if block.kind == "with":
             assert block.note in STAND_INS
         if block.kind == "command":
             assert f"<!-- command: {block.note} -->" in ci
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.relative_to(ROOT)}")
+def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        found = page.parent / target if target else page
+        assert found.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in headings(found), f"{page.name} links to {target}#{heading}"
+
+
+def headings(page: Path) -> list[str]:
+    """The headings of a page as links name them: lower case, hyphens for spaces, other marks left out."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md", "docs/extending.md", "tests/README.md"]
+)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    folders = ("benchmarks", "docs", "scripts", "tests", "training", "zvae_tiled")
+    there = {f"/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*")}
+    named = re.findall(r"`((?:\w+/)+\w[\w-]*(?:\.\w+)?|\w+\.py)`", (ROOT / page).read_text())
+    assert len(named) > 2
+    assert not [name for name in named if not any(path.endswith(f"/{name}") for path in there)]
+
+
+def test_the_table_of_modules_is_that_of_the_package() -> None:
+    table = architecture_table.table()
+    text = architecture_table.PAGE.read_text()
+    assert text.count(f"{architecture_table.BEGIN}{table}{architecture_table.END}") == 1, (
+        "run python -m docs.architecture_table"
+    )
+    for module in (ROOT / "zvae_tiled").rglob("*.py"):
+        assert module.name == "__init__.py" or f"| `{module.relative_to(ROOT / 'zvae_tiled')}` |" in table
