@@ -98,9 +98,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     }
     for name, (content, _) in claims.items():
         (tmp_path / name).write_bytes(content)
-    read = (
-        "from zvae_tiled.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
-    )
+    read = "from zvae_tiled.pictures import read_picture as read; from zvae_tiled.errors import ImageError as Refused"
     load = "; import PIL.Image, PIL.ImageOps, zvae_tiled.latent_files; PIL.Image.init()"
     costs = measured(read + load, [tmp_path / name for name in claims])
     for (name, (_, said)), (size, told) in zip(claims.items(), costs, strict=True):
