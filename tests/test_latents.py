@@ -105,9 +105,9 @@ def test_sizes_may_be_any_whole_numbers() -> None:
     kinds: list[Any] = [np.int64, np.uint16, np.array]
     for kind in kinds:
         assert np.array_equal(read_latents(Latents(tokens, height=kind(32), width=kind(48)), FLUX), want)
-    wrong: list[Any] = [np.float64(32), np.bool_(True), True, np.array([32]), np.int64(-32)]
+    wrong: list[Any] = [np.float64(32), np.bool_(True), True, np.array([32]), np.int64(-32), 1 << 31, 10**5000]
     for bad in wrong:
-        with pytest.raises(LatentsError, match="whole and above 0; height is"):
+        with pytest.raises(LatentsError, match="whole, from 1 to 2,147,483,647; height is"):
             read_latents(Latents(tokens, height=bad, width=48), FLUX)
 
 

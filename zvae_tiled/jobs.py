@@ -204,7 +204,7 @@ class Decode(Job):
         """
         target = file_target(path, self.shape, bits, overwrite)
         check_outputs(target.paths, self._vae.sources)
-        plan = self.planned("rows", target.gathered)
+        plan = self.planned("rows", target.gathered) if target.gathered else self.plan
         target.check_room(plan.spilled, self._folder)
         return self._run(plan, target.sink(notes_of(plan)))
 

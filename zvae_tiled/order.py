@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.errors import InputError
+from zvae_tiled.files.atomic import check_place
+from zvae_tiled.files.protect import Source, check_outputs
+from zvae_tiled.planner.case import shown
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["NCHW", "NHWC"]
 
-MAX_BYTES = 1 << 19
+MAX_CHARACTERS = 1 << 19
 """Of an order as JSON; it may hold a plan."""
 
 
@@ -78,8 +81,11 @@ class Order:
             InputError: The text is none.
         """
         advice = "Write it with Order(...).to_json()."
-        if len(text) > MAX_BYTES:
-            raise InputError(f"an order has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", advice)
+        if not isinstance(text, str):
+            raise InputError(f"an order must be text, it is {type(text).__name__}", advice)
+        if len(text) > MAX_CHARACTERS:
+            problem = f"an order has at most {MAX_CHARACTERS:,} characters, this one has {len(text):,}"
+            raise InputError(problem, advice)
         try:
             values = json.loads(text)
             asked = values.pop("quality")
@@ -91,7 +97,7 @@ class Order:
         return order
 
     def check(self) -> None:
-        """Refuse values of the wrong type; what they mean is checked where they are used.
+        """Refuse values of the wrong type, and of the other task; what they mean is checked where they are used.
 
         Raises:
             InputError: With the field's name.
@@ -99,10 +105,23 @@ class Order:
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
             if type(value) not in kinds:
-                raise InputError(f"an order's {name} must be {_names(kinds)}, it is {value!r:.80}")
+                raise InputError(f"an order's {name} must be {_names(kinds)}, it is {shown(value)}")
         if self.task not in ("decode", "encode"):
-            raise InputError(f'an order\'s task must be "decode" or "encode", it is {self.task!r:.80}')
+            raise InputError(f'an order\'s task must be "decode" or "encode", it is {shown(self.task)}')
+        if not isinstance(self.quality, Quality):
+            raise InputError(f"an order's quality must be Exact, Tiles or Stream, it is {shown(self.quality)}")
+        idle = ENCODES if self.task == "decode" else DECODES
+        for each in fields(self):
+            if each.name in idle and getattr(self, each.name) != idle[each.name]:
+                raise InputError(f"an order's {each.name} would change nothing in a task {self.task}", "Leave it out.")
 
+
+DECODES: dict[str, object] = {
+    "quality": Exact(),
+    **dict.fromkeys(("tensor", "layout", "height", "width", "bits")),
+}
+ENCODES: dict[str, object] = {"crop": False, "sample": None}
+"""What only a decode, or only an encode, has, as it is when nobody names it."""
 
 _TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -139,6 +158,25 @@ def latents_of(order: Order) -> Latents:
     return latents if order.layout is None else replace(latents, layout=order.layout)
 
 
+def written(order: Order, vae: VAE) -> tuple[Path, ...]:
+    """Return the files that an order will write.
+
+    Raises:
+        OutputError: One of them cannot be written, or would be replaced.
+        LatentsError: There are no latents to decode.
+    """
+    from zvae_tiled.inputs.latent_files.write import latent_target
+    from zvae_tiled.inputs.latents import picture_shape, read_latents
+    from zvae_tiled.sinks import file_target
+
+    if order.task == "encode":
+        target = latent_target(order.target)
+        check_place(target, order.overwrite)
+        return (target,)
+    shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+    return file_target(order.target, shape, order.bits, order.overwrite).paths
+
+
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
     """Carry out an order.
 
@@ -149,8 +187,14 @@ def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False)
 
     Returns:
         What was predicted, and what was measured.
+
+    Raises:
+        InputError: The order cannot be carried out as it is.
+        OutputError: The target cannot be written, or is a file that is read.
     """
+    order.check()
     loaded = load(order) if vae is None else vae
+    check_outputs(written(order, loaded), (Source.of(Path(order.source)), *loaded.sources))
     return _decode(order, loaded, progress) if order.task == "decode" else _encode(order, loaded, progress)
 
 
@@ -173,6 +217,7 @@ def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
 def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     import mlx.core as mx
 
+    from zvae_tiled.api import read_plan
     from zvae_tiled.inputs.latent_files import write_latent_file
     from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.inputs.pictures import read_picture
@@ -184,6 +229,7 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     distribution, report = vae.encode(
         picture,
         budget=order.budget,
+        plan=None if order.plan is None else read_plan(order.plan),
         progress=progress,
         return_report=True,
         spill_folder=order.spill_folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -84,7 +85,7 @@ class VAE:
         chosen = chosen_config(config, checkpoint.folder_config)
         sources = sources_of(checkpoint, config)
         weights = read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only)
-        return cls(chosen, weights, DTYPES[dtype], sources, Origin(checkpoint, chosen, dtype, decoder_only))
+        return cls(chosen, weights, DTYPES[dtype], sources, Origin(checkpoint.absolute(), chosen, dtype, decoder_only))
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
@@ -96,10 +97,15 @@ class VAE:
 
         Raises:
             InputError: It was made in memory.
+            WeightsError: A file that it was loaded from has changed since.
         """
         if self._origin is None:
-            raise InputError("this VAE was made in memory; only one that VAE.load read can be pickled")
-        return _load_again, (self._origin, self._origin.digest)
+            raise InputError(
+                "this VAE was made in memory; only one that VAE.load read can be pickled",
+                "Save its weights as safetensors, and load them.",
+            )
+        self._origin.check_unchanged(self.sources)
+        return _load_again, (self._origin, self._origin.digest, tuple(source.path for source in self.sources))
 
     @property
     def weight_bytes(self) -> int:
@@ -303,7 +309,9 @@ class VAE:
         return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw)
 
 
-def _load_again(origin: Origin, digest: str) -> VAE:
+def _load_again(origin: Origin, digest: str, sources: tuple[Path, ...]) -> VAE:
     """Load a VAE that was pickled, if its files are still those."""
     origin.check(digest)
-    return VAE.load(origin.path, origin.dtype, origin.decoder_only, origin.config)
+    vae = VAE.load(origin.path, origin.dtype, origin.decoder_only, origin.config)
+    vae.sources = tuple(map(Source.of, sources))  # a config.json elsewhere is one of them
+    return vae

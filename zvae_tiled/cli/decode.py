@@ -23,9 +23,9 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, write_plan
-from zvae_tiled.cli.sources import load_vae
+from zvae_tiled.cli.sources import load_vae, vae_path
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.order import Order, latents_of, run
+from zvae_tiled.order import Order, run, written
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -80,20 +80,20 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
         if options["save_plan"]:
             check_place(options["save_plan"], options["overwrite"])
         vae = load_vae(options["vae"], options["config"], options["dtype"])
-        orders = [_order(vae, source, target, options) for source, target in zip(inputs, targets, strict=True)]
+        orders = [_order(source, target, options) for source, target in zip(inputs, targets, strict=True)]
         # What cannot be read or written is said before the first hour of work.
-        files = [path for order in orders for path in _files(vae, order)]
+        files = [path for order in orders for path in written(order, vae)]
         _refuse_clashes(files, [*inputs, *([STDIN_FILE] if STDIN in names else [])], vae, options)
         if out == STDOUT and len(files) > 1:
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
         _run(vae, dict(zip(names, orders, strict=True)), options)
 
 
-def _order(vae: VAE, source: Path, target: Path, options: dict[str, Any]) -> Order:
+def _order(source: Path, target: Path, options: dict[str, Any]) -> Order:
     named = ("dtype", "budget", "tensor", "layout", "height", "width", "overwrite", "spill_folder")
     return Order(
         "decode",
-        str(vae.sources[0].path),
+        str(vae_path(options["vae"]).absolute()),
         str(source),
         str(target),
         config=options["config"],
@@ -104,19 +104,11 @@ def _order(vae: VAE, source: Path, target: Path, options: dict[str, Any]) -> Ord
     )
 
 
-def _files(vae: VAE, order: Order) -> tuple[Path, ...]:
-    from zvae_tiled.inputs.latents import picture_shape, read_latents
-    from zvae_tiled.sinks import file_target
-
-    shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
-    return file_target(order.target, shape, order.bits, order.overwrite).paths
-
-
 def _refuse_clashes(files: list[Path], inputs: list[Path], vae: VAE, options: dict[str, Any]) -> None:
     standard = STDOUT_FILE if options["out"] == STDOUT else None
-    written = [path for path in (*files, options["save_plan"], standard) if path is not None]
+    targets = [path for path in (*files, options["save_plan"], standard) if path is not None]
     plan = [Path(options["plan_file"])] if options["plan_file"] else []
-    refuse_clashes(written, [*inputs, *plan, *vae.sources])
+    refuse_clashes(targets, [*inputs, *plan, *vae.sources])
 
 
 def _run(vae: VAE, orders: dict[str, Order], options: dict[str, Any]) -> None:

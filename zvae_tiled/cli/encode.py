@@ -11,7 +11,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import budget_option, quiet_option, spill_option, vae_options
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import load_vae, vae_sources
+from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
 
 
 @click.command(cls=Command, short_help="Encode a picture into latents.")
@@ -45,7 +45,7 @@ def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **
     refuse_clashes([latent_target(out)], [Path(image), *sources])
     vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
     named = {name: options[name] for name in ("config", "dtype", "budget", "spill_folder")}
-    order = Order("encode", str(vae.sources[0].path), image, out, crop=crop, sample=sample, **named)
+    order = Order("encode", str(vae_path(options["vae"]).absolute()), image, out, crop=crop, sample=sample, **named)
     with bar(Path(image).name, quiet) as listener:
         report = run(order, vae, listener or False)
     if not quiet:

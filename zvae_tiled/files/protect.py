@@ -32,6 +32,12 @@ class Source:
         return cls(path.absolute(), _state(path))
 
     @property
+    def changed(self) -> bool:
+        """Whether the file at its path is no longer the one that was read, as the system tells them apart."""
+        now = _state(self.path)
+        return now is None or self.state is None or _unchanged(now) != _unchanged(self.state)
+
+    @property
     def keys(self) -> Iterator[Hashable]:
         """What tells it from other files: what is at its path now, and what was read, wherever that was moved to."""
         now = _state(self.path)

@@ -14,6 +14,7 @@ from zvae_tiled.errors import LatentsError
 from zvae_tiled.families import LatentConvention, VAEConfig
 from zvae_tiled.inputs.arrays import shape_text, to_mlx
 from zvae_tiled.latent_space import unpacked
+from zvae_tiled.planner.case import MAX_SIDE, shown
 
 Layout = Literal["NCHW", "NHWC"]
 
@@ -128,9 +129,10 @@ def _without_frames(array: mx.array, frames_at: int) -> mx.array:
 def _unpacked(tokens: mx.array, config: VAEConfig, given: Latents) -> mx.array:
     pixels = [whole(given.height) or 0, whole(given.width) or 0]
     for name, value, number in zip(("height", "width"), (given.height, given.width), pixels, strict=True):
-        if number < 1:
+        if not 1 <= number <= MAX_SIDE:
             raise LatentsError(
-                f"packed latents need height= and width= in pixels, whole and above 0; {name} is {value!r:.40}",
+                f"packed latents need height= and width= in pixels, whole, from 1 to {MAX_SIDE:,}; "
+                f"{name} is {shown(value)}",
                 "Give both, of the picture. Leave both out if the latents are not packed.",
             )
     if given.layout is not None:

@@ -44,6 +44,12 @@ class Checkpoint:
         """All of its files: weights, index and config."""
         return (*self.files, *(path for path in (self.index, self.folder_config) if path is not None))
 
+    def absolute(self) -> Checkpoint:
+        """Return it with paths that mean the same files in any folder."""
+        weight_map = self.weight_map and {name: path.absolute() for name, path in self.weight_map.items()}
+        config, index = (path and path.absolute() for path in (self.folder_config, self.index))
+        return Checkpoint(config, tuple(path.absolute() for path in self.files), weight_map, index)
+
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Find the weights of a VAE.

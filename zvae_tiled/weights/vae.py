@@ -108,6 +108,22 @@ class Origin:
                 total.update(hashlib.file_digest(file, "sha256").digest())
         return total.hexdigest()
 
+    def check_unchanged(self, sources: Iterable[Source]) -> None:
+        """Refuse to name files by their digest that are no longer those that were loaded.
+
+        Args:
+            sources: The files as they were when they were read.
+
+        Raises:
+            WeightsError: One of the files with weights is another, or is gone.
+        """
+        for source in sources:
+            if source.path in self.checkpoint.files and source.changed:
+                raise WeightsError(
+                    f"{source.path} has changed since this VAE was loaded from it",
+                    "Load the VAE from the file as it is now, and pickle that one.",
+                )
+
     def check(self, digest: str) -> None:
         """Refuse files that have changed.
 

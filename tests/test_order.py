@@ -1,0 +1,358 @@
+"""Orders: one decode or encode of files, as JSON and back; carried out, they do what API and command line do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import save_file
+
+from tests.cli.running import CONFIG, run, save_latents, save_vae
+from tests.leftovers import nothing_left
+from tests.models import random_latents
+from tests.test_latents import pack
+from zvae_tiled import VAE, Exact, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
+from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
+from zvae_tiled.order import MAX_CHARACTERS, Order, load, written
+from zvae_tiled.order import run as carry_out
+from zvae_tiled.planner.grid import RAMPS
+from zvae_tiled.planner.quality import Statistics
+
+DECODE = Order("decode", "vae", "a.npy", "a.png")
+ENCODE = Order("encode", "vae", "a.png", "a.npz")
+
+texts = st.text(max_size=20)
+numbers = st.integers(-(1 << 70), 1 << 70)
+pairs = st.none() | st.integers(0, 1 << 20) | st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20))
+qualities = (
+    st.just(Exact())
+    | st.just(Stream())
+    | st.builds(Tiles, pairs, pairs, st.sampled_from(sorted(RAMPS)), st.sampled_from(get_args(Statistics)))
+)
+shared: dict[str, Any] = {
+    **dict.fromkeys(("vae", "source", "target", "dtype"), texts),
+    **dict.fromkeys(("config", "budget", "plan", "spill_folder"), st.none() | texts),
+    "overwrite": st.booleans(),
+}
+decodes = st.builds(
+    Order,
+    task=st.just("decode"),
+    **shared,
+    quality=qualities,
+    **dict.fromkeys(("tensor", "layout"), st.none() | texts),
+    **dict.fromkeys(("height", "width", "bits"), st.none() | numbers),
+)
+encodes = st.builds(Order, task=st.just("encode"), **shared, crop=st.booleans(), sample=st.none() | numbers)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a VAE, latents and a picture."""
+    save_vae(tmp_path / "vae")
+    save_latents(tmp_path / "a.npy")
+    save_latents(tmp_path / "batch.npy", batch=2)
+    levels = np.random.default_rng(0).integers(0, 256, (13, 20, 3), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "picture.png")
+    Image.fromarray(levels[:12]).save(tmp_path / "whole.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# ---- JSON
+
+
+@given(decodes | encodes)
+def test_an_order_comes_back_from_json(order: Order) -> None:
+    again = Order.from_json(order.to_json())
+    assert again == order
+    assert type(again.quality) is type(order.quality)
+    assert json.loads(order.to_json())["task"] == order.task
+
+
+def test_every_field_of_an_order_is_drawn() -> None:
+    assert {*shared, "task", "quality", "tensor", "layout", "height", "width", "bits", "crop", "sample"} == {
+        field.name for field in fields(Order)
+    }
+
+
+def changed(order: Order, **values: Any) -> str:
+    return json.dumps(json.loads(order.to_json()) | values)
+
+
+WRONG = [
+    ("task", "encode_all", 'must be "decode" or "encode"'),
+    ("task", 7, "task must be text, it is 7"),
+    ("vae", None, "vae must be text, it is None"),
+    ("source", ["a.npy"], "source must be text"),
+    ("target", {}, "target must be text"),
+    ("dtype", 1.5, "dtype must be text"),
+    ("config", 3, "config must be text or null"),
+    ("budget", 8.0, "budget must be text or null, it is 8.0"),
+    ("plan", {"format": 2}, "plan must be text or null"),
+    ("tensor", True, "tensor must be text or null"),
+    ("layout", 1, "layout must be text or null"),
+    ("spill_folder", [], "spill_folder must be text or null"),
+    ("height", "64", "height must be a whole number or null, it is '64'"),
+    ("width", 64.0, "width must be a whole number or null"),
+    ("bits", True, "bits must be a whole number or null, it is True"),
+    ("overwrite", 1, "overwrite must be true or false, it is 1"),
+    ("overwrite", None, "overwrite must be true or false"),
+    ("crop", "no", "crop must be true or false"),
+    ("sample", 1.5, "sample must be a whole number or null"),
+    ("quality", "tiles", "this is no order"),
+    ("quality", None, "this is no order"),
+    ("quality", {"tile": 8}, "this is no order: KeyError: 'name'"),
+    ("quality", {"name": "best"}, "this is no order: KeyError: 'best'"),
+    ("quality", {"name": ["tiles"]}, "this is no order"),
+    ("quality", {"name": "tiles", "tile": "large"}, "tile must be a whole number of pixels"),
+    ("quality", {"name": "tiles", "size": 8}, "this is no order"),
+    ("quality", {"name": "exact", "tile": 8}, "this is no order"),
+    ("surprise", 1, "this is no order"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "reason"), WRONG)
+def test_what_an_order_cannot_hold_is_refused_by_name(field: str, value: Any, reason: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Order.from_json(changed(DECODE, **{field: value}))
+    assert reason in refused.value.problem
+    if field not in ("quality", "surprise"):
+        with pytest.raises(InputError) as refused:
+            carry_out(replace(DECODE, **{field: value}))  # before anything is looked for
+        assert reason in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        "null",
+        '"decode"',
+        "{",
+        "{}",
+        "[" * 100_000,
+        '{"task": "decode"}',
+        '{"height": ' + "9" * 5000 + "}",
+    ],
+)
+def test_what_is_no_order_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="this is no order") as refused:
+        Order.from_json(text)
+    assert len(str(refused.value)) < 400
+
+
+def test_an_order_is_text_of_a_bounded_length() -> None:
+    with pytest.raises(InputError, match="an order has at most 524,288 characters, this one has 524,289"):
+        Order.from_json(" " * (MAX_CHARACTERS + 1))
+    assert Order.from_json(changed(DECODE, plan=" " * (MAX_CHARACTERS - 1_000))).source == "a.npy"
+    for wrong in (None, 7, {"task": "decode"}):
+        with pytest.raises(InputError, match="an order must be text"):
+            Order.from_json(wrong)  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(st.sampled_from([field.name for field in fields(Order)]), st.none() | st.integers() | texts))
+def test_any_values_give_an_order_or_an_input_error(values: dict[str, Any]) -> None:
+    try:
+        order = Order.from_json(changed(DECODE, **values))
+    except InputError:
+        return
+    assert Order.from_json(order.to_json()) == order
+
+
+@pytest.mark.parametrize(
+    ("order", "idle"),
+    [
+        *((ENCODE, {name: "x"}) for name in ("tensor", "layout")),
+        *((ENCODE, {name: 8}) for name in ("height", "width", "bits")),
+        (ENCODE, {"quality": Tiles()}),
+        (DECODE, {"crop": True}),
+        (DECODE, {"sample": 0}),
+    ],
+)
+def test_what_would_change_nothing_is_refused(order: Order, idle: dict[str, Any]) -> None:
+    (name,) = idle
+    with pytest.raises(InputError, match=f"{name} would change nothing in a task {order.task}"):
+        replace(order, **idle).check()
+
+
+@pytest.mark.parametrize("quality", ["tiles", None, Tiles])
+def test_a_quality_is_a_value(quality: Any) -> None:
+    with pytest.raises(InputError, match="quality must be Exact, Tiles or Stream"):
+        carry_out(replace(DECODE, quality=quality))
+
+
+# ---- carried out
+
+
+DECODES: list[dict[str, Any]] = [
+    {},
+    {"budget": "1MB", "bits": 16},
+    {"quality": Tiles(12, 4), "dtype": "float32"},
+    {"quality": Stream()},
+]
+
+
+@pytest.mark.parametrize("asked", DECODES)
+@pytest.mark.parametrize("source", ["a.npy", "batch.npy"])
+def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], source: str) -> None:
+    order = replace(DECODE, source=source, target="o.png", **asked)
+    told: list[Progress] = []
+    report = carry_out(Order.from_json(order.to_json()), progress=told.append)
+    assert told
+    vae = VAE.load("vae", order.dtype)
+    api = vae.decode_to_file(np.load(source), "p.png", bits=order.bits, budget=order.budget, quality=order.quality)
+    words = ["--dtype", order.dtype, "--quality", order.quality.name]
+    words += ["--budget", order.budget] if order.budget else []
+    words += ["--bits", str(order.bits)] if order.bits else []
+    words += ["--tile", "12", "--overlap", "4"] if order.quality.name == "tiles" else []
+    run("decode", source, "-o", "q.png", "--vae", "vae", *words)
+    assert report.plan.digest == api.plan.digest
+    names = [""] if source == "a.npy" else ["-0", "-1"]
+    for name in names:
+        one, two, three = (Path(f"{stem}{name}.png").read_bytes() for stem in "opq")
+        assert one == two == three
+    assert written(order, vae) == tuple(Path(f"o{name}.png") for name in names)
+
+
+@pytest.mark.parametrize("asked", [{}, {"sample": 7}, {"budget": "3MB"}])
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
+def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], kind: str) -> None:
+    order = replace(ENCODE, source="whole.png", target=f"o.{kind}", **asked)
+    report = carry_out(Order.from_json(order.to_json()))
+    assert 0 < report.measured_peak <= report.predicted_peak <= report.budget
+    with Image.open("whole.png") as picture:
+        found = VAE.load("vae", decoder_only=False).encode(picture)
+    want = found.mode() if order.sample is None else found.sample(mx.random.key(order.sample))
+    write_latent_file(f"p.{kind}", Latents(want, None if kind == "npy" else "NCHW"))
+    words = ["--sample", str(order.sample)] if order.sample is not None else []
+    words += ["--budget", order.budget] if order.budget else []
+    run("encode", "whole.png", "-o", f"q.{kind}", "--vae", "vae", *words)
+    one, two, three = (read_latent_file(f"{stem}.{kind}").array for stem in "opq")
+    assert mx.array_equal(one, two)
+    assert mx.array_equal(one, three)
+    if kind != "npz":  # which holds the time of day
+        assert Path(f"o.{kind}").read_bytes() == Path(f"p.{kind}").read_bytes() == Path(f"q.{kind}").read_bytes()
+
+
+def test_what_an_encode_gives_is_decoded_as_it_is(place: Path) -> None:
+    carry_out(replace(ENCODE, source="whole.png", target="l.npy"))
+    carry_out(replace(DECODE, source="l.npy", target="back.png"))
+    with Image.open("back.png") as back, Image.open("whole.png") as whole:
+        assert back.size == whole.size
+
+
+def test_a_picture_is_cropped_if_that_is_ordered(place: Path) -> None:
+    order = replace(ENCODE, source="picture.png", target="l.safetensors")
+    with pytest.raises(InputError, match="13"):
+        carry_out(order)
+    carry_out(replace(order, crop=True))
+    carry_out(replace(order, source="whole.png", target="w.safetensors"))
+    assert Path("l.safetensors").read_bytes() == Path("w.safetensors").read_bytes()
+
+
+def test_what_an_order_says_of_latents_comes_before_what_the_file_says(place: Path) -> None:
+    latents = np.load("a.npy")
+    save_file(
+        {"tokens": pack(latents), "last": np.ascontiguousarray(latents.transpose(0, 2, 3, 1))}, "many.safetensors"
+    )
+    carry_out(replace(DECODE, target="want.npy"))
+    said: list[dict[str, Any]] = [
+        {"tensor": "tokens", "height": 12, "width": 20},
+        {"tensor": "last", "layout": "NHWC"},
+    ]
+    for each in said:
+        carry_out(replace(DECODE, source="many.safetensors", target="got.npy", **each))
+        assert np.array_equal(np.load("got.npy"), np.load("want.npy"))
+    with pytest.raises(LatentsError, match="several tensors"):
+        carry_out(replace(DECODE, source="many.safetensors"))
+    with pytest.raises(LatentsError, match="layout must be"):
+        carry_out(replace(DECODE, layout="CHW"))  # type: ignore[arg-type]
+
+
+def test_a_plan_in_an_order_is_replayed(place: Path) -> None:
+    vae = VAE.load("vae", decoder_only=False)
+    made = vae.plan(12, 20, "1MB", task="stream")
+    assert carry_out(replace(DECODE, plan=made.to_json()), vae).plan.digest == made.digest
+    with pytest.raises(PlanError, match="budget= was given beside plan="):
+        carry_out(replace(DECODE, plan=made.to_json(), budget="1GB"), vae)
+    encode = vae.plan(12, 20, "3MB", task="encode")
+    order = replace(ENCODE, source="whole.png", plan=encode.to_json())
+    assert carry_out(order, vae).plan.digest == encode.digest
+    with pytest.raises(PlanError):
+        carry_out(replace(order, plan="{}"), vae)
+
+
+def test_a_vae_that_is_loaded_is_not_loaded_again(place: Path) -> None:
+    vae = load(DECODE)
+    assert not any(name.startswith("encoder.") for name in vae.weights)
+    assert any(name.startswith("encoder.") for name in load(ENCODE).weights)
+    carry_out(replace(DECODE, vae="nowhere"), vae)
+    with pytest.raises(WeightsError, match="nowhere"):
+        carry_out(replace(DECODE, vae="nowhere"))
+    (place / "vae" / "config.json").rename(place / "config.json")
+    assert load(replace(DECODE, config="config.json")).config == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("order", "target"),
+    [
+        (DECODE, "vae/diffusion_pytorch_model.safetensors"),
+        (DECODE, "a.npy"),
+        (DECODE, "link.npy"),
+        (replace(ENCODE, source="whole.png"), "vae/diffusion_pytorch_model.safetensors"),
+        (replace(ENCODE, source="values.npy"), "values.npy"),
+    ],
+)
+def test_what_an_order_reads_is_never_replaced(place: Path, order: Order, target: str) -> None:
+    (place / "link.npy").symlink_to("a.npy")
+    np.save("values.npy", np.random.default_rng(0).random((12, 20, 3), np.float32))
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(OutputError, match="is an input"):
+        carry_out(replace(order, target=target))
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("order", [DECODE, replace(ENCODE, source="whole.png")])
+@pytest.mark.parametrize("target", ["out.xyz", "none/out.npy"])
+def test_what_cannot_be_written_is_refused_before_the_work(
+    place: Path, order: Order, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*args: Any, **options: Any) -> Any:
+        raise AssertionError("it was begun")
+
+    monkeypatch.setattr(VAE, "encode", work)
+    monkeypatch.setattr(VAE, "decode_to_file", work)
+    there = replace(order, target="there.npy", overwrite=False)
+    (place / "there.npy").touch()
+    for each in (replace(order, target=target), there):
+        with pytest.raises(OutputError):
+            carry_out(each)
+    assert (place / "there.npy").read_bytes() == b""
+
+
+def test_an_order_that_fails_leaves_nothing(place: Path) -> None:
+    vae = load(DECODE)
+    (place / "out").mkdir()
+    with nothing_left(place / "out"):
+        try:
+            carry_out(replace(DECODE, target="out/a.png", budget="1kB"), vae)
+        except BudgetError as refused:
+            assert refused.needed > 1000
+        else:
+            pytest.fail("this should have been refused")
+
+
+def test_latents_of_another_vae_are_refused(place: Path) -> None:
+    np.save("other.npy", random_latents(CONFIG, 2, 2)[:, :3])
+    with pytest.raises(LatentsError, match="4 channels"):
+        carry_out(replace(DECODE, source="other.npy"))
