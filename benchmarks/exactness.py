@@ -8,12 +8,10 @@ Z-Image's size, with random weights, comes after them.
 
 from __future__ import annotations
 
-from random import Random
-
 import numpy as np
 
 from benchmarks.machine import describe
-from tests.engine.test_exact import ROUNDING, Errors, compared, random_case
+from tests.engine.test_exact import ROUNDING, Errors, compared, random_decode
 from tests.float64 import decode64, ready_latents, widened
 from zvae_tiled import VAEConfig
 from zvae_tiled.selfbench import random_latents, random_vae
@@ -24,7 +22,7 @@ SIDE = 128
 
 
 def measured(dtype: str) -> list[Errors]:
-    return [random_case(Random(seed), dtype, seed) for seed in SEEDS]
+    return [random_decode(seed, dtype) for seed in SEEDS]
 
 
 def main() -> None:
