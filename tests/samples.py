@@ -1,4 +1,4 @@
-"""Less of everything for the default run, which has five minutes; all of it in a run that explores."""
+"""Samples for the default run, which has five minutes; everything in a run that selects slow tests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ def examples(count: int, **more: Any) -> hypothesis.settings:
 
 
 def sampled(every: int, *axes: Any) -> list[Any]:
-    """All combinations of these values, all but every so-manieth marked slow.
-
-    `every` has no divisor in common with the length of any axis: so the sample holds each of its values.
-    """
-    combinations = [pytest.param(*values) for values in product(*axes)]
+    """Return all combinations of the axes' values; those whose number `every` does not divide are marked slow."""
+    combinations = list(product(*axes))
+    sample = combinations[::every]
+    for values, sampled_values in zip(axes, zip(*sample, strict=True), strict=True):
+        assert set(values) == set(sampled_values), "the sample misses a value: choose another `every`"
     return [
-        pytest.param(*each.values, marks=() if i % every == 0 else pytest.mark.slow)
-        for i, each in enumerate(combinations)
+        pytest.param(*values, marks=() if i % every == 0 else pytest.mark.slow) for i, values in enumerate(combinations)
     ]

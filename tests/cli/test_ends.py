@@ -112,14 +112,21 @@ def test_output_that_nobody_reads_ends_it_quietly(place: Path, words: list[str])
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def unfinished(place: Path) -> int:
+    """Return how many bytes of pictures are written."""
+    return sum(part.stat().st_size for part in place.glob(".zvae-*.part"))
+
+
 def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
-    save_latents(place / "large.npy", 100, 100)
+    save_latents(
+        place / "large.npy", 60, 60, batch=10
+    )  # interrupted in the first picture, however slow this process is
     before = sorted(path.name for path in place.iterdir())
     words = [*COMMAND, "decode", "large.npy", "-o", "large.png", "--spill-folder", ".", "--dtype", "float32"]
     slow = environment() | {"ZVAE_KERNELS": "mlx"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, env=slow) as child:
-        while not list(place.glob(".zvae-*.part")) and child.poll() is None:
-            time.sleep(0.01)  # the file is there from the last sweep's first rows on
+        while not unfinished(place) and child.poll() is None:
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         said = child.communicate()[1]
     assert child.returncode == 130, said

@@ -175,7 +175,7 @@ def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]
 
 
 @pytest.mark.parametrize(
-    ("task", "cases"), [("decode", 30), ("encode", 20), *(pytest.param(task, 980, marks=SLOW) for task in TASKS)]
+    ("task", "cases"), [("decode", 20), ("encode", 20), *(pytest.param(task, 980, marks=SLOW) for task in TASKS)]
 )
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(
     task: Task, cases: int, seeds: Seeds, tmp_path: Path
