@@ -8,8 +8,6 @@ import mlx.core as mx
 
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import LatentDistribution
-from zvae_tiled.planner.ends import READY_ROWS
-from zvae_tiled.sinks import ArraySink
 
 
 def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:
@@ -26,32 +24,56 @@ def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:
 
 
 class DistributionSink:
-    """Gathers the encoder's own rows, and makes the distribution of them."""
+    """Makes the distribution of the encoder's own rows, as they come: no second copy is as large as it."""
 
     host_bytes = 0
 
     def __init__(
         self, config: VAEConfig, weights: Mapping[str, mx.array], shape: tuple[int, int, int], dtype: mx.Dtype
     ) -> None:
-        """Hold the moments of latents (B, h, w) of this type."""
+        """Hold the distribution of latents (B, h, w) of this type."""
+        batch, height, width = shape
         self._convention = config.latents
         self._weights = weights
-        self._moments = ArraySink((*shape, 2 * config.latent_channels), dtype, "mx")
+        self._shape = (batch, self._convention.channels, *(side // self._convention.patch for side in (height, width)))
+        self._dtype = dtype
+        self._halves: list[mx.array] = []
+        self._waiting: mx.array | None = None
+        self._next = 0
 
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture's moments."""
-        self._moments.write(picture, rows)
+        if not self._halves:
+            self._halves = [mx.zeros(self._shape, dtype=self._dtype) for _ in range(2)]
+            mx.eval(self._halves)
+        if self._waiting is not None:
+            rows = mx.concatenate([self._waiting, rows], axis=1)
+        patch = self._convention.patch
+        whole = rows.shape[1] // patch * patch
+        self._waiting = _copy(rows[:, whole:]) if whole < rows.shape[1] else None
+        if not whole:
+            return
+        part = LatentDistribution.from_moments(rows[:, :whole], self._convention, self._weights)
+        top = self._next % self._shape[2]
+        self._next += whole // patch
+        for half, found in zip(self._halves, (part.mean, part.logvar), strict=True):
+            half[picture : picture + 1, :, top : top + whole // patch] = found
+        mx.eval(self._halves)  # in place: nobody else holds the arrays
 
     def close(self) -> None:
         """Nothing is left to do."""
 
     def abort(self) -> None:
-        """Free the moments."""
-        self._moments.abort()
+        """Free the arrays."""
+        self._halves, self._waiting = [], None
 
     def result(self) -> LatentDistribution:
         """Hand out the distribution."""
-        found = LatentDistribution.from_moments(self._moments.result(), self._convention, self._weights)
-        mx.eval(found.mean, found.logvar)
-        self._moments.abort()
-        return found
+        return LatentDistribution(*self._halves)
+
+
+def _copy(rows: mx.array) -> mx.array:
+    """Return rows that do not hold on to the band they are of, as a slice does."""
+    copy = rows * 1
+    mx.eval(copy)
+    return copy

@@ -72,8 +72,8 @@ class Counting(DryKernels):
 
 
 def norms_of(plan: Plan) -> dict[str, np.ndarray]:
-    named = [step for step in plan.case.chain.steps if step.norm]
-    return {f"{step.norm}.{part}": np.ones(step.inputs) for step in named for part in ("weight", "bias")}
+    named = [(step.norm.name, step.inputs) for step in plan.case.chain.steps if step.norm]
+    return {f"{name}.{part}": np.ones(channels) for name, channels in named for part in ("weight", "bias")}
 
 
 def dry(plan: Plan, device: Device = CPU) -> Counting:
