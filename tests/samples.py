@@ -15,7 +15,9 @@ Seeds = Callable[[int], list[int]]
 
 def examples(count: int, **more: Any) -> hypothesis.settings:
     """Try `count` examples of a property in the default run, ten times as many in a run that explores."""
-    return hypothesis.settings(max_examples=count * hypothesis.settings.default.max_examples // 100, **more)
+    default = hypothesis.settings.default
+    assert default is not None  # a profile is loaded
+    return hypothesis.settings(max_examples=count * default.max_examples // 100, **more)
 
 
 def sampled(every: int, *axes: Any) -> list[Any]:

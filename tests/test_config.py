@@ -205,7 +205,7 @@ def test_a_config_is_taken_as_it_is_and_anything_else_is_refused() -> None:
     config = config_of("sdxl")
     assert config_of(config) is config
     for wrong in (None, 7, ["z-image"], {"latent_channels": 4}):
-        with pytest.raises(ConfigError, match="a config must be a VAEConfig, a preset's name or a config.json"):
+        with pytest.raises(ConfigError, match=r"a config must be a VAEConfig, a preset's name or a config\.json"):
             config_of(wrong)  # type: ignore[arg-type]
 
 
@@ -225,7 +225,7 @@ def test_every_family_reads_back_what_it_is_made_of(name: str) -> None:
 
 def test_what_a_config_does_not_say_of_its_class_is_not_guessed() -> None:
     """Without a class it is an AutoencoderKL: keys of another family are refused by name."""
-    with pytest.raises(ConfigError, match="unknown keys .*'patch_size'"):
+    with pytest.raises(ConfigError, match=r"unknown keys .*'patch_size'"):
         config_from(FLUX | {"patch_size": [2, 2]})
     without = {name: value for name, value in FLUX.items() if name != "_class_name"}
     assert config_from(without) == config_of("flux1")

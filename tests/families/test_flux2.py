@@ -197,7 +197,7 @@ def test_tokens_of_all_packed_channels_need_the_pictures_size() -> None:
         vae.decode(Latents(tokens, height=16, width=12))
     with pytest.raises(LatentsError, match="16 channels") as refused:
         vae.decode(tokens)
-    assert "say height= and width= of the picture" in refused.value.advice
+    assert "say Latents(tokens, height=…, width=…)" in refused.value.advice
 
 
 def test_the_vaes_own_channels_are_no_pipelines_latents() -> None:
@@ -397,7 +397,8 @@ def bfl_name(name: str, levels: int) -> str:
 
 @pytest.mark.parametrize("decoder_only", [True, False])
 def test_the_original_names_load(decoder_only: bool, tmp_path: Path) -> None:
-    tensors, names = {}, set()
+    tensors: dict[str, Any] = {}
+    names = set()
     for name, values in random_tensors(torch_shapes(SMALL)).items():
         theirs = bfl_name(name, len(SMALL.block_out_channels))
         attention = re.search(r"attn_1\.(q|k|v|proj_out)\.weight", theirs)
@@ -419,7 +420,7 @@ def test_the_original_names_load(decoder_only: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("widths", [None, (96, 192, 384, 384)])
 def test_the_published_sizes_are_planned(widths: tuple[int, ...] | None) -> None:
-    config = replace(config_from(DEV), decoder_block_out_channels=widths)
+    config = config_from(DEV | {"decoder_block_out_channels": widths and list(widths)})
     made = plan(config, 2048, 1536, "4GB")
     assert (made.case.height, made.case.width) == (256, 192)  # the VAE's own latents
     assert made.predicted_peak <= 4e9
