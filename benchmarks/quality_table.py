@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "quality.md"
-MEASURED = ROOT / "zvae_tiled" / "plan" / "measured.py"
+MEASURED = ROOT / "zvae_tiled" / "planner" / "measured.py"
 
 BEGIN, END = "<!-- written by benchmarks.quality -->", "<!-- end -->"
 HEADS = (

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import LatentDistribution
+from zvae_tiled.planner.ends import READY_ROWS
 
 
 def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent.parent
 def save_vae(folder: Path, config: VAEConfig = CONFIG) -> Path:
     """A VAE's folder as diffusers writes it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **asdict(config)}))
+    (folder / "config.json").write_text(json.dumps({"_class_name": config.class_name, **asdict(config)}))
     save_random(config, folder / "diffusion_pytorch_model.safetensors")
     return folder
 

@@ -136,7 +136,9 @@ def test_pictures_that_do_not_belong_together_are_refused() -> None:
 def test_the_metrics_are_a_module_that_needs_no_device() -> None:
     for name in metrics.__all__:
         assert getattr(metrics, name).__doc__
-    code = "import sys; from zvae_tiled import metrics; print(any(name.startswith('mlx') for name in sys.modules))"
+    code = (
+        "import sys; from zvae_tiled.report import metrics; print(any(name.startswith('mlx') for name in sys.modules))"
+    )
     child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert child.stdout.split() == ["False"], child.stderr
 

@@ -86,7 +86,7 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
     if array.ndim not in (3, 4, 5):
         raise LatentsError(
             f"latents must have 3, 4 or 5 axes, they have {array.ndim}: {shape_text(array.shape)}",
-            f"Give (B, {channels}, h, w), or packed tokens with height= and width=.",
+            f"Give (B, {channels}, h, w), or packed tokens: Latents(tokens, height=…, width=…).",
         )
     one_frame = array.ndim == 5
     in_front, last = (-4 if one_frame else -3), -1
@@ -107,13 +107,15 @@ def _where_channels_are(array: mx.array, convention: LatentConvention, other: in
     """Return what to do about channels that are not where the layout puts them."""
     channels = convention.channels
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
-        return "These look like packed tokens: say height= and width= of the picture (--height, --width)."
+        named_size = "Latents(tokens, height=…, width=…), the picture's in pixels (--height, --width)"
+        return f"These look like packed tokens: say {named_size}."
     another_family = "latents of another family? Compare the VAE's config.latents.channels."
     if array.shape[other] != channels:
         return f"Are these {another_family}"
     if other != -1:
-        return 'The channels are in front: leave out the layout, or say layout="NCHW" (--layout NCHW).'
-    return f'Are the channels in the last axis? Say layout="NHWC" (--layout NHWC). If not: are these {another_family}'
+        return 'The channels are in front: leave out the layout, or say "NCHW" (--layout NCHW).'
+    named = 'Latents(latents, layout="NHWC") (--layout NHWC)'
+    return f"Are the channels in the last axis? Say {named}. If not: are these {another_family}"
 
 
 def _without_frames(array: mx.array, frames_at: int) -> mx.array:
