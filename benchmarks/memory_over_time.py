@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.machine import describe
 from tests.models import whole_decode
 from zvae_tiled import Plan
-from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.planner.case import Case

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 from zvae_tiled.chain import ATTENTION, Step
-from zvae_tiled.devices.base import CPU
 from zvae_tiled.devices.calibrate import distinct_steps
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.library import Library, open_library
+from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.cost import Costs, Size
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zvae_tiled.devices.base import CUDA
+from zvae_tiled.devices.mlx_gpu.memory import CUDA
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.planner.case import ITEMSIZES, Case

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import environment
-from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.table import likely_device
 
 LINUX = pytest.mark.skipif(
     sys.platform != "linux" or likely_device() != "cpu",

@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled import VAE, Plan, VAEConfig
-from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.budget import Budget

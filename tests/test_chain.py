@@ -12,7 +12,7 @@ from tests.models import PRESETS, to_torch_layout
 from tests.plans import TASKS, random_config
 from tests.weights.checkpoints import vae_rows
 from zvae_tiled.chain import Chain, Step
-from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.running import environment
-from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.table import likely_device
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -26,6 +26,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "devices/cgroup.py",
         "devices/forks.py",
         "devices/installed.py",
+        "devices/table.py",
+        "devices/workspace.py",
         "devices/*/__init__.py",
         "devices/*/memory.py",
     ),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.checks import whole
 from zvae_tiled.default import default_vae
-from zvae_tiled.devices.base import DEVICES, Device
-from zvae_tiled.devices.installed import installed, likely_device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.installed import installed
 from zvae_tiled.devices.native_cpu.choice import cpu_device
+from zvae_tiled.devices.table import DEVICES, likely_device
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner import files

@@ -8,7 +8,9 @@ from dataclasses import replace
 from benchmarks.case import Z_IMAGE
 from benchmarks.runner import commit
 from zvae_tiled import BudgetError, Plan, __version__
-from zvae_tiled.devices.base import CPU, METAL, Device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_gpu.memory import METAL
 from zvae_tiled.planner.budget import SAFE_SHARE, Budget
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.make import make_plan

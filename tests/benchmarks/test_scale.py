@@ -8,7 +8,7 @@ from benchmarks.case import Z_IMAGE
 from benchmarks.suites.promises import MACHINES, PICTURES, promised
 from benchmarks.work import attention_flops, full_flops, memory_floor
 from zvae_tiled import plan
-from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 
 
 @pytest.mark.parametrize("device", ["cpu/mlx", "metal"])

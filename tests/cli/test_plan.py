@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.running import CONFIG, environment, run
 from zvae_tiled import plan, read_plan
-from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
 

@@ -18,8 +18,9 @@ from tests.plans import TASKS, exact_plan, random_config, random_plan
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.here import kernels_for
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.choice import cpu_device
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape

@@ -22,8 +22,9 @@ from tests.models import narrow, random_images, random_latents, random_vae, whol
 from tests.plans import plan_for, random_config
 from tests.samples import Seeds, sampled
 from zvae_tiled import VAE
+from zvae_tiled.devices import workspace
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
-from zvae_tiled.devices.mlx_cpu import memory as workspace
+from zvae_tiled.devices.mlx_cpu import memory
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.latent_space import LatentDistribution
@@ -186,8 +187,9 @@ def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
 def test_blocks_of_keys_and_chunks_of_columns_change_nothing(
     monkeypatch: pytest.MonkeyPatch, keys: int, columns: int, dtype: str
 ) -> None:
-    for module in (mlx_rows, workspace):
+    for module in (mlx_rows, memory, workspace):
         monkeypatch.setattr(module, "KEYS_AT_ONCE", keys)
+    for module in (mlx_rows, memory):
         monkeypatch.setattr(module, "ROW_CHUNK", columns)
     blocks: list[int] = []
     monkeypatch.setattr(mlx_rows._Softmax, "add", recording(mlx_rows._Softmax.add, blocks))

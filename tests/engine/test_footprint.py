@@ -14,7 +14,7 @@ import pytest
 import zvae_tiled
 from tests.models import save_random
 from tests.plans import exact_plan
-from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import Case, Output

@@ -19,7 +19,8 @@ from tests.plans import bits, plan_for, with_rows
 from zvae_tiled import VAE
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
-from zvae_tiled.devices.mlx_cpu.memory import MAX_ELEMENTS, ROW_CHUNK
+from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
+from zvae_tiled.devices.workspace import MAX_ELEMENTS
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS

@@ -12,15 +12,14 @@ import pytest
 from tests.kernels.cases import NORMED
 from tests.models import narrow
 from zvae_tiled.devices import calibrate as module
-from zvae_tiled.devices.base import CPU, CUDA, METAL
 from zvae_tiled.devices.here import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
-from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
+from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
-from zvae_tiled.devices.mlx_gpu.memory import MetalWorkspace
+from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
+from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import Calibration, MarginWorkspace, apply
-from zvae_tiled.planner.case import KINDS
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     config = narrow("z-image", (32, 32, 64, 64), 8)
     monkeypatch.setattr(module, "config_of", lambda _: config)
-    monkeypatch.setattr(module, "SIZES", dict.fromkeys(KINDS, ((2, 24), (3, 40))))
+    monkeypatch.setattr(module, "SIZES", dict.fromkeys(DEVICE_KINDS, ((2, 24), (3, 40))))
     monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
 
 

@@ -32,10 +32,10 @@ from tests.plans import bits
 from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.kernels import Affine
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
 from zvae_tiled.devices.native_cpu import kernels as native_rows
 from zvae_tiled.devices.native_cpu.arrays import room
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
+from zvae_tiled.devices.workspace import block_rows
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 cases = st.sampled_from(CASES)

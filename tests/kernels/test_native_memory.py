@@ -17,9 +17,9 @@ from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.samples import examples
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.memory import SCRATCH, TILE_ROWS, NativeWorkspace
+from zvae_tiled.devices.workspace import block_rows
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 LITTLE = 4096

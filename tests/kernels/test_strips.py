@@ -32,9 +32,9 @@ from tests.kernels.cases import (
 from tests.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.workspace import block_rows
 
 dtypes = st.sampled_from(list(EPS))
 lengths, channels = st.integers(1, 6), st.integers(1, 9)

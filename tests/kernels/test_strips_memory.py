@@ -19,13 +19,14 @@ from tests.models import narrow, random_vae
 from tests.plans import exact_plan
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace
+from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.engine.run import Run
 from zvae_tiled.families import Task
 from zvae_tiled.planner.case import Case

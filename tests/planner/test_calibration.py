@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests.plans import exact_plan
 from zvae_tiled.api import plan, read_plan
 from zvae_tiled.chain import Norm, Step
-from zvae_tiled.devices.base import CPU, CUDA, METAL, Device
-from zvae_tiled.devices.installed import likely_device
-from zvae_tiled.devices.mlx_gpu.memory import MetalWorkspace
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
+from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import (

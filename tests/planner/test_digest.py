@@ -9,7 +9,7 @@ import pytest
 
 from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan
-from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.planner.quality import Quality, Tiles
 from zvae_tiled.planner.replay import costed
 

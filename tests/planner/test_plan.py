@@ -12,8 +12,8 @@ import pytest
 
 from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
-from zvae_tiled.devices.base import CPU
-from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.case import shown

@@ -15,8 +15,8 @@ from tests.models import narrow, random_images, random_latents, random_vae
 from tests.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.api import PlannedTask
-from zvae_tiled.devices.base import CPU
 from zvae_tiled.devices.here import this_device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner import layout

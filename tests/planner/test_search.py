@@ -13,7 +13,9 @@ import pytest
 from tests.plans import TASKS, exact_plan, random_config
 from tests.samples import Seeds
 from zvae_tiled import Plan, VAEConfig
-from zvae_tiled.devices.base import CPU, CUDA, METAL, Device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.samples import examples
 from zvae_tiled.chain import Norm, Step
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
-from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace, block_rows
+from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
+from zvae_tiled.devices.workspace import block_rows
 
 WORKSPACE = CpuWorkspace()
 

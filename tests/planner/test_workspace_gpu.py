@@ -9,11 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.base import CUDA, METAL
-from zvae_tiled.devices.mlx_cpu.memory import MAX_ELEMENTS, Workspace, block_rows
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.memory import (
+    CUDA,
     GEMM_SCRATCH,
+    METAL,
     ROUNDING,
     SCORES_AT_ONCE,
     CudaWorkspace,
@@ -23,6 +23,7 @@ from zvae_tiled.devices.mlx_gpu.memory import (
     moments_rows,
     queries_at_once,
 )
+from zvae_tiled.devices.workspace import MAX_ELEMENTS, Workspace, block_rows
 from zvae_tiled.families import config_of
 
 SPACES: tuple[Workspace, ...] = (

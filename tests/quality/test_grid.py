@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvae_tiled import VAEConfig
-from zvae_tiled.devices.base import CPU, DEVICES, Device
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.table import DEVICES
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.planner.budget import Available, Budget, parse_budget

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from zvae_tiled.devices.base import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.budget import Available, parse_budget

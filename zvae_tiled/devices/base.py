@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace, Workspace
-from zvae_tiled.devices.mlx_gpu.memory import CudaWorkspace, MetalWorkspace
+from zvae_tiled.devices.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Device:
 
     Attributes:
         name: ``metal``, ``cuda``, or ``cpu/`` and the kernels that compute: ``cpu/mlx`` is MLX alone.
+        folder: The folder of ``devices/`` that has its kernels.
+        likely: Tells whether MLX would compute on it here, without importing MLX.
         workspace: What its kernels allocate.
         band_rows: Rows of a band beyond which it gets no faster.
         flops: Floating-point operations a second in convolutions.
@@ -25,6 +27,8 @@ class Device:
     """
 
     name: str
+    folder: str
+    likely: Callable[[], bool]
     workspace: Workspace
     band_rows: int
     flops: float
@@ -38,34 +42,3 @@ class Device:
     def kind(self) -> str:
         """``cpu``, ``metal`` or ``cuda``."""
         return self.name.partition("/")[0]
-
-
-CPU = Device(
-    name="cpu/mlx",
-    workspace=CpuWorkspace(),
-    band_rows=16,  # one row is the unit of work: larger bands save only Python's time (docs/benchmarks.md)
-    flops=5e10,
-    bandwidth=2e9,
-)
-
-METAL = Device(
-    name="metal",
-    workspace=MetalWorkspace(),
-    # 96, halved 48, 24, 12, 6: all whole Winograd tiles; near the 128 rows of mflux's strips. Not measured.
-    band_rows=96,
-    # Apple's smallest chip, the M1: 2.6 TFLOP/s, 68 GB/s, and three quarters of them as MLX's products reach.
-    flops=2e12,
-    bandwidth=5e10,
-    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs; devices/here.py asks the device itself
-)
-
-CUDA = Device(
-    name="cuda",
-    workspace=CudaWorkspace(),
-    band_rows=128,  # not measured
-    # NVIDIA's smallest card with 12 GB, the RTX 3060: 12.7 TFLOP/s in float32, 360 GB/s, and three quarters of them.
-    flops=1e13,
-    bandwidth=2.7e11,
-)
-
-DEVICES = {device.name: device for device in (CPU, METAL, CUDA)}

@@ -15,7 +15,7 @@ import numpy as np
 from zvae_tiled.chain import ATTENTION, Chain, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.here import device_kind, device_name, kernels_for, mlx_version, this_device
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store

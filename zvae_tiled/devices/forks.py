@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from zvae_tiled.devices.installed import likely_device
+from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import ForkError
 
 _used = False

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import metadata
+from importlib import import_module, metadata
+from types import ModuleType
 
 import mlx.core as mx
 
-from zvae_tiled.devices.base import DEVICES, Device
+from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.kernels import Kernels
-from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
-from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
-from zvae_tiled.devices.mlx_gpu.memory import MetalWorkspace
-from zvae_tiled.devices.native_cpu.choice import MLX, cpu_device, native_path, native_status
-from zvae_tiled.devices.native_cpu.kernels import NativeKernels
-from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
+from zvae_tiled.devices.native_cpu.choice import MLX, cpu_device, native_status
+from zvae_tiled.devices.table import DEVICES
 from zvae_tiled.planner.calibration import Calibration, apply, bare_workspace, load
 
 
 def device_kind() -> str:
     """Return ``cpu``, ``metal`` or ``cuda``: what MLX's default device is."""
-    if mx.default_device().type == mx.cpu:
-        return "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
+    return next(device.kind for device in reversed(DEVICES.values()) if _folder(device).present(device.kind))
 
 
 def device_name() -> str:
@@ -63,14 +58,12 @@ def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Devic
 
 def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
     """Return the kernels whose memory the device's Workspace predicts."""
-    workspace = bare_workspace(device)
-    if isinstance(workspace, NativeWorkspace):
-        path = native_path(native_status(), dtype == mx.bfloat16)
-        assert path is not None, "the device was made for native kernels"
-        return NativeKernels(dtype, path, workspace)
-    if device.kind == "cpu":
-        return RowKernels(dtype)
-    return StripKernels(dtype, winograd=not isinstance(workspace, MetalWorkspace) or workspace.winograd)
+    kernels: Kernels[mx.array] = _folder(device).kernels_for(bare_workspace(device), dtype)
+    return kernels
+
+
+def _folder(device: Device) -> ModuleType:
+    return import_module(f"zvae_tiled.devices.{device.folder}.kernels")
 
 
 def working_set_limit() -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.mlx_cpu.memory import Workspace
+from zvae_tiled.devices.workspace import Workspace
 
 
 class Ledger:

@@ -11,7 +11,7 @@ import numpy as np
 
 from zvae_tiled.chain import ATTENTION, Chain
 from zvae_tiled.devices.kernels import Affine, Kernels, T
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.engine.bands import Band, Bands, RamBands, Store
 from zvae_tiled.engine.checked import moments as checked_moments
 from zvae_tiled.engine.checked import prepared

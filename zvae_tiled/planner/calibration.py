@@ -13,10 +13,10 @@ from pathlib import Path
 
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.mlx_cpu.memory import Workspace
+from zvae_tiled.devices.table import DEVICE_KINDS
+from zvae_tiled.devices.workspace import Workspace
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import atomic_file
-from zvae_tiled.planner.case import KINDS
 
 FORMAT = 1
 """Raised when a file stored before would not be understood."""
@@ -58,7 +58,7 @@ class Calibration:
         Raises:
             ValueError: A number is out of its range, or a name unknown.
         """
-        if self.kind not in KINDS:
+        if self.kind not in DEVICE_KINDS:
             raise ValueError(f"kind is {self.kind!r}")
         for name in ("device", "mlx"):
             if not isinstance(getattr(self, name), str):

@@ -8,14 +8,12 @@ from typing import Any, Literal
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.checks import whole
+from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task, VAEConfig
 
 ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number in storage."""
-
-KINDS = ("cpu", "metal", "cuda")
-"""Kinds of devices. A device's name begins with its kind: ``cpu/mlx``."""
 
 MAX_SIDE = (1 << 31) - 1
 """Pixels: the longest side that any kind of file can hold."""
@@ -84,8 +82,8 @@ class Case:
         one_of("dtype", self.dtype, tuple(ITEMSIZES))
         one_of("output", self.output, ("array", "rows"))
         one_of("task", self.task, ("decode", "encode"))
-        if not isinstance(self.device, str) or self.kind not in KINDS or len(self.device) > 40:
-            raise PlanError(f"device must be one of {', '.join(KINDS)}, it is {shown(self.device)}")
+        if not isinstance(self.device, str) or self.kind not in DEVICE_KINDS or len(self.device) > 40:
+            raise PlanError(f"device must be one of {', '.join(DEVICE_KINDS)}, it is {shown(self.device)}")
 
 
 def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, int]:

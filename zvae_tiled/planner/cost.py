@@ -10,7 +10,7 @@ from functools import cache
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.workspace import block_rows
 
 
 @dataclass(frozen=True)

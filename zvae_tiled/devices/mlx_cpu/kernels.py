@@ -14,11 +14,23 @@ import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.folding import fold_upsampling
-from zvae_tiled.devices.kernels import Affine
-from zvae_tiled.devices.mlx_cpu.memory import KEYS_AT_ONCE, ROW_CHUNK
+from zvae_tiled.devices.kernels import Affine, Kernels
+from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.storage import MlxStorage, now
+from zvae_tiled.devices.workspace import KEYS_AT_ONCE, Workspace
 
 Pieces = list[mx.array]
+
+
+def present(kind: str) -> bool:
+    """Tell whether MLX computes on a CPU, if on no other device: every machine has one."""
+    return kind == "cpu"
+
+
+def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
+    """Return the kernels whose memory the Workspace predicts."""
+    del workspace  # there is one kind
+    return RowKernels(dtype)
 
 
 class RowKernels(MlxStorage):

@@ -12,14 +12,30 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
-from zvae_tiled.devices.mlx_gpu.memory import conv_part, moments_rows, queries_at_once, winograd_channels
+from zvae_tiled.devices.kernels import Affine, Kernels
+from zvae_tiled.devices.mlx_gpu.memory import (
+    MetalWorkspace,
+    conv_part,
+    moments_rows,
+    queries_at_once,
+    winograd_channels,
+)
 from zvae_tiled.devices.storage import MlxStorage, now
+from zvae_tiled.devices.workspace import Workspace, block_rows
 
 Weights = dict[str, mx.array]
 Pieces = list[mx.array]
 Arithmetic = Callable[..., mx.array]
+
+
+def present(kind: str) -> bool:
+    """Tell whether MLX computes on a GPU of this kind."""
+    return mx.default_device().type != mx.cpu and (kind == "metal") == mx.metal.is_available()
+
+
+def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
+    """Return the kernels whose memory the Workspace predicts."""
+    return StripKernels(dtype, winograd=not isinstance(workspace, MetalWorkspace) or workspace.winograd)
 
 
 class StripKernels(MlxStorage):

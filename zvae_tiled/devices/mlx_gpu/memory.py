@@ -6,12 +6,15 @@ What one evaluation allocates is summed up, as `calibrate` would measure it.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.mlx_cpu.memory import MAX_ELEMENTS, block_rows
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.installed import installed
+from zvae_tiled.devices.workspace import MAX_ELEMENTS, block_rows
 
 SCORES_AT_ONCE = 1 << 25
 """Scores of the attention held at a time: 128 MiB in float32, and as much for their exponentials."""
@@ -231,3 +234,28 @@ def winograd_channels(step: Step) -> bool:
     """Whether MLX's Metal backend convolves by Winograd, if the map has 4,096 pixels."""
     wide = step.inputs % 32 == 0 and step.outputs % 32 == 0 and step.inputs + step.outputs >= 256
     return step.kernel == 3 and step.stride == 1 and wide
+
+
+METAL = Device(
+    name="metal",
+    folder="mlx_gpu",
+    likely=lambda: sys.platform == "darwin",
+    workspace=MetalWorkspace(),
+    # 96, halved 48, 24, 12, 6: all whole Winograd tiles; near the 128 rows of mflux's strips. Not measured.
+    band_rows=96,
+    # Apple's smallest chip, the M1: 2.6 TFLOP/s, 68 GB/s, and three quarters of them as MLX's products reach.
+    flops=2e12,
+    bandwidth=5e10,
+    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs; devices/here.py asks the device itself
+)
+
+CUDA = Device(
+    name="cuda",
+    folder="mlx_gpu",
+    likely=lambda: any(installed(f"mlx-cuda-{version}") for version in (12, 13)),
+    workspace=CudaWorkspace(),
+    band_rows=128,  # not measured
+    # NVIDIA's smallest card with 12 GB, the RTX 3060: 12.7 TFLOP/s in float32, 360 GB/s, and three quarters of them.
+    flops=1e13,
+    bandwidth=2.7e11,
+)

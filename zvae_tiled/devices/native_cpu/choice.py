@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from zvae_tiled.devices.base import CPU, Device
+from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.cores import usable_cores
+from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.errors import InputError
@@ -96,7 +97,8 @@ def cpu_device(bfloat16: bool) -> Device:
     if path is None:
         return CPU
     flops = FLOPS[path.name] * status.threads
-    return replace(CPU, name=f"cpu/{path.name}", workspace=native_workspace(path, status.threads), flops=flops)
+    workspace = native_workspace(path, status.threads)
+    return replace(CPU, name=f"cpu/{path.name}", folder="native_cpu", workspace=workspace, flops=flops)
 
 
 def _ordered(library: Library) -> tuple[str, ...]:

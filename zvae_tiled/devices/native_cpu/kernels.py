@@ -14,12 +14,14 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine
+from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
+from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.storage import MlxStorage, magnitudes, now
+from zvae_tiled.devices.workspace import Workspace
 
 _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
 
@@ -31,6 +33,16 @@ class Weights:
     packed: dict[str, mx.array]
     biases: dict[str, np.ndarray]
     own: Mapping[str, mx.array]
+
+
+def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
+    """Return the kernels whose memory the Workspace predicts."""
+    path = native_path(native_status(), dtype == mx.bfloat16)
+    assert path is not None, "the device was made for native kernels"
+    assert isinstance(workspace, NativeWorkspace), "the device is this folder's"
+    # Otherwise they would write beyond what they are given.
+    assert workspace == native_workspace(path, workspace.threads), "the device was made for another type"
+    return NativeKernels(dtype, path, workspace)
 
 
 class NativeKernels(MlxStorage):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.mlx_cpu.memory import block_rows
+from zvae_tiled.devices.workspace import block_rows
 
 SCRATCH = 512 << 10
 """Bytes of activated rows a thread works on: half an L2 cache of 1 MB, the other half is for weights."""
