@@ -117,7 +117,7 @@ class Stage:
         stored = self.start
         for sweep in self.sweeps:
             where = f"sweep {sweep.start}-{sweep.stop}"
-            if not needed or (sweep.ends, sweep.stop) != needed.pop(0):
+            if not is_count(sweep.stop) or not needed or (sweep.ends, sweep.stop) != needed.pop(0):
                 raise PlanError(f"{where} ({sweep.ends}) is not the next one needed", AGAIN)
             after = stored if sweep.store is None else sweep.store
             if not (is_count(after) and sweep.start == stored <= after <= sweep.stop):
