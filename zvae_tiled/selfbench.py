@@ -23,9 +23,10 @@ from zvae_tiled.atomic import write_text
 from zvae_tiled.config import VAEConfig
 from zvae_tiled.environment import environment
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.kernels.device import device_kind, device_name, this_device
+from zvae_tiled.kernels.device import device_kind, device_name
 from zvae_tiled.loading import DTYPES
 from zvae_tiled.model import AutoencoderKL, DecoderOnly
+from zvae_tiled.plan.plan import Plan
 from zvae_tiled.vae import VAE
 
 SIZES = (256, 512, 1024, 2048)
@@ -181,14 +182,13 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         vae.decode(latents, "NCHW", output_type="np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)
     ]
     times = [report.seconds for report in reports]
-    plan, scale = reports[0].plan, vae.config.scale
+    plan: Plan = reports[0].plan
     return Row(
         "self",
         "zvae_tiled",
         "z-image",
-        plan.height * scale,
-        plan.width * scale,
-        plan.dtype,
+        *plan.case.pixels,
+        plan.case.dtype,
         budget=None if budget == AMPLE else budget,
         plan=plan.digest,
         predicted_peak=plan.predicted_peak,
@@ -199,7 +199,7 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         runs=runs,
         rounds=tuple(times),
         flops=plan.predicted_flops,
-        environment={"device": this_device().name},
+        environment={"device": device_kind()},
     )
 
 

@@ -66,7 +66,9 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
     workspace = bare_workspace(device)
     if isinstance(workspace, NativeWorkspace):
         path = native_path(native_status(), dtype == mx.bfloat16)
+        # A workspace of other kernels has scratch of another size: native code would write beyond it.
         assert path is not None, "the device was made for native kernels"
+        assert device.name == f"cpu/{path.name}", f"{device.name} was made for other kernels than {path.name}"
         return NativeKernels(dtype, path, workspace)
     if device.kind == "cpu":
         return RowKernels(dtype)
