@@ -52,6 +52,15 @@ def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.
 
 
 @CPU_ONLY
+@pytest.mark.skipif(not ROUNDED, reason="every path here computes every type")
+def test_a_device_made_for_another_path_gets_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scratch is of another size, and native code would write beyond it."""
+    monkeypatch.setenv("ZVAE_KERNELS", min(ROUNDED))
+    with pytest.raises(AssertionError, match="was made for other kernels"):
+        kernels_for(this_device(mx.bfloat16), mx.float32)
+
+
+@CPU_ONLY
 def test_mlx_computes_where_it_is_asked_to_or_nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")
     assert (native_status().path, type(kernels_for(this_device(), mx.bfloat16))) == ("mlx", RowKernels)

@@ -58,10 +58,12 @@ def _search(
     score: Callable[[float, Sweep], float],
 ) -> tuple[Sweep, ...] | None:
     paths = {Held(stage.start, "ram" if stage.start == 0 else None): Path(0.0)}
-    for ends, stop in endings(costs.costs.chain, stage):
+    needed = endings(costs.costs.chain, stage)
+    for ends, stop in needed:
+        read = stage.keeps is not None or (ends, stop) != needed[-1]
         reached: dict[Held, Path] = {}
         for held, path in paths.items():
-            for after, store, medium in _moves(costs, held, stop, ends):
+            for after, store, medium in _moves(costs, held, stop, ends, read):
                 make = partial(_sweep, costs, held, stop, ends, store, medium)
                 sweep = choose(make, _ladder(costs, held.cut, stop, stop if store is None else store, medium))
                 if sweep is None:
@@ -99,8 +101,18 @@ def _sweep(
     return costs.sweep(held, stop, ends, rows, store, medium)
 
 
-def _moves(costs: SweepCosts, held: Held, stop: int, ends: Ending) -> Iterator[tuple[Held, int | None, Medium | None]]:
-    """Yield what can be stored on the way to a barrier: what is held after, which cut, and where."""
+def _moves(
+    costs: SweepCosts, held: Held, stop: int, ends: Ending, read: bool
+) -> Iterator[tuple[Held, int | None, Medium | None]]:
+    """Yield what can be stored on the way to a barrier: what is held after, which cut, and where.
+
+    Args:
+        costs: What sweeps cost.
+        held: What is stored so far.
+        stop: The barrier.
+        ends: How the sweep ends there.
+        read: Whether a later sweep, or a later stage, would read what is stored.
+    """
     steps = costs.costs.chain.steps
     if ends == "keys":
         for medium in MEDIA:
@@ -109,7 +121,7 @@ def _moves(costs: SweepCosts, held: Held, stop: int, ends: Ending) -> Iterator[t
     attention = ends == "moments" and steps[stop].kind == "attention"
     if not attention:
         yield held, None, None
-    if ends == "moments":
+    if ends == "moments" and read:
         # Before an upsampling a map is a quarter as large; recomputing it costs one convolution.
         cuts = [stop] if attention or not steps[stop - 1].upsample else [stop, stop - 1]
         for cut in cuts:

@@ -19,7 +19,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.devices.here import device_kind, device_name, this_device
+from zvae_tiled.devices.here import device_kind, device_name
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.files.atomic import write_text
@@ -205,7 +205,7 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         runs=runs,
         rounds=tuple(times),
         flops=plan.predicted_flops,
-        environment={"device": this_device().name},
+        environment={"device": device_kind()},
     )
 
 

@@ -41,7 +41,7 @@ def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
     assert path is not None, "the device was made for native kernels"
     assert isinstance(workspace, NativeWorkspace), "the device is this folder's"
     # Otherwise they would write beyond what they are given.
-    assert workspace == native_workspace(path, workspace.threads), "the device was made for another type"
+    assert workspace == native_workspace(path, workspace.threads), "the device was made for other kernels"
     return NativeKernels(dtype, path, workspace)
 
 

@@ -1,0 +1,56 @@
+"""A saved plan in which one value is another: it is refused as a plan, or read as one whose numbers are numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from zvae_tiled import Tiles, plan, read_plan
+from zvae_tiled.errors import ZvaeError
+from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.planner.stage import Sweep
+
+OTHERS: list[Any] = [True, None, "x", [], {}, -1, 0, 10**30, 1.5, [1], {"a": 1}, float("nan")]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every place in a JSON value, and what is there."""
+    yield path, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in inner:
+        yield from places(child, (*path, key))
+
+
+def replaced(text: str, path: tuple[Any, ...], other: Any) -> str:
+    """The JSON with one value replaced."""
+    whole = {"": json.loads(text)}
+    *before, last = ("", *path)
+    parent: Any = whole
+    for key in before:
+        parent = parent[key]
+    parent[last] = other
+    return json.dumps(whole[""])
+
+
+def numbers(sweep: Sweep) -> list[Any]:
+    return [sweep.start, sweep.stop, sweep.rows, *(() if sweep.store is None else (sweep.store,))]
+
+
+@pytest.mark.parametrize("quality", [Exact(), Tiles(64, 16, moments="proxy")], ids=lambda each: each.name)
+def test_any_other_value_is_refused_or_is_no_harm(quality: Quality) -> None:
+    text = plan("z-image", 256, 128, "1GB", device="cpu/mlx", quality=quality).to_json()
+    refused = 0
+    for path, value in places(json.loads(text)):
+        same = [float(value)] if type(value) is int else []  # equal, and no index
+        for other in [*OTHERS, *same]:
+            try:
+                found = read_plan(replaced(text, path, other))
+            except ZvaeError:
+                refused += 1
+                continue
+            assert all(type(number) is int for sweep in found.sweeps for number in numbers(sweep)), (path, other)
+            assert json.loads(found.to_json()), str(found)
+    assert refused > 200
