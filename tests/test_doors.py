@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import multiprocessing
 import os
 import pickle
@@ -209,6 +210,25 @@ def test_a_pickle_means_the_same_file_in_any_folder(tmp_path: Path, monkeypatch:
     vae = VAE.load("vae")
     monkeypatch.chdir("/")
     assert bits(pickle.loads(pickle.dumps(vae)).decode(LATENTS)) == bits(vae.decode(LATENTS))
+
+
+def test_a_vae_of_several_files_pickles_too(tmp_path: Path) -> None:
+    folder = save_vae(tmp_path / "vae")
+    whole = folder / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(whole)
+    whole.unlink()
+    names, files = sorted(tensors), ("one.safetensors", "two.safetensors")
+    weight_map = {name: files[i % 2] for i, name in enumerate(names)}
+    for file in files:
+        save_file({name: tensors[name] for name in names if weight_map[name] == file}, folder / file)
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    vae = VAE.load(folder)
+    pickled = pickle.dumps(vae)
+    assert bits(pickle.loads(pickled).decode(LATENTS)) == bits(vae.decode(LATENTS))
+    change(folder / weight_map["decoder.conv_out.bias"])
+    with pytest.raises(WeightsError, match="has changed since it was pickled"):
+        pickle.loads(pickled)
 
 
 def change(file: Path) -> None:

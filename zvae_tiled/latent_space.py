@@ -47,7 +47,9 @@ class LatentDistribution:
 def unscale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
     """Make a pipeline's latents (B, h, w, channels) into the decoder's, in their own type."""
     shift, scale = _shift_and_scale(convention, weights)
-    return unpacked(_rounded(_rounded(latents, mx.divide, scale), mx.add, shift), convention.patch)
+    ready = unpacked(_rounded(_rounded(latents, mx.divide, scale), mx.add, shift), convention.patch)
+    mx.eval(ready)
+    return ready
 
 
 def unpacked(latents: mx.array, patch: int) -> mx.array:
@@ -79,5 +81,8 @@ def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx
 
 def _rounded(x: mx.array, operation: object, number: mx.array) -> mx.array:
     # A number rounded to bfloat16 first would be off by up to 0.4 %; torch too computes in float32 and rounds once.
-    result: mx.array = operation(x.astype(mx.float32), number)  # type: ignore[operator]
-    return result.astype(x.dtype)
+    wide: mx.array = operation(x.astype(mx.float32), number)  # type: ignore[operator]
+    mx.eval(wide)  # MLX frees what led to it before the next copy is made: large latents are most of a large decode
+    result = wide.astype(x.dtype)
+    mx.eval(result)
+    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -33,7 +34,8 @@ from zvae_tiled import VAE, Latents, config_of, plan, read_latent_file, write_la
 from zvae_tiled.chain import ATTENTION
 from zvae_tiled.decoding import ready_latents
 from zvae_tiled.errors import BudgetError, ConfigError, ImageError, LatentsError, PlanError, WeightsError
-from zvae_tiled.families import config_from
+from zvae_tiled.families import VAEConfig, config_from
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.latent_space import LatentDistribution, packed, unpacked
 from zvae_tiled.planner.quality import Quality, Tiles
@@ -226,6 +228,9 @@ def test_latents_go_through_files_and_the_command_line(tmp_path: Path) -> None:
 
 # ---- decode and encode
 
+SIDE = 80
+"""Latents a side, where they are most of what a decode holds."""
+
 
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, decoder_block_out_channels=(6, 12))])
 def test_decode_and_encode_equal_plain_numpy_in_float64(config: Flux2Config) -> None:
@@ -284,6 +289,24 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
                 found.append(bits(result.mean if isinstance(result, LatentDistribution) else result))
                 assert 0 < report.measured_peak <= report.predicted_peak <= report.budget == budget
             assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("family", [Flux2Config, AutoencoderKLConfig])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("given_", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_latents_that_are_most_of_a_decode_are_counted(
+    family: Callable[..., VAEConfig], dtype: str, given_: mx.Dtype, scaled: bool
+) -> None:
+    """In pictures of some hundred megapixels they are; where a VAE has few other channels, in any."""
+    config = family(latent_channels=64, block_out_channels=(1, 1), layers_per_block=1, norm_num_groups=1)
+    vae, side = random_vae(config, dtype), SIDE // config.latents.patch
+    latents = Latents(mx.random.normal((1, config.latents.channels, side, side)).astype(given_), scaled=scaled)
+    with pytest.raises(BudgetError) as refused:
+        vae.decode(latents, budget="1kB")
+    report = vae.decode(latents, budget=f"{refused.value.needed}B", return_report=True)[1]
+    assert 0.2 * report.predicted_peak < 4 * SIDE * SIDE * 64
+    assert report.measured_peak <= report.predicted_peak <= report.budget
 
 
 @pytest.mark.parametrize("quality", ["stream", Tiles(24, 16), Tiles(24, 8, moments="tile")])

@@ -107,8 +107,7 @@ def _where_channels_are(array: mx.array, convention: LatentConvention, other: in
     """Return what to do about channels that are not where the layout puts them."""
     channels = convention.channels
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
-        named_size = "Latents(tokens, height=…, width=…), the picture's in pixels (--height, --width)"
-        return f"These look like packed tokens: say {named_size}."
+        return "These look like packed tokens: say Latents(tokens, height=…, width=…), in pixels (--height, --width)."
     another_family = "latents of another family? Compare the VAE's config.latents.channels."
     if array.shape[other] != channels:
         return f"Are these {another_family}"
