@@ -14,6 +14,7 @@ import pytest
 
 from tests.models import narrow, random_latents, random_vae, save_random
 from zvae_tiled import VAE, VAEConfig, decode_tiled, default, set_default_vae
+from zvae_tiled.cli import sources
 from zvae_tiled.default import USUAL, cache_folder, default_vae, find_in_cache
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError
 from zvae_tiled.families import REPOSITORIES
@@ -184,3 +185,9 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: default.default_vae(), range(16)))
     assert len({id(vae) for vae in found}) == 1
+
+
+def test_a_preset_without_known_models_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources.PRESETS, "toy", CONFIG)
+    with pytest.raises(ConfigError, match=r"Name the VAE's folder .* No model is known"):
+        sources.vae_path("toy")

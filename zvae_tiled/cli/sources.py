@@ -39,11 +39,13 @@ def vae_path(name: str | None) -> Path:
         return demo.FOLDER
     if name not in PRESETS or Path(name).exists():
         return Path(name)
-    found = find_in_cache(REPOSITORIES[name])
+    models = REPOSITORIES.get(name, ())
+    found = find_in_cache(models)
     if found is None:
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model is known to hold that VAE."
         raise ConfigError(
             f"--vae {name} means a model of that family in the Hugging Face cache ({cache_folder()}), there is none",
-            "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(REPOSITORIES[name]) + ".",
+            f"Name the VAE's folder or its .safetensors file.{looked_for}",
         )
     return found
 
