@@ -82,7 +82,7 @@ class VAE:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
-        chosen = chosen_config(config, checkpoint.folder_config)
+        chosen = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
         weights = read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only)
         return cls(chosen, weights, DTYPES[dtype], sources, Origin(checkpoint.absolute(), chosen, dtype, decoder_only))

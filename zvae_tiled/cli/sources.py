@@ -84,7 +84,11 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         return config_of(name or "z-image")
     from zvae_tiled.weights.find import find_checkpoint
 
-    beside = find_checkpoint(vae_path(name)).folder_config
-    if beside is None:
-        raise ConfigError(f"no config.json lies beside {name}", "Name a preset or a config.json with --config.")
-    return config_of(beside)
+    checkpoint = find_checkpoint(vae_path(name))
+    if checkpoint.folder_config is None:
+        from zvae_tiled.weights.vae import fitting_presets
+
+        fitting = " or ".join(fitting_presets(checkpoint))
+        advice = f"Name a config.json{f', or {fitting}, which fits these weights,' if fitting else ''} with --config."
+        raise ConfigError(f"no config.json lies beside {name}", advice)
+    return config_of(checkpoint.folder_config)
