@@ -66,7 +66,7 @@ int64_t runs(const char*) { return YES; }
 
 extern "C" {
 
-// What Python checks before it hands anything over (native_library.py).
+// What Python checks before it hands anything over (devices/native_cpu/library.py).
 extern const int64_t zvae_contract[];
 const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments), sizeof(ReadBack)};
 

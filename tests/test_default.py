@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import narrow, random_latents, random_vae, save_random
+from tests.models import FLUX2, narrow, random_latents, random_vae, save_random
 from zvae_tiled import VAE, VAEConfig, decode_tiled, default, set_default_vae
+from zvae_tiled.cli import sources
 from zvae_tiled.default import USUAL, cache_folder, default_vae, find_in_cache
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError
-from zvae_tiled.families import REPOSITORIES
+from zvae_tiled.families import PRESETS, REPOSITORIES
 
 KNOWN = REPOSITORIES[USUAL]
 CONFIG = narrow("z-image")
@@ -184,3 +185,28 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: default.default_vae(), range(16)))
     assert len({id(vae) for vae in found}) == 1
+
+
+def test_a_preset_without_known_models_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "toy", CONFIG)
+    with pytest.raises(ConfigError, match=r"Name the VAE's folder .* No model is known"):
+        sources.vae_path("toy")
+
+
+def test_weights_without_a_config_name_every_preset_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    presets: dict[str, VAEConfig] = {name: narrow(name) for name in ("z-image", "flux1", "sd1", "sdxl", "sd3")}
+    monkeypatch.setattr("zvae_tiled.weights.vae.PRESETS", {**presets, "flux2": FLUX2})
+    for config, fitting in {
+        presets["flux1"]: "z-image or flux1 or sd3",
+        presets["sdxl"]: "sd1 or sdxl",
+        FLUX2: "flux2",
+    }.items():
+        path = tmp_path / f"{fitting}.safetensors"
+        save_random(config, path)
+        with pytest.raises(ConfigError, match=rf"the preset of the model \({fitting} fits these weights\)"):
+            VAE.load(path)
+        with pytest.raises(ConfigError, match=rf"Name a config\.json, or {fitting}, which fits these weights"):
+            sources.named_config(str(path), None)
+    save_random(narrow("sd1", (8, 8, 8, 8)), tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match="no preset fits these weights"):
+        VAE.load(tmp_path / "other.safetensors")

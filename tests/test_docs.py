@@ -153,6 +153,11 @@ def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
             assert heading in headings(found), f"{page.name} links to {target}#{heading}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_sizes_are_decimal(page: Path) -> None:
+    assert not re.findall(r"\d ?[KMGT]iB", page.read_text())
+
+
 def headings(page: Path) -> list[str]:
     """The headings of a page as links name them: lower case, hyphens for spaces, other marks left out."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)

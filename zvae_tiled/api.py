@@ -86,7 +86,7 @@ def plan(
         vae: A preset's name, a ``config.json``, or a `VAEConfig`.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
-        budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
+        budget: "8GB", "500MB", a number of GB, "60%" of what is available now, or None for a safe share of it.
         batch: Pictures in the batch.
         dtype: ``bfloat16``, ``float32`` or ``float16``.
         device: ``cpu``: this CPU, with the kernels that compute on it; ``cpu/mlx``: a CPU with MLX alone; ``metal`` or

@@ -19,7 +19,7 @@ The tree::
 A message says what was needed, what was given, and what to do next::
 
     [config] norm_num_groups must divide every width in block_out_channels: 32 does not divide 48.
-             Check config.json, or pass a preset by name (z-image, flux1, sd1, sdxl, sd3).
+             Check config.json, or pass a preset by name (z-image, flux1, flux2, sd1, sdxl, sd3).
 """
 
 from __future__ import annotations

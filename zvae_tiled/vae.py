@@ -82,7 +82,7 @@ class VAE:
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
-        chosen = chosen_config(config, checkpoint.folder_config)
+        chosen = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
         weights = read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only)
         return cls(chosen, weights, DTYPES[dtype], sources, Origin(checkpoint.absolute(), chosen, dtype, decoder_only))
@@ -127,7 +127,7 @@ class VAE:
         Args:
             height: The picture's height in pixels.
             width: The picture's width in pixels.
-            budget: "8GB", "512MiB", a number of GB, "60%" of what is available now, or None for a safe share of it.
+            budget: "8GB", "500MB", a number of GB, "60%" of what is available now, or None for a safe share of it.
             batch: Pictures in the batch.
             task: ``decode`` if the finished pictures are held in memory; ``stream`` if their rows are handed on, or
                 written to a file; ``encode``.
@@ -185,7 +185,7 @@ class VAE:
                 what a plain array cannot: that it is NHWC, or packed tokens, or not scaled.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
             raw: Return the decoder's own values, about [-1, 1], neither clipped nor widened.
-            budget: Memory this VAE and this decode may use: "8GB", "512MiB", a number of GB, "60%" of what is
+            budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, "60%" of what is
                 available now, or None for a safe share of it.
             plan: A plan to replay, in place of a budget and a quality.
             quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; ``stream``: one sweep

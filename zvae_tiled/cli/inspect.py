@@ -56,7 +56,10 @@ def _vae(what: str) -> list[tuple[str, Any]]:
         ("encoder", f"{encoder / 1e6:,.1f} MB of them, read for zvae encode only" if encoder else "none"),
     ]
     if checkpoint.folder_config is None:
-        return [*lines, ("config", "none beside it: say --config PRESET or a config.json")]
+        from zvae_tiled.weights.vae import fitting_presets
+
+        named = "".join(f"{name} or " for name in fitting_presets(checkpoint))
+        return [*lines, ("config", f"none beside it: say --config {named}FILE, a config.json")]
     config = config_of(checkpoint.folder_config)
     return [*lines, ("config", checkpoint.folder_config), *_shape(config)]
 

@@ -74,7 +74,7 @@ vae_options = _all(
 budget_option = click.option(
     "--budget",
     metavar="AMOUNT",
-    help="Memory it may use, weights included: 8GB, 512MiB, or 60% of what is available now. "
+    help="Memory it may use, weights included: 8GB, 500MB, or 60% of what is available now. "
     "Default: a safe share of that.",
 )
 

@@ -39,11 +39,13 @@ def vae_path(name: str | None) -> Path:
         return demo.FOLDER
     if name not in PRESETS or Path(name).exists():
         return Path(name)
-    found = find_in_cache(REPOSITORIES[name])
+    models = REPOSITORIES.get(name, ())
+    found = find_in_cache(models)
     if found is None:
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model is known to hold that VAE."
         raise ConfigError(
             f"--vae {name} means a model of that family in the Hugging Face cache ({cache_folder()}), there is none",
-            "Name the VAE's folder or its .safetensors file. Looked for: " + ", ".join(REPOSITORIES[name]) + ".",
+            f"Name the VAE's folder or its .safetensors file.{looked_for}",
         )
     return found
 
@@ -82,7 +84,11 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         return config_of(name or "z-image")
     from zvae_tiled.weights.find import find_checkpoint
 
-    beside = find_checkpoint(vae_path(name)).folder_config
-    if beside is None:
-        raise ConfigError(f"no config.json lies beside {name}", "Name a preset or a config.json with --config.")
-    return config_of(beside)
+    checkpoint = find_checkpoint(vae_path(name))
+    if checkpoint.folder_config is None:
+        from zvae_tiled.weights.vae import fitting_presets
+
+        fitting = " or ".join(fitting_presets(checkpoint))
+        advice = f"Name a config.json{f', or {fitting}, which fits these weights,' if fitting else ''} with --config."
+        raise ConfigError(f"no config.json lies beside {name}", advice)
+    return config_of(checkpoint.folder_config)

@@ -112,7 +112,8 @@ class Family:
     Attributes:
         config: The class of its configs.
         presets: Published configs by their names.
-        repositories: Models on Hugging Face that hold the VAE of each preset, in the order of the search.
+        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; some presets may have
+            no entry.
     """
 
     config: type[VAEConfig]

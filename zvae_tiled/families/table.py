@@ -40,7 +40,7 @@ PRESETS: dict[str, VAEConfig] = {
 REPOSITORIES: dict[str, tuple[str, ...]] = {
     name: models for family in FAMILIES.values() for name, models in family.repositories.items()
 }
-"""Models on Hugging Face that hold the VAE of each preset, in the order in which they are looked for."""
+"""Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no entry."""
 
 HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
 """Keys that a decode does not depend on: provenance, and the size diffusers would start to tile at."""

@@ -64,7 +64,7 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
-        value: "8GB", "512MiB"; a number of GB; "60%" of what is available now; None for a safe share of that.
+        value: "8GB", "500MB"; a number of GB; "60%" of what is available now; None for a safe share of that.
         available: What is available now.
 
     Raises:
@@ -117,5 +117,5 @@ def _bytes_as_gb(value: Real) -> InputError:
 def _refused(value: object) -> InputError:
     return InputError(
         f"a budget must be an amount of memory above 0, it is {value!r}",
-        'Write "8GB", "512MiB", 8.0 (GB), "60%" (of what is available now), or None for a safe share.',
+        'Write "8GB", "500MB", 8.0 (GB), "60%" (of what is available now), or None for a safe share.',
     )

@@ -2,7 +2,7 @@
 
 The reference reader (the ``safetensors`` package) is the judge: whatever it refuses is refused here. Stricter
 on purpose, because no writer makes these and a reader could be fooled by them: duplicate names, fields a
-tensor should not have, a tensor given as a list, and headers above 16 MiB.
+tensor should not have, a tensor given as a list, and headers above 16.8 MB.
 """
 
 from __future__ import annotations

@@ -72,6 +72,19 @@ def load_weights(
         )
 
 
+def fits(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignore: tuple[str, ...] = ()) -> bool:
+    """Return whether `load_weights` would find every tensor it needs, and no other; only headers are read.
+
+    Raises:
+        WeightsError: A file cannot be read, or is no safetensors file.
+    """
+    complaints = Complaints()
+    with ExitStack() as stack:
+        files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
+        match(_stored(checkpoint, files, complaints), expected, ignore, complaints)
+    return not complaints
+
+
 def _target(dtype: mx.Dtype) -> Target:
     for target in TARGETS:
         if target.dtype == dtype:

@@ -16,8 +16,13 @@ from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.files.opening import unreadable
 from zvae_tiled.files.protect import Source
 from zvae_tiled.weights import Checkpoint, load_weights
+from zvae_tiled.weights.load import fits
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+
+
+ENCODER = ("encoder.", "quant_conv.")
+"""Beginnings of the names of weights that a decode does not need."""
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
@@ -25,20 +30,36 @@ def dtype_name(dtype: mx.Dtype) -> str:
     return next(name for name, known in DTYPES.items() if known == dtype)
 
 
-def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, beside: os.PathLike[str] | None) -> VAEConfig:
+def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint: Checkpoint) -> VAEConfig:
     """Return the config that was named, else the one beside the weights.
 
     Raises:
         ConfigError: There is neither, or it is not one that can be built.
+        WeightsError: There is neither, and the weights cannot be read.
     """
     if config is not None:
         return config_of(config)
-    if beside is None:
+    if checkpoint.folder_config is None:
+        fitting = fitting_presets(checkpoint)
+        named = f"the preset of the model ({' or '.join(fitting)} fits these weights), or " if fitting else ""
         raise ConfigError(
             "there is no config.json beside the weights, and config= was not given",
-            f"Say config= with a preset's name ({', '.join(sorted(PRESETS))}), or the path of a config.json.",
+            f"Say config= with {named}the path of a config.json{'' if fitting else '; no preset fits these weights'}.",
         )
-    return config_of(beside)
+    return config_of(checkpoint.folder_config)
+
+
+def fitting_presets(checkpoint: Checkpoint) -> list[str]:
+    """Return every preset whose decoder has weights of these names and shapes; some differ in their latents alone.
+
+    Raises:
+        WeightsError: A file cannot be read, or is no safetensors file.
+    """
+    return [
+        name
+        for name, config in PRESETS.items()
+        if fits(checkpoint, shapes_of(config, ("decode",)), (*config.unused, *ENCODER))
+    ]
 
 
 def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:
@@ -60,7 +81,7 @@ def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, dec
     """
     tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
     weights: dict[str, mx.array] = {}
-    ignored = (*config.unused, *(("encoder.", "quant_conv.") if decoder_only else ()))
+    ignored = (*config.unused, *(ENCODER if decoder_only else ()))
     load_weights(
         checkpoint,
         shapes_of(config, tasks),
