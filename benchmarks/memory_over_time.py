@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from tests.models import whole_decode
+from tests.support.models import whole_decode
 from zvae_tiled import Plan
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.mlx_cpu.memory import CPU

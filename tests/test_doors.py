@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.cli.running import CONFIG, save_vae
-from tests.leftovers import nothing_left
-from tests.models import random_images, random_latents, random_vae
-from tests.plans import bits
+from tests.support.leftovers import nothing_left
+from tests.support.models import random_images, random_latents, random_vae
+from tests.support.plans import bits
+from tests.support.running import CONFIG, save_vae
 from tests.test_latents import pack
 from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError

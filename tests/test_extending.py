@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs_blocks import Block, blocks
+from tests.support.docs_blocks import Block, blocks
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "extending.md"

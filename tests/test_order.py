@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tests.cli.running import CONFIG, run, save_latents, save_vae
-from tests.leftovers import nothing_left
-from tests.models import random_latents
+from tests.support.leftovers import nothing_left
+from tests.support.models import random_latents
+from tests.support.running import CONFIG, run, save_latents, save_vae
 from tests.test_latents import pack
 from zvae_tiled import VAE, Exact, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tests.cli.running import run, save_latents
+from tests.support.running import run, save_latents
 from zvae_tiled import VAE, read_latent_file
 from zvae_tiled.devices import calibrate as calibrating
 from zvae_tiled.planner import calibration

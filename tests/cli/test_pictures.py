@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.running import run
-from tests.footprints import LINUX, measured
+from tests.support.footprints import LINUX, measured
+from tests.support.running import run
 from zvae_tiled.errors import ImageError
 from zvae_tiled.inputs.pictures import read_picture
 

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from tests.data import SIZES
-from tests.models import FLUX2, random_tensors, torch_shapes
+from tests.support.models import FLUX2, random_tensors, torch_shapes
 from zvae_tiled.families.flux2 import Flux2Config
 
 HERE = Path(__file__).parent
 
 
 def random_flux2(config: Flux2Config, seed: int = 0) -> Any:
-    """Return diffusers' AutoencoderKLFlux2 with the weights of `tests.models.random_vae`."""
+    """Return diffusers' AutoencoderKLFlux2 with the weights of `tests.support.models.random_vae`."""
     fields = {name: getattr(config, name) for name in CONSTRUCTOR}
     model = diffusers.AutoencoderKLFlux2(**fields)
     tensors = random_tensors(torch_shapes(config), seed)

@@ -20,8 +20,8 @@ import mlx.core as mx
 import numpy as np
 
 from tests.engine.damage import DAMAGE, LOSSES, damage, results
-from tests.models import random_images, random_latents, random_vae
-from tests.plans import bits, plan_for
+from tests.support.models import random_images, random_latents, random_vae
+from tests.support.plans import bits, plan_for
 from zvae_tiled.decoding import norms
 from zvae_tiled.devices.native_cpu.library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.engine import run as engine_run

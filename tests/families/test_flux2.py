@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.running import run, save_vae
-from tests.float64 import decode64, encode64, ready_images
-from tests.models import (
+from tests.support.checkpoints import Blob, write
+from tests.support.float64 import decode64, encode64, ready_images
+from tests.support.models import (
     random_images,
     random_tensors,
     random_vae,
@@ -27,9 +27,9 @@ from tests.models import (
     whole_decode,
     whole_encode,
 )
-from tests.plans import bits, plan_for
-from tests.samples import examples
-from tests.weights.checkpoints import Blob, write
+from tests.support.plans import bits, plan_for
+from tests.support.running import run, save_vae
+from tests.support.samples import examples
 from zvae_tiled import VAE, Latents, config_of, plan, read_latent_file, write_latent_file
 from zvae_tiled.chain import ATTENTION
 from zvae_tiled.decoding import ready_latents

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import zvae_tiled
-from tests.float64 import decode64, ready_latents, widened
 from tests.kernels.native import LIBRARY, PATHS, ROUNDED, types_of
-from tests.models import random_latents, random_vae, whole_decode
-from tests.plans import bits, plan_for
+from tests.support.float64 import decode64, ready_latents, widened
+from tests.support.models import random_latents, random_vae, whole_decode
+from tests.support.plans import bits, plan_for
 from zvae_tiled.devices.here import device_name, kernels_for, this_device
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.native_cpu import choice as module

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.models import random_latents, random_vae
-from tests.plans import bits
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import bits
 from tests.test_latents import pack
 from zvae_tiled import Latents, read_latent_file, write_latent_file
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import FLUX2
+from tests.support.models import FLUX2
 from zvae_tiled import VAE
 from zvae_tiled.families.flux2 import Flux2Config
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plans import exact_plan
+from tests.support.plans import exact_plan
 from zvae_tiled.api import plan, read_plan
 from zvae_tiled.chain import Norm, Step
 from zvae_tiled.devices.base import Device

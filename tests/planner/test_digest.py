@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.plans import with_sweeps
+from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.planner.quality import Quality, Tiles

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.plans import with_sweeps
+from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.table import likely_device

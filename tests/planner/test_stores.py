@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.plans import random_config
+from tests.support.plans import random_config
 from zvae_tiled import Stream, Tiles, config_of
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import BudgetError
