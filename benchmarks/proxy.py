@@ -98,7 +98,7 @@ def main() -> None:
 
 def planned(height: int, width: int, quality: Quality) -> Plan:
     """Return a plan for latents of this size, with memory for everything."""
-    device = this_device()
+    device = this_device(mx.float32)
     return make_plan(Case(CONFIG, height, width, device.name, "float32", output="rows"), quality, PLENTY, device)
 
 
@@ -107,7 +107,7 @@ def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., Pictur
     weights = vae.weights
     ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG.latents, weights)
     with tempfile.TemporaryDirectory() as folder:
-        kernels = kernels_for(this_device(), mx.float32)
+        kernels = kernels_for(this_device(mx.float32), mx.float32)
         run = way(plan, kernels, weights, norms(plan.case.chain, weights), Path(folder), lambda *_: None)
         return np.concatenate([np.asarray(rows) for rows in run.rows(ready)], axis=1)
 

@@ -138,6 +138,15 @@ def test_threads_are_the_cores_or_those_asked_for(monkeypatch: pytest.MonkeyPatc
 
 
 @CPU_ONLY
+@pytest.mark.skipif(not set(PATHS) & {"avx512bf16", "amx"}, reason="one path computes all types here")
+def test_a_device_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks are of another size: kernels would write beyond them."""
+    monkeypatch.delenv("ZVAE_KERNELS", raising=False)
+    with pytest.raises(AssertionError, match="another type"):
+        kernels_for(this_device(mx.bfloat16), mx.float32)
+
+
+@CPU_ONLY
 @pytest.mark.parametrize("dtype", list(DTYPES), ids=str)
 def test_every_path_is_as_near_to_float64_as_mlx(dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     vae, latents = random_vae(CONFIG, DTYPES[dtype]), random_latents(CONFIG, 4, 19)

@@ -11,7 +11,7 @@ from zvae_tiled.blas import preload
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels
-from zvae_tiled.kernels.native import MLX, cpu_device, native_path, native_status
+from zvae_tiled.kernels.native import MLX, cpu_device, native_path, native_status, native_workspace
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.calibration import Calibration, apply, bare_workspace, load
 from zvae_tiled.plan.device import DEVICES, Device
@@ -67,6 +67,8 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
     if isinstance(workspace, NativeWorkspace):
         path = native_path(native_status(), dtype == mx.bfloat16)
         assert path is not None, "the device was made for native kernels"
+        # Otherwise they would write beyond what they are given.
+        assert workspace == native_workspace(path, workspace.threads), "the device was made for another type"
         return NativeKernels(dtype, path, workspace)
     if device.kind == "cpu":
         return RowKernels(dtype)
