@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.machine import describe
 from tests.engine.test_exact import ROUNDING, Errors, compared, random_decode
-from tests.float64 import decode64, ready_latents, widened
-from tests.models import whole_decode
+from tests.support.float64 import decode64, ready_latents, widened
+from tests.support.models import whole_decode
 from zvae_tiled.families import config_of
 from zvae_tiled.selfbench import random_latents, random_vae
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
-from tests.models import whole_decode
+from tests.support.models import whole_decode
 from zvae_tiled import Plan
 from zvae_tiled.budget import Available, parse_budget
 from zvae_tiled.chart import line_chart

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.quality import structured_latents
-from tests.models import narrow, random_vae
+from tests.support.models import narrow, random_vae
 from zvae_tiled.budget import Budget
 from zvae_tiled.decoding import norms
 from zvae_tiled.engine.bands import Band, RamBands, Store

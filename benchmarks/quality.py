@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.quality_table import DOCS, HEADS, MEASURED, Row, measured, module, parse, render, written
-from tests.models import narrow, random_vae
+from tests.support.models import narrow, random_vae
 from zvae_tiled import VAE, Report, demo
 from zvae_tiled.metrics import colour_shift, max_error, psnr, seam_score
 from zvae_tiled.plan import layout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from tests.models import random_tensors, torch_shapes
+from tests.support.models import random_tensors, torch_shapes
 from zvae_tiled import VAEConfig
 
 SAMPLE_SIZE = 1024

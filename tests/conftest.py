@@ -18,8 +18,8 @@ from random import Random
 import hypothesis
 import pytest
 
-from tests.samples import Seeds
-from tests.signals import default_signals
+from tests.support.samples import Seeds
+from tests.support.signals import default_signals
 
 default_signals()
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.leftovers import refusal
+from tests.support.leftovers import refusal
 from zvae_tiled import filesystem
 from zvae_tiled.atomic import AtomicFile, atomic_file, check_place, publish
 

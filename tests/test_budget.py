@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.groups import MadeUp, write
-from tests.samples import examples
+from tests.support.groups import MadeUp, write
+from tests.support.samples import examples
 from zvae_tiled import decoding
 from zvae_tiled.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 from zvae_tiled.errors import InputError

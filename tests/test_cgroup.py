@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.cli.running import environment
-from tests.groups import MadeUp, real_group, run_in, write
+from tests.support.groups import MadeUp, real_group, run_in, write
+from tests.support.running import environment
 from zvae_tiled.cgroup import cpu_quota, memory_left
 
 MB = 10**6

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from tests.models import PRESETS, to_torch_layout
-from tests.plans import TASKS, random_config
-from tests.weights.checkpoints import vae_rows
+from tests.support.checkpoints import vae_rows
+from tests.support.models import PRESETS, to_torch_layout
+from tests.support.plans import TASKS, random_config
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

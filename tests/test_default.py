@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import narrow, random_latents, random_vae, save_random
+from tests.support.models import narrow, random_latents, random_vae, save_random
 from zvae_tiled import VAE, VAEConfig, decode_tiled, default, set_default_vae
 from zvae_tiled.default import REPOSITORIES, cache_folder, default_vae, find_in_cache
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError

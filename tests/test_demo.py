@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from tests.float64 import decode64
+from tests.support.float64 import decode64
 from zvae_tiled import VAE, Tiles, demo
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.metrics import psnr, seam_score

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.cli.running import ROOT, environment, save_vae
-from tests.docs_blocks import Block, blocks
-from tests.models import narrow, random_latents
+from tests.support.docs_blocks import Block, blocks
+from tests.support.models import narrow, random_latents
+from tests.support.running import ROOT, environment, save_vae
 from zvae_tiled import VAE, set_default_vae
 
 CONFIG = narrow("z-image", (4, 4, 8, 8), 2)

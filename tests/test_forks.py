@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import environment
+from tests.support.running import environment
 from zvae_tiled.installed import likely_device
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -21,7 +21,7 @@ LIMIT = 120
 PREPARED = """
 import multiprocessing, os, sys, threading
 import numpy as np
-from tests.models import random_vae, random_images
+from tests.support.models import random_vae, random_images
 from zvae_tiled import VAE, VAEConfig, calibrate, decode_tiled, read_latent_file, set_default_vae, write_latent_file
 from zvae_tiled.errors import ForkError
 
@@ -68,7 +68,7 @@ def told(code: str, tmp_path: Path) -> list[str]:
 
 def test_every_door_is_closed_in_the_fork_of_a_process_that_computed(tmp_path: Path) -> None:
     code = """
-from tests.models import save_random
+from tests.support.models import save_random
 from zvae_tiled.latents import read_latents
 from zvae_tiled.images import read_images
 vae = random_vae(CONFIG)

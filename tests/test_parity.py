@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.data import FULL_SIZES, SIZES
-from tests.models import PRESETS, narrow, random_vae
-from tests.weights.checkpoints import vae_rows
+from tests.support.checkpoints import vae_rows
+from tests.support.models import PRESETS, narrow, random_vae
 from zvae_tiled import VAE
 from zvae_tiled.families import config_of
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.leftovers import nothing_left, refusal
+from tests.support.leftovers import nothing_left, refusal
 from zvae_tiled.errors import OutputError
 from zvae_tiled.protect import Source, check_outputs
 

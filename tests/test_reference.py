@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.float64 import decode64, encode64, ready_images, ready_latents
-from tests.models import narrow, random_images, random_latents, random_tensors, random_vae, whole_decode, whole_encode
+from tests.support.float64 import decode64, encode64, ready_images, ready_latents
+from tests.support.models import (
+    narrow,
+    random_images,
+    random_latents,
+    random_tensors,
+    random_vae,
+    whole_decode,
+    whole_encode,
+)
 from zvae_tiled import VAE, reference
 from zvae_tiled.arrays import OutputType
 from zvae_tiled.chain import Norm, Step

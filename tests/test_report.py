@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.models import random_latents, random_vae
+from tests.support.models import random_latents, random_vae
 from zvae_tiled import Progress, Report, report
 from zvae_tiled.chart import line_chart, logarithmic
 from zvae_tiled.report import Meter

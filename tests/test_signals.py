@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.signals import RESTORED, default_signals
+from tests.support.signals import RESTORED, default_signals
 
 CHILD = """
 import signal

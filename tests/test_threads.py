@@ -11,9 +11,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.leftovers import nothing_left
-from tests.models import random_images, random_latents, random_vae
-from tests.plans import bits
+from tests.support.leftovers import nothing_left
+from tests.support.models import random_images, random_latents, random_vae
+from tests.support.plans import bits
 from zvae_tiled import decode_tiled, write_latent_file
 from zvae_tiled.errors import ImageError, InputError, LatentsError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import save_latents, save_vae
+from tests.support.running import save_latents, save_vae
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run
+from tests.support.running import run
 from zvae_tiled import selfbench
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.running import environment, process
-from tests.groups import real_group, run_in
+from tests.support.groups import real_group, run_in
+from tests.support.running import environment, process
 from zvae_tiled import plan
 from zvae_tiled.demo import FOLDER, latents
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.running import CONFIG, run, save_latents
+from tests.support.running import CONFIG, run, save_latents
 from zvae_tiled import VAE, Tiles, read_plan
 from zvae_tiled.cli import inputs
 

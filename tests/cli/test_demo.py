@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.cli.running import run
+from tests.support.running import run
 from zvae_tiled import VAE
 from zvae_tiled.demo import latents
 

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.running import COMMAND, environment, process, run, save_latents
+from tests.support.running import COMMAND, environment, process, run, save_latents
 from zvae_tiled import errors
 from zvae_tiled.cli.command import Command, exit_code
 

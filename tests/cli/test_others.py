@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.running import run, save_latents
+from tests.support.running import run, save_latents
 from zvae_tiled import VAE, metrics, read_latent_file, write_latent_file
 from zvae_tiled.kernels import calibrate as calibrating
 from zvae_tiled.plan import calibration

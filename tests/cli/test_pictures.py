@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from zvae_tiled.cli.pictures import read_picture
 
-from tests.cli.running import run
-from tests.footprints import LINUX, measured
+from tests.support.footprints import LINUX, measured
+from tests.support.running import run
 from zvae_tiled.errors import ImageError
 
 DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.cli.running import CONFIG, environment, run
+from tests.support.running import CONFIG, environment, run
 from zvae_tiled import plan, read_plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of

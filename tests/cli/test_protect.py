@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.cli.running import COMMAND, environment, run
+from tests.support.running import COMMAND, environment, run
 from zvae_tiled import VAE, demo, selfbench
 from zvae_tiled.plan import calibration
 

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from docs.cli_reference import MARKER, PAGE, reference
-from tests.cli.running import run
+from tests.support.running import run
 from zvae_tiled.cli.app import zvae
 from zvae_tiled.cli.command import Command
 

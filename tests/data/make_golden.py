@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.data import FULL_SIZES, SIZES
-from tests.models import PRESETS, narrow, random_latents
 from tests.peers.diffusers_model import random_diffusers_vae
+from tests.support.models import PRESETS, narrow, random_latents
 from zvae_tiled.families.autoencoder_kl import PRESETS as PUBLISHED
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models import narrow, random_images, random_latents, random_vae
-from tests.plans import TASKS, bits, plan_for, random_config, random_plan, with_rows
+from tests.support.models import narrow, random_images, random_latents, random_vae
+from tests.support.plans import TASKS, bits, plan_for, random_config, random_plan, with_rows
 from zvae_tiled import VAE, Plan
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

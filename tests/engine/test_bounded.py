@@ -15,9 +15,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from tests.models import random_images, random_latents, save_random
-from tests.plans import TASKS, exact_plan, random_config
-from tests.samples import Seeds
+from tests.support.models import random_images, random_latents, save_random
+from tests.support.plans import TASKS, exact_plan, random_config
+from tests.support.samples import Seeds
 from zvae_tiled import VAE, Report
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.float64 import distribution64
-from tests.models import narrow, random_vae
-from tests.plans import bits
-from tests.samples import examples
+from tests.support.float64 import distribution64
+from tests.support.models import narrow, random_vae
+from tests.support.plans import bits
+from tests.support.samples import examples
 from zvae_tiled.encoding import DistributionSink
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.latent_space import LatentDistribution

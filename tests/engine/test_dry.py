@@ -13,9 +13,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.models import save_random
-from tests.plans import TASKS, exact_plan, random_config, random_plan
-from tests.samples import Seeds, sampled
+from tests.support.models import save_random
+from tests.support.plans import TASKS, exact_plan, random_config, random_plan
+from tests.support.samples import Seeds, sampled
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.engine.dry import DryKernels, Ledger, Shape

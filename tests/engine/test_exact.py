@@ -17,10 +17,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.float64 import decode64, distribution64, encode64, ready_images, ready_latents, widened
-from tests.models import narrow, random_images, random_latents, random_vae, whole_decode, whole_encode, with_weights
-from tests.plans import plan_for, random_config
-from tests.samples import Seeds, sampled
+from tests.support.float64 import decode64, distribution64, encode64, ready_images, ready_latents, widened
+from tests.support.models import (
+    narrow,
+    random_images,
+    random_latents,
+    random_vae,
+    whole_decode,
+    whole_encode,
+    with_weights,
+)
+from tests.support.plans import plan_for, random_config
+from tests.support.samples import Seeds, sampled
 from zvae_tiled import VAE
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import zvae_tiled
-from tests.models import save_random
-from tests.plans import exact_plan
+from tests.support.models import save_random
+from tests.support.plans import exact_plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.plan.case import Case, Output

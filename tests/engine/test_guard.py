@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_latents, random_vae, with_weights
-from tests.plans import bits, plan_for, with_rows
+from tests.support.models import random_images, random_latents, random_vae, with_weights
+from tests.support.plans import bits, plan_for, with_rows
 from zvae_tiled import VAE
 from zvae_tiled.chain import Step
 from zvae_tiled.errors import SilentFailureError

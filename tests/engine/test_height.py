@@ -8,7 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from tests.models import random_latents, save_random, whole_decode
+from tests.support.models import random_latents, save_random, whole_decode
 from zvae_tiled import VAE, plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of

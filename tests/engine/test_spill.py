@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from tests.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
-from tests.models import random_latents, random_vae
-from tests.plans import bits, plan_for
-from tests.samples import examples
+from tests.support.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import bits, plan_for
+from tests.support.samples import examples
 from zvae_tiled import jobs
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import mlx_storage

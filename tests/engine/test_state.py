@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from tests.leftovers import Calls, nothing_left, spilled_files, state
-from tests.models import random_latents, random_vae
-from tests.plans import bits, plan_for, with_rows
-from tests.samples import examples
+from tests.support.leftovers import Calls, nothing_left, spilled_files, state
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import bits, plan_for, with_rows
+from tests.support.samples import examples
 from zvae_tiled import Plan
 from zvae_tiled.decoding import CACHE
 from zvae_tiled.errors import SilentFailureError

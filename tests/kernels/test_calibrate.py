@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 
 from tests.kernels.cases import NORMED
-from tests.models import narrow
+from tests.support.models import narrow
 from zvae_tiled.families import config_of
 from zvae_tiled.kernels import calibrate as module
 from zvae_tiled.kernels.device import device_kind, kernels_for, stored_calibration, this_device, working_set_limit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.groups import MadeUp, write
+from tests.support.groups import MadeUp, write
 from zvae_tiled.kernels.cores import usable_cores
 
 

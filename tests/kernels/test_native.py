@@ -28,8 +28,8 @@ from tests.kernels.cases import (
     wide,
 )
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
-from tests.plans import bits
-from tests.samples import examples
+from tests.support.plans import bits
+from tests.support.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels import native_rows
 from zvae_tiled.kernels.base import Affine

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import zvae_tiled
-from tests.float64 import decode64, ready_latents, widened
 from tests.kernels.native import LIBRARY, PATHS, ROUNDED, types_of
-from tests.models import random_latents, random_vae, whole_decode
-from tests.plans import bits, plan_for
+from tests.support.float64 import decode64, ready_latents, widened
+from tests.support.models import random_latents, random_vae, whole_decode
+from tests.support.plans import bits, plan_for
 from zvae_tiled.errors import InputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.kernels import native as module

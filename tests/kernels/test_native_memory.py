@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
-from tests.samples import examples
+from tests.support.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.native_rows import NativeKernels
 from zvae_tiled.plan.workspace import block_rows

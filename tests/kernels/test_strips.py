@@ -29,7 +29,7 @@ from tests.kernels.cases import (
     weights_of,
     wide,
 )
-from tests.samples import examples
+from tests.support.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.kernels.mlx_rows import RowKernels
 from zvae_tiled.kernels.mlx_strips import StripKernels

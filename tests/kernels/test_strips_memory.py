@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.kernels.cases import NORM, PROJECTION, READS, SHORTCUT, STEPS, random, reading, sized, weights_of, wide
-from tests.models import narrow, random_vae
-from tests.plans import exact_plan
+from tests.support.models import narrow, random_vae
+from tests.support.plans import exact_plan
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.engine.run import Run

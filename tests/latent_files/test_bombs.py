@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from tests.footprints import LINUX, measured
 from tests.latent_files.bombs import BOMBS
-from tests.leftovers import state
+from tests.support.footprints import LINUX, measured
+from tests.support.leftovers import state
 from zvae_tiled import read_latent_file
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.latent_files.npz import ALWAYS

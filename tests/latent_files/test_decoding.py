@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 from zvae_tiled.model.autoencoder import unscale_latents
 
-from tests.models import random_latents, random_vae
-from tests.plans import bits
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import bits
 from tests.test_latents import pack
 from zvae_tiled import read_latent_file, write_latent_file
 

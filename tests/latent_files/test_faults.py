@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.leftovers import state
+from tests.support.leftovers import state
 from zvae_tiled import read_latent_file, write_latent_file
 from zvae_tiled.errors import LatentsError, OutputError
 

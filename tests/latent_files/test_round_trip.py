@@ -14,8 +14,8 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from tests.leftovers import file_size_limit, nothing_left, refusal
-from tests.samples import examples
+from tests.support.leftovers import file_size_limit, nothing_left, refusal
+from tests.support.samples import examples
 from zvae_tiled import read_latent_file, write_latent_file
 from zvae_tiled.errors import LatentsError
 

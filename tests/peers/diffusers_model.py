@@ -8,12 +8,12 @@ from typing import Any
 import diffusers
 import torch
 
-from tests.models import random_tensors, torch_shapes
+from tests.support.models import random_tensors, torch_shapes
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 
 def random_diffusers_vae(config: AutoencoderKLConfig, seed: int = 0) -> Any:
-    """Return diffusers' AutoencoderKL with the weights of `tests.models.random_vae`."""
+    """Return diffusers' AutoencoderKL with the weights of `tests.support.models.random_vae`."""
     model = diffusers.AutoencoderKL(**asdict(config))
     tensors = random_tensors(torch_shapes(config), seed)
     model.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()})

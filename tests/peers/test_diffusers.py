@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.models import narrow, random_latents, random_vae
+from tests.support.models import narrow, random_latents, random_vae
 from zvae_tiled import VAE
 from zvae_tiled.families.autoencoder_kl import PRESETS, AutoencoderKLConfig
 

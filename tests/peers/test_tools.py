@@ -9,7 +9,7 @@ from benchmarks.case import Case
 from benchmarks.quality import structured_latents
 from benchmarks.runner import Group, Machine, run_group
 from benchmarks.weights import save_random_vae
-from tests.models import narrow
+from tests.support.models import narrow
 from zvae_tiled.selfbench import Row
 
 pytestmark = pytest.mark.peers

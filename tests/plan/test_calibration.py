@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plans import exact_plan
+from tests.support.plans import exact_plan
 from zvae_tiled.chain import Step
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import config_of

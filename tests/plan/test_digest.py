@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.plans import with_sweeps
+from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan
 from zvae_tiled.plan.device import CPU
 from zvae_tiled.plan.quality import Quality, Tiles

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.models import random_latents, random_vae
 from tests.plan.tampering import changed, odd, paths
-from tests.plans import TASKS, random_config, random_plan
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import TASKS, random_config, random_plan
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import PlanError
 from zvae_tiled.plan import layout

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.plans import with_sweeps
+from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.families import config_of

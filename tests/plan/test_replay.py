@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.models import narrow, random_images, random_latents, random_vae
-from tests.plans import with_sweeps
+from tests.support.models import narrow, random_images, random_latents, random_vae
+from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.kernels.device import this_device

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import random_latents, random_vae
+from tests.support.models import random_latents, random_vae
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan.quality import Quality, Tiles

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from tests.plans import TASKS, exact_plan, random_config
-from tests.samples import Seeds
+from tests.support.plans import TASKS, exact_plan, random_config
+from tests.support.samples import Seeds
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.budget import Budget
 from zvae_tiled.errors import BudgetError

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.models import random_latents, random_vae
-from tests.plans import random_config
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import random_config
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.families import VAEConfig
 

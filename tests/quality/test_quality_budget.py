@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import random_latents, random_vae
-from tests.plans import random_config
 from tests.quality.cases import RAMPS
-from tests.samples import Seeds
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import random_config
+from tests.support.samples import Seeds
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.plan import layout

@@ -11,9 +11,9 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from benchmarks.quality import structured_latents
-from tests.models import narrow, random_latents, random_vae
 from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
-from tests.samples import examples
+from tests.support.models import narrow, random_latents, random_vae
+from tests.support.samples import examples
 from zvae_tiled import VAE
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store

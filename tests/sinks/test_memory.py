@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from tests.models import random_latents, random_vae
+from tests.support.models import random_latents, random_vae
 from zvae_tiled import Tiles
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

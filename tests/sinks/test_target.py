@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cli.running import save_vae
-from tests.leftovers import nothing_left, refusal
-from tests.models import random_latents, random_vae
+from tests.support.leftovers import nothing_left, refusal
+from tests.support.models import random_latents, random_vae
+from tests.support.running import save_vae
 from zvae_tiled import VAE
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

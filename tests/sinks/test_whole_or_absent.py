@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from tests.leftovers import file_size_limit, nothing_left, refusal
-from tests.samples import examples
 from tests.sinks.cases import NOTES, Picture
+from tests.support.leftovers import file_size_limit, nothing_left, refusal
+from tests.support.samples import examples
 
 ENDINGS = (".png", ".tiff", ".jpg", ".webp", ".npy", ".safetensors")
 SETTINGS = examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,10 +10,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from tests.support.checkpoints import Array, Shape, expected_shapes, random_vae, to_mlx_layout, vae_rows, write
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.weights import load_weights
-
-from .checkpoints import Array, Shape, expected_shapes, random_vae, to_mlx_layout, vae_rows, write
 
 ROWS = vae_rows()
 WEIGHTS = random_vae(ROWS)

@@ -10,10 +10,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.support.checkpoints import Blob, expected_shapes, open_files, to_mlx_layout, write
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.weights import load_weights
 
-from .checkpoints import Blob, expected_shapes, open_files, to_mlx_layout, write
 from .loading import DECODER, EXPECTED, ROWS, WEIGHTS, load, refused, shards
 
 

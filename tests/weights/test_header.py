@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from tests.support.checkpoints import Shape, with_header
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.weights.header import (
     DTYPE_BITS,
@@ -24,8 +25,6 @@ from zvae_tiled.weights.header import (
     parse_header,
 )
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
-
-from .checkpoints import Shape, with_header
 
 
 def ours(content: bytes) -> dict[str, TensorInfo]:

@@ -13,9 +13,9 @@ import mlx.core as mx
 import pytest
 
 import zvae_tiled.weights
+from tests.support.checkpoints import Shape
 from zvae_tiled.weights import load_weights
 
-from .checkpoints import Shape
 from .loading import load
 
 WIDTH, COUNT = 1024, 5

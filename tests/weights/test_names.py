@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.checkpoints import Row, vae_rows
 from zvae_tiled.weights.names import canonical_names
-
-from .checkpoints import Row, vae_rows
 
 ROWS = vae_rows()
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.checkpoints import Array, Blob, Shape, write
 from zvae_tiled.weights.quantised import BITS, GROUP_SIZES, Packing, infer_packing
 
-from .checkpoints import Array, Blob, Shape, write
 from .loading import load, refused
 
 Q = "decoder.mid_block.attentions.0.to_q"

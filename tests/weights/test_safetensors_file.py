@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.checkpoints import Blob, encode, open_files, with_header
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.weights.content import recognise
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
-
-from .checkpoints import Blob, encode, open_files, with_header
 
 
 @pytest.mark.parametrize(

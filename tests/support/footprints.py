@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import environment
+from tests.support.running import environment
 from zvae_tiled.installed import likely_device
 
 LINUX = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from click.testing import CliRunner, Result
 
-from tests.models import random_latents, save_random
+from tests.support.models import random_latents, save_random
 from zvae_tiled import VAEConfig
 from zvae_tiled.cli.app import zvae
 
