@@ -15,16 +15,18 @@ from mlx.utils import tree_flatten
 
 from zvae_tiled.budget import available_memory
 from zvae_tiled.config import VAEConfig
+from zvae_tiled.heap import Ceiling, under
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.model.autoencoder import unscale_latents
 from zvae_tiled.plan.calibration import Calibration
+from zvae_tiled.plan.ends import PROCESS
 from zvae_tiled.plan.plan import Plan
 from zvae_tiled.plan.quality import QualityPlan
 
 CACHE = 64 << 20
-"""Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""
+"""Freed buffers MLX may keep on a GPU, where the budget leaves room: enough for the workspace of a Step."""
 
 _ONE_AT_A_TIME = threading.RLock()
 """Two decodes at once would need both their budgets."""
@@ -65,17 +67,27 @@ def temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
+def ceiling_of(plan: Plan | QualityPlan, held: int) -> Ceiling:
+    """Return how far the process may grow from now on; this many bytes of what the plan predicts are there already."""
+    return Ceiling(plan.predicted_peak - held - PROCESS // 2)  # the half: what is taken already, and what comes in between
+
+
 @contextmanager
-def limits(plan: Plan | QualityPlan) -> Iterator[None]:
-    """Keep MLX's cache of freed buffers inside the plan's budget, one decode at a time; put it back afterwards."""
-    with _ONE_AT_A_TIME:
-        before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))
+def limits(plan: Plan | QualityPlan, ceiling: Ceiling) -> Iterator[None]:
+    """Keep freed memory inside what was planned, one decode at a time; put MLX's cache limit back afterwards."""
+    with _ONE_AT_A_TIME, under(ceiling):
+        before = mx.set_cache_limit(_cache_limit(plan))
         mx.clear_cache()
         try:
             yield
         finally:
             mx.set_cache_limit(before)
             mx.clear_cache()
+
+
+def _cache_limit(plan: Plan | QualityPlan) -> int:
+    # On a CPU none: no prediction counts what is kept, and the C library gives out memory as fast.
+    return 0 if plan.device == "cpu" else max(0, min(CACHE, plan.budget - plan.predicted_peak))
 
 
 def ready_latents(latents: mx.array, config: VAEConfig, dtype: mx.Dtype, scaled: bool) -> mx.array:

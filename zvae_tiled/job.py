@@ -11,10 +11,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.decoding import limits, parameters, temporary_folder
+from zvae_tiled.decoding import ceiling_of, limits, parameters, temporary_folder
 from zvae_tiled.decoding import norms as norms_of
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.heap import Ceiling, make_room
 from zvae_tiled.kernels.base import Kernels
 from zvae_tiled.model import DecoderOnly
 from zvae_tiled.plan.plan import Plan
@@ -57,9 +58,8 @@ class Job:
     def run(self, sink: Sink) -> Report:
         """Go through the plan into a sink, which is closed, or told to leave nothing behind."""
         try:
-            with limits(self.plan):
-                held = sum(array.nbytes for array in parameters(self.model).values())
-                meter = Meter(held + self.given.nbytes)
+            with limits(self.plan, self._ceiling()):
+                meter = Meter(self._held)
                 for picture, rows in self._rows(meter.watching(self.listener)):
                     sink.write(picture, rows)
                     meter.host(sink.host_bytes)
@@ -73,9 +73,9 @@ class Job:
 
     def stream(self) -> Iterator[mx.array]:
         """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
-        rows = self._rows(self.listener)
+        rows, ceiling = self._rows(self.listener), self._ceiling()
         while True:
-            with limits(self.plan):
+            with limits(self.plan, ceiling):
                 found = [row for _, row in islice(rows, 1)]
             if not found:
                 return
@@ -101,9 +101,19 @@ class Job:
                 yield picture, done.pop()
         tracker.finish()
 
+    def _ceiling(self) -> Ceiling:
+        return ceiling_of(self.plan, self._held)
+
+    @property
+    def _held(self) -> int:
+        """Bytes of this decode that are there before it starts."""
+        return sum(array.nbytes for array in parameters(self.model).values()) + self.given.nbytes
+
     def _ready(self, picture: int) -> mx.array:
         """Return one of the batch, ready for the first Step."""
-        return self.ready(self.given[picture : picture + 1])
+        one = self.given[picture : picture + 1]
+        make_room(2 * one.nbytes)
+        return self.ready(one)
 
 
 def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:

@@ -23,8 +23,9 @@ from tests.leftovers import Calls, nothing_left, spilled_files, state
 from tests.models import random_latents, random_vae
 from tests.plans import bits, plan_for
 from zvae_tiled import Plan, VAEConfig
-from zvae_tiled.decoding import CACHE, parameters
+from zvae_tiled.decoding import CACHE, limits, parameters
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.heap import Ceiling
 from zvae_tiled.kernels import mlx_rows
 from zvae_tiled.kernels.device import kernels_for, this_device
 from zvae_tiled.progress import Progress
@@ -130,16 +131,18 @@ def one_row_at_a_time(plan: Plan) -> Plan:
     return replace(plan, sweeps=tuple(replace(sweep, rows=1) for sweep in plan.sweeps))
 
 
-def test_the_cache_limit_is_the_budgets_while_it_computes_and_the_callers_else() -> None:
+def test_the_cache_limit_is_the_plans_while_it_computes_and_the_callers_else() -> None:
     seen: set[int] = set()
+    for _ in VAE.stream(LATENTS, plan=PLANS[0], progress=lambda progress: seen.add(state()[2])):
+        assert state()[2] == LIMIT
+    assert seen == {0}, "no prediction for a CPU counts a cache"
+    VAE.decode(LATENTS, plan=PLANS[0], progress=lambda progress: seen.add(state()[2]))
+    assert seen == {0}
+    assert state()[2] == LIMIT
     for spare, want in ((1000, 1000), (-1, 0), (1 << 40, CACHE)):
-        plan = replace(PLANS[0], weights=VAE.weight_bytes, predicted_peak=1 << 30, budget=(1 << 30) + spare)
-        seen.clear()
-        for _ in VAE.stream(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2])):
-            assert state()[2] == LIMIT
-        assert seen == {want}
-        VAE.decode(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2]))
-        assert seen == {want}
+        plan = replace(PLANS[0], device="metal", predicted_peak=1 << 30, budget=(1 << 30) + spare)
+        with limits(plan, Ceiling(1 << 30)):
+            assert state()[2] == want
         assert state()[2] == LIMIT
 
 

@@ -17,12 +17,13 @@ LAYERS = {
     "errors": set[str](),
     "config": {"errors"},
     "budget": {"errors"},
+    "heap": set[str](),
     "whole": set[str](),
     "chain": {"errors", "config", "chain"},
     "atomic": {"errors"},
     "plan": {"errors", "atomic", "config", "budget", "whole", "chain", "plan"},
-    "kernels": {"errors", "config", "budget", "chain", "plan", "kernels", "blas"},
-    "engine": {"errors", "config", "budget", "chain", "plan", "kernels", "engine"},
+    "kernels": {"errors", "config", "budget", "heap", "chain", "plan", "kernels", "blas"},
+    "engine": {"errors", "config", "budget", "heap", "chain", "plan", "kernels", "engine"},
 }
 """For each layer, the layers it may import from; data goes one way (DESIGN.md, section 9)."""
 

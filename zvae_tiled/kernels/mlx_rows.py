@@ -13,12 +13,15 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.heap import make_room
 from zvae_tiled.kernels.base import Affine
 from zvae_tiled.kernels.folding import fold_upsampling
 from zvae_tiled.kernels.mlx_storage import MlxStorage, now
-from zvae_tiled.plan.workspace import KEYS_AT_ONCE, ROW_CHUNK
+from zvae_tiled.plan.workspace import KEYS_AT_ONCE, ROW_CHUNK, CpuWorkspace
 
 Pieces = list[mx.array]
+
+_WORKSPACE = CpuWorkspace()
 
 
 class RowKernels(MlxStorage):
@@ -52,6 +55,8 @@ class RowKernels(MlxStorage):
     def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve row by row, some columns at a time."""
         rows, width = step.gives(len(pieces)), pieces[0].shape[2] // step.stride
+        written = rows * width * step.factor**2 * step.outputs * self.dtype.size
+        make_room(written + _WORKSPACE.conv(step, rows, width, self.dtype.size))
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
         self._begin_extent(rows)
         for i in range(rows):

@@ -9,15 +9,21 @@ from zvae_tiled.plan.plan import ITEMSIZES
 SMALL_CHANGE = 1 << 18
 """Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
 
+PROCESS = 8 << 20
+"""Bytes a process takes beside its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
+
+`python -m benchmarks run --suite process` measured up to 5 MB; each further thread has a stack of some 40 kB.
+"""
+
 READY_ROWS = 16
 """Rows of a picture made ready for the encoder at once."""
 
 
 def given_bytes(config: VAEConfig, task: Task, height: int, width: int, batch: int) -> int:
-    """Return the bytes of what was handed in, held from the first sweep to the last."""
+    """Return the bytes held from the first sweep to the last: of what was handed in, and of the process itself."""
     if task == "decode":
         return latent_bytes(config, height, width, batch)
-    return batch * height * width * config.scale**2 * config.in_channels * 4 + SMALL_CHANGE
+    return batch * height * width * config.scale**2 * config.in_channels * 4 + PROCESS + SMALL_CHANGE
 
 
 def starting_bytes(config: VAEConfig, task: Task, height: int, width: int, dtype: str) -> int:
@@ -42,5 +48,5 @@ def picture_bytes(config: VAEConfig, height: int, width: int) -> int:
 
 
 def latent_bytes(config: VAEConfig, height: int, width: int, batch: int) -> int:
-    """Return the bytes of latents as they came, and of small change."""
-    return 4 * batch * height * width * config.latent_channels + SMALL_CHANGE
+    """Return the bytes of latents as they came, of the process itself, and of small change."""
+    return 4 * batch * height * width * config.latent_channels + PROCESS + SMALL_CHANGE
