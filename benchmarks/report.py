@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "quality": decodes.qualities,
     "scale": decodes.scale,
     "promises": bounds.promises,
+    "process": bounds.process,
     "limit": bounds.limit,
     "memory": bounds.memory,
     "sent": machines.sent,

@@ -16,15 +16,17 @@ import numpy as np
 from zvae_tiled.chain import Chain
 from zvae_tiled.devices.calibrate import calibrate as measure
 from zvae_tiled.devices.forks import check_threads
+from zvae_tiled.devices.heap import Ceiling, under
 from zvae_tiled.devices.here import device_kind, working_set_limit
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import unpacked, unscale_latents
 from zvae_tiled.planner.budget import Available, available_memory
 from zvae_tiled.planner.calibration import Calibration
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.plan import Plan
 
 CACHE = 64 << 20
-"""Freed buffers MLX may keep, where the budget leaves room: enough for the workspace of a Step."""
+"""Freed buffers MLX may keep on a GPU, where the budget leaves room: enough for the workspace of a Step."""
 
 _ONE_AT_A_TIME = threading.RLock()
 """Two decodes at once would need both their budgets."""
@@ -61,18 +63,28 @@ def temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
+def ceiling_of(plan: Plan, held: int) -> Ceiling:
+    """Return how far the process may grow from now on; this many bytes of what the plan predicts are there already."""
+    return Ceiling(plan.predicted_peak - held - PROCESS // 2)  # half: what is taken already, and what comes in between
+
+
 @contextmanager
-def limits(plan: Plan) -> Iterator[None]:
-    """Keep MLX's cache of freed buffers inside the plan's budget, one decode at a time; put it back afterwards."""
+def limits(plan: Plan, ceiling: Ceiling) -> Iterator[None]:
+    """Keep freed memory inside what was planned, one decode at a time; put MLX's cache limit back afterwards."""
     check_threads()  # here too: a stream may be read on in a forked process
-    with _ONE_AT_A_TIME:
-        before = mx.set_cache_limit(max(0, min(CACHE, plan.budget - plan.predicted_peak)))
+    with _ONE_AT_A_TIME, under(ceiling):
+        before = mx.set_cache_limit(_cache_limit(plan))
         mx.clear_cache()
         try:
             yield
         finally:
             mx.set_cache_limit(before)
             mx.clear_cache()
+
+
+def _cache_limit(plan: Plan) -> int:
+    # On a CPU none: no prediction counts what is kept, and the C library gives out memory as fast.
+    return 0 if plan.case.kind == "cpu" else max(0, min(CACHE, plan.budget - plan.predicted_peak))
 
 
 def ready_latents(

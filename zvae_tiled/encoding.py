@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import mlx.core as mx
 
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import LatentDistribution
 from zvae_tiled.planner.ends import READY_ROWS
@@ -45,6 +47,7 @@ class DistributionSink:
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture's moments."""
         if not self._halves:
+            make_room(2 * math.prod(self._shape) * self._dtype.size)
             self._halves = [mx.zeros(self._shape, dtype=self._dtype) for _ in range(2)]
             mx.eval(self._halves)
         if self._waiting is not None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from zvae_tiled.decoding import available, finished, limits, norms, ready_latents, temporary_folder
+from zvae_tiled.decoding import available, ceiling_of, finished, limits, norms, ready_latents, temporary_folder
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.encoding import DistributionSink, ready_image
 from zvae_tiled.engine.picture import PictureRun
@@ -124,8 +125,8 @@ class Job(ABC):
     def _run(self, plan: Plan, sink: Sink) -> Report:
         """Go through a plan into a sink, which is closed, or told to leave nothing behind."""
         try:
-            with limits(plan):
-                meter = Meter(self._vae.weight_bytes + self._given.nbytes)
+            with limits(plan, ceiling_of(plan, self._held)):
+                meter = Meter(self._held)
                 for picture, rows in self._rows(plan, meter.watching(self._listener)):
                     sink.write(picture, rows)
                     meter.host(sink.host_bytes)
@@ -138,6 +139,11 @@ class Job(ABC):
         self.report = report
         return report
 
+    @property
+    def _held(self) -> int:
+        """Bytes of this job that are there before it starts."""
+        return self._vae.weight_bytes + self._given.nbytes
+
     def _rows(self, plan: Plan, listener: Listener | None) -> Iterator[tuple[int, mx.array]]:
         """Yield finished rows with the number of their picture, top to bottom."""
         check_free_space(self._folder, plan.spilled)
@@ -146,6 +152,7 @@ class Job(ABC):
         tracker = Tracker(plan, listener)
         for picture in range(plan.case.batch):
             run = PictureRun(plan, kernels, weights, folded, self._folder, tracker.read)
+            make_room(2 * self._given[picture].nbytes)
             for rows in run.rows(self._ready(picture)):
                 done = [self._finish(rows)]
                 del rows
@@ -217,9 +224,9 @@ class Decode(Job):
 
     def _handed_on(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
-        rows = self._rows(plan, self._listener)
+        rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
         while True:
-            with limits(plan):
+            with limits(plan, ceiling):
                 found = [row for _, row in islice(rows, 1)]
             if not found:
                 return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from benchmarks import store
 from benchmarks.case import Z_IMAGE
+from benchmarks.suites.process import is_kept, room_left
 from benchmarks.tables import NOTHING, amount, budget, of_rows, quality, rate, size, sizes, table, times, where
 from benchmarks.work import memory_floor
+from zvae_tiled.inputs.arrays import OUTPUT_TYPES
 from zvae_tiled.report.figures import Row
 
 
@@ -38,6 +41,39 @@ def _promise(row: Row) -> str:
         if row.predicted_peak is None
         else "; ".join(filter(None, (amount(row.predicted_peak), row.note)))
     )
+
+
+def process() -> str:
+    """What processes grew by, beside what was predicted."""
+    rows = store.read("process")
+    if not rows:
+        return NOTHING
+    kinds: dict[str, Callable[[Row], bool]] = {
+        "decodes into an array": lambda row: row.tool.startswith("decode, ") and row.tool[8:] in OUTPUT_TYPES,
+        "decodes into a file": lambda row: row.tool.startswith("decode, ."),
+        "streams": lambda row: row.tool == "decode, stream",
+        "encodes": lambda row: row.tool.startswith("encode"),
+        "exact, of all of these": lambda row: row.quality.startswith("exact"),
+        "tiles and streams of statistics": lambda row: not row.quality.startswith("exact"),
+        "all": lambda row: bool(row),
+    }
+    return f"{table(_HEADS, (_kind(name, list(filter(kind, rows))) for name, kind in kinds.items()))}\n\n{where(rows)}"
+
+
+_HEADS = ("trials", "number", "beyond predicted", "predicted", "process / predicted", "least room left")
+
+
+def _kind(name: str, rows: Sequence[Row]) -> list[str]:
+    predicted = sorted(row.predicted_peak or 0 for row in rows)
+    share = statistics.median((row.footprint or 0) / (row.predicted_peak or 1) for row in rows)
+    return [
+        name,
+        str(len(rows)),
+        str(sum(not is_kept(row) for row in rows)),
+        f"{amount(predicted[0])} to {amount(predicted[-1])}",
+        f"{share:.2f}×",
+        amount(min(map(room_left, rows))),
+    ]
 
 
 def limit() -> str:

@@ -31,7 +31,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_one_file(place: Path) -> None:
-    told = run("decode", "a.npy", "-o", "a.png", "--budget", "5MB")
+    told = run("decode", "a.npy", "-o", "a.png", "--budget", "13MB")
     assert levels(place / "a.png", place / "a.npy")
     assert told.stdout == ""
     for line in ("decoded    1 x 20x12, bfloat16 on cpu", "predicted", "measured", "written    a.png"):
@@ -110,18 +110,18 @@ def test_sixteen_bits(place: Path) -> None:
 
 
 def test_standard_input_to_standard_output(place: Path) -> None:
-    told = run("decode", "-", "-o", "-", "--budget", "5MB", stdin=(place / "a.npy").read_bytes())
+    told = run("decode", "-", "-o", "-", "--budget", "13MB", stdin=(place / "a.npy").read_bytes())
     before = files(place)
-    run("decode", "a.npy", "-o", "a.png", "--budget", "5MB", "-q")
+    run("decode", "a.npy", "-o", "a.png", "--budget", "13MB", "-q")
     assert told.stdout_bytes == (place / "a.png").read_bytes()
     assert "written    standard output" in told.stderr
     assert before == {"a.npy", "b.npy", "vae"}
 
 
 def test_a_plan_is_kept_and_replayed(place: Path) -> None:
-    run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "--budget", "5MB", "-q")
+    run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "--budget", "13MB", "-q")
     plan = read_plan((place / "plan.json").read_text())
-    assert plan.budget == 5_000_000
+    assert plan.budget == 13_000_000
     told = run("decode", "a.npy", "-o", "b.png", "--plan", "plan.json")
     assert f"plan       {plan.digest}" in told.stderr
     assert (
@@ -153,7 +153,7 @@ def test_a_plan_of_tiles_is_kept_and_replayed(place: Path) -> None:
 
 
 def test_a_plan_made_beforehand_is_replayed(place: Path) -> None:
-    told = run("plan", "20x12", "--vae", "vae", "--budget", "5MB", "--json")
+    told = run("plan", "20x12", "--vae", "vae", "--budget", "13MB", "--json")
     (place / "plan.json").write_text(told.stdout)
     run("decode", "a.npy", "-o", "a.png", "--plan", "plan.json", "-q")
     assert levels(place / "a.png", place / "a.npy")

@@ -24,7 +24,8 @@ from tests.support.models import random_latents, random_vae
 from tests.support.plans import bits, plan_for, with_rows
 from tests.support.samples import examples
 from zvae_tiled import Plan
-from zvae_tiled.decoding import CACHE
+from zvae_tiled.decoding import CACHE, limits
+from zvae_tiled.devices.heap import Ceiling
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.errors import SilentFailureError
@@ -130,18 +131,18 @@ def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: b
         del rows
 
 
-def test_the_cache_limit_is_the_budgets_while_it_computes_and_the_callers_else() -> None:
+def test_the_cache_limit_is_the_plans_while_it_computes_and_the_callers_else() -> None:
     seen: set[int] = set()
+    for _ in VAE.stream(LATENTS, plan=PLANS[0], progress=lambda progress: seen.add(state()[2])):
+        assert state()[2] == LIMIT
+    assert seen == {0}, "no prediction for a CPU counts a cache"
+    VAE.decode(LATENTS, plan=PLANS[0], progress=lambda progress: seen.add(state()[2]))
+    assert seen == {0}
+    assert state()[2] == LIMIT
     for spare, want in ((1000, 1000), (0, 0), (1 << 40, CACHE)):
-        seen.clear()
-        plan = with_room(PLANS[0], "rows", spare)
-        for _ in VAE.stream(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2])):
-            assert state()[2] == LIMIT
-        assert seen == {want}
-        seen.clear()
         plan = with_room(PLANS[0], "array", spare)
-        VAE.decode(LATENTS, plan=plan, progress=lambda progress: seen.add(state()[2]))
-        assert seen == {want}
+        with limits(replace(plan, case=replace(plan.case, device="metal")), Ceiling(1 << 30)):
+            assert state()[2] == want
         assert state()[2] == LIMIT
 
 

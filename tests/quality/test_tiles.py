@@ -143,7 +143,7 @@ def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], qualit
 def test_exact_is_the_default_and_only_a_name_gives_anything_else(vae: VAE, latents: np.ndarray) -> None:
     report = decoded(vae, latents)[1]
     assert (report.quality, report.exact) == ("exact", True)
-    report = decoded(vae, latents, budget="6MB")[1]
+    report = decoded(vae, latents, budget="14MB")[1]
     assert (report.quality, report.exact) == ("exact", True)
 
 

@@ -18,14 +18,15 @@ import mlx.core as mx
 import psutil
 import pytest
 
+from zvae_tiled.devices import heap
 from zvae_tiled.errors import OutputError
 
 
-def state() -> tuple[int, int, int]:
-    """What a decode may not change: open files, MLX's memory, and its cache limit."""
+def state() -> tuple[int, int, int, bool]:
+    """What a decode may not change: open files, MLX's memory and its cache limit, and that no ceiling holds."""
     limit = mx.set_cache_limit(0)
     mx.set_cache_limit(limit)
-    return psutil.Process().num_fds(), mx.get_active_memory(), limit
+    return psutil.Process().num_fds(), mx.get_active_memory(), limit, heap._ceiling is None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
@@ -125,6 +126,7 @@ class MlxStorage:
         if len(spans) == 1 and stop - start == first.shape[1]:
             return first
         parts = [x[:, start:stop] for x, start, stop in spans]
+        make_room(sum(part.nbytes for part in parts))
         # A slice shares its parent's memory; only a concatenation surely copies.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
 
@@ -157,6 +159,7 @@ class MlxStorage:
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows back, straight into an array's memory."""
+        make_room(rows * width * channels * self.dtype.size)
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
         data = np.asarray(bits).data.cast("B")
         offset = start * width * channels * self.dtype.size

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.planner.grid import Span, weights
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -70,6 +72,7 @@ class Blender:
 
 def zeros(shape: tuple[int, ...]) -> Rows:
     """Return zeros in MLX's memory, so that its counter, and so the report, counts them."""
+    make_room(4 * math.prod(shape))
     array = mx.zeros(shape, dtype=mx.float32)
     mx.eval(array)
     return np.asarray(array)

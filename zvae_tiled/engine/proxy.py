@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.moments import Moments
@@ -35,6 +36,7 @@ def shrunk(
         channels: Its channels.
     """
     (down, across), (rows, columns) = factors, (size[0] // factors[0], size[1] // factors[1])
+    make_room(8 * rows * columns * channels)
     averaged, cut = (np.zeros((rows, columns, channels), np.float32) for _ in range(2))
     places = {row: i for i, row in enumerate(picked(rows, down).tolist())}
     beside = picked(columns, across)

@@ -7,15 +7,21 @@ from zvae_tiled.planner.case import Case
 SMALL_CHANGE = 1 << 18
 """Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
 
+PROCESS = 8 << 20
+"""Bytes a process takes beside its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
+
+`python -m benchmarks run --suite process` measured up to 5 MB; each further thread has a stack of some 40 kB.
+"""
+
 READY_ROWS = 16
 """Rows of a picture made ready for the encoder at once."""
 
 
 def given_bytes(case: Case) -> int:
-    """Return the bytes of what was handed in, held from the first sweep to the last."""
-    if case.task == "decode":
-        return 4 * case.batch * case.height * case.width * case.config.latent_channels + SMALL_CHANGE
-    return case.batch * case.height * case.width * case.config.scale**2 * case.config.in_channels * 4 + SMALL_CHANGE
+    """Return the bytes held from the first sweep to the last: of what was handed in, and of the process itself."""
+    config, numbers = case.config, case.batch * case.height * case.width
+    numbers *= config.latent_channels if case.task == "decode" else config.scale**2 * config.in_channels
+    return 4 * numbers + PROCESS + SMALL_CHANGE
 
 
 def starting_bytes(case: Case, height: int, width: int) -> int:

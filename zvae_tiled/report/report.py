@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from html import escape
+from pathlib import Path
 
 import mlx.core as mx
 import psutil
@@ -14,6 +15,9 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
 from zvae_tiled.wording import size
+
+_MARKS = Path("/proc/self/status")
+"""Where Linux keeps a process's high-water mark. It could be wiped before a decode, but it is not ours alone."""
 
 POINTS = 1000
 """Of a report's timeline, at most: two a pixel of its chart."""
@@ -29,8 +33,8 @@ class Report:
         predicted_peak: Bytes it was to use at most.
         measured_peak: Bytes it did use: the allocator's peak, weights and latents included, and host buffers.
         others: Bytes of MLX arrays the process held before, which are not this decode's.
-        footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if it was
-            higher before. The system's view, with what allocators keep.
+        footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if the process
+            was larger before. The system's view; weights and latents are not in it, they are there at the start.
         seconds: Time it took.
         quality: ``exact``, ``tiles`` or ``stream``.
         exact: Whether the result is what a full decode gives, to rounding.
@@ -154,7 +158,10 @@ def _halved(line: list[tuple[float, int]]) -> list[tuple[float, int]]:
 
 
 def _high_water() -> int:
+    if _MARKS.exists():  # not getrusage: through exec a process inherits its parent's mark there
+        line = next(line for line in _MARKS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.inputs.arrays import OutputType, imported
 
 
@@ -59,6 +61,8 @@ class ArraySink:
         return self._array
 
     def _allocated(self) -> Any:
+        size = math.prod(self._shape)
+        make_room(size * (self._dtype.size if self._output_type == "mx" else 1 if self._output_type == "pil" else 4))
         if self._output_type == "mx":
             array = mx.zeros(self._shape, dtype=self._dtype)
             mx.eval(array)

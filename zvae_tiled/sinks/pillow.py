@@ -11,6 +11,9 @@ from zvae_tiled.sinks.writer import Samples, Shape, Writer
 _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E
 """EXIF's tags."""
 
+_CODE = 4 << 20
+"""Bytes of Pillow's and the encoders' code and tables (`python -m benchmarks run --suite process`)."""
+
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -60,7 +63,7 @@ class Jpeg(_Pillow):
     def gathered(shape: Shape, bits: int) -> int:
         """Return the bytes of the picture as Pillow keeps it: RGB in four bytes; the encoder goes by rows."""
         del bits  # always 8
-        return shape[0] * shape[1] * (1 if shape[2] == 1 else 4) + (1 << 20)
+        return shape[0] * shape[1] * (1 if shape[2] == 1 else 4) + _CODE
 
 
 class WebP(_Pillow):
@@ -75,4 +78,4 @@ class WebP(_Pillow):
     def gathered(shape: Shape, bits: int) -> int:
         """Return the bytes of the picture, and what libwebp was measured to take for noise (docs/files.md)."""
         del bits  # always 8
-        return shape[0] * shape[1] * (36 if shape[2] == 3 else 46) + (1 << 20)
+        return shape[0] * shape[1] * (36 if shape[2] == 3 else 46) + _CODE

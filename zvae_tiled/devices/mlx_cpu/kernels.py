@@ -14,12 +14,16 @@ import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.folding import fold_upsampling
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine, Kernels
-from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
+from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK, CpuWorkspace
 from zvae_tiled.devices.storage import MlxStorage, now
 from zvae_tiled.devices.workspace import KEYS_AT_ONCE, Workspace
 
 Pieces = list[mx.array]
+
+
+_WORKSPACE = CpuWorkspace()
 
 
 def present(kind: str) -> bool:
@@ -64,6 +68,8 @@ class RowKernels(MlxStorage):
     def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve row by row, some columns at a time."""
         rows, width = step.gives(len(pieces)), pieces[0].shape[2] // step.stride
+        written = rows * width * step.factor**2 * step.outputs * self.dtype.size
+        make_room(written + _WORKSPACE.conv(step, rows, width, self.dtype.size))
         out = now(mx.zeros((1, rows * step.factor, width * step.factor, step.outputs), dtype=self.dtype))
         self._begin_extent(rows)
         for i in range(rows):

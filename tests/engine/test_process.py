@@ -1,0 +1,50 @@
+"""The process itself: what the system sees it grow by, its weights included, is at most what was predicted."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from benchmarks.process_child import FORGET
+from benchmarks.suites.process import is_kept, measured, room_left
+from benchmarks.trials import DEMO, FLAT, Trial, random_trial
+from zvae_tiled import VAE, Tiles
+
+pytestmark = pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped")
+
+DEMO_CONFIG = VAE.demo().config
+
+TRIALS = {
+    "freed blocks that fit nothing": Trial("flat", FLAT, 300, 1000, task="encode", share=1.2),
+    "maps that are spilled": Trial(DEMO, DEMO_CONFIG, 40, 100, end="np"),
+    "room in the budget for a cache": Trial(DEMO, DEMO_CONFIG, 24, 64, share=1.5, shared=True),
+    "tiles, into a file": Trial(DEMO, DEMO_CONFIG, 30, 40, "bfloat16", end=".png", quality=Tiles()),
+    "a stream, whose rows somebody takes": Trial("flat", FLAT, 500, 400, "float16", end="stream", batch=2),
+    "Pillow's code": Trial("flat", FLAT, 4, 6, end=".webp"),
+}
+
+
+@pytest.mark.parametrize("trial", TRIALS.values(), ids=TRIALS)
+def test_a_process_grows_by_what_was_predicted_at_most(trial: Trial) -> None:
+    check(trial)
+
+
+def test_a_process_that_takes_too_much_would_be_seen() -> None:
+    row = measured(Trial("flat", FLAT, 600, 1000, end="np", share=1), {})
+    assert row.footprint is not None
+    assert row.predicted_peak is not None
+    assert is_kept(row)
+    assert row.footprint > 0.8 * row.predicted_peak > 30e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tens", range(20, 40))  # the first 200 are those of docs/benchmarks.md
+def test_200_random_trials(tens: int) -> None:
+    for seed in range(10 * tens, 10 * tens + 10):
+        check(random_trial(seed))
+
+
+def check(trial: Trial) -> None:
+    row = measured(trial, {})
+    assert is_kept(row), f"{room_left(row):,} bytes left of {row.predicted_peak:,}, budget {row.budget:,}: {trial}"

@@ -1,0 +1,59 @@
+"""Freed memory goes back to the system where it would carry the process past its ceiling, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from zvae_tiled.devices import heap
+from zvae_tiled.devices.heap import Ceiling, make_room, under
+
+pytestmark = pytest.mark.skipif(heap._trim is None, reason="the C library gives nothing back")
+
+BLOCK = 60_000
+"""Bytes of a block: too few for pages of its own."""
+
+FREED = 300 * BLOCK
+
+
+@pytest.fixture
+def pins() -> Iterator[list[bytes]]:
+    """Blocks between which as many were freed, so that the C library keeps those."""
+    blocks = [bytes(BLOCK) for _ in range(600)]
+    kept = blocks[::2]
+    blocks.clear()
+    yield kept
+    kept.clear()
+
+
+def resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def test_free_memory_goes_back_where_a_block_would_pass_the_ceiling(pins: list[bytes]) -> None:
+    before = resident()
+    with under(Ceiling(10 * BLOCK)):
+        make_room(9 * BLOCK)
+        assert resident() > before - FREED / 10, "there was room"
+        make_room(12 * BLOCK)
+    assert resident() < before - FREED / 2
+    assert len(pins) == 300
+
+
+def test_nothing_happens_outside_of_a_decode(pins: list[bytes]) -> None:
+    with under(Ceiling(-FREED)):
+        pass
+    before = resident()
+    make_room(1 << 40)
+    assert resident() > before - FREED / 10
+
+
+def test_what_does_not_help_is_not_tried_for_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(heap, "_trim", calls.append)
+    with under(Ceiling(-heap.STEP)):
+        for _ in range(10):
+            make_room(1000)
+    assert len(calls) == 1, "all that the process holds is in use"
