@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled import VAE, VAEConfig
+from zvae_tiled import VAE, Plan, QualityPlan, VAEConfig
 
 FORGET = Path("/proc/self/clear_refs")
 """Linux: a 5 written there wipes the process's high-water mark."""
@@ -30,10 +30,9 @@ def main() -> None:
     held = vae.weight_bytes + (given.nbytes if order["shared"] else 0)
     _forget()
     before = _mark("VmRSS")
-    predicted, allocator = run(vae, given, order)
+    peaks = run(vae, given, order)
     grown = _mark("VmHWM") - before
-    if predicted is None:
-        predicted = _planned(vae, order)
+    predicted, allocator = peaks or (_planned(vae, order), None)
     print(json.dumps({"held": held, "grown": grown, "predicted": predicted, "allocator": allocator}))
 
 
@@ -46,23 +45,23 @@ def loaded(order: dict[str, Any]) -> VAE:
 
 
 def given_to(order: dict[str, Any]) -> Any:
-    """Return latents or pictures (B, H, W, C): as an MLX array, which is read where it lies, or as one that is copied."""
+    """Return latents or pictures (B, H, W, C): an MLX array, read where it lies, or a NumPy one, copied."""
     rng = np.random.default_rng(order["seed"])
     made = rng.random if order["task"] == "encode" else rng.standard_normal
     given = made(order["shape"], np.float32)
     return mx.array(given) if order["shared"] else given
 
 
-def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Do what was ordered; return the predicted and the measured peak, which a stream does not report."""
-    options = {"budget": f"{order['budget']}B", "spill_folder": order["folder"], **order["options"]}
+def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int, int] | None:
+    """Do what was ordered; return the predicted and the measured peak, or None for a stream, which has no report."""
+    options: dict[str, Any] = {"budget": f"{order['budget']}B", "spill_folder": order["folder"], **order["options"]}
     end = order["end"]
     if order["task"] == "encode":
         _, report = vae.encode(given, return_report=True, **options)
     elif end == "stream":
         for rows in vae.stream(given, "NHWC", **options):
             del rows
-        return None, None
+        return None
     elif end.startswith("."):
         path = Path(order["folder"]) / f"picture{end}"
         report = vae.decode_to_file(given, path, "NHWC", bits=order["bits"], **options)
@@ -74,8 +73,9 @@ def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int | None, int | 
 def _planned(vae: VAE, order: dict[str, Any]) -> int:
     batch, height, width, _ = order["shape"]
     scale = vae.config.scale
-    size = (height * scale, width * scale, f"{order['budget']}B", batch, "rows")
-    return vae.plan(*size, **{"quality": "exact", **order["options"]}).predicted_peak
+    asked: dict[str, Any] = {"quality": "exact", "batch": batch, "output": "rows", **order["options"]}
+    plan: Plan | QualityPlan = vae.plan(height * scale, width * scale, f"{order['budget']}B", **asked)
+    return plan.predicted_peak
 
 
 def _forget() -> None:

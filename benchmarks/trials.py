@@ -12,6 +12,7 @@ from tests.models import PRESETS, narrow, save_random
 from tests.plans import random_config
 from zvae_tiled import VAE, BudgetError, VAEConfig
 from zvae_tiled.chain import Task, chain_of
+from zvae_tiled.plan.ends import PROCESS
 from zvae_tiled.plan.plan import ITEMSIZES
 
 DEMO = "demo"
@@ -86,7 +87,8 @@ class Trial:
             least = error.needed
         size = (self.height * self.config.scale, self.width * self.config.scale)
         most = vae.plan(*size, budget="1000TB", batch=self.batch, task=self.task).predicted_peak
-        return max(least, int(least * (most / least) ** self.share))
+        least, most = least - PROCESS, most - PROCESS
+        return PROCESS + max(least, int(least * (most / least) ** self.share))
 
 
 def random_trial(seed: int) -> Trial:

@@ -25,6 +25,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.kernels.device import kernels_for
 from zvae_tiled.kernels.native import cpu_device
 from zvae_tiled.plan.device import CPU, Device
+from zvae_tiled.plan.ends import PROCESS
 from zvae_tiled.plan.make import make_plan
 from zvae_tiled.plan.plan import ITEMSIZES
 from zvae_tiled.plan.workspace_native import NativeWorkspace
@@ -122,7 +123,8 @@ def planned(
 
     with pytest.raises(BudgetError) as error:
         make(1)
-    return make(int(error.value.needed * (make(1 << 60).predicted_peak / error.value.needed) ** share))
+    least, most = error.value.needed - PROCESS, make(1 << 60).predicted_peak - PROCESS
+    return make(PROCESS + int(least * (most / least) ** share))
 
 
 def check_predictions(task: Task, seeds: range) -> float:

@@ -12,6 +12,7 @@ from tests.models import random_latents, save_random
 from zvae_tiled import VAE, VAEConfig, plan
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.model.autoencoder import unscale_latents
+from zvae_tiled.plan.ends import PROCESS
 
 Z_IMAGE = VAEConfig.preset("z-image")
 NARROW = VAEConfig(latent_channels=4, block_out_channels=(8, 8, 16), norm_num_groups=4, mid_block_add_attention=False)
@@ -64,7 +65,7 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
     latents = random_latents(NARROW, height, width)
     with pytest.raises(BudgetError) as error:
         vae.plan(height * 4, width * 4, "1B", output="rows")
-    assert error.value.needed <= budget
+    assert error.value.needed - PROCESS <= budget
     made = vae.plan(height * 4, width * 4, f"{error.value.needed}B", output="rows")
     assert {sweep.choice for sweep in made.sweeps if sweep.ends == "moments"} >= {"spill"}
     before = mx.get_active_memory()
@@ -76,4 +77,4 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
         del band
     assert seen == 20 * rows * 4
     measured = max(peak, mx.get_peak_memory()) - before + vae.weight_bytes
-    assert measured <= made.predicted_peak <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"
+    assert measured <= made.predicted_peak - PROCESS <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"

@@ -19,6 +19,7 @@ from tests.plans import random_config
 from zvae_tiled import Plan, QualityPlan, VAEConfig, plan, read_plan
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.plan import quality
+from zvae_tiled.plan.ends import PROCESS
 from zvae_tiled.plan.request import Request
 
 pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for them
@@ -159,7 +160,7 @@ def test_a_replayed_plan_gives_the_same_bits(asked: dict[str, Any]) -> None:
         got, again = vae.decode(latents, plan=read_plan(replay.to_json()), output_type="np", return_report=True)
         assert np.array_equal(got, want)
         assert (again.quality, again.exact, again.statistics) == (report.quality, report.exact, report.statistics)
-        assert again.measured_peak <= again.predicted_peak <= again.budget
+        assert again.measured_peak <= again.predicted_peak - PROCESS < again.predicted_peak <= again.budget
         assert again.plan.weights == vae.weight_bytes
 
 
@@ -177,7 +178,7 @@ def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path) -> None:
     assert (
         report.predicted_peak == streamed.predicted_peak + report.plan.gathered + report.plan.weights - streamed.weights
     )
-    assert report.measured_peak <= report.predicted_peak
+    assert report.measured_peak <= report.predicted_peak - PROCESS
 
 
 @pytest.mark.parametrize(
