@@ -31,10 +31,9 @@ def main() -> None:
     held = vae.weight_bytes + (given.nbytes if order["shared"] else 0)
     _forget()
     before = _mark("VmRSS")
-    predicted, allocator = run(vae, given, order)
+    peaks = run(vae, given, order)
     grown = _mark("VmHWM") - before
-    if predicted is None:
-        predicted = _planned(vae, order)
+    predicted, allocator = peaks or (_planned(vae, order), None)
     print(json.dumps({"held": held, "grown": grown, "predicted": predicted, "allocator": allocator}))
 
 

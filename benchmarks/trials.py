@@ -16,6 +16,7 @@ from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES
 from zvae_tiled.planner.quality import Quality, Statistics
+from zvae_tiled.planner.ends import PROCESS
 
 DEMO = "demo"
 """The VAE that comes with the package."""
@@ -85,7 +86,8 @@ class Trial:
             least = error.needed
         size = (self.height * self.config.scale, self.width * self.config.scale)
         most = vae.plan(*size, budget="1000TB", batch=self.batch, task=self.task).predicted_peak
-        return max(least, int(least * (most / least) ** self.share))
+        least, most = least - PROCESS, most - PROCESS
+        return PROCESS + max(least, int(least * (most / least) ** self.share))
 
 
 def random_trial(seed: int) -> Trial:

@@ -64,8 +64,9 @@ def temporary_folder() -> Path:
 
 
 def ceiling_of(plan: Plan, held: int) -> Ceiling:
-    """Return how far the process may grow from now on; this many bytes of what the plan predicts are there already."""
-    return Ceiling(plan.predicted_peak - held - PROCESS // 2)  # half: what is taken already, and what comes in between
+    """Return how far the process may grow; `held` bytes of what the plan predicts are there when it starts."""
+    # Half of the process's own share is spent: by planning before, and by Python between two blocks.
+    return Ceiling(plan.predicted_peak - held - PROCESS // 2)
 
 
 @contextmanager

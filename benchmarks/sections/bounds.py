@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import store
 from benchmarks.case import Z_IMAGE
-from benchmarks.suites.process import is_kept, room_left
+from benchmarks.suites.process import is_kept, predicted, room_left
 from benchmarks.tables import NOTHING, amount, budget, of_rows, quality, rate, size, sizes, table, times, where
 from benchmarks.work import memory_floor
 from zvae_tiled.inputs.arrays import OUTPUT_TYPES
@@ -55,7 +55,7 @@ def process() -> str:
         "encodes": lambda row: row.tool.startswith("encode"),
         "exact, of all of these": lambda row: row.quality.startswith("exact"),
         "tiles and streams of statistics": lambda row: not row.quality.startswith("exact"),
-        "all": lambda row: bool(row),
+        "all": lambda row: row.suite == "process",
     }
     return f"{table(_HEADS, (_kind(name, list(filter(kind, rows))) for name, kind in kinds.items()))}\n\n{where(rows)}"
 
@@ -64,13 +64,13 @@ _HEADS = ("trials", "number", "beyond predicted", "predicted", "process / predic
 
 
 def _kind(name: str, rows: Sequence[Row]) -> list[str]:
-    predicted = sorted(row.predicted_peak or 0 for row in rows)
-    share = statistics.median((row.footprint or 0) / (row.predicted_peak or 1) for row in rows)
+    peaks = sorted(map(predicted, rows))
+    share = statistics.median((row.footprint or 0) / predicted(row) for row in rows)
     return [
         name,
         str(len(rows)),
         str(sum(not is_kept(row) for row in rows)),
-        f"{amount(predicted[0])} to {amount(predicted[-1])}",
+        f"{amount(peaks[0])} to {amount(peaks[-1])}",
         f"{share:.2f}×",
         amount(min(map(room_left, rows))),
     ]

@@ -36,10 +36,7 @@ def measured(trial: Trial, where: dict[str, Any]) -> Row:
         child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if child.returncode:
         raise RuntimeError(f"{trial}\n{child.stderr}")
-    found: dict[str, int | None] = json.loads(child.stdout)
-    held, grown = found["held"], found["grown"]
-    assert held is not None
-    assert grown is not None
+    found: dict[str, Any] = json.loads(child.stdout)
     return Row(
         suite="process",
         tool=f"{trial.task}, {trial.end}",
@@ -52,20 +49,22 @@ def measured(trial: Trial, where: dict[str, Any]) -> Row:
         budget=order["budget"],
         predicted_peak=found["predicted"],
         allocator_peak=found["allocator"],
-        footprint=held + grown,
+        footprint=found["held"] + found["grown"],
         environment=where,
     )
 
 
 def room_left(row: Row) -> int:
     """Return the bytes between what a process took and what was predicted; below 0 if it took more."""
-    assert row.footprint is not None
-    assert row.predicted_peak is not None
-    return row.predicted_peak - row.footprint
+    return predicted(row) - (row.footprint or 0)
 
 
 def is_kept(row: Row) -> bool:
     """Tell whether the promise was kept: process ≤ predicted ≤ budget."""
-    assert row.budget is not None
+    return room_left(row) >= 0 and predicted(row) <= (row.budget or 0)
+
+
+def predicted(row: Row) -> int:
+    """Return what was predicted; every row of this suite says it."""
     assert row.predicted_peak is not None
-    return room_left(row) >= 0 and row.predicted_peak <= row.budget
+    return row.predicted_peak

@@ -26,6 +26,7 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES, Output
 from zvae_tiled.planner.case import Case as Planned
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.ends import PROCESS
 
 LARGE = 100_000_000
 SLOW = pytest.mark.slow
@@ -125,7 +126,8 @@ class Case:
     def budget(self, vae: VAE) -> int:
         least = self.needed(vae)
         most = vae.plan(**self._shape(vae), budget="1000TB").predicted_peak
-        return max(least, int(least * (most / least) ** self.share))
+        least, most = least - PROCESS, most - PROCESS
+        return PROCESS + max(least, int(least * (most / least) ** self.share))
 
     def needed(self, vae: VAE) -> int:
         with pytest.raises(BudgetError) as error:
@@ -160,10 +162,10 @@ def peak_memory() -> Iterator[list[int]]:
 
 
 def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]:
-    """Run one case; return predicted and measured."""
+    """Run one case; return what was predicted for arrays, and measured."""
     report, measured = case.run(folder)
     predicted = report.predicted_peak
-    assert measured <= predicted <= report.budget, (
+    assert measured <= predicted - PROCESS < predicted <= report.budget, (
         f"{measured=:,} {predicted=:,} {report.budget=:,} {case}\n{report.plan}"
     )
     assert abs(report.measured_peak - measured) <= 0.01 * measured + 4096, (
@@ -171,7 +173,7 @@ def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]
     )
     assert isinstance(report.plan, Plan)
     chosen.update(sweep.choice for sweep in report.plan.sweeps if sweep.ends == "moments")
-    return predicted, measured
+    return predicted - PROCESS, measured
 
 
 @pytest.mark.parametrize(
@@ -213,5 +215,5 @@ def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work
         assert not steps
         assert max(peaks) <= 2 * given.nbytes, "what is given is looked at, and no more"
         _, report = run(given, budget=f"{needed}B", return_report=True, progress=steps.append)
-        assert report.measured_peak <= report.predicted_peak <= needed
+        assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= needed
         assert steps

@@ -28,6 +28,7 @@ from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.planner.case import ITEMSIZES, Case
+from zvae_tiled.planner.ends import PROCESS
 
 LITTLE = 32 << 10
 """Bytes of single numbers and folded norms, which no model counts one by one (SMALL_CHANGE covers them)."""
@@ -123,7 +124,8 @@ def planned(
 
     with pytest.raises(BudgetError) as error:
         make(1)
-    return make(int(error.value.needed * (make(1 << 60).predicted_peak / error.value.needed) ** share))
+    least, most = error.value.needed - PROCESS, make(1 << 60).predicted_peak - PROCESS
+    return make(PROCESS + int(least * (most / least) ** share))
 
 
 def check_predictions(task: Task, seeds: list[int]) -> float:

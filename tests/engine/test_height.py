@@ -15,6 +15,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.planner.ends import PROCESS
 
 Z_IMAGE = config_of("z-image")
 NARROW = AutoencoderKLConfig(
@@ -70,7 +71,7 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
     latents = random_latents(NARROW, height, width)
     with pytest.raises(BudgetError) as error:
         vae.plan(height * 4, width * 4, "1B", task="stream")
-    assert error.value.needed <= budget
+    assert error.value.needed - PROCESS <= budget
     made = vae.plan(height * 4, width * 4, f"{error.value.needed}B", task="stream")
     assert {sweep.choice for sweep in made.sweeps if sweep.ends == "moments"} >= {"spill"}
     before = mx.get_active_memory()
@@ -82,4 +83,4 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
         del band
     assert seen == 20 * rows * 4
     measured = max(peak, mx.get_peak_memory()) - before + vae.weight_bytes
-    assert measured <= made.predicted_peak <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"
+    assert measured <= made.predicted_peak - PROCESS <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"

@@ -18,6 +18,7 @@ from tests.support.models import random_latents, random_vae
 from zvae_tiled import Tiles
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.sinks import file_target, writer
 from zvae_tiled.sinks.target import KINDS
 from zvae_tiled.sinks.writer import raw_bytes
@@ -85,7 +86,7 @@ def test_what_is_gathered_is_predicted_and_measured(
         VAE.decode_to_file(latents, path, budget=f"{needed - 1}B", **options)
     assert list(tmp_path.iterdir()) == []
     report = VAE.decode_to_file(latents, path, budget=f"{needed}B", **options)
-    assert report.measured_peak <= report.predicted_peak <= needed
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= needed
     with pytest.raises(BudgetError) as error:  # a file that gathers nothing needs that much less, or was not the peak
         VAE.decode_to_file(latents, tmp_path / "a.npy", budget="1B", **{**options, "bits": None})
     assert needed - gathered <= error.value.needed <= needed

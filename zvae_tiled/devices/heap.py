@@ -27,18 +27,25 @@ _trim = _trimmer()
 
 
 class Ceiling:
-    """How far this process may grow from now on."""
+    """How far this process may grow from when it is first under the ceiling."""
 
     def __init__(self, growth: int) -> None:
         """Allow this many bytes."""
         self._process = psutil.Process()
-        self._limit = self._resident() + growth
+        self._growth = growth
+        self._limit: int | None = None
+
+    def begin(self) -> None:
+        """Count from now on, unless it counts already."""
+        if self._limit is None:
+            self._limit = self._resident() + self._growth
 
     def make_room(self, size: int) -> None:
         """Give free memory back if a block of this many bytes could pass the limit."""
-        if _trim is not None and self._resident() + size > self._limit:
-            _trim(0)
-            self._limit = max(self._limit, self._resident() + size + STEP)
+        if _trim is None or self._limit is None or self._resident() + size <= self._limit:
+            return
+        _trim(0)
+        self._limit = max(self._limit, self._resident() + size + STEP)
 
     def _resident(self) -> int:
         return int(self._process.memory_info().rss)
@@ -53,6 +60,7 @@ def under(ceiling: Ceiling) -> Iterator[None]:
     """Keep the process under a ceiling."""
     global _ceiling
     before, _ceiling = _ceiling, ceiling
+    ceiling.begin()
     try:
         yield
     finally:
