@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from zvae_tiled.report.figures import Row
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.report.figures import Row
 
 FILE = Path(__file__).with_name("baselines.json")
 

@@ -53,9 +53,9 @@ def given_to(order: dict[str, Any]) -> Any:
     return mx.array(given) if order["shared"] else given
 
 
-def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Do what was ordered; return the predicted and the measured peak, which a stream does not report."""
-    options = {"budget": f"{order['budget']}B", "spill_folder": order["folder"]}
+def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int, int] | None:
+    """Do what was ordered; return the predicted and the measured peak, or None for a stream, which has no report."""
+    options: dict[str, Any] = {"budget": f"{order['budget']}B", "spill_folder": order["folder"]}
     end = order["end"]
     if order["task"] == "encode":
         _, report = vae.encode(given, return_report=True, **options)
@@ -64,7 +64,7 @@ def run(vae: VAE, given: Any, order: dict[str, Any]) -> tuple[int | None, int | 
     if end == "stream":
         for rows in vae.stream(given, **options):
             del rows
-        return None, None
+        return None
     if end.startswith("."):
         path = Path(order["folder"]) / f"picture{end}"
         report = vae.decode_to_file(given, path, bits=order["bits"], **options)

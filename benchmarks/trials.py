@@ -15,8 +15,8 @@ from zvae_tiled import VAE, BudgetError, Exact, Stream, Tiles, VAEConfig
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES
-from zvae_tiled.planner.quality import Quality, Statistics
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.planner.quality import Quality, Statistics
 
 DEMO = "demo"
 """The VAE that comes with the package."""

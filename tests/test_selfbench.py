@@ -12,9 +12,9 @@ import pytest
 from benchmarks.store import row_from
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.report import figures as selfbench
 from zvae_tiled.report.environment import environment
-from zvae_tiled.planner.ends import PROCESS
 
 
 @pytest.fixture(scope="module")

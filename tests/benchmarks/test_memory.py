@@ -11,8 +11,8 @@ import pytest
 from benchmarks import baselines
 from benchmarks.runner import Group, Machine, run_group
 from benchmarks.suites import memory
-from zvae_tiled.report.figures import Row
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.report.figures import Row
 
 CASE = next(case for case in memory.cases(quick=True) if case.dtype == "float32" and case.budget == "least")
 

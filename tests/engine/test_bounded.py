@@ -25,8 +25,8 @@ from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES, Output
 from zvae_tiled.planner.case import Case as Planned
-from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.planner.plan import Plan
 
 LARGE = 100_000_000
 SLOW = pytest.mark.slow

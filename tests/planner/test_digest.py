@@ -34,7 +34,7 @@ QUALITIES: list[str | Quality] = ["exact", "stream", "tiles", Tiles(128, 64), Ti
 
 @pytest.mark.parametrize("quality", QUALITIES, ids=str)
 def test_budgets_that_choose_the_same_sweeps_have_one_digest(quality: str | Quality) -> None:
-    plans = [made(f"{megabytes}MB", quality) for megabytes in (330, 331, 340, 400, 1000, 2000)]
+    plans = [made(f"{megabytes}MB", quality) for megabytes in (340, 341, 350, 400, 1000, 2000)]
     equal = 0
     for one, other in pairwise(plans):
         same = [sweep.executed for sweep in one.sweeps] == [sweep.executed for sweep in other.sweeps]

@@ -43,14 +43,14 @@ def numbers(sweep: Sweep) -> list[Any]:
 def test_any_other_value_is_refused_or_is_no_harm(quality: Quality) -> None:
     text = plan("z-image", 256, 128, "1GB", device="cpu/mlx", quality=quality).to_json()
     refused = 0
-    for path, value in places(json.loads(text)):
+    for number, (path, value) in enumerate(places(json.loads(text))):
         same = [float(value)] if type(value) is int else []  # equal, and no index
-        for other in [*OTHERS, *same]:
+        for other in [*OTHERS[number % 4 :: 4], *same]:  # three each, and all of them in turn
             try:
                 found = read_plan(replaced(text, path, other))
             except ZvaeError:
                 refused += 1
                 continue
-            assert all(type(number) is int for sweep in found.sweeps for number in numbers(sweep)), (path, other)
+            assert all(type(each) is int for sweep in found.sweeps for each in numbers(sweep)), (path, other)
             assert json.loads(found.to_json()), str(found)
-    assert refused > 200
+    assert refused > 100

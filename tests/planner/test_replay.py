@@ -21,6 +21,7 @@ from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner import layout
 from zvae_tiled.planner.calibration import MarginWorkspace
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.replay import costed
@@ -169,7 +170,7 @@ def test_what_is_no_plan_is_refused(wrong: Any) -> None:
 @pytest.mark.parametrize("task", ["decode", "stream", "encode"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_costed_again_where_it_was_made_a_plan_is_the_same(task: PlannedTask, batch: int) -> None:
-    for budget in ("1TB", "5MB"):
+    for budget in ("1TB", "13MB"):
         first = plan(CONFIG, 96, 64, budget, batch=batch, dtype="float32", device="cpu/mlx", task=task)
         assert costed(first, CPU) == first
 
@@ -177,7 +178,7 @@ def test_costed_again_where_it_was_made_a_plan_is_the_same(task: PlannedTask, ba
 @pytest.mark.parametrize("moments", ["global", "proxy", "tile"])
 def test_so_are_tiles(moments: Any) -> None:
     tiles = Tiles(128, moments=moments)
-    first = plan(CONFIG, 256, 192, "20MB", dtype="float32", device="cpu/mlx", quality=tiles)
+    first = plan(CONFIG, 256, 192, "28MB", dtype="float32", device="cpu/mlx", quality=tiles)
     assert first.grid.count > 1
     assert costed(first, CPU) == first
 
@@ -191,7 +192,7 @@ def test_a_replayed_plan_gives_the_same_bits(quality: str | Quality) -> None:
         got, again = vae.decode(latents, plan=read_plan(replay.to_json()), output_type="np", return_report=True)
         assert np.array_equal(got, want)
         assert (again.quality, again.exact, again.statistics) == (report.quality, report.exact, report.statistics)
-        assert again.measured_peak <= again.predicted_peak <= again.budget
+        assert again.measured_peak <= again.predicted_peak - PROCESS < again.predicted_peak <= again.budget
         assert again.plan == report.plan
         assert again.plan.weights == vae.weight_bytes
 
@@ -209,7 +210,7 @@ def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path, quality: str
     report = vae.decode_to_file(latents, tmp_path / "a.webp", plan=streamed)
     more = report.plan.gathered + report.plan.weights - streamed.weights
     assert report.plan.gathered > 0
-    assert report.measured_peak <= report.predicted_peak <= streamed.predicted_peak + more
+    assert report.measured_peak <= report.predicted_peak - PROCESS <= streamed.predicted_peak - PROCESS + more
     assert report.predicted_peak > streamed.predicted_peak
     if quality != "exact":  # of an exact decode, rows are gathered in the last sweep alone
         assert report.predicted_peak == streamed.predicted_peak + more

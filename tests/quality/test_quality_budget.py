@@ -15,8 +15,8 @@ from tests.support.samples import Seeds
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.planner import layout
-from zvae_tiled.planner.quality import Quality, Stream, Tiles
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.planner.quality import Quality, Stream, Tiles
 
 
 def random_quality(rng: Random, vae: VAE) -> Quality:
