@@ -196,7 +196,7 @@ def test_a_quality_is_a_value(quality: Any) -> None:
 
 DECODES: list[dict[str, Any]] = [
     {},
-    {"budget": "1MB", "bits": 16},
+    {"budget": "9MB", "bits": 16},
     {"quality": Tiles(12, 4), "dtype": "float32"},
     {"quality": Stream()},
 ]
@@ -224,7 +224,7 @@ def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked:
     assert written(order, vae) == tuple(Path(f"o{name}.png") for name in names)
 
 
-@pytest.mark.parametrize("asked", [{}, {"sample": 7}, {"budget": "3MB"}])
+@pytest.mark.parametrize("asked", [{}, {"sample": 7}, {"budget": "12MB"}])
 @pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
 def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], kind: str) -> None:
     order = replace(ENCODE, source="whole.png", target=f"o.{kind}", **asked)
@@ -281,11 +281,11 @@ def test_what_an_order_says_of_latents_comes_before_what_the_file_says(place: Pa
 
 def test_a_plan_in_an_order_is_replayed(place: Path) -> None:
     vae = VAE.load("vae", decoder_only=False)
-    made = vae.plan(12, 20, "1MB", task="stream")
+    made = vae.plan(12, 20, "9MB", task="stream")
     assert carry_out(replace(DECODE, plan=made.to_json()), vae).plan.digest == made.digest
     with pytest.raises(PlanError, match="budget= was given beside plan="):
         carry_out(replace(DECODE, plan=made.to_json(), budget="1GB"), vae)
-    encode = vae.plan(12, 20, "3MB", task="encode")
+    encode = vae.plan(12, 20, "12MB", task="encode")
     order = replace(ENCODE, source="whole.png", plan=encode.to_json())
     assert carry_out(order, vae).plan.digest == encode.digest
     with pytest.raises(PlanError):
