@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from zvae_tiled.budget import available_memory
 from zvae_tiled.config import VAEConfig
-from zvae_tiled.heap import Ceiling, under
+from zvae_tiled.heap import Ceiling, make_room, under
 from zvae_tiled.kernels.calibrate import calibrate as measure
 from zvae_tiled.kernels.device import device_kind, working_set_limit
 from zvae_tiled.model import DecoderOnly
@@ -100,6 +100,7 @@ def ready_latents(latents: mx.array, config: VAEConfig, dtype: mx.Dtype, scaled:
 
 def finished(rows: mx.array, raw: bool) -> mx.array:
     """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
+    make_room(2 * 4 * rows.size)
     if not raw:
         rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)
