@@ -55,5 +55,5 @@ def test_what_does_not_help_is_not_tried_for_every_block(monkeypatch: pytest.Mon
     monkeypatch.setattr(heap, "_trim", calls.append)
     with under(Ceiling(-heap.STEP)):
         for _ in range(10):
-            make_room(1000)
+            make_room(heap.SMALL)
     assert len(calls) == 1, "all that the process holds is in use"

@@ -16,7 +16,7 @@ import numpy as np
 from zvae_tiled.chain import Chain
 from zvae_tiled.devices.calibrate import calibrate as measure
 from zvae_tiled.devices.forks import check_threads
-from zvae_tiled.devices.heap import Ceiling, under
+from zvae_tiled.devices.heap import Ceiling, make_room, under
 from zvae_tiled.devices.here import device_kind, working_set_limit
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.latent_space import unpacked, unscale_latents
@@ -94,6 +94,7 @@ def ready_latents(
     """Return a picture's latents as the decoder reads them: unpacked, neither scaled nor shifted, in the VAE's type."""
     convention = config.latents
     ready = unscale_latents(latents, convention, weights) if scaled else unpacked(latents, convention.patch)
+    make_room(ready.size * dtype.size)
     ready = ready.astype(dtype)
     mx.eval(ready)
     return ready
@@ -101,6 +102,7 @@ def ready_latents(
 
 def finished(rows: mx.array, raw: bool) -> mx.array:
     """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
+    make_room(2 * 4 * rows.size)
     if not raw:
         rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)

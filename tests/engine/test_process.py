@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this sys
 DEMO_CONFIG = VAE.demo().config
 
 TRIALS = {
-    "freed blocks that fit nothing": Trial("flat", FLAT, 300, 1000, task="encode", share=1.2),
+    "freed blocks that fit nothing": Trial("flat", FLAT, 600, 1000, task="encode", share=1.2),
     "maps that are spilled": Trial(DEMO, DEMO_CONFIG, 40, 100, end="np"),
     "room in the budget for a cache": Trial(DEMO, DEMO_CONFIG, 24, 64, share=1.5, shared=True),
     "tiles, into a file": Trial(DEMO, DEMO_CONFIG, 30, 40, "bfloat16", end=".png", quality=Tiles()),

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 import psutil
 
+SMALL = 1 << 16
+"""Bytes of a block for which nobody looks: looking takes as long as filling it."""
+
 STEP = 1 << 20
 """Bytes the process must grow by before memory is given back again, where that was not enough: the rest is in use."""
 
@@ -69,5 +72,5 @@ def under(ceiling: Ceiling) -> Iterator[None]:
 
 def make_room(size: int) -> None:
     """Give free memory back if a block of this many bytes could pass the ceiling of the decode that runs."""
-    if _ceiling is not None:
+    if _ceiling is not None and size >= SMALL:
         _ceiling.make_room(size)

@@ -29,6 +29,7 @@ _AT_ONCE = 1 << 30
 
 def now(x: mx.array) -> mx.array:
     """Compute x before anything else happens."""
+    make_room(x.nbytes)
     mx.eval(x)
     return x
 
@@ -126,7 +127,6 @@ class MlxStorage:
         if len(spans) == 1 and stop - start == first.shape[1]:
             return first
         parts = [x[:, start:stop] for x, start, stop in spans]
-        make_room(sum(part.nbytes for part in parts))
         # A slice shares its parent's memory; only a concatenation surely copies.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
 
@@ -159,7 +159,6 @@ class MlxStorage:
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows back, straight into an array's memory."""
-        make_room(rows * width * channels * self.dtype.size)
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
         data = np.asarray(bits).data.cast("B")
         offset = start * width * channels * self.dtype.size

@@ -61,6 +61,7 @@ class Blender:
         left = (across.start - across.low) * scale
         wide = (across.stop - across.start) * scale
         part = pixels[low - begin : high - begin, left : left + wide]
+        make_room(2 * part.nbytes)
         weight = self._down[row][low:high, None] * self._across[column][None, :]
         columns = slice(across.start * scale, across.stop * scale)
         self._open[low:high, columns] += part * weight[:, :, None]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.storage import now
 
@@ -33,7 +31,6 @@ class Rows:
 
 def room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
     """Return memory to be written to, from MLX, whose allocator counts it."""
-    make_room(math.prod((shape,) if isinstance(shape, int) else shape) * dtype.size)
     return now(mx.zeros(shape, dtype=dtype))
 
 
