@@ -41,9 +41,11 @@ class Run:
         """Return what was drawn, and what the run printed."""
         drawn = self.folder / "drawn"
         drawn.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "tests.conftest", *options]
+        command = [sys.executable, "-m", "pytest", "-c", f"{ROOT}/pyproject.toml", "-p", "tests.conftest"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "DRAWN": str(drawn)}
-        done = subprocess.run([*command, "test_drawing.py"], cwd=self.folder, env=environment, capture_output=True)
+        done = subprocess.run(
+            [*command, *options, "test_drawing.py"], cwd=self.folder, env=environment, capture_output=True
+        )
         assert done.returncode == 0, done.stdout
         return drawn.read_text(), done.stdout.decode()
 
