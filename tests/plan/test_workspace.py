@@ -77,6 +77,7 @@ PARTS = ("weight", "bias")
 @st.composite
 def convolutions(draw: st.DrawFn) -> Step:
     inputs, outputs = draw(channels), draw(channels)
+    narrower = channels.filter(lambda skip: skip <= 3 * outputs)  # no VAE narrows more than that at once
     kind = draw(st.sampled_from(["plain", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
     more: dict[str, dict[str, Any]] = {
         "plain": {"norm": "norm"},
@@ -84,9 +85,11 @@ def convolutions(draw: st.DrawFn) -> Step:
         "upsample": {"upsample": True},
         "downsample": {"stride": 2},
         "skip": {"norm": "norm", "closes": True, "skip": outputs},
-        "shortcut": {"norm": "norm", "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
+        "shortcut": {"norm": "norm", "closes": True, "skip": draw(narrower), "shortcut": "shortcut"},
         "bare": {},
     }
+    if kind in ("skip", "shortcut"):  # the second convolution of a resnet
+        inputs = outputs
     return Step("step", "conv", inputs, outputs, **more[kind])
 
 
