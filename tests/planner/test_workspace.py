@@ -78,6 +78,7 @@ PARTS = ("weight", "bias")
 @st.composite
 def convolutions(draw: st.DrawFn) -> Step:
     inputs, outputs = draw(channels), draw(channels)
+    narrower = channels.filter(lambda skip: skip <= 3 * outputs)  # no VAE narrows more than that at once
     kind = draw(st.sampled_from(["plain", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
     more: dict[str, dict[str, Any]] = {
         "plain": {"norm": Norm("norm", 1)},
@@ -85,9 +86,11 @@ def convolutions(draw: st.DrawFn) -> Step:
         "upsample": {"upsample": True},
         "downsample": {"stride": 2},
         "skip": {"norm": Norm("norm", 1), "closes": True, "skip": outputs},
-        "shortcut": {"norm": Norm("norm", 1), "closes": True, "skip": draw(channels), "shortcut": "shortcut"},
+        "shortcut": {"norm": Norm("norm", 1), "closes": True, "skip": draw(narrower), "shortcut": "shortcut"},
         "bare": {},
     }
+    if kind in ("skip", "shortcut"):  # the second convolution of a resnet
+        inputs = outputs
     return Step("step", "conv", inputs, outputs, **more[kind])
 
 

@@ -28,7 +28,8 @@ def starting_bytes(case: Case, height: int, width: int) -> int:
     """Return the bytes on top while one of the batch, of this size, is made ready for the first Step."""
     config = case.config
     if case.task == "decode":
-        return 8 * height * width * config.latent_channels  # two float32 copies
+        # Two float32 copies, and the ready ones, for which a freed copy's memory may come back too late.
+        return (8 + case.itemsize) * height * width * config.latent_channels
     line = width * config.scale * config.in_channels
     # The picture in the VAE's type, and some rows of it in float32: as they were, widened, shifted.
     return height * config.scale * line * case.itemsize + READY_ROWS * line * 12

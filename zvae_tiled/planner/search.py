@@ -44,7 +44,9 @@ def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
     """Return the sweeps with the smallest peak there is."""
 
     def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
-        return make(ladder[-1])
+        # Bands of one row take least, but a map of a few rows may take less all at once: then the ladder is short.
+        rows = ladder if ladder[0] < costs.costs.device.band_rows else ladder[-1:]
+        return min(map(make, rows), key=lambda sweep: sweep.peak)
 
     found = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
     assert found is not None
