@@ -38,6 +38,7 @@ from zvae_tiled.families import VAEConfig, config_from
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.latent_space import LatentDistribution, packed, unpacked
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Tiles
 
 DEV: dict[str, Any] = {
@@ -305,8 +306,9 @@ def test_latents_that_are_most_of_a_decode_are_counted(
     with pytest.raises(BudgetError) as refused:
         vae.decode(latents, budget="1kB")
     report = vae.decode(latents, budget=f"{refused.value.needed}B", return_report=True)[1]
-    assert 0.2 * report.predicted_peak < 4 * SIDE * SIDE * 64
-    assert report.measured_peak <= report.predicted_peak <= report.budget
+    arrays = report.predicted_peak - PROCESS
+    assert 0.2 * arrays < 4 * SIDE * SIDE * 64
+    assert report.measured_peak <= arrays < report.predicted_peak <= report.budget
 
 
 @pytest.mark.parametrize("quality", ["stream", Tiles(24, 16), Tiles(24, 8, moments="tile")])

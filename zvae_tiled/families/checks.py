@@ -9,7 +9,7 @@ from zvae_tiled.errors import ConfigError
 MAX_CHANNELS = 1 << 16
 MAX_LEVELS = 8
 
-MAX_RESNETS = 120
+MAX_RESNETS = 40
 """Of a decoder, in all its levels: published ones have 12 to 24. The planner is quick for so many, and not for more."""
 
 
