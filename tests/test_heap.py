@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psutil
 import pytest
 
@@ -18,42 +16,48 @@ BLOCK = 60_000
 FREED = 300 * BLOCK
 
 
-@pytest.fixture
-def pins() -> Iterator[list[bytes]]:
+def fragments() -> list[bytes]:
     """Blocks between which as many were freed, so that the C library keeps those."""
     blocks = [bytes(BLOCK) for _ in range(600)]
-    kept = blocks[::2]
-    blocks.clear()
-    yield kept
-    kept.clear()
+    return blocks[::2]
 
 
 def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def test_free_memory_goes_back_where_a_block_would_pass_the_ceiling(pins: list[bytes]) -> None:
-    before = resident()
-    with under(Ceiling(10 * BLOCK)):
-        make_room(9 * BLOCK)
+def test_free_memory_goes_back_where_a_block_would_pass_the_ceiling() -> None:
+    with under(Ceiling(2 * FREED + 100 * BLOCK)):
+        kept = fragments()
+        before = resident()
+        make_room(2 * BLOCK)
         assert resident() > before - FREED / 10, "there was room"
-        make_room(12 * BLOCK)
-    assert resident() < before - FREED / 2
-    assert len(pins) == 300
+        make_room(300 * BLOCK)
+        assert resident() < before - FREED / 2
+    assert len(kept) == 300
 
 
-def test_nothing_happens_outside_of_a_decode(pins: list[bytes]) -> None:
+def test_what_was_freed_before_is_given_back_first() -> None:
+    kept, before = fragments(), resident()
+    with under(Ceiling(FREED)):
+        assert resident() < before - FREED / 2
+    assert len(kept) == 300
+
+
+def test_nothing_happens_outside_of_a_decode() -> None:
     with under(Ceiling(-FREED)):
         pass
-    before = resident()
+    kept, before = fragments(), resident()
     make_room(1 << 40)
     assert resident() > before - FREED / 10
+    assert len(kept) == 300
 
 
 def test_what_does_not_help_is_not_tried_for_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(heap, "_trim", calls.append)
     with under(Ceiling(-heap.STEP)):
+        calls.clear()  # of the beginning
         for _ in range(10):
             make_room(heap.SMALL)
     assert len(calls) == 1, "all that the process holds is in use"

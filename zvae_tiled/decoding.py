@@ -73,11 +73,12 @@ def ceiling_of(plan: Plan, held: int) -> Ceiling:
 def limits(plan: Plan, ceiling: Ceiling) -> Iterator[None]:
     """Keep freed memory inside what was planned, one decode at a time; put MLX's cache limit back afterwards."""
     check_threads()  # here too: a stream may be read on in a forked process
-    with _ONE_AT_A_TIME, under(ceiling):
+    with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(_cache_limit(plan))
-        mx.clear_cache()
+        mx.clear_cache()  # before the ceiling counts
         try:
-            yield
+            with under(ceiling):
+                yield
         finally:
             mx.set_cache_limit(before)
             mx.clear_cache()

@@ -39,8 +39,10 @@ class Ceiling:
         self._limit: int | None = None
 
     def begin(self) -> None:
-        """Count from now on, unless it counts already."""
+        """Count from now on, unless it counts already; what was freed before is given back first."""
         if self._limit is None:
+            if _trim is not None:
+                _trim(0)
             self._limit = self._resident() + self._growth
 
     def make_room(self, size: int) -> None:
