@@ -24,7 +24,7 @@ _FEW = 16
 """So few values, of 256 steps between two powers of two in bfloat16, may be the same one by chance."""
 
 _AT_ONCE = 1 << 30
-"""Bytes written or read by one call: macOS refuses 2 GiB."""
+"""Bytes written or read by one call: macOS refuses 2^31."""
 
 
 def now(x: mx.array) -> mx.array:

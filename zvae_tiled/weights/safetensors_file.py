@@ -65,7 +65,7 @@ class SafetensorsFile:
         try:
             self._file.seek(offset)
             while into:
-                # One call may return less: Linux stops at 2 GiB.
+                # One call may return less: Linux stops at 2^31 bytes.
                 count = self._file.readinto(into)
                 if not count:
                     raise self._changed("it was cut short while it was being read")

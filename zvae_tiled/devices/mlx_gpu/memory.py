@@ -17,10 +17,10 @@ from zvae_tiled.devices.installed import installed
 from zvae_tiled.devices.workspace import MAX_ELEMENTS, block_rows
 
 SCORES_AT_ONCE = 1 << 25
-"""Scores of the attention held at a time: 128 MiB in float32, and as much for their exponentials."""
+"""Scores of the attention held at a time: 134 MB in float32, and as much for their exponentials."""
 
 MOMENTS_AT_ONCE = 1 << 23
-"""Elements whose moments are computed at a time: 32 MiB in float32, and as much for their distances."""
+"""Elements whose moments are computed at a time: 34 MB in float32, and as much for their distances."""
 
 TILE = 6
 """Rows and columns of one Winograd tile, F(6×6, 3×3); each is transformed to 8×8."""
