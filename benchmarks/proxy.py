@@ -17,13 +17,13 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.quality import structured_latents
 from tests.support.models import narrow, random_vae
-from zvae_tiled.decoding import norms
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
-from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.inputs.latent_space import unscale_latents
+from zvae_tiled.jobs.job import norms
 from zvae_tiled.planner import layout
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.planner.case import Case

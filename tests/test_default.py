@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from tests.support.models import FLUX2, narrow, random_latents, random_vae, save_random
-from zvae_tiled import VAE, VAEConfig, decode_tiled, default, set_default_vae
+from zvae_tiled import VAE, VAEConfig, decode_tiled, set_default_vae
+from zvae_tiled.api import default_vae
 from zvae_tiled.cli import sources
-from zvae_tiled.default import USUAL, cache_folder, default_vae, find_in_cache
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError
 from zvae_tiled.families import PRESETS, REPOSITORIES
+from zvae_tiled.weights.hub import USUAL, cache_folder, find_in_cache
 
 KNOWN = REPOSITORIES[USUAL]
 CONFIG = narrow("z-image")
@@ -183,7 +184,7 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
 
     set_default_vae(save(tmp_path / "vae"))
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: default.default_vae(), range(16)))
+        found = list(pool.map(lambda _: default_vae(), range(16)))
     assert len({id(vae) for vae in found}) == 1
 
 

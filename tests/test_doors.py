@@ -24,7 +24,7 @@ from tests.support.running import CONFIG, save_vae
 from tests.test_latents import pack
 from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
-from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.planner.quality import Quality
 
 LATENTS = random_latents(CONFIG, 6, 8, batch=2)

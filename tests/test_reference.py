@@ -27,7 +27,7 @@ from zvae_tiled.errors import ImageError, InputError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.inputs.arrays import OutputType
-from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.weights.vae import shapes_of
 
 FLUX, SD = narrow("flux1"), narrow("sd1")

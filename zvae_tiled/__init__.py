@@ -6,8 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zvae_tiled._version import __version__
-from zvae_tiled.api import decode_tiled, plan, read_plan
-from zvae_tiled.default import set_default_vae
+from zvae_tiled.api import decode_tiled, plan, read_plan, set_default_vae
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.families import VAEConfig, config_of
@@ -15,11 +14,11 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Stream, Tiles
 
 if TYPE_CHECKING:
-    from zvae_tiled.decoding import calibrate
     from zvae_tiled.inputs.latent_files import read_latent_file, write_latent_file
+    from zvae_tiled.inputs.latent_space import LatentDistribution
     from zvae_tiled.inputs.latents import Latents
-    from zvae_tiled.jobs import Decode
-    from zvae_tiled.latent_space import LatentDistribution
+    from zvae_tiled.jobs.decode import Decode
+    from zvae_tiled.jobs.limits import calibrate
     from zvae_tiled.report.progress import Progress
     from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
-    "Decode": "zvae_tiled.jobs",
-    "LatentDistribution": "zvae_tiled.latent_space",
+    "Decode": "zvae_tiled.jobs.decode",
+    "LatentDistribution": "zvae_tiled.inputs.latent_space",
     "Latents": "zvae_tiled.inputs.latents",
     "Progress": "zvae_tiled.report.progress",
     "Report": "zvae_tiled.report.report",
-    "calibrate": "zvae_tiled.decoding",
+    "calibrate": "zvae_tiled.jobs.limits",
     "read_latent_file": "zvae_tiled.inputs.latent_files",
     "write_latent_file": "zvae_tiled.inputs.latent_files",
     "VAE": "zvae_tiled.vae",

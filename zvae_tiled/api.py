@@ -1,30 +1,65 @@
-"""The two functions most people need: `decode_tiled` and `plan`."""
+"""The functions most people need: `decode_tiled`, the VAE it uses by default, `plan` and `read_plan`."""
 
 from __future__ import annotations
 
 import os
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
+import threading
+from typing import TYPE_CHECKING, Any
 
-from zvae_tiled.checks import whole
-from zvae_tiled.default import default_vae
-from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.installed import installed
-from zvae_tiled.devices.native_cpu.choice import cpu_device
-from zvae_tiled.devices.table import DEVICES, likely_device
-from zvae_tiled.errors import InputError
+from zvae_tiled.checks import one_of
+from zvae_tiled.devices.forks import check_threads
+from zvae_tiled.devices.named import device_of, named_device, unprobed_device
+from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner import files
 from zvae_tiled.planner.budget import available_memory, parse_budget
-from zvae_tiled.planner.calibration import apply, newest
-from zvae_tiled.planner.case import ITEMSIZES, Case, Output, one_of, rows_and_columns
+from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.planner.replay import costed
+from zvae_tiled.weights.hub import default_path
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
+
+_lock = threading.Lock()
+_chosen: VAE | str | os.PathLike[str] | None = None
+_loaded: VAE | None = None
+
+
+def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
+    """Choose the VAE that `decode_tiled` uses when it is given none.
+
+    Args:
+        vae: A VAE, or a path to load one from at its first use; None to look for one again.
+    """
+    global _chosen, _loaded
+    with _lock:
+        _chosen, _loaded = vae, None
+
+
+def default_vae() -> VAE:
+    """Return the VAE of this process, loaded once.
+
+    Raises:
+        ConfigError: None was set, named or found.
+    """
+    global _loaded
+    from zvae_tiled.vae import VAE
+
+    check_threads()  # before the lock: a thread that is lost may hold it
+    with _lock:
+        if isinstance(_chosen, VAE):
+            return _chosen
+        if _loaded is None:
+            path = _chosen or default_path()
+            try:
+                _loaded = VAE.load(path)
+            except ConfigError as error:
+                advice = "Name a folder that holds a config.json too, or set_default_vae(VAE.load(path, config=…))."
+                raise ConfigError(f"the default VAE {path} cannot be loaded: {error.problem}", advice) from error
+        return _loaded
 
 
 def decode_tiled(
@@ -59,13 +94,6 @@ def decode_tiled(
     if vae is not None and not hasattr(vae, "decode"):
         raise InputError(f"vae must be a VAE, it is {vae!r}", "Load it first, once: VAE.load(path).")
     return (vae or default_vae()).decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
-
-
-DEVICE_NAMES = ("cpu", *DEVICES)
-"""Devices a plan can be made for."""
-
-PlannedTask = Literal["decode", "stream", "encode"]
-"""What a plan can be for; ``stream`` is a decode whose rows are handed on, or written to a file."""
 
 
 def plan(
@@ -104,24 +132,9 @@ def plan(
     config = config_of(vae)
     rows, columns = rows_and_columns(height, width, config)
     one_of("dtype", dtype, tuple(ITEMSIZES))
-    chosen = _this_device(dtype) if device is None else _named_device(device, dtype)
+    chosen = unprobed_device(dtype) if device is None else named_device(device, dtype)
     case = planned_case(config, rows, columns, chosen.name, dtype, batch, task)
     return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), chosen)
-
-
-def planned_case(
-    config: VAEConfig, rows: int, columns: int, device: str, dtype: str, batch: int, task: PlannedTask
-) -> Case:
-    """Return the case of a task, as people name it.
-
-    Raises:
-        PlanError: There is no such task, or no such size.
-    """
-    one_of("task", task, ("decode", "stream", "encode"))
-    number = whole(batch)
-    output: Output = "rows" if task == "stream" else "array"
-    count = batch if number is None else number
-    return Case(config, rows, columns, device, dtype, count, output, "encode" if task == "encode" else "decode")
 
 
 def read_plan(text: str) -> Plan:
@@ -131,24 +144,4 @@ def read_plan(text: str) -> Plan:
         PlanError: The text is no plan of this version.
     """
     read = files.parse(text)
-    return costed(read, _device_of(read.case))
-
-
-def _device_of(case: Case) -> Device:
-    """Return this machine's device, as it was calibrated, if the case is for its kind; else the one that is named."""
-    here = _this_device(case.dtype)
-    if case.device == here.name or (case.kind == here.kind and case.device not in DEVICES):
-        return here
-    return _named_device(case.device if case.device in DEVICES else case.kind, case.dtype)
-
-
-def _named_device(name: str, dtype: str) -> Device:
-    one_of("device", name, DEVICE_NAMES)
-    return cpu_device(dtype == "bfloat16") if name == "cpu" else DEVICES[name]
-
-
-def _this_device(dtype: str) -> Device:
-    kind = likely_device()
-    device = _named_device(kind, dtype)
-    found = newest(kind, metadata.version("mlx")) if installed("mlx") else None
-    return device if found is None else apply(device, found)
+    return costed(read, device_of(read.case))

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.planner.case import shown
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 
 if TYPE_CHECKING:

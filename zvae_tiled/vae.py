@@ -10,25 +10,26 @@ from typing import Any
 import mlx.core as mx
 
 from zvae_tiled import demo
-from zvae_tiled.api import PlannedTask, planned_case
-from zvae_tiled.decoding import available
+from zvae_tiled.checks import path_of
 from zvae_tiled.devices.forks import check_threads
-from zvae_tiled.devices.here import this_device
+from zvae_tiled.devices.here import available, this_device
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.files.protect import Source
-from zvae_tiled.inputs.arrays import OutputType, path_of
+from zvae_tiled.inputs.arrays import OutputType
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
-from zvae_tiled.jobs import Decode, Encode, Terms, scaled_of
+from zvae_tiled.jobs.decode import Decode, scaled_of
+from zvae_tiled.jobs.encode import Encode
+from zvae_tiled.jobs.job import Terms
 from zvae_tiled.planner.budget import parse_budget
-from zvae_tiled.planner.case import rows_and_columns
+from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
-from zvae_tiled.weights import find_checkpoint
+from zvae_tiled.weights.find import find_checkpoint
 from zvae_tiled.weights.vae import DTYPES, Origin, chosen_config, dtype_name, read_weights, sources_of
 
 

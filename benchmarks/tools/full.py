@@ -13,8 +13,8 @@ from benchmarks.footprint import Footprint
 from benchmarks.tools.ours import latents_of, load
 from benchmarks.work import full_flops
 from zvae_tiled import VAE
-from zvae_tiled.latent_space import unscale_latents
-from zvae_tiled.reference import run_whole
+from zvae_tiled.chain.whole import run_whole
+from zvae_tiled.inputs.latent_space import unscale_latents
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 

@@ -8,8 +8,8 @@ from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.full import timed
 from benchmarks.tools.ours_encode import images_of
-from zvae_tiled.encoding import ready_image
-from zvae_tiled.reference import run_whole
+from zvae_tiled.chain.whole import run_whole
+from zvae_tiled.jobs.encode import ready_image
 from zvae_tiled.report.figures import random_vae
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS

@@ -22,12 +22,12 @@ import numpy as np
 from tests.engine.damage import DAMAGE, LOSSES, damage, results
 from tests.support.models import random_images, random_latents, random_vae
 from tests.support.plans import bits, plan_for
-from zvae_tiled.decoding import norms
 from zvae_tiled.devices.native_cpu.library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.engine import run as engine_run
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.jobs.job import norms
 from zvae_tiled.weights.vae import dtype_name
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)

@@ -15,9 +15,9 @@ from tests.support.float64 import distribution64
 from tests.support.models import narrow, random_vae
 from tests.support.plans import bits
 from tests.support.samples import examples
-from zvae_tiled.encoding import DistributionSink
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.latent_space import LatentDistribution
+from zvae_tiled.inputs.latent_space import LatentDistribution
+from zvae_tiled.sinks.distribution import DistributionSink
 
 FLUX2 = Flux2Config(latent_channels=3, block_out_channels=(8, 8), norm_num_groups=4)
 VAES = {config.class_name: random_vae(config) for config in (narrow("sd3"), FLUX2)}

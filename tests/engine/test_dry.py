@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from tests.support.dry import DryKernels, Ledger, Shape
 from tests.support.models import save_random
 from tests.support.plans import TASKS, exact_plan, random_config, random_plan
 from tests.support.samples import Seeds, sampled
@@ -23,7 +24,6 @@ from zvae_tiled.devices.here import kernels_for
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.choice import cpu_device
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
-from zvae_tiled.engine.dry import DryKernels, Ledger, Shape
 from zvae_tiled.engine.run import Run
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig, config_of

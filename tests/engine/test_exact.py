@@ -35,7 +35,7 @@ from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.devices.mlx_cpu import memory
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.latent_space import LatentDistribution
+from zvae_tiled.inputs.latent_space import LatentDistribution
 
 TWO_LEVELS = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}

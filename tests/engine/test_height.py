@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.models import random_latents, save_random, whole_decode
 from zvae_tiled import VAE, plan
-from zvae_tiled.api import PlannedTask
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.inputs.latent_space import unscale_latents
+from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.ends import PROCESS
 
 Z_IMAGE = config_of("z-image")

@@ -24,12 +24,12 @@ from tests.support.models import random_latents, random_vae
 from tests.support.plans import bits, plan_for, with_rows
 from tests.support.samples import examples
 from zvae_tiled import Plan
-from zvae_tiled.decoding import CACHE, limits
 from zvae_tiled.devices.heap import Ceiling
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.jobs.limits import CACHE, limits
 from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.report.progress import Progress

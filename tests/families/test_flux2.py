@@ -32,12 +32,12 @@ from tests.support.running import run, save_vae
 from tests.support.samples import examples
 from zvae_tiled import VAE, Latents, config_of, plan, read_latent_file, write_latent_file
 from zvae_tiled.chain import ATTENTION
-from zvae_tiled.decoding import ready_latents
 from zvae_tiled.errors import BudgetError, ConfigError, ImageError, LatentsError, PlanError, WeightsError
 from zvae_tiled.families import VAEConfig, config_from
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.latent_space import LatentDistribution, packed, unpacked
+from zvae_tiled.inputs.latent_space import LatentDistribution, packed, unpacked
+from zvae_tiled.jobs.decode import ready_latents
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Tiles
 

@@ -16,8 +16,8 @@ from tests.support.plans import bits
 from tests.test_latents import pack
 from zvae_tiled import Latents, read_latent_file, write_latent_file
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.inputs.latents import Layout
-from zvae_tiled.latent_space import unscale_latents
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, scaling_factor=0.3611, shift_factor=0.1159)
 VAE = random_vae(CONFIG)

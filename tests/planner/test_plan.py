@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
+from zvae_tiled.checks import shown
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
 from zvae_tiled.families import config_of
-from zvae_tiled.planner.case import shown
 from zvae_tiled.planner.quality import Tiles
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.planner.stage import Sweep

@@ -14,13 +14,13 @@ import pytest
 from tests.support.models import narrow, random_images, random_latents, random_vae
 from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
-from zvae_tiled.api import PlannedTask
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner import layout
 from zvae_tiled.planner.calibration import MarginWorkspace
+from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
@@ -250,6 +250,6 @@ def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest
     tight = replace(tight, budget=tight.predicted_peak)
     vae.decode(latents, plan=tight)
     hungry = replace(this_device(mx.float32), workspace=MarginWorkspace(this_device(mx.float32).workspace, 2.0))
-    monkeypatch.setattr("zvae_tiled.jobs.this_device", lambda dtype: hungry)
+    monkeypatch.setattr("zvae_tiled.jobs.job.this_device", lambda dtype: hungry)
     with pytest.raises(PlanError, match=r"needs \d+ MB here, .*\n.*ZVAE_KERNELS"):
         vae.decode(latents, plan=tight)

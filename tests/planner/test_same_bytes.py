@@ -62,7 +62,9 @@ def test_free_memory_is_not_in_the_file(
     """Two decodes without a budget: what is free has changed between them."""
     found, budgets = set(), set()
     for free in (4_000_000_000, 4_000_004_096, 24_000_000):
-        monkeypatch.setattr("zvae_tiled.jobs.available", dict.fromkeys([vae.weight_bytes], Available(free)).__getitem__)
+        monkeypatch.setattr(
+            "zvae_tiled.jobs.job.available", dict.fromkeys([vae.weight_bytes], Available(free)).__getitem__
+        )
         report = vae.decode_to_file(latents, tmp_path / f"a.{kind}")
         found.add(digest(tmp_path / f"a.{kind}"))
         budgets.add(report.budget)

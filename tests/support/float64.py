@@ -12,7 +12,7 @@ import numpy as np
 from zvae_tiled import VAE
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.latent_space import unscale_latents
+from zvae_tiled.inputs.latent_space import unscale_latents
 
 Array = np.ndarray
 Weights = dict[str, Array]

@@ -11,10 +11,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from zvae_tiled import VAE, VAEConfig
+from zvae_tiled.chain.whole import run_whole
 from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.reference import run_whole
 from zvae_tiled.weights.vae import DTYPES, shapes_of
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")

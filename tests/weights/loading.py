@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.checkpoints import Array, Shape, expected_shapes, random_vae, to_mlx_layout, vae_rows, write
 from zvae_tiled.errors import WeightsError
-from zvae_tiled.weights import load_weights
+from zvae_tiled.weights.load import load_weights
 
 ROWS = vae_rows()
 WEIGHTS = random_vae(ROWS)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.checkpoints import Blob, expected_shapes, open_files, to_mlx_layout, write
 from zvae_tiled.errors import WeightsError
-from zvae_tiled.weights import load_weights
+from zvae_tiled.weights.load import load_weights
 
 from .loading import DECODER, EXPECTED, ROWS, WEIGHTS, load, refused, shards
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from zvae_tiled.errors import WeightsError
-from zvae_tiled.weights import Checkpoint, find_checkpoint
 from zvae_tiled.weights import index as index_module
+from zvae_tiled.weights.find import Checkpoint, find_checkpoint
 
 STEM = "diffusion_pytorch_model"
 

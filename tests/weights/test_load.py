@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.checkpoints import Blob, Shape, expected_shapes, to_mlx_layout, write
-from zvae_tiled.weights import find_checkpoint
+from zvae_tiled.weights.find import find_checkpoint
 from zvae_tiled.weights.values import PIECE
 
 from .loading import (

@@ -14,7 +14,7 @@ import pytest
 
 import zvae_tiled.weights
 from tests.support.checkpoints import Shape
-from zvae_tiled.weights import load_weights
+from zvae_tiled.weights.load import load_weights
 
 from .loading import load
 
@@ -68,7 +68,7 @@ def test_what_the_caller_does_not_keep_is_gone_before_the_next_tensor(file: Path
 CHILD = """
 import sys
 import mlx.core as mx, psutil, resource
-from zvae_tiled.weights import load_weights
+from zvae_tiled.weights.load import load_weights
 
 def peak():
     try:

@@ -12,7 +12,7 @@ from zvae_tiled.cli.options import quiet_option
 @quiet_option
 def calibrate(quiet: bool) -> None:
     """Measure memory and speed of this device, some 20 seconds, and keep the figures for the planner."""
-    from zvae_tiled.decoding import calibrate as measure
+    from zvae_tiled.jobs.limits import calibrate as measure
 
     found = measure(None if quiet else lambda line: click.echo(line, err=True))
     click.echo(

@@ -64,8 +64,7 @@ def _device() -> list[Finding]:
 def _memory() -> list[Finding]:
     import mlx.core as mx
 
-    from zvae_tiled.decoding import available
-    from zvae_tiled.devices.here import device_kind, this_device, working_set_limit
+    from zvae_tiled.devices.here import available, device_kind, this_device, working_set_limit
     from zvae_tiled.planner.budget import SAFE_SHARE, available_memory
 
     usable, limit, largest = available(0), working_set_limit(), this_device().max_buffer
@@ -83,9 +82,9 @@ def _memory() -> list[Finding]:
 
 
 def _vae() -> Finding:
-    from zvae_tiled.default import default_path
     from zvae_tiled.errors import ConfigError, WeightsError
     from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.hub import default_path
 
     other = "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try"
     try:
@@ -102,7 +101,7 @@ def _vae() -> Finding:
 
 
 def _files() -> list[Finding]:
-    from zvae_tiled.decoding import temporary_folder
+    from zvae_tiled.engine.spill import temporary_folder
 
     folder = temporary_folder()
     pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from zvae_tiled.decoding import finished, ready_latents
-from zvae_tiled.reference import run_whole
+from zvae_tiled.chain.whole import run_whole
+from zvae_tiled.jobs.decode import finished, ready_latents
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from zvae_tiled.api import DEVICE_NAMES
 from zvae_tiled.api import plan as make
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.options import SIZE, asked_quality, budget_option, quality_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config
+from zvae_tiled.devices.named import DEVICE_NAMES
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.files.atomic import check_place, write_text

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zvae_tiled.default import cache_folder, default_path, find_in_cache
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of
 from zvae_tiled.files.protect import Source
+from zvae_tiled.weights.hub import cache_folder, default_path, find_in_cache
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE

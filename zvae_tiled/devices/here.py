@@ -13,6 +13,7 @@ from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.native_cpu.choice import MLX, cpu_device, native_status
 from zvae_tiled.devices.table import DEVICES
+from zvae_tiled.planner.budget import Available, available_memory
 from zvae_tiled.planner.calibration import Calibration, apply, bare_workspace, load
 
 
@@ -64,6 +65,15 @@ def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
 
 def _folder(device: Device) -> ModuleType:
     return import_module(f"zvae_tiled.devices.{device.folder}.kernels")
+
+
+def available(weights: int) -> Available:
+    """Return what a decode could use now, its weights, which are loaded already, included."""
+    memory, limit = available_memory(), working_set_limit()
+    if limit is not None:  # a GPU's own memory; on Metal it is the machine's too
+        left = Available(max(0, limit - mx.get_active_memory()))
+        memory = left if device_kind() != "metal" or left.size < memory.size else memory
+    return replace(memory, size=memory.size + weights)
 
 
 def working_set_limit() -> int | None:

@@ -55,6 +55,14 @@ class DiskBands(Generic[T]):
         self._file.close()
 
 
+def temporary_folder() -> Path:
+    """Return where maps are spilled: $TMPDIR, else /var/tmp, which unlike /tmp is nowhere kept in memory."""
+    lasting = Path("/var/tmp")
+    if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
+        return lasting
+    return Path(tempfile.gettempdir())
+
+
 def check_free_space(folder: Path, needed: int) -> None:
     """Refuse to start what the disk cannot hold.
 

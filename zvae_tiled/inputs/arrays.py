@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -128,17 +126,6 @@ def shape_text(shape: Sequence[int]) -> str:
     if len(shape) > MAX_AXES:
         lengths.append(f"… {len(shape):,} axes")
     return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
-
-
-def path_of(value: Any, what: str) -> Path:
-    """Read a path.
-
-    Raises:
-        InputError: It is none.
-    """
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(os.fspath(value)):
-        raise InputError(f"{what} must be a path, it is {value!r}")
-    return Path(value)
 
 
 def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.checks import whole
+from zvae_tiled.checks import shown, whole
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families import LatentConvention, VAEConfig
 from zvae_tiled.inputs.arrays import shape_text, to_mlx
-from zvae_tiled.latent_space import unpacked
-from zvae_tiled.planner.case import MAX_SIDE, shown
+from zvae_tiled.inputs.latent_space import unpacked
+from zvae_tiled.planner.case import MAX_SIDE
 
 Layout = Literal["NCHW", "NHWC"]
 

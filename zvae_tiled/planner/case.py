@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from zvae_tiled.chain import Chain
-from zvae_tiled.checks import whole
+from zvae_tiled.checks import is_count, one_of, shown, whole
 from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task, VAEConfig
@@ -21,6 +21,9 @@ MAX_SIDE = (1 << 31) - 1
 MAX_BATCH = 1 << 20
 
 Output = Literal["array", "rows"]
+
+PlannedTask = Literal["decode", "stream", "encode"]
+"""What a plan can be for; ``stream`` is a decode whose rows are handed on, or written to a file."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,21 @@ class Case:
             raise PlanError(f"device must be one of {', '.join(DEVICE_KINDS)}, it is {shown(self.device)}")
 
 
+def planned_case(
+    config: VAEConfig, rows: int, columns: int, device: str, dtype: str, batch: int, task: PlannedTask
+) -> Case:
+    """Return the case of a task, as people name it.
+
+    Raises:
+        PlanError: There is no such task, or no such size.
+    """
+    one_of("task", task, ("decode", "stream", "encode"))
+    number = whole(batch)
+    output: Output = "rows" if task == "stream" else "array"
+    count = batch if number is None else number
+    return Case(config, rows, columns, device, dtype, count, output, "encode" if task == "encode" else "decode")
+
+
 def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, int]:
     """Return the rows and columns of the latents that decode to a picture of this size.
 
@@ -112,26 +130,3 @@ def pixels_of(name: str, given: Any, cell: int, least: int) -> int:
             f"The nearest is {near}.",
         )
     return pixels
-
-
-def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Refuse a name that is not one of those known.
-
-    Raises:
-        PlanError: With the names that are known.
-    """
-    if not isinstance(value, str) or value not in known:
-        raise PlanError(f"{name} must be one of {', '.join(known)}, it is {shown(value)}")
-
-
-def is_count(value: Any) -> bool:
-    """Tell whether a value is a whole number of Python's, from 0 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def shown(value: object) -> str:
-    """Return a value as an error shows it."""
-    if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
-        return "a number of more than 60 digits"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

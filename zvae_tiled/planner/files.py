@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import config_from
-from zvae_tiled.planner.case import Case, shown
+from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.layout import check_grid, tile_grid
 from zvae_tiled.planner.plan import Plan

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
-from zvae_tiled.checks import whole
+from zvae_tiled.checks import one_of, shown, whole
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.planner.case import one_of, pixels_of, shown
+from zvae_tiled.planner.case import pixels_of
 from zvae_tiled.planner.grid import RAMPS
 
 Statistics = Literal["global", "proxy", "tile"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zvae_tiled.chain import Chain
+from zvae_tiled.checks import is_count, shown
 from zvae_tiled.errors import PlanError
-from zvae_tiled.planner.case import is_count, shown
 
 Ending = Literal["moments", "keys", "pixels"]
 Medium = Literal["ram", "disk"]

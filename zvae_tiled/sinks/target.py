@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from zvae_tiled.checks import path_of
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.inputs.arrays import imported, path_of
+from zvae_tiled.inputs.arrays import imported
 from zvae_tiled.sinks.base import Sink
 from zvae_tiled.sinks.file import FileSink, failed
 from zvae_tiled.sinks.npy import Npy

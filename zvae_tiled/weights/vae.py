@@ -15,8 +15,8 @@ from zvae_tiled.errors import ConfigError, WeightsError
 from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
 from zvae_tiled.files.opening import unreadable
 from zvae_tiled.files.protect import Source
-from zvae_tiled.weights import Checkpoint, load_weights
-from zvae_tiled.weights.load import fits
+from zvae_tiled.weights.find import Checkpoint
+from zvae_tiled.weights.load import fits, load_weights
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO
 
+from zvae_tiled.checks import path_of
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError, WeightsError
 from zvae_tiled.files.opening import open_regular
-from zvae_tiled.inputs.arrays import MAX_AXES, path_of
+from zvae_tiled.inputs.arrays import MAX_AXES
 from zvae_tiled.inputs.latent_files.contents import Contents, read_contents
 from zvae_tiled.inputs.latent_files.metadata import check_packed, parse_metadata
 from zvae_tiled.inputs.latents import Latents

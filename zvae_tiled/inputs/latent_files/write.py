@@ -9,10 +9,11 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.checks import path_of
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place
-from zvae_tiled.inputs.arrays import path_of, to_mlx
+from zvae_tiled.inputs.arrays import to_mlx
 from zvae_tiled.inputs.latent_files.contents import BFLOAT16
 from zvae_tiled.inputs.latent_files.metadata import check_packed, parse_metadata
 from zvae_tiled.inputs.latents import Latents

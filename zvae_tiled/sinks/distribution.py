@@ -1,4 +1,4 @@
-"""The two ends of an encode: a picture made ready for the first Step, and finished rows made a distribution."""
+"""The distribution of latents, made of the encoder's rows as they come."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ import mlx.core as mx
 
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.latent_space import LatentDistribution
-from zvae_tiled.planner.ends import READY_ROWS
-
-
-def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:
-    """Return a picture (1, H, W, C) in [-1, 1], in the VAE's type; some rows at a time, so that no copy is as large."""
-    ready = mx.zeros(image.shape, dtype=dtype)
-    mx.eval(ready)
-    for top in range(0, image.shape[1], READY_ROWS):
-        rows = image[:, top : top + READY_ROWS].astype(mx.float32)
-        if image.dtype == mx.uint8:
-            rows = rows / 255
-        ready[:, top : top + READY_ROWS] = (rows * 2 - 1).astype(dtype)
-        mx.eval(ready)  # in place: nobody else holds the array before
-    return ready
+from zvae_tiled.inputs.latent_space import LatentDistribution
 
 
 class DistributionSink:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
+import numpy as np
 
-from zvae_tiled.decoding import available, ceiling_of, finished, limits, norms, ready_latents, temporary_folder
+from zvae_tiled.chain import Chain
+from zvae_tiled.checks import path_of
 from zvae_tiled.devices.heap import make_room
-from zvae_tiled.devices.here import kernels_for, this_device
-from zvae_tiled.encoding import DistributionSink, ready_image
+from zvae_tiled.devices.here import available, kernels_for, this_device
 from zvae_tiled.engine.picture import PictureRun
-from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.engine.spill import check_free_space, temporary_folder
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task
-from zvae_tiled.files.protect import check_outputs
-from zvae_tiled.inputs.arrays import OutputType, check_output_type, path_of
-from zvae_tiled.inputs.latents import Latents, picture_shape
-from zvae_tiled.latent_space import LatentDistribution
+from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case, Output
 from zvae_tiled.planner.make import make_plan
@@ -32,8 +28,7 @@ from zvae_tiled.planner.quality import Exact, Quality, quality_of
 from zvae_tiled.planner.replay import replayed
 from zvae_tiled.report.progress import Listener, Tracker, listener_of
 from zvae_tiled.report.report import Meter, Report
-from zvae_tiled.sinks import ArraySink, Sink, file_target
-from zvae_tiled.sinks.notes import notes_of
+from zvae_tiled.sinks import Sink
 from zvae_tiled.weights.vae import dtype_name
 
 if TYPE_CHECKING:
@@ -160,115 +155,7 @@ class Job(ABC):
         tracker.finish()
 
 
-class Decode(Job):
-    """A decode that is checked and planned: take the pictures as an array, as files, or row by row."""
-
-    task: Task = "decode"
-
-    def __init__(self, vae: VAE, latents: mx.array, scaled: bool, terms: Terms, raw: bool = False) -> None:
-        """Take latents that are checked; most callers want `VAE.prepare`.
-
-        Args:
-            vae: The VAE.
-            latents: A pipeline's map (B, h, w, C).
-            scaled: Whether scale and shift are still to be undone.
-            terms: What is asked for.
-            raw: Whether the decoder's own values are wanted, about [-1, 1].
-        """
-        super().__init__(vae, latents, terms)
-        self._scaled = scaled
-        self._raw = raw
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The plan for rows that are handed on; `array` needs room for the pictures on top."""
-        return self.planned("rows")
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(B, H, W, C) of the pictures."""
-        return picture_shape(self._vae.config, self._given)
-
-    def array(self, output_type: OutputType = "mx") -> Any:
-        """Decode into memory.
-
-        Args:
-            output_type: ``mx``, ``np``, ``pil`` or ``torch``.
-
-        Returns:
-            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
-        """
-        check_output_type(output_type, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
-        sink = ArraySink(self.shape, self._vae.dtype if self._raw else mx.float32, output_type)
-        self._run(self.planned("array"), sink)
-        return sink.result()
-
-    def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
-        """Decode straight into a file, row by row; the arguments are those of `VAE.decode_to_file`.
-
-        Raises:
-            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it.
-        """
-        target = file_target(path, self.shape, bits, overwrite)
-        check_outputs(target.paths, self._vae.sources)
-        plan = self.planned("rows", target.gathered) if target.gathered else self.plan
-        target.check_room(plan.spilled, self._folder)
-        return self._run(plan, target.sink(notes_of(plan)))
-
-    def rows(self) -> Iterator[mx.array]:
-        """Yield rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
-
-        The budget does not cover rows that the caller keeps. Closing the iterator early frees everything.
-        """
-        return self._handed_on(self.plan)
-
-    def _handed_on(self, plan: Plan) -> Iterator[mx.array]:
-        """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
-        rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
-        while True:
-            with limits(plan, ceiling):
-                found = [row for _, row in islice(rows, 1)]
-            if not found:
-                return
-            yield found.pop()
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        patch = self._vae.config.latents.patch
-        return self._given.shape[1] * patch, self._given.shape[2] * patch
-
-    def _ready(self, picture: int) -> mx.array:
-        vae, one = self._vae, self._given[picture : picture + 1]
-        return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)
-
-    def _finish(self, rows: mx.array) -> mx.array:
-        return finished(rows, self._raw)
-
-
-class Encode(Job):
-    """An encode that is checked."""
-
-    task: Task = "encode"
-
-    def distribution(self) -> LatentDistribution:
-        """Encode into the distribution of the latents."""
-        vae = self._vae
-        sink = DistributionSink(vae.config, vae.weights, (self._given.shape[0], *self._size), vae.dtype)
-        self._run(self.planned("array"), sink)
-        return sink.result()
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        scale = self._vae.config.scale
-        return self._given.shape[1] // scale, self._given.shape[2] // scale
-
-    def _ready(self, picture: int) -> mx.array:
-        return ready_image(self._given[picture : picture + 1], self._vae.dtype)
-
-    def _finish(self, rows: mx.array) -> mx.array:
-        return rows
-
-
-def scaled_of(latents: Any) -> bool:
-    """Tell whether latents are scaled as a pipeline has them; plain arrays are."""
-    return latents.scaled if isinstance(latents, Latents) else True
+def norms(chain: Chain, weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
+    """Return weights and biases of the Chain's norms."""
+    names = [f"{step.norm.name}.{part}" for step in chain.steps if step.norm for part in ("weight", "bias")]
+    return {name: np.asarray(weights[name].astype(mx.float32)).astype(np.float64) for name in names}

@@ -1,61 +1,17 @@
-"""The VAE of this process: the one that is set, else the one an environment variable names, else one found."""
+"""Where a VAE lies when none is named: at the path of an environment variable, else in the Hugging Face cache."""
 
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import REPOSITORIES
-
-if TYPE_CHECKING:
-    from zvae_tiled.vae import VAE
 
 VARIABLE = "ZVAE_VAE"
 
 USUAL = "z-image"
 """The preset whose models are looked for; FLUX.1's have the same VAE."""
-
-_lock = threading.Lock()
-_chosen: VAE | str | os.PathLike[str] | None = None
-_loaded: VAE | None = None
-
-
-def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
-    """Choose the VAE that `decode_tiled` uses when it is given none.
-
-    Args:
-        vae: A VAE, or a path to load one from at its first use; None to look for one again.
-    """
-    global _chosen, _loaded
-    with _lock:
-        _chosen, _loaded = vae, None
-
-
-def default_vae() -> VAE:
-    """Return the VAE of this process, loaded once.
-
-    Raises:
-        ConfigError: None was set, named or found.
-    """
-    global _loaded
-    from zvae_tiled.vae import VAE
-
-    check_threads()  # before the lock: a thread that is lost may hold it
-    with _lock:
-        if isinstance(_chosen, VAE):
-            return _chosen
-        if _loaded is None:
-            path = _chosen or default_path()
-            try:
-                _loaded = VAE.load(path)
-            except ConfigError as error:
-                advice = "Name a folder that holds a config.json too, or set_default_vae(VAE.load(path, config=…))."
-                raise ConfigError(f"the default VAE {path} cannot be loaded: {error.problem}", advice) from error
-        return _loaded
 
 
 def default_path() -> str | Path:

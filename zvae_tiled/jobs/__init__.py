@@ -1,0 +1,1 @@
+"""One decode or encode: checked, planned and limited before it runs, reported afterwards."""

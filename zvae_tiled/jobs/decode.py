@@ -1,0 +1,138 @@
+"""`Decode`: one decode, checked and planned, which only has to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from zvae_tiled.devices.heap import make_room
+from zvae_tiled.families import Task, VAEConfig
+from zvae_tiled.files.protect import check_outputs
+from zvae_tiled.inputs.arrays import OutputType, check_output_type
+from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
+from zvae_tiled.inputs.latents import Latents, picture_shape
+from zvae_tiled.jobs.job import Job, Terms
+from zvae_tiled.jobs.limits import ceiling_of, limits
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.report.report import Report
+from zvae_tiled.sinks import ArraySink, file_target
+from zvae_tiled.sinks.notes import notes_of
+
+if TYPE_CHECKING:
+    from zvae_tiled.vae import VAE
+
+
+class Decode(Job):
+    """A decode that is checked and planned: take the pictures as an array, as files, or row by row."""
+
+    task: Task = "decode"
+
+    def __init__(self, vae: VAE, latents: mx.array, scaled: bool, terms: Terms, raw: bool = False) -> None:
+        """Take latents that are checked; most callers want `VAE.prepare`.
+
+        Args:
+            vae: The VAE.
+            latents: A pipeline's map (B, h, w, C).
+            scaled: Whether scale and shift are still to be undone.
+            terms: What is asked for.
+            raw: Whether the decoder's own values are wanted, about [-1, 1].
+        """
+        super().__init__(vae, latents, terms)
+        self._scaled = scaled
+        self._raw = raw
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan for rows that are handed on; `array` needs room for the pictures on top."""
+        return self.planned("rows")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, H, W, C) of the pictures."""
+        return picture_shape(self._vae.config, self._given)
+
+    def array(self, output_type: OutputType = "mx") -> Any:
+        """Decode into memory.
+
+        Args:
+            output_type: ``mx``, ``np``, ``pil`` or ``torch``.
+
+        Returns:
+            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
+        """
+        check_output_type(output_type, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
+        sink = ArraySink(self.shape, self._vae.dtype if self._raw else mx.float32, output_type)
+        self._run(self.planned("array"), sink)
+        return sink.result()
+
+    def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
+        """Decode straight into a file, row by row; the arguments are those of `VAE.decode_to_file`.
+
+        Raises:
+            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it.
+        """
+        target = file_target(path, self.shape, bits, overwrite)
+        check_outputs(target.paths, self._vae.sources)
+        plan = self.planned("rows", target.gathered) if target.gathered else self.plan
+        target.check_room(plan.spilled, self._folder)
+        return self._run(plan, target.sink(notes_of(plan)))
+
+    def rows(self) -> Iterator[mx.array]:
+        """Yield rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
+
+        The budget does not cover rows that the caller keeps. Closing the iterator early frees everything.
+        """
+        return self._handed_on(self.plan)
+
+    def _handed_on(self, plan: Plan) -> Iterator[mx.array]:
+        """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
+        rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
+        while True:
+            with limits(plan, ceiling):
+                found = [row for _, row in islice(rows, 1)]
+            if not found:
+                return
+            yield found.pop()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        patch = self._vae.config.latents.patch
+        return self._given.shape[1] * patch, self._given.shape[2] * patch
+
+    def _ready(self, picture: int) -> mx.array:
+        vae, one = self._vae, self._given[picture : picture + 1]
+        return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)
+
+    def _finish(self, rows: mx.array) -> mx.array:
+        return finished(rows, self._raw)
+
+
+def ready_latents(
+    latents: mx.array, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype, scaled: bool
+) -> mx.array:
+    """Return a picture's latents as the decoder reads them: unpacked, neither scaled nor shifted, in the VAE's type."""
+    convention = config.latents
+    ready = unscale_latents(latents, convention, weights) if scaled else unpacked(latents, convention.patch)
+    make_room(ready.size * dtype.size)
+    ready = ready.astype(dtype)
+    mx.eval(ready)
+    return ready
+
+
+def finished(rows: mx.array, raw: bool) -> mx.array:
+    """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
+    make_room(2 * 4 * rows.size)
+    if not raw:
+        rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
+    mx.eval(rows)
+    return rows
+
+
+def scaled_of(latents: Any) -> bool:
+    """Tell whether latents are scaled as a pipeline has them; plain arrays are."""
+    return latents.scaled if isinstance(latents, Latents) else True
