@@ -11,19 +11,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import describe
 from zvae_tiled.chain import ATTENTION, Step
 from zvae_tiled.devices.calibrate import distinct_steps
-from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.library import Library, open_library
 from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.families import config_of
-from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.cost import step_flops
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
@@ -59,7 +57,7 @@ def steps(paths: list[str]) -> str:
 
 def same(one: Step, step: Step) -> bool:
     """Tell whether two Steps differ in names alone."""
-    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "closes", "skip")
+    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "shortcut", "skip")
     return all(getattr(one, name) == getattr(step, name) for name in fields)
 
 
@@ -90,9 +88,8 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
         return best(lambda: kernels.attend(step, ready, x, norm, iter([block])) is None or flops)
     pieces = kernels.activate(step, x, norm if step.norm else None)
     skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
-    chain = config_of("z-image").chain("decode")
-    costs = Costs(replace(chain, steps=(step,)), Size(ROWS, width, dtype.size), CPU)
-    return best(lambda: kernels.conv(step, ready, pieces, skip) is None or costs.flops(0))
+    flops = step_flops(step, ROWS * width, kernels.folds)
+    return best(lambda: kernels.conv(step, ready, pieces, skip) is None or flops)
 
 
 def best(work: Callable[[], int]) -> float:

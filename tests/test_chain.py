@@ -11,7 +11,7 @@ import pytest
 from tests.support.checkpoints import vae_rows
 from tests.support.models import PRESETS, to_torch_layout
 from tests.support.plans import TASKS, random_config
-from zvae_tiled.chain import Chain, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Step
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -90,8 +90,12 @@ def test_the_encoder_of_z_image() -> None:
 
 @pytest.mark.parametrize("count", range(1, 20))
 def test_halved_maps_are_padded_after_their_last_row_alone(count: int) -> None:
-    for step in (Step("", "conv", 1, 1), Step("", "conv", 1, 1, kernel=1), Step("", "conv", 1, 1, stride=2)):
-        convolved = count * step.stride + sum(step.padding)
+    for step in (
+        Step("", "conv", 1, 1),
+        Step("", "conv", 1, 1, kernel=1),
+        Step("", "conv", 1, 1, resample=HALVE, padding=Padding(0, 1)),
+    ):
+        convolved = count * step.stride + sum(step.zeros)
         assert step.gives(convolved) == count
         assert step.reads(count) <= convolved < step.reads(count + 1)
 
@@ -198,3 +202,32 @@ def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops
     projections = 4 * 2 * 512**2 * pixels
     assert scores == 2048 * pixels**2
     assert costs.flops(attention) + costs.key_flops(attention) == scores + projections
+
+
+def test_an_activation_without_a_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="first: activation 'silu' needs a norm"):
+        Step("first", "conv", 4, 4, activation="silu")
+
+
+FIRST = Step("first", "conv", 4, 8, opens=True)
+SKIPS: list[tuple[str, list[Step]]] = [
+    ("open are None", [Step("last", "conv", 4, 4, closes=Skip(4))]),
+    ("closes a skip of 3 channels, open are 4", [FIRST, Step("last", "conv", 8, 8, closes=Skip(3, "shortcut"))]),
+    ("adds 4 channels to 8 without a shortcut", [FIRST, Step("last", "conv", 8, 8, closes=Skip(4))]),
+    ("while another one is open", [FIRST, Step("last", "conv", 8, 8, opens=True)]),
+    ("changes height and width while", [FIRST, Step("last", "conv", 8, 8, resample=DOUBLE, closes=Skip(4, "wide"))]),
+    ("ends while a skip of 4 channels is open", [FIRST, Step("last", "conv", 8, 8)]),
+]
+
+
+@pytest.mark.parametrize(("problem", "steps"), SKIPS)
+def test_skips_that_do_not_fit_together_are_refused(problem: str, steps: list[Step]) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Chain(tuple(steps))
+
+
+def test_a_skip_stays_open_over_any_number_of_steps() -> None:
+    middle, last = Step("middle", "conv", 8, 8), Step("last", "conv", 8, 8, closes=Skip(4, "shortcut"))
+    chain = Chain((FIRST, middle, middle, last))
+    assert chain.aside == (0, 4, 4, 4)
+    assert chain.channels == (4, 12, 12, 12, 8)

@@ -16,7 +16,7 @@ PAGE = ROOT.parent / "docs" / "architecture.md"
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("_version.py", "errors.py", "wording.py", "checks.py"),
-    "chain": ("chain/__init__.py", "chain/step.py"),
+    "chain": ("chain/__init__.py", "chain/chain.py", "chain/step.py"),
     "families": ("families/*.py",),
     "files": ("files/*.py",),
     "memory": (

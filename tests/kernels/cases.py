@@ -7,19 +7,19 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import ATTENTION, Norm, Step
+from zvae_tiled.chain import ATTENTION, DOUBLE, HALVE, Norm, Padding, Skip, Step
 
 Array = np.ndarray
 EPS = {mx.float32: 2.0**-23, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
 
 NORM = Norm("norm", groups=1)
 CONV = Step("conv", "conv", 5, 7)
-UP = Step("up", "conv", 5, 7, upsample=True)
+UP = Step("up", "conv", 5, 7, resample=DOUBLE)
 NORMED = Step("conv", "conv", 5, 7, norm=NORM, activation="silu")
-SKIP = replace(NORMED, name="skip", closes=True, skip=7)
-SHORTCUT = replace(SKIP, name="shortcut", shortcut="conv_shortcut", skip=4)
+SKIP = replace(NORMED, name="skip", closes=Skip(7))
+SHORTCUT = replace(SKIP, name="shortcut", closes=Skip(4, "conv_shortcut"))
 PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
-DOWN = Step("down", "conv", 5, 7, stride=2)
+DOWN = Step("down", "conv", 5, 7, resample=HALVE, padding=Padding(0, 1))
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
 READS = ("as it is", "norm", "norm and SiLU")
 """What a Step may read its map through."""
@@ -80,6 +80,7 @@ def reading(step: Step, through: str) -> Step:
     return replace(step, norm=norm, activation="silu" if through == "norm and SiLU" else "none")
 
 
-def sized(step: Step, inputs: int, outputs: int) -> Step:
-    skip = 0 if not step.closes else step.skip if step.shortcut else outputs
-    return replace(step, inputs=inputs, outputs=outputs, skip=skip)
+def sized(step: Step, inputs: int, outputs: int, skip: int = 4) -> Step:
+    """The Step with other channels; the skip has `skip` channels where a shortcut widens it."""
+    closes = step.closes and replace(step.closes, channels=skip if step.shortcut else outputs)
+    return replace(step, inputs=inputs, outputs=outputs, closes=closes)

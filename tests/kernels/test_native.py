@@ -30,7 +30,7 @@ from tests.kernels.cases import (
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.support.plans import bits
 from tests.support.samples import examples
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Skip, Step
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.native_cpu import kernels as native_rows
 from zvae_tiled.devices.native_cpu.arrays import room
@@ -70,7 +70,7 @@ def step64(
     a = activated64(step, wide(x)[0], affine)
     if step.upsample:
         a = a.repeat(2, axis=0).repeat(2, axis=1)
-    a = np.pad(a, (step.padding, (0, 0), (0, 0)))
+    a = np.pad(a, (step.zeros, (0, 0), (0, 0)))
     y, size = convolve64(a, w["weight"], step.stride), convolve64(abs(a), abs(w["weight"]), step.stride)
     total = y + w["bias"]
     if skip is not None:
@@ -91,7 +91,7 @@ def whole(
     affine: Affine | None,
     skip: mx.array | None,
 ) -> mx.array:
-    above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.padding)
+    above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.zeros)
     pieces = [*above, *kernels.activate(step, x, affine), *below]
     return kernels.conv(step, kernels.prepare(step, weights), pieces, skip)
 
@@ -131,7 +131,7 @@ def test_a_step_is_right(
     exact, slack = step64(step, weights, x, affine, skip, 2.0**-8 if rounds else 2.0**-20)
     assert (abs(wide(out)[0] - exact) <= slack).all()
     assert np.isfinite(kernels.largest(out)).all()
-    bare = replace(step, closes=False, shortcut=None)
+    bare = replace(step, closes=None)
     none = {name: mx.zeros_like(array) if name == "bias" else array for name, array in weights.items()}
     values = wide(whole(kernels, bare, none, x, affine, None)).reshape(height, -1)
     low, high = kernels.extent()
@@ -149,7 +149,7 @@ def test_bands_of_any_height_and_any_threads_give_the_same_bits(
     want = bits(whole(kernels, step, weights, x, affine, skip))
     kernels = kernels_of(*case, threads)
     prepared, grown = kernels.prepare(step, weights), step.factor
-    above, below = (kernels.edge(step, x.shape[2]) * edge for edge in step.padding)
+    above, below = (kernels.edge(step, x.shape[2]) * edge for edge in step.zeros)
     pieces = above
     cuts = np.random.default_rng(seed).integers(0, x.shape[1] + 1, 2).tolist()
     for top, bottom in pairwise(sorted({0, x.shape[1], *cuts})):
@@ -228,7 +228,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=True)
+    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=Skip(count))
     kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
     weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
     x = random((1, height, width, count), dtype, rng)
@@ -287,7 +287,7 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
         return array
 
     monkeypatch.setattr(native_rows, "room", fenced_room)
-    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=True)
+    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=Skip(40))
     x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)
     few, many = kernels_of(path, dtype, 1), kernels_of(path, dtype, 8)

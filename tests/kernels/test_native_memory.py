@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.support.samples import examples
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import DOUBLE, Skip, Step
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.memory import SCRATCH, TILE_ROWS, NativeWorkspace
 from zvae_tiled.devices.workspace import block_rows
@@ -87,7 +87,7 @@ def test_convolving(
 @examples(30)
 def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
     dtype, rng = case[1], np.random.default_rng(0)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=Skip(inputs))
     kernels, weights = kernels_of(*case, count), weights_of(step, dtype, rng)
     space, size = workspace_of(kernels), dtype.size
     check(sum(space.prepared(step, size)), lambda: kernels.prepare(step, weights), 1.5)
@@ -150,5 +150,5 @@ def test_float32_takes_fewer_products_than_taps(case: tuple[str, mx.Dtype], inpu
     plain = Step("plain", "conv", inputs, 16)
     fewer = case[0] not in ROUNDED and inputs >= 16  # of 4 by 9 taps of a pixel that is doubled, and 9 of any other
     assert space.taps(plain) * (3 / 4 if fewer else 1) == 9
-    assert space.taps(replace(plain, upsample=True)) == (9 if fewer else 16)
+    assert space.taps(replace(plain, resample=DOUBLE)) == (9 if fewer else 16)
     assert not space.winograd(replace(plain, kernel=1))

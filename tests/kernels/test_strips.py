@@ -30,7 +30,7 @@ from tests.kernels.cases import (
     wide,
 )
 from tests.support.samples import examples
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import DOUBLE, SAME, Skip, Step
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
@@ -54,7 +54,7 @@ def test_a_convolution_is_right(
     exact, slack = conv64(step, weights, x, skip)
     assert (abs(wide(out)[0] - exact) <= slack).all()
     low, high = kernels.extent()
-    bare = wide(kernels.conv(replace(step, closes=False, shortcut=None), weights | no_bias(weights), [x], None))
+    bare = wide(kernels.conv(replace(step, closes=None), weights | no_bias(weights), [x], None))
     assert np.array_equal(low, bare.min((0, 2, 3)))
     assert np.array_equal(high, bare.max((0, 2, 3)))
 
@@ -128,7 +128,7 @@ def test_a_whole_step_agrees_with_the_cpu_s_kernels(
         affine = kernels.affine(scale, shift) if step.norm else None
         pieces = kernels.activate(step, x, affine)
         edge = kernels.edge(step, x.shape[2] if kernels.folds else x.shape[2] * step.factor)
-        above, below = (edge * count for count in step.padding)
+        above, below = (edge * count for count in step.zeros)
         ready = kernels.prepare(step, weights)
         results.append(wide(kernels.conv(step, ready, [*above, *pieces, *below], skip)))
     size = 1 + abs(results[0])
@@ -140,7 +140,7 @@ def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int
     rng = np.random.default_rng(rows)
     kernels, x = StripKernels(dtype), random((1, rows, width, inputs), dtype, rng)
     scale, shift = rng.standard_normal((2, inputs))
-    step = reading(Step("conv", "conv", inputs, 1, upsample=upsample), through)
+    step = reading(Step("conv", "conv", inputs, 1, resample=DOUBLE if upsample else SAME), through)
     (found,) = kernels.activate(step, x, kernels.affine(scale, shift))
     y = wide(x) * scale.astype(np.float32) + shift.astype(np.float32)
     if step.activation == "silu":
@@ -171,7 +171,7 @@ def test_attention_is_right_however_it_is_cut(
     dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=True)
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=Skip(inputs))
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
     x = random((1, rows, width, inputs), dtype, rng)
     affine = kernels.affine(*rng.standard_normal((2, inputs)))

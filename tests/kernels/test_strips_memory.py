@@ -18,7 +18,7 @@ from tests.kernels.cases import NORM, PROJECTION, READS, SHORTCUT, STEPS, random
 from tests.support.models import narrow, random_vae
 from tests.support.plans import exact_plan
 from zvae_tiled import VAE, Plan
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Skip, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
@@ -87,7 +87,7 @@ on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the mode
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_gpu, "MAX_ELEMENTS", most)
-    step = sized(replace(step, skip=min(step.skip, 4) * 8), 32, 48)
+    step = sized(step, 32, 48, skip=32)
     rng, space, size = np.random.default_rng(0), Im2colWorkspace(), dtype.size
     kernels, rows, width, factor = StripKernels(dtype), 9, 40, step.factor
     weights = weights_of(step, dtype, rng)
@@ -134,7 +134,7 @@ def test_fused_arithmetic_is_the_same_and_takes_nothing() -> None:
     rng = np.random.default_rng(0)
     fused, plain = StripKernels(mx.bfloat16, compiled=True), StripKernels(mx.bfloat16, compiled=False)
     weights, x = weights_of(PROJECTION, mx.bfloat16, rng), random((1, 9, 40, 5), mx.bfloat16, rng)
-    step = replace(reading(PROJECTION, READS[-1]), closes=True, skip=7)
+    step = replace(reading(PROJECTION, READS[-1]), closes=Skip(7))
     skip = random((1, 9, 40, 7), mx.bfloat16, rng)
     affine = fused.affine(np.full(5, 0.7), np.full(5, 0.2))
     mx.eval(affine)

@@ -186,9 +186,8 @@ def test_applied_it_never_plans_with_less(device: Device) -> None:
     assert isinstance(again.workspace, MarginWorkspace)
     assert again.workspace.inner == device.workspace
     whole = config_of("z-image").chain("decode")
-    for step in whole.steps:
-        chain = replace(whole, steps=(step,))
-        before, after = (Costs(chain, Size(12, 40, 2), each).step(0, 6) for each in (device, grown))
+    for cut in range(len(whole.steps)):
+        before, after = (Costs(whole, Size(12, 40, 2), each).step(cut, 6) for each in (device, grown))
         assert after.working >= before.working
         assert after.preparing >= before.preparing
 

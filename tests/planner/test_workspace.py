@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.samples import examples
-from zvae_tiled.chain import Norm, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Norm, Padding, Skip, Step
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
 from zvae_tiled.devices.workspace import block_rows
@@ -83,10 +83,10 @@ def convolutions(draw: st.DrawFn) -> Step:
     more: dict[str, dict[str, Any]] = {
         "plain": {"norm": Norm("norm", 1)},
         "1x1": {"kernel": 1},
-        "upsample": {"upsample": True},
-        "downsample": {"stride": 2},
-        "skip": {"norm": Norm("norm", 1), "closes": True, "skip": outputs},
-        "shortcut": {"norm": Norm("norm", 1), "closes": True, "skip": draw(narrower), "shortcut": "shortcut"},
+        "upsample": {"resample": DOUBLE},
+        "downsample": {"resample": HALVE, "padding": Padding(0, 1)},
+        "skip": {"norm": Norm("norm", 1), "closes": Skip(outputs)},
+        "shortcut": {"norm": Norm("norm", 1), "closes": Skip(draw(narrower), "shortcut")},
         "bare": {},
     }
     if kind in ("skip", "shortcut"):  # the second convolution of a resnet
@@ -148,7 +148,7 @@ def test_gathering_moments(count: int, height: int, width: int, dtype: mx.Dtype)
 
 
 def attention(count: int) -> Step:
-    return Step("step", "attention", count, count, kernel=1, norm=Norm("norm", 1), opens=True, closes=True)
+    return Step("step", "attention", count, count, kernel=1, norm=Norm("norm", 1), opens=True, closes=Skip(count))
 
 
 @given(channels, rows, widths, dtypes)

@@ -163,7 +163,7 @@ def test_more_channels_never_take_less(
 @given(convs, rows_, widths, itemsizes)
 def test_im2col_is_above_what_needs_no_transform(step: Step, rows: int, width: int, itemsize: int) -> None:
     assume(step.halo)
-    step = replace(step, shortcut=None)
+    step = replace(step, closes=None)
     tall, wide = conv_part(step, rows, width)
     bound = Im2colWorkspace().conv(step, rows, width, itemsize)
     assert bound >= MetalWorkspace(winograd=False).conv(step, rows, width, itemsize)

@@ -62,7 +62,7 @@ def convolution(step: Step, weights: Weights, x: mx.array) -> mx.array:
     """Double the map if the Step does, pad it with zeros, and convolve it."""
     if step.upsample:
         x = mx.repeat(mx.repeat(x, 2, axis=1), 2, axis=2)
-    before, after = step.padding
+    before, after = step.zeros
     if before != after:
         x = mx.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
         before = 0

@@ -19,7 +19,7 @@ from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
-from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.cost import step_flops
 
 SIZES = {"cpu": ((1, 64), (2, 128)), "metal": ((12, 256), (24, 256), (48, 384))}
 """Rows and columns of the bands; on Metal below and above Winograd's 4,096 pixels. The last ones are timed too."""
@@ -50,7 +50,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
     steps = distinct_steps(chain)
     device = this_device(calibrated=False)
     sizes = SIZES.get(device.kind, SIZES["metal"])
-    bench = Bench(device, chain)
+    bench = Bench(device)
     with no_cache():
         for number, step in enumerate(steps, 1):
             say(f"{number}/{len(steps)} {step.kind} {step.inputs} to {step.outputs} channels")
@@ -82,9 +82,9 @@ def distinct_steps(chain: Chain) -> list[Step]:
         replace(
             step,
             name=step.kind,
-            opens=False,
+            opens=step.kind == "attention",
             norm=step.norm and replace(step.norm, name="norm"),
-            shortcut=step.shortcut and "conv_shortcut",
+            closes=step.closes and replace(step.closes, shortcut=step.closes.shortcut and "conv_shortcut"),
         )
         for step in chain.steps
     ]
@@ -112,9 +112,8 @@ class Bench:
         moving: Seconds it took.
     """
 
-    def __init__(self, device: Device, chain: Chain) -> None:
+    def __init__(self, device: Device) -> None:
         self.device = device
-        self._chain = chain
         self.worst = 0.0
         self.flops, self.computing = 0, 0.0
         self.moved, self.moving = 0, 0.0
@@ -122,7 +121,6 @@ class Bench:
     def measure(self, step: Step, rows: int, width: int, dtype: mx.Dtype, timed: bool) -> None:
         """Measure all operations of one Step on a band of this size."""
         kernels, space, itemsize = kernels_for(self.device, dtype), self.device.workspace, dtype.size
-        costs = Costs(replace(self._chain, steps=(step,)), Size(rows, width, itemsize), self.device)
         ready: list[object] = []
         model = _weights(step, dtype)
         self._peak(lambda: ready.append(kernels.prepare(step, model)), sum(space.prepared(step, itemsize)))
@@ -152,7 +150,7 @@ class Bench:
         working = space.conv(step, rows * grown, width * grown, itemsize)
         computing = self._peak(lambda: kernels.conv(step, weights, pieces, skip), written + working, timed)
         if timed:
-            self.flops, self.computing = self.flops + costs.flops(0), self.computing + computing
+            self.flops, self.computing = self.flops + step_flops(step, pixels, space.folds), self.computing + computing
         if timed and step.norm:  # both pass over the map as `Costs.seconds` and `SweepCosts.sweep` count it: four times
             self.moved, self.moving = self.moved + 2 * 4 * x.nbytes, self.moving + seconds
 

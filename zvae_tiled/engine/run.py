@@ -174,9 +174,9 @@ class Run(Generic[T]):
         return prepared(self._kernels, step, weights)
 
     def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
-        step = self._chain.steps[cut]
+        step, aside = self._chain.steps[cut], self._chain.aside[cut]
         value = self._bands(cut, medium, step.inputs, stack)
-        return Store(value, self._bands(cut, medium, step.skip, stack) if step.skip else None)
+        return Store(value, self._bands(cut, medium, aside, stack) if aside else None)
 
     def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
         width = self._stage.width * self._chain.factors[cut]

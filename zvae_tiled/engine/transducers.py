@@ -37,7 +37,7 @@ def convolve(
         limit: Rows of the result to convolve at once, or of the map where its upsampling is folded.
         bands: What the Step reads, from the top of the map to its bottom.
     """
-    above, below = step.padding
+    above, below = step.zeros
     guard = Guard(kernels, step, weights)
     pieces = kernels.edge(step, width) if above else []
     waiting = RowQueue(kernels)
@@ -60,7 +60,7 @@ def convolve(
             aside = waiting.take(rows) if waiting.rows else None
             waiting.shrink()
             out = guard.conv(kernels.span(pieces, 0, step.reads(rows)), aside if step.closes else None)
-            done = Band(out, aside if step.opens else None)
+            done = Band(out, None if step.closes else aside)
             del out, aside
             pieces = kernels.span(pieces, rows * step.stride, kernels.count(pieces))
             yield done

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from zvae_tiled.chain import Chain, Norm, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
 from zvae_tiled.families.checks import (
@@ -155,14 +155,14 @@ def _up_block(name: str, inputs: int, outputs: int, layers: int, groups: int, up
     for layer in range(layers):
         yield from _resnet(f"{name}.resnets.{layer}", outputs if layer else inputs, outputs, groups)
     if upsample:
-        yield Step(f"{name}.upsamplers.0.conv", "conv", outputs, outputs, upsample=True)
+        yield Step(f"{name}.upsamplers.0.conv", "conv", outputs, outputs, resample=DOUBLE)
 
 
 def _down_block(name: str, inputs: int, outputs: int, layers: int, groups: int, downsample: bool) -> Iterator[Step]:
     for layer in range(layers):
         yield from _resnet(f"{name}.resnets.{layer}", outputs if layer else inputs, outputs, groups)
     if downsample:
-        yield Step(f"{name}.downsamplers.0.conv", "conv", outputs, outputs, stride=2)
+        yield Step(f"{name}.downsamplers.0.conv", "conv", outputs, outputs, resample=HALVE, padding=Padding(0, 1))
 
 
 def _mid_block(name: str, width: int, groups: int, attention: bool) -> Iterator[Step]:
@@ -174,24 +174,15 @@ def _mid_block(name: str, width: int, groups: int, attention: bool) -> Iterator[
 
 def _attention(name: str, width: int, groups: int) -> Step:
     norm = Norm(f"{name}.group_norm", groups)
-    return Step(name, "attention", width, width, kernel=1, norm=norm, opens=True, closes=True)
+    return Step(name, "attention", width, width, kernel=1, norm=norm, opens=True, closes=Skip(width))
 
 
 def _resnet(name: str, inputs: int, outputs: int, groups: int) -> Iterator[Step]:
     first, second = (Norm(f"{name}.norm{number}", groups) for number in (1, 2))
     shortcut = f"{name}.conv_shortcut" if inputs != outputs else None
     yield Step(f"{name}.conv1", "conv", inputs, outputs, norm=first, activation="silu", opens=True)
-    yield Step(
-        f"{name}.conv2",
-        "conv",
-        outputs,
-        outputs,
-        norm=second,
-        activation="silu",
-        closes=True,
-        shortcut=shortcut,
-        skip=inputs,
-    )
+    skip = Skip(inputs, shortcut)
+    yield Step(f"{name}.conv2", "conv", outputs, outputs, norm=second, activation="silu", closes=skip)
 
 
 def _conv_out(half: str, inputs: int, outputs: int, groups: int) -> Step:

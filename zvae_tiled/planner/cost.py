@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from zvae_tiled.chain import Chain
+from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.workspace import block_rows
 
@@ -83,7 +83,7 @@ class Costs:
         grown = 1 if self._workspace.folds else step.factor
         line = width * grown * step.inputs * self._compute
         pieces = (rows * grown + 2 * step.halo) * line
-        aside = step.inputs if step.opens else step.skip
+        aside = step.inputs if step.opens else self.chain.aside[cut]
         skip = rows * width * aside * itemsize
         lag = step.halo * width * aside * itemsize
         down, across = -(-rows * grown // step.stride), width * grown // step.stride
@@ -104,16 +104,9 @@ class Costs:
         return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
 
     def _flops(self, cut: int) -> int:
-        """Return multiplications and additions of the taps of the Step at a cut, for the whole map."""
-        step = self.chain.steps[cut]
+        """Return multiplications and additions of the Step at a cut, for the whole map."""
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
-        if step.kind == "attention":  # query and output projections, scores, weighted sums
-            return pixels * step.inputs * (4 * step.inputs + 4 * pixels)
-        taps = step.kernel**2
-        if step.upsample:
-            taps = 16 if self._workspace.folds else 36
-        pixels //= step.stride**2
-        return 2 * pixels * (step.inputs * step.outputs * taps + (step.skip * step.outputs if step.shortcut else 0))
+        return step_flops(self.chain.steps[cut], pixels, self._workspace.folds)
 
     def key_flops(self, cut: int) -> int:
         """Return multiplications and additions of the attention's keys and values."""
@@ -140,3 +133,20 @@ class Costs:
         rows = min(rows, self.map_rows(cut))
         spike = self._workspace.keys(step, rows, self.size.width, self.size.itemsize)
         return 3 * rows * self.row_bytes(cut) + spike
+
+
+def step_flops(step: Step, pixels: int, folds: bool) -> int:
+    """Return multiplications and additions of a Step that reads a map of `pixels` pixels.
+
+    Args:
+        step: The Step.
+        pixels: Pixels of its input map.
+        folds: Whether the device folds upsampling into the convolution.
+    """
+    if step.kind == "attention":  # query and output projections, scores, weighted sums
+        return pixels * step.inputs * (4 * step.inputs + 4 * pixels)
+    taps = step.kernel**2
+    if step.upsample:
+        taps = 16 if folds else 36
+    written = pixels // step.stride**2
+    return 2 * written * (step.inputs * step.outputs * taps + (step.skip * step.outputs if step.shortcut else 0))

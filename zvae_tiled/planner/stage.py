@@ -143,8 +143,5 @@ def endings(chain: Chain, stage: Stage) -> list[tuple[Ending, int]]:
     for cut in chain.barriers:
         if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
             continue
-        if chain.steps[cut].norm is not None:
-            found.append(("moments", cut))
-        if chain.steps[cut].kind == "attention":
-            found.append(("keys", cut))
+        found += [(gathered, cut) for gathered in chain.steps[cut].gathers]
     return found if stage.stop is not None else [*found, ("pixels", len(chain.steps))]

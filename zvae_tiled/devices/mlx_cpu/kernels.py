@@ -208,7 +208,7 @@ def _query(part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.a
 
 def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left: int, right: int) -> mx.array:
     if not step.upsample:
-        return _patch(window, weights["weight"], left * step.stride, right * step.stride, *step.padding, step.stride)
+        return _patch(window, weights["weight"], left * step.stride, right * step.stride, *step.zeros, step.stride)
     lines = []
     for down in (0, 1):
         rows = window[:, down : down + 2]

@@ -136,7 +136,7 @@ class StripKernels(MlxStorage):
     def _product(self, step: Step, weight: mx.array, x: mx.array, left: int, right: int) -> mx.array:
         if step.halo == 0:
             return _project(x[:, :, left:right], weight)
-        (before, after), width = step.padding, x.shape[2]
+        (before, after), width = step.zeros, x.shape[2]
         low, high = left * step.stride - before, right * step.stride + after
         if (left, right) != (0, width // step.stride):
             # Zeros at one end only: Metal's Winograd pads both ends by the first number, and would read beyond.

@@ -252,7 +252,7 @@ class NativeKernels(MlxStorage):
             outputs=step.outputs,
             kernel=step.kernel,
             stride=step.stride,
-            left=step.padding[0],
+            left=step.zeros[0],
             upsample=int(step.upsample),
             winograd=int(self.workspace.winograd(step)),
             tile_rows=tile.rows,
