@@ -17,6 +17,7 @@ from tests.support.dry import DryKernels, Ledger, Shape
 from tests.support.models import save_random
 from tests.support.plans import TASKS, exact_plan, random_config, random_plan
 from tests.support.samples import Seeds, sampled
+from tests.support.toys import LongSkip
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.base import Device
@@ -233,3 +234,11 @@ def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), folder).rows(ready.pop()):
         del rows
     return mx.get_peak_memory() - before
+
+
+@pytest.mark.parametrize("device", CPUS, ids=range(len(CPUS)))
+def test_a_skip_that_stays_open_is_predicted(device: Device) -> None:
+    for height, share in ((1, 0), (9, 0), (40, 0), (40, 0.5), (40, 1)):
+        plan = planned(LongSkip(), height, 11, "bfloat16", share, "decode", device)
+        for stretch, (real, model) in enumerate(zip(dry(plan, device).peaks, predicted(plan), strict=True)):
+            assert real <= model, f"{height}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
