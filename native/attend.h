@@ -8,7 +8,7 @@
 namespace {
 
 constexpr int64_t ASKED = 4 * PIXELS > 64 ? 64 : 4 * PIXELS;  // queries a thread works on at a time
-constexpr int64_t KEYS = 256;                                 // keys between two updates of the softmax
+constexpr int64_t SOFTMAX_KEYS = 256;                         // keys between two updates of the softmax
 
 // Keys are the outputs of the first product, and what the second one sums over.
 struct Room {
@@ -43,7 +43,7 @@ void pack_keys(const Attend& a, const Room& room, int64_t first) {
 // Values of the keys of one update: (block of channels, key, channel).
 template <Type T>
 void pack_values(const Attend& a, const Room& room, int64_t first) {
-  const int64_t count = round_up(least(KEYS, a.keys - first), DEPTH);
+  const int64_t count = round_up(least(SOFTMAX_KEYS, a.keys - first), DEPTH);
   Number* to = room.value + first * round_up(a.channels, LANES);
   Number line[LANES];
   for (int64_t c = 0; c < a.channels; c += OUTPUTS) {
@@ -65,8 +65,8 @@ void pack_item_keys(const void* context, int64_t item, int64_t) {
   const Room room(a);
   typed(a.type, [&](auto is) {
     constexpr Type T = decltype(is)::type;
-    const int64_t first = item * KEYS;
-    for (int64_t k = first; k < least(first + KEYS, a.keys); k += OUTPUTS) pack_keys<T>(a, room, k);
+    const int64_t first = item * SOFTMAX_KEYS;
+    for (int64_t k = first; k < least(first + SOFTMAX_KEYS, a.keys); k += OUTPUTS) pack_keys<T>(a, room, k);
     pack_values<T>(a, room, first);
   });
 }
@@ -105,13 +105,13 @@ struct Asking {
   float *scores, *fade;
   BitSum written;
 
-  static constexpr int64_t LINE = KEYS + OUTPUTS;
+  static constexpr int64_t LINE = SOFTMAX_KEYS + OUTPUTS;
 
   Asking(const Attend& attend, int64_t item, int64_t thread) : a(attend), room(attend) {
     first = item * ASKED, count = least(ASKED, a.queries - first);
     query = (Number*)aligned((char*)a.scratch + thread * a.scratch_bytes);
     chance = query + (ASKED + PIXELS) * pitch_of(a.channels);
-    scores = (float*)(chance + (ASKED + PIXELS) * pitch_of(KEYS));
+    scores = (float*)(chance + (ASKED + PIXELS) * pitch_of(SOFTMAX_KEYS));
     fade = scores + ASKED * LINE;
   }
 
@@ -155,14 +155,14 @@ struct Asking {
       a.top[first + q] = top, a.weight[first + q] = weight;
       written.add((U)splat(top), 1);
       written.add((U)splat(weight), 1);
-      Number* to = chance + q * pitch_of(KEYS);
+      Number* to = chance + q * pitch_of(SOFTMAX_KEYS);
       for (int64_t k = 0; k < padded; k += LANES) store_some<NUMBER>(to + k, k < keys ? load<F32>(line + k) : V{}, padded - k);
     }
   }
 
   void sum(int64_t key, int64_t keys) {
     alignas(64) float sums[PIXELS * OUTPUTS];
-    const int64_t depth = round_up(keys, DEPTH), pitch = pitch_of(KEYS);
+    const int64_t depth = round_up(keys, DEPTH), pitch = pitch_of(SOFTMAX_KEYS);
     const Number* values = room.value + key * round_up(a.channels, LANES);
     for (int64_t c = 0; c < a.channels; c += OUTPUTS) {
       const int64_t outputs = least(OUTPUTS, a.channels - c);
@@ -186,8 +186,8 @@ void ask(const void* context, int64_t item, int64_t thread) {
   Asking asking(*(const Attend*)context, item, thread);
   asking.read();
   begin_tiles();
-  for (int64_t key = 0; key < asking.a.keys; key += KEYS) {
-    const int64_t keys = least(KEYS, asking.a.keys - key);
+  for (int64_t key = 0; key < asking.a.keys; key += SOFTMAX_KEYS) {
+    const int64_t keys = least(SOFTMAX_KEYS, asking.a.keys - key);
     asking.score(key, keys);
     asking.weigh(keys);
     asking.sum(key, keys);
@@ -197,7 +197,7 @@ void ask(const void* context, int64_t item, int64_t thread) {
 }
 
 void attend_block(const Attend& a) {
-  parallel((a.keys + KEYS - 1) / KEYS, a.threads, pack_item_keys, &a);
+  parallel((a.keys + SOFTMAX_KEYS - 1) / SOFTMAX_KEYS, a.threads, pack_item_keys, &a);
   parallel((a.queries + ASKED - 1) / ASKED, a.threads, ask, &a);
 }
 

@@ -9,6 +9,8 @@
 
 namespace {
 
+constexpr int64_t TILE_ROWS = 64;  // rows a thread works on at a time, at most
+
 // The norm and activation of one pixel: numbers for the product, zeros behind the last channel.
 template <Type T, bool NORM, bool SILU>
 inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
@@ -232,7 +234,7 @@ struct MapTile {
   void write_all() {
     const int64_t depth = taps_of(c) * round_up(c.inputs, DEPTH), all = round_up(c.outputs, LANES) * depth;
     const int64_t more = round_up(c.skip_inputs, DEPTH);
-    Extent extents[MOST_ROWS];
+    Extent extents[TILE_ROWS];
     for (int64_t first = 0; first < c.outputs; first += OUTPUTS)
       for (int64_t phase = 0; phase < phases_of(c); phase++)
         for (int64_t row = 0; row < rows; row++)
@@ -247,8 +249,6 @@ struct MapTile {
       c.sums[at] = extents[row].written.total();
     }
   }
-
-  static constexpr int64_t MOST_ROWS = 64;
 };
 
 void conv_tile(const void* context, int64_t item, int64_t thread) {

@@ -13,6 +13,7 @@
 
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
-    TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number), convolve, pack_weights, attend_block, gather_moments,
-    read_back, multiply_registers,
+    TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number),
+    TILE_ROWS, PLANES, PAIRED, FOLDED, ASKED, SOFTMAX_KEYS,
+    convolve, pack_weights, attend_block, gather_moments, read_back, multiply_registers,
 };

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 // To be raised, here and in Python, whenever what a field means changes; sizes are compared too.
-constexpr int64_t CONTRACT = 3;
+constexpr int64_t CONTRACT = 4;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -84,13 +84,20 @@ struct ReadBack {
 };
 
 // One way to compute, built for one kind of CPU.
+// What Python plans with is exported here, so that no number stands twice.
 struct Path {
   const char* name;
   int64_t pixels;   // of a tile in registers
   int64_t outputs;  // of it
   int64_t lanes;    // a vector's: outputs are padded to a multiple of it
   int64_t depth;    // channels read are padded to a multiple of it
-  int64_t itemsize; // bytes of the type it multiplies
+  int64_t number;   // bytes of the type it multiplies
+  int64_t tile_rows;     // rows a thread works on at a time, at most
+  int64_t planes;        // of numbers to be multiplied, in a row of Winograd's scratch
+  int64_t paired;        // Winograd's products along a row of two pixels
+  int64_t folded;        // products in each direction of a folded upsampling
+  int64_t queries;       // a thread works on at a time, at most
+  int64_t softmax_keys;  // keys between two updates of the softmax
   void (*conv)(const Conv&);
   void (*pack)(const Pack&);
   void (*attend)(const Attend&);

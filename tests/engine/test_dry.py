@@ -35,10 +35,19 @@ LITTLE = 32 << 10
 """Bytes of single numbers and folded norms, which no model counts one by one (SMALL_CHANGE covers them)."""
 
 
+def native(threads: int, pixels: int, outputs: int, lanes: int, depth: int, number: int) -> Device:
+    """A CPU with a path of this shape, which need not be built here; its other numbers are those of every path."""
+    shape = (threads, pixels, outputs, lanes, depth, number)
+    space = NativeWorkspace(
+        *shape, tile_rows=64, planes=4, paired=4, folded=3, queries=min(64, 4 * pixels), softmax_keys=256
+    )
+    return replace(CPU, workspace=space)
+
+
 CPUS = (
     CPU,
-    *(replace(CPU, workspace=NativeWorkspace(*path)) for path in [(1, 14, 32, 16, 1, 4), (7, 6, 16, 8, 1, 4)]),
-    *(replace(CPU, workspace=NativeWorkspace(*path)) for path in [(2, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)]),
+    *(native(*shape) for shape in [(1, 14, 32, 16, 1, 4), (7, 6, 16, 8, 1, 4)]),
+    *(native(*shape) for shape in [(2, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)]),
 )
 """MLX's kernels, and native ones of different CPUs."""
 
@@ -159,7 +168,7 @@ def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task, plans: 
 def test_wide_maps_on_many_threads_are_predicted_high_enough(
     task: Task, path: tuple[int, int, int, int, int, int]
 ) -> None:
-    device, rng = replace(CPU, workspace=NativeWorkspace(*path)), Random(path[0])
+    device, rng = native(*path), Random(path[0])
     for width in (256, 512):
         height, share = rng.randint(24, 80), rng.choice([0, rng.random()])
         plan = planned(config_of("sdxl"), height, width, "bfloat16", share, task, device)
@@ -168,7 +177,7 @@ def test_wide_maps_on_many_threads_are_predicted_high_enough(
 
 
 def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
-    device = replace(CPU, workspace=NativeWorkspace(2, 32, 32, 16, 32, 2))
+    device = native(2, 32, 32, 16, 32, 2)
     plan = planned(config_of("sdxl"), 17, 48, "bfloat16", 0, "decode", device)
     assert any(sweep.rows < device.band_rows and sweep.medium == "ram" for sweep in plan.sweeps)
     assert all(real <= model for real, model in zip(dry(plan, device).peaks, predicted(plan), strict=True))

@@ -18,7 +18,7 @@ from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
 from tests.support.samples import examples
 from zvae_tiled.chain import DOUBLE, Skip, Step
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
-from zvae_tiled.devices.native_cpu.memory import SCRATCH, TILE_ROWS, NativeWorkspace
+from zvae_tiled.devices.native_cpu.memory import SCRATCH, NativeWorkspace
 from zvae_tiled.devices.workspace import block_rows
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
@@ -114,7 +114,7 @@ def test_tiles_cover_the_map_and_keep_their_limits(
 ) -> None:
     step, space = sized(step, inputs, 9), workspace_of(kernels_of(*case, count))
     tile = space.tile(step, height, width)
-    assert 1 <= tile.rows <= min(height, TILE_ROWS)
+    assert 1 <= tile.rows <= min(height, space.tile_rows)
     assert 1 <= tile.columns <= max(70, space.pixels)
     down = -(-height // tile.rows)
     assert tile.across == -(-width // tile.columns)

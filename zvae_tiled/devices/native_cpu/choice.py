@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.cores import usable_cores
@@ -87,7 +87,8 @@ def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
 
 def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:
     """Return what a path allocates."""
-    return NativeWorkspace(threads, path.pixels, path.outputs, path.lanes, path.depth, path.itemsize)
+    exported = [field.name for field in fields(NativeWorkspace) if hasattr(path, field.name)]
+    return NativeWorkspace(threads, **{name: getattr(path, name) for name in exported})
 
 
 def cpu_device(bfloat16: bool) -> Device:

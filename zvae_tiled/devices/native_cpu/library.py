@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 3
+CONTRACT = 4
 """What the structs' fields mean (native/zvae.h)."""
 
 
@@ -23,19 +23,32 @@ class NativePath(Structure):
         outputs: Outputs of one.
         lanes: Outputs are padded to a multiple of it.
         depth: Channels read are padded to a multiple of it.
-        itemsize: Bytes of the type it multiplies: 4, or 2 for bfloat16.
+        number: Bytes of the type it multiplies: 4, or 2 for bfloat16.
+        tile_rows: Rows of a tile, at most.
+        planes: Numbers that are multiplied for each pixel in a row of Winograd's scratch.
+        paired: Products along a row of two pixels, by Winograd.
+        folded: Products in each direction of a folded upsampling.
+        queries: Queries of a tile of the attention, at most.
+        softmax_keys: Keys between two updates of the attention's softmax.
     """
 
     _fields_ = (
         ("_name", c_char_p),
-        *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "itemsize")),
+        *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "number", "tile_rows")),
+        *((name, _Whole) for name in ("planes", "paired", "folded", "queries", "softmax_keys")),
         ("_functions", 6 * c_void_p),
     )
     pixels: int
     outputs: int
     lanes: int
     depth: int
-    itemsize: int
+    number: int
+    tile_rows: int
+    planes: int
+    paired: int
+    folded: int
+    queries: int
+    softmax_keys: int
     _name: bytes
 
     @property

@@ -16,17 +16,8 @@ SCRATCH = 512 << 10
 TILE_COLUMNS = 70
 """Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold; fewer for Winograd."""
 
-TILE_ROWS = 64
-"""Rows of a tile at most (native/conv.h)."""
-
-PLANES = 4
-"""Sums and differences of pixels that are multiplied instead of them (native/winograd.h)."""
-
 WINOGRAD_INPUTS = 16
 """Of fewer channels sums are so short that taps one by one are more exact (benchmarks/exactness.py)."""
-
-SOFTMAX_KEYS = 256
-"""Keys between two updates of the attention's softmax (native/attend.h)."""
 
 LINE = 64
 """Bytes of a cache line; scratch begins on one."""
@@ -53,15 +44,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class NativeWorkspace:
-    """The native CPU kernels, one path of them (native/zvae.h).
+    """The native CPU kernels, one path of them.
+
+    All numbers but `threads` are the library's own: `NativePath` says what each means.
 
     Attributes:
         threads: Threads, each with scratch of its own.
-        pixels: Pixels of a tile in registers.
-        outputs: Outputs of one.
-        lanes: Outputs are padded to a multiple of it.
-        depth: Channels read are padded to a multiple of it.
-        number: Bytes of the type it multiplies.
     """
 
     threads: int
@@ -70,6 +58,12 @@ class NativeWorkspace:
     lanes: int
     depth: int
     number: int
+    tile_rows: int
+    planes: int
+    paired: int
+    folded: int
+    queries: int
+    softmax_keys: int
 
     folds: bool = True
     shares: bool = True
@@ -84,7 +78,7 @@ class NativeWorkspace:
         columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
         line = self.line(step, columns)
-        fit = max(1, min(step.gives(SCRATCH // line), TILE_ROWS, rows))
+        fit = max(1, min(step.gives(SCRATCH // line), self.tile_rows, rows))
         wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
         fit = min(fit, max(1, rows // wanted))
         down = -(-rows // fit)
@@ -101,14 +95,14 @@ class NativeWorkspace:
     def taps(self, step: Step) -> int:
         """How many products a channel the packed weights are for."""
         if self.winograd(step):
-            return 9 if step.upsample else 12
+            return self.folded**2 if step.upsample else self.paired * step.kernel
         return 16 if step.upsample else step.kernel**2
 
     def line(self, step: Step, columns: int) -> int:
         """Bytes of a row of scratch."""
         pixels = step.reads(columns)
         if self.winograd(step):
-            pixels = PLANES * (pixels if step.upsample else -(-columns // 2))
+            pixels = self.planes * (pixels if step.upsample else -(-columns // 2))
         return pixels * self.pitch(step.inputs)
 
     def pitch(self, channels: int) -> int:
@@ -126,10 +120,9 @@ class NativeWorkspace:
 
     def asking(self, queries: int, channels: int) -> tuple[int, int]:
         """Return parts that queries are cut into, and bytes of scratch a thread, while a block of keys is asked."""
-        asked = min(64, 4 * self.pixels)
-        numbers = (asked + self.pixels) * (self.pitch(channels) + self.pitch(SOFTMAX_KEYS))
-        scores = 4 * asked * (SOFTMAX_KEYS + self.outputs + 1)
-        return -(-queries // asked), _round_up(numbers + scores + LINE, LINE)
+        numbers = (self.queries + self.pixels) * (self.pitch(channels) + self.pitch(self.softmax_keys))
+        scores = 4 * self.queries * (self.softmax_keys + self.outputs + 1)
+        return -(-queries // self.queries), _round_up(numbers + scores + LINE, LINE)
 
     def compute_size(self, itemsize: int) -> int:
         """Rows are kept as they are stored, and activated tile by tile."""
