@@ -218,18 +218,26 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     import mlx.core as mx
 
     from zvae_tiled.api import read_plan
+    from zvae_tiled.inputs.images import check_sides
     from zvae_tiled.inputs.latent_files import write_latent_file
     from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.inputs.pictures import read_picture
 
-    picture = read_picture(order.source)
+    plan, cell = None if order.plan is None else read_plan(order.plan), vae.config.cell
+
+    def check(height: int, width: int) -> None:
+        sides = (height - height % cell, width - width % cell) if order.crop else (height, width)
+        check_sides(*sides, vae.config)
+        if plan is None:
+            vae.plan(*sides, order.budget, task="encode")
+
+    picture = read_picture(order.source, check)  # refused by its size and the budget before its pixels are read
     if order.crop:
-        height, width = (side // vae.config.cell * vae.config.cell for side in picture.shape[:2])
-        picture = picture[:height, :width]
+        picture = picture[: picture.shape[0] // cell * cell, : picture.shape[1] // cell * cell]
     distribution, report = vae.encode(
         picture,
         budget=order.budget,
-        plan=None if order.plan is None else read_plan(order.plan),
+        plan=plan,
         progress=progress,
         return_report=True,
         spill_folder=order.spill_folder,

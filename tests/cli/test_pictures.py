@@ -62,7 +62,10 @@ def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int)
         7: SHALLOW[::-1, ::-1].swapaxes(0, 1),
         8: np.rot90(SHALLOW),
     }[orientation]
-    assert np.array_equal(read_picture(tmp_path / "turned.png"), upright.astype(np.float32) / np.float32(255))
+    claimed: list[tuple[int, int]] = []
+    picture = read_picture(tmp_path / "turned.png", lambda *sides: claimed.append(sides))
+    assert np.array_equal(picture, upright)
+    assert claimed == [upright.shape[:2]]
 
 
 @pytest.mark.parametrize("limit", [10, 20])
@@ -90,7 +93,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     claims = {
         "false.png": (
             png(50_000, 50_000, b""),
-            "claims 50000x50000 pixels; from a file of 65 bytes at most 16,777,216",
+            "claims 50000x50000 pixels; from a file of 65 bytes at most 4,194,304",
         ),
         "true.png": (png(20_000, 20_000, bytes(2501 * 20_000)), "claims 20000x20000 pixels"),
         "false.npy": (npy("(100000, 100000, 3)"), "needs 120,000,000,000 bytes for shape (100000, 100000, 3)"),
@@ -112,9 +115,22 @@ def npy(shape: str, size: int = 0) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(size)
 
 
-def test_a_blank_picture_of_usual_size_is_read(tmp_path: Path) -> None:
-    (tmp_path / "blank.png").write_bytes(png(2048, 2048, bytes(257 * 2048)))
+@LINUX
+def test_a_blank_picture_of_usual_size_is_read_and_costs_64_mib_at_most(tmp_path: Path) -> None:
+    Image.new("RGB", (2048, 2048)).save(tmp_path / "blank.png")
+    read = "from zvae_tiled.inputs.pictures import read_picture as read; "
+    read += "from zvae_tiled.errors import ImageError as Refused; import PIL.Image, PIL.ImageOps; PIL.Image.init()"
+    ((size, told),) = measured(read, [tmp_path / "blank.png"])
+    assert (told, size <= 64 << 20) == ("read", True), size
     assert read_picture(tmp_path / "blank.png").shape == (2048, 2048, 3)
+
+
+def test_a_picture_is_refused_by_its_size_before_its_pixels_are_read(place: Path) -> None:
+    (place / "short.png").write_bytes(png(2048, 1024, b""))
+    (place / "odd.png").write_bytes(png(2047, 1024, b""))
+    assert "needs at least" in run("encode", "short.png", "-o", "e.npy", "--budget", "30MB", code=4).stderr
+    assert "must be multiples of" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr
+    assert "cannot be read as a picture" in run("encode", "short.png", "-o", "e.npy", code=3).stderr
 
 
 @pytest.mark.parametrize("name", ["pipe.png", "pipe.npy"])

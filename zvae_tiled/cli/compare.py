@@ -21,7 +21,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_sources
-from zvae_tiled.inputs.pictures import check_picture, read_picture, write_picture
+from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, write_picture
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -61,7 +61,7 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         raise click.UsageError(f"{problem} Leave it out, or name latents and --reference full.")
     plan = None
     if second is not None:
-        ours, theirs = read_picture(first), read_picture(second)
+        ours, theirs = as_floats(read_picture(first)), as_floats(read_picture(second))
     else:
         ours, theirs, plan = _decoded(first, options)
     click.echo(f"PSNR        {metrics.psnr(ours, theirs):.1f} dB")

@@ -36,11 +36,7 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
             'A PIL image becomes one by image.convert("RGB").' if config.in_channels == 3 else "",
         )
     height, width = pictures.shape[1:3]
-    if height % config.cell or width % config.cell:
-        raise ImageError(
-            f"height and width must be multiples of {config.cell}, they are {height} and {width}",
-            "Crop or pad the picture first.",
-        )
+    check_sides(height, width, config)
     if pictures.dtype == mx.uint8:
         return pictures
     low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
@@ -48,3 +44,16 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
         problem = f"images must lie in [0, 1], these go from {low} to {high}"
         raise ImageError(problem, "Divide 8-bit values by 255, or hand them over as uint8.")
     return pictures
+
+
+def check_sides(height: int, width: int, config: VAEConfig) -> None:
+    """Refuse a picture that has no latents.
+
+    Raises:
+        ImageError: A side is no multiple of ``config.cell``, or shorter than that.
+    """
+    if not height or not width or height % config.cell or width % config.cell:
+        raise ImageError(
+            f"height and width must be multiples of {config.cell}, they are {height} and {width}",
+            "Crop or pad the picture first.",
+        )

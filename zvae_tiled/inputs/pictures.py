@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,20 +12,30 @@ import numpy as np
 
 from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
 
-Picture = np.ndarray[Any, np.dtype[np.float32]]
+Picture = np.ndarray[Any, Any]
+"""A picture (H, W, C): uint8, or float32 in [0, 1]."""
+
+Check = Callable[[int, int], object]
+"""Refuses a picture by its height and width."""
 
 INSTALL = "pip install 'zvae-tiled[pil]'"
-
 
 NPY = "Name a .npy of floats in [0, 1] (H, W, 3) instead: it holds every bit."
 
 
-PIXELS, PIXELS_A_BYTE = 16 << 20, 64
+PIXELS, PIXELS_A_BYTE = 4 << 20, 64
 """Pixels that are read from any file, and for each byte of it; well packed photographs have about 20."""
 
 
-def read_picture(path: str | Path) -> Picture:
-    """Read a picture as (H, W, C) in [0, 1]: .npy, or whatever Pillow opens without losing bits.
+def read_picture(path: str | Path, check: Check | None = None) -> Picture:
+    """Read a picture: .npy, or whatever Pillow opens without losing bits.
+
+    Args:
+        path: The file.
+        check: Called with the height and width that the file claims, before any pixel is read.
+
+    Returns:
+        uint8 of a file with 8 bits a channel, else float32 in [0, 1].
 
     Raises:
         ImageError: The file holds no picture, one with more bits than Pillow reads, or claims far more pixels than it
@@ -35,7 +45,8 @@ def read_picture(path: str | Path) -> Picture:
     path = Path(path)
     try:
         with _file(path) as (file, size):
-            values = _array(path, file, size) if path.suffix.lower() == ".npy" else _opened(path, file, size)
+            read = _array if path.suffix.lower() == ".npy" else _opened
+            values = read(path, file, size, check)
     except (ZvaeError, MemoryError):
         raise
     except Exception as error:  # of broken files, NumPy and Pillow raise what their parsers stumble over
@@ -62,22 +73,36 @@ def _file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         yield file, state.st_size
 
 
-def _array(path: Path, file: BinaryIO, size: int) -> Picture:
+def as_floats(picture: Picture) -> Picture:
+    """Return a picture as float32 in [0, 1]."""
+    if picture.dtype != np.uint8:
+        return picture
+    values = picture.astype(np.float32)
+    values /= 255
+    return values
+
+
+def _array(path: Path, file: BinaryIO, size: int, check: Check | None) -> Picture:
     from zvae_tiled.inputs.latent_files.npy import read_header, read_values
 
     header = read_header(file, size, str(path), ImageError)
     if not np.issubdtype(header.dtype, np.floating):
         problem = f"{path} must hold floats in [0, 1], it holds {header.dtype!s:.40}"
         raise ImageError(problem, "Divide 8-bit values by 255.")
+    if check is not None and len(header.shape) == 3:
+        check(*header.shape[:2])
     return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
 
 
-def _opened(path: Path, file: BinaryIO, size: int) -> Picture:
+def _opened(path: Path, file: BinaryIO, size: int, check: Check | None) -> Picture:
     from zvae_tiled.inputs.arrays import imported
 
     pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
     with _any_size(pillow), pillow.open(file) as image:
         _check_pixels(path, size, image.size)
+        if check is not None:
+            turn = pillow.Image.getexif(image).get(ORIENTATION)  # a PNG's own getexif reads all pixels first
+            check(*(image.size if turn in LYING else image.size[::-1]))
         mode, kind, raw = image.mode, image.format, str(image.tile)
         operations.exif_transpose(image, in_place=True)
         if mode == "F":
@@ -86,9 +111,7 @@ def _opened(path: Path, file: BinaryIO, size: int) -> Picture:
             return _grey(np.asarray(image, np.float32) / np.float32(65535))
         if mode == "I" or ";16" in raw:  # Pillow would cut them to 8 bits, and say nothing
             raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
-        values: Picture = np.asarray(image.convert("RGB"), np.float32)
-        values /= 255
-        return values
+        return np.asarray(image if mode == "RGB" else image.convert("RGB"))
 
 
 def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
@@ -101,6 +124,9 @@ def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
             "If it is a blank picture of that size, save it without compression: as a .npy of floats or a .tif.",
         )
 
+
+ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag that says how a picture is turned, and its values for one whose height is its stored width."""
 
 SIXTEEN_BITS = ("PNG", "PPM")
 """What Pillow reads as 32-bit integers that are of 16 bits."""
