@@ -1,4 +1,4 @@
-"""Decoder and encoder as flat lists of Steps, without a family and without weights. No MLX."""
+"""Decoder and encoder as flat lists of Steps, without a family and without weights; only `whole.py` needs MLX."""
 
 from zvae_tiled.chain.step import ATTENTION, Chain, Norm, Shape, Step
 
