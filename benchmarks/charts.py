@@ -24,7 +24,7 @@ def charts() -> dict[str, str]:
         "bands, ample budget": [row for row in bands if row.quality == "exact, ample"],
         "bands, budget of 1.5 GB": [row for row in bands if row.quality == "exact, 1.5GB"],
         "bands, smallest budget": [row for row in bands if row.quality == "exact, least"],
-        "tiles of 256, moments of each": [row for row in bands if row.quality.startswith("tiles")],
+        "tiles of 256, moments per tile": [row for row in bands if row.quality.startswith("tiles")],
     }
     return {
         TIME: _chart(f"{FILES[TIME]}, bfloat16", "seconds", lines, lambda row: row.seconds or 0.0),

@@ -31,7 +31,7 @@ MOST = 12
 TASKS: tuple[Task, ...] = ("decode", "encode")
 
 COLUMNS = {
-    "nothing, or half of it, done": ("does nothing", "does half"),
+    "nothing done, or half": ("does nothing", "does half"),
     "zeros, or a row of them": ("all zeros", "a row of zeros", "means of zeros", "M2 of zeros", KEPT),
     "one flat value, or a flat row": ("one flat value", "a flat row"),
     "one NaN": ("one NaN",),
@@ -42,7 +42,7 @@ COLUMNS = {
 Row = tuple[str, Any, tuple[str, ...]]
 """What it is called, the call that is struck, and the faults it can have."""
 
-STORED: Row = ("a map, while it is kept", "activate", (KEPT,))
+STORED: Row = ("a stored map", "activate", (KEPT,))
 NATIVE_NAMES = {Pack: "weights packed", Conv: "convolution", Attend: "attention to a block of keys", Moments: "moments"}
 MLX_NAMES = {
     "prepare": "weights prepared",

@@ -79,7 +79,7 @@ def memory(ending: str, side: int, folder: Path) -> float:
 
 def main(side: int) -> None:
     print(describe(), "\n")
-    print("| file | bits | picture | MB/s | bytes of the raw picture | s for 16384² |")
+    print("| file | bits | picture | MB/s | share of the raw size | s for 16384² |")
     print("|---|---:|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
         for ending in (".png", ".tiff", ".jpg", ".webp", ".npy"):

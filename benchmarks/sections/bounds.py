@@ -53,14 +53,14 @@ def process() -> str:
         "decodes into a file": lambda row: row.tool.startswith("decode, ."),
         "streams": lambda row: row.tool == "decode, stream",
         "encodes": lambda row: row.tool.startswith("encode"),
-        "exact, of all of these": lambda row: row.quality.startswith("exact"),
-        "tiles and streams of statistics": lambda row: not row.quality.startswith("exact"),
+        "all of quality exact": lambda row: row.quality.startswith("exact"),
+        "all of quality tiles or stream": lambda row: not row.quality.startswith("exact"),
         "all": lambda row: row.suite == "process",
     }
     return f"{table(_HEADS, (_kind(name, list(filter(kind, rows))) for name, kind in kinds.items()))}\n\n{where(rows)}"
 
 
-_HEADS = ("trials", "number", "beyond predicted", "predicted", "process / predicted", "least room left")
+_HEADS = ("trials", "number", "above predicted", "predicted", "process / predicted", "least room left")
 
 
 def _kind(name: str, rows: Sequence[Row]) -> list[str]:

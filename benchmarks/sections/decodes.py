@@ -40,7 +40,7 @@ def paths() -> str:
         slowest = mine.get(MLX)
         cells = [f"{seconds(mine[name])}, {slower(mine[name], slowest)}" if name in mine else "–" for name in names]
         lines.append([f"{shape}, {dtype}", *cells])
-    return f"{table(['seconds (spread), to MLX', *names], lines)}\n\n{where(rows)}"
+    return f"{table(['seconds (spread), ratio to MLX', *names], lines)}\n\n{where(rows)}"
 
 
 def speed() -> str:
@@ -104,7 +104,7 @@ def scale() -> str:
             "seconds": seconds,
             "µs a pixel": lambda row: f"{1e6 * row.seconds / (row.width * row.height):.1f}" if row.seconds else "–",
             "MFLOP a pixel": lambda row: f"{row.flops / (row.width * row.height) / 1e6:.2f}" if row.flops else "–",
-            "of it attention": lambda row: (
+            "attention's share": lambda row: (
                 f"{attention_flops(Z_IMAGE, row.height // 8, row.width // 8) / row.flops:.1%}"
                 if row.flops and not _tiled(row)
                 else "–"

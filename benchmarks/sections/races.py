@@ -84,7 +84,7 @@ def reference() -> str:
 
 
 def ends() -> str:
-    """Who comes through in the memory of a small machine."""
+    """Which tools finish in the memory of a small machine."""
     rows = store.read("ends")
     return section(
         rows,
@@ -92,7 +92,7 @@ def ends() -> str:
             "tool": _racer,
             "picture": size,
             "type": lambda row: row.dtype,
-            "in": lambda row: amount(row.environment["limit"]),
+            "memory limit": lambda row: amount(row.environment["limit"]),
             "outcome": lambda row: row.outcome,
             "process": lambda row: amount(row.footprint),
         },
@@ -105,7 +105,7 @@ def _racer(row: Row) -> str:
 
 
 def readme() -> str:
-    """The largest race that every tool came through, in few columns."""
+    """The largest race that every tool finished, in few columns."""
     rows = raced()
     unfinished = {row.width for row in rows if row.outcome != "ok" and not row.outcome.startswith("does not")}
     largest = max(set(sizes(rows)) - unfinished, default=0)
@@ -125,8 +125,8 @@ def readme() -> str:
     )
     first = race[0].environment
     return (
-        f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}: a CPU, which mflux is not made for. "
-        "Method: docs/benchmarks.md."
+        f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}. "
+        "mflux is made for Metal, not for CPUs. Method: [docs/benchmarks.md](docs/benchmarks.md)."
     )
 
 
@@ -141,10 +141,10 @@ def cpu() -> str:
             "picture": size,
             "type": lambda row: row.dtype,
             "diffusers": lambda row: seconds(whole[row.width, row.dtype]),
-            "process": lambda row: amount(whole[row.width, row.dtype].footprint),
+            "diffusers' process": lambda row: amount(whole[row.width, row.dtype].footprint),
             "budget": budget,
             "zvae_tiled": seconds,
-            "its process": lambda row: amount(row.footprint),
+            "zvae_tiled's process": lambda row: amount(row.footprint),
             "time": lambda row: slower(row, whole[row.width, row.dtype]),
             "memory": lambda row: times(row.footprint, whole[row.width, row.dtype].footprint),
         },
