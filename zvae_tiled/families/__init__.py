@@ -1,4 +1,4 @@
-"""What a VAE is, one file a family: its config, its Chain, its latents, presets, and where they are found. No MLX."""
+"""What a VAE is, one file for each family: config, Chain, latents, presets, Hugging Face repositories. No MLX."""
 
 from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
 from zvae_tiled.families.table import FAMILIES, PRESETS, REPOSITORIES, config_from, config_of, preset_names

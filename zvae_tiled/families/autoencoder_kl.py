@@ -29,16 +29,16 @@ class AutoencoderKLConfig(VAEConfig):
         out_channels: Channels of the picture the decoder writes.
         latent_channels: Channels of the latents.
         block_out_channels: Width of each level, from the picture's resolution down to the latents'.
-        layers_per_block: Resnets a level of the encoder; the decoder has one more.
+        layers_per_block: Resnets in each level of the encoder; the decoder has one more in each.
         norm_num_groups: Groups of every GroupNorm.
-        down_block_types: One ``DownEncoderBlock2D`` a level.
-        up_block_types: One ``UpDecoderBlock2D`` a level.
-        scaling_factor: A pipeline's latents are the encoder's times this.
-        shift_factor: Subtracted before scaling, where the family has one.
+        down_block_types: ``DownEncoderBlock2D`` for each level.
+        up_block_types: ``UpDecoderBlock2D`` for each level.
+        scaling_factor: A pipeline's latents are the encoder's, multiplied by it.
+        shift_factor: Subtracted before that, if any.
         use_quant_conv: Whether a 1×1 convolution follows the encoder.
         use_post_quant_conv: Whether a 1×1 convolution precedes the decoder.
         mid_block_add_attention: Whether the middle block attends over the whole picture.
-        force_upcast: The published weights overflow in float16 and want a wider type.
+        force_upcast: Whether the published weights overflow in float16.
     """
 
     class_name: ClassVar[str] = "AutoencoderKL"
@@ -73,7 +73,7 @@ class AutoencoderKLConfig(VAEConfig):
 
     @property
     def scale(self) -> int:
-        """Picture pixels a latent pixel stands for, in each direction."""
+        """Picture pixels for one latent pixel, in each direction."""
         return int(2 ** (len(self.block_out_channels) - 1))
 
     @property
@@ -113,7 +113,7 @@ def decoder_chain(config: AutoencoderKLConfig) -> Chain:
 
 
 def encoder_chain(config: AutoencoderKLConfig) -> Chain:
-    """Build the encoder's Chain from the config alone; what it ends with are mean and log-variance."""
+    """Build the encoder's Chain from the config alone. Its output is mean and log-variance."""
     steps = tuple(_encoder(config))
     middle = next(cut for cut, step in enumerate(steps) if step.name == "encoder.conv_out")
     return Chain(steps, middle)

@@ -1,4 +1,4 @@
-"""What every family says of itself: a config, which knows its Chain and its latents. No MLX."""
+"""What a family defines: a config class, which builds its Chain and describes its latents. No MLX."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Task = Literal["decode", "encode"]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Means and variances that are stored among the weights, a number for every channel of the pipeline's map.
+    """Names of stored means and variances, one number for every channel of the pipeline's map.
 
     Attributes:
-        mean: The name of the means.
-        variance: The name of the variances.
+        mean: The weight that holds the means.
+        variance: The weight that holds the variances.
         eps: Added to the variances.
     """
 
@@ -31,16 +31,17 @@ class Statistics:
 class LatentConvention:
     """How latents differ between a pipeline and the VAE.
 
-    A pipeline's are ``(z - shift) * scaling``, or ``(z - mean) / sqrt(variance + eps)`` where there are statistics.
+    A pipeline has ``(z - shift) * scaling`` of the VAE's latents z, or ``(z - mean) / sqrt(variance + eps)`` if the
+    weights hold statistics.
 
     Attributes:
-        channels: Channels of the map that a pipeline hands over.
+        channels: Channels of a pipeline's map.
         patch: Rows, and columns, of the VAE's latents that one pixel of that map holds; channel ``patch² c + patch dy +
             dx`` of it is channel c at row dy and column dx.
-        token: Rows, and columns, of that map that one packed token holds, likewise.
-        scaling: The factor.
-        shift: What is subtracted before.
-        statistics: Where means and variances are, if the weights hold them.
+        token: Rows, and columns, of that map that one packed token holds, in the same order.
+        scaling: The VAE's latents are multiplied by it.
+        shift: Subtracted from the VAE's latents before that.
+        statistics: The means and variances, if the weights hold them.
     """
 
     channels: int
@@ -52,7 +53,7 @@ class LatentConvention:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The shapes of the weights it needs."""
+        """The shapes of the stored statistics by name."""
         if self.statistics is None:
             return {}
         return dict.fromkeys((self.statistics.mean, self.statistics.variance), (self.channels,))
@@ -66,13 +67,13 @@ class VAEConfig(ABC):
     """What diffusers calls the class, in ``_class_name`` of a config.json."""
 
     harmless: ClassVar[frozenset[str]] = frozenset()
-    """Keys of a config.json, beside those that every family ignores, that a decode does not depend on."""
+    """More keys of a config.json that a decode does not depend on."""
 
     only: ClassVar[dict[str, object]] = {}
-    """Keys of a config.json that may be present, but only with the one value that is implemented."""
+    """Keys of a config.json with the only value that is implemented."""
 
     unused: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of names of weights that no decode and no encode needs."""
+    """Prefixes of weights that neither decode nor encode needs."""
 
     in_channels: int
     out_channels: int
@@ -81,11 +82,11 @@ class VAEConfig(ABC):
     @property
     @abstractmethod
     def scale(self) -> int:
-        """Picture pixels that one of the VAE's latents stands for, in each direction."""
+        """Picture pixels for one of the VAE's latents, in each direction."""
 
     @property
     def cell(self) -> int:
-        """Picture pixels that one pixel of a pipeline's map stands for, in each direction."""
+        """Picture pixels for one pixel of a pipeline's map, in each direction."""
         return self.scale * self.latents.patch
 
     @property
@@ -107,13 +108,13 @@ class VAEConfig(ABC):
 
 @dataclass(frozen=True)
 class Family:
-    """All that a file in this folder says; `families/table.py` finds it by its name, ``FAMILY``.
+    """Everything a file of this folder defines; `families/table.py` finds it as ``FAMILY``.
 
     Attributes:
         config: The class of its configs.
         presets: Published configs by their names.
-        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; some presets may have
-            no entry.
+        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no
+            entry.
     """
 
     config: type[VAEConfig]

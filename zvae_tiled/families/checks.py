@@ -1,4 +1,4 @@
-"""What the fields of every config must be; a ConfigError names the field."""
+"""Checks of config fields; each raises a ConfigError that names the field."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ MAX_CHANNELS = 1 << 16
 MAX_LEVELS = 8
 
 MAX_RESNETS = 40
-"""Of a decoder, in all its levels: published ones have 12 to 24. The planner is quick for so many, and not for more."""
+"""Resnets of a decoder, at most. Published ones have 12 to 24; planning 40 takes less than a second."""
 
 
 def check_count(name: str, value: object, most: int = MAX_CHANNELS) -> None:
-    """Refuse what is no whole number above 0, or a larger one than any VAE has."""
+    """Refuse a value that is not a whole number from 1 to `most`."""
     # bool is an int to Python; `true` channels are a mistake all the same.
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ConfigError(f"{name} must be a whole number from 1 to {most}, it is {short(value)}")
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse what is no number, or one that float32 and bfloat16 cannot tell from zero or infinity."""
+    """Refuse a value that is not a number, or that float32 and bfloat16 round to zero or infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number, it is {short(value)}")
     if isinstance(value, int) and abs(value) > 1 << 100:  # too long for a float
-        raise ConfigError(f"{name} must be of a sane size, it is {short(value)}")
+        raise ConfigError(f"{name} must be between -1e30 and 1e30, it is {short(value)}")
     if not math.isfinite(value) or abs(value) > 1e30 or 0 < abs(value) < 1e-30:
-        raise ConfigError(f"{name} must be finite and of a sane size, it is {value}")
+        raise ConfigError(f"{name} must be finite, and 0 or between 1e-30 and 1e30 in magnitude; it is {value}")
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither true nor false."""
+    """Refuse a value that is neither true nor false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be true or false, it is {short(value)}")
 
 
 def check_widths(name: str, widths: object, groups: int, levels: int | None = None) -> None:
-    """Refuse what is no list of widths that the norms' groups divide."""
+    """Refuse a value that is not a list of widths, each a multiple of `groups`."""
     if not isinstance(widths, tuple) or not 1 <= len(widths) <= MAX_LEVELS:
         raise ConfigError(f"{name} must list 1 to {MAX_LEVELS} widths, it is {short(widths)}")
     if levels is not None and len(widths) != levels:
@@ -49,7 +49,7 @@ def check_widths(name: str, widths: object, groups: int, levels: int | None = No
 
 
 def check_resnets(levels: int, layers_per_block: int) -> None:
-    """Refuse a decoder that the planner would be slow for."""
+    """Refuse a decoder with so many resnets that planning would be slow."""
     resnets = levels * (layers_per_block + 1)
     if resnets > MAX_RESNETS:
         raise ConfigError(
@@ -65,7 +65,7 @@ def frozen(value: object) -> object:
 
 
 def short(value: object) -> str:
-    """Return a value as a message shows it."""
+    """Return a value as text for a message, cut to 80 letters."""
     if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
         return "a number of more than 60 digits"
     text = repr(value)

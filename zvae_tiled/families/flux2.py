@@ -23,15 +23,15 @@ class Flux2Config(VAEConfig):
         out_channels: Channels of the picture the decoder writes.
         latent_channels: Channels of the VAE's latents; a pipeline's packed map has four times as many.
         block_out_channels: Width of each level, from the picture's resolution down to the latents'.
-        decoder_block_out_channels: The decoder's widths, where they are others.
-        layers_per_block: Resnets a level of the encoder; the decoder has one more.
+        decoder_block_out_channels: Widths of the decoder, if they differ.
+        layers_per_block: Resnets in each level of the encoder; the decoder has one more in each.
         norm_num_groups: Groups of every GroupNorm.
-        down_block_types: One ``DownEncoderBlock2D`` a level.
-        up_block_types: One ``UpDecoderBlock2D`` a level.
+        down_block_types: ``DownEncoderBlock2D`` for each level.
+        up_block_types: ``UpDecoderBlock2D`` for each level.
         use_quant_conv: Whether a 1×1 convolution follows the encoder.
         use_post_quant_conv: Whether a 1×1 convolution precedes the decoder.
         mid_block_add_attention: Whether the middle block attends over the whole picture.
-        force_upcast: The published weights overflow in float16 and want a wider type.
+        force_upcast: Whether the published weights overflow in float16.
         batch_norm_eps: Added to the stored variances of the packed latents.
         patch_size: Rows and columns of latents in one pixel of the packed map.
     """
@@ -59,7 +59,7 @@ class Flux2Config(VAEConfig):
     patch_size: tuple[int, int] = (PATCH, PATCH)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built.
+        """Refuse a config that cannot be built.
 
         Raises:
             ConfigError: With the field's name.
@@ -80,7 +80,7 @@ class Flux2Config(VAEConfig):
 
     @property
     def scale(self) -> int:
-        """Picture pixels that one of the VAE's latents stands for, in each direction."""
+        """Picture pixels for one of the VAE's latents, in each direction."""
         return int(2 ** (len(self.block_out_channels) - 1))
 
     @property
@@ -94,7 +94,7 @@ class Flux2Config(VAEConfig):
         return self._network(task).chain(task)
 
     def _network(self, task: Task) -> AutoencoderKLConfig:
-        """Return the AutoencoderKL whose decoder, or encoder, this is."""
+        """Return the AutoencoderKL with the same decoder, or encoder."""
         widths = self.block_out_channels
         if task == "decode" and self.decoder_block_out_channels is not None:
             widths = self.decoder_block_out_channels

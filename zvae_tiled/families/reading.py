@@ -1,4 +1,4 @@
-"""A config.json read strictly: a regular file of a sane size, one JSON object, no key twice."""
+"""Reads a config.json strictly: a regular file of at most 66 kB, one JSON object, no key twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_file(path: Path) -> bytes:
     """Return the bytes of a config.json.
 
     Raises:
-        ConfigError: It cannot be read, or is larger than any.
+        ConfigError: It cannot be read, or is too large.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -33,7 +33,7 @@ def read_file(path: Path) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path} cannot be read: {reason}", "Give the config.json of a VAE.") from error
     if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; a VAE's config.json has about 1,000")
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes; the config.json of a VAE has about 1,000")
     return data
 
 
@@ -41,7 +41,7 @@ def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
     """Return the keys and values of a JSON object, each key once.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: The data is not JSON, not an object, or has a key twice.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
         if len(values) < len(pairs):
             counts = Counter(key for key, _ in pairs)
             twice = sorted(key for key, count in counts.items() if count > 1)
-            raise ConfigError(f"{source}: {listed(map(repr, twice))} stands there more than once")
+            raise ConfigError(f"{source}: {listed(map(repr, twice))} appears more than once")
         return values
 
     try:

@@ -1,8 +1,8 @@
-"""The families there are, their presets, and a config told from its name or its file.
+"""All families and presets, and `config_of`, which reads a config by its name or its file.
 
-Every key of a config.json falls in one of four sets: the fields of the family's config are checked, then used; those in
-`HARMLESS`, and in the family's ``harmless``, are ignored; those in its ``only`` must have the one value that is
-implemented; everything else could change the architecture, and is refused by name.
+A key of a config.json is in one of four sets. Fields of the family's config are checked and used. Keys in `HARMLESS` or
+in the family's ``harmless`` are ignored. Keys in its ``only`` must have the one value that is implemented. Any other
+key could change the architecture, and is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zvae_tiled.wording import listed
 
 
 def _families() -> list[Family]:
-    """Return the family of every file in this folder that has one, by the files' names."""
+    """Return the ``FAMILY`` of every file in this folder that defines one, in the order of file names."""
     here = str(Path(__file__).parent)
     names = sorted(module.name for module in iter_modules([here]) if module.name != "table")
     modules = [import_module(f"zvae_tiled.families.{name}") for name in names]
@@ -43,10 +43,10 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
 """Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no entry."""
 
 HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
-"""Keys that a decode does not depend on: provenance, and the size diffusers would start to tile at."""
+"""Keys that a decode does not depend on: provenance, and the size at which diffusers starts to tile."""
 
 USUAL = "AutoencoderKL"
-"""What a config without a ``_class_name`` is taken for."""
+"""The class of a config without ``_class_name``."""
 
 
 def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
@@ -105,5 +105,5 @@ def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
 
 
 def preset_names(config: VAEConfig) -> list[str]:
-    """Return the presets that a config is that of."""
+    """Return the names of presets that equal a config."""
     return [name for name, preset in PRESETS.items() if preset == config]

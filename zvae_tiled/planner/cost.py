@@ -15,7 +15,7 @@ from zvae_tiled.devices.workspace import block_rows
 
 @dataclass(frozen=True)
 class Size:
-    """Latents of one size, and the bytes a number takes in storage."""
+    """Height and width of latents, and bytes of a stored number."""
 
     height: int
     width: int
@@ -29,8 +29,8 @@ class StepCost:
     Attributes:
         carried: Bytes it holds while other Steps work.
         working: Bytes alive while it works, its input and its output included.
-        prepared: Bytes of its weights in the device's form, for the whole sweep.
-        preparing: Bytes on top while they are prepared.
+        prepared: Bytes of its prepared weights, held during the whole sweep.
+        preparing: Extra bytes while the weights are prepared.
     """
 
     carried: int
@@ -40,10 +40,10 @@ class StepCost:
 
 
 class Costs:
-    """Costs of the Steps of one chain for latents of one size on one device."""
+    """Costs of every Step of a chain, for one size of latents on one device."""
 
     def __init__(self, chain: Chain, size: Size, device: Device) -> None:
-        """Remember what is costed."""
+        """Cost `chain` for latents of `size` on `device`."""
         self.chain = chain
         self.size = size
         self.device = device
@@ -54,11 +54,11 @@ class Costs:
         self.flops = cache(self._flops)
 
     def cut_bytes(self, cut: int) -> int:
-        """Return the bytes of all that is alive at a cut, as it is stored."""
+        """Return the bytes of the map at a cut, and of a skip that is open there, as they are stored."""
         return self.size.height * self.chain.factors[cut] * self.row_bytes(cut)
 
     def _row_bytes(self, cut: int) -> int:
-        """Return the bytes of one row of a cut."""
+        """Return the bytes of one row of `cut_bytes`."""
         return self.size.width * self.chain.factors[cut] * self.chain.channels[cut] * self.size.itemsize
 
     def key_bytes(self, cut: int) -> int:
@@ -70,7 +70,7 @@ class Costs:
         return self.size.height * self.chain.factors[cut]
 
     def _step(self, cut: int, rows: int) -> StepCost:
-        """Return the cost of the Step at a cut, for bands of this many of its rows."""
+        """Return the cost of the Step at `cut`, for bands of `rows` input rows."""
         step = self.chain.steps[cut]
         rows = min(rows, self.map_rows(cut))
         width, itemsize = self.size.width * self.chain.factors[cut], self.size.itemsize
@@ -89,17 +89,17 @@ class Costs:
         down, across = -(-rows * grown // step.stride), width * grown // step.stride
         written = down * across * (step.factor // grown) ** 2 * step.outputs * itemsize
         spike = self._workspace.activate(step, rows, width, itemsize)
-        # The value leaves as it is activated, unless it is the skip: then it waits, and is joined with the row before.
+        # The input is freed once it is activated, unless it is the skip. A skip waits, joined with the row before it.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
-        if self._workspace.shares:  # the pieces are the value, and the skip where the Step opens one
+        if self._workspace.shares:  # the pieces are the input itself, and also the skip that this Step opens
             activating -= skip if step.opens else read
             joining -= skip if step.opens else 0
         computing = pieces + written + self._workspace.conv(step, down, across, itemsize)
         if self._workspace.piece_rows is None:
-            computing = max(2 * pieces, computing)  # a band is one piece: joined first with the rows carried over
+            computing = max(2 * pieces, computing)  # a band is one piece: it is joined with the rows carried over first
         convolving = skip + lag + computing
-        # The last band has a row more than the others, which waits until the others have gone on.
+        # The last band is one row taller. The extra row waits until the bands before it have been passed on.
         waiting = 2 * step.halo + (step.halo if rows < self.map_rows(cut) else 0)
         return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
 
@@ -113,7 +113,7 @@ class Costs:
         return 4 * self.size.height * self.size.width * self.chain.steps[cut].inputs ** 2
 
     def seconds(self, cut: int, rows: int) -> float:
-        """Return the time of the Step at a cut, for bands of this many of its rows."""
+        """Return the seconds of the Step at `cut`, for bands of `rows` input rows."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
         written = pixels * step.factor**2 // step.stride**2

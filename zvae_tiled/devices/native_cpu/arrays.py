@@ -1,4 +1,4 @@
-"""What native code is handed: MLX arrays' own memory, rows of it, and the addresses of both."""
+"""The memory of MLX arrays and the addresses of its rows, for native code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BITS = {2: mx.uint16, 4: mx.float32}
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of an array, or rows of zeros, and the norm and activation they are read through."""
+    """Some rows of an array, or rows of zeros, and the norm that is applied when they are read."""
 
     array: mx.array | None
     first: int
@@ -30,12 +30,12 @@ class Rows:
 
 
 def room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
-    """Return memory to be written to, from MLX, whose allocator counts it."""
+    """Return new memory from MLX, whose allocator counts it."""
     return now(mx.zeros(shape, dtype=dtype))
 
 
 def memory_of(x: mx.array) -> np.ndarray:
-    """Return an array's own memory; bfloat16's bits as whole numbers."""
+    """Return the memory of an array. The bits of 16-bit floats are whole numbers there."""
     memory = np.asarray(x if x.dtype.size == 4 or x.dtype == mx.uint8 else x.view(mx.uint16))
     if not memory.flags.c_contiguous:
         memory = np.asarray(now(mx.contiguous(x)).view(BITS[x.dtype.size]))
@@ -43,7 +43,7 @@ def memory_of(x: mx.array) -> np.ndarray:
 
 
 def address(memory: np.ndarray) -> int:
-    """Return where memory lies."""
+    """Return the address of the first byte."""
     return cast(int, memory.__array_interface__["data"][0])
 
 
@@ -53,7 +53,7 @@ def floats(x: mx.array) -> np.ndarray:
 
 
 def row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:
-    """Return memory to hold on to, the address of every row of it, and the norm the pieces share."""
+    """Return the memory to keep alive, the address of every row, and the norm that the pieces share."""
     held: list[np.ndarray] = []
     addresses: list[int | None] = []
     affine: Affine | None = None

@@ -1,7 +1,7 @@
-"""The native CPU kernels behind the engine's protocol: rows in their storage type in, rows out, nothing else kept.
+"""The native CPU kernels behind the `Kernels` protocol.
 
-Rows are handed to native code by their addresses, in MLX's own memory, so that its allocator counts them.
-Activated rows are not made: a piece is the rows themselves and the norm that the convolution is to apply.
+Native code reads and writes MLX's own memory, so MLX's allocator counts it. No activated rows are stored: a piece is
+rows in their storage type, and the norm that the convolution applies to them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
 
 @dataclass(frozen=True)
 class Weights:
-    """A Step's weights in the kernels' order, and the model's own."""
+    """The packed weights of a Step, its biases, and the weights they were made from."""
 
     packed: dict[str, mx.array]
     biases: dict[str, np.ndarray]
@@ -40,7 +40,7 @@ def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
     path = native_path(native_status(), dtype == mx.bfloat16)
     assert path is not None, "the device was made for native kernels"
     assert isinstance(workspace, NativeWorkspace), "the device is this folder's"
-    # Otherwise they would write beyond what they are given.
+    # Other sizes would let native code write past its memory.
     assert workspace == native_workspace(path, workspace.threads), "the device was made for other kernels"
     return NativeKernels(dtype, path, workspace)
 
@@ -55,8 +55,8 @@ class NativeKernels(MlxStorage):
 
         Args:
             dtype: Maps are stored in this type.
-            path: How to multiply.
-            workspace: How bands are cut for the threads.
+            path: The path that computes.
+            workspace: Its sizes: how bands are cut into tiles.
         """
         super().__init__(dtype)
         library = native.open_library()
@@ -65,10 +65,10 @@ class NativeKernels(MlxStorage):
         self.path = path.name
         self.workspace = workspace
         self._intact = True
-        self._checked = (0, np.empty(0))  # what was written last, and the largest magnitude in each of its rows
+        self._checked = (0, np.empty(0))  # id of the last result, and the largest magnitude in each of its rows
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
-        """Bring weights into the kernels' order, and fold an upsampling into its convolution."""
+        """Pack the weights, and fold an upsampling into its convolution."""
         packed: dict[str, mx.array] = {}
         biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
         if step.kind == "attention":
@@ -96,8 +96,8 @@ class NativeKernels(MlxStorage):
         return sum(piece.stop - piece.first for piece in pieces)
 
     def span(self, pieces: list[Rows], start: int, stop: int) -> list[Rows]:
-        """Return some rows of pieces: from the top as they are; further down copied, so that those above are freed."""
-        found, top = [], 0
+        """Return the rows from start to stop. Rows below the first are copied, so that the rows above can be freed."""
+        spans, top = [], 0
         for piece in pieces:
             rows = piece.stop - piece.first
             low, high = max(start - top, 0), min(stop - top, rows)
@@ -108,8 +108,8 @@ class NativeKernels(MlxStorage):
             if start and low and part.array is not None:
                 copy = self.join([(part.array, part.first, part.stop)])
                 part = replace(part, array=copy, first=0, stop=high - low)
-            found.append(part)
-        return found
+            spans.append(part)
+        return spans
 
     def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
         """Activate, convolve, add bias and skip, tile by tile."""
@@ -118,25 +118,25 @@ class NativeKernels(MlxStorage):
         )
 
     def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
-        """Tell whether one value everywhere may be right: there are few, or weights or input are flat."""
+        """Tell whether one value everywhere may be right: there are few values, or weights or input are flat."""
         return super().idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
 
     def largest(self, x: mx.array) -> np.ndarray:
-        """Return the largest magnitude in each row; of what was written last it is known."""
+        """Return the largest magnitude in each row. For the last result it is known already."""
         known, largest = self._checked
         return largest if known == id(x) else super().largest(x)
 
     def intact(self) -> bool:
-        """Tell whether memory kept every result that was computed since the last call of `intact`."""
+        """Tell whether memory still holds every result written since the last call of `intact`."""
         intact, self._intact = self._intact, True
         return intact
 
     def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:  # type: ignore[override]
-        """Tell nothing: `intact` says more."""
+        """Return False: `intact` sees more."""
         return False
 
     def blank(self, pieces: list[Rows]) -> bool:  # type: ignore[override]
-        """Tell nothing: rows are activated tile by tile, and not kept."""
+        """Return False: activated rows are not stored."""
         return False
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
@@ -146,7 +146,7 @@ class NativeKernels(MlxStorage):
         return self._convolved(both, packed, weights.biases["to_kv.bias"], self.activate(step, x, affine))
 
     def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
-        """Ask all blocks of keys, then add what was found to x."""
+        """Attend to all blocks of keys, project the result, and add x."""
         _, rows, width, channels = x.shape
         queries = rows * width
         projection = replace(_PROJECTION, inputs=channels, outputs=channels)
@@ -165,10 +165,10 @@ class NativeKernels(MlxStorage):
         del query
         with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
             memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
-        found = self.activate(step, total, None)
+        attended = self.activate(step, total, None)
         del total
         packed = {"weight": weights.packed["to_out.0"]}
-        return self._convolved(projection, packed, weights.biases["to_out.0.bias"], found, skip=x)
+        return self._convolved(projection, packed, weights.biases["to_out.0.bias"], attended, skip=x)
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row."""
@@ -186,13 +186,13 @@ class NativeKernels(MlxStorage):
         parts, each = self.workspace.asking(queries, channels)
         packed = room(self.workspace.packed_keys(keys, channels))
         scratch = room(min(self.workspace.threads, parts) * each)
-        written, found = unwritten(parts), memory_of(total).reshape(queries, channels)
+        written, sums = unwritten(parts), memory_of(total).reshape(queries, channels)
         memories = [
             memory_of(query),
             memory_of(block),
             top,
             weight,
-            found,
+            sums,
             written,
             memory_of(packed),
             memory_of(scratch),
@@ -200,10 +200,10 @@ class NativeKernels(MlxStorage):
         shape = (TYPES[block.dtype], queries, keys, channels)
         operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
         self._library.call(self.path, operation)
-        self._compare(written, top[None], weight[None], found)
+        self._compare(written, top[None], weight[None], sums)
 
     def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
-        """Bring weights (O, kernel, kernel, I) into the kernels' order, outputs of one behind those of the other."""
+        """Pack weights (O, kernel, kernel, I); the outputs of several weights follow one another."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
         packed = room(self.workspace.packed(outputs, inputs, self.workspace.taps(step)))
@@ -215,7 +215,9 @@ class NativeKernels(MlxStorage):
         shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(winograd))
         operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
-        self._compare(written, numbers.reshape(self.workspace.lanes, -1))  # cut so that threads can share it
+        self._compare(
+            written, numbers.reshape(self.workspace.lanes, -1)
+        )  # cut into rows, so that threads can share the reading
         return packed
 
     def _convolved(
@@ -283,14 +285,14 @@ class NativeKernels(MlxStorage):
         return result
 
     def _compare(self, written: np.ndarray, *memories: np.ndarray) -> np.ndarray:
-        """Note whether memory holds what was written; return the largest magnitude in each row of the last, as bits."""
+        """Check that memory holds what was written. Return the largest magnitude in each row of the last, as bits."""
         intact, largest = kept(self._library, self.path, self.workspace.threads, written, *memories)
         self._intact = self._intact and intact
         return largest
 
 
 def _activated(piece: Rows, step: Step) -> mx.array:
-    """Return a piece as the convolution reads it, to be looked at."""
+    """Return a piece as the convolution reads it, for the guard."""
     if piece.array is None:
         return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
     rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)

@@ -1,6 +1,6 @@
-"""What the native CPU kernels allocate: scratch for each thread's tile, and weights in their own order.
+"""What the native CPU kernels allocate: scratch for the tile of each thread, and packed weights.
 
-The kernels take their tiles from here too (`devices/native_cpu/kernels.py`), so that what is predicted is what is used.
+`kernels.py` takes its tiles from here, so the prediction and the run use the same sizes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from zvae_tiled.chain import Step
 from zvae_tiled.devices.workspace import block_rows
 
 SCRATCH = 512 << 10
-"""Bytes of activated rows a thread works on: half an L2 cache of 1 MB, the other half is for weights."""
+"""Bytes of activated rows in one tile: half of an L2 cache of 1 MB. The other half is for weights."""
 
 TILE_COLUMNS = 70
-"""Columns of a tile at most: 5 × 14 pixels, the most float32 sums AVX-512's registers hold; fewer for Winograd."""
+"""Columns of a tile, at most: 5 × 14 pixels, of which AVX-512 holds 14 in registers. Winograd takes fewer."""
 
 WINOGRAD_INPUTS = 16
-"""Of fewer channels sums are so short that taps one by one are more exact (benchmarks/exactness.py)."""
+"""Winograd needs this many input channels: with fewer, single taps are more exact (benchmarks/exactness.py)."""
 
 LINE = 64
 """Bytes of a cache line; scratch begins on one."""
@@ -25,14 +25,14 @@ LINE = 64
 
 @dataclass(frozen=True)
 class Tile:
-    """What a thread works on at a time.
+    """The part of a band that one thread computes at a time.
 
     Attributes:
-        rows: Rows written.
-        columns: Columns written.
-        count: Tiles of the whole band.
+        rows: Output rows.
+        columns: Output columns.
+        count: Tiles in the band.
         across: Tiles side by side.
-        scratch: Bytes of scratch a thread.
+        scratch: Bytes of scratch for each thread.
     """
 
     rows: int
@@ -70,66 +70,68 @@ class NativeWorkspace:
     piece_rows: int | None = 1
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
-        """Return how a band is cut for the threads; rows and width are the result's, or those of the map it folds."""
+        """Return the tile of a band with `rows` output rows; of a folded upsampling, rows and width before doubling."""
         most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
-        if self.winograd(step):  # with few columns and more rows, less is read twice
+        if self.winograd(step):  # narrow, tall tiles read fewer rows twice
             most, grain = (self.pixels, 1) if step.upsample else (2 * self.pixels, 2)
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
         line = self.line(step, columns)
         fit = max(1, min(step.gives(SCRATCH // line), self.tile_rows, rows))
-        wanted = -(-2 * self.threads // across)  # two tiles a thread, so that none waits long for the last
+        wanted = -(
+            -2 * self.threads // across
+        )  # two tiles for each thread, so that no thread waits long for the last one
         fit = min(fit, max(1, rows // wanted))
         down = -(-rows // fit)
-        # For `fit` rows, though tiles of like height may have fewer: so a band of fewer rows never needs more.
+        # Scratch is for `fit` rows, even if the tile has fewer: so a lower band never needs more scratch.
         scratch = step.reads(fit) * line + self.pixels * self.pitch(step.inputs)
         if step.shortcut:
             scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
         return Tile(-(-rows // down), columns, down * across, across, _round_up(scratch + LINE, LINE))
 
     def winograd(self, step: Step) -> bool:
-        """Tell whether there are fewer products than taps (native/winograd.h): in float32 alone."""
+        """Tell whether Winograd computes this Step (native/winograd.h). It multiplies float32 only."""
         return self.number == 4 and step.kernel == 3 and step.stride == 1 and step.inputs >= WINOGRAD_INPUTS
 
     def taps(self, step: Step) -> int:
-        """How many products a channel the packed weights are for."""
+        """Return the products for each input and output channel, which is how many weights are packed."""
         if self.winograd(step):
             return self.folded**2 if step.upsample else self.paired * step.kernel
         return 16 if step.upsample else step.kernel**2
 
     def line(self, step: Step, columns: int) -> int:
-        """Bytes of a row of scratch."""
+        """Return the bytes of one row of scratch for `columns` output columns."""
         pixels = step.reads(columns)
         if self.winograd(step):
             pixels = self.planes * (pixels if step.upsample else -(-columns // 2))
         return pixels * self.pitch(step.inputs)
 
     def pitch(self, channels: int) -> int:
-        """Bytes from pixel to pixel in scratch: an odd number of cache lines."""
+        """Return the bytes between two pixels in scratch: an odd number of cache lines."""
         return (-(-channels * self.number // LINE) | 1) * LINE
 
     def packed(self, outputs: int, inputs: int, taps: int) -> int:
-        """Bytes of weights in the kernels' order."""
+        """Return the bytes of packed weights."""
         return _round_up(outputs, self.lanes) * taps * _round_up(inputs, self.depth) * self.number
 
     def packed_keys(self, keys: int, channels: int) -> int:
-        """Bytes of a block of keys and values in the kernels' order."""
+        """Return the bytes of a packed block of keys and values."""
         values = _round_up(keys, max(self.lanes, self.depth)) * _round_up(channels, self.lanes)
         return (_round_up(keys, self.lanes) * _round_up(channels, self.depth) + values) * self.number + LINE
 
     def asking(self, queries: int, channels: int) -> tuple[int, int]:
-        """Return parts that queries are cut into, and bytes of scratch a thread, while a block of keys is asked."""
+        """Return how many tiles the queries are cut into, and the bytes of scratch for each thread."""
         numbers = (self.queries + self.pixels) * (self.pitch(channels) + self.pitch(self.softmax_keys))
         scores = 4 * self.queries * (self.softmax_keys + self.outputs + 1)
         return -(-queries // self.queries), _round_up(numbers + scores + LINE, LINE)
 
     def compute_size(self, itemsize: int) -> int:
-        """Rows are kept as they are stored, and activated tile by tile."""
+        """Return `itemsize`: rows stay in the storage type, and are activated tile by tile."""
         return itemsize
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Weights in the kernels' order; the attention's for keys and values are joined before."""
+        """Return the bytes of packed weights, and of the joined weights of keys and values while they are packed."""
         if step.kind == "attention":
             held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
             return held, 2 * step.inputs**2 * itemsize
@@ -137,21 +139,21 @@ class NativeWorkspace:
         return self.packed(step.outputs, step.inputs, self.taps(step)) + shortcut, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Nothing: it is part of the convolution."""
+        """Return 0: activation is part of the convolution."""
         return 0
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Scratch; or the rows carried over, copied when it is done."""
+        """Return the bytes of scratch, or of the rows carried over, which are copied afterwards."""
         tile = self.tile(step, rows, width)
         carried = 2 * step.halo * width * step.stride * step.inputs * itemsize
         return max(min(self.threads, tile.count) * tile.scratch, carried)
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Scratch."""
+        """Return the bytes of scratch."""
         return self.conv(step, rows, width, itemsize)
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Queries and sums in float32, and the most of three: queries computed, a block asked, the result written."""
+        """Return the most of three moments: queries are computed, a block is attended to, the result is written."""
         channels, queries = step.inputs, rows * width
         keys = block_rows(width) * width
         block, result = 2 * keys * channels * itemsize, queries * channels * itemsize
@@ -162,7 +164,7 @@ class NativeWorkspace:
         return max(query + scratch - block - result, asked - result, sums + scratch - block)
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
-        """Mean and M2 of all rows, in float64."""
+        """Return the bytes of mean and M2 of all rows, in float64."""
         return 16 * channels * rows
 
 

@@ -1,7 +1,7 @@
-"""What a native call wrote, against what memory holds afterwards.
+"""Compares what a native call wrote with what memory holds afterwards.
 
-A call adds up the bits of all it writes while they are in registers (native/readback.h). The same sum over memory is
-another if the call did nothing, or if what it wrote was lost. Both sums begin as numbers that cannot agree.
+A call adds up the bits of everything it writes, in registers (native/readback.h). The sum over memory differs if the
+call did nothing, or if memory lost what was written. Both sums start as numbers that cannot be equal.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import TYPES, address
 
 _UNWRITTEN = 1
-"""A sum that no call has written; new memory holds zeros, whose sum is 0."""
+"""A sum that no call has written. It is not 0, which is the sum over new memory."""
 
 _UNREAD = -1
-"""A sum, or a magnitude, that was not read back."""
+"""A sum or a magnitude that no call has read back."""
 
 _MAGNITUDE = 0x7FFFFFFF
-"""All bits but the sign; a magnitude that was not read back is then above infinity, so it counts as not finite."""
+"""All bits but the sign. They make an unread magnitude a NaN, so it counts as not finite."""
 
 _WAKE = 1 << 16
-"""From this many bytes on other threads help to read: waking them takes as long as reading so much."""
+"""Bytes from which on several threads read. Waking them takes as long as reading this much."""
 
 
 def unwritten(*shape: int) -> np.ndarray:
-    """Return room for the sums of bits of a call."""
+    """Return memory for the sums of a call."""
     return np.full(shape, _UNWRITTEN, np.int64)
 
 
@@ -39,11 +39,11 @@ def kept(
         library: The library.
         path: The path that wrote.
         threads: Threads that read, at most.
-        written: The sums of bits that the call took.
-        memories: All that the call wrote, as rows of numbers.
+        written: The sums that the call returned.
+        memories: Everything the call wrote, as rows of numbers.
 
     Returns:
-        Whether memory holds what was written; and the largest magnitude in each row of the last memory, as bits.
+        Whether memory holds what was written, and the largest magnitude in each row of the last memory, as bits.
     """
     total, largest = int(written.sum()), np.empty(0, np.int64)
     for memory in memories:
