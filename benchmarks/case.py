@@ -12,7 +12,7 @@ Z_IMAGE = PRESETS["z-image"]
 """The VAE of nearly every case."""
 
 BUDGETS = ("ample", "half", "middle", "least")
-"""Keep everything; half of that; the mean of `ample` and `least`; the smallest budget that works."""
+"""In this order: keep everything, half of that, the mean of `ample` and `least`, the smallest that works."""
 
 
 @dataclass(frozen=True)

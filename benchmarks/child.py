@@ -30,7 +30,7 @@ def answer(case: Case, files: Files) -> Sample:
     except Exception as error:
         if not is_memory(error):
             raise
-        return Sample(outcome="out of memory: the system refused what it asked for")
+        return Sample(outcome="out of memory: an allocation was refused")
     from zvae_tiled.devices.here import device_kind
     from zvae_tiled.report.environment import environment
 

@@ -46,7 +46,7 @@ def loaded(order: dict[str, Any]) -> VAE:
 
 
 def input_of(order: dict[str, Any]) -> Any:
-    """Return latents or pictures: an MLX array, which is not copied, if the order says shared; else a NumPy array."""
+    """Return latents or pictures: an MLX array if the order is shared, else a NumPy array, which is copied."""
     rng = np.random.default_rng(order["seed"])
     draw = rng.random if order["task"] == "encode" else rng.standard_normal
     values = draw(order["shape"], np.float32)

@@ -65,7 +65,7 @@ class Trial:
     seed: int = 0
 
     def order(self, folder: Path) -> dict[str, Any]:
-        """Return the order for `benchmarks.process_child`. Weights are in the folder; pictures are written there."""
+        """Return the order for `benchmarks.process_child`. Weights and pictures are in the folder."""
         scale = self.config.scale if self.task == "encode" else 1
         channels = self.config.in_channels if self.task == "encode" else self.config.latent_channels
         order = {

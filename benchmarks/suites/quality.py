@@ -17,7 +17,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"quality": "tiles", "tile": 128, "overlap": 16},
     {"quality": "tiles", "tile": 128, "overlap": 64, "moments": "tile"},
 )
-"""Exact; a stream; exact tiles, tiles with too little overlap, and tiles with their own norms."""
+"""Exact, stream, exact tiles, tiles with too little overlap, and tiles with their own norms."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:

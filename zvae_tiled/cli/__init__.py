@@ -1,1 +1,1 @@
-"""The `zvae` command: one file per subcommand. Nothing is computed here; MLX is imported only where it is used."""
+"""The `zvae` command: one file per subcommand. Nothing is computed here. MLX is imported only where it is used."""

@@ -16,7 +16,7 @@ from zvae_tiled.cli.again import next_command
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
 INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, UNREAD, TERMINATED = 3, 4, 5, 6, 130, 141, 143
-"""Exit codes. 0 is success; click itself exits with 2 for a wrong command line."""
+"""Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
 
 DEBUG = "zvae_tiled.debug"
 

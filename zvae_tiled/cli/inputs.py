@@ -63,7 +63,7 @@ def _keep(path: Path, names: tuple[str, ...]) -> None:
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)
-    if STDIN not in left:  # its picture was written; other files failed
+    if STDIN not in left:  # its picture was written, and only other files failed
         return
     for folder in (Path(), temporary_folder()):
         kept = _free_name(folder, path.suffix)

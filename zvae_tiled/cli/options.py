@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """WIDTHxHEIGHT in pixels, or one number for both; read as (height, width)."""
+    """WIDTHxHEIGHT in pixels, or one number for both. The value is (height, width)."""
 
     name = "WIDTHxHEIGHT"
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 PROC = Path("/proc/self")
-"""Where the kernel describes this process; systems other than Linux have no such folder, and no limits here."""
+"""Where the kernel describes this process. Systems other than Linux have no such folder, and no limits here."""
 
 NO_LIMIT = 1 << 60
 """Version 2 writes "max" where there is no limit, version 1 a number of bytes above this one."""
 
 
 def memory_left(proc: Path = PROC) -> int | None:
-    """Return the bytes that can still be taken before a memory limit is reached; None where there is no limit.
+    """Return the bytes that can still be taken before a memory limit is reached; None if there is no limit.
 
     Args:
         proc: The folder of the process in ``/proc``.
@@ -26,7 +26,7 @@ def memory_left(proc: Path = PROC) -> int | None:
 
 
 def cpu_quota(proc: Path = PROC) -> int | None:
-    """Return the smallest limit on CPU time as a number of cores, rounded up; None where there is no limit.
+    """Return the smallest limit on CPU time as a number of cores, rounded up; None if there is no limit.
 
     Args:
         proc: The folder of the process in ``/proc``.

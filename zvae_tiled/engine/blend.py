@@ -35,7 +35,7 @@ class Blender:
         self._open = zeros((0, *self._line))
 
     def begin(self, row: int) -> None:
-        """Start a row of tiles. Keep its overlap with the row of tiles above; all other rows were returned already."""
+        """Start a row of tiles. Only its overlap with the row above is kept: all other rows were returned already."""
         span = self._rows[row]
         shared = self._rows[row - 1].stop - span.start if row else 0
         kept = zeros((shared * self._scale, *self._line))

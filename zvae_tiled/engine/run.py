@@ -39,7 +39,7 @@ class Run(Generic[T]):
         on_read: Callable[[int, int], object] | None = None,
         affines: dict[int, Affine] | None = None,
     ) -> None:
-        """Keep the arguments; `rows`, `rows_from`, `moments_from` and `stored` run the stage.
+        """Keep the arguments. `rows`, `rows_from`, `moments_from` and `stored` run the stage.
 
         Args:
             chain: The Chain to run.

@@ -129,7 +129,7 @@ def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:
 
 
 def _random(name: str, shape: tuple[int, ...]) -> mx.array:
-    """Return random weights that keep the variance of their input; ones for norms, and zeros for biases."""
+    """Return random weights that keep the variance of their input. Norms are ones, and biases zeros."""
     if len(shape) > 1:
         weight: mx.array = mx.random.normal(shape) * prod(shape[1:]) ** -0.5
         return weight

@@ -180,7 +180,7 @@ def _normal(row: mx.array, affine: Affine) -> mx.array:
 def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
     out = now(row.astype(mx.float32) * 1.0)  # copies float32 too, because a view would keep the whole band in memory
     x = np.asarray(out)  # a view of memory that MLX's allocator counts
-    with np.errstate(all="ignore"):  # e^-x is correctly Inf for x below -88; the guard finds NaN and other Inf
+    with np.errstate(all="ignore"):  # e^-x is correctly Inf for x below -88. The guard finds NaN and other Inf.
         if affine is not None:
             scale, shift, mean = map(np.asarray, affine)
             x -= mean

@@ -26,9 +26,9 @@ TILE = 6
 """Rows and columns of a Winograd tile, F(6×6, 3×3). Each tile is transformed to 8×8."""
 
 ROUNDING = 3 * 16384
-"""Bytes by which a buffer may exceed the request: it is rounded up to pages of 16 KiB, and up to two more if cached.
+"""Bytes by which a buffer may exceed the request: one page of 16 KiB by rounding, and two if it is from the cache.
 
-MetalAllocator::malloc and CudaAllocator::malloc_async; BufferCache::reuse_from_cache.
+Source: MetalAllocator::malloc, CudaAllocator::malloc_async and BufferCache::reuse_from_cache.
 """
 
 GEMM_SCRATCH = 32 << 20
@@ -154,7 +154,7 @@ class Im2colWorkspace(StripWorkspace):
     fused: ClassVar[bool] = False
 
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        # Padded input and im2col in float32; result and weights too, if their type differs (mlx/backend/cpu/conv.cpp).
+        # Padded input and im2col in float32, and result and weights of another type too (mlx/backend/cpu/conv.cpp).
         pixels, taps = rows * width, 9 * step.inputs
         padded = step.reads(rows) * step.reads(width) * step.inputs
         casts = 0 if itemsize == 4 else (pixels + taps) * step.outputs
@@ -248,7 +248,7 @@ METAL = Device(
     # Apple's smallest chip, the M1, has 2.6 TFLOP/s and 68 GB/s. MLX's products reach three quarters.
     flops=2e12,
     bandwidth=5e10,
-    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs; devices/here.py reads the device's own
+    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs, which devices/here.py replaces
 )
 
 CUDA = Device(
