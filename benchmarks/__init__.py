@@ -1,1 +1,1 @@
-"""Figures: each script prints a table with machine, versions and date."""
+"""Benchmarks: each script prints its figures with machine, versions and date."""

@@ -20,7 +20,7 @@ SUITES = ("promises", "process", "memory", "limit", "paths", "speed", "scale", "
 
 
 def main() -> int:
-    """Do what was asked."""
+    """Run the command, and return its exit code."""
     args = _parser().parse_args()
     if args.command == "report":
         from benchmarks.report import write_report
@@ -43,10 +43,12 @@ def main() -> int:
 
 
 def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterator[Row]:
-    """Run one suite, and yield its rows as they are measured."""
-    print(f"{suite}, {commit()}", file=sys.stderr, flush=True)  # the commit now: files may change under a long run
+    """Run one suite, and yield each row when it is measured."""
+    print(
+        f"{suite}, {commit()}", file=sys.stderr, flush=True
+    )  # read the commit now, because files may change during a long run
     module = import_module(f"benchmarks.suites.{suite}")
-    if hasattr(module, "rows"):  # no cases that take turns
+    if hasattr(module, "rows"):  # a suite without groups of cases
         yield from module.rows()
         return
     limit = min(machine.limit, getattr(module, "LIMIT", machine.limit))
@@ -65,30 +67,41 @@ def check(machine: Machine, quick: bool, update: bool) -> int:
             print(line)
         baselines.update(rows, before)
         before = baselines.read()
-    found = list(baselines.faults(rows, before))
-    for line in found:
+    faults = list(baselines.faults(rows, before))
+    for line in faults:
         print(f"FAULT {line}")
-    print(f"{len(rows)} cases of memory, {len(found)} faults")
-    return 1 if found else 0
+    print(f"{len(rows)} cases of memory, {len(faults)} faults")
+    return 1 if faults else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, check, report.")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="measure, and keep the rows in benchmarks/results")
-    run.add_argument("--suite", action="append", choices=SUITES, help="only this one; may be given again")
-    run.add_argument("--large", action="store_true", help="the large sizes too: hours")
-    run.add_argument("--peers-python", action="append", default=[], metavar="PATH", help="an interpreter with peers")
-    run.add_argument("--results", type=Path, default=store.FOLDER, help="where rows are kept")
+    run = commands.add_parser("run", help="measure, and store the rows in benchmarks/results")
+    run.add_argument(
+        "--suite",
+        action="append",
+        choices=SUITES,
+        help="run only this suite; repeat the option for several. Default: all suites",
+    )
+    run.add_argument("--large", action="store_true", help="run the large sizes too, which takes hours")
+    run.add_argument(
+        "--peers-python",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a Python interpreter that has peers installed; may be repeated",
+    )
+    run.add_argument("--results", type=Path, default=store.FOLDER, help="folder for the rows")
     checking = commands.add_parser("check", help="measure memory against predictions, budgets and baselines")
-    checking.add_argument("--update-baseline", action="store_true", help="show the differences, and take them over")
+    checking.add_argument(
+        "--update-baseline", action="store_true", help="show the differences, and write them to the baselines"
+    )
     for each in (run, checking):
-        each.add_argument("--quick", action="store_true", help="few and small cases")
-        each.add_argument(
-            "--memory-limit", default="60%", help="what a child's process may take, as a budget is written"
-        )
+        each.add_argument("--quick", action="store_true", help="run few and small cases")
+        each.add_argument("--memory-limit", default="60%", help="most memory of a child process, written like a budget")
         seconds = 3600.0 if each is run else 600.0
-        each.add_argument("--timeout", type=float, default=seconds, help="seconds a child may take")
+        each.add_argument("--timeout", type=float, default=seconds, help="most seconds of a child process")
     commands.add_parser(
         "report", help="write tables and plots into docs/benchmarks.md, docs/performance.md and README.md"
     )

@@ -1,4 +1,4 @@
-"""Whether memory got worse: measured peaks against predictions, budgets and the committed baselines."""
+"""Checks whether memory use grew: measured peaks against predictions, budgets and the committed baselines."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from zvae_tiled.report.figures import Row
 FILE = Path(__file__).with_name("baselines.json")
 
 SLACK = 1.05
-"""A peak may be this many times its baseline: what a new version of MLX may change without anybody's fault."""
+"""A peak may exceed its baseline by this factor, because a new version of MLX may change it."""
 
 
 class Baseline(TypedDict):
-    """What was measured when the baseline was made."""
+    """The measured and the predicted peak of a baseline, in bytes."""
 
     peak: int
     predicted: int
 
 
 def name(row: Row) -> str:
-    """Return what names a row: the kernels too, because each kind has a workspace of its own."""
+    """Return the name of a row. It includes the kernels, because each kind has its own workspace."""
     size = f"{row.width}x{row.height}" + (f" x{row.batch}" if row.batch > 1 else "")
     kernels = f"{row.environment.get('device', 'cpu')}/{row.environment.get('kernels', 'default')}"
     what = "" if row.tool == "zvae_tiled" else f"{row.tool}, "
@@ -32,33 +32,33 @@ def name(row: Row) -> str:
 
 
 def read(file: Path = FILE) -> dict[str, Baseline]:
-    """Return the baselines; none if there is no file."""
-    found: dict[str, Baseline] = json.loads(file.read_text()) if file.exists() else {}
-    return found
+    """Return the baselines, by name; an empty dictionary if there is no file."""
+    baselines: dict[str, Baseline] = json.loads(file.read_text()) if file.exists() else {}
+    return baselines
 
 
 def faults(rows: Iterable[Row], baselines: dict[str, Baseline]) -> Iterator[str]:
-    """Yield what is wrong, in one line each."""
+    """Yield a line for each fault."""
     for row in rows:
         key = name(row)
         if row.outcome != "ok" or row.allocator_peak is None or row.predicted_peak is None:
             yield f"{key}: {row.outcome}"
             continue
         peak = row.allocator_peak
-        arrays = row.predicted_peak - PROCESS  # the rest is for what the allocator does not see
+        arrays = row.predicted_peak - PROCESS  # the rest is reserved for memory outside the allocator
         for limit, what in ((arrays, "its prediction for arrays"), (row.budget, "its budget")):
             if limit is not None and peak > limit:
                 yield f"{key}: {peak:,} bytes, {what} is {limit:,}"
         if key not in baselines:
-            yield f"{key}: no baseline; make it with --update-baseline"
+            yield f"{key}: no baseline; create it with --update-baseline"
         elif peak > SLACK * baselines[key]["peak"]:
             before = baselines[key]["peak"]
-            yield f"{key}: {peak:,} bytes, {peak / before - 1:+.1%} to the baseline's {before:,}"
+            yield f"{key}: {peak:,} bytes, {peak / before - 1:+.1%} compared with the baseline of {before:,}"
 
 
 def differences(rows: Iterable[Row], baselines: dict[str, Baseline]) -> Iterator[str]:
-    """Yield what an update would change, in one line each."""
-    measured = _made(rows)
+    """Yield a line for each baseline that an update would change."""
+    measured = _baselines_of(rows)
     for key in sorted({*measured, *baselines}):
         old, new = baselines.get(key), measured.get(key)
         if old is None and new is not None:
@@ -69,12 +69,12 @@ def differences(rows: Iterable[Row], baselines: dict[str, Baseline]) -> Iterator
 
 
 def update(rows: Iterable[Row], baselines: dict[str, Baseline], file: Path = FILE) -> None:
-    """Write the baselines anew; those that were not measured stay."""
-    made = {**baselines, **_made(rows)}
-    file.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+    """Write the baselines with those of the rows. Baselines without a row are kept."""
+    merged = {**baselines, **_baselines_of(rows)}
+    file.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n")
 
 
-def _made(rows: Iterable[Row]) -> dict[str, Baseline]:
+def _baselines_of(rows: Iterable[Row]) -> dict[str, Baseline]:
     return {
         name(row): {"peak": row.allocator_peak, "predicted": row.predicted_peak}
         for row in rows

@@ -1,7 +1,7 @@
-"""How fast MLX multiplies matrices and convolves on the CPU, without and with what `zvae_tiled.devices.blas` loads.
+"""Measures how fast MLX multiplies and convolves on the CPU, without and with the BLAS that `devices/blas.py` loads.
 
-Run: ``python benchmarks/blas.py``. Each mode runs in a process of its own, because the library that is loaded
-first stays. Set ``OMP_NUM_THREADS`` to compare thread counts.
+Run: ``python benchmarks/blas.py``. Each mode runs in its own process, because a process keeps the library that it
+loads first. Set ``OMP_NUM_THREADS`` to compare thread counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 MODES = ("off", "auto")
 
-# Rows, width, channels in and out of a 3×3 convolution: what a decoder meets on its way to the picture.
+# Rows, width, input and output channels of 3×3 convolutions that occur in a decoder.
 CONVOLUTIONS = (
     (1, 512, 512, 512),
     (1, 1024, 256, 256),
@@ -32,7 +32,7 @@ PRODUCTS = ((1024, 1024, 1024), (1024, 512, 2048))
 
 
 def measure(work: Callable[[], Any], operations: float) -> float:
-    """Return the best GFLOP/s of up to 30 runs, fewer where one takes long."""
+    """Return the best GFLOP/s of up to 30 runs, or of those that fit in a second."""
     work()
     best, spent = float("inf"), 0.0
     for _ in range(30):
@@ -46,7 +46,7 @@ def measure(work: Callable[[], Any], operations: float) -> float:
 
 
 def run_mode() -> None:
-    """Measure every shape in this process, and print the answers as JSON."""
+    """Measure every shape in this process, and print the figures as JSON."""
     from zvae_tiled.devices import blas
 
     status = blas.preload()
@@ -97,13 +97,13 @@ def machine() -> str:
 
 
 def versions() -> str:
-    found = [f"Python {platform.python_version()}"]
+    packages = [f"Python {platform.python_version()}"]
     for name in ("mlx", "mlx-cpu", "mkl", "nvpl-blas"):
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            packages.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(packages)
 
 
 def main() -> None:

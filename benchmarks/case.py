@@ -1,4 +1,4 @@
-"""`Case`: what one child process measures; and what it answers with."""
+"""`Case`: what one child process measures. `Sample`: what it returns."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ Z_IMAGE = PRESETS["z-image"]
 """The VAE of nearly every case."""
 
 BUDGETS = ("ample", "half", "middle", "least")
-"""Everything kept; half of what that takes; as small as works, and half way there."""
+"""In this order: keep everything, half of that, the mean of `ample` and `least`, the smallest that works."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What one child measures.
+    """One measurement in a child process.
 
     Attributes:
-        suite: What it belongs to.
+        suite: The suite of the case.
         tool: A module of `benchmarks.tools`.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-        dtype: Of the weights.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
+        dtype: Type of the weights.
         family: A preset of AutoencoderKL.
-        widths: Of its levels; empty for the published ones.
-        batch: Pictures.
-        budget: One of `BUDGETS`, or as `VAE.decode` takes it.
-        options: What else the tool is told.
-        rounds: Children, in turn with those of the other cases of the group.
+        widths: Channels of the VAE's levels. Default: the published ones.
+        batch: Pictures in the batch.
+        budget: One of `BUDGETS`, or a budget for `VAE.decode`.
+        options: Further options of the tool.
+        rounds: Number of children. The cases of a group take turns.
         label: The tool's name in tables.
-        kernels: What ``ZVAE_KERNELS`` is; empty: what the machine has.
+        kernels: Value of ``ZVAE_KERNELS``. Default: the machine's own kernels.
     """
 
     suite: str
@@ -51,7 +51,7 @@ class Case:
 
     @property
     def config(self) -> AutoencoderKLConfig:
-        """The VAE."""
+        """The config of the VAE."""
         preset = PRESETS[self.family]
         if not self.widths:
             return preset
@@ -59,7 +59,7 @@ class Case:
 
     @property
     def model(self) -> str:
-        """The VAE in a few letters."""
+        """The VAE in a few words."""
         return self.family + (f" {'-'.join(map(str, self.widths))}" if self.widths else "")
 
     @property
@@ -70,25 +70,28 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What tells it from every other case of its suite."""
+        """The unique name of the case in its suite."""
         size = f"{self.width}x{self.height}" + (f" x{self.batch}" if self.batch > 1 else "")
         path = f", {self.kernels}" if self.kernels else ""
         return f"{self.label}: {self.model}, {size}, {self.dtype}, {self.budget}, {self.quality}{path}"
 
     def to_json(self) -> str:
-        """Return it as JSON."""
+        """Return the case as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Case:
-        """Read it back."""
+        """Return the case from its JSON."""
         values = json.loads(text)
         return cls(**{**values, "widths": tuple(values["widths"])})
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a child finds its input and leaves its picture; None for random weights, random latents, no picture."""
+    """The files of a child: weights and latents to read, and the picture to write.
+
+    None means random weights, random latents, or no picture.
+    """
 
     model: str | None = None
     latents: str | None = None
@@ -97,7 +100,7 @@ class Files:
 
 @dataclass
 class Sample:
-    """What a child answers; fields as in `zvae_tiled.report.figures.Row`."""
+    """The figures that a child returns, with the fields of `zvae_tiled.report.figures.Row`."""
 
     seconds: float | None = None
     footprint: int | None = None

@@ -1,4 +1,4 @@
-"""Plots of time and memory against the number of pixels, as SVG beside docs/benchmarks.md."""
+"""Draws time and memory against the number of pixels, as SVG beside docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILES = {TIME: "Time against pixels", MEMORY: "Memory of the process against pix
 
 
 def charts() -> dict[str, str]:
-    """Return the plots by their file names; none if there is nothing to draw."""
+    """Return the plots by file name. There are none without rows of the suite `scale`."""
     bands = [row for row in store.read("scale") if row.tool == "zvae_tiled" and row.seconds]
     peers = [row for row in store.read("peers") if row.dtype == "bfloat16" and row.seconds]
     if not bands:

@@ -1,4 +1,4 @@
-"""One case in a process of its own: ``python -m benchmarks.child`` reads a JSON order and prints a JSON `Sample`."""
+"""Measures one case in its own process: ``python -m benchmarks.child`` reads JSON, and prints a `Sample` as JSON."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from importlib import import_module
 from benchmarks.case import Case, Files, Sample
 
 PEERS = ("torch", "diffusers", "mflux", "platformdirs", "piexif", "toml", "transformers")
-"""What an interpreter may lack: the peers, and what mflux's modules import."""
+"""Packages that an interpreter may lack: the peers, and those that mflux imports."""
 
 
 def main() -> None:
-    order = json.loads(sys.stdin.read())
-    print(json.dumps(asdict(answer(Case.from_json(order["case"]), Files(**order["files"])))))
+    request = json.loads(sys.stdin.read())
+    print(json.dumps(asdict(answer(Case.from_json(request["case"]), Files(**request["files"])))))
 
 
 def answer(case: Case, files: Files) -> Sample:
-    """Measure, or tell why not."""
+    """Measure the case. If that fails, return a sample whose outcome is the reason."""
     try:
         tool = import_module(f"benchmarks.tools.{case.tool}")
         sample: Sample = tool.measure(case, files)
@@ -30,7 +30,7 @@ def answer(case: Case, files: Files) -> Sample:
     except Exception as error:
         if not is_memory(error):
             raise
-        return Sample(outcome="out of memory: the system refused what it asked for")
+        return Sample(outcome="out of memory: an allocation was refused")
     from zvae_tiled.devices.here import device_kind
     from zvae_tiled.report.environment import environment
 
@@ -39,7 +39,7 @@ def answer(case: Case, files: Files) -> Sample:
 
 
 def is_memory(error: Exception) -> bool:
-    """Tell whether there was not enough memory: torch, MLX and NumPy say so in words of their own."""
+    """Return whether memory ran out. torch, MLX and NumPy raise different errors for it."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(
         word in words

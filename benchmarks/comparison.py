@@ -1,4 +1,4 @@
-"""A picture compared with the race's reference: error, signal to noise, seams."""
+"""Compares a picture with the reference of its race: error, signal-to-noise ratio, seams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Seams = tuple[list[int], list[int]]
 
 
 def compared(row: Row, file: Path, reference: Path, seams: Seams) -> Row:
-    """Return the row with its picture's errors as shares of the reference's range; the reference is named as such."""
+    """Return the row with its picture's errors, as shares of the reference's range. The reference gets a note."""
     if file == reference:
         return replace(row, note="the reference")
     picture, want = np.load(file), np.load(reference)

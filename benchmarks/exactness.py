@@ -1,9 +1,9 @@
-"""How near bands come to float64, beside the full decode: the figures of docs/exactness.md.
+"""Measures how far bands and the full decode are from float64: the figures of docs/exactness.md.
 
     MLX_ENABLE_TF32=0 python -m benchmarks.exactness
 
-The cases are those of tests/engine/test_exact.py: random decoders, sizes and plans. Those decoders are narrow; one of
-Z-Image's size, with random weights, comes after them.
+The cases are those of tests/engine/test_exact.py: random narrow decoders, sizes and plans. A decoder of Z-Image's size
+with random weights follows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zvae_tiled.report.figures import random_latents, random_vae
 
 SEEDS = range(80)
 SIDE = 128
-"""Pixels of the picture of a decoder of full size."""
+"""Side of the picture in pixels, for the decoder of Z-Image's size."""
 
 
 def measured(dtype: str) -> list[Errors]:
@@ -29,14 +29,15 @@ def measured(dtype: str) -> list[Errors]:
 def main() -> None:
     print(describe())
     for dtype, rounding in ROUNDING.items():
-        found = measured(dtype)
-        shares = [each.bands / max(each.full, rounding / 1000) for each in found]
-        steady = [each for each in found if not each.few]
+        errors = measured(dtype)
+        shares = [each.bands / max(each.full, rounding / 1000) for each in errors]
+        steady = [each for each in errors if not each.few]
         print(
-            f"{dtype}: {np.exp(np.mean(np.log(shares))):.2f}x in the geometric mean of {len(found)}; of {len(steady)} "
-            f"that are not few values, at most {max(each.bands / each.full for each in steady):.2f}x and "
-            f"{max((each.bands - each.full) / rounding for each in steady):.1f} roundings above; of the others "
-            f"{max((each.bands - each.full) / rounding for each in found if each.few):.1f}"
+            f"{dtype}: error of bands / error of the full decode is {np.exp(np.mean(np.log(shares))):.2f}x in the "
+            f"geometric mean of {len(errors)}; without tiny inputs ({len(steady)}) at most "
+            f"{max(each.bands / each.full for each in steady):.2f}x, and "
+            f"{max((each.bands - each.full) / rounding for each in steady):.1f} roundings above; with tiny inputs "
+            f"{max((each.bands - each.full) / rounding for each in errors if each.few):.1f} roundings above"
         )
     for dtype in ROUNDING:
         error = of_full_size(dtype)
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def of_full_size(dtype: str) -> Errors:
-    """Return the errors of a decoder as wide as those in use."""
+    """Return the errors of a decoder of Z-Image's size."""
     vae = random_vae(config_of("z-image"), dtype)
     latents = random_latents(vae.config, SIDE, SIDE)
     want = decode64(vae, latents)

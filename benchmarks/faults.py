@@ -1,10 +1,10 @@
-"""Which faults of the device the guard sees: the tables of docs/exactness.md.
+"""Counts which faults of a device the guard detects: the tables of docs/exactness.md.
 
     MLX_ENABLE_TF32=0 python -m benchmarks.faults
 
-Each fault is put into a decode and an encode of a small random VAE (tests/engine/faults.py): into one call, and into
-that call and all later ones of its kind. It is seen where it was mended or refused. Faults that change no bit of the
-picture are not counted.
+Each fault is injected into a decode and an encode of a small random VAE (tests/engine/faults.py): once into one call,
+and once into that call and all later calls of its kind. A fault is detected if the decode corrects or refuses it.
+Faults that change no bit of the picture are not counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments, Pack
 from zvae_tiled.families import Task
 
 MOST = 12
-"""Calls of a kind that are struck in each picture."""
+"""The most calls of a kind that get a fault in each picture."""
 
 TASKS: tuple[Task, ...] = ("decode", "encode")
 
@@ -40,7 +40,7 @@ COLUMNS = {
 }
 
 Row = tuple[str, Any, tuple[str, ...]]
-"""What it is called, the call that is struck, and the faults it can have."""
+"""The label of a row, the call that gets the fault, and its possible faults."""
 
 STORED: Row = ("a stored map", "activate", (KEPT,))
 NATIVE_NAMES = {Pack: "weights packed", Conv: "convolution", Attend: "attention to a block of keys", Moments: "moments"}
@@ -55,7 +55,7 @@ MLX_NAMES = {
 
 
 def native() -> str:
-    """Return the table of this CPU's fastest paths for bfloat16 and for float32."""
+    """Return the table for this CPU's fastest native paths in bfloat16 and in float32."""
     runs = native_status().runs
     exact = next(path for path in runs if path not in BFLOAT16)
     kernels = [kernels_of(runs[0], mx.bfloat16), kernels_of(exact, mx.float32)]
@@ -63,7 +63,7 @@ def native() -> str:
 
 
 def mlx() -> str:
-    """Return the table of MLX's kernels, those of CPUs and those of GPUs."""
+    """Return the table for MLX's kernels, those for CPUs and those for GPUs."""
     kernels = [RowKernels(mx.float32), StripKernels(mx.float32)]
     return _table(kernels, [*((name, call, MLX[call]) for call, name in MLX_NAMES.items()), STORED])
 
@@ -79,9 +79,9 @@ def _table(kernels: list[Any], rows: list[Row]) -> str:
 
 
 def _cell(victims: list[Victim], call: Any, faults: list[str]) -> str:
-    found = sum(_outcomes(victims, call, faults), Counter[Outcome]())
-    wrong = found.total() - found["harmless"]
-    return f"{wrong - found['silent']} of {wrong}" if wrong else ""
+    outcomes = sum(_outcomes(victims, call, faults), Counter[Outcome]())
+    wrong = outcomes.total() - outcomes["harmless"]
+    return f"{wrong - outcomes['silent']} of {wrong}" if wrong else ""
 
 
 def _outcomes(victims: list[Victim], call: Any, faults: list[str]) -> Iterator[Counter[Outcome]]:

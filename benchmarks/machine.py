@@ -1,4 +1,4 @@
-"""Where figures come from, in a line: machine, versions, date."""
+"""Describes where figures come from, in one line: machine, versions, date."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from zvae_tiled.report.environment import environment
 
 
 def describe() -> str:
-    """Return one line on this machine, the versions, and the day."""
-    found = environment(device_kind())
-    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "mlx", "numpy"))
+    """Return one line with this machine, the versions, and the day."""
+    here = environment(device_kind())
+    versions = ", ".join(f"{name} {here['versions'][name]}" for name in ("python", "mlx", "numpy"))
     return (
-        f"{found['day']}: {found['processor']}, {found['cores']} cores, {found['system']}; {versions}, "
-        f"BLAS {found['blas']}, kernels {found['kernels']}"
+        f"{here['day']}: {here['processor']}, {here['cores']} cores, {here['system']}; {versions}, "
+        f"BLAS {here['blas']}, kernels {here['kernels']}"
     )

@@ -1,6 +1,6 @@
-"""Memory over time, measured, for the full decode and plans that keep, spill and drop: ``docs/memory.svg``.
+"""Draws measured memory over time, for the full decode and plans that keep, spill and drop: ``docs/memory.svg``.
 
-``python -m benchmarks.memory_over_time``: a quarter-width decoder of four levels in bfloat16, 1024².
+``python -m benchmarks.memory_over_time`` decodes 1024² in bfloat16, with a decoder of a quarter of Z-Image's width.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def plans(weights: int) -> dict[str, Plan]:
-    """Return a plan that keeps all maps, one that spills, and one that drops: disks of the two last differ in speed."""
+    """Return a plan that keeps all maps, one that spills (with a fast disk), and one that drops (with a slow disk)."""
     side = PIXELS // 8
 
     def make(device: Device, budget: int) -> Plan:
@@ -63,7 +63,7 @@ def plans(weights: int) -> dict[str, Plan]:
 
 
 def watched(work: Callable[[], object]) -> list[tuple[float, float]]:
-    """Return seconds and MB of MLX arrays while some work is done."""
+    """Return points of seconds and MB of MLX arrays while `work` runs."""
     line: list[tuple[float, float]] = []
     done = threading.Event()
     start = time.perf_counter()
@@ -81,7 +81,7 @@ def watched(work: Callable[[], object]) -> list[tuple[float, float]]:
         watcher.join()
     mx.clear_cache()
     step = max(1, len(line) // 1200)
-    # Of each stretch the highest: a chart of memory must not lose its peaks.
+    # The highest point of each stretch, because a chart of memory must not lose its peaks.
     return [max(line[i : i + step], key=lambda point: point[1]) for i in range(0, len(line), step)]
 
 

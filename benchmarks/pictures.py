@@ -1,8 +1,8 @@
-"""Picture files: how fast they are written, how large they are, and the memory Pillow's encoders take.
+"""Measures picture files: speed of writing, size, and the memory of Pillow's encoders.
 
     python -m benchmarks.pictures [SIDE]
 
-Two pictures: what a smooth decode looks like, with a little of the grain a photograph has, and noise, the worst case.
+There are two pictures: a smooth one with a little grain, similar to a decode, and noise, which is the worst case.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.target import KINDS
 
 ROWS = 128
-"""Rows of a band, as a decode hands them over."""
+"""Rows of a band."""
 
 
 def band(kind: str, top: int, width: int) -> mx.array:
@@ -38,7 +38,7 @@ def band(kind: str, top: int, width: int) -> mx.array:
 
 
 def written(ending: str, bits: int, kind: str, side: int, folder: Path) -> tuple[float, int]:
-    """Return the seconds it took, bands apart, and the bytes of the file."""
+    """Return the seconds of writing, without those of creating bands, and the bytes of the file."""
     sink, seconds = file_target(folder / f"a{ending}", (1, side, side, 3), bits).sink({}), 0.0
     for top in range(0, side, ROWS):
         rows = band(kind, top, side)
@@ -52,7 +52,7 @@ def written(ending: str, bits: int, kind: str, side: int, folder: Path) -> tuple
 
 
 def zlib_level_6(kind: str, side: int) -> tuple[float, int]:
-    """Return the seconds and bytes of what most PNG writers do: the filter "up", and zlib's level 6."""
+    """Return the seconds and bytes of most PNG writers' method: the filter "up", and zlib's level 6."""
     deflate, seconds, size = zlib.compressobj(6), 0.0, 0
     for top in range(0, side, ROWS):
         levels = np.asarray(mx.round(band(kind, top, side)[0] * 255).astype(mx.uint8)).reshape(ROWS, -1)
@@ -63,15 +63,15 @@ def zlib_level_6(kind: str, side: int) -> tuple[float, int]:
 
 
 def high_water() -> int:
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    mark = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert mark is not None
+    return int(mark[1]) * 1024
 
 
 def memory(ending: str, side: int, folder: Path) -> float:
-    """Return the bytes a pixel by which writing makes this process grow; to be called in a fresh one."""
+    """Return the bytes per pixel by which writing makes this process grow. Call it in a new process."""
     written(ending, 8, "noise", ROWS, folder)
-    mx.eval(band("noise", 0, side))  # what making a band takes is there before
+    mx.eval(band("noise", 0, side))  # allocate the memory for creating a band before
     before = high_water()
     written(ending, 8, "noise", side, folder)
     return (high_water() - before) / side**2

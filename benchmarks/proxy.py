@@ -1,7 +1,7 @@
-"""Where a proxy is best made from: the latents, or the map behind the middle block; a table for ``docs/quality.md``.
+"""Compares proxies of the latents with proxies of the map behind the middle block: a table for ``docs/quality.md``.
 
-``python -m benchmarks.proxy``: a random decoder of four levels in float32, three maps of 96×96 latents, and
-proxies of 32×32.
+``python -m benchmarks.proxy`` uses a random decoder of four levels in float32, three maps of 96×96 latents, and proxies
+of 32×32.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLENTY = Budget(1 << 34, "a benchmark")
 
 
 class FromLatents(PictureRun):
-    """The middle block on the whole map; all moments behind it from a decode of small latents."""
+    """Runs the middle block on the whole map, but takes all later moments from a decode of small latents."""
 
     def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array]:
         source = self._run(self.plan.stages[0]).stored(latents, stack)
@@ -49,23 +49,23 @@ class FromLatents(PictureRun):
         small = shrunk(self.kernels, store, (FACTOR, FACTOR), (SIDE, SIDE), CONFIG.latent_channels)
         rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))
         plan = planned(rows.shape[1], rows.shape[2], Exact())
-        found: dict[int, Any] = {}
-        run = Run(plan.case.chain, plan.pixels, self.kernels, self.weights, self.norms, self.folder, affines=found)
+        affines: dict[int, Any] = {}
+        run = Run(plan.case.chain, plan.pixels, self.kernels, self.weights, self.norms, self.folder, affines=affines)
         for _ in run.rows(rows):
             pass
-        self._affines.update({cut: affine for cut, affine in found.items() if cut not in self._affines})
+        self._affines.update({cut: affine for cut, affine in affines.items() if cut not in self._affines})
         return source
 
     def parts(self, rows: mx.array) -> mx.array:
-        """Return both parts: squares averaged, above squares cut out."""
+        """Return both parts: averaged squares above, squares cut out below."""
         return rows
 
 
 class FromLatentsAveraged(FromLatents):
-    """With squares averaged alone."""
+    """Uses averaged squares only."""
 
     def parts(self, rows: mx.array) -> mx.array:
-        """Return the upper half."""
+        """Return the upper part."""
         return rows[:, : SIDE // FACTOR]
 
 
@@ -85,25 +85,25 @@ def main() -> None:
     }
     print(describe(), "\n")
     print(f"| proxy made from | {' | '.join(maps)} |\n|---|{'---|' * len(maps)}")
-    found: dict[str, list[str]] = {name: [] for name in ways}
+    lines: dict[str, list[str]] = {name: [] for name in ways}
     for latents, seed in maps.values():
         vae = random_vae(CONFIG, seed=seed)
         full = vae.decode(latents, output_type="np", raw=True)
         plan = planned(SIDE, SIDE, Stream())
         for name, way in ways.items():
-            found[name].append(f"{psnr(decoded(vae, latents, plan, way), full, float(np.ptp(full))):.1f} dB")
-    for name, cells in found.items():
+            lines[name].append(f"{psnr(decoded(vae, latents, plan, way), full, float(np.ptp(full))):.1f} dB")
+    for name, cells in lines.items():
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 def planned(height: int, width: int, quality: Quality) -> Plan:
-    """Return a plan for latents of this size, with memory for everything."""
+    """Return a plan for latents of this size, in a budget that keeps everything."""
     device = this_device(mx.float32)
     return make_plan(Case(CONFIG, height, width, device.name, "float32", output="rows"), quality, PLENTY, device)
 
 
 def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., PictureRun]) -> np.ndarray:
-    """Return the decoder's own values."""
+    """Return the raw values of a decode by `way`."""
     weights = vae.weights
     ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG.latents, weights)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""Every quality against the full decode: error, seams, time and memory, as the table of ``docs/quality.md``.
+"""Compares every quality with the full decode: error, seams, time and memory, as the table of ``docs/quality.md``.
 
-``python -m benchmarks.quality`` decodes photographs' latents with the demo VAE, ``python -m benchmarks.quality random``
-structured latents with a random decoder. Writes the table, and ``zvae_tiled/planner/measured.py``, which a report's
-expected error comes from.
+``python -m benchmarks.quality`` decodes photographs' latents with the demo VAE. ``python -m benchmarks.quality random``
+decodes structured latents with a random decoder. Both write the table, and ``zvae_tiled/planner/measured.py``, from
+which reports take the expected error.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ OVERLAPS = (0, 16, 32, 64, 104)
 
 @dataclass(frozen=True)
 class Subject:
-    """What is decoded.
+    """A VAE and latents to decode.
 
     Attributes:
-        about: What it is, in a sentence.
+        about: A description in one sentence.
         vae: The VAE.
-        latents: (1, channels, h, w).
-        tile: Tiles in pixels.
-        budget: For every decode.
-        proxy: Rows and columns of a proxy's parts.
+        latents: The latents, (1, channels, h, w).
+        tile: Side of a tile in pixels.
+        budget: Budget of every decode.
+        proxy: Side of a proxy's parts.
     """
 
     about: str
@@ -47,7 +47,7 @@ class Subject:
 
 
 def main(name: str = "demo") -> None:
-    """Decode, print the table, and write it where it is read."""
+    """Decode, print the table, and write it to the docs and to the planner."""
     subject = {"demo": trained, "random": untrained}[name]()
     print(" | ".join(HEADS), flush=True)
     rows = []
@@ -65,13 +65,13 @@ def main(name: str = "demo") -> None:
 
 
 def trained() -> Subject:
-    """Return the demo VAE, and the middle of its album, where photographs meet; a proxy of one in four, as at 2048."""
+    """Return the demo VAE, and the middle of its album, where photographs meet. Its proxy is a quarter, as at 2048²."""
     album = demo.latents("album")[:, :, 64:192, 64:192].astype(np.float32)
     return Subject("The demo VAE, the middle of its album of photographs", VAE.demo("float32"), album, 384, "200MB", 32)
 
 
 def untrained() -> Subject:
-    """Return a random decoder; its proxy is as small a share of 48×64 latents as 64 is of a picture of 1536×2048."""
+    """Return a random decoder. Its proxy is the same share of 48×64 latents as 64 is of a picture of 1536×2048."""
     config = narrow("z-image", (16, 16, 32, 32), 8)
     latents = structured_latents(48, 64, config.latent_channels)
     about = "A random decoder (z-image with widths 16, 16, 32, 32), latents with a spectrum like that of pictures"
@@ -79,10 +79,10 @@ def untrained() -> Subject:
 
 
 def decoded(subject: Subject) -> Iterator[Row]:
-    """Decode in every setting; yield each beside the full decode."""
+    """Decode with every setting, and yield a comparison of each with the full decode."""
 
     def decode(quality: Quality) -> tuple[np.ndarray, Report]:
-        found: tuple[np.ndarray, Report] = subject.vae.decode(
+        result: tuple[np.ndarray, Report] = subject.vae.decode(
             subject.latents,
             output_type="np",
             raw=True,
@@ -90,7 +90,7 @@ def decoded(subject: Subject) -> Iterator[Row]:
             return_report=True,
             quality=quality,
         )
-        return found
+        return result
 
     usual, layout.PROXY = layout.PROXY, subject.proxy
     try:
@@ -114,7 +114,7 @@ def decoded(subject: Subject) -> Iterator[Row]:
 
 
 def settings(tile: int) -> Iterator[tuple[Quality, int | None]]:
-    """Yield every quality that has a row, and the overlap of its tiles, if it has any."""
+    """Yield every quality of the table, and the overlap of its tiles, or None."""
     yield Exact(), None
     yield Stream(), None
     for moments in get_args(Statistics):
@@ -123,11 +123,11 @@ def settings(tile: int) -> Iterator[tuple[Quality, int | None]]:
 
 
 def structured_latents(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
-    """Return latents (1, channels, height, width) with the spectrum of pictures, an object, and a calm part."""
+    """Return latents (1, channels, height, width) with the spectrum of pictures, an object, and a smooth part."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((channels, height, width))
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
-    # As pictures have it: amplitudes that fall with the frequency.
+    # In pictures, amplitudes fall with the frequency.
     smooth = np.fft.ifft2(np.fft.fft2(noise) / np.maximum(radius, 1 / max(height, width))).real
     smooth = (smooth - smooth.mean(axis=(1, 2), keepdims=True)) / smooth.std(axis=(1, 2), keepdims=True)
     smooth[:, height // 5 : height // 2, width // 3 : 2 * width // 3] += 0.8 * rng.standard_normal((channels, 1, 1))

@@ -1,4 +1,4 @@
-"""The table of ``docs/quality.md``: written, read back, and made into what plans say of themselves."""
+"""Writes and parses the table of ``docs/quality.md``, and turns it into the planner's expected errors."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One decode beside the full one; errors are shares of the full decode's range.
+    """One decode compared with the full decode. Errors are shares of the full decode's range.
 
     Attributes:
         quality: ``exact``, ``tiles`` or ``stream``.
-        moments: As asked for; None where nothing was.
-        overlap: Pixels that tiles share; None where there are none.
+        moments: The option ``moments`` of the tiles; None for other qualities.
+        overlap: Pixels that neighbouring tiles share; None without tiles.
         error: The largest error.
-        psnr: In dB.
-        seams: The seam score, and the full decode's at the same places.
+        psnr: PSNR in dB.
+        seams: The seam score, and that of the full decode at the same places.
         shift: The largest shift of a tile's mean colour.
-        seconds: Time.
-        bytes: Measured and predicted peak.
+        seconds: Duration.
+        bytes: Measured and predicted peak in bytes.
     """
 
     quality: str
@@ -52,7 +52,7 @@ class Row:
     bytes: tuple[int, int]
 
     def __str__(self) -> str:
-        """Render a line of the table."""
+        """Return the row as a line of the table."""
         cells = (
             self.quality,
             self.moments or "–",
@@ -68,7 +68,7 @@ class Row:
 
 
 def parse(text: str) -> Iterator[Row]:
-    """Read the lines of a table back."""
+    """Yield the rows of a table."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("| ").split("|")]
         if len(cells) != len(HEADS) or cells[0] not in ("exact", "tiles", "stream"):
@@ -89,24 +89,24 @@ def parse(text: str) -> Iterator[Row]:
 
 
 def render(about: str, rows: list[Row]) -> str:
-    """Return what stands between the marks: where the figures come from, and the table."""
+    """Return the block between the marks: the source of the figures, and the table."""
     head = f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}"
     return "\n".join([BEGIN, about, "", head, *map(str, rows), END])
 
 
 def written(document: str, block: str) -> str:
-    """Return a document with the block between its marks replaced."""
+    """Return the document with the block between its marks replaced."""
     before, rest = document.split(BEGIN)
     return before + block + rest.split(END)[1]
 
 
 def measured(rows: list[Row], scale: int) -> dict[str, dict[int, float]]:
-    """Return PSNRs by where moments came from (or ``stream``) and by overlap in latents."""
-    found: dict[str, dict[int, float]] = {}
+    """Return PSNRs by source of the moments (or ``stream``), and by overlap in latents."""
+    figures: dict[str, dict[int, float]] = {}
     for row in rows:
         if row.quality != "exact":
-            found.setdefault(row.moments or row.quality, {})[(row.overlap or 0) // scale] = round(row.psnr, 1)
-    return found
+            figures.setdefault(row.moments or row.quality, {})[(row.overlap or 0) // scale] = round(row.psnr, 1)
+    return figures
 
 
 def module(figures: dict[str, dict[int, float]]) -> str:

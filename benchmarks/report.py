@@ -1,4 +1,4 @@
-"""``python -m benchmarks report``: figures between the markers of the pages that show them."""
+"""``python -m benchmarks report``: writes figures between the markers of the pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", 
 
 
 def write_report() -> None:
-    """Write the figures."""
+    """Write the plots, and the figures of all pages."""
     for name, chart in charts().items():
         (ROOT / "docs" / name).write_text(chart)
     for page in PAGES:
@@ -41,5 +41,5 @@ def write_report() -> None:
 
 
 def filled(text: str) -> str:
-    """Return a page with its figures; what stands outside of the markers is left as it is."""
-    return MARKED.sub(lambda found: f"{found[1]}{SECTIONS[found[2]]()}\n{found[3]}", text)
+    """Return a page with its figures. Text outside of the markers is not changed."""
+    return MARKED.sub(lambda match: f"{match[1]}{SECTIONS[match[2]]()}\n{match[3]}", text)

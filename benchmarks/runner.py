@@ -1,4 +1,4 @@
-"""Running cases: every decode in a child process of its own, those of a group in turn."""
+"""Runs cases: every decode in its own child process. The cases of a group take turns."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from zvae_tiled.report.figures import Row
 ROOT = Path(__file__).resolve().parent.parent
 
 PATIENCE = 0.2
-"""Seconds between two looks at a child."""
+"""Seconds between two checks of a child."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How children are run.
+    """The settings for child processes.
 
     Attributes:
-        limit: Bytes a child's process may take.
-        timeout: Seconds a child may take.
-        peers: Interpreters that have peers, beside this one.
-        environment: Variables on top of this process's.
-        module: What a child runs.
+        limit: Most bytes of a child process.
+        timeout: Most seconds of a child process.
+        peers: Other Python interpreters, which have peers installed.
+        environment: Environment variables to add to those of this process.
+        module: The module that a child runs.
     """
 
     limit: int
@@ -51,13 +51,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that take turns.
+    """A group of cases that take turns.
 
     Attributes:
-        cases: The cases; all pictures are compared with the first that was computed in float32 or float64.
-        model: Folder of the VAE, for tools that read it; None for random weights made in the child.
-        latents: File of the latents.
-        compare: Whether pictures are compared.
+        cases: The cases. Their pictures are compared with the first one that is computed in float32 or float64.
+        model: Folder of the VAE. Default: the child creates random weights.
+        latents: File of the latents. Default: the child creates random latents.
+        compare: Whether to compare the pictures.
     """
 
     cases: tuple[Case, ...]
@@ -67,7 +67,7 @@ class Group:
 
 
 def run_group(group: Group, machine: Machine) -> Iterator[Row]:
-    """Run every case of a group, round after round, and yield its row once it has had its rounds, or failed in one."""
+    """Run the cases of a group, round after round. Yield the row of a case after its last round, or after a failure."""
     samples: list[list[Sample]] = [[] for _ in group.cases]
     reference: Path | None = None
     with tempfile.TemporaryDirectory() as folder:
@@ -88,27 +88,27 @@ def run_group(group: Group, machine: Machine) -> Iterator[Row]:
 
 
 def run_child(case: Case, group: Group, picture: Path | None, machine: Machine) -> Sample:
-    """Run one child, in the first interpreter that has what it needs."""
+    """Run one child, in the first interpreter that has the packages it needs."""
     files = Files(*(None if path is None else str(path) for path in (group.model, group.latents, picture)))
-    order = json.dumps({"case": case.to_json(), "files": asdict(files)})
+    request = json.dumps({"case": case.to_json(), "files": asdict(files)})
     own = {"ZVAE_BLAS": "off"} if case.tool in TORCH else {"ZVAE_KERNELS": case.kernels} if case.kernels else {}
     variables = {**dict(machine.environment), **own}
     noise, sample = Noise(), Sample(outcome="not run")
     for python in (sys.executable, *machine.peers):
-        sample = _asked(python, order, machine, variables)
+        sample = _run_in(python, request, machine, variables)
         if not sample.outcome.startswith("not run"):
             break
     here = environment(device_kind())
-    ended = {**here, "kernels": variables.get("ZVAE_KERNELS", here["kernels"])}
-    sample.environment = {**(sample.environment or ended), "others": noise.share(), "limit": machine.limit}
+    fallback = {**here, "kernels": variables.get("ZVAE_KERNELS", here["kernels"])}
+    sample.environment = {**(sample.environment or fallback), "others": noise.share(), "limit": machine.limit}
     print(f"  {case.name}: {_short(sample)}", file=sys.stderr, flush=True)
     return sample
 
 
 def row_of(case: Case, samples: Sequence[Sample]) -> Row:
-    """Return what the rounds of a case come to; if one failed, that."""
+    """Return the row for the rounds of a case. If a round failed, the row describes the failure."""
     failed = next((sample for sample in samples if sample.outcome != "ok"), None)
-    told = failed or samples[0]
+    shown = failed or samples[0]
     others = max(sample.environment.get("others", 0.0) for sample in samples)
     row = Row(
         suite=case.suite,
@@ -119,9 +119,9 @@ def row_of(case: Case, samples: Sequence[Sample]) -> Row:
         dtype=case.dtype,
         batch=case.batch,
         quality=f"{case.quality}, {case.budget}",
-        outcome=told.outcome,
-        note=told.note,
-        environment={"commit": commit(), **told.environment, "others": others},
+        outcome=shown.outcome,
+        note=shown.note,
+        environment={"commit": commit(), **shown.environment, "others": others},
     )
     times = [sample.seconds for sample in samples if sample.seconds is not None]
     if failed or not times:
@@ -132,58 +132,58 @@ def row_of(case: Case, samples: Sequence[Sample]) -> Row:
         spread=(min(times), max(times)),
         rounds=tuple(times),
         runs=len(times),
-        budget=told.budget,
-        plan=told.plan,
-        predicted_peak=told.predicted_peak,
+        budget=shown.budget,
+        plan=shown.plan,
+        predicted_peak=shown.predicted_peak,
         allocator_peak=_most([sample.allocator_peak for sample in samples]),
         footprint=_most([sample.footprint for sample in samples]),
-        flops=told.flops,
+        flops=shown.flops,
     )
 
 
 @functools.cache
 def commit() -> str:
-    """Return the commit that was checked out when this process first asked; with a plus if code differed from it."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    if found.returncode:
+    """Return the commit that is checked out at the first call. A plus means that the code differs from it."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if head.returncode:
         return "unknown"
     code = ("zvae_tiled", "native", "setup.py", "benchmarks/*.py")
     changed = subprocess.run(["git", "status", "--porcelain", "--", *code], cwd=ROOT, capture_output=True, text=True)
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def _asked(python: str, order: str, machine: Machine, variables: dict[str, str]) -> Sample:
+def _run_in(python: str, request: str, machine: Machine, variables: dict[str, str]) -> Sample:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     variables = {**os.environ, "PYTHONPATH": path, "MLX_ENABLE_TF32": "0", **variables}
     pipe = subprocess.PIPE
     command = [python, "-m", machine.module]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=variables) as child:
         try:
-            answer, words = _watched(child, order, machine)
+            answer, errors = _watched(child, request, machine)
         except _EndedError as ended:
             return Sample(outcome=str(ended))
         finally:
             child.kill()
     if child.returncode < 0:
-        # MLX does not look whether it was given memory: a refused allocation ends in a signal there.
+        # MLX does not check allocations: a refused one ends the process with a signal.
         return Sample(outcome=f"died (signal {-child.returncode})")
     if child.returncode:
-        last = (words.strip().splitlines() or ["without a word"])[-1]
+        last = (errors.strip().splitlines() or ["no message"])[-1]
         return Sample(outcome=f"died ({child.returncode}): {last[:120]}")
     values: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
     return Sample(**values)
 
 
 class _EndedError(Exception):
-    """Why a child was ended."""
+    """A child took too much memory or time, and was ended. The message is the reason."""
 
 
-def _watched(child: subprocess.Popen[str], order: str, machine: Machine) -> tuple[str, str]:
-    """Return what a child prints, unless it takes more than it may."""
+def _watched(child: subprocess.Popen[str], request: str, machine: Machine) -> tuple[str, str]:
+    """Return the outputs of a child. Raise an error if it takes more memory or time than the machine allows."""
     start, sent = time.monotonic(), False
     while True:
         try:
-            return child.communicate(None if sent else order, PATIENCE)
+            return child.communicate(None if sent else request, PATIENCE)
         except subprocess.TimeoutExpired:
             sent = True
         taken, spent = taken_by(child.pid), time.monotonic() - start
@@ -193,9 +193,9 @@ def _watched(child: subprocess.Popen[str], order: str, machine: Machine) -> tupl
             raise _EndedError(f"longer than {machine.timeout:.0f} s, with up to {taken / 1e9:.1f} GB")
 
 
-def _most(found: list[int | None]) -> int | None:
-    known = [value for value in found if value is not None]
-    return max(known) if known else None
+def _most(values: list[int | None]) -> int | None:
+    measured = [value for value in values if value is not None]
+    return max(measured) if measured else None
 
 
 def _short(sample: Sample) -> str:

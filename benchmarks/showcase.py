@@ -1,4 +1,4 @@
-"""The README's pictures, by the demo VAE: what it decodes, and where naive tiles differ from that.
+"""Draws the README's pictures with the demo VAE: a decode, and the errors of naive tiles.
 
     python -m benchmarks.showcase
 
@@ -33,8 +33,8 @@ def main() -> None:
     naive = Tiles(TILE, overlap=0, moments="tile")
     tiles, report = vae.decode(latents, quality=naive, output_type="np", return_report=True)
     scores = (seam_score(picture, report.plan) for picture in (tiles, exact))
-    print(f"tiles of {TILE} pixels, moments of each: {psnr(tiles, exact):.1f} dB from the exact decode")
-    print("steps across seams beside those around them: {:.2f} times; in the exact decode {:.2f}".format(*scores))
+    print(f"tiles of {TILE} pixels, each with its own moments: {psnr(tiles, exact):.1f} dB from the exact decode")
+    print("seam score {:.2f}; the exact decode has {:.2f} at the same places".format(*scores))
     levels = [np.rint(picture[0] * 255).astype(np.uint8) for picture in (exact, tiles)]
     beside = np.concatenate([*levels, heat_map(tiles, exact, report.plan)], axis=1)
     saved("seams.jpg", Image.fromarray(beside), beside.shape[1])

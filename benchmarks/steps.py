@@ -1,9 +1,9 @@
-"""Each Step of the native CPU kernels against what the CPU could do: the table of docs/performance.md.
+"""Compares each Step of the native CPU kernels with the limit of the CPU: the table of docs/performance.md.
 
     python -m benchmarks.steps [path ...]
 
-GFLOP/s are of the taps, on one thread, by its CPU time, so that other work on the machine does not count; where
-Winograd needs fewer products (native/winograd.h), more than what registers reach is possible.
+GFLOP/s count the taps, on one thread, by its CPU time, so that other work on the machine does not matter. Winograd
+needs fewer products (native/winograd.h), so it can exceed the limit of the registers.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ def steps(paths: list[str]) -> str:
     chain = config_of("z-image").chain("decode")
     factors = dict(zip(chain.steps, chain.factors, strict=False))
     widest = {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
-    chosen = paths or [name for name in native_status().runs if name in library.fast]
-    ceilings = {path: best(lambda path=path: library.peak(path, 1 << 20)) for path in chosen}  # type: ignore[misc]
+    shown = paths or [name for name in native_status().runs if name in library.fast]
+    ceilings = {path: best(lambda path=path: library.peak(path, 1 << 20)) for path in shown}  # type: ignore[misc]
     lines = [
-        "| Step | width | " + " | ".join(chosen) + " |",
-        "|---|---:|" + "---:|" * len(chosen),
-        "| *registers alone* | | " + " | ".join(f"{ceilings[path]:,.0f}" for path in chosen) + " |",
+        "| Step | width | " + " | ".join(shown) + " |",
+        "|---|---:|" + "---:|" * len(shown),
+        "| *registers alone* | | " + " | ".join(f"{ceilings[path]:,.0f}" for path in shown) + " |",
     ]
     for step, factor in widest.items():
         width = LATENT_WIDTH * factor
-        speeds = [speed(library, path, step, width) for path in chosen]
-        shares = [f"{speed:,.0f} ({speed / ceilings[path]:.0%})" for speed, path in zip(speeds, chosen, strict=True)]
+        speeds = [speed(library, path, step, width) for path in shown]
+        shares = [f"{speed:,.0f} ({speed / ceilings[path]:.0%})" for speed, path in zip(speeds, shown, strict=True)]
         lines.append(f"| {label(step)} | {width} | " + " | ".join(shares) + " |")
     return "GFLOP/s on one thread, bands of 16 rows, and the share of what registers alone reach.\n\n" + "\n".join(
         lines
@@ -56,7 +56,7 @@ def steps(paths: list[str]) -> str:
 
 
 def same(one: Step, step: Step) -> bool:
-    """Tell whether two Steps differ in names alone."""
+    """Return whether two Steps differ only in their names."""
     fields = ("kind", "inputs", "outputs", "kernel", "upsample", "shortcut", "skip")
     return all(getattr(one, name) == getattr(step, name) for name in fields)
 
@@ -68,7 +68,7 @@ def label(step: Step) -> str:
 
 
 def speed(library: Library, path: str, step: Step, width: int) -> float:
-    """Return GFLOP/s of one Step on a band."""
+    """Return the GFLOP/s of one Step on a band."""
     dtype = mx.bfloat16 if path in BFLOAT16 else mx.float32
     kernels = NativeKernels(dtype, library.runs[path], native_workspace(library.runs[path], 1))
     shapes: dict[str, tuple[int, ...]] = {"weight": (step.outputs, step.kernel, step.kernel, step.inputs)}
@@ -93,13 +93,13 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
 
 
 def best(work: Callable[[], int]) -> float:
-    """Return GFLOP/s of the fastest of some runs, by this thread's own time."""
-    found = 0.0
+    """Return the GFLOP/s of the fastest run, by the CPU time of this thread."""
+    fastest = 0.0
     for _ in range(RUNS):
         start = time.thread_time()
         flops = work()
-        found = max(found, flops / (time.thread_time() - start) / 1e9)
-    return found
+        fastest = max(fastest, flops / (time.thread_time() - start) / 1e9)
+    return fastest
 
 
 def random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
@@ -109,7 +109,7 @@ def random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
 
 
 def main() -> None:
-    """Put the table between its marks on the page."""
+    """Write the table between its marks on the page."""
     table = steps(sys.argv[1:])
     print(table)
     head, begin, rest = PAGE.read_text().partition("<!-- steps: begin -->\n")

@@ -1,4 +1,4 @@
-"""Rows kept as JSON, one a line: ``benchmarks/results/SUITE.jsonl``, and files that users sent beside them."""
+"""Stores rows as JSON lines in ``benchmarks/results/SUITE.jsonl``, and reads files that users sent."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from zvae_tiled.report.figures import Row
 
 FOLDER = Path(__file__).with_name("results")
 SENT = "sent"
-"""The folder of files that `zvae_tiled.report.figures.write` made on other machines."""
+"""The folder for files that `zvae_tiled.report.figures.write` wrote on other machines."""
 
 
 def read(suite: str, folder: Path = FOLDER) -> list[Row]:
-    """Return the rows of a suite; none if it was never run."""
+    """Return the rows of a suite. There are none if it was never run."""
     file = folder / f"{suite}.jsonl"
     return [row_from(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def sent(folder: Path = FOLDER) -> list[tuple[dict[str, Any], list[Row]]]:
-    """Return environment and rows of every file that was sent."""
-    found = []
+    """Return environment and rows of every file that a user sent."""
+    files = []
     for file in sorted((folder / SENT).glob("*.json")):
         values = json.loads(file.read_text())
-        found.append((values["environment"], [row_from(row) for row in values["rows"]]))
-    return found
+        files.append((values["environment"], [row_from(row) for row in values["rows"]]))
+    return files
 
 
 def write(suite: str, rows: Iterable[Row], folder: Path = FOLDER) -> None:
-    """Keep rows, the newest last.
+    """Store rows, the newest last.
 
-    Each replaces an older one of the same case; those of another machine go, because ratios are of one.
+    A row replaces an older row of the same case. Rows of other machines are removed, because ratios must come from one
+    machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     new = list(rows)

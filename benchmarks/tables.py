@@ -1,4 +1,4 @@
-"""Rows as tables in Markdown; a figure that was not measured is a dash."""
+"""Formats rows as Markdown tables. A figure that was not measured is a dash."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ UNITS = ((1e9, "GB", 2), (1e6, "MB", 0), (0, "kB", 0))
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table; the first column is text, the others are figures."""
+    """Return a table. The first column is text, the others are figures."""
     rule = "|".join(["---", *("---:" for _ in heads[1:])])
     return "\n".join([f"| {' | '.join(heads)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def of_rows(rows: Iterable[Row], columns: dict[str, Cell]) -> str:
-    """Return a table with a line a row."""
+    """Return a table with one line per row."""
     return table(list(columns), ([cell(row) for cell in columns.values()] for row in rows))
 
 
@@ -33,7 +33,7 @@ def size(row: Row) -> str:
 
 
 def seconds(row: Row) -> str:
-    """Return the median and the spread, or why there is none."""
+    """Return the median and the spread, or the outcome if there is none."""
     if row.seconds is None:
         return row.outcome
     if row.runs < 2 or row.spread is None:
@@ -42,7 +42,7 @@ def seconds(row: Row) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Return bytes in a unit that suits them."""
+    """Return bytes in a unit that fits their size."""
     if value is None:
         return "–"
     unit, name, digits = next(each for each in UNITS if value >= each[0])
@@ -50,12 +50,12 @@ def amount(value: float | None) -> str:
 
 
 def times(value: float | None, by: float | None) -> str:
-    """Return a ratio."""
+    """Return the ratio `value / by`."""
     return f"{value / by:.2f}×" if value is not None and by else "–"
 
 
 def slower(row: Row, base: Row | None) -> str:
-    """Return a ratio of times, round by round: the median, and the spread where there were several rounds."""
+    """Return the ratio of times by round: the median, and with several rounds the spread."""
     if base is None or row is base or not row.rounds or not base.rounds:
         return times(row.seconds, base.seconds if base else None)
     ratios = sorted(mine / its for mine, its in zip(row.rounds, base.rounds, strict=False))
@@ -69,12 +69,12 @@ def small(value: float | None) -> str:
 
 
 def decibel(row: Row) -> str:
-    """Return signal to noise."""
+    """Return the PSNR in dB."""
     return "–" if row.psnr is None else f"{row.psnr:.1f} dB"
 
 
 def seams(row: Row) -> str:
-    """Return the seam score beside the reference's."""
+    """Return the seam score, and that of the reference."""
     return "–" if row.seams is None else f"{row.seams[0]:.2f}, {row.seams[1]:.2f}"
 
 
@@ -89,35 +89,35 @@ def budget(row: Row) -> str:
 
 
 def sizes(rows: Iterable[Row]) -> list[int]:
-    """Return the widths there are, from small to large."""
+    """Return the widths of the rows, in ascending order."""
     return sorted({row.width for row in rows})
 
 
 def rate(row: Row) -> float:
-    """Return operations a second."""
+    """Return operations per second."""
     return row.flops / row.seconds if row.flops and row.seconds else 0.0
 
 
 def section(rows: Sequence[Row], columns: dict[str, Cell]) -> str:
-    """Return a table with a line a row, and where the rows came from."""
+    """Return a table with one line per row, and the source of the rows."""
     return f"{of_rows(rows, columns)}\n\n{where(rows)}" if rows else NOTHING
 
 
 def where(rows: Sequence[Row]) -> str:
-    """Return machine, versions, commits and days that rows came from, in one paragraph."""
+    """Return machines, versions, commits and days of the rows, in one paragraph."""
     seen: dict[str, dict[Any, None]] = {}
     for row in rows:
-        found = row.environment
-        versions = found.get("versions", {})
+        env = row.environment
+        versions = env.get("versions", {})
         each = {
-            "day": found.get("day"),
-            "commit": found.get("commit"),
-            "processor": found.get("processor"),
-            "cores": found.get("cores"),
-            "memory": f"{found['memory'] / 1e9:.0f} GB" if "memory" in found else None,
-            "system": found.get("system"),
-            "BLAS": found.get("blas") if found.get("blas") != "builtin" else None,
-            "kernels": found.get("kernels"),
+            "day": env.get("day"),
+            "commit": env.get("commit"),
+            "processor": env.get("processor"),
+            "cores": env.get("cores"),
+            "memory": f"{env['memory'] / 1e9:.0f} GB" if "memory" in env else None,
+            "system": env.get("system"),
+            "BLAS": env.get("blas") if env.get("blas") != "builtin" else None,
+            "kernels": env.get("kernels"),
         }
         for name, value in (*each.items(), *versions.items()):
             if value is not None:

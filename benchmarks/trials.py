@@ -1,4 +1,4 @@
-"""Trials: decodes and encodes of any VAE, size, type, quality and output, in any budget that works."""
+"""Draws random trials: decodes and encodes of any VAE, size, type, quality and output, in any budget that works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.process_child import given_to, loaded, run
+from benchmarks.process_child import input_of, loaded, run
 from tests.support.models import PRESETS, narrow, save_random
 from tests.support.plans import random_config
 from zvae_tiled import VAE, BudgetError, Exact, Stream, Tiles, VAEConfig
@@ -19,35 +19,35 @@ from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Statistics
 
 DEMO = "demo"
-"""The VAE that comes with the package."""
+"""The VAE that is bundled with the package."""
 
 FLAT = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8,), norm_num_groups=4, mid_block_add_attention=False)
-"""A VAE of a few kilobytes with large maps: 100 MB are reached in seconds."""
+"""A VAE of a few kilobytes with large maps, which take 100 MB within seconds."""
 
 ENDS = ("mx", "np", "pil", "stream", ".png", ".tiff", ".npy", ".safetensors", ".jpg", ".webp")
 
 FLOPS = 1.2e10
-"""Of a trial at most: a second or so."""
+"""The most operations of a trial: about a second."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One decode or encode.
+    """One decode or encode to measure.
 
     Attributes:
-        family: The VAE in a word.
-        config: The VAE.
+        family: Name of the VAE.
+        config: Config of the VAE.
         height: Rows of the latents.
         width: Columns of the latents.
-        dtype: The VAE's type.
+        dtype: Type of the VAE.
         task: ``decode`` or ``encode``.
-        end: Where pictures go: an output type, ``stream``, or the ending of a file.
-        share: Where the budget lies: 0 is the smallest that works, 1 what the decode takes if all is kept.
+        end: The output of a decode: an output type, ``stream``, or the ending of a file.
+        share: Position of the budget: 0 is the smallest that works, and 1 keeps everything.
         batch: Latents in the batch.
-        bits: Bits of a channel in a file; None for what the kind of file has.
+        bits: Bits per channel in a file. Default: the file format's own.
         quality: The quality.
-        shared: Whether latents or pictures are an MLX array, which is not copied.
-        seed: Of the latents or pictures.
+        shared: Whether the input is an MLX array, which is not copied.
+        seed: Seed of the latents or pictures.
     """
 
     family: str
@@ -65,7 +65,7 @@ class Trial:
     seed: int = 0
 
     def order(self, folder: Path) -> dict[str, Any]:
-        """Return what `benchmarks.process_child` reads; weights lie in the folder, and pictures will."""
+        """Return the order for `benchmarks.process_child`. Weights and pictures are in the folder."""
         scale = self.config.scale if self.task == "encode" else 1
         channels = self.config.in_channels if self.task == "encode" else self.config.latent_channels
         order = {
@@ -81,7 +81,7 @@ class Trial:
     def _budget(self, order: dict[str, Any]) -> int:
         vae, least = loaded(order), 0
         try:
-            run(vae, given_to(order), {**order, "budget": 1})
+            run(vae, input_of(order), {**order, "budget": 1})
         except BudgetError as error:
             least = error.needed
         size = (self.height * self.config.scale, self.width * self.config.scale)
@@ -91,7 +91,7 @@ class Trial:
 
 
 def random_trial(seed: int) -> Trial:
-    """Return any trial."""
+    """Return a random trial."""
     rng = Random(seed)
     family, config = _vae(rng)
     task: Task = "encode" if rng.random() < 0.2 else "decode"
@@ -105,7 +105,7 @@ def random_trial(seed: int) -> Trial:
         config=config,
         height=height,
         width=width,
-        dtype=rng.choice([name for name in ITEMSIZES if (family, name) != (DEMO, "float16")]),  # past its range
+        dtype=rng.choice([name for name in ITEMSIZES if (family, name) != (DEMO, "float16")]),  # exceeds its range
         task=task,
         end=end,
         share=rng.choice([0, 0, 0.1, rng.random(), 1, 1.5]),
@@ -128,7 +128,7 @@ def _vae(rng: Random) -> tuple[str, VAEConfig]:
 
 
 def _size(config: VAEConfig, task: Task, batch: int, rng: Random) -> tuple[int, int]:
-    """Return rows and columns of latents: as often small as large, tall as wide, but none that takes long."""
+    """Return rows and columns of latents. Small or large, tall or wide are equally likely, but none takes long."""
     shape, area = 2 ** rng.uniform(-3, 3), 2 ** rng.uniform(3, 24)
     while True:
         height, width = (max(1, round(side)) for side in ((area * shape) ** 0.5, (area / shape) ** 0.5))

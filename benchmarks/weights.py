@@ -1,4 +1,4 @@
-"""A random VAE as diffusers would save it, made once for all tools of a race."""
+"""Saves a random VAE in the format of diffusers, once for all tools of a race."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.models import random_tensors, torch_shapes
 from zvae_tiled import VAEConfig
 
 SAMPLE_SIZE = 1024
-"""Of Z-Image's VAE, in pixels: diffusers' tile, and nothing else, follows from it."""
+"""Sample size of Z-Image's VAE in pixels. Only diffusers' tile size depends on it."""
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def save_random_vae(config: VAEConfig, folder: Path) -> Path:
-    """Write config and weights; in bfloat16, so that every tool and type computes with the same numbers."""
+    """Write config and weights. They are in bfloat16, so that every tool and type computes with the same numbers."""
     folder.mkdir(parents=True)
     named = {
         name: mx.array(values).astype(mx.bfloat16) for name, values in random_tensors(torch_shapes(config)).items()

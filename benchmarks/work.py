@@ -1,4 +1,4 @@
-"""How much there is to compute, and the least memory it can be done in: from shapes alone."""
+"""Counts the operations of a decode, and the least memory that it needs, from shapes alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from zvae_tiled.planner.quality import Exact
 
 
 def full_flops(config: VAEConfig, height: int, width: int) -> int:
-    """Return what a plain decode of latents of this size computes; CUDA's kernels fold no upsampling either."""
+    """Return the operations of a full decode of latents of this size. CUDA's plan is used: it folds no upsampling."""
     limit = Budget(1 << 62, "ample")
     case = Case(config, height, width, CUDA.name, output="rows")
     return make_plan(case, Exact(), limit, CUDA).pixels.needed_flops
 
 
 def attention_flops(config: VAEConfig, height: int, width: int) -> int:
-    """Return what of it grows with the square of the pixels: scores and weighted sums of the attention."""
+    """Return the operations that grow with the square of the pixels: scores and weighted sums of the attention."""
     chain = config.chain("decode")
     return sum(4 * step.inputs * (height * width) ** 2 for step in chain.steps if step.kind == "attention")
 
@@ -26,7 +26,7 @@ def attention_flops(config: VAEConfig, height: int, width: int) -> int:
 def memory_floor(config: VAEConfig, width: int, dtype: str) -> int:
     """Return weights, two one-row bands of the widest map, and one row of the picture, in bytes.
 
-    Nothing that computes a row from other rows can do with less, whatever the height.
+    No decoder that computes rows from rows can use less, at any height.
     """
     chain, itemsize = config.chain("decode"), ITEMSIZES[dtype]
     weights = chain.parameters * itemsize

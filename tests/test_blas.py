@@ -190,14 +190,14 @@ def test_a_library_that_was_there_first_is_left_alone() -> None:
         ("/nowhere/libblas.so", "No such file"),
         ("fast", "cannot open shared object file"),
         (str(Path(__file__)), "invalid ELF header"),
-        ("libc.so.6", "It opens, but exports no cblas_sgemm."),
+        ("libc.so.6", "It can be opened, but exports no cblas_sgemm."),
     ],
 )
 def test_a_bad_library_is_an_error(setting: str, said: str) -> None:
     done = child("import zvae_tiled", ZVAE_BLAS=setting)
     assert done.returncode == 1
     assert "zvae_tiled.errors.BlasError: [blas] ZVAE_BLAS must be" in done.stderr
-    assert f"{setting!r} was given" in done.stderr
+    assert f"but it is {setting!r}" in done.stderr
     assert said in done.stderr
     assert "pip install 'zvae-tiled[blas]'" in done.stderr
 

@@ -1,1 +1,1 @@
-"""What the pages show: a function a section, from rows to Markdown."""
+"""The sections of the pages: one function per section turns rows into Markdown."""

@@ -1,4 +1,4 @@
-"""What the pages show of bounds: what plans promise, what a machine allows, what memory was measured."""
+"""Sections on bounds: predictions of plans, limits of a machine, and measured memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zvae_tiled.report.figures import Row
 
 
 def promises() -> str:
-    """Plans for pictures and machines of all sizes."""
+    """Return the section on plans for pictures and machines of all sizes."""
     rows = store.read("promises")
     parts = []
     for device in dict.fromkeys(row.environment["device"] for row in rows):
@@ -31,7 +31,7 @@ def promises() -> str:
 
 
 def _work(rows: Sequence[Row], pixels: int) -> str:
-    """Return what the plan with the least to compute has to."""
+    """Return the fewest operations of any plan for this size, in PFLOP."""
     return f"{min(row.flops for row in rows if row.width == pixels and row.flops) / 1e15:,.2g}"
 
 
@@ -44,7 +44,7 @@ def _promise(row: Row) -> str:
 
 
 def process() -> str:
-    """What processes grew by, beside what was predicted."""
+    """Return the section on the growth of processes, compared with predictions."""
     rows = store.read("process")
     if not rows:
         return NOTHING
@@ -77,11 +77,11 @@ def _kind(name: str, rows: Sequence[Row]) -> list[str]:
 
 
 def limit() -> str:
-    """The ceiling of this machine, and the decode's share of it."""
+    """Return the section on the ceiling of this machine, and the share that a decode reaches."""
     rows = store.read("limit")
     if not rows:
         return NOTHING
-    # Without torch's there is no ceiling: MLX's own bfloat16 product on a CPU uses no bfloat16 unit.
+    # A ceiling needs torch's product: MLX's own bfloat16 product on a CPU uses no bfloat16 unit.
     ceilings = {
         dtype: max(rate(row) for row in rows if "product" in row.tool and row.dtype == dtype)
         for dtype in {row.dtype for row in rows if "torch" in row.tool and row.outcome == "ok"}
@@ -108,7 +108,7 @@ def limit() -> str:
 
 
 def memory() -> str:
-    """The matrix: predicted beside measured."""
+    """Return the section on the memory suite: predicted and measured peaks."""
     rows = store.read("memory")
     shown = of_rows(
         rows,

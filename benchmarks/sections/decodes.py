@@ -1,4 +1,4 @@
-"""What the pages show of our own decodes: paths, the full decode beside bands, qualities, scale."""
+"""Sections on our own decodes: paths, full decode and bands, qualities, scale."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from zvae_tiled.report.figures import Row
 
 
 def paths() -> str:
-    """The same decode by every path."""
+    """Return the section on the same decode by every path."""
     rows = [row for row in store.read("paths") if row.outcome == "ok"]
     if not any(row.environment["kernels"] == MLX for row in rows):
         return NOTHING
@@ -44,7 +44,7 @@ def paths() -> str:
 
 
 def speed() -> str:
-    """The full decode beside bands."""
+    """Return the section that compares the full decode with bands."""
     rows = store.read("speed")
     full = {(*_task(row), row.width): row for row in rows if row.tool.startswith("full")}
 
@@ -73,7 +73,7 @@ def _task(row: Row) -> tuple[bool, str]:
 
 
 def qualities() -> str:
-    """Each quality on one picture."""
+    """Return the section on each quality for one picture."""
     rows = store.read("quality")
     return section(
         rows,
@@ -92,7 +92,7 @@ def qualities() -> str:
 
 
 def scale() -> str:
-    """Time and memory against the number of pixels."""
+    """Return the section on time and memory against the number of pixels."""
     rows = sorted(store.read("scale"), key=lambda row: (row.tool == WIDE, row.width * row.height))
     shown = of_rows(
         rows,

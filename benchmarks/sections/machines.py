@@ -1,4 +1,4 @@
-"""What the pages show of other machines: files that users sent."""
+"""Section on other machines, from files that users sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks.tables import amount, of_rows, rate, seconds, size
 
 
 def sent() -> str:
-    """What users measured on other machines."""
+    """Return the section on figures that users measured on other machines."""
     parts = []
     for environment, rows in store.sent():
         name = environment.get("device_name", environment.get("processor"))

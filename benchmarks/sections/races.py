@@ -1,4 +1,4 @@
-"""What the pages show of the races: a section is Markdown made from rows, and nothing else."""
+"""Sections on races between tools. A section depends only on the stored rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zvae_tiled.report.figures import Row
 
 
 def raced() -> list[Row]:
-    """Return the rows of all races, those of a size in the order in which the tools take turns."""
+    """Return the rows of all races. Rows of a size are in the order in which the tools take turns."""
     rows = store.read("peers")
     order = {
         (pixels, case.label, case.dtype, f"{case.quality}, {case.budget}"): i
@@ -39,7 +39,7 @@ def raced() -> list[Row]:
 
 
 def peers() -> str:
-    """Every race, a table a size."""
+    """Return the section on every race, with one table per size."""
     rows = raced()
     parts = []
     for pixels in sizes(rows):
@@ -49,7 +49,7 @@ def peers() -> str:
 
 
 def race_table(race: Sequence[Row]) -> str:
-    """One race."""
+    """Return the table of one race."""
     ours = next((row for row in race if row.tool == "zvae_tiled" and row.dtype == "bfloat16"), None)
     return of_rows(
         race,
@@ -69,7 +69,7 @@ def race_table(race: Sequence[Row]) -> str:
 
 
 def reference() -> str:
-    """How far float32 pictures are from the float64 one."""
+    """Return the section on errors of float32 pictures against the float64 picture."""
     rows = store.read("reference")
     return section(
         rows,
@@ -84,7 +84,7 @@ def reference() -> str:
 
 
 def ends() -> str:
-    """Which tools finish in the memory of a small machine."""
+    """Return the section on which tools finish in the memory of a small machine."""
     rows = store.read("ends")
     return section(
         rows,
@@ -100,12 +100,12 @@ def ends() -> str:
 
 
 def _racer(row: Row) -> str:
-    named = budget(row)
-    return row.tool if named in ("ample", "least") else f"{row.tool}, {named} budget"
+    amount_or_name = budget(row)
+    return row.tool if amount_or_name in ("ample", "least") else f"{row.tool}, {amount_or_name} budget"
 
 
 def readme() -> str:
-    """The largest race that every tool finished, in few columns."""
+    """Return the README's section: the largest race that every tool finished, in few columns."""
     rows = raced()
     unfinished = {row.width for row in rows if row.outcome != "ok" and not row.outcome.startswith("does not")}
     largest = max(set(sizes(rows)) - unfinished, default=0)
@@ -131,7 +131,7 @@ def readme() -> str:
 
 
 def cpu() -> str:
-    """Bands beside diffusers' full decode."""
+    """Return the section that compares bands with diffusers' full decode."""
     rows = raced()
     whole = {(row.width, row.dtype): row for row in rows if row.tool == "diffusers, full" and row.outcome == "ok"}
     bands = [row for row in rows if row.tool == "zvae_tiled" and (row.width, row.dtype) in whole]

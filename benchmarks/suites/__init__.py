@@ -1,1 +1,1 @@
-"""What is measured: a module a suite, each with ``groups(quick, large)``, the cases that take turns."""
+"""The suites, one module each. ``groups(quick, large, folder)`` yields groups of cases that take turns."""

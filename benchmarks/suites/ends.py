@@ -1,4 +1,4 @@
-"""Where tools end: a large picture in what a small machine has left; who comes through, not how fast."""
+"""Checks which tools can decode a large picture in the free memory of a small machine. Speed does not matter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.runner import Group
 from benchmarks.suites.peers import race
 
 LIMIT = 4_800_000_000
-"""60 % of 8 GB, in which a system and a browser run too."""
+"""60 % of 8 GB. The rest is for the system and a browser."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield what users of small machines have: full decodes, diffusers' way out, and ours."""
+    """Yield the choices of users of small machines: full decodes, diffusers' tiles, and our bands."""
     if not (quick or large):
         return
     pixels = 128 if quick else 2048

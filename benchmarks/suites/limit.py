@@ -1,4 +1,4 @@
-"""The limit: what matrix products reach here, and the least memory there can be; the decode's share of both."""
+"""Compares the decode with the limits of this machine: the speed of matrix products, and the least memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.runner import Group
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield products and a decode in turn, so that both meet the same noise."""
+    """Yield products and decodes that take turns, so that both meet the same noise."""
     del large, folder
     pixels, rounds = (128, 1) if quick else (256, 2)
     for dtype in ("float32", "bfloat16"):

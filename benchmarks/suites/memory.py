@@ -1,4 +1,4 @@
-"""Memory regression: the allocator's peak of each family, size, type, budget and quality, against baselines."""
+"""Measures the allocator's peak for families, sizes, types, budgets and qualities, to compare it with baselines."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from zvae_tiled.devices.here import device_kind
 from zvae_tiled.devices.native_cpu.choice import native_status
 
 NARROW = (16, 32, 32, 32)
-"""Widths that take seconds without a BLAS; the maps outweigh the weights, as they do in a real VAE."""
+"""Widths of a VAE that decodes in seconds without a BLAS. Its maps are larger than its weights, as in a real VAE."""
 
 ENVIRONMENT = (("ZVAE_KERNELS", "mlx"), ("ZVAE_THREADS", "2"), ("ZVAE_CACHE", "/nonexistent"))
-"""One path of kernels, one number of threads, and no calibration: each would change plans."""
+"""Fixed kernels, a fixed number of threads, and no calibration, because each of them changes plans."""
 
 PORTABLE = "portable"
-"""The native path that every CPU can run; the others differ from it in the sizes of tiles and blocks."""
+"""The native path that every CPU can run. Other native paths differ only in the sizes of tiles and blocks."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield each case by itself: bytes do not depend on what ran before."""
+    """Yield each case as its own group, because bytes do not depend on earlier cases."""
     del large, folder
     native = native_status().runs if device_kind() == "cpu" else ()
     for case in cases(quick):
@@ -31,12 +31,12 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """Yield the matrix: the quick part takes less than three minutes on two slow cores without a fast BLAS."""
+    """Yield all cases. The quick ones take less than three minutes on two slow cores without a fast BLAS."""
     narrow = partial(Case, "memory", "ours", widths=NARROW)
     for dtype in ("bfloat16", "float32"):
         for budget in ("ample", "middle", "least"):
             yield narrow(256, 192, dtype, budget=budget)
-    for dtype in ("bfloat16", "float32"):  # bands outweigh all else
+    for dtype in ("bfloat16", "float32"):  # bands take most of the memory
         yield narrow(32, 1024, dtype, budget="least")
     yield narrow(128, 320, "float16", batch=2)
     yield narrow(128, 320, "float16", batch=2, budget="least")

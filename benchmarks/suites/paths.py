@@ -1,4 +1,4 @@
-"""The kernels' paths: the same decode by each way to compute that this machine has, in turn."""
+"""Runs the same decode by each path of kernels that this machine has, in turn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from zvae_tiled.devices.native_cpu.choice import BFLOAT16, FASTEST_FIRST, MLX, n
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a type, on CPUs; float32 is never computed by a path that multiplies bfloat16."""
+    """Yield a group per type, on CPUs only. float32 is never computed by a path that multiplies bfloat16."""
     del large, folder
     if device_kind() != "cpu":
         return
     pixels, rounds = (64, 1) if quick else (256, 2)
     paths = [path for path in FASTEST_FIRST if path in native_status().runs]
     for dtype in ("bfloat16", "float32"):
-        chosen = [MLX, *(path for path in reversed(paths) if dtype == "bfloat16" or path not in BFLOAT16)]
-        yield Group(tuple(Case("paths", "ours", pixels, pixels, dtype, kernels=path, rounds=rounds) for path in chosen))
+        fitting = [MLX, *(path for path in reversed(paths) if dtype == "bfloat16" or path not in BFLOAT16)]
+        yield Group(
+            tuple(Case("paths", "ours", pixels, pixels, dtype, kernels=path, rounds=rounds) for path in fitting)
+        )

@@ -1,4 +1,4 @@
-"""Races: the same weights and the same latents through every tool, in turn."""
+"""Races: every tool decodes the same latents with the same weights, in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.weights import save_random_vae
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a size; the first case of a group that gives a float32 picture is the reference."""
+    """Yield a group per size. The first float32 picture of a group is its reference."""
     for pixels in (128,) if quick else (512, 1024, 2048) if large else (512, 1024):
         yield race(tuple(racers(pixels, 2 if pixels == 512 else 1)), folder, compare=True)
 
@@ -32,7 +32,7 @@ def race(cases: tuple[Case, ...], folder: Path, compare: bool) -> Group:
 
 
 def racers(pixels: int, rounds: int) -> Iterator[Case]:
-    """Yield the tools: full decodes and bands of both types, then what tiles."""
+    """Yield the tools: full decodes and bands in both types, then tools that tile."""
 
     def case(label: str, tool: str, dtype: str = "bfloat16", **more: Any) -> Case:
         return Case("peers", tool, pixels, pixels, dtype, rounds=rounds, label=label, **more)
@@ -41,7 +41,7 @@ def racers(pixels: int, rounds: int) -> Iterator[Case]:
         yield case("diffusers, full", "diffusers_full", dtype)
         yield case("zvae_tiled", "ours", dtype)
         yield case("zvae_tiled", "ours", dtype, budget="1.5GB" if pixels == 2048 else "half")
-    if pixels == 512:  # compiling takes minutes
+    if pixels == 512:  # compilation takes minutes
         compiled = {"compile": True}
         yield replace(case("diffusers, torch.compile", "diffusers_full", options=compiled), rounds=1)
     yield case("zvae_tiled, least budget", "ours", budget="least")
@@ -49,7 +49,7 @@ def racers(pixels: int, rounds: int) -> Iterator[Case]:
     yield case("mflux, strips", "mflux_vae", options={"quality": "strips", "mode": "strips"})
     yield case("mflux, tiles", "mflux_vae", options={"quality": "tiles", "mode": "tiles"})
     yield case("diffusers, tiles", "diffusers_tiled", options={"quality": "tiles"})
-    if 512 <= pixels <= 1024:  # its own tile is 1024 pixels
+    if 512 <= pixels <= 1024:  # diffusers' default tile is 1024 pixels
         half = {"quality": "tiles", "tile": pixels // 2}
         for dtype in ("float32", "bfloat16"):
             yield case(f"diffusers, tiles of {pixels // 2}", "diffusers_tiled", dtype, options=half)

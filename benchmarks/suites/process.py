@@ -1,4 +1,4 @@
-"""What a process grows by: random decodes and encodes, each in a process that does nothing else."""
+"""Measures the growth of processes: random decodes and encodes, each in its own process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRIALS = 200
 
 
 def rows() -> Iterator[Row]:
-    """Yield a row a trial."""
+    """Yield a row per trial."""
     where = {**environment(device_kind()), "commit": commit()}
     for seed in range(TRIALS):
         row = measured(random_trial(seed), where)
@@ -29,14 +29,14 @@ def rows() -> Iterator[Row]:
 
 
 def measured(trial: Trial, where: dict[str, Any]) -> Row:
-    """Run a trial in a child."""
+    """Run a trial in a child process."""
     with tempfile.TemporaryDirectory() as folder:
         order = trial.order(Path(folder))
         command = [sys.executable, "-m", "benchmarks.process_child", json.dumps(order)]
         child = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if child.returncode:
         raise RuntimeError(f"{trial}\n{child.stderr}")
-    found: dict[str, Any] = json.loads(child.stdout)
+    figures: dict[str, Any] = json.loads(child.stdout)
     return Row(
         suite="process",
         tool=f"{trial.task}, {trial.end}",
@@ -47,24 +47,24 @@ def measured(trial: Trial, where: dict[str, Any]) -> Row:
         batch=trial.batch,
         quality=f"{trial.quality.name}, trial {trial.seed}",
         budget=order["budget"],
-        predicted_peak=found["predicted"],
-        allocator_peak=found["allocator"],
-        footprint=found["held"] + found["grown"],
+        predicted_peak=figures["predicted"],
+        allocator_peak=figures["allocator"],
+        footprint=figures["held"] + figures["grown"],
         environment=where,
     )
 
 
 def room_left(row: Row) -> int:
-    """Return the bytes between what a process took and what was predicted; below 0 if it took more."""
+    """Return predicted minus measured bytes of a process. They are negative if it took more."""
     return predicted(row) - (row.footprint or 0)
 
 
 def is_kept(row: Row) -> bool:
-    """Tell whether the promise was kept: process ≤ predicted ≤ budget."""
+    """Return whether the promise was kept: process ≤ predicted ≤ budget."""
     return room_left(row) >= 0 and predicted(row) <= (row.budget or 0)
 
 
 def predicted(row: Row) -> int:
-    """Return what was predicted; every row of this suite says it."""
+    """Return the predicted peak, which every row of this suite has."""
     assert row.predicted_peak is not None
     return row.predicted_peak

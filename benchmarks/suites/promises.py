@@ -1,4 +1,4 @@
-"""What plans promise up to 32768² on the machines users have: computed from shapes, nothing is run."""
+"""Computes what plans predict for up to 32768² on common machines. Nothing is run."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from zvae_tiled.planner.quality import Exact
 from zvae_tiled.report.figures import Row
 
 MACHINES = (8, 16, 24, 64, 128)
-"""GB of memory."""
+"""Memory of the machines in GB."""
 
 PICTURES = (2048, 4096, 8192, 16384, 32768)
 
 
 def rows() -> Iterator[Row]:
-    """Yield a row a device, picture and machine."""
+    """Yield a row per device, picture and machine."""
     where = {"commit": commit(), "version": __version__}
     for device in (METAL, CPU):
         for pixels in PICTURES:
             for gigabytes in MACHINES:
-                made = promised(pixels, gigabytes, device)
+                plan = promised(pixels, gigabytes, device)
                 row = Row("promises", f"{gigabytes} GB", "z-image", pixels, pixels, "bfloat16")
                 row = replace(row, environment={**where, "device": device.kind})
                 yield (
                     row
-                    if made is None
+                    if plan is None
                     else replace(
                         row,
-                        budget=made.budget,
-                        plan=made.digest,
-                        predicted_peak=made.predicted_peak,
-                        flops=made.predicted_flops,
-                        note=_price(made),
+                        budget=plan.budget,
+                        plan=plan.digest,
+                        predicted_peak=plan.predicted_peak,
+                        flops=plan.predicted_flops,
+                        note=_price(plan),
                     )
                 )
 
 
-def _price(made: Plan) -> str:
-    again = [f"{made.extra_flops:.0%} again"] if made.extra_flops >= 0.005 else []
-    return ", ".join(again + ([f"{made.spilled / 1e9:,.0f} GB disk"] if made.spilled else []))
+def _price(plan: Plan) -> str:
+    again = [f"{plan.extra_flops:.0%} again"] if plan.extra_flops >= 0.005 else []
+    return ", ".join(again + ([f"{plan.spilled / 1e9:,.0f} GB disk"] if plan.spilled else []))
 
 
 def promised(pixels: int, gigabytes: int, device: Device) -> Plan | None:
-    """Return the plan for a square picture whose rows stream into a file; None if nothing fits.
+    """Return the plan for a square picture whose rows stream into a file; None if no plan fits.
 
-    The budget is the share that is taken where nobody names one, of a machine with nothing else in its memory.
+    The budget is the default share of a machine's memory, with no other program in it.
     """
     size, latents = int(gigabytes * 1e9 * SAFE_SHARE), pixels // Z_IMAGE.scale
-    # Metal's largest buffer grows with the machine; half its memory is what Apple's drivers give at least.
+    # Metal's largest buffer grows with the machine: Apple's drivers allow at least half of the memory.
     device = replace(device, max_buffer=int(gigabytes * 1e9) // 2)
     case = Case(Z_IMAGE, latents, latents, device.name, output="rows")
     try:

@@ -1,4 +1,4 @@
-"""Qualities at full width: error, seams, time and memory of each, on one picture; docs/quality.md has the overlaps."""
+"""Measures each quality at full width on one picture. docs/quality.md compares overlaps on a smaller VAE."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"quality": "tiles", "tile": 128, "overlap": 16},
     {"quality": "tiles", "tile": 128, "overlap": 64, "moments": "tile"},
 )
-"""Exact; a stream; tiles that are exact, that share too little, and with norms of their own."""
+"""Exact, stream, exact tiles, tiles with too little overlap, and tiles with their own norms."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield one group, the exact decode in float32 first: it is the reference."""
+    """Yield one group. Its first case is the reference, the exact decode in float32."""
     del large
     pixels = 256
-    chosen = OPTIONS[:2] if quick else OPTIONS
-    cases = (Case("quality", "ours", pixels, pixels, "bfloat16", options=options) for options in chosen)
+    settings = OPTIONS[:2] if quick else OPTIONS
+    cases = (Case("quality", "ours", pixels, pixels, "bfloat16", options=options) for options in settings)
     yield race((Case("quality", "ours", pixels, pixels, "float32"), *cases), folder, compare=True)

@@ -1,4 +1,4 @@
-"""How exact the races' reference is: diffusers and bands in float32, against diffusers in float64."""
+"""Measures the races' reference: diffusers and bands in float32, against diffusers in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.suites.peers import race
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a size, float64 first: it is what the others are compared with."""
+    """Yield a group per size. The others are compared with its first case, in float64."""
     for pixels in (128,) if quick else (512, 1024) if large else (512,):
         cases = (
             Case("reference", "diffusers_full", pixels, pixels, "float64", label="diffusers, full"),

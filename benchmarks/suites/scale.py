@@ -1,4 +1,4 @@
-"""Scale: time and memory from 256² to what an hour is enough for; and of one width, as the height grows."""
+"""Measures time and memory from 256² to the largest picture of an hour, and for one width as the height grows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from benchmarks.case import Case
 from benchmarks.runner import Group
 
 TILES = {"quality": "tiles", "tile": 256, "overlap": 64, "moments": "tile"}
-"""As other tools have them."""
+"""Tiles as in other tools."""
 
 FIXED = "1.5GB"
-"""Less than what keeping everything takes from 2048² on."""
+"""From 2048² on, too little to keep everything."""
 
 LARGEST = 5120
-"""Two cores without AMX decode this in an hour, and not 1024 pixels more: the attention grows with the square."""
+"""Two cores without AMX decode this in an hour, but not 1024 more: attention grows with the square of the pixels."""
 
 WIDE = "zvae_tiled, 256 wide in 200 MB"
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a size; the height grows by itself too, under one budget."""
+    """Yield a group per size, then a group per height at one width and one budget."""
     del folder
     for pixels in (128, 256) if quick else (256, 512, 1024, 2048) if large else (256, 512, 1024):
         budgets = ("ample", FIXED, "least") if pixels > 1024 else ("ample", "least")

@@ -1,4 +1,4 @@
-"""Speed and memory: full decodes and encodes of the reference model, and bands in two budgets, in turn."""
+"""Measures speed and memory: full decodes and encodes of the reference model, and bands in two budgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.runner import Group
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield a group a size and type."""
+    """Yield a group per size and type."""
     del folder
     sizes = (128,) if quick else (256, 512, 1024) if large else (256, 512)
     for pixels in sizes:

@@ -1,9 +1,9 @@
-"""Tiles as the best-known "Tiled VAE" extension of A1111's web UI makes them, re-implemented on diffusers' decoder.
+"""Tiles like the best-known "Tiled VAE" extension of A1111's web UI, re-implemented on diffusers' decoder.
 
-Tiles of 64 latents (its size for CPUs) with 11 latents of context around, which is cut off afterwards. All tiles go
-through the decoder in step; at each norm their means and variances are averaged by area, which forgets how far the
-tiles' means lie apart. Attention is that of each tile. Its "fast decoder", which estimates the norms from a small
-picture, is not done here.
+Tiles have 64 latents (the extension's size for CPUs) and 11 latents of context, which is cut off afterwards. All tiles
+go through the decoder in step. At each norm, their means and variances are averaged by area, which ignores how far the
+tiles' means are apart. Attention stays inside a tile. The extension's "fast decoder", which estimates the norms from a
+small picture, is not implemented here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.tools.torch_vae import Decode, measure_with
 TILE, CONTEXT = 64, 11
 
 Walk = Generator[tuple[Any, Any], Any, Any]
-"""A tile's way through the decoder: it hands over a norm and what it reads, and is sent the normalised map."""
+"""A generator that decodes a tile. It yields each norm and its input, and receives the normalised map."""
 
 
 def measure(case: Case, files: Files) -> Sample:
@@ -41,7 +41,7 @@ def measure(case: Case, files: Files) -> Sample:
 
 
 def in_step(decoder: Any, latents: Any, scale: int) -> Any:
-    """Decode all tiles, stopping at each norm until every tile is there."""
+    """Decode all tiles. At each norm, a tile waits until every tile has reached it."""
     height, width = latents.shape[2:]
     picture = torch.zeros((1, 3, height * scale, width * scale))
     rows, columns = ((0, *cuts(length), length) for length in (height, width))
@@ -68,7 +68,7 @@ def in_step(decoder: Any, latents: Any, scale: int) -> Any:
 
 
 def cuts(length: int) -> list[int]:
-    """Return where tiles meet, in latents: tiles of one size, as far as whole latents allow."""
+    """Return where tiles meet, in latents. Tiles have equal sizes, up to rounding."""
     count = -(-length // TILE)
     return [round(i * length / count) for i in range(1, count)]
 
@@ -77,14 +77,14 @@ def averaged(norm: Any, maps: list[Any]) -> tuple[Any, Any]:
     """Return mean and variance of each group, averaged over the tiles by their areas."""
     shares = torch.tensor([float(values[0, 0].numel()) for values in maps])
     weights = (shares / shares.sum())[:, None]
-    # A tile at a time: float32 copies of all of them would be more than the maps themselves.
-    found = [torch.var_mean(each.float().reshape(norm.num_groups, -1), 1, correction=0) for each in maps]
-    variance, mean = ((torch.stack(each) * weights).sum(0) for each in zip(*found, strict=True))
+    # One tile at a time: float32 copies of all tiles would take more memory than the maps.
+    pairs = [torch.var_mean(each.float().reshape(norm.num_groups, -1), 1, correction=0) for each in maps]
+    variance, mean = ((torch.stack(each) * weights).sum(0) for each in zip(*pairs, strict=True))
     return mean, variance
 
 
 def normalised(norm: Any, values: Any, mean: Any, variance: Any) -> Any:
-    """Apply a norm with given statistics."""
+    """Apply a norm with this mean and variance."""
     each = values.shape[1] // norm.num_groups
     scale = norm.weight * torch.rsqrt(variance + norm.eps).repeat_interleave(each)
     shift = norm.bias - mean.repeat_interleave(each) * scale
@@ -92,7 +92,7 @@ def normalised(norm: Any, values: Any, mean: Any, variance: Any) -> Any:
 
 
 def walk(decoder: Any, latents: Any) -> Walk:
-    """Go through the decoder, and stop at each norm."""
+    """Run the decoder, and stop at each norm."""
     x = decoder.conv_in(latents)
     x = yield from resnet(decoder.mid_block.resnets[0], x)
     x = yield from attention(decoder.mid_block.attentions[0], x)
@@ -107,7 +107,7 @@ def walk(decoder: Any, latents: Any) -> Walk:
 
 
 def resnet(block: Any, x: Any) -> Walk:
-    """Go through one resnet."""
+    """Run one resnet, and stop at each norm."""
     h = yield block.norm1, x
     h = block.conv1(functional.silu(h))
     h = yield block.norm2, h
@@ -116,7 +116,7 @@ def resnet(block: Any, x: Any) -> Walk:
 
 
 def attention(block: Any, x: Any) -> Walk:
-    """Go through the attention."""
+    """Run the attention, and stop at its norm."""
     normal = yield block.group_norm, x
     tokens = normal.flatten(2).transpose(1, 2)
     queries, keys, values = block.to_q(tokens), block.to_k(tokens), block.to_v(tokens)

@@ -1,7 +1,7 @@
-"""Tiles as ComfyUI's VAE decode makes them, in a small re-implementation of ours on diffusers' decoder.
+"""Tiles like ComfyUI's VAE decode, re-implemented on diffusers' decoder.
 
-Three passes of tiles (64 latents: wide, tall, square), feathered linearly over an overlap of 16 latents, and averaged.
-Each tile has its own norms and its own attention.
+Three passes with tiles of 64 latents (wide, tall, square) are averaged. Each pass blends an overlap of 16 latents
+linearly. Each tile has its own norms and its own attention.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def one_pass(model: Any, latents: Any, size: tuple[int, int], scale: int) -> Any
 
 
 def spans(length: int, tile: int) -> Iterator[tuple[int, int]]:
-    """Yield where tiles begin and end; the last overlaps more than it must."""
+    """Yield where tiles begin and end. The last tile may overlap more."""
     for start in range(0, max(1, length - OVERLAP), tile - OVERLAP):
         first = max(0, min(length - OVERLAP, start))
         yield first, min(length, first + tile)
 
 
 def ramp(length: int, scale: int) -> Any:
-    """Return weights that grow over the overlap at both ends."""
+    """Return weights that grow linearly over the overlap at both ends."""
     feather, size = OVERLAP * scale, length * scale
     steps = torch.arange(1, size + 1)
     return torch.minimum(steps, steps.flip(0)).clamp(max=feather) / feather
@@ -66,5 +66,4 @@ def ramp(length: int, scale: int) -> Any:
 
 def seams(length: int, tile: int, scale: int) -> list[int]:
     """Return the middles of the overlaps, in pixels."""
-    found = list(spans(length, tile))
-    return [(a[1] + b[0]) * scale // 2 for a, b in pairwise(found)]
+    return [(a[1] + b[0]) * scale // 2 for a, b in pairwise(spans(length, tile))]

@@ -1,4 +1,4 @@
-"""diffusers, the picture in one piece; option ``compile``: through torch.compile."""
+"""diffusers' full decode. Option ``compile``: use torch.compile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def measure(case: Case, files: Files) -> Sample:
 
 
 def compiled(model: Any) -> Decode:
-    """Compile, at the first call, for the size that is asked for."""
+    """Compile the decode, at its first call, for the size of that call."""
     decode: Decode = torch.compile(whole(model), dynamic=False)
     return decode

@@ -1,4 +1,4 @@
-"""diffusers with ``enable_tiling()``; option ``tile``: pixels of a tile, left out its own (the model's sample size)."""
+"""diffusers with ``enable_tiling()``. Option ``tile``: pixels of a tile. Default: the model's sample size."""
 
 from __future__ import annotations
 

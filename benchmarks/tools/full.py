@@ -1,4 +1,4 @@
-"""The reference model's full decode in MLX: every map whole."""
+"""The reference model's full decode in MLX, on whole maps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def timed(
     small: mx.array,
     footprint: Footprint,
 ) -> tuple[Sample, mx.array]:
-    """Run a model, after a small run that makes threads, and return its result too."""
+    """Time a model, after a small run that starts threads. Return the sample and the model's result."""
     mx.eval(ready, model(small))
     mx.clear_cache()
     footprint.forget()

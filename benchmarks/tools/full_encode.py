@@ -16,7 +16,7 @@ import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Encode some times."""
+    """Encode."""
     del files
     footprint = Footprint()
     vae = random_vae(case.config, case.dtype, encoder=True)

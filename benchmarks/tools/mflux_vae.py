@@ -1,7 +1,7 @@
-"""mflux's own VAE from its wheel, on the same MLX and the same BLAS; option ``mode``: ``strips`` or ``tiles``.
+"""mflux's own VAE from its wheel, on the same MLX and the same BLAS. Option ``mode``: ``strips`` or ``tiles``.
 
-Its strips are its ``low_memory`` mode: always bfloat16, all keys of the attention at once. Its tiler has its defaults
-(512 pixels, 64 shared, cosine).
+Strips are mflux's ``low_memory`` mode, always in bfloat16, with all keys of the attention at once. Tiles have mflux's
+defaults (512 pixels, 64 shared, cosine).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zvae_tiled.devices.blas import preload
 
 preload()
 
-import mlx.core as mx  # noqa: E402, the BLAS must be there first
+import mlx.core as mx  # noqa: E402, the BLAS must be loaded first
 from mflux.models.common.vae.tiling_config import TilingConfig  # noqa: E402
 from mflux.models.common.vae.vae_util import VAEUtil  # noqa: E402
 from mflux.models.z_image.model.z_image_vae import VAE as MfluxVAE  # noqa: E402
@@ -29,7 +29,7 @@ WRAPPED = {
     "decoder.conv_norm_out.": "decoder.conv_norm_out.norm.",
     "decoder.conv_out.": "decoder.conv_out.conv.",
 }
-"""Layers that mflux puts inside another."""
+"""Layers that mflux wraps in another layer, by the start of their names."""
 
 
 def measure(case: Case, files: Files) -> Sample:
@@ -65,7 +65,7 @@ def measure(case: Case, files: Files) -> Sample:
 
 
 def loaded(files: Files) -> MfluxVAE:
-    """Return mflux's model with the weights of the file, named as diffusers does."""
+    """Return mflux's model with the weights of the file, which has diffusers' names."""
     model = MfluxVAE()
     model.encoder = None
     named = []

@@ -1,4 +1,4 @@
-"""zvae_tiled: bands, tiles and streams, in the budget of the case."""
+"""zvae_tiled's decoder: bands, tiles and streams, in the budget of the case."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from zvae_tiled.report.figures import AMPLE, least_budget, random_latents, rando
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode: planning is part of it, as it is for who calls."""
+    """Decode. The time includes planning, as for a user."""
     footprint = Footprint()
     vae = load(case, files)
     latents = latents_of(case, files)
     size = budget_of(case, vae, latents)
-    if case.suite != "memory":  # libraries make their threads in the first call
+    if case.suite != "memory":  # libraries start their threads in the first call
         vae.decode(latents[:1, :, :8, :8])
     footprint.forget()
     start = time.perf_counter()
@@ -50,7 +50,7 @@ def measure(case: Case, files: Files) -> Sample:
 
 
 def load(case: Case, files: Files) -> VAE:
-    """Return the VAE: the one in the files, or a random one."""
+    """Return the VAE of the files. Default: a random one."""
     return random_vae(case.config, case.dtype) if files.model is None else VAE.load(files.model, case.dtype)
 
 
@@ -62,13 +62,13 @@ def latents_of(case: Case, files: Files) -> Any:
 
 
 def quality_of(case: Case) -> Quality:
-    """Return the quality that the case's options name; they are plain JSON."""
+    """Return the quality from the case's options, which are plain JSON."""
     options = dict(case.options)
     return QUALITIES[options.pop("quality", "exact")](**options)
 
 
 def budget_of(case: Case, vae: VAE, latents: Any) -> int:
-    """Return the budget in bytes."""
+    """Return the budget of the case in bytes."""
     if case.budget == "ample":
         return AMPLE
     if case.budget not in BUDGETS:

@@ -1,4 +1,4 @@
-"""zvae_tiled's encoder: bands, in the budget of the case."""
+"""zvae_tiled's encoder in bands, in the budget of the case."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(case: Case, files: Files) -> Sample:
 
 
 def images_of(case: Case) -> np.ndarray:
-    """Return a random picture (1, H, W, 3)."""
+    """Return random pictures (B, H, W, 3)."""
     return np.random.default_rng(0).uniform(0, 1, (case.batch, case.height, case.width, 3)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The speed of MLX's matrix product, with the BLAS that decodes have."""
+"""The speed of MLX's matrix product, with the same BLAS as decodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zvae_tiled.weights.vae import DTYPES
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Multiply some times, and answer with the best."""
+    """Multiply several times, and return the best time."""
     del files
     work = 2.0 * PRODUCT**3
     return Sample(seconds=work / product_flops(DTYPES[case.dtype]), flops=work)

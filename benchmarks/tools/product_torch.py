@@ -1,4 +1,4 @@
-"""The speed of torch's matrix product: on a CPU with bfloat16 units it is what the machine can do."""
+"""The speed of torch's matrix product. On a CPU with bfloat16 units, it is the limit of the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIDE = 2048
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Multiply some times, and answer with the best."""
+    """Multiply several times, and return the best time."""
     del files
     a, b = (torch.randn(SIDE, SIDE).to(getattr(torch, case.dtype)) for _ in range(2))
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""diffusers' AutoencoderKL in torch, with what makes it fastest on a CPU; shared by all tools that run on it."""
+"""diffusers' AutoencoderKL in torch, in its fastest form for a CPU. All torch tools use it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from benchmarks.footprint import Footprint
 from benchmarks.work import full_flops
 
 STRIP = 64
-"""Rows at a time in float64."""
+"""Rows that are convolved at once in float64."""
 
 Decode = Callable[[Any], Any]
-"""From unscaled latents (1, C, h, w) to the decoder's own values (1, 3, H, W)."""
+"""A function from unscaled latents (1, C, h, w) to the decoder's raw values (1, 3, H, W)."""
 
 
 def measure_with(case: Case, files: Files, how: Callable[[Any], Decode]) -> Sample:
-    """Load, and decode.
+    """Load the model, and measure a decode.
 
     Args:
         case: The case.
-        files: Where model and latents are.
-        how: Makes the decode from the model.
+        files: The files of model, latents and picture.
+        how: Returns the decode function for the model.
     """
     footprint = Footprint()
     dtype = getattr(torch, case.dtype)
     assert files.model is not None
     assert files.latents is not None
     model = diffusers.AutoencoderKL.from_pretrained(files.model, torch_dtype=dtype)
-    model = model.eval().to(memory_format=torch.channels_last)  # oneDNN's convolutions need no reordering then
+    model = model.eval().to(memory_format=torch.channels_last)  # so that oneDNN's convolutions need no reordering
     model.encoder = None
     if dtype is torch.float64:
         by_rows(model)
@@ -60,14 +60,14 @@ def measure_with(case: Case, files: Files, how: Callable[[Any], Decode]) -> Samp
 
 
 def by_rows(model: Any) -> None:
-    """Have 3×3 convolutions compute some rows at a time: in float64 torch unfolds a whole map, nine times its size."""
+    """Let 3×3 convolutions compute some rows at once, because in float64 torch unfolds a map to nine times its size."""
     for conv in model.decoder.modules():
         if isinstance(conv, torch.nn.Conv2d) and conv.kernel_size == (3, 3):
             conv.forward = partial(convolved, conv)
 
 
 def convolved(conv: torch.nn.Conv2d, x: Any) -> Any:
-    """Convolve with rows above and below each strip, and zeros at the borders."""
+    """Convolve in strips, with a row above and below each strip, and zeros at the borders."""
     height, parts = x.shape[2], []
     for top in range(0, height, STRIP):
         bottom = min(height, top + STRIP)
@@ -78,5 +78,5 @@ def convolved(conv: torch.nn.Conv2d, x: Any) -> Any:
 
 
 def whole(model: Any) -> Decode:
-    """Decode in one piece."""
+    """Return the full decode of the model."""
     return lambda latents: model.decode(latents).sample

@@ -37,7 +37,7 @@ def test_this_version_passes(honest: Row) -> None:
 
 def test_a_copy_of_each_band_is_a_fault(honest: Row) -> None:
     found = list(baselines.faults([measured("tests.benchmarks.clumsy")], baselines.read()))
-    assert any("to the baseline's" in line for line in found), found
+    assert any("compared with the baseline of" in line for line in found), found
     assert any("its prediction" in line for line in found), found
 
 

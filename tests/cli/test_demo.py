@@ -22,7 +22,7 @@ def test_the_picture_is_the_middle_of_what_the_library_decodes(place: Path) -> N
     assert "1 x 64x64 exact decode, float32 on cpu" in told
     sizes = {name: float(size) for name, size in re.findall(r"^(predicted|measured) +([\d.]+) MB$", told, re.M)}
     assert 0 < sizes["measured"] <= sizes["predicted"]
-    found = re.search(r"32x32 of it beside the full decode by the plain model: (\d+) dB", told)
+    found = re.search(r"Compared with a full decode by the plain model, for 32x32 of it: (\d+) dB", told)
     assert found is not None
     assert int(found[1]) > 90
 

@@ -55,10 +55,10 @@ def failing(kind: str, budget: str | None, dtype: str) -> None:
         (["device"], 6, "    failing --dtype float32 device"),
         (["device", "--dtype", "float16"], 6, "    failing --dtype bfloat16 device"),
         (["allocator", "--budget", "8GB"], 6, "    failing --budget 25% allocator"),
-        (["odd"], 6, "error: RuntimeError: why\nNothing here expected that error; --debug shows where it comes from."),
+        (["odd"], 6, "error: RuntimeError: why\nUnexpected error. Run again with --debug for the traceback, and"),
         (["broken"], 3, "error: [blas] no such library\n              at all\n              Unset it."),
-        (["terminate"], 143, "interrupted; nothing unfinished is left behind"),
-        (["interrupt"], 130, "interrupted; nothing unfinished is left behind"),
+        (["terminate"], 143, "interrupted: no unfinished files remain"),
+        (["interrupt"], 130, "interrupted: no unfinished files remain"),
     ],
 )
 def test_what_is_said(words: list[str], code: int, said: str) -> None:
@@ -130,5 +130,5 @@ def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
         child.send_signal(signal.SIGINT)
         said = child.communicate()[1]
     assert child.returncode == 130, said
-    assert said == b"interrupted; nothing unfinished is left behind\n"
+    assert said == b"interrupted: no unfinished files remain\n"
     assert sorted(path.name for path in place.iterdir()) == before

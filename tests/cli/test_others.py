@@ -53,8 +53,8 @@ def test_a_decode_is_compared_with_the_full_one(place: Path, quality: list[str])
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["a.png"], 2, "Name two pictures, or one file of latents"),
-        (["a.png", "a.png", "--reference", "full"], 2, "Name two pictures, or one file of latents"),
+        (["a.png"], 2, "Give two pictures, or one file of latents"),
+        (["a.png", "a.png", "--reference", "full"], 2, "Give two pictures, or one file of latents"),
         (["a.png", "c.png"], 3, "must have one shape"),
         (["a.png", "vae/config.json"], 3, "cannot be read as a picture"),
         (["a.png", "a.npy"], 3, "must hold (height, width, channels)"),
@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_refused(place: Path, words: list[str], code:
 )
 def test_options_that_would_change_nothing_are_refused(place: Path, idle: list[str]) -> None:
     write(place / "a.png", 0)
-    assert f"{idle[0]} would change nothing" in run("compare", "a.png", "a.png", *idle, code=2).stderr
+    assert f"{idle[0]} only changes how latents are decoded" in run("compare", "a.png", "a.png", *idle, code=2).stderr
 
 
 def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_vae_is_inspected(place: Path) -> None:
         assert line in told
     assert run("inspect", "vae/diffusion_pytorch_model.safetensors").stdout == told
     (place / "vae" / "config.json").rename(place / "away.json")
-    assert "none beside it: say --config" in run("inspect", "vae").stdout
+    assert "none beside it: use --config" in run("inspect", "vae").stdout
     assert "nowhere" in run("inspect", "nowhere", code=3).stderr
 
 
@@ -151,10 +151,10 @@ def test_latents_are_inspected(place: Path) -> None:
     values = np.load(place / "a.npy")
     assert "shape      1 x 4 x 6 x 10, float32" in told
     assert f"mean {values.mean():.3g}, spread {values.std():.3g}, least {values.min():.3g}" in told
-    assert "scaled as a pipeline has them" in told
+    assert "scaled, as from a pipeline" in told
     values[0, 0, 0, :3] = np.nan
     np.save(place / "bad.npy", values)
-    assert "3 of 240 are NaN or infinite: not to be decoded" in run("inspect", "bad.npy").stdout
+    assert "3 of 240 are NaN or infinite: cannot be decoded" in run("inspect", "bad.npy").stdout
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_inspect_says_how_latents_would_be_read(
     place: Path, shape: tuple[int, ...], said: dict[str, str], read_as: str
 ) -> None:
     save_file({"latents": np.ones(shape, np.float32)}, place / "c.safetensors", said)
-    assert f"as         {read_as}" in run("inspect", "c.safetensors").stdout
+    assert f"read as    {read_as}" in run("inspect", "c.safetensors").stdout
 
 
 def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

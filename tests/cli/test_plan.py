@@ -105,8 +105,8 @@ def test_a_chart_has_the_mode_of_any_other_file(place: Path) -> None:
     ("words", "code", "said"),
     [
         (["wide"], 2, "is no size"),
-        (["512", "--sweep-budgets", "--budget", "1GB"], 2, "leave out --budget"),
-        (["512", "--sweep-budgets", "--quality", "tiles"], 2, "leave out --quality"),
+        (["512", "--sweep-budgets", "--budget", "1GB"], 2, "remove --budget"),
+        (["512", "--sweep-budgets", "--quality", "tiles"], 2, "remove --quality"),
         (["512", "--batch", "0"], 2, "--batch"),
         (["510x512"], 3, "The nearest is 512"),
         (["510x512", "--quality", "stream"], 3, "The nearest is 512"),

@@ -144,7 +144,7 @@ def test_the_metrics_are_a_module_that_needs_no_device() -> None:
 
 @pytest.mark.parametrize("seams", [([9], []), ([8], []), ([0], []), ([-1], []), ([], [6]), ([4, 9], [3])])
 def test_a_seam_outside_the_picture_is_refused(seams: tuple[list[int], list[int]]) -> None:
-    with pytest.raises(InputError, match="a tile cannot begin at") as error:
+    with pytest.raises(InputError, match="a seam must lie between two pixels") as error:
         metrics.steepest_seam(np.zeros((8, 6, 3)), *seams)
     assert error.value.advice
 

@@ -1,1 +1,1 @@
-"""The `zvae` command. Each subcommand has a file; nothing here computes, and MLX is imported where it is used."""
+"""The `zvae` command: one file per subcommand. Nothing is computed here. MLX is imported only where it is used."""

@@ -1,4 +1,4 @@
-"""The same command again, changed so that it may work: latents are never lost, and nobody should have to guess."""
+"""Builds the command to try after a failure: the same command with the options changed that caused it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zvae_tiled.errors import BudgetError, SilentFailureError, ZvaeError
 from zvae_tiled.wording import budget_of
 
 CHANGES = "zvae_tiled.changes"
-"""Where a command notes what must differ when it is run again."""
+"""Key in `ctx.meta` for arguments to change when the command is run again."""
 
 MEMORY = ("alloc", "memory")
-"""What messages of devices speak of when they ran out of it."""
+"""Words in the messages of devices that are out of memory."""
 
 WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
 """The type to try after one that failed: bfloat16 has float32's range in the memory of float16."""
 
 
 def next_command(ctx: click.Context, error: Exception) -> str | None:
-    """Return a command to try after this error; None if only a person can tell."""
+    """Return a command to try after this error; None if no change of options would help."""
     options = {param.name for param in ctx.command.params}
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
@@ -37,12 +37,12 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
 
 
 def again(ctx: click.Context, **changes: Any) -> str:
-    """Return the command line with some values changed; None leaves an option out."""
+    """Return the command line with some values changed. None removes an option."""
     changes = {**ctx.meta.get(CHANGES, {}), **changes}
     words = ctx.command_path.split()
     for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
-        value = changes.get(str(param.name), ctx.params.get(str(param.name)) if given else None)
+        typed = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
+        value = changes.get(str(param.name), ctx.params.get(str(param.name)) if typed else None)
         words += _words(param, value)
     return shlex.join(words)
 

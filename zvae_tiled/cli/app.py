@@ -23,4 +23,4 @@ from zvae_tiled.cli.plan import plan
 )
 @click.version_option(__version__, package_name="zvae-tiled")
 def zvae() -> None:
-    """Turn VAE latents of any size into pictures, exactly, inside the memory you name."""
+    """Turn VAE latents of any size into pictures, exactly, within a memory budget you set."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(name: str, quiet: bool) -> Iterator[Listener | None]:
-    """Show a bar while its block runs; nothing when asked to be quiet, or where nobody watches.
+    """Show a progress bar while the block runs, if standard error is a terminal.
 
     Args:
-        name: What is worked on.
-        quiet: Show nothing.
+        name: The label of the bar.
+        quiet: Show no bar.
 
     Yields:
-        A listener for the progress, or None.
+        The listener that updates the bar; None if no bar is shown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -34,18 +34,18 @@ def bar(name: str, quiet: bool) -> Iterator[Listener | None]:
     with Display(*columns, TextColumn("{task.fields[details]}"), console=console) as display:
         task = display.add_task(name, total=1.0, details="")
 
-        def heard(progress: Progress) -> None:
+        def update(progress: Progress) -> None:
             display.update(task, completed=progress.done, details=details(progress))
 
-        yield heard
+        yield update
 
 
 def details(progress: Progress) -> str:
-    """Return what stands beside the bar: rows, sweeps, time to go, and memory now, at its peak, and allowed."""
+    """Return the text beside the bar: rows, sweeps, time to go, and memory (now, peak, budget)."""
     parts = [f"rows {progress.rows}/{progress.height} of sweep {progress.sweep}/{progress.sweeps}"]
     if progress.done:
         parts.append(f"{timedelta(seconds=round(progress.remaining))} to go")
     if progress.memory is not None and progress.peak is not None:
-        now, peak, allowed = (f"{size / 1e9:.2f}" for size in (progress.memory, progress.peak, progress.budget))
-        parts.append(f"{now} GB now, {peak} peak, {allowed} budget")
+        now, peak, budget = (f"{size / 1e9:.2f}" for size in (progress.memory, progress.peak, progress.budget))
+        parts.append(f"{now} GB now, {peak} peak, {budget} budget")
     return ", ".join(parts)

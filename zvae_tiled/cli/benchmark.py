@@ -1,4 +1,4 @@
-"""`zvae benchmark`: what this machine does, in a file its owner may send."""
+"""`zvae benchmark`: measures this machine, and writes a file that its owner may send."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from zvae_tiled.files.atomic import check_place
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("zvae-benchmark.json"),
     show_default=True,
-    help="Where the figures go; send the file with an issue or a pull request, if you like.",
+    help="The file for the figures. You may attach it to an issue or a pull request.",
 )
 @click.option(
     "--seconds",
     type=click.IntRange(min=10),
     default=300,
     show_default=True,
-    help="How long to measure: larger pictures are left out when the time is over.",
+    help="How long to measure. Sizes that would not finish in time are skipped.",
 )
 @quiet_option
 def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
-    """Decode random latents by random weights of Z-Image's size: time and memory, predicted beside measured.
+    """Decode random latents with random weights of Z-Image's size, and record predicted and measured time and memory.
 
-    Nothing is downloaded, and nothing is sent: the file names no user, no host and no path.
+    Nothing is downloaded or sent. The file contains no user name, no host name and no path.
     """
     check_place(submit_file)
     refuse_clashes([submit_file], [])

@@ -1,4 +1,4 @@
-"""`zvae calibrate`: measure this device once, for all plans to come."""
+"""`zvae calibrate`: measures this device once, for all later plans."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from zvae_tiled.cli.options import quiet_option
 @click.command(cls=Command, short_help="Measure this device, once.")
 @quiet_option
 def calibrate(quiet: bool) -> None:
-    """Measure memory and speed of this device, some 20 seconds, and keep the figures for the planner."""
+    """Measure memory and speed of this device, and store the figures for the planner. Takes some 20 seconds."""
     from zvae_tiled.jobs.limits import calibrate as measure
 
-    found = measure(None if quiet else lambda line: click.echo(line, err=True))
+    measured = measure(None if quiet else lambda line: click.echo(line, err=True))
     click.echo(
-        f"{found.device} ({found.kind}), MLX {found.mlx}: {found.flops / 1e9:,.1f} GFLOP/s in convolutions, "
-        f"{found.bandwidth / 1e9:,.1f} GB/s in memory, {found.disk / 1e9:,.2f} GB/s to disk; "
-        f"memory of Steps up to {found.margin:.2f} of its prediction"
+        f"{measured.device} ({measured.kind}), MLX {measured.mlx}: {measured.flops / 1e9:,.1f} GFLOP/s in "
+        f"convolutions, {measured.bandwidth / 1e9:,.1f} GB/s in memory, {measured.disk / 1e9:,.2f} GB/s to disk; "
+        f"a Step used up to {measured.margin:.2f} times the predicted memory"
     )

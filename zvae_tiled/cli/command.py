@@ -1,4 +1,4 @@
-"""`Command`: what all commands share. Errors become a message, a command to try next, and an exit code."""
+"""`Command`: the base of all commands. It turns an error into a message, a command to try next, and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zvae_tiled.cli.again import next_command
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
 INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, UNREAD, TERMINATED = 3, 4, 5, 6, 130, 141, 143
-"""Exit codes; 0 is success, and 2 is what click gives for a wrong command line."""
+"""Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
 
 DEBUG = "zvae_tiled.debug"
 
@@ -32,28 +32,28 @@ def exit_code(error: Exception) -> int:
     return DECODE
 
 
-def told(error: Exception) -> str:
-    """Return what an error says, with its type where that says more."""
+def message_of(error: Exception) -> str:
+    """Return the message of an error, preceded by its type unless it is one of ours."""
     text = str(error) or type(error).__name__
     return text if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
 
 
 class Failure(click.ClickException):
-    """An error on its way to the terminal.
+    """An error to print on the terminal.
 
     Attributes:
-        error: What was raised.
-        debug: Whether the traceback is wanted.
-        command: What to try next.
+        error: The exception that was raised.
+        debug: Whether to print the traceback.
+        command: A command to try next; None if there is none.
     """
 
     def __init__(self, error: Exception, debug: bool, command: str | None) -> None:
-        """Keep them."""
-        super().__init__(told(error))
+        """Keep the arguments."""
+        super().__init__(message_of(error))
         self.error = error
         self.debug = debug
         self.command = command
-        self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it of the instance
+        self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error."""
@@ -64,42 +64,42 @@ class Failure(click.ClickException):
         if self.command is not None:
             click.echo(f"Try this next:\n\n    {self.command}\n", err=True)
         if not isinstance(self.error, ZvaeError) and not self.debug:
-            click.echo("Nothing here expected that error; --debug shows where it comes from.", err=True)
+            click.echo("Unexpected error. Run again with --debug for the traceback, and please report it.", err=True)
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C, or a polite request to end."""
+    """Ctrl-C or SIGTERM."""
 
     def __init__(self, code: int) -> None:
-        """Say what there is to say."""
-        super().__init__("interrupted; nothing unfinished is left behind")
-        self.exit_code = code  # type: ignore[misc]  # likewise
+        """Keep the exit code."""
+        super().__init__("interrupted: no unfinished files remain")
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print it to standard error."""
+        """Print the message to standard error."""
         click.echo(self.message, err=True)
 
 
 class Unread(click.ClickException):
-    """Whoever read the output ended first; shells give the same code where SIGPIPE ends a program."""
+    """The reader of standard output ended first. Shells report the same code for a program that SIGPIPE ends."""
 
     exit_code = UNREAD
 
     def __init__(self) -> None:
-        """There is nobody to say anything to."""
-        super().__init__("nobody reads the output")
+        """Keep a message, which `show` does not print."""
+        super().__init__("the reader of standard output ended first")
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Say nothing, and let Python have nothing left to write when it ends."""
+        """Print nothing. Standard output goes to the null device, so that Python's last flush does not fail."""
         with open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 class Command(click.Command):
-    """A command with ``--debug`` whose errors are messages."""
+    """A command with ``--debug``. Its errors are printed as messages, not as tracebacks."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Add the option."""
+        """Add the option ``--debug``."""
         super().__init__(*args, **options)
         self.params.append(
             click.Option(
@@ -133,7 +133,7 @@ def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, made into something that unwinds as Ctrl-C does: files half written are removed."""
+    """SIGTERM as an exception: it unwinds the stack as Ctrl-C does, which removes unfinished files."""
 
 
 @contextmanager

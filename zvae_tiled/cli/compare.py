@@ -1,4 +1,4 @@
-"""`zvae compare`: how far a picture is from another, or a decode from the full decode."""
+"""`zvae compare`: measures how far a picture is from another, or a decode from the full decode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from click.core import ParameterSource
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import (
-    asked_quality,
     budget_option,
     latents_options,
+    quality_of,
     quality_options,
     quiet_option,
     spill_option,
@@ -30,14 +30,14 @@ from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, w
 @click.option(
     "--reference",
     type=click.Choice(["full"]),
-    help="Decode the latents A, as the other options say, and compare with their full decode by the plain model, "
-    "which needs some 4 KB of memory a pixel.",
+    help="Decode the latents A with the other options, and compare the result with a full decode by the plain model, "
+    "which needs about 4 kB of memory per pixel.",
 )
 @click.option(
     "--heat-map",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Draw the difference: black where there is none, the tiles over it.",
+    help="Draw the difference, with the tile grid over it. Black means no difference.",
 )
 @vae_options
 @budget_option
@@ -46,19 +46,19 @@ from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, w
 @spill_option
 @quiet_option
 def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
-    """Compare the pictures A and B, or the decode of the latents A with --reference full."""
+    """Compare the pictures A and B. With --reference full, compare a decode of the latents A with their full decode."""
     from zvae_tiled.report import metrics
 
     if (second is None) == (reference is None):
-        raise click.UsageError("Name two pictures, or one file of latents and --reference full.")
+        raise click.UsageError("Give two pictures, or one file of latents and --reference full.")
     if heat_map is not None:
         check_picture(heat_map)
         sources = () if reference is None else vae_sources(options["vae"], options["config"])
         refuse_clashes([heat_map], [*(Path(name) for name in (first, second) if name is not None), *sources])
-    idle = _given(options) if reference is None else []
-    if idle:
-        problem = f"{', '.join(idle)} would change nothing: pictures are compared as they are."
-        raise click.UsageError(f"{problem} Leave it out, or name latents and --reference full.")
+    unused = _decode_options_typed(options) if reference is None else []
+    if unused:
+        problem = f"{', '.join(unused)} only changes how latents are decoded, and A and B are pictures."
+        raise click.UsageError(f"{problem} Remove it, or give latents and --reference full.")
     plan = None
     if second is not None:
         ours, theirs = as_floats(read_picture(first)), as_floats(read_picture(second))
@@ -75,12 +75,12 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
 
 
-def _given(options: dict[str, Any]) -> list[str]:
-    """Return the options on the command line that say how latents are decoded."""
+def _decode_options_typed(options: dict[str, Any]) -> list[str]:
+    """Return the decode options that are on the command line."""
     ctx = click.get_current_context()
     names = [name for name in options if name != "quiet"]
-    given = [name for name in names if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-    return [param.opts[0] for param in ctx.command.params if param.name in given]
+    typed = [name for name in names if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    return [param.opts[0] for param in ctx.command.params if param.name in typed]
 
 
 def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -91,14 +91,14 @@ def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
     from zvae_tiled.order import Order, latents_of
 
     vae = load_vae(options["vae"], options["config"], options["dtype"])
-    said = {name: options[name] for name in ("tensor", "layout", "height", "width")}
-    latents = latents_of(Order("decode", "", path, "", **said))
+    reading = {name: options[name] for name in ("tensor", "layout", "height", "width")}
+    latents = latents_of(Order("decode", "", path, "", **reading))
     with bar(path, options["quiet"]) as listener:
         ours, report = vae.decode(
             latents,
             "np",
             budget=options["budget"],
-            quality=asked_quality(options),
+            quality=quality_of(options),
             progress=listener or False,
             return_report=True,
             spill_folder=options["spill_folder"],

@@ -1,4 +1,4 @@
-"""What the shell offers where a preset's name or a path may stand."""
+"""Shell completion for options that take a preset's name or a path."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def names_and_paths(*names: str) -> Complete:
-    """Return what completes these names, and paths: bash offers those where no name fits."""
+    """Return a function that completes these names, and paths. Bash offers paths if no name fits."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
         fitting = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-        return [CompletionItem(incomplete, type="file"), *fitting]  # first: bash forgets what stands before it
+        return [CompletionItem(incomplete, type="file"), *fitting]  # must be first: bash drops the items before it
 
     return complete
 

@@ -1,4 +1,4 @@
-"""`zvae decode`: latents into picture files."""
+"""`zvae decode`: decodes latents into picture files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
-from zvae_tiled.cli.command import Command, told
+from zvae_tiled.cli.command import Command, message_of
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
 from zvae_tiled.cli.options import (
-    asked_quality,
     budget_option,
     latents_options,
+    quality_of,
     quality_options,
     quiet_option,
     spill_option,
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     metavar="OUT",
     type=click.Path(),
     help="A file (.png .tif .webp .jpg .npy .safetensors), a folder, a pattern such as 'pictures/{stem}.tif', or - "
-    "for a PNG on standard output. Of a batch, picture 0 goes to name-0.png, and so on.",
+    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png.",
 )
 @vae_options
 @budget_option
 @quality_options
 @latents_options
-@click.option("--bits", type=click.Choice(["8", "16", "32"]), help="Bits of a channel. Default: the file kind's own.")
+@click.option("--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own.")
 @click.option(
     "--overwrite/--no-overwrite",
     default=True,
     show_default=True,
-    help="Whether a file that is there is replaced.",
+    help="Whether to replace existing files.",
 )
 @save_plan_option
 @plan_file_option
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 def decode(latents: tuple[str, ...], **options: Any) -> None:
     """Decode LATENTS, files of .safetensors, .npy or .npz, into pictures.
 
-    LATENTS may be several files, quoted patterns, or - for standard input. All of them are read and checked before
-    the first is decoded. If one fails, the others are decoded all the same.
+    LATENTS may be several files, quoted patterns, or - for standard input. All files are read and checked before
+    the first is decoded. If one decode fails, the others still run.
     """
     names, out = expanded(latents), options["out"]
     with ExitStack() as stack:
@@ -76,12 +76,12 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
         else:
             targets = outputs(out, inputs)
         if options["save_plan"] and len(inputs) > 1:
-            raise click.UsageError("--save-plan keeps one plan: name one file of latents.")
+            raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if options["save_plan"]:
             check_place(options["save_plan"], options["overwrite"])
         vae = load_vae(options["vae"], options["config"], options["dtype"])
         orders = [_order(source, target, options) for source, target in zip(inputs, targets, strict=True)]
-        # What cannot be read or written is said before the first hour of work.
+        # Refuse what cannot be read or written before hours of work, not after.
         files = [path for order in orders for path in written(order, vae)]
         _refuse_clashes(files, [*inputs, *([STDIN_FILE] if STDIN in names else [])], vae, options)
         if out == STDOUT and len(files) > 1:
@@ -90,7 +90,7 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
 
 
 def _order(source: Path, target: Path, options: dict[str, Any]) -> Order:
-    named = ("dtype", "budget", "tensor", "layout", "height", "width", "overwrite", "spill_folder")
+    copied = ("dtype", "budget", "tensor", "layout", "height", "width", "overwrite", "spill_folder")
     return Order(
         "decode",
         str(vae_path(options["vae"]).absolute()),
@@ -98,9 +98,9 @@ def _order(source: Path, target: Path, options: dict[str, Any]) -> Order:
         str(target),
         config=options["config"],
         plan=plan_text(options["plan_file"]) if options["plan_file"] else None,
-        quality=asked_quality(options),
+        quality=quality_of(options),
         bits=int(options["bits"]) if options["bits"] else None,
-        **{name: options[name] for name in named},
+        **{name: options[name] for name in copied},
     )
 
 
@@ -116,9 +116,9 @@ def _run(vae: VAE, orders: dict[str, Order], options: dict[str, Any]) -> None:
     for name, order in orders.items():
         try:
             _decode(vae, order, options)
-        except Exception as error:  # a device may run out of memory in this picture, and not in the next
+        except Exception as error:  # the device may run out of memory for this picture, but not for the next
             if len(orders) > 1:
-                click.echo(f"{order.source}: {told(error)}", err=True)
+                click.echo(f"{order.source}: {message_of(error)}", err=True)
             failed[name] = error
     if failed:
         click.get_current_context().meta[CHANGES] = {"latents": list(failed)}

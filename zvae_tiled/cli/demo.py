@@ -1,4 +1,4 @@
-"""`zvae demo`: the whole of it, with nothing but this package."""
+"""`zvae demo`: decodes a bundled sample picture with the bundled VAE."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 LATENTS = "album"
 
 SIDES = {"gpu": 2048, "native": 1024, "fast": 768, "slow": 512}
-"""Pixels a side that take some 20 seconds: on a GPU; on a CPU by native kernels, by a fast BLAS, and by MLX's own."""
+"""Pixels per side that take some 20 seconds: on a GPU, and on a CPU with native kernels, a fast BLAS, or MLX's BLAS."""
 
 SPARE = 1.2
-"""Of the smallest budget that works: tight, and yet no map has to be read a row at a time."""
+"""Budget as a multiple of the smallest that works. It is tight, but needs no bands of a single row."""
 
 
-@click.command(cls=Command, short_help="Decode a large picture that comes with this package.")
+@click.command(cls=Command, short_help="Decode a sample picture bundled in this package.")
 @click.option(
     "--output",
     "-o",
@@ -36,22 +36,22 @@ SPARE = 1.2
     show_default=True,
     metavar="FILE",
     type=click.Path(),
-    help="Where the picture goes.",
+    help="The picture file to write.",
 )
 @click.option(
-    "--budget", metavar="AMOUNT", help="Memory it may use. Default: a fifth more than the smallest that works."
+    "--budget", metavar="AMOUNT", help="Most memory to use. Default: 20% more than the smallest budget that works."
 )
 @click.option(
     "--size",
     type=click.IntRange(64, 2048),
     metavar="PIXELS",
-    help="How much of the picture, of 2048 pixels a side. Default: what this device does in some 20 seconds.",
+    help="Side of the part to decode; 2048 is the whole picture. Default: what takes this device some 20 seconds.",
 )
 @quiet_option
 def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
-    """Decode a large picture that comes with the package, by the small VAE that does too, in a tight budget.
+    """Decode a large sample picture with the small VAE bundled in this package, in little memory.
 
-    It shows the plan, the progress, and predicted beside measured, compares with the full decode, and writes the PNG.
+    Prints the plan, the progress, predicted and measured figures, and a comparison with the full decode. Writes a PNG.
     """
     from zvae_tiled.demo import latents, path
 
@@ -62,14 +62,14 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     middle = _middle(latents(LATENTS), side // vae.config.scale)
     height, width = (cells * vae.config.scale for cells in middle.shape[2:])
     plan = vae.plan(height, width, budget or _tight(vae, height, width), task="stream")
-    say(f"The plan, made from shapes alone, before any work:\n\n{plan}\n")
+    say(f"The plan, computed from shapes alone, before decoding:\n\n{plan}\n")
     with bar(LATENTS, quiet) as listener:
         report = vae.decode_to_file(middle, out, plan=plan, progress=listener or False)
-    say(f"Predicted beside measured:\n\n{report}\n")
+    say(f"Predicted and measured:\n\n{report}\n")
     say(_compared(vae, _middle(middle, middle.shape[2] // 2)))
     if size is None and side < SIDES["gpu"]:
-        say(f"\nThis is the middle of a larger picture: --size {SIDES['gpu']} decodes all of it.")
-        say("zvae doctor tells what would make this machine faster.")
+        say(f"\nThis is the middle of a larger picture. To decode all of it: --size {SIDES['gpu']}.")
+        say("zvae doctor shows how to make this machine faster.")
     say(f"\nThe picture is in {out}.")
 
 
@@ -99,7 +99,7 @@ def _tight(vae: VAE, height: int, width: int) -> str:
 
 
 def _compared(vae: VAE, latents: Any) -> str:
-    """Return how a decode compares with the full decode by the plain model, in memory and in its pixels."""
+    """Return a sentence that compares a decode with the full decode by the plain model, in memory and in pixels."""
     import mlx.core as mx
 
     from zvae_tiled.cli.full import full_decode
@@ -114,6 +114,6 @@ def _compared(vae: VAE, latents: Any) -> str:
     whole = full_decode(vae, ready)
     used = vae.weight_bytes + mx.get_peak_memory() - before
     return (
-        f"{width}x{height} of it beside the full decode by the plain model: {psnr(ours, whole):.0f} dB; "
-        f"that took {used / 1e6:,.0f} MB, this one {report.measured_peak / 1e6:,.0f} MB."
+        f"Compared with a full decode by the plain model, for {width}x{height} of it: {psnr(ours, whole):.0f} dB. "
+        f"The full decode took {used / 1e6:,.0f} MB, this one {report.measured_peak / 1e6:,.0f} MB."
     )

@@ -1,4 +1,4 @@
-"""`zvae doctor`: what this machine offers a decode, and what would make it better."""
+"""`zvae doctor`: shows what this machine offers a decode, and how to improve it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from zvae_tiled.cli.command import Command
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of output.
 
     Attributes:
-        name: What was looked at.
-        value: What was found.
-        advice: What would be better, with the command; empty if nothing would.
+        name: The subject.
+        value: Its state.
+        advice: How to improve it, with the command. Default: nothing to improve.
     """
 
     name: str
@@ -26,13 +26,13 @@ class Finding:
     advice: str = ""
 
 
-@click.command(cls=Command, short_help="Look at this machine, and say what to improve.")
+@click.command(cls=Command, short_help="Check this machine, and show what to improve.")
 def doctor() -> None:
-    """Look at device, MLX, BLAS, memory, limits and files, and say what to improve and how."""
-    found = [*_device(), *_memory(), *_files()]
-    for each in found:
+    """Check device, MLX, BLAS, memory, limits and files, and show what to improve and how."""
+    findings = [*_device(), *_memory(), *_files()]
+    for each in findings:
         click.echo(f"{each.name:<12} {each.value}")
-    advice = [each for each in found if each.advice]
+    advice = [each for each in findings if each.advice]
     click.echo("\nTo improve:" if advice else "\nNothing to improve.")
     for each in advice:
         click.echo(f"  {each.name}: {each.advice}")
@@ -68,17 +68,18 @@ def _memory() -> list[Finding]:
     from zvae_tiled.planner.budget import SAFE_SHARE, available_memory
 
     usable, limit, largest = available(0), working_set_limit(), this_device().max_buffer
-    found = [
+    findings = [
         Finding("memory", str(available_memory())),
-        Finding("budget", f"{SAFE_SHARE:.0%} of {usable} where none is named"),
+        Finding("budget", f"default: {SAFE_SHARE:.0%} of {usable}"),
     ]
     if limit is not None:
-        raised = "sudo sysctl iogpu.wired_limit_mb=MEGABYTES raises it until the next start"
-        found.append(Finding("GPU limit", f"{limit / 1e9:,.1f} GB{f'; {raised}' if device_kind() == 'metal' else ''}"))
+        advice = "sudo sysctl iogpu.wired_limit_mb=MEGABYTES raises it until the next restart"
+        suffix = f"; {advice}" if device_kind() == "metal" else ""
+        findings.append(Finding("GPU limit", f"{limit / 1e9:,.1f} GB{suffix}"))
     if largest < 1 << 60:
-        found.append(Finding("buffer limit", f"{largest / 1e9:,.1f} GB"))
+        findings.append(Finding("buffer limit", f"{largest / 1e9:,.1f} GB"))
     others = mx.get_active_memory()
-    return [*found, Finding("in use", f"{others / 1e9:,.1f} GB of MLX arrays")] if others else found
+    return [*findings, Finding("in use", f"{others / 1e9:,.1f} GB of MLX arrays")] if others else findings
 
 
 def _vae() -> Finding:
@@ -90,7 +91,7 @@ def _vae() -> Finding:
     try:
         path = default_path()
     except ConfigError:
-        return Finding("VAE", "none named or found", other)
+        return Finding("VAE", "none set in $ZVAE_VAE, none in the Hugging Face cache", other)
     try:
         find_checkpoint(path)
     except WeightsError as error:

@@ -1,4 +1,4 @@
-"""`zvae encode`: a picture into latents."""
+"""`zvae encode`: encodes a picture into latents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
     required=True,
     metavar="LATENTS",
     type=click.Path(),
-    help="The file of latents: .safetensors, .npy or .npz.",
+    help="The file to write: .safetensors, .npy or .npz.",
 )
 @vae_options
 @budget_option
@@ -31,21 +31,23 @@ from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
     "--sample",
     type=click.IntRange(0, (1 << 64) - 1),
     metavar="SEED",
-    help="Draw latents with this seed. Default: the most likely ones.",
+    help="Sample the latents with this seed. Default: the mean, the most likely latents.",
 )
-@click.option("--crop", is_flag=True, help="Cut right and bottom to what whole latents cover, instead of refusing.")
+@click.option(
+    "--crop", is_flag=True, help="Crop right and bottom edges to whole latents, instead of refusing the picture."
+)
 @spill_option
 @quiet_option
 def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **options: Any) -> None:
-    """Encode IMAGE into latents, scaled and shifted as a pipeline has them."""
+    """Encode IMAGE into latents, scaled and shifted as a pipeline expects them."""
     from zvae_tiled.inputs.latent_files.write import latent_target
     from zvae_tiled.order import Order, run
 
     sources = vae_sources(options["vae"], options["config"])
     refuse_clashes([latent_target(out)], [Path(image), *sources])
     vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
-    named = {name: options[name] for name in ("config", "dtype", "budget", "spill_folder")}
-    order = Order("encode", str(vae_path(options["vae"]).absolute()), image, out, crop=crop, sample=sample, **named)
+    copied = {name: options[name] for name in ("config", "dtype", "budget", "spill_folder")}
+    order = Order("encode", str(vae_path(options["vae"]).absolute()), image, out, crop=crop, sample=sample, **copied)
     with bar(Path(image).name, quiet) as listener:
         report = run(order, vae, listener or False)
     if not quiet:

@@ -1,4 +1,4 @@
-"""The full decode by the reference: what others do, and what decodes are compared with."""
+"""The full decode by the reference, on whole maps. Decodes are compared with it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 
 def full_decode(vae: VAE, latents: mx.array, scaled: bool = True) -> mx.array:
-    """Decode a pipeline's latents (B, h, w, C) at once; no budget holds."""
+    """Decode a pipeline's latents (B, h, w, C) at once, without a budget."""
     ready = ready_latents(latents, vae.config, vae.weights, vae.dtype, scaled)
     return finished(run_whole(vae.config.chain("decode"), vae.weights, ready), raw=False)

@@ -1,4 +1,4 @@
-"""Latents on the command line: files, patterns, standard input."""
+"""Input files on the command line: names, patterns and standard input."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from zvae_tiled.files.atomic import atomic_file
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
-"""Where a shell takes standard input from a file, it is that file."""
+"""If the shell redirects standard input from a file, this path is that file."""
 
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}
-"""How files begin; what begins otherwise is taken for safetensors, whose reader says so if it is not."""
+"""File kinds by their first bytes. Everything else is read as safetensors, whose reader refuses other files."""
 
 
 def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the files that names and quoted patterns stand for."""
-    found: list[str] = []
+    """Return the files that the names and quoted patterns match."""
+    files: list[str] = []
     for name in names:
         if name == STDIN or Path(name).exists() or not glob.has_magic(name):
-            found.append(name)
+            files.append(name)
             continue
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            raise LatentsError(f"no file matches {name}", "Check the pattern, and quote it or not.")
-        found += matches
-    if found.count(STDIN) > 1:
-        raise click.UsageError("Standard input (-) can be read once.")
-    return tuple(dict.fromkeys(found))
+            raise LatentsError(f"no file matches {name}", "Check the pattern and the folder.")
+        files += matches
+    if files.count(STDIN) > 1:
+        raise click.UsageError("Standard input (-) can be read once. Use - once.")
+    return tuple(dict.fromkeys(files))
 
 
 @contextlib.contextmanager
 def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
-    """Keep what comes by standard input in a file, if one of the names asks for it.
+    """Yield a temporary copy of standard input, if one of the names is ``-``; else None.
 
-    When its block fails, or is interrupted, a copy stays: nobody can send the latents a second time.
+    If the block fails or is interrupted, the latents are kept in a file, because they cannot be read a second time.
     """
     if STDIN not in names:
         yield None
@@ -63,14 +63,14 @@ def _keep(path: Path, names: tuple[str, ...]) -> None:
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)
-    if STDIN not in left:  # its picture is written: others failed
+    if STDIN not in left:  # its picture was written, and only other files failed
         return
     for folder in (Path(), temporary_folder()):
         kept = _free_name(folder, path.suffix)
         try:
             with path.open("rb") as received, atomic_file(kept, overwrite=False) as file:
                 shutil.copyfileobj(received, file)
-        except OSError as error:  # the error that brought us here matters more
+        except OSError as error:  # must not hide the error that is being handled
             click.echo(f"The latents from standard input cannot be kept in {kept}: {error.strerror}.", err=True)
             continue
         click.echo(f"The latents from standard input are in {kept}.", err=True)
@@ -81,7 +81,7 @@ def _keep(path: Path, names: tuple[str, ...]) -> None:
 def _received(folder: Path) -> Path:
     stream = sys.stdin.buffer
     if stream.isatty():
-        raise click.UsageError("Latents are expected on standard input, which is a terminal.")
+        raise click.UsageError("Standard input (-) is a terminal: redirect latents to it with | or <, or name a file.")
     start = stream.read(8)
     suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), ".safetensors")
     path = folder / f"stdin{suffix}"

@@ -1,4 +1,4 @@
-"""`zvae inspect`: what a VAE or a file of latents holds."""
+"""`zvae inspect`: shows what a VAE or a file of latents contains."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 ENCODER = ("encoder.", "quant_conv.")
 
 
-@click.command(cls=Command, short_help="Tell what a VAE or a file of latents holds.")
+@click.command(cls=Command, short_help="Show what a VAE or a file of latents contains.")
 @click.argument("what", metavar="VAE|LATENTS", shell_complete=vae_names)
-@click.option("--tensor", metavar="NAME", help="Which tensor of a file of latents to look at.")
+@click.option("--tensor", metavar="NAME", help="The tensor to inspect in a file of latents. Default: the only one.")
 def inspect(what: str, tensor: str | None) -> None:
-    """Tell what a VAE (a folder, a file, a preset, demo) or a file of latents holds, and whether it can be used."""
+    """Show what a VAE (a folder, a file, a preset, demo) or a file of latents contains, and whether it can be used."""
     lines = _vae(what) if _is_vae(what) else _latents(Path(what), tensor)
     click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
 
@@ -59,7 +59,7 @@ def _vae(what: str) -> list[tuple[str, Any]]:
         from zvae_tiled.weights.vae import fitting_presets
 
         named = "".join(f"{name} or " for name in fitting_presets(checkpoint))
-        return [*lines, ("config", f"none beside it: say --config {named}FILE, a config.json")]
+        return [*lines, ("config", f"none beside it: use --config {named}FILE, a config.json")]
     config = config_of(checkpoint.folder_config)
     return [*lines, ("config", checkpoint.folder_config), *_shape(config)]
 
@@ -99,18 +99,18 @@ def _latents(path: Path, tensor: str | None) -> list[tuple[str, Any]]:
         ("shape", f"{' x '.join(map(str, array.shape))}, {str(array.dtype).removeprefix('mlx.core.')}"),
     ]
     if bad:
-        lines.append(("values", f"{bad} of {array.size} are NaN or infinite: not to be decoded"))
+        lines.append(("values", f"{bad} of {array.size} are NaN or infinite: cannot be decoded"))
     elif array.size:
         figures = {"mean": values.mean(), "spread": values.std(), "least": values.min(), "most": values.max()}
         lines.append(("values", ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())))
     if file.height is not None and file.width is not None:
         lines.append(("picture", f"{file.width}x{file.height}"))
-    scaled = "scaled as a pipeline has them" if file.scaled else "not scaled"
-    return [*lines, ("as", f"{_arrangement(file)}, {scaled}")]
+    scaled = "scaled, as from a pipeline" if file.scaled else "not scaled"
+    return [*lines, ("read as", f"{_arrangement(file)}, {scaled}")]
 
 
 def _arrangement(file: Latents) -> str:
-    """Return how `zvae decode` reads these latents."""
+    """Return the layout in which `zvae decode` reads these latents."""
     if file.height is not None or file.array.ndim == 2:
         return "packed tokens"
     if file.layout is None and file.array.ndim == 3:

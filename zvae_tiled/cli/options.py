@@ -1,4 +1,4 @@
-"""Options that several commands share, each written down once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """WIDTHxHEIGHT in pixels, or one number for both; read as (height, width)."""
+    """WIDTHxHEIGHT in pixels, or one number for both. The value is (height, width)."""
 
     name = "WIDTHxHEIGHT"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Read it."""
+        """Parse the value."""
         if isinstance(value, tuple):
             return value
         width, cross, height = str(value).lower().partition("x")
         try:
             return (int(height), int(width)) if cross else (int(width), int(width))
         except ValueError:
-            self.fail(f"{value!r:.40} is no size; write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
+            self.fail(f"{value!r:.40} is no size. Write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
 
     def __repr__(self) -> str:
-        """Render it."""
+        """Return the name in help texts."""
         return "SIZE"
 
 
@@ -52,15 +52,15 @@ vae_options = _all(
         "--vae",
         metavar="DIR|FILE|PRESET",
         shell_complete=vae_names,
-        help="The VAE: a diffusers folder, a .safetensors file, or demo, the small one of this package. A preset "
-        f"({', '.join(PRESETS)}) stands for a model of that family in the Hugging Face cache. Default: the one "
-        "$ZVAE_VAE names, else one of a Z-Image or FLUX.1 model in the cache.",
+        help="The VAE: a diffusers folder, a .safetensors file, or demo, the small VAE of this package. A preset "
+        f"({', '.join(PRESETS)}) means a model of that family in the Hugging Face cache. Default: $ZVAE_VAE, else the "
+        "VAE of a Z-Image or FLUX.1 model in that cache.",
     ),
     click.option(
         "--config",
         metavar="PRESET|FILE",
         shell_complete=config_names,
-        help="The shape of the VAE, where no config.json lies beside the weights: a preset, or a config.json.",
+        help="The shape of the VAE, if there is no config.json beside the weights: a preset, or a config.json.",
     ),
     click.option(
         "--dtype",
@@ -74,8 +74,8 @@ vae_options = _all(
 budget_option = click.option(
     "--budget",
     metavar="AMOUNT",
-    help="Memory it may use, weights included: 8GB, 500MB, or 60% of what is available now. "
-    "Default: a safe share of that.",
+    help="Most memory to use, weights included: 8GB, 500MB, or 60% of the memory available now. "
+    "Default: a safe share of that memory.",
 )
 
 quality_options = _all(
@@ -84,43 +84,44 @@ quality_options = _all(
         type=click.Choice(["exact", "stream", "tiles"]),
         default="exact",
         show_default=True,
-        help="exact: what a full decode gives. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
+        help="exact: same pixels as a full decode. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
     ),
-    click.option("--tile", type=SIZE, help="tiles: their size in pixels. Default: the largest that fits the budget."),
+    click.option(
+        "--tile", type=SIZE, help="tiles: size of a tile in pixels. Default: the largest that fits the budget."
+    ),
     click.option(
         "--overlap",
         type=SIZE,
-        help="tiles: what neighbours share, in pixels. Default: as much as makes tiles exact (64 with moments of "
-        "each tile).",
+        help="tiles: pixels that neighbours share. Default: enough to make tiles exact (64 with --moments tile).",
     ),
-    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how they are blended. Default: smootherstep."),
+    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how tiles are blended. Default: smootherstep."),
     click.option(
         "--moments",
         type=click.Choice(["global", "proxy", "tile"]),
-        help="tiles: where the norms' statistics come from. Default: global, the whole picture.",
+        help="tiles: source of the norms' statistics. Default: global, the whole picture.",
     ),
 )
 
 
-def asked_quality(options: Mapping[str, Any]) -> Exact | Stream | Tiles:
-    """Return the quality that the options ask for.
+def quality_of(options: Mapping[str, Any]) -> Exact | Stream | Tiles:
+    """Return the quality that the options describe.
 
     Raises:
-        click.UsageError: An option of tiles stands beside another quality.
+        click.UsageError: An option for tiles is combined with another quality.
     """
-    given = {name: options[name] for name in ("tile", "overlap", "ramp", "moments") if options[name] is not None}
+    tiling = {name: options[name] for name in ("tile", "overlap", "ramp", "moments") if options[name] is not None}
     if options["quality"] == Tiles.name:
-        return Tiles(**given)
-    if given:
-        names = ", ".join(f"--{name}" for name in given)
-        raise click.UsageError(f"{names}: only --quality tiles has tiles. Leave it out, or say --quality tiles.")
+        return Tiles(**tiling)
+    if tiling:
+        names = ", ".join(f"--{name}" for name in tiling)
+        raise click.UsageError(f"{names}: only --quality tiles has tiles. Remove it, or use --quality tiles.")
     return Exact() if options["quality"] == Exact.name else Stream()
 
 
 spill_option = click.option(
     "--spill-folder",
     type=click.Path(exists=True, file_okay=False),
-    help="Where maps go that do not fit the budget. Default: $TMPDIR, else /var/tmp.",
+    help="Folder for maps that do not fit the budget. Default: $TMPDIR, else /var/tmp.",
 )
 
 latents_options = _all(
@@ -129,9 +130,11 @@ latents_options = _all(
     click.option(
         "--layout",
         type=click.Choice(["NCHW", "NHWC"]),
-        help="NHWC: the channels are in the last axis. Default: what the file says, else NCHW.",
+        help="NHWC: the channels are the last axis. Default: the file's own layout, else NCHW.",
     ),
-    click.option("--tensor", metavar="NAME", help="Which tensor of the file holds the latents, if there are several."),
+    click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
 )
 
-quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no report; errors are still shown.")
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, help="Show no progress and no report. Errors are still shown."
+)

@@ -1,4 +1,4 @@
-"""Where pictures go: a file, a folder, a pattern with ``{stem}``, or standard output."""
+"""Output files on the command line: a file, a folder, a pattern with ``{stem}``, or standard output."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from zvae_tiled.planner.calibration import calibration_files
 
 STDOUT = "-"
 STDOUT_FILE = Path("/dev/stdout")
-"""Where a shell sends standard output to a file, it is that file."""
+"""If the shell redirects standard output to a file, this path is that file."""
 
 STEM = "{stem}"
 KIND = ".png"
-"""What is written where no ending says it."""
+"""The default file kind."""
 
 
 def outputs(out: str, names: list[Path]) -> list[Path]:
     """Return the file for each input.
 
     Args:
-        out: What ``-o`` says.
+        out: The value of ``-o``.
         names: The inputs, one or more.
     """
     folder = out.endswith("/") or Path(out).is_dir()
     if folder:
-        found = [Path(out) / f"{name.stem}{KIND}" for name in names]
+        targets = [Path(out) / f"{name.stem}{KIND}" for name in names]
     elif STEM in out:
-        found = [Path(out.replace(STEM, name.stem)) for name in names]
+        targets = [Path(out.replace(STEM, name.stem)) for name in names]
     else:
-        found = [Path(out)]
-    if len(names) > 1 and len(found) == 1:
+        targets = [Path(out)]
+    if len(names) > 1 and len(targets) == 1:
         raise click.UsageError(
             f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
         )
@@ -46,19 +46,19 @@ def outputs(out: str, names: list[Path]) -> list[Path]:
         try:
             Path(out).mkdir()
         except OSError as error:
-            raise OutputError(f"{out} cannot be made: {error.strerror}", "Name a folder that can be.") from error
-    return found
+            raise OutputError(f"{out} cannot be created: {error.strerror}", "Name another folder.") from error
+    return targets
 
 
 def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> None:
-    """Refuse files that would be written twice, and those that are inputs: every command that writes calls this first.
+    """Refuse outputs that would be written twice, or that are inputs. Every command that writes calls this first.
 
     Args:
-        files: All that will be written, those of each picture of a batch.
-        inputs: All that the command reads; calibrations, which every command may read, are added here.
+        files: All files to be written, including each picture of a batch.
+        inputs: All files that the command reads. Stored calibrations are added here: any command may read them.
     """
     stored: list[Path] = []
-    with suppress(OSError, RuntimeError):  # no folder for them, or no home
+    with suppress(OSError, RuntimeError):  # no cache folder, or no home folder
         stored = calibration_files()
     sources = [each if isinstance(each, Source) else Source.of(each) for each in (*inputs, *stored)]
     try:
@@ -69,14 +69,16 @@ def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> No
 
 @contextmanager
 def standard_output() -> Iterator[Path]:
-    """Give a file to write to; it goes to standard output as a whole when the block is done.
+    """Yield a temporary file to write to. It is copied to standard output when the block ends.
 
     Raises:
-        OutputError: Nobody reads it to its end.
+        OutputError: The reader of standard output ended before it had read everything.
     """
     stream = sys.stdout.buffer
     if stream.isatty():
-        raise click.UsageError("Standard output is a terminal: name a file, or send it somewhere with | or >.")
+        raise click.UsageError(
+            "Standard output is a terminal: name a file with -o, or redirect the output with | or >."
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"stdout{KIND}"
         yield path
@@ -85,4 +87,6 @@ def standard_output() -> Iterator[Path]:
                 shutil.copyfileobj(file, stream)
             stream.flush()
         except OSError as error:
-            raise OutputError(f"standard output: {error.strerror}", "Whoever read it ended first.") from error
+            raise OutputError(
+                f"standard output: {error.strerror}", "The program that reads it ended too early."
+            ) from error

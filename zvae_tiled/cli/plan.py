@@ -1,4 +1,4 @@
-"""`zvae plan`: what a decode will cost; no weights, no GPU, no MLX."""
+"""`zvae plan`: shows what a decode will cost. It needs no weights, no GPU and no MLX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from zvae_tiled.api import plan as make
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
-from zvae_tiled.cli.options import SIZE, asked_quality, budget_option, quality_options
+from zvae_tiled.cli.options import SIZE, budget_option, quality_of, quality_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config
 from zvae_tiled.devices.named import DEVICE_NAMES
@@ -23,23 +23,23 @@ from zvae_tiled.report.chart import line_chart
 from zvae_tiled.wording import size
 
 BUDGETS = 8
-"""Of a --sweep-budgets, from the smallest that works to what the fastest plan uses."""
+"""Number of budgets that --sweep-budgets tries, from the smallest that works to that of the fastest plan."""
 
 
-@click.command(cls=Command, short_help="Tell what a decode will cost.")
+@click.command(cls=Command, short_help="Show what a decode will cost.")
 @click.argument("picture", metavar="SIZE", type=SIZE)
 @click.option(
     "--vae",
     metavar="DIR|FILE|PRESET",
     shell_complete=vae_names,
-    help=f"The VAE whose shape counts: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
+    help=f"The VAE. Only its shape is read: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
     "Default: z-image.",
 )
 @click.option(
     "--config",
     metavar="PRESET|FILE",
     shell_complete=config_names,
-    help="The shape of a VAE that has no config.json beside it.",
+    help="The shape of a VAE without a config.json beside it.",
 )
 @click.option(
     "--dtype",
@@ -52,50 +52,52 @@ BUDGETS = 8
 @quality_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
 @click.option(
-    "--device", type=click.Choice(DEVICE_NAMES), help="cpu: this CPU. cpu/mlx: MLX alone. Default: what MLX uses here."
+    "--device", type=click.Choice(DEVICE_NAMES), help="cpu: this CPU. cpu/mlx: MLX alone. Default: MLX's device here."
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print JSON, which zvae decode --plan replays; of --sweep-budgets an array of plans, each of which it would.",
+    help="Print JSON, for zvae decode --plan. With --sweep-budgets, print an array of plans.",
 )
 @click.option(
     "--plot",
     metavar="FILE.svg",
     type=click.Path(path_type=Path),
-    help="Draw memory over the sweeps beside the budget, as SVG.",
+    help="Draw memory over the sweeps, and the budget, as SVG.",
 )
-@click.option("--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the least that works.")
+@click.option(
+    "--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the smallest budget that works."
+)
 def plan(picture: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
-    """Plan a decode to a picture of SIZE: WIDTHxHEIGHT in pixels.
+    """Plan the decode of a picture of SIZE: WIDTHxHEIGHT in pixels.
 
-    The plan says what is kept, spilled to disk or computed twice, and predicts memory and time.
+    The plan lists what is kept in memory, spilled to disk or computed twice. It predicts memory and time.
     """
     if plot is not None and plot.suffix.lower() != ".svg":
-        raise OutputError(f"--plot draws SVG, which {plot} is not", "Name a file that ends in .svg.")
+        raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
     if plot is not None:
         check_place(plot)
         refuse_clashes([plot], config_sources(options["vae"], options["config"]))
     budget = options.pop("budget")
     if sweep_budgets:
         if budget is not None:
-            raise click.UsageError("--sweep-budgets tries budgets of its own: leave out --budget.")
+            raise click.UsageError("--sweep-budgets tries its own budgets: remove --budget.")
         if options["quality"] != "exact":
-            raise click.UsageError("--sweep-budgets is for exact decodes: leave out --quality.")
-        found = swept(picture, **options)
-        told = "[" + ",\n".join(each.to_json() for each in found) + "]" if as_json else "\n".join(table(found))
-        chart = trade(found)
+            raise click.UsageError("--sweep-budgets works for exact decodes only: remove --quality.")
+        plans = swept(picture, **options)
+        text = "[" + ",\n".join(each.to_json() for each in plans) + "]" if as_json else "\n".join(table(plans))
+        chart = trade(plans)
     else:
-        made = _plan(picture, budget, **options)
-        told, chart = made.to_json() if as_json else str(made), sweeps(made)
+        decode_plan = _plan(picture, budget, **options)
+        text, chart = decode_plan.to_json() if as_json else str(decode_plan), sweeps(decode_plan)
     if plot is not None:
         write_text(plot, chart)
-    click.echo(told)
+    click.echo(text)
 
 
 def swept(picture: tuple[int, int], **options: Any) -> list[Plan]:
-    """Return plans from the smallest budget that works to the fastest there is, each faster than the one before."""
+    """Return plans from the smallest budget that works to the fastest plan. Equal neighbours are dropped."""
     fastest = _plan(picture, "1000TB", **options)
     try:
         _plan(picture, "1B", **options)
@@ -103,15 +105,15 @@ def swept(picture: tuple[int, int], **options: Any) -> list[Plan]:
         least = error.needed
     ratio = fastest.predicted_peak / least
     budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
-    found = [*(_plan(picture, f"{budget}B", **options) for budget in budgets), fastest]
-    return found[:1] + [after for each, after in pairwise(found) if after.digest != each.digest]
+    plans = [*(_plan(picture, f"{budget}B", **options) for budget in budgets), fastest]
+    return plans[:1] + [after for each, after in pairwise(plans) if after.digest != each.digest]
 
 
 def table(plans: list[Plan]) -> list[str]:
-    """Return the lines of a table of plans, the leanest first."""
+    """Return the lines of a table, one per plan, below a head."""
     lines = [f"{'budget':>12}  {'predicted':>12}  {'on disk':>12}  {'recomputed':>10}  {'time':>10}"]
     for each in plans:
-        # The fastest one's budget was no limit: what it uses is.
+        # The fastest plan had a budget without effect: show what it uses instead.
         budget = min(each.budget, max(other.predicted_peak for other in plans))
         sizes = "  ".join(f"{size(bytes_):>12}" for bytes_ in (budget, each.predicted_peak, each.spilled))
         lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {each.predicted_seconds:>8,.0f} s")
@@ -124,20 +126,20 @@ def trade(plans: list[Plan]) -> str:
     return line_chart("Time against memory, predicted", "MB", "seconds", {"exact": line})
 
 
-def sweeps(made: Plan) -> str:
-    """Return a chart of memory over time, sweep by sweep, beside the budget."""
+def sweeps(decode_plan: Plan) -> str:
+    """Return a chart of memory over time, sweep by sweep, and the budget."""
     line, seconds = [(0.0, 0.0)], 0.0
-    for sweep in made.sweeps:
+    for sweep in decode_plan.sweeps:
         line += [(seconds, sweep.peak / 1e6), (seconds + sweep.seconds, sweep.peak / 1e6)]
         seconds += sweep.seconds
     lines = {"predicted, of each sweep": line}
-    if made.budget <= 10 * made.predicted_peak:
-        budget = made.budget / 1e6
+    if decode_plan.budget <= 10 * decode_plan.predicted_peak:
+        budget = decode_plan.budget / 1e6
         lines[f"budget, {budget:,.0f} MB"] = [(0.0, budget), (seconds, budget)]
-    return line_chart(f"Memory of plan {made.digest}, weights included", "seconds, predicted", "MB", lines)
+    return line_chart(f"Memory of plan {decode_plan.digest}, weights included", "seconds, predicted", "MB", lines)
 
 
 def _plan(picture: tuple[int, int], budget: str | None, **options: Any) -> Plan:
-    asked = {name: options[name] for name in ("batch", "dtype", "device")}
-    config, quality = named_config(options["vae"], options["config"]), asked_quality(options)
-    return make(config, *picture, budget, task="stream", quality=quality, **asked)
+    case = {name: options[name] for name in ("batch", "dtype", "device")}
+    config, quality = named_config(options["vae"], options["config"]), quality_of(options)
+    return make(config, *picture, budget, task="stream", quality=quality, **case)

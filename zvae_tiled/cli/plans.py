@@ -1,4 +1,4 @@
-"""Plans in files."""
+"""Reads and writes plan files, and declares the options for them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ plan_file_option = click.option(
     "plan_file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="A plan to replay, of --save-plan or zvae plan --json, in place of a budget and a quality.",
+    help="A plan to replay, from --save-plan or zvae plan --json. Use it instead of --budget and --quality.",
 )
 save_plan_option = click.option(
     "--save-plan",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Keep the plan that was run, as JSON.",
+    help="Write the plan that was run, as JSON.",
 )
 
 
 def plan_text(path: str) -> str:
-    """Read a plan's JSON, and refuse what is none.
+    """Return the JSON text of a plan file, after checking it.
 
     Raises:
-        PlanError: The file cannot be read, or holds none.
+        PlanError: The file cannot be read, or is no plan.
     """
     from zvae_tiled.api import read_plan
 
@@ -41,7 +41,9 @@ def plan_text(path: str) -> str:
         with Path(path).open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} cannot be read as a plan: {error}", "Name a file of zvae plan --json.") from error
+        raise PlanError(
+            f"{path} cannot be read as a plan: {error}", "Name a file written by zvae plan --json."
+        ) from error
     try:
         read_plan(text)
     except PlanError as error:

@@ -1,4 +1,4 @@
-"""Which VAE ``--vae`` means: its weights, or its shape alone."""
+"""Resolves ``--vae`` and ``--config``: to a VAE with its weights, or to its shape alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO = "demo"
 
 
 def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: bool = True) -> VAE:
-    """Load the VAE that ``--vae`` names, or the one that is used when it is left out."""
+    """Load the VAE that ``--vae`` names. Default: the default VAE."""
     from zvae_tiled.vae import VAE
 
     if name == DEMO:
@@ -26,10 +26,10 @@ def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: boo
 
 
 def vae_path(name: str | None) -> Path:
-    """Return where the weights are.
+    """Return the path of the weights.
 
     Raises:
-        ConfigError: None was named or found, or no model of that family is in the cache.
+        ConfigError: There is no default VAE, or the cache has no model of the preset that `name` names.
     """
     if name is None:
         return Path(default_path())
@@ -40,18 +40,18 @@ def vae_path(name: str | None) -> Path:
     if name not in PRESETS or Path(name).exists():
         return Path(name)
     models = REPOSITORIES.get(name, ())
-    found = find_in_cache(models)
-    if found is None:
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model is known to hold that VAE."
+    folder = find_in_cache(models)
+    if folder is None:
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
         raise ConfigError(
-            f"--vae {name} means a model of that family in the Hugging Face cache ({cache_folder()}), there is none",
+            f"--vae {name} needs a model of that family in the Hugging Face cache ({cache_folder()}), which has none",
             f"Name the VAE's folder or its .safetensors file.{looked_for}",
         )
-    return found
+    return folder
 
 
 def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
-    """Return the files that `load_vae` reads; none is opened but a shard index."""
+    """Return the files that `load_vae` reads. Only a shard index is opened."""
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.vae import sources_of
 
@@ -59,7 +59,7 @@ def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
 
 
 def config_sources(name: str | None, config: str | None) -> list[Path]:
-    """Return the files that `config_of` looks at."""
+    """Return the files that `named_config` reads."""
     if config is not None:
         return [] if config in PRESETS else [Path(config)]
     if name is None or name in PRESETS:
@@ -72,11 +72,11 @@ def config_sources(name: str | None, config: str | None) -> list[Path]:
 
 
 def named_config(name: str | None, config: str | None) -> VAEConfig:
-    """Return the shape of the VAE; no weights are read.
+    """Return the shape of the VAE. No weights are read.
 
     Args:
-        name: What ``--vae`` names; left out, the shape is that of Z-Image and FLUX.1.
-        config: What ``--config`` names.
+        name: The value of ``--vae``. Default: ``z-image``, the shape of Z-Image and FLUX.1.
+        config: The value of ``--config``.
     """
     if config is not None:
         return config_of(config)
@@ -90,5 +90,5 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
 
         fitting = " or ".join(fitting_presets(checkpoint))
         advice = f"Name a config.json{f', or {fitting}, which fits these weights,' if fitting else ''} with --config."
-        raise ConfigError(f"no config.json lies beside {name}", advice)
+        raise ConfigError(f"there is no config.json beside {name}", advice)
     return config_of(checkpoint.folder_config)

@@ -1,6 +1,6 @@
-"""What comes with the package: a small trained VAE (`VAE.demo()`), latents of real pictures, and one of the pictures.
+"""The files bundled with the package: a small trained VAE (`VAE.demo()`), latents of pictures, and one picture.
 
-How it was trained, on what, and how good it is: ``training/`` in the repository.
+``training/`` in the repository documents how the VAE was trained, on which data, and how good it is.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ FOLDER = Path(__file__).parent
 """The VAE's folder, as diffusers writes one: ``config.json`` and the weights."""
 
 PICTURE = FOLDER / "cat.png"
-"""What the latents ``cat`` were encoded from; the VAE was never trained on it."""
+"""The picture that the latents ``cat`` were encoded from. The VAE was not trained on it."""
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the latents."""
+    """Return the names of the bundled latents."""
     return tuple(sorted(path.stem for path in (FOLDER / "latents").glob("*.safetensors")))
 
 
 def path(name: str) -> Path:
-    """Return the file of the latents of that name.
+    """Return the file of the latents called `name`.
 
     Raises:
-        LatentsError: There are none.
+        LatentsError: No latents have this name.
     """
     if name not in names():
-        raise LatentsError(f"no latents of the demo are called {name!r}", f"There are: {', '.join(names())}.")
+        raise LatentsError(f"no latents of the demo are called {name!r}", f"Choose one of: {', '.join(names())}.")
     return FOLDER / "latents" / f"{name}.safetensors"
 
 
 def latents(name: str) -> np.ndarray[Any, np.dtype[np.float16]]:
-    """Return latents as a pipeline hands them over: (1, 16, h, w), scaled.
+    """Return latents (1, 16, h, w), scaled, as from a pipeline.
 
     Args:
-        name: One of `names`; ``album`` is of 2048x2048 pixels.
+        name: One of `names`. ``album`` decodes to 2048x2048 pixels.
 
     Raises:
-        LatentsError: There are none of that name.
+        LatentsError: No latents have this name.
     """
     values: np.ndarray[Any, np.dtype[np.float16]] = load_file(path(name))["latents"]
     return values

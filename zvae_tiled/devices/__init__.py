@@ -1,1 +1,1 @@
-"""Devices: a folder for each, with what it allocates beside what computes on it; and which one this is."""
+"""Devices: one folder each, with its kernels and the memory they allocate. `here.py` finds this machine's device."""

@@ -1,4 +1,4 @@
-"""What the planner knows of a device: how it allocates, how fast it is, and what it refuses."""
+"""`Device`: what the planner knows about a device, namely memory, speed and limits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Device:
 
     Attributes:
         name: ``metal``, ``cuda``, or ``cpu/`` and the kernels that compute: ``cpu/mlx`` is MLX alone.
-        folder: The folder of ``devices/`` that has its kernels.
-        likely: Tells whether MLX would compute on it here, without importing MLX.
-        workspace: What its kernels allocate.
-        band_rows: Rows of a band beyond which it gets no faster.
-        flops: Floating-point operations a second in convolutions.
-        bandwidth: Bytes a second in everything else.
-        disk: Bytes a second to and from disk.
-        call: Seconds one Step costs for one band, whatever its size.
-        margin: What a measured peak was above its prediction; the planner multiplies workspace by it.
+        folder: The folder of its kernels in ``devices/``.
+        likely: Returns whether MLX would compute on it here, without importing MLX.
+        workspace: Predicts what its kernels allocate.
+        band_rows: Rows of a band; taller bands are not faster.
+        flops: Floating-point operations per second in convolutions.
+        bandwidth: Bytes per second in all other operations.
+        disk: Bytes per second to and from disk.
+        call: Seconds that a Step takes for each band, regardless of the band's size.
+        margin: Measured peak divided by predicted peak. The planner multiplies workspace by it.
         max_buffer: Bytes of the largest single buffer.
     """
 

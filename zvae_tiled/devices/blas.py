@@ -1,10 +1,10 @@
-"""Give MLX a fast BLAS on Linux, by loading one before ``mlx.core`` is imported.
+"""Gives MLX a fast BLAS on Linux, by loading one before ``mlx.core`` is imported.
 
-MLX's Linux wheels carry the reference BLAS: correct, one thread, and 30 times or more below the machine.
-The dynamic linker takes the first ``cblas_sgemm`` that is visible to the whole process, so a better library
-loaded in time, with ``RTLD_GLOBAL``, serves every float32 matrix product and convolution on the CPU.
+MLX's Linux wheels contain the reference BLAS: it is correct, but has one thread and is 30 times or more too slow.
+The dynamic linker uses the first ``cblas_sgemm`` that is visible to the whole process. So a faster library that is
+loaded earlier, with ``RTLD_GLOBAL``, computes every float32 matrix product and convolution on the CPU.
 
-The variable ``ZVAE_BLAS`` decides: ``auto`` (default), ``off``, or a library to load. See docs/blas.md.
+The environment variable ``ZVAE_BLAS`` is ``auto`` (default), ``off``, or a library to load. See docs/blas.md.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SYMBOL = "cblas_sgemm"
 INSTALL = "pip install 'zvae-tiled[blas]'"
 
 OPENBLAS = ("libopenblasp.so.0", "libopenblas.so.0")
-"""Sonames of a system's OpenBLAS: Fedora's threaded one first, then the name Debian and conda use."""
+"""Sonames of a system's OpenBLAS: Fedora's threaded one first, then that of Debian and conda."""
 
 MKL_LAYERS = {"INTEL": 0, "SEQUENTIAL": 1, "GNU": 3, "TBB": 4}
 RUNTIMES = {"INTEL": "libiomp5.so", "GNU": "libgomp.so.1", "TBB": "libtbb.so.12"}
-"""MKL's threading layers: the number of each in MKL's header, and the library it opens at the first call."""
+"""MKL's threading layers: the number of each in MKL's header, and the library that MKL opens at the first call."""
 
 MKL_SETTERS = ("MKL_Set_Interface_Layer", "MKL_Set_Threading_Layer", "MKL_CBWR_Set")
 MKL_LP64, MKL_STRICT, MKL_BRANCHES = 0, 0x10000, {"AVX512": 12, "AVX2": 10}
 
 AT_HWCAP, HWCAP_ATOMICS = 16, 1 << 8
-"""The question to the kernel, and the bit of its answer that says an Arm core has the Armv8.1 atomics."""
+"""Argument for `getauxval`, and the bit of its result that is set if an Arm core has the Armv8.1 atomics."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class BlasStatus:
     """Which BLAS the CPU uses, and why.
 
     Attributes:
-        name: ``mkl``, ``nvpl``, ``openblas``, ``custom`` (named in ``ZVAE_BLAS``), ``external`` (there before
-            us) or ``builtin`` (the one MLX came with).
-        path: What was loaded: a file, or the soname the linker resolved; None if nothing was.
-        active: Whether a BLAS other than the built-in one serves MLX.
-        reason: One sentence: what happened, and what to do if it is not what you want.
+        name: ``mkl``, ``nvpl``, ``openblas``, ``custom`` (named in ``ZVAE_BLAS``), ``external`` (loaded before
+            by another program part) or ``builtin`` (the one in MLX's wheel).
+        path: The library that was loaded, as a file or as a soname; None if none was loaded.
+        active: Whether MLX uses a BLAS other than its built-in one.
+        reason: One sentence: what happened, and how to change it.
     """
 
     name: str
@@ -65,15 +65,15 @@ def _none(reason: str) -> BlasStatus:
 
 
 class _UnusableError(Exception):
-    """A library opened, but cannot serve MLX."""
+    """A library can be opened, but MLX cannot use it."""
 
 
 @functools.cache
 def preload() -> BlasStatus:
-    """Load a fast BLAS if one is there, before anything imports ``mlx.core``; the first call decides.
+    """Load a fast BLAS if one is installed, before anything imports ``mlx.core``. Only the first call has an effect.
 
     Returns:
-        What was loaded, or why nothing was.
+        Which BLAS is used, and why.
 
     Raises:
         BlasError: ``ZVAE_BLAS`` names a library that cannot be used. Nothing else raises.
@@ -89,7 +89,7 @@ def preload() -> BlasStatus:
         return _named(setting)
     try:
         return _automatic()
-    except Exception as error:  # an import must not fail for want of speed, whatever the environment
+    except Exception as error:  # an import must not fail only because no fast BLAS can be loaded
         return _none(f"looking for a fast BLAS failed ({type(error).__name__}: {error})")
 
 
@@ -99,42 +99,43 @@ def _named(setting: str) -> BlasStatus:
         detail = _load(path)
     except (OSError, _UnusableError) as error:
         raise BlasError(
-            f"{VARIABLE} must be auto, off or a library with {SYMBOL}: {setting!r} was given.\n{error}",
-            f"Give the full path of an LP64 BLAS, or unset {VARIABLE} and run: {INSTALL}",
+            f"{VARIABLE} must be auto, off or a library with {SYMBOL}, but it is {setting!r}.\n{error}",
+            f"Set it to the full path of an LP64 BLAS, or unset it and run: {INSTALL}",
         ) from error
     return BlasStatus("custom", path, True, f"named in {VARIABLE}{detail}")
 
 
 def _automatic() -> BlasStatus:
     if _has(ctypes.CDLL(None), SYMBOL):
-        return BlasStatus("external", None, True, f"{SYMBOL} was visible to the process already; left alone")
+        return BlasStatus("external", None, True, f"{SYMBOL} was loaded before zvae_tiled; no other is loaded")
     skipped = []
-    for name, path, hindrance in _candidates():
-        if not hindrance:
+    for name, path, problem in _candidates():
+        if not problem:
             try:
                 return BlasStatus(name, path, True, f"loaded before mlx.core{_load(path)}")
             except (OSError, _UnusableError) as error:
-                hindrance = str(error)
-        skipped.append(f"{path} was not used: {hindrance}")
+                problem = str(error)
+        skipped.append(f"{path} was not used: {problem}")
     return _none("; ".join(skipped) or f"no fast BLAS is installed, and MLX's own is 30 times slower; {INSTALL}")
 
 
 def _candidates() -> Iterator[tuple[str, str, str]]:
-    """Yield name, library and what hinders its use, if anything; the best first, the others unopened."""
+    """Yield name, library and problem of each installed BLAS, the best first. An empty problem: it may be loaded."""
     if mkl := _installed("mkl", "libmkl_rt.so.*"):
-        # MKL ends the process when a part is missing at the first call: look for the parts before that.
+        # If a part of MKL is missing, MKL ends the process at the first call: check the parts before.
         parts = [mkl.with_name(mkl.name.replace("_rt", part)) for part in ("_core", "_intel_lp64", "_def")]
         missing = [part.name for part in parts if not part.is_file()]
         yield "mkl", str(mkl), f"{', '.join(missing)} missing; reinstall mkl" if missing else ""
     if nvpl := _installed("nvpl-blas", "libnvpl_blas_lp64_gomp.so.*"):
-        # The threaded NVPL ends the process where libgomp is missing, and on cores older than Armv8.1.
+        # The threaded NVPL ends the process if libgomp is missing, or if the CPU is older than Armv8.1.
         if not _opens(RUNTIMES["GNU"]):
             nvpl = nvpl.with_name(nvpl.name.replace("gomp", "seq"))
         atomics = ctypes.CDLL(None).getauxval(AT_HWCAP) & HWCAP_ATOMICS
         yield "nvpl", str(nvpl), "" if atomics else "this CPU is older than Armv8.1"
     if soname := next((name for name in OPENBLAS if _opens(name)), None):
-        # A torch imported later would bind to OpenBLAS, which returns complex dot products otherwise than the
-        # MKL in torch's x86-64 wheels: torch.vdot goes wrong in silence. Imported earlier, it is bound.
+        # A torch that is imported later would bind to OpenBLAS. OpenBLAS returns complex dot products in another way
+        # than the MKL in torch's x86-64 wheels, so torch.vdot would be wrong without an error. A torch that was
+        # imported earlier is bound to its own MKL.
         bound = "torch" in sys.modules or importlib.util.find_spec("torch") is None
         clash = platform.machine() == "x86_64" and not bound
         yield "openblas", soname, f"import torch before zvae_tiled, or {INSTALL}" if clash else ""
@@ -150,30 +151,30 @@ def _installed(distribution: str, pattern: str) -> Path | None:
 
 
 def _load(path: str) -> str:
-    """Make one library's symbols visible to the whole process; return details for the status."""
-    library = ctypes.CDLL(path)  # for itself alone at first: a useless library must not disturb others
+    """Make a library's symbols visible to the whole process. Return details for `BlasStatus.reason`."""
+    library = ctypes.CDLL(path)  # not global at first: an unusable library must not affect others
     if not _has(library, SYMBOL):
-        raise _UnusableError(f"It opens, but exports no {SYMBOL}.")
+        raise _UnusableError(f"It can be opened, but exports no {SYMBOL}.")
     ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     if _address(ctypes.CDLL(None)) != _address(library):
-        raise _UnusableError(f"Another library's {SYMBOL} was there first, and MLX would use that one.")
+        raise _UnusableError(f"Another library's {SYMBOL} was loaded before, and MLX would use that one.")
     return _configure_mkl(library, Path(path).parent) if _has(library, *MKL_SETTERS) else ""
 
 
 def _configure_mkl(library: ctypes.CDLL, folder: Path) -> str:
-    """Set MKL up, by its functions where it has them: variables would reach torch and child processes."""
-    library.MKL_Set_Interface_Layer(MKL_LP64)  # MLX passes 32-bit sizes, whatever MKL_INTERFACE_LAYER says
-    # GNU first: torch brings libgomp, and INTEL after it gave wrong products. A layer whose run-time library
-    # does not open would end the process at the first product.
-    wanted = os.environ.get("MKL_THREADING_LAYER", "").upper()
+    """Configure MKL by its functions: environment variables would affect torch and child processes too."""
+    library.MKL_Set_Interface_Layer(MKL_LP64)  # MLX passes 32-bit sizes, so MKL_INTERFACE_LAYER is ignored
+    # GNU first: torch loads libgomp, and the INTEL layer after it computed wrong products. A layer whose run-time
+    # library cannot be opened would end the process at the first product.
+    preferred = os.environ.get("MKL_THREADING_LAYER", "").upper()
     unfit = "INTEL" if _has(ctypes.CDLL(None), "GOMP_parallel") else None
-    order = [each for each in (wanted, "GNU", "INTEL", "SEQUENTIAL") if each in MKL_LAYERS and each != unfit]
+    order = [each for each in (preferred, "GNU", "INTEL", "SEQUENTIAL") if each in MKL_LAYERS and each != unfit]
     layer = next(each for each in order if each == "SEQUENTIAL" or _opens(RUNTIMES[each], folder))
     library.MKL_Set_Threading_Layer(MKL_LAYERS[layer])
     if "MKL_CBWR" in os.environ:
         return f", {layer} threads, MKL_CBWR={os.environ['MKL_CBWR']}"
-    # Strict: the same bits for any alignment and thread count. MKL refuses these branches on other makers'
-    # processors, where its default is the steadier choice anyway (docs/blas.md).
+    # Strict: the same bits for any alignment and thread count. MKL refuses these branches on processors of other
+    # manufacturers, where its default varies less anyway (docs/blas.md).
     for branch, number in MKL_BRANCHES.items():
         if library.MKL_CBWR_Set(number | MKL_STRICT) == 0:
             return f", {layer} threads, {branch},STRICT"
@@ -182,7 +183,7 @@ def _configure_mkl(library: ctypes.CDLL, folder: Path) -> str:
 
 def _opens(soname: str, folder: Path | None = None) -> bool:
     if soname in RUNTIMES.values():
-        # Read when OpenMP opens. Spinning threads made small products 20 times slower on a shared machine.
+        # OpenMP reads it when it is loaded. Spinning threads made small products 20 times slower on a shared machine.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for candidate in (soname, *([str(folder / soname)] if folder else [])):
         with contextlib.suppress(OSError):

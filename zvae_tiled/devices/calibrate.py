@@ -1,4 +1,4 @@
-"""Calibrating: what the operations of a decode really take on this device, beside what the planner says."""
+"""Measures the memory and speed of a decode's operations on this device, and compares them with predictions."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
 from zvae_tiled.planner.cost import step_flops
 
 SIZES = {"cpu": ((1, 64), (2, 128)), "metal": ((12, 256), (24, 256), (48, 384))}
-"""Rows and columns of the bands; on Metal below and above Winograd's 4,096 pixels. The last ones are timed too."""
+"""Rows and columns of the bands. On Metal, below and above Winograd's 4,096 pixels. The last size is timed too."""
 
 SLACK = 1 << 16
-"""Bytes no margin is made of: allocations are rounded up, for which every plan has some (SMALL_CHANGE)."""
+"""Bytes that do not count for the margin: allocations are rounded up, and every plan reserves some (SMALL_CHANGE)."""
 
 DISK_BYTES = 32 << 20
 
 DTYPES = (mx.float32, mx.bfloat16)
-"""The last one is timed."""
+"""Only the last type is timed."""
 
 
 def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
-    """Measure this device, and store what was found for all decodes to come.
+    """Measure this device, and store the figures for all later decodes.
 
-    Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes: the allocator's peak is held
-    against the device's Workspace. A run takes seconds; MLX's cache of free buffers is emptied by it.
+    Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes. The allocator's peak is compared
+    with the device's Workspace. A run takes seconds, and empties MLX's cache of free buffers.
 
     Args:
-        progress: Called with a line of text before each measurement.
+        progress: Called with a line of text before each measurement. Default: no calls.
 
     Raises:
-        OutputError: The result cannot be stored, or the disk not be measured.
+        OutputError: The disk cannot be measured, or the result cannot be stored.
     """
     say = progress if progress is not None else lambda _: None
     chain = config_of("z-image").chain("decode")
@@ -63,7 +63,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
 
 
 def _stored(bench: Bench) -> Calibration:
-    found = Calibration(
+    calibration = Calibration(
         kind=device_kind(),
         device=device_name(),
         mlx=mlx_version(),
@@ -72,12 +72,12 @@ def _stored(bench: Bench) -> Calibration:
         bandwidth=bench.moved / bench.moving,
         disk=_disk_speed(),
     )
-    store(found)
-    return found
+    store(calibration)
+    return calibration
 
 
 def distinct_steps(chain: Chain) -> list[Step]:
-    """Return one Step of each kind: those that differ in names alone cost the same."""
+    """Return one Step of each kind. Steps that differ only in their names cost the same."""
     nameless = [
         replace(
             step,
@@ -93,7 +93,7 @@ def distinct_steps(chain: Chain) -> list[Step]:
 
 @contextmanager
 def no_cache() -> Iterator[None]:
-    """Let freed buffers go at once, so that peaks are what was asked for."""
+    """Disable MLX's cache of free buffers, so that peaks contain only live arrays."""
     before = mx.set_cache_limit(0)
     try:
         yield
@@ -102,14 +102,14 @@ def no_cache() -> Iterator[None]:
 
 
 class Bench:
-    """Measures operations, and remembers the worst that a peak was above its prediction.
+    """Measures operations, and keeps the largest ratio of measured to predicted peak.
 
     Attributes:
-        worst: Measured bytes over predicted ones, results included.
-        flops: Multiplications and additions of what was timed.
-        computing: Seconds they took.
-        moved: Bytes, by the planner's count, that the rest of what was timed moved.
-        moving: Seconds it took.
+        worst: Largest ratio of measured to predicted bytes, results included.
+        flops: Multiplications and additions of the timed convolutions.
+        computing: Seconds of the timed convolutions.
+        moved: Bytes that the other timed operations moved, by the planner's count.
+        moving: Seconds of the other timed operations.
     """
 
     def __init__(self, device: Device) -> None:
@@ -119,7 +119,7 @@ class Bench:
         self.moved, self.moving = 0, 0.0
 
     def measure(self, step: Step, rows: int, width: int, dtype: mx.Dtype, timed: bool) -> None:
-        """Measure all operations of one Step on a band of this size."""
+        """Measure all operations of one Step on a band of this size. Time them too if `timed`."""
         kernels, space, itemsize = kernels_for(self.device, dtype), self.device.workspace, dtype.size
         ready: list[object] = []
         model = _weights(step, dtype)
@@ -134,7 +134,7 @@ class Bench:
             both = 2 * pixels * step.inputs * itemsize + space.keys(step, rows, width, itemsize)
             self._peak(lambda: kernels.keys(step, weights, x, norm), both)
             attended = pixels * step.outputs * itemsize + space.attend(step, rows, width, itemsize)
-            # A block is handed over, as the engine does: kernels may free it.
+            # The list gives up its reference to a block, as the engine does, so that kernels may free it.
             self._peak(lambda: kernels.attend(step, weights, x, norm, (blocks.pop() for _ in range(1))), attended)
             return
         grown = 1 if kernels.folds else step.factor
@@ -151,7 +151,7 @@ class Bench:
         computing = self._peak(lambda: kernels.conv(step, weights, pieces, skip), written + working, timed)
         if timed:
             self.flops, self.computing = self.flops + step_flops(step, pixels, space.folds), self.computing + computing
-        if timed and step.norm:  # both pass over the map as `Costs.seconds` and `SweepCosts.sweep` count it: four times
+        if timed and step.norm:  # both pass over the map four times, as `Costs.seconds` and `SweepCosts.sweep` count
             self.moved, self.moving = self.moved + 2 * 4 * x.nbytes, self.moving + seconds
 
     def _peak(self, run: Callable[[], object], predicted: int, timed: bool = False) -> float:
@@ -164,7 +164,7 @@ class Bench:
         self.worst = max(self.worst, measured / max(predicted, 1))
         if not timed:
             return 0.0
-        start = time.perf_counter()  # the second run: the first one may have compiled
+        start = time.perf_counter()  # the second run, because the first may have compiled
         run()
         mx.synchronize()
         return time.perf_counter() - start
@@ -176,10 +176,10 @@ def _weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
         names["shortcut."] = (step.outputs, 1, 1, step.skip)
     if step.kind == "attention":
         shape = (step.outputs, step.inputs)
-        found = {f"{name}.weight": _random(shape, dtype) for name in ATTENTION}
+        kernels = {f"{name}.weight": _random(shape, dtype) for name in ATTENTION}
     else:
-        found = {f"{name}weight": _random(shape, dtype) for name, shape in names.items()}
-    return found | {name.replace("weight", "bias"): _random(found[name].shape[:1], dtype) for name in found}
+        kernels = {f"{name}weight": _random(shape, dtype) for name, shape in names.items()}
+    return kernels | {name.replace("weight", "bias"): _random(kernels[name].shape[:1], dtype) for name in kernels}
 
 
 def _random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
@@ -189,7 +189,7 @@ def _random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
 
 
 def _disk_speed() -> float:
-    """Write and read a file in the folder for temporary files, where maps are spilled if no other is named."""
+    """Return the bytes per second of writing and reading a file in the default folder for temporary files."""
     data = os.urandom(1 << 20)
     count = DISK_BYTES // len(data)
     try:
@@ -204,6 +204,6 @@ def _disk_speed() -> float:
             return 2 * count * len(data) / (time.perf_counter() - start)
     except OSError as error:
         raise OutputError(
-            f"the disk cannot be measured in {tempfile.gettempdir()}: {error.strerror or error}",
-            "Free some space there, or set TMPDIR.",
+            f"the speed of the disk cannot be measured in {tempfile.gettempdir()}: {error.strerror or error}",
+            "Free some space there, or set $TMPDIR to another folder.",
         ) from error

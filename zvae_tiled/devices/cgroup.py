@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 PROC = Path("/proc/self")
-"""Where the kernel describes this process; systems other than Linux have no such folder, and no limits here."""
+"""Where the kernel describes this process. Systems other than Linux have no such folder, and no limits here."""
 
 NO_LIMIT = 1 << 60
 """Version 2 writes "max" where there is no limit, version 1 a number of bytes above this one."""
 
 
 def memory_left(proc: Path = PROC) -> int | None:
-    """Return the bytes that can still be taken before a memory limit is reached; None where there is no limit.
+    """Return the bytes that can still be taken before a memory limit is reached; None if there is no limit.
 
     Args:
         proc: The folder of the process in ``/proc``.
@@ -26,7 +26,7 @@ def memory_left(proc: Path = PROC) -> int | None:
 
 
 def cpu_quota(proc: Path = PROC) -> int | None:
-    """Return the smallest limit on CPU time as a number of cores, rounded up; None where there is no limit.
+    """Return the smallest limit on CPU time as a number of cores, rounded up; None if there is no limit.
 
     Args:
         proc: The folder of the process in ``/proc``.
@@ -35,14 +35,15 @@ def cpu_quota(proc: Path = PROC) -> int | None:
 
 
 def _memory_left(folder: Path) -> Iterator[int]:
-    found = re.findall(r"^(\w+) ([0-9]{1,20})$", _text(folder / "memory.stat"), re.MULTILINE)
-    stat = {name: int(number) for name, number in found}
+    entries = re.findall(r"^(\w+) ([0-9]{1,20})$", _text(folder / "memory.stat"), re.MULTILINE)
+    stat = {name: int(number) for name, number in entries}
     limits = _numbers(folder, "memory.max", "memory.high", "memory.limit_in_bytes")
-    # Version 1 also tells the limit of groups above that a container cannot see.
+    # Version 1 also reports the limit of groups above, which a container cannot see.
     limits.append(stat.get("hierarchical_memory_limit", NO_LIMIT))
     if min(limits) < NO_LIMIT:
         usage = max(_numbers(folder, "memory.current", "memory.usage_in_bytes"), default=0)
-        # Files not read for a while: the kernel drops them first. In version 1, only the total includes groups below.
+        # Cached files that were not read for a while: the kernel drops them first. In version 1, only the total
+        # includes groups below.
         files = stat.get("total_inactive_file", stat.get("inactive_file", 0))
         yield max(0, min(limits) - max(0, usage - files))
 
@@ -104,13 +105,13 @@ def _unescaped(text: str) -> str:
 
 
 def _numbers(folder: Path, *names: str) -> list[int]:
-    """Return the numbers in those of the files that hold one."""
+    """Return the numbers of the files that contain one."""
     texts = [_text(folder / name).strip() for name in names]
     return [int(text) for text in texts if re.fullmatch("[0-9]{1,20}", text)]
 
 
 def _text(path: Path) -> str:
-    """Return what a file holds; nothing if it cannot be read."""
+    """Return the text of a file; an empty text if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):  # ValueError: a path with a zero byte

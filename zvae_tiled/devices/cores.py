@@ -1,4 +1,4 @@
-"""How many threads are of use: the cores this process may run on, or fewer where its container is given less time."""
+"""Counts the cores that this process can use: those it may run on, limited by its container's CPU quota."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zvae_tiled.devices.cgroup import PROC, cpu_quota
 
 
 def usable_cores(proc: Path = PROC) -> int:
-    """Return the physical cores this process may use, no more than its container's quota of time is worth.
+    """Return the physical cores that this process may use, limited by its container's CPU quota.
 
     Args:
         proc: The folder of the process in ``/proc``.
@@ -19,7 +19,7 @@ def usable_cores(proc: Path = PROC) -> int:
 
 
 def _cores() -> int:
-    """Return the physical cores: a second thread on a core has no multiplier of its own."""
+    """Return the number of physical cores. A second thread on a core has no multiplier of its own."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     places = set()

@@ -1,8 +1,8 @@
-"""MLX computes in threads of its own. A forked process has none of them: what it asks MLX to compute never ends.
+"""Detects forked processes, in which MLX cannot compute: MLX's threads are not forked, so it would wait forever.
 
-A fork of a process in which MLX did nothing is harmless. Whether MLX did something is asked just before the fork:
-afterwards the question could wait for a lock that a lost thread holds. This module imports no MLX: it is loaded with
-the package, and so sees forks of processes that use MLX without a VAE.
+A fork of a process in which MLX did nothing is harmless. This is checked just before the fork, because afterwards the
+check could wait for a lock that a lost thread holds. This module imports no MLX. It is loaded with the package, so it
+also sees forks of processes that use MLX without a VAE.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import ForkError
 
 _used = False
-"""Whether this package computed in this process; MLX's own counters can be set back to zero."""
+"""Whether this package computed in this process. MLX's own counters are not enough: they can be reset."""
 
 _used_at_fork = False
 _lost_threads = False
 
 
 def check_threads() -> None:
-    """Refuse to compute where the computation would never end; every function that computes with MLX calls this first.
+    """Refuse to compute if MLX's threads were lost in a fork. Every function that computes with MLX calls this first.
 
     Raises:
         ForkError: This process was forked from one in which MLX had been used.
@@ -29,8 +29,8 @@ def check_threads() -> None:
     global _used
     if _lost_threads:
         raise ForkError(
-            "this process was forked from one that had used MLX; MLX's threads do not exist here, and would be waited "
-            "for without end",
+            "this process was forked from one that had used MLX: MLX's threads do not exist here, and a computation "
+            "would never end",
             'Start processes with the spawn method: multiprocessing.get_context("spawn"), or '
             'multiprocessing_context="spawn" of a torch DataLoader.',
         )
@@ -49,9 +49,10 @@ def _after_fork_in_child() -> None:
 
 
 def _mlx_was_used() -> bool:
-    """Tell whether MLX has made arrays: without one nothing can have been computed.
+    """Return whether MLX has created arrays: without one it cannot have computed anything.
 
-    On a GPU the import counts: asking for memory would set the GPU up before the fork, which makes it unusable after.
+    On a GPU, an import of MLX is enough: reading the counters would initialise the GPU before the fork, and a GPU
+    that is initialised cannot be used after it.
     """
     mlx = sys.modules.get("mlx.core")
     if mlx is None or likely_device() != "cpu":

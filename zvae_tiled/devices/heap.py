@@ -1,8 +1,8 @@
-"""Freed memory that the C library keeps, given back before it takes the process beyond what was predicted.
+"""Returns freed memory to the system before the process outgrows its prediction.
 
-glibc keeps freed blocks for later ones. Where strips of one map follow those of another, many of them fit nothing that
-comes, and the process outgrows what is in use: by a fifth in some decodes. `malloc_trim` gives free pages back to
-the system. It is called only where the next block could pass the limit, because pages that come back cost time.
+glibc keeps freed blocks for later use. When strips of one map follow those of another, many freed blocks fit no later
+strip, and the process grows beyond the memory in use: by a fifth in some decodes. `malloc_trim` returns free pages to
+the system. It is called only if the next block could pass the limit, because it takes time to get pages back.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 import psutil
 
 SMALL = 1 << 16
-"""Bytes of a block for which nobody looks: looking takes as long as filling it."""
+"""Smaller blocks are not checked, because a check takes as long as filling such a block."""
 
 STEP = 1 << 20
-"""Bytes the process must grow by before memory is given back again, where that was not enough: the rest is in use."""
+"""Bytes by which the limit is raised if trimming was not enough, because the rest of the memory is in use."""
 
 
 def _trimmer() -> Callable[[int], int] | None:
-    """Return glibc's `malloc_trim`; None where the C library is another."""
+    """Return glibc's `malloc_trim`; None with another C library."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
@@ -30,7 +30,7 @@ _trim = _trimmer()
 
 
 class Ceiling:
-    """How far this process may grow from when it is first under the ceiling."""
+    """A limit on how much this process may grow, counted from the first `begin`."""
 
     def __init__(self, growth: int) -> None:
         """Allow this many bytes."""
@@ -39,14 +39,14 @@ class Ceiling:
         self._limit: int | None = None
 
     def begin(self) -> None:
-        """Count from now on, unless it counts already; what was freed before is given back first."""
+        """Return freed memory to the system, and count from here. Later calls do nothing."""
         if self._limit is None:
             if _trim is not None:
                 _trim(0)
             self._limit = self._resident() + self._growth
 
     def make_room(self, size: int) -> None:
-        """Give free memory back if a block of this many bytes could pass the limit."""
+        """Return free memory to the system if a block of `size` bytes could pass the limit."""
         if _trim is None or self._limit is None or self._resident() + size <= self._limit:
             return
         _trim(0)
@@ -57,12 +57,12 @@ class Ceiling:
 
 
 _ceiling: Ceiling | None = None
-"""That of the decode that runs: there is one at a time."""
+"""The ceiling of the running decode. Only one decode runs at a time."""
 
 
 @contextmanager
 def under(ceiling: Ceiling) -> Iterator[None]:
-    """Keep the process under a ceiling."""
+    """Apply a ceiling while the block runs."""
     global _ceiling
     before, _ceiling = _ceiling, ceiling
     ceiling.begin()
@@ -73,6 +73,6 @@ def under(ceiling: Ceiling) -> Iterator[None]:
 
 
 def make_room(size: int) -> None:
-    """Give free memory back if a block of this many bytes could pass the ceiling of the decode that runs."""
+    """Return free memory to the system if a block of `size` bytes could pass the ceiling of the running decode."""
     if _ceiling is not None and size >= SMALL:
         _ceiling.make_room(size)

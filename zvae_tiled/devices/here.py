@@ -1,4 +1,4 @@
-"""The device that MLX computes on, as the planner sees it, and the kernels for it."""
+"""Finds the device that MLX computes on, and returns its kernels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from zvae_tiled.planner.calibration import Calibration, apply, bare_workspace, l
 
 
 def device_kind() -> str:
-    """Return ``cpu``, ``metal`` or ``cuda``: what MLX's default device is."""
+    """Return the kind of MLX's default device: ``cpu``, ``metal`` or ``cuda``."""
     return next(device.kind for device in reversed(DEVICES.values()) if _folder(device).present(device.kind))
 
 
 def device_name() -> str:
-    """Return what the device calls itself; a CPU with its kernels or its BLAS: a factor of 30 in speed, or more."""
+    """Return the device's name. For a CPU, add its kernels or its BLAS, which change the speed 30 times or more."""
     name = str(mx.device_info(mx.default_device()).get("device_name", "unknown"))
     if device_kind() != "cpu":
         return name
@@ -37,28 +37,28 @@ def mlx_version() -> str:
 
 
 def stored_calibration() -> tuple[Calibration | None, str]:
-    """Return this device's calibration if there is one, and in one sentence why there is none."""
+    """Return this device's calibration, or None, and one sentence that explains the result."""
     return load(device_kind(), device_name(), mlx_version())
 
 
 def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Device:
-    """Return the device MLX computes on, as a VAE of this type sees it.
+    """Return the device that MLX computes on, for a VAE of this type.
 
     Args:
         dtype: The VAE's type.
-        calibrated: With the stored calibration's figures, if there are any.
+        calibrated: Whether to use the figures of a stored calibration.
     """
     kind = device_kind()
     device = cpu_device(dtype == mx.bfloat16) if kind == "cpu" else DEVICES[kind]
-    largest = mx.device_info(mx.default_device()).get("max_buffer_length")  # Metal has a limit, the others none
+    largest = mx.device_info(mx.default_device()).get("max_buffer_length")  # only Metal has a limit
     if largest is not None:
         device = replace(device, max_buffer=int(largest))
-    found = stored_calibration()[0] if calibrated else None
-    return apply(device, found) if found is not None else device
+    calibration = stored_calibration()[0] if calibrated else None
+    return apply(device, calibration) if calibration is not None else device
 
 
 def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
-    """Return the kernels whose memory the device's Workspace predicts."""
+    """Return the kernels of a device, those whose memory the device's Workspace predicts."""
     kernels: Kernels[mx.array] = _folder(device).kernels_for(bare_workspace(device), dtype)
     return kernels
 
@@ -68,20 +68,20 @@ def _folder(device: Device) -> ModuleType:
 
 
 def available(weights: int) -> Available:
-    """Return what a decode could use now, its weights, which are loaded already, included."""
+    """Return the memory that a decode can use now, including its weights, which are loaded already."""
     memory, limit = available_memory(), working_set_limit()
-    if limit is not None:  # a GPU's own memory; on Metal it is the machine's too
+    if limit is not None:  # a GPU's own memory, which on Metal is part of the machine's
         left = Available(max(0, limit - mx.get_active_memory()))
         memory = left if device_kind() != "metal" or left.size < memory.size else memory
     return replace(memory, size=memory.size + weights)
 
 
 def working_set_limit() -> int | None:
-    """Return the bytes beyond which a GPU gets slow or refuses; None on a CPU."""
+    """Return the bytes beyond which a GPU becomes slow or refuses to allocate; None on a CPU."""
     info = mx.device_info(mx.default_device())
     if device_kind() == "cpu":
         return None
-    if "free_memory" in info:  # CUDA: others may use the card too; what MLX holds counts as ours
+    if "free_memory" in info:  # CUDA: other programs may use the card too. What MLX holds counts as ours.
         return int(info["free_memory"]) + mx.get_active_memory() + mx.get_cache_memory()
     limit = info.get("max_recommended_working_set_size", info.get("total_memory"))
     return None if limit is None else int(limit)

@@ -1,4 +1,4 @@
-"""What is installed, without importing it."""
+"""Checks whether a package is installed, without importing it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import metadata
 
 
 def installed(distribution: str) -> bool:
-    """Tell whether a distribution of this name is installed."""
+    """Return whether a distribution of this name is installed."""
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The handful of array operations the engine needs; one implementation a kind of device, and one that only counts."""
+"""`Kernels`: the array operations that the engine needs. Each kind of device implements them, the dry run too."""
 
 from __future__ import annotations
 
@@ -10,99 +10,103 @@ import numpy as np
 from zvae_tiled.chain import Step
 
 T = TypeVar("T")
-"""Some rows of a map: (1, rows, width, channels)."""
+"""An array with rows of a map: (1, rows, width, channels)."""
 
 Affine = tuple[Any, Any, Any]
-"""A GroupNorm folded into scale, shift and mean a channel: (x - mean)·scale + shift."""
+"""A GroupNorm folded into scale, shift and mean per channel: (x - mean)·scale + shift."""
 
 
 class Kernels(Protocol[T]):
-    """What the engine asks of a device.
+    """The array operations that the engine calls on a device.
 
-    *Pieces* are consecutive rows as a list, in the type the device computes in, or, where it activates as it
-    convolves, as it wants them. Everything else is in the storage type, which is the VAE's.
+    *Pieces* are a list of consecutive activated rows, in the type that the device computes in. A device that
+    activates while it convolves may use any form for them. All other arrays have the storage type, that of the VAE.
     """
 
     folds: bool
-    """Whether nearest ×2 and its 3×3 convolution are done as four 2×2 convolutions of the small map."""
+    """Whether nearest ×2 and its 3×3 convolution are computed as four 2×2 convolutions of the small map."""
 
     narrow: bool
-    """Whether maps are stored in float16, whose range a decoder may pass."""
+    """Whether maps are stored in float16, whose range a decoder may exceed."""
 
     def rows(self, x: T) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
 
     def join(self, spans: list[tuple[T, int, int]]) -> T:
-        """Copy rows (from, to) of some arrays into one; one whole array is handed back as it is."""
+        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
 
     def span(self, pieces: list[Any], start: int, stop: int) -> list[Any]:
-        """Return some rows of pieces; the others can be freed."""
+        """Return rows `start` to `stop` of pieces. The other rows can be freed."""
 
     def crop(self, x: T, left: int, right: int) -> T:
-        """Copy some columns."""
+        """Copy the columns from `left` to `right`."""
 
     def to_host(self, x: T) -> np.ndarray:
         """Return rows as float32 (rows, width, channels)."""
 
     def from_host(self, rows: np.ndarray) -> T:
-        """Store rows (rows, width, channels)."""
+        """Return rows (rows, width, channels) in the storage type."""
 
     def write(self, file: BinaryIO, x: T) -> None:
         """Append rows to a file."""
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> T:
-        """Read rows back."""
+        """Read rows that `write` wrote."""
 
     def prepare(self, step: Step, weights: Mapping[str, T]) -> Any:
-        """Bring a Step's weights into the form this device wants; freed when the sweep ends."""
+        """Return a Step's weights in the form that this device needs. They are freed when the sweep ends."""
 
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
-        """Bring a folded norm onto the device."""
+        """Copy a folded norm to the device."""
 
     def edge(self, step: Step, width: int) -> list[Any]:
-        """Return the row of zeros beyond the top or the bottom of what the Step convolves."""
+        """Return a row of zeros, for the padding above and below the map that the Step convolves."""
 
     def activate(self, step: Step, x: T, affine: Affine | None) -> list[Any]:
-        """Normalise, apply SiLU, and upsample where the Step does and the device does not fold."""
+        """Normalise and apply SiLU. Upsample too if the Step does, unless the device folds upsampling."""
 
     def count(self, pieces: list[Any]) -> int:
-        """Return how many rows the pieces have."""
+        """Return the number of rows in the pieces."""
 
     def conv(self, step: Step, weights: Any, pieces: list[Any], skip: T | None) -> T:
-        """Convolve; a 3×3 kernel reads one row more at each end than it writes (or writes from, where it folds)."""
+        """Convolve. A 3×3 kernel needs one extra input row above and below.
+
+        If the device folds upsampling, rows are counted before doubling.
+        """
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the largest value of each row the last `conv` read, before bias and skip.
+        """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip.
 
-        Both are NaN where the row has one.
+        Both are NaN if the row contains a NaN.
         """
 
     def idle(self, step: Step, weights: Any, pieces: list[Any]) -> bool:
-        """Tell whether one value everywhere may be right: there are few, or weights or input are flat.
+        """Return whether a result with the same value everywhere may be correct.
 
-        Of an attention, whose `pieces` are empty: whether zeros everywhere may be right, because its biases are zeros.
+        This is so if it has few values, or if weights or input have one value. For an attention, `pieces` is empty:
+        return whether a result of zeros may be correct, because the biases are zeros.
         """
 
     def largest(self, x: T) -> np.ndarray:
-        """Return the largest magnitude in each row; infinite where the row has NaN or Inf."""
+        """Return the largest magnitude in each row. It is infinite if the row contains NaN or Inf."""
 
     def intact(self) -> bool:
-        """Tell whether memory kept every result that was computed since the last call of `intact`.
+        """Return whether memory kept every result that was computed since the last call of `intact`.
 
-        Native kernels compare what they wrote with what memory holds. MLX cannot tell.
+        Native kernels compare what they wrote with the contents of memory. MLX kernels cannot, and return True.
         """
 
     def lost(self, weights: Mapping[str, T], prepared: Any) -> bool:
-        """Tell whether weights became zeros as they were prepared: MLX's convolutions with them would seem right."""
+        """Return whether `prepare` turned weights into zeros. MLX's convolutions with them would seem correct."""
 
     def blank(self, pieces: list[Any]) -> bool:
-        """Tell whether pieces have a row whose first column is zeros. Native kernels keep no activated rows: false."""
+        """Return whether a row's first column is zeros. Native kernels store no activated rows, and return False."""
 
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
-        """Return the attention's keys and values, one behind the other in the channels."""
+        """Return the attention's keys and values, joined along the channels."""
 
     def attend(self, step: Step, weights: Any, x: T, affine: Affine, blocks: Iterator[T]) -> T:
-        """Return x plus the attention of each of its pixels over all blocks of keys and values."""
+        """Return x plus, for each of its pixels, the attention over all blocks of keys and values."""
 
     def moments(self, x: T) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row, (rows, channels) each."""

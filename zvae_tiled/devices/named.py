@@ -1,4 +1,4 @@
-"""Devices by their names, and the one MLX is likely to use here, without importing MLX."""
+"""Returns devices by name, and the device that MLX is likely to use here. Imports no MLX."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from zvae_tiled.planner.calibration import apply, newest
 from zvae_tiled.planner.case import Case
 
 DEVICE_NAMES = ("cpu", *DEVICES)
-"""Devices a plan can be made for."""
+"""Names of the devices that a plan can be made for."""
 
 
 def named_device(name: str, dtype: str) -> Device:
-    """Return a device by its name; ``cpu`` is this CPU, with the kernels that compute on it.
+    """Return the device with this name. ``cpu`` is this CPU with its fastest kernels.
 
     Raises:
         PlanError: No device has this name.
@@ -27,15 +27,15 @@ def named_device(name: str, dtype: str) -> Device:
 
 
 def unprobed_device(dtype: str) -> Device:
-    """Return the device MLX is likely to use here, as it was last calibrated."""
+    """Return the device that MLX is likely to use here, with its newest calibration."""
     kind = likely_device()
     device = named_device(kind, dtype)
-    found = newest(kind, metadata.version("mlx")) if installed("mlx") else None
-    return device if found is None else apply(device, found)
+    calibration = newest(kind, metadata.version("mlx")) if installed("mlx") else None
+    return device if calibration is None else apply(device, calibration)
 
 
 def device_of(case: Case) -> Device:
-    """Return this machine's device, as it was calibrated, if the case is for its kind; else the one that is named."""
+    """Return this machine's calibrated device if the case is for its kind; else the device that the case names."""
     here = unprobed_device(case.dtype)
     if case.device == here.name or (case.kind == here.kind and case.device not in DEVICES):
         return here

@@ -1,4 +1,4 @@
-"""What all MLX kernels share: rows stored, joined, and sent to disk and back."""
+"""The operations that all MLX kernels share: join rows, check results, write to disk and read back."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
-"""bfloat16 cannot cross NumPy's buffer protocol; its bits can, as whole numbers of the same size."""
+"""NumPy's buffer protocol has no bfloat16, so its bits are passed as whole numbers of the same size."""
 
 _WHOLE = {2: (mx.int16, mx.uint16), 4: (mx.int32, mx.uint32)}
 _INFINITY = {mx.float32: 0x7F800000, mx.bfloat16: 0x7F80, mx.float16: 0x7C00}
-"""The bits of +Inf: those of NaN are larger, those of finite numbers smaller; the sign is one bit above."""
+"""The bits of +Inf. Without the sign bit, those of NaN are larger, and those of finite numbers smaller."""
 
 _FEW = 16
-"""So few values, of 256 steps between two powers of two in bfloat16, may be the same one by chance."""
+"""A result with at most this many values may be flat by chance: bfloat16 has only 128 steps between powers of two."""
 
 _AT_ONCE = 1 << 30
-"""Bytes written or read by one call: macOS refuses 2^31."""
+"""The most bytes that one call writes or reads: macOS refuses 2^31."""
 
 
 def now(x: mx.array) -> mx.array:
-    """Compute x before anything else happens."""
+    """Evaluate x now, and return it."""
     make_room(x.nbytes)
     mx.eval(x)
     return x
@@ -40,13 +40,13 @@ def _is_flat(arrays: list[mx.array]) -> bool:
 
 
 def magnitudes(bits: np.ndarray, dtype: mx.Dtype) -> np.ndarray:
-    """Return the magnitudes that these bits without their sign stand for; infinity in place of NaN."""
+    """Return the magnitudes for bits without a sign bit. NaN becomes infinity."""
     finite = bits < _INFINITY[dtype]
-    known = np.where(finite, bits, 0)
+    safe = np.where(finite, bits, 0)
     if dtype == mx.float16:
-        values = known.astype(np.uint16).view(np.float16).astype(np.float32)
+        values = safe.astype(np.uint16).view(np.float16).astype(np.float32)
     else:
-        values = (known << (16 if dtype == mx.bfloat16 else 0)).astype(np.uint32).view(np.float32)
+        values = (safe << (16 if dtype == mx.bfloat16 else 0)).astype(np.uint32).view(np.float32)
     return np.where(finite, values, np.float32(np.inf))
 
 
@@ -60,7 +60,7 @@ class MlxStorage:
         self._extent = np.empty((2, 0))
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the largest value of each row the last `conv` read, before bias and skip."""
+        """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
         low, high = self._extent
         return low, high
 
@@ -68,7 +68,7 @@ class MlxStorage:
         self._extent = np.stack([np.full(rows, np.inf), np.full(rows, -np.inf)])
 
     def _note_extent(self, first: int, rows: int, y: mx.array) -> None:
-        """Widen the extent of some rows; y has them, or a part of each, or as many times as many."""
+        """Widen the extent of `rows` rows, from row `first` on. `y` has equally many values of each, in order."""
         y = y.reshape(rows, -1)
         low, high = mx.min(y, axis=1), mx.max(y, axis=1)
         mx.eval(low, high)
@@ -77,9 +77,9 @@ class MlxStorage:
         part[1] = np.maximum(part[1], np.asarray(high.astype(mx.float32)))
 
     def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
-        """Tell whether weights or input are the same number everywhere, or there are but few values.
+        """Return whether weights or input have one value everywhere, or the result has few values.
 
-        Of an attention: whether its biases are zeros.
+        For an attention, return whether its biases are zeros.
         """
         if step.kind == "attention":
             return all(self._zeros(array) for name, array in weights.items() if name.endswith("bias"))
@@ -89,7 +89,7 @@ class MlxStorage:
         return few or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
 
     def largest(self, x: mx.array) -> np.ndarray:
-        """Return the largest magnitude in each row, by the bits: no copy, and a tenth of the time of isfinite."""
+        """Return the largest magnitude in each row, from the bits: no copy, and a tenth of the time of isfinite."""
         x = x.reshape(x.shape[1], -1)
         signed, unsigned = _WHOLE[x.dtype.size]
         ends = [mx.max(x.view(whole), axis=1) for whole in (signed, unsigned)]
@@ -99,11 +99,11 @@ class MlxStorage:
         return magnitudes(np.maximum(positive, without_sign), x.dtype)
 
     def intact(self) -> bool:
-        """Tell nothing: MLX does not say what it wrote."""
+        """Return True: MLX does not report what it wrote."""
         return True
 
     def lost(self, weights: Mapping[str, mx.array], prepared: dict[str, mx.array]) -> bool:
-        """Tell whether weights became zeros as they were prepared."""
+        """Return whether `prepare` turned weights into zeros."""
         for name, array in weights.items():
             parts = [part for key, part in prepared.items() if key == name or key.startswith(f"{name}.")]
             if all(map(self._zeros, parts)) and not self._zeros(array):
@@ -111,7 +111,7 @@ class MlxStorage:
         return False
 
     def blank(self, pieces: list[mx.array]) -> bool:
-        """Tell whether pieces have a row whose first column is zeros: one column costs nothing to look at."""
+        """Return whether the first column of a row is zeros. One column is cheap to check."""
         columns = (np.asarray(now(piece[:, :, :1].astype(mx.float32))) for piece in pieces)
         return not all(column.any(axis=(2, 3)).all() for column in columns)
 
@@ -119,27 +119,27 @@ class MlxStorage:
         return not self.largest(x.reshape(1, 1, -1)).any()
 
     def rows(self, x: mx.array) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return x.shape[1]
 
     def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
-        """Copy rows of some arrays into one; one whole array is handed back as it is."""
+        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
         first, start, stop = spans[0]
         if len(spans) == 1 and stop - start == first.shape[1]:
             return first
         parts = [x[:, start:stop] for x, start, stop in spans]
-        # A slice shares its parent's memory; only a concatenation surely copies.
+        # A slice shares its parent's memory. Only a concatenation is sure to copy.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
 
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
-        """Bring a folded norm to MLX."""
+        """Return a folded norm as MLX arrays."""
         scale, shift, mean = (
             np.broadcast_to(values, scale.shape).astype(np.float32) for values in (scale, shift, mean)
         )
         return mx.array(scale), mx.array(shift), mx.array(mean)
 
     def crop(self, x: mx.array, left: int, right: int) -> mx.array:
-        """Copy some columns."""
+        """Copy the columns from `left` to `right`."""
         part = x[:, :, left:right]
         return now(mx.concatenate([part, part[:, :0]], axis=1))
 
@@ -149,7 +149,7 @@ class MlxStorage:
         return host
 
     def from_host(self, rows: np.ndarray) -> mx.array:
-        """Store rows (rows, width, channels)."""
+        """Return rows (rows, width, channels) in the storage type."""
         return now(mx.array(rows[None].astype(np.float32)).astype(self.dtype))
 
     def write(self, file: BinaryIO, x: mx.array) -> None:
@@ -159,13 +159,13 @@ class MlxStorage:
             data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
-        """Read rows back, straight into an array's memory."""
+        """Read rows that `write` wrote, directly into an array's memory."""
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
         data = np.asarray(bits).data.cast("B")
         offset = start * width * channels * self.dtype.size
         while data:
-            got = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
-            if not got:
-                raise OSError("the spilled rows are shorter than what was written")
-            data, offset = data[got:], offset + got
+            count = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
+            if not count:
+                raise OSError("the spill file is shorter than what was written to it")
+            data, offset = data[count:], offset + count
         return now(bits.view(self.dtype))

@@ -1,4 +1,4 @@
-"""The devices there are. Each is a folder with a ``memory.py`` and a ``kernels.py``, and a line in the table."""
+"""The table of devices. Each device has a folder with ``memory.py`` and ``kernels.py``, and a line here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TABLE: tuple[Device, ...] = (
 )
 
 DEVICES = {device.name: device for device in _TABLE}
-"""Devices by their names. The last that is there computes; native kernels are the CPU's, where they are faster."""
+"""Devices by name. MLX computes on the last one that is present. A CPU uses native kernels if they are faster."""
 
 DEVICE_KINDS = tuple(device.kind for device in _TABLE)
 
 
 def likely_device() -> str:
-    """Guess which kind MLX would compute on here, without importing it."""
+    """Return the kind of device that MLX would probably compute on here, without importing MLX."""
     return next(device.kind for device in reversed(_TABLE) if device.likely())

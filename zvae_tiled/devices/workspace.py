@@ -1,6 +1,7 @@
-"""Workspace: what an operation allocates beside its inputs and its output, in bytes.
+"""`Workspace`: the bytes that an operation allocates beside its inputs and its output.
 
-Each device has its own in its ``memory.py``. The planner sums the numbers, the dry run spends them, tests measure them.
+Each device implements it in its ``memory.py``. The planner adds up the numbers, the dry run counts with them, and tests
+measure them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from typing import Protocol
 from zvae_tiled.chain import Step
 
 KEYS_AT_ONCE = 2048
-"""Keys a block of the attention; with 1,024 queries the scores are 8 MB in float32."""
+"""Keys in a block of the attention. With 1,024 queries, the scores are 8 MB in float32."""
 
 MAX_ELEMENTS = 1 << 30
-"""Elements of one convolution's im2col: MLX computes wrong values past 2^31 (mlx issue 3248)."""
+"""The most elements in one convolution's im2col: MLX computes wrong values past 2^31 (mlx issue 3248)."""
 
 
 class Workspace(Protocol):
-    """What the kernels of a device allocate."""
+    """Predicts what the kernels of a device allocate.
+
+    `itemsize` is the size of a stored number in bytes.
+    """
 
     @property
     def folds(self) -> bool:
@@ -25,34 +29,37 @@ class Workspace(Protocol):
 
     @property
     def shares(self) -> bool:
-        """Whether activated rows are the rows as they are stored, and the convolution activates them."""
+        """Whether pieces are the stored rows themselves, which the convolution activates."""
 
     @property
     def piece_rows(self) -> int | None:
-        """Rows of one piece of activated rows; None if a band is one piece."""
+        """Rows per piece; None if a band is one piece."""
 
     def compute_size(self, itemsize: int) -> int:
-        """Bytes of a number in activated rows, for this storage size."""
+        """Return the bytes of a number in activated rows."""
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Bytes a Step's prepared weights hold beside the model's own, and what preparing takes on top."""
+        """Return the bytes that prepared weights hold beside the model's own, and the extra bytes while preparing."""
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the activated rows."""
+        """Return the bytes of `Kernels.activate` beside the activated rows."""
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside pieces, skip and result; rows and width are the result's, or those of the map it folds."""
+        """Return the bytes of `Kernels.conv` beside pieces, skip and result.
+
+        `rows` and `width` are those of the result. If upsampling is folded, they are those before doubling.
+        """
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows and their keys."""
+        """Return the bytes of `Kernels.keys` beside the rows and their keys."""
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows, the result, and one block of keys in storage."""
+        """Return the bytes of `Kernels.attend` beside the rows, the result, and one stored block of keys."""
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows."""
+        """Return the bytes of `Kernels.moments` beside the rows."""
 
 
 def block_rows(width: int) -> int:
-    """Rows of keys read at once: fixed by the width alone, so that every plan adds them up in the same order."""
+    """Return the rows of keys in a block. Only the width sets them, so that all plans add keys in the same order."""
     return max(1, KEYS_AT_ONCE // width)

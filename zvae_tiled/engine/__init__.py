@@ -1,1 +1,1 @@
-"""Runs a plan: sweep by sweep, band by band, each Step a small machine that keeps only the rows it still needs."""
+"""Runs a plan, sweep by sweep and band by band. Each Step is a generator that keeps only the rows it still needs."""

@@ -1,4 +1,4 @@
-"""Bands: a whole map kept as strips of rows, in memory or on disk; and the rows that wait inside a sweep."""
+"""Stores a map as strips of rows in memory, and queues rows inside a sweep. `spill.py` stores maps on disk."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from zvae_tiled.devices.kernels import Kernels, T
 
 @dataclass
 class Band(Generic[T]):
-    """Some rows on their way through a sweep, with the skip that belongs to them.
+    """Rows that pass through a sweep, and their skip.
 
-    Whoever uses the rows takes them out, so that no frame further up keeps them alive.
+    `take` and `take_skip` drop the band's reference, so that no caller's frame keeps the rows in memory.
     """
 
     value: T | None
     skip: T | None = None
 
     def take(self) -> T:
-        """Hand over the value."""
+        """Return the value, and drop it from the band."""
         value, self.value = self.value, None
         assert value is not None
         return value
 
     def take_skip(self) -> T | None:
-        """Hand over the skip, if there is one."""
+        """Return the skip, or None, and drop it from the band."""
         skip, self.skip = self.skip, None
         return skip
 
 
 class Bands(Protocol[T]):
-    """A whole map as strips of rows."""
+    """A map, stored as strips of rows."""
 
     def append(self, rows: T) -> None:
         """Add rows at the bottom."""
@@ -41,13 +41,18 @@ class Bands(Protocol[T]):
     def read(
         self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
     ) -> Iterator[T]:
-        """Go through the map from its first row, some rows at a time; with ``release`` each is freed as it is read.
+        """Yield the map from top to bottom, in bands.
 
-        Not ``exact``: strips of more than half as many rows come as they are, which saves copying them.
+        Args:
+            rows: Rows per band; the last band may have fewer.
+            release: Free each strip once it is read.
+            first: First row to read.
+            stop: The row to stop before. Default: the end of the map.
+            exact: If False, a stored strip with more than half of `rows` may be yielded as one band, without a copy.
         """
 
     def close(self) -> None:
-        """Free what is left."""
+        """Free the rows that remain."""
 
 
 class RamBands(Generic[T]):
@@ -64,7 +69,7 @@ class RamBands(Generic[T]):
     def read(
         self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
     ) -> Iterator[T]:
-        """Go through the map from its first row, some rows at a time."""
+        """Yield the map from top to bottom, in bands (see `Bands.read`)."""
         queue = RowQueue(self._kernels)
         top = 0
         for i in range(len(self._strips)):
@@ -86,26 +91,26 @@ class RamBands(Generic[T]):
             yield queue.take(queue.rows)
 
     def close(self) -> None:
-        """Free what is left."""
+        """Free the rows that remain."""
         self._strips.clear()
 
 
 class RowQueue(Generic[T]):
-    """Rows put in at the bottom and taken out at the top, in other portions."""
+    """A queue of rows: strips are added at the bottom, and any number of rows is taken from the top."""
 
     def __init__(self, kernels: Kernels[T]) -> None:
         self._kernels = kernels
-        self._strips: deque[tuple[T, int, int]] = deque()  # an array, its first row that is left, and the end
+        self._strips: deque[tuple[T, int, int]] = deque()  # array, first row, row to stop before
         self.rows = 0
 
     def push(self, strip: T, first: int = 0, stop: int | None = None) -> None:
-        """Add rows, or some of them, at the bottom."""
+        """Add a strip's rows from `first` to `stop` at the bottom. Default: all of them."""
         end = self._kernels.rows(strip) if stop is None else stop
         self._strips.append((strip, first, end))
         self.rows += end - first
 
     def take(self, rows: int) -> T:
-        """Take rows from the top; what is left of a strip shares its memory until it is gone too."""
+        """Remove and return rows from the top. A strip stays in memory until its last row is taken."""
         spans: list[tuple[T, int, int]] = []
         self.rows -= rows
         while rows:
@@ -118,14 +123,14 @@ class RowQueue(Generic[T]):
         return self._kernels.join(spans)
 
     def shrink(self) -> None:
-        """Copy what is left of a strip, so that the strip is freed; for rows that wait while others work."""
+        """Copy the remaining rows of the top strip, so that the strip itself is freed while they wait."""
         if self._strips and self._strips[0][1]:
             strip, first, end = self._strips.popleft()
             self._strips.appendleft((self._kernels.join([(strip, first, end)]), 0, end - first))
 
 
 class Store(Generic[T]):
-    """What is alive at a cut: the value, and the skip inside a resnet."""
+    """What is stored at a cut: the value, and inside a resnet also the skip."""
 
     def __init__(self, value: Bands[T], skip: Bands[T] | None) -> None:
         self._value = value
@@ -136,7 +141,7 @@ class Store(Generic[T]):
         return self._value
 
     def append(self, band: Band[T]) -> None:
-        """Keep a band; it may go on its way."""
+        """Store a band. The caller may still pass the band on."""
         assert band.value is not None
         self._value.append(band.value)
         if self._skip is not None:
@@ -144,15 +149,15 @@ class Store(Generic[T]):
             self._skip.append(band.skip)
 
     def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
-        """Go through the map from the top; value and skip were put in, so they come out, in strips of the same rows."""
+        """Yield bands from the top of the map. Value and skip were appended in equal heights, and are read in them."""
         values = self._value.read(rows, release, exact=False)
         if self._skip is None:
             return map(Band, values)
-        # map, and no generator of our own: its variables would keep rows alive while others work.
+        # `map`, not a generator: a generator's variables would keep rows in memory while later Steps run.
         return map(Band, values, self._skip.read(rows, release, exact=False))
 
     def close(self) -> None:
-        """Free what is left."""
+        """Free the rows that remain."""
         self._value.close()
         if self._skip is not None:
             self._skip.close()

@@ -1,4 +1,4 @@
-"""Feather-blending: tiles added up by their weights; rows are handed on as soon as no later tile touches them."""
+"""Blends tiles: adds them up with their weights, and returns each row once no later tile overlaps it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Rows = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Blender:
-    """Adds up the tiles of a grid, a row of tiles at a time; it holds that row's pixels and nothing else."""
+    """Adds up the tiles of a grid, one row of tiles at a time. It holds only the pixels of that row."""
 
     def __init__(self, rows: tuple[Span, ...], columns: tuple[Span, ...], scale: int, channels: int, ramp: str) -> None:
-        """Get ready for a picture.
+        """Compute the weights of a grid.
 
         Args:
             rows: The tiles' spans from top to bottom.
-            columns: Their spans from left to right.
-            scale: Pixels a latent.
+            columns: The tiles' spans from left to right.
+            scale: Pixels per latent, in each direction.
             channels: Channels of the picture.
             ramp: How weights grow across an overlap.
         """
@@ -35,26 +35,26 @@ class Blender:
         self._open = zeros((0, *self._line))
 
     def begin(self, row: int) -> None:
-        """Start a row of tiles: keep what it shares with the one before, whose other rows were handed on."""
+        """Start a row of tiles. Only its overlap with the row above is kept: all other rows were returned already."""
         span = self._rows[row]
         shared = self._rows[row - 1].stop - span.start if row else 0
         kept = zeros((shared * self._scale, *self._line))
         kept[:] = self._open[len(self._open) - len(kept) :]
-        self._open = kept[:0]  # freed before the next is made
+        self._open = kept[:0]  # frees the old array before the next is allocated
         self._open = zeros(((span.stop - span.start) * self._scale, *self._line))
         self._open[: len(kept)] = kept
 
     def add(self, row: int, column: int, first: int, pixels: Rows) -> Rows:
-        """Add some rows of a tile; return the rows of the picture that are finished by it.
+        """Add rows of a tile, and return the picture rows that are now finished.
 
         Args:
-            row: Which row of tiles.
-            column: Which column; they come from left to right.
-            first: The first of the rows, counted from the top of what the tile reads, in pixels.
-            pixels: The rows, (rows, width of what it reads, channels).
+            row: Index of the row of tiles.
+            column: Index of the column. Columns must come from left to right.
+            first: The first of these rows, in pixels from the top of the rows that the tile reads.
+            pixels: The rows, (rows, width that the tile reads, channels).
         """
         down, across, scale = self._rows[row], self._columns[column], self._scale
-        begin = first - (down.start - down.low) * scale  # counted from the first row the tile gives
+        begin = first - (down.start - down.low) * scale  # from the first row that the tile writes
         low, high = max(begin, 0), min(begin + len(pixels), (down.stop - down.start) * scale)
         if low >= high:
             return self._open[:0]
@@ -72,7 +72,7 @@ class Blender:
 
 
 def zeros(shape: tuple[int, ...]) -> Rows:
-    """Return zeros in MLX's memory, so that its counter, and so the report, counts them."""
+    """Return zeros allocated by MLX, so that its counter includes them, and so does the report."""
     make_room(4 * math.prod(shape))
     array = mx.zeros(shape, dtype=mx.float32)
     mx.eval(array)

@@ -1,4 +1,4 @@
-"""Weights as they were prepared and moments as they were gathered, checked: computed once more, then refused."""
+"""Checks prepared weights and moments. If they cannot be right, they are computed again, then refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from zvae_tiled.errors import SilentFailureError
 
 
 def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:
-    """Prepare a Step's weights; once more if memory did not keep them.
+    """Prepare a Step's weights, and again if memory did not keep them.
 
     Raises:
-        SilentFailureError: It did not the second time either.
+        SilentFailureError: Memory did not keep them the second time either.
     """
     for _ in range(2):
         ready = kernels.prepare(step, weights)
@@ -28,10 +28,10 @@ def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:
 
 
 def moments(kernels: Kernels[T], step: Step, x: T) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and M2 of every channel of every row; computed once more if they cannot be right.
+    """Return mean and M2 of every channel of every row. Compute them again if they cannot be right.
 
     Raises:
-        SilentFailureError: They cannot be right the second time either.
+        SilentFailureError: The second result cannot be right either.
     """
     for _ in range(2):
         means, m2s = kernels.moments(x)
@@ -40,12 +40,12 @@ def moments(kernels: Kernels[T], step: Step, x: T) -> tuple[np.ndarray, np.ndarr
             return means, m2s
     raise SilentFailureError(
         f"The statistics of {step.norm.name if step.norm else step.name} were wrong, twice",
-        "Check the weights: are values past 1e18? If not: " + RESTART,
+        "Check the weights for values beyond 1e18. If there are none: " + RESTART,
     )
 
 
 def _doubtful(means: np.ndarray, m2s: np.ndarray) -> np.ndarray:
-    """Tell which rows have moments such as a failure leaves: not finite, zeros, or the same in every channel."""
+    """Return which rows have moments that a failure could leave: not finite, zeros, or equal in every channel."""
     both = np.stack([means, m2s])
     flat = (both == both[:, :, :1]).all(axis=2) & ((both[:, :, 0] == 0) | (both.shape[2] > 1))
     doubtful: np.ndarray = (flat | ~np.isfinite(both).all(axis=2)).any(axis=0)
@@ -53,13 +53,13 @@ def _doubtful(means: np.ndarray, m2s: np.ndarray) -> np.ndarray:
 
 
 def _row(kernels: Kernels[T], x: T, row: int) -> np.ndarray:
-    found: np.ndarray = kernels.to_host(kernels.join([(x, row, row + 1)]))[0].astype(np.float64)
-    return found
+    values: np.ndarray = kernels.to_host(kernels.join([(x, row, row + 1)]))[0].astype(np.float64)
+    return values
 
 
 @np.errstate(invalid="ignore", over="ignore")
 def _right(mean: np.ndarray, m2: np.ndarray, row: np.ndarray) -> bool:
-    """Compare a row's moments with those that NumPy finds, which are more exact."""
+    """Return whether a row's moments agree with those that NumPy computes in float64."""
     exact = row.mean(axis=0)
     exact_m2 = np.square(row - exact).sum(axis=0)
     near = 1e-3 * np.sqrt(np.square(row).mean(axis=0))

@@ -1,8 +1,8 @@
-"""Silent failures caught: what cannot be right is computed again, then refused.
+"""Catches silent failures: a result that cannot be right is computed again, then refused.
 
 Under memory pressure Metal has returned zeros in place of an error (mlx issue 3979), and past 2^31 elements MLX
-computed wrong values (3248): a picture must not come out of that without a word. docs/exactness.md says which faults
-are seen, and which are not.
+computed wrong values (3248). Neither may end in a wrong picture without an error. docs/exactness.md lists the faults
+that are detected, and those that are not.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ RESTART = (
 )
 
 _STORED = 2.0**-23
-"""Smaller values may be stored as zeros by right: float16's smallest is 2^-24."""
+"""Smaller values may correctly be stored as zeros: float16's smallest is 2^-24."""
 
 
 class Guard(Generic[T]):
-    """One Step's computations, which look at what they got."""
+    """Runs the kernels of one Step, and checks each result."""
 
     def __init__(self, kernels: Kernels[T], step: Step, weights: Any) -> None:
         self._kernels = kernels
@@ -39,20 +39,20 @@ class Guard(Generic[T]):
         self._weights = weights
 
     def activate(self, x: T, affine: Affine | None) -> list[Any]:
-        """Normalise and activate rows; once more if a row became zeros.
+        """Normalise and activate rows, and again if a row became zeros.
 
         Raises:
-            SilentFailureError: It did the second time, too.
+            SilentFailureError: A row became zeros the second time, too.
         """
         for _ in range(2):
             pieces = self._kernels.activate(self._step, x, affine)
             if not self._kernels.blank(pieces) or self._has_zeros(x, affine):
                 return pieces
             del pieces
-        raise SilentFailureError(f"What {self._step.name} reads became rows of zeros, twice", _MEMORY)
+        raise SilentFailureError(f"The activated input of {self._step.name} had rows of zeros, twice", _MEMORY)
 
     def _has_zeros(self, x: T, affine: Affine | None) -> bool:
-        """Tell whether the first column of a row is activated to zeros by right, as NumPy does it."""
+        """Return whether a row's first column is zeros also when NumPy activates it, so that zeros are correct."""
         column = self._kernels.to_host(self._kernels.crop(x, 0, 1)).astype(np.float64)
         if affine is not None:
             scale, shift, mean = map(np.asarray, affine)
@@ -62,10 +62,10 @@ class Guard(Generic[T]):
         return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
     def conv(self, pieces: list[T], skip: T | None) -> T:
-        """Convolve; once more, row by row, if a row cannot be right.
+        """Convolve. If a row cannot be right, convolve again, row by row.
 
         Raises:
-            SilentFailureError: It cannot be right the second time either.
+            SilentFailureError: A row cannot be right the second time either.
         """
         out = self._kernels.conv(self._step, self._weights, pieces, skip)
         if self._flaw(out, pieces) is None:
@@ -82,19 +82,19 @@ class Guard(Generic[T]):
         return self._joined(parts)
 
     def keys(self, x: T, affine: Affine) -> T:
-        """Return the attention's keys and values; computed once more, row by row, if a row cannot be right."""
+        """Return the attention's keys and values. If a row cannot be right, compute them again, row by row."""
         return self._whole(x, lambda rows: self._kernels.keys(self._step, self._weights, rows, affine))
 
     def attend(self, x: T, affine: Affine, keys: Bands[T], block: int) -> T:
-        """Ask all keys, `block` rows of them at a time; computed once more, row by row, if a row cannot be right."""
+        """Attend to all keys, `block` rows at a time. If a row cannot be right, compute it again, row by row."""
 
-        def ask(rows: T) -> T:
+        def attended(rows: T) -> T:
             return self._kernels.attend(self._step, self._weights, rows, affine, keys.read(block, release=False))
 
-        return self._whole(x, ask)
+        return self._whole(x, attended)
 
     def _whole(self, x: T, compute: Callable[[T], T]) -> T:
-        """Compute what has no halo. One flat value that is not zero may be right here."""
+        """Compute a result that needs no halo. Unlike in `conv`, a flat value other than zero may be right here."""
         out = compute(x)
         if self._loss(out) is None:
             return out
@@ -107,7 +107,7 @@ class Guard(Generic[T]):
         return self._joined(parts)
 
     def _loss(self, out: T) -> str | None:
-        """Say what is wrong with a result of the attention."""
+        """Return what is wrong with a result of the attention; None if nothing is."""
         if not self._kernels.intact():
             return _LOST
         largest = self._kernels.largest(out)
@@ -118,22 +118,25 @@ class Guard(Generic[T]):
         return _ZEROS
 
     def _flaw(self, out: T, pieces: list[T]) -> str | None:
-        """Say what is wrong with the last convolution: with its sums, which bias and skip would hide, and as stored."""
+        """Return what is wrong with the last convolution; None if nothing is.
+
+        The sums are checked too, because bias and skip could hide a fault in them.
+        """
         if not self._kernels.intact():
             return _LOST
         low, high = self._kernels.extent()
-        for row in np.flatnonzero(~(low < high)):  # NaN is not below anything
+        for row in np.flatnonzero(~(low < high)):  # true for NaN, too
             flat = low[row] == high[row] and np.isfinite(low[row])
             if not (flat and self._kernels.idle(self._step, self._weights, self._window(pieces, int(row)))):
                 return f"only the value {low[row]}" if flat else f"values from {low[row]} to {high[row]}"
-        largest = self._kernels.largest(out).reshape(len(low), -1)  # a row of the sums may be two of the result
+        largest = self._kernels.largest(out).reshape(len(low), -1)  # one row of sums may be two rows of the result
         if not np.isfinite(largest).all():
             return _NOT_FINITE
         blank = ~largest.all(axis=1) & (np.maximum(abs(low), abs(high)) > _STORED)
         return _ZEROS if (blank & (low < high)).any() else None
 
     def _window(self, pieces: list[T], row: int) -> list[T]:
-        """Return what a row of the result is convolved from."""
+        """Return the pieces that one row of the result is convolved from."""
         top = row * self._step.stride
         return self._kernels.span(pieces, top, top + self._step.kernel)
 

@@ -13,8 +13,8 @@ class Moments:
     """Count, mean and M2 (the sum of squared distances from the mean) of every group of channels.
 
     Rows are merged one at a time, in their order, in float64, by the formula of Chan, Golub and LeVeque (1979).
-    So the result depends neither on how the rows were cut into bands, nor, as a sum of squares would, on a
-    large mean.
+    So the result does not depend on how the rows were split into bands. A large mean costs no accuracy, as it
+    would in a sum of squares.
     """
 
     def __init__(self, groups: int) -> None:
@@ -22,14 +22,14 @@ class Moments:
         self.mean: Array = np.zeros(groups)
         self.m2: Array = np.zeros(groups)
 
-    @np.errstate(invalid="ignore", over="ignore")  # what overflowed is told by the guard, at the next convolution
+    @np.errstate(invalid="ignore", over="ignore")  # the guard reports an overflow at the next convolution
     def add(self, means: Array, m2s: Array, width: int) -> None:
-        """Merge some rows.
+        """Merge the moments of some rows.
 
         Args:
             means: Mean of every channel of every row, (rows, channels).
-            m2s: M2 likewise.
-            width: Pixels a row.
+            m2s: M2 of every channel of every row, (rows, channels).
+            width: Pixels per row.
         """
         rows, channels = means.shape
         members = channels // self.mean.size
@@ -49,9 +49,9 @@ class Moments:
 
     @np.errstate(invalid="ignore", over="ignore")
     def affine(self, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-        """Fold the norm into scale, shift and mean a channel: (x - mean)·scale + shift is the normalised x.
+        """Fold the norm into scale, shift and mean per channel: (x - mean)·scale + shift is the normalised x.
 
-        The mean is not folded into the shift: where the spread is small beside it, x·scale + shift cancels.
+        The mean is not folded into the shift: x·scale + shift cancels where the spread is small beside the mean.
         """
         members = weight.size // self.mean.size
         deviation = np.sqrt(self.m2 / self.count + eps)

@@ -1,4 +1,4 @@
-"""One picture through a plan: the middle block once, statistics once, then tile by tile; an exact decode has one."""
+"""Runs a plan for one picture: middle block and statistics once, then each tile. An exact decode has one tile."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from zvae_tiled.planner.stage import Stage
 
 @dataclass
 class PictureRun:
-    """One picture on its way through a plan.
+    """Runs a plan for one picture.
 
     Attributes:
         plan: The plan.
         kernels: The device.
-        weights: Parameters of the model by their paths.
-        norms: Weights and biases of its norms, as NumPy arrays.
-        folder: Where maps are spilled.
-        on_read: Called with a stage, a sweep's number and the rows of its start cut read so far.
+        weights: Parameters of the model, by path.
+        norms: Weights and biases of the model's norms, as NumPy arrays.
+        folder: Folder for spilled maps.
+        on_read: Called with the stage, the sweep's index, and the rows read so far from the sweep's start cut.
     """
 
     plan: Plan
@@ -56,7 +56,7 @@ class PictureRun:
                 yield from self._blended(latents, source)
 
     def _blended(self, latents: mx.array, source: Store[mx.array] | None) -> Iterator[mx.array]:
-        """Decode tile by tile, and blend what overlaps."""
+        """Decode tile by tile, and blend the overlaps."""
         plan, grid, config = self.plan, self.plan.grid, self.plan.case.config
         blender = Blender(grid.rows, grid.columns, config.scale, config.out_channels, plan.quality.ramp)
         for row, down in enumerate(grid.rows):
@@ -73,7 +73,7 @@ class PictureRun:
                         yield mx.array(finished[None])
 
     def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array] | None:
-        """Run what looks at the whole map: the middle block, and the pass that gathers moments."""
+        """Run the stages that need the whole map, middle block and statistics. Return the middle map, if any."""
         plan, (*before, pixels) = self.plan, self.plan.stages
         if not before:
             return None
@@ -89,7 +89,7 @@ class PictureRun:
         return source
 
     def _tile(self, latents: mx.array, source: Store[mx.array] | None, down: Span, across: Span) -> Iterator[mx.array]:
-        """Decode one tile, from its latents or from its part of the middle map."""
+        """Decode one tile, from its latents or from its rectangle of the middle map."""
         height, width = down.high - down.low, across.high - across.low
         whole = (height, width) == (self.plan.case.height, self.plan.case.width)
         stage = self.plan.pixels.resized(height, width)
@@ -98,7 +98,7 @@ class PictureRun:
             return self._run(stage).rows_from(window)
         if not whole:
             latents = self.kernels.crop(latents[:, down.low : down.high], across.low, across.high)
-        # Nothing of another tile is used: each has a run of its own, and so moments of its own.
+        # Tiles share nothing here: each has its own run, and so its own moments.
         return self._run(stage, {}).rows(latents)
 
     def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[mx.array]:

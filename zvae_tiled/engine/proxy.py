@@ -1,7 +1,8 @@
-"""A proxy: a small map that stands for a large one, for the sake of its statistics.
+"""Makes a proxy: a small map whose statistics stand in for those of a large one.
 
-Two parts, one above the other. Averaged squares see everything, but are too smooth; squares cut out at full size are
-as rough as the map, but see little of it. docs/quality.md has the figures of each, and of what else was tried.
+A proxy has two parts, one above the other. One is averaged: it covers the whole map, but is too smooth. The other is
+cut out in squares at full size: they are as rough as the map, but cover little of it. docs/quality.md has the figures
+of both, and of the alternatives.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ PATCH = 8
 def shrunk(
     kernels: Kernels[T], store: Store[T], factors: tuple[int, int], size: tuple[int, int], channels: int
 ) -> Store[T]:
-    """Make a proxy of a stored map; each channel has the mean and the spread it has in the map.
+    """Make a proxy of a stored map. Each channel keeps the mean and the spread that it has in the map.
 
     Args:
         kernels: The device.
-        store: The map; it is left as it is.
-        factors: Rows and columns of the map for one of each part of the proxy.
+        store: The map. It is not changed.
+        factors: Rows and columns of the map per row and column of a part of the proxy.
         size: Rows and columns of the map.
-        channels: Its channels.
+        channels: Channels of the map.
     """
     (down, across), (rows, columns) = factors, (size[0] // factors[0], size[1] // factors[1])
     make_room(8 * rows * columns * channels)
@@ -56,7 +57,7 @@ def shrunk(
 
 
 def picked(count: int, factor: int) -> np.ndarray:
-    """Return which rows (or columns) of a map to cut out: as many as asked, in runs, each amid its share of the map."""
+    """Return `count` rows (or columns) to cut out of a map, in runs, each in the middle of its share of the map."""
     runs = ((first, min(PATCH, count - first)) for first in range(0, count, PATCH))
     return np.concatenate([first * factor + length * (factor - 1) // 2 + np.arange(length) for first, length in runs])
 
@@ -66,15 +67,16 @@ def _rows(kernels: Kernels[T], store: Store[T]) -> Iterator[Map]:
         yield from kernels.to_host(band)
 
 
-def _restore(part: Map, wanted: Moments) -> None:
-    found = Moments(part.shape[-1])
+def _restore(part: Map, target: Moments) -> None:
+    """Scale and shift each channel of a part to the mean and spread of `target`."""
+    own = Moments(part.shape[-1])
     for row in part:
-        _add(found, row)
-    # Where a channel of the part is flat, so it stays: at its mean.
-    scale = np.sqrt(wanted.m2 / wanted.count) / np.sqrt(np.maximum(found.m2 / found.count, 1e-24))
-    part -= found.mean.astype(np.float32)
+        _add(own, row)
+    # A channel that is flat in the part stays flat, at the target's mean.
+    scale = np.sqrt(target.m2 / target.count) / np.sqrt(np.maximum(own.m2 / own.count, 1e-24))
+    part -= own.mean.astype(np.float32)
     part *= scale.astype(np.float32)
-    part += wanted.mean.astype(np.float32)
+    part += target.mean.astype(np.float32)
 
 
 def _add(moments: Moments, row: Map) -> None:

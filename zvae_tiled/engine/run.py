@@ -1,4 +1,4 @@
-"""Running a stage: sweep by sweep, from the latents or a stored cut to finished rows."""
+"""Runs a stage, sweep by sweep, from the latents or a stored cut to finished rows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from zvae_tiled.planner.stage import Stage, Sweep
 
 
 class Run(Generic[T]):
-    """One picture, or one tile of it, on its way through a stage.
+    """Runs a stage for one picture or one tile.
 
-    The same code runs on arrays and, to check the plan, on shapes.
+    The same code runs on arrays and, to check a plan, on shapes alone.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Run(Generic[T]):
         on_read: Callable[[int, int], object] | None = None,
         affines: dict[int, Affine] | None = None,
     ) -> None:
-        """Get ready.
+        """Keep the arguments. `rows`, `rows_from`, `moments_from` and `stored` run the stage.
 
         Args:
-            chain: The Chain it goes through.
-            stage: The stage, with its sweeps.
+            chain: The Chain to run.
+            stage: The stage to run.
             kernels: The device.
-            weights: Parameters of the model by their paths.
-            norms: Weights and biases of its norms, as NumPy arrays.
-            folder: Where maps are spilled.
-            on_read: Called with a sweep's number and the rows of its start cut read so far.
-            affines: Norms that are folded already, by their cuts; those this run folds are added.
+            weights: Parameters of the model, by path.
+            norms: Weights and biases of the model's norms, as NumPy arrays.
+            folder: Folder for spilled maps.
+            on_read: Called with the sweep's index, and the rows read so far from the sweep's start cut.
+            affines: Norms folded by other runs, by cut. This run adds those that it folds. Default: none.
         """
         self._chain = chain
         self._stage = stage
@@ -59,7 +59,7 @@ class Run(Generic[T]):
         self._folder = folder
         self._on_read = on_read
         self._affines = {} if affines is None else affines
-        self._keys: Bands[T]  # the attention's, from its sweep until a cut behind it is stored
+        self._keys: Bands[T]  # of the attention, until a cut behind it is stored
 
     def rows(self, latents: T) -> Iterator[T]:
         """Decode latents (1, h, w, channels), ready for the first Step, into finished rows.
@@ -73,22 +73,22 @@ class Run(Generic[T]):
             yield from self._sweeps(store, stack, owned=True)
 
     def rows_from(self, store: Store[T]) -> Iterator[T]:
-        """Go on from a stored cut, which is read and left as it is, to finished rows."""
+        """Run the stage from a stored cut to finished rows. The stored cut is not changed."""
         with ExitStack() as stack:
             yield from self._sweeps(store, stack, owned=False)
 
     def moments_from(self, store: Store[T]) -> None:
-        """Go on from a stored cut to the end of the stage, for the sake of the norms folded on the way."""
+        """Run the stage from a stored cut, only to fold its norms."""
         for _ in self.rows_from(store):
-            raise AssertionError("a stage that ends before the picture gave rows")
+            raise AssertionError("a stage that ends before the picture returned rows")
 
     def stored(self, latents: T, stack: ExitStack) -> Store[T]:
-        """Go from the latents to the end of a stage that keeps its last cut; the caller's stack frees it."""
+        """Run the stage from the latents, and return the cut stored at its end. `stack` frees it."""
         store = self._store(0, "ram", stack)
         store.append(Band(latents))
         del latents
         for _ in self._sweeps(store, stack, owned=True):
-            raise AssertionError("a stage that ends before the picture gave rows")
+            raise AssertionError("a stage that ends before the picture returned rows")
         return self._last
 
     def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
@@ -130,7 +130,7 @@ class Run(Generic[T]):
         if step.kind == "attention":
             block = block_rows(self._stage.width)
             return attend(self._kernels, step, weights, self._affines[cut], self._keys, block, bands)
-        # Where upsampling is not folded, the map that is convolved is the large one.
+        # If upsampling is not folded, the upsampled map is convolved.
         factor = self._chain.factors[cut] * (1 if self._kernels.folds else step.factor)
         return convolve(
             self._kernels,

@@ -1,4 +1,4 @@
-"""Bands on disk: a file without a name, so that nothing is left behind whatever happens."""
+"""Stores bands on disk, in a file without a name: the system deletes it even after a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zvae_tiled.errors import OutputError
 
 
 class DiskBands(Generic[T]):
-    """Bands in a file that was unlinked as it was made."""
+    """Bands in a temporary file that is unlinked when it is created."""
 
     def __init__(self, kernels: Kernels[T], folder: Path, width: int, channels: int) -> None:
         self._kernels = kernels
@@ -38,7 +38,7 @@ class DiskBands(Generic[T]):
     def read(
         self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
     ) -> Iterator[T]:
-        """Read the map from its first row, some rows at a time."""
+        """Yield the map from top to bottom, in bands (see `Bands.read`)."""
         del release, exact  # the file is freed as a whole, by close()
         end = self._rows if stop is None else stop
         for start in range(first, end, rows):
@@ -51,12 +51,12 @@ class DiskBands(Generic[T]):
             yield band.pop()
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self._file.close()
 
 
 def temporary_folder() -> Path:
-    """Return where maps are spilled: $TMPDIR, else /var/tmp, which unlike /tmp is nowhere kept in memory."""
+    """Return the folder for spilled maps: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
     lasting = Path("/var/tmp")
     if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
         return lasting
@@ -64,7 +64,7 @@ def temporary_folder() -> Path:
 
 
 def check_free_space(folder: Path, needed: int) -> None:
-    """Refuse to start what the disk cannot hold.
+    """Check that a folder has room for spilled maps.
 
     Raises:
         OutputError: The folder cannot be written to, or has too little free space.
@@ -76,9 +76,9 @@ def check_free_space(folder: Path, needed: int) -> None:
     except OSError as error:
         raise _failed(folder, error) from error
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"{folder} cannot be written to; maps are to be spilled there", _ADVICE)
+        raise OutputError(f"maps are to be spilled to {folder}, which cannot be written to", _ADVICE)
     if free < needed:
-        raise OutputError(f"maps need {needed:,} bytes on disk, {folder} has {free:,} free", _ADVICE)
+        raise OutputError(f"spilled maps need {needed:,} bytes on disk; {folder} has {free:,} free", _ADVICE)
 
 
 _ADVICE = "Name another folder with spill_folder=, or raise the budget so that less is spilled."

@@ -1,7 +1,7 @@
-"""Each Step as a small machine: bands in, bands out, and only the rows kept that are still needed.
+"""Runs each Step as a generator: bands in, bands out. It keeps only the rows that it still needs.
 
-A transducer is a generator that pulls bands from the one before it. Edges are padded once, where the map begins
-and ends; a band in the middle is no special case. Nothing is computed twice.
+Each generator (a transducer) pulls bands from the one before it. Zeros are added at the top and the bottom of the
+map, never between bands. Nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def convolve(
     Args:
         kernels: The device.
         step: The Step.
-        weights: Its weights, prepared.
-        affine: Its norm, folded.
-        width: Columns of the map it convolves.
+        weights: Its prepared weights.
+        affine: Its folded norm; None if it has none.
+        width: Columns of the map that is convolved.
         height: Rows of that map.
-        limit: Rows of the result to convolve at once, or of the map where its upsampling is folded.
-        bands: What the Step reads, from the top of the map to its bottom.
+        limit: Most rows to convolve at once, counted in the result, but before upsampling where that is folded.
+        bands: The Step's input, from the top of the map to the bottom.
     """
     above, below = step.zeros
     guard = Guard(kernels, step, weights)
@@ -75,24 +75,24 @@ def attend(
     block: int,
     bands: Iterator[Band[T]],
 ) -> Iterator[Band[T]]:
-    """Run the attention: each band asks all keys, some rows of them at a time."""
+    """Run the attention Step. Each band attends to all keys, `block` rows of keys at a time."""
     guard = Guard(kernels, step, weights)
     for band in bands:
         yield Band(guard.attend(band.take(), affine, keys, block))
 
 
 def tap(store: Store[T], bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
-    """Let bands through, and keep them."""
+    """Store each band, and pass it on."""
     for band in bands:
         store.append(band)
         yield band
 
 
-def watch(kernels: Kernels[T], bands: Iterator[Band[T]], tell: Callable[[int], object]) -> Iterator[Band[T]]:
-    """Let bands through, and tell how many rows went."""
+def watch(kernels: Kernels[T], bands: Iterator[Band[T]], on_rows: Callable[[int], object]) -> Iterator[Band[T]]:
+    """Pass each band on, then call `on_rows` with the rows passed so far."""
     seen = 0
     for band in bands:
         assert band.value is not None
         seen += kernels.rows(band.value)
         yield band
-        tell(seen)
+        on_rows(seen)

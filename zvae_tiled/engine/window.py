@@ -1,4 +1,4 @@
-"""A rectangle of a stored map, read as if it were a map of its own: what a tile starts from."""
+"""Reads a rectangle of a stored map as a map of its own: the input of a tile."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from zvae_tiled.planner.grid import Span
 
 
 class Window(Store[T]):
-    """Some rows and columns of a stored map; reading leaves the map as it is."""
+    """A rectangle of a stored map. Reading does not change the map."""
 
     def __init__(self, kernels: Kernels[T], bands: Bands[T], rows: Span, columns: Span) -> None:
-        """Read what the spans read: their context is part of it."""
+        """Select the rows and columns that the spans read, with their context."""
         super().__init__(bands, None)
         self._kernels = kernels
         self._rows = rows
         self._columns = columns
 
     def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
-        """Go through the rectangle from its top."""
+        """Yield bands from the top of the rectangle."""
         del release  # other tiles read it too
         low, high = self._columns.low, self._columns.high
         bands = self._value.read(rows, False, self._rows.low, self._rows.high)

@@ -1,1 +1,1 @@
-"""What a decode took, how far it is, how far pictures are apart; and figures of a machine."""
+"""Reports and progress of decodes, metrics of pictures, and figures of a machine."""

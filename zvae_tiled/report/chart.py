@@ -1,4 +1,4 @@
-"""Line charts as SVG, in a few lines of our own: reports, plans and the docs need no plotting package."""
+"""Draws line charts as SVG, so that reports, plans and the docs need no plotting package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from math import floor, log10
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 330, 70, 20, 40, 50
-"""The picture's width, the lines' height, and what is around the lines."""
+"""Width of the picture, height of the plot area, and the margins around it, in SVG units."""
 
 ACROSS = WIDTH - LEFT - RIGHT
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
@@ -18,11 +18,11 @@ Line = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Axis:
-    """Which values have marks, and where a value stands.
+    """The marks of an axis, and the position of a value on it.
 
     Attributes:
-        marks: Values, and what is written there.
-        share: From a value to its share of the axis' length.
+        marks: Values, and the label of each.
+        share: Maps a value to its position, as a share of the axis' length.
     """
 
     marks: Sequence[tuple[float, str]]
@@ -36,8 +36,8 @@ def linear(largest: float, digits: int) -> Axis:
 
 
 def logarithmic(smallest: float, largest: float) -> Axis:
-    """Return an axis on which equal ratios are equally long, with marks at 1, 2, 5, 10 and so on."""
-    powers = range(floor(log10(smallest)) - 1, floor(log10(largest)) + 2)  # one more: log10 of 999.99… may be 3
+    """Return a logarithmic axis, with marks at 1, 2, 5, 10 and so on."""
+    powers = range(floor(log10(smallest)) - 1, floor(log10(largest)) + 2)  # log10(999.99…) may round to 3
     round_values = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     bottom = max(value for value in round_values if value <= smallest)
     top = min(value for value in round_values if value >= largest and value > bottom)
@@ -46,19 +46,19 @@ def logarithmic(smallest: float, largest: float) -> Axis:
 
 
 def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], ratios: bool = False) -> str:
-    """Return a chart of some lines.
+    """Return a chart of lines, as SVG.
 
     Args:
-        title: What it shows.
-        x_label: What goes to the right.
-        y_label: What goes up.
-        lines: Points from left to right, by the lines' names.
-        ratios: Whether equal ratios are equally long, on both axes; all values are above zero then.
+        title: Title of the chart.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis.
+        lines: The points of each line, from left to right, by the line's name.
+        ratios: Whether both axes are logarithmic. All values must then be above zero.
     """
     xs, ys = zip(*(point for line in lines.values() for point in line), strict=True)
     across = logarithmic(min(xs), max(xs)) if ratios else linear(max(xs), 1)
     up = logarithmic(min(ys), max(ys)) if ratios else linear(max(ys) * 1.05, 0)
-    top = TOP + 16 * len(lines)  # names stand above, where no line runs through them
+    top = TOP + 16 * len(lines)  # room for the names above the plot area
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + HEIGHT + BOTTOM}"',
         ' font-family="sans-serif" font-size="13">',
@@ -75,7 +75,7 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]
         points = [(across.share(x) * ACROSS, -up.share(y) * HEIGHT) for x, y in line]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        if ratios:  # few points, far apart
+        if ratios:  # such charts have few points: mark each
             parts.extend(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
         parts.append(f'<text y="{16 * (i - len(lines)) - HEIGHT + 8}" fill="{colour}">{escape(name)}</text>')
     return "\n".join([*parts, "</g>", "</svg>\n"])

@@ -1,4 +1,4 @@
-"""Where a figure comes from: machine, versions, day, and nothing that names its owner."""
+"""Describes where a figure comes from: machine, versions and day, but nothing that identifies the owner."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.native_cpu.choice import native_status
 
 PACKAGES = ("mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-13", "mlx-cuda-12", "numpy", "mkl", "torch", "diffusers", "mflux")
-"""Whose versions change figures; those that are not installed are left out."""
+"""Packages whose versions affect figures. Only installed ones are recorded."""
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Return what a figure depends on beside the case itself.
+    """Return everything that a figure depends on, other than the case.
 
     Args:
         device: ``cpu``, ``metal`` or ``cuda``.
@@ -44,15 +44,15 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Return the cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """Return the processor's name as its maker gives it."""
+    """Return the manufacturer's name of the processor."""
     if sys.platform == "darwin":
-        found = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        return found.stdout.strip() or platform.machine()
+        sysctl = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return sysctl.stdout.strip() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -62,10 +62,10 @@ def processor() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

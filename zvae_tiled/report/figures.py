@@ -1,7 +1,7 @@
-"""What this machine does, measured in some minutes and written to one file that its owner may send.
+"""Measures this machine in some minutes, and writes the figures to a file that its owner may send.
 
-A decoder of Z-Image's size with random weights: nothing is downloaded, nothing of the user's is read, and the file
-names no user, no host and no path. `benchmarks/` measures with the same rows, and reads such files.
+It decodes with random weights of Z-Image's size. Nothing is downloaded, no file of the user is read, and the result
+contains no user name, no host name and no path. `benchmarks/` uses the same `Row`, and reads such files.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from zvae_tiled.weights.vae import DTYPES, shapes_of
 
 SIZES = (256, 512, 1024, 2048)
 PRODUCT = 2048
-"""Rows and columns of the matrices whose product is the ceiling."""
+"""Rows and columns of the matrices of the product that measures the machine's ceiling."""
 
 AMPLE = 1 << 50
-"""A budget that nothing on any machine exceeds."""
+"""A budget that no decode exceeds on any machine."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement; bytes, seconds, and shapes in pixels.
+    """One measurement, in bytes, seconds and pixels.
 
     Attributes:
-        suite: What it belongs to.
-        tool: What decoded.
-        family: The VAE: a preset, with its widths where they are not the published ones.
-        batch: Pictures.
-        height: Of a picture.
-        width: Of a picture.
-        dtype: Of the weights.
-        quality: ``exact``, or what else, with its options.
-        budget: What was allowed; None where nothing can be said.
-        plan: The plan's digest.
-        predicted_peak: What the plan promised to stay below.
-        allocator_peak: MLX's allocator at its peak, weights and latents included.
-        footprint: The process's high-water mark above what it was before it had weights.
+        suite: The suite of the measurement.
+        tool: The tool that decoded.
+        family: The VAE: a preset, and its widths if they differ from the published ones.
+        batch: Pictures in the batch.
+        height: Height of a picture.
+        width: Width of a picture.
+        dtype: Type of the weights.
+        quality: ``exact``, or another quality with its options.
+        budget: The budget; None if it was ample, or if the tool has none.
+        plan: Digest of the plan.
+        predicted_peak: The most memory that the plan predicts.
+        allocator_peak: Peak of MLX's allocator, weights and latents included.
+        footprint: High-water mark of the process, minus its size before the weights were loaded.
         seconds: Median of the runs.
         spread: Shortest and longest run.
-        runs: How many there were.
-        rounds: Seconds of each, in order: where tools took turns, runs of the same round met the same noise.
-        flops: Multiplications and additions that were done.
+        runs: Number of runs.
+        rounds: Seconds of each run, in order. Tools take turns, so that runs of one round meet the same noise.
+        flops: Multiplications and additions of the decode.
         max_error: Largest difference to the reference, as a share of the reference's range.
-        psnr: Signal to noise against it in dB.
-        seams: Seam score, and the reference's at the same places.
-        outcome: ``ok``, or why there are no figures.
-        note: What a reader must know.
+        psnr: Signal-to-noise ratio against the reference, in dB.
+        seams: Seam score, and the score of the reference at the same places.
+        outcome: ``ok``, or the reason why there are no figures.
+        note: A remark for the reader.
         environment: Machine and versions (`zvae_tiled.report.environment`).
     """
 
@@ -94,13 +94,13 @@ class Row:
 
 
 def self_benchmark(seconds: float = 300.0, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Measure this machine: the ceiling of matrix products, and exact decodes in ample and in smallest budgets.
+    """Measure this machine: its ceiling in matrix products, and exact decodes in an ample and in the smallest budget.
 
-    Sizes grow from 256² to 2048², and end where the time would.
+    Pictures grow from 256² to 2048². Sizes that would not finish in time are skipped.
 
     Args:
-        seconds: About how long it may take.
-        progress: Told what is measured now.
+        seconds: Approximate limit on the whole time.
+        progress: Called with a line of text before each measurement. Default: no calls.
     """
     end = time.monotonic() + seconds
     where = {**environment(device_kind()), "device_name": device_name()}
@@ -110,17 +110,17 @@ def self_benchmark(seconds: float = 300.0, progress: Callable[[str], None] | Non
     return {"format": 1, "environment": where, "rows": [_plain(row) for row in rows]}
 
 
-def write(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write what `self_benchmark` found as JSON; the file appears whole or not at all.
+def write(figures: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the figures of `self_benchmark` as JSON. The file appears whole or not at all.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
-    write_text(Path(path), json.dumps(found, indent=1) + "\n")
+    write_text(Path(path), json.dumps(figures, indent=1) + "\n")
 
 
 def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:
-    """Return a decoder with random weights, and an encoder where one is wanted."""
+    """Return a VAE with random weights: a decoder, and with `encoder` an encoder too."""
     tasks: tuple[Task, ...] = ("decode", "encode") if encoder else ("decode",)
     shapes = shapes_of(config, tasks)
     weights = {name: _random(name, shape).astype(DTYPES[dtype]) for name, shape in shapes.items()}
@@ -129,7 +129,7 @@ def random_vae(config: VAEConfig, dtype: str, encoder: bool = False) -> VAE:
 
 
 def _random(name: str, shape: tuple[int, ...]) -> mx.array:
-    """Return weights that keep the variance, norms of ones, and biases of zeros."""
+    """Return random weights that keep the variance of their input. Norms are ones, and biases zeros."""
     if len(shape) > 1:
         weight: mx.array = mx.random.normal(shape) * prod(shape[1:]) ** -0.5
         return weight
@@ -137,7 +137,7 @@ def _random(name: str, shape: tuple[int, ...]) -> mx.array:
 
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1) -> np.ndarray:
-    """Return latents (B, C, h, w) of a picture of this size."""
+    """Return random latents (B, C, h, w) for pictures of this size."""
     shape = (batch, config.latents.channels, height // config.cell, width // config.cell)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
@@ -152,7 +152,7 @@ def least_budget(vae: VAE, latents: np.ndarray, **options: Any) -> int:
 
 
 def product_flops(dtype: mx.Dtype, side: int = PRODUCT, seconds: float = 2.0) -> float:
-    """Return the floating-point operations a second of MLX's matrix product, the best of some."""
+    """Return the floating-point operations per second of MLX's matrix product, the best of several runs."""
     a, b = (mx.random.normal((side, side)).astype(dtype) for _ in range(2))
     mx.eval(a, b)
     times: list[float] = []
@@ -173,7 +173,7 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
     vae = random_vae(config, "bfloat16")
     taken = 0.0
     for pixels in SIZES:
-        if time.monotonic() + 4 * 5 * taken > end:  # four times the pixels, three runs and two in the least budget
+        if time.monotonic() + 4 * 5 * taken > end:  # this size has four times the pixels, and five runs
             return
         progress(f"{pixels}x{pixels}")
         latents = random_latents(config, pixels, pixels)
@@ -185,7 +185,7 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
 
 
 def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
-    """Decode some times."""
+    """Decode `runs` times, and return the row."""
     reports = [vae.decode(latents, "np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)]
     times = [report.seconds for report in reports]
     plan: Plan = reports[0].plan
@@ -210,5 +210,5 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """Return the fields that say something."""
+    """Return the fields of a row that are not empty."""
     return {name: value for name, value in asdict(row).items() if value not in (None, "", {}, ())}

@@ -1,4 +1,4 @@
-"""How far a picture is from another, and whether the tiles it was made of can be seen."""
+"""Measures how far a picture is from another, and whether the seams of tiles are visible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Picture = np.ndarray[Any, np.dtype[np.float64]]
 Cuts = tuple[int, ...]
 
 GRID = (0, 255, 255)
-"""Colour of the tile grid in a heat map: none of those of the heat."""
+"""Colour of the tile grid in a heat map. No heat has this colour."""
 
 
 def max_error(image: Any, reference: Any) -> float:
@@ -27,7 +27,7 @@ def max_error(image: Any, reference: Any) -> float:
 
 
 def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
-    """Return the peak signal-to-noise ratio in dB; infinite for equal pictures.
+    """Return the peak signal-to-noise ratio in dB. It is infinite for equal pictures.
 
     Args:
         image: A picture, or a batch.
@@ -39,31 +39,31 @@ def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
 
 
 def seam_score(image: Any, plan: Plan, reach: int = 8) -> float:
-    """Return how much steeper a picture is across its seams than beside them; 1 means that none can be seen.
+    """Return how much steeper a picture is across its seams than beside them. 1 means that no seam is visible.
 
-    The mean absolute step from one pixel to the next across each seam, divided by the mean of such steps up to
-    `reach` pixels to either side; of all seams the largest. A seam that was blended over many pixels has no step:
-    `colour_shift` finds what is left of it.
+    For each seam, this is the mean absolute step between the two pixels at the seam, divided by the mean step up to
+    `reach` pixels to either side. The largest value of all seams is returned. A seam that was blended over many
+    pixels has no step: use `colour_shift` for it.
 
     Args:
-        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
-        plan: The plan it was decoded by (``report.plan``); an exact one has no seams.
-        reach: How far to look for the surroundings.
+        image: (H, W, C) or (B, H, W, C), as the plan's decode returns it.
+        plan: The plan of the decode (``report.plan``). An exact plan has no seams.
+        reach: Pixels beside a seam to compare it with.
     """
     return steepest_seam(image, *_seams(_batched(image), plan), reach=reach)
 
 
 def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach: int = 8) -> float:
-    """Return the `seam_score` of a picture whose seams are known by their places.
+    """Return the `seam_score` of a picture with seams at given places.
 
     Args:
         image: (H, W, C) or (B, H, W, C).
         rows: Rows of pixels at which a tile begins.
-        columns: Columns likewise.
-        reach: How far to look for the surroundings.
+        columns: Columns of pixels at which a tile begins.
+        reach: Pixels beside a seam to compare it with.
 
     Raises:
-        InputError: A seam lies outside the picture.
+        InputError: A seam is outside the picture.
     """
     picture = _batched(image)
     scores = [1.0]
@@ -72,8 +72,8 @@ def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach
         for seam in seams:
             if not 0 < seam <= len(steps):
                 raise InputError(
-                    f"a seam must lie between two pixels, 1 to {len(steps)} here: a tile cannot begin at {seam}",
-                    "Name rows and columns of pixels, in this order, and not those of latents.",
+                    f"a seam must lie between two pixels, at 1 to {len(steps)} in this picture, and not at {seam}",
+                    "Pass rows and columns in this order, in pixels and not in latents.",
                 )
             around = np.r_[steps[max(0, seam - 1 - reach) : seam - 1], steps[seam : seam + reach]]
             beside = around.mean() if around.size else 0.0
@@ -83,11 +83,11 @@ def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach
 
 @dataclass(frozen=True)
 class ColourShift:
-    """How the colours of tiles moved.
+    """The largest change in the colours of tiles.
 
     Attributes:
         mean: The largest change of a tile's mean in a channel.
-        spread: The largest ratio, or inverse ratio, of a tile's standard deviation in a channel to what it was.
+        spread: The largest ratio between the two standard deviations of a tile's channel; 1 means no change.
     """
 
     mean: float
@@ -95,12 +95,12 @@ class ColourShift:
 
 
 def colour_shift(image: Any, reference: Any, plan: Plan | None = None) -> ColourShift:
-    """Return how far mean and spread of each tile's colours are from the reference's.
+    """Return how far mean and standard deviation of the tiles' colours are from the reference's.
 
     Args:
-        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
+        image: (H, W, C) or (B, H, W, C), as the plan's decode returns it.
         reference: What it should be.
-        plan: The plan it was decoded by; without one, or without seams, the whole picture is one tile.
+        plan: The plan of the decode. Default: none. Without seams, the whole picture is one tile.
     """
     ours, theirs = _batched(image), _batched(reference)
     _difference(ours, theirs)
@@ -118,21 +118,21 @@ def colour_shift(image: Any, reference: Any, plan: Plan | None = None) -> Colour
 def heat_map(
     image: Any, reference: Any, plan: Plan | None = None, peak: float | None = None
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a picture of the difference, with the tile grid drawn over it: uint8 (H, W, 3).
+    """Return a picture of the difference, with the tile grid drawn over it, as uint8 (H, W, 3).
 
-    Black where there is none, over red and yellow to white where it is largest; of a batch, and of the channels,
-    the largest at each pixel.
+    Colours go from black for no difference over red and yellow to white for the largest. Each pixel shows the
+    largest difference of all channels and of all pictures in the batch.
 
     Args:
-        image: (H, W, C) or (B, H, W, C), as the plan's decode gives it.
+        image: (H, W, C) or (B, H, W, C), as the plan's decode returns it.
         reference: What it should be.
-        plan: The plan it was decoded by; an exact one, or none, has no grid.
-        peak: The difference that is white. Default: the largest there is.
+        plan: The plan of the decode. Default: none. Without seams, no grid is drawn.
+        peak: The difference that is drawn white. Default: the largest.
     """
     ours, theirs = _batched(image), _batched(reference)
     heat = np.abs(_difference(ours, theirs)).max(axis=(0, 3))
     top = float(heat.max()) if peak is None else peak
-    # Red, green, blue begin one after the other, a third of the range each.
+    # Red, green and blue rise one after the other, each over a third of the range.
     shades = np.clip(3 * (heat / top if top > 0 else heat)[:, :, None] - np.arange(3), 0, 1)
     picture: np.ndarray[Any, np.dtype[np.uint8]] = np.round(255 * shades).astype(np.uint8)
     rows, columns = _seams(ours, plan)
@@ -142,12 +142,12 @@ def heat_map(
 
 
 def _seams(picture: Picture, plan: Plan | None) -> tuple[Cuts, Cuts]:
-    """Return where tiles meet, for a picture that is of the plan's size; nowhere without a plan."""
+    """Return where tiles meet, after checking the picture's size. Without a plan there are no seams."""
     if plan is None:
         return (), ()
     if picture.shape[1:3] != plan.case.pixels:
-        found, wanted = (f"{width}x{height}" for height, width in (picture.shape[1:3], plan.case.pixels))
-        raise InputError(f"the picture is {found}, its plan is for {wanted}", "Pass the plan of its own report.")
+        actual, planned = (f"{width}x{height}" for height, width in (picture.shape[1:3], plan.case.pixels))
+        raise InputError(f"the picture is {actual}, but the plan is for {planned}", "Pass its report.plan.")
     return plan.seams
 
 
@@ -155,8 +155,8 @@ def _difference(image: Any, reference: Any) -> Picture:
     ours, theirs = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     if ours.shape != theirs.shape or not ours.size:
         raise InputError(
-            f"pictures to compare must have one shape, these have {ours.shape} and {theirs.shape}",
-            "Crop one of them, or resize it.",
+            f"pictures to compare must have one shape, but these have {ours.shape} and {theirs.shape}",
+            "Crop or resize one of them.",
         )
     return ours - theirs
 
@@ -167,7 +167,7 @@ def _batched(image: Any) -> Picture:
         picture = picture[None]
     if picture.ndim != 4 or not picture.size:
         raise InputError(
-            f"a picture must be (H, W, C) or (B, H, W, C), this one is {picture.shape}",
-            "Give a picture without channels an axis for them: picture[..., None].",
+            f"a picture must have shape (H, W, C) or (B, H, W, C), but this one has {picture.shape}",
+            "If it has no axis for channels, add one: picture[..., None].",
         )
     return picture

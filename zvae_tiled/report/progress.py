@@ -1,4 +1,4 @@
-"""Progress of a decode or an encode: how far, how long still."""
+"""Progress of a decode or an encode: the share that is done, and the time that remains."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from zvae_tiled.planner.stage import Stage
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a decode is.
+    """The progress of a decode or an encode.
 
     Attributes:
-        done: Share of the work that is done, from 0 to 1, weighed by the sweeps' predicted times.
-        sweep: Which sweep it is in, from 1 on, over all pictures.
-        sweeps: How many there are.
+        done: Share of the work that is done, from 0 to 1. Sweeps are weighted by their predicted times.
+        sweep: Number of the current sweep, counted from 1 over all pictures.
+        sweeps: Number of sweeps of all pictures.
         seconds: Time since the start.
-        rows: Rows of the picture, or of the tile, that this sweep has passed.
-        height: Rows it passes in all.
-        budget: Bytes allowed.
-        memory: Bytes in use now, weights included; None where nothing is measured, in `VAE.stream`.
-        peak: The most of them so far.
+        rows: Rows of the picture, or of the tile, that this sweep has finished.
+        height: Rows of the picture, or of the tile.
+        budget: The budget in bytes.
+        memory: Bytes in use now, weights included. None in `VAE.stream`, which measures nothing.
+        peak: The most bytes in use so far. None in `VAE.stream`.
     """
 
     done: float
@@ -39,7 +39,7 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """Seconds still to go, if the rest runs as the part before; infinite at the very start."""
+        """Estimated seconds to go, at the average speed so far. Infinite at the start."""
         return self.seconds * (1 - self.done) / self.done if self.done else float("inf")
 
 
@@ -47,21 +47,21 @@ Listener = Callable[[Progress], object]
 
 
 def listener_of(progress: bool | Listener) -> Listener | None:
-    """Return what to call: nothing, a line on the terminal, or the caller's own function."""
+    """Return the function to call with the progress: None for False, `print_line` for True, or the caller's own."""
     if callable(progress):
         return progress
     return print_line if progress else None
 
 
 def print_line(progress: Progress) -> None:
-    """Keep one line on standard error up to date."""
+    """Overwrite one line on standard error."""
     end = "\n" if progress.done >= 1 else ""
     text = f"\r{progress.done:6.1%}  sweep {progress.sweep}/{progress.sweeps}  {progress.seconds:6.1f} s"
     print(f"{text}, {progress.remaining:6.1f} s to go ", end=end, file=sys.stderr, flush=True)
 
 
 class Tracker:
-    """Turns rows read into progress: each sweep counts as its predicted time."""
+    """Computes the progress from the rows read. Each sweep is weighted by its predicted time."""
 
     def __init__(self, plan: Plan, listener: Listener | None) -> None:
         """Start the clock."""
@@ -72,12 +72,12 @@ class Tracker:
         self._chain, self._scale = plan.case.chain, plan.case.config.scale
         self._height = plan.case.pixels[0]
         self._budget = plan.budget
-        self._finished = 0.0  # predicted seconds of the sweeps before this one
+        self._finished = 0.0  # predicted seconds of the earlier sweeps
         self._sweep = 0
         self._share = 1.0
 
     def read(self, stage: Stage, index: int, rows: int) -> None:
-        """Note that a sweep of a stage has read this many rows of its start cut in all."""
+        """Record that sweep `index` of a stage has read `rows` rows of its start cut so far."""
         if self._listener is None:
             return
         sweep = stage.sweeps[index]
@@ -88,14 +88,14 @@ class Tracker:
         seconds = self._finished + share * sweep.seconds
         if share >= 1.0:
             self._finished += sweep.seconds
-        # The last rows are read before they are computed: only `finish` says 1.
+        # The last rows are read before they are computed, so only `finish` reports 1.
         done = min(seconds / self._total, 0.999)
         height = stage.height * self._scale
         elapsed = time.perf_counter() - self._start
         self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height, self._budget))
 
     def finish(self) -> None:
-        """Say that all is done."""
+        """Report that all is done."""
         if self._listener is not None:
             elapsed = time.perf_counter() - self._start
             self._listener(Progress(1.0, self._sweeps, self._sweeps, elapsed, self._height, self._height, self._budget))

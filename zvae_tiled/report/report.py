@@ -1,4 +1,4 @@
-"""What a decode or an encode really used: the Meter measures, the Report tells."""
+"""Measures what a decode or an encode used (`Meter`), and reports it beside the prediction (`Report`)."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from zvae_tiled.report.progress import Listener, Progress
 from zvae_tiled.wording import size
 
 _MARKS = Path("/proc/self/status")
-"""Where Linux keeps a process's high-water mark. It could be wiped before a decode, but it is not ours alone."""
+"""Where Linux keeps a process's high-water mark. It is not reset before a decode, because others may read it too."""
 
 POINTS = 1000
-"""Of a report's timeline, at most: two a pixel of its chart."""
+"""A timeline of twice this many points is halved, because its chart has fewer pixels."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Predicted beside measured.
+    """Predicted and measured figures of one decode or encode.
 
     Attributes:
         plan: The plan that was run.
-        budget: Bytes the decode was allowed.
-        predicted_peak: Bytes it was to use at most.
-        measured_peak: Bytes it did use: the allocator's peak, weights and latents included, and host buffers.
-        others: Bytes of MLX arrays the process held before, which are not this decode's.
-        footprint: Bytes by which the process's high-water mark lies above its size at the start; 0 if the process
-            was larger before. The system's view; weights and latents are not in it, they are there at the start.
-        seconds: Time it took.
+        budget: The budget in bytes.
+        predicted_peak: Predicted peak in bytes.
+        measured_peak: Measured peak in bytes: of MLX's allocator, weights and latents included, and of host buffers.
+        others: Bytes of other MLX arrays that the process held before the decode.
+        footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
+            start, or 0 if the process was larger before. Weights and latents are in its size at the start.
+        seconds: Duration.
         quality: ``exact``, ``tiles`` or ``stream``.
-        exact: Whether the result is what a full decode gives, to rounding.
-        statistics: Where the norms' moments and the attention came from.
-        timeline: Seconds since the start, and the most bytes in use since the point before.
+        exact: Whether the result equals a full decode, except for rounding.
+        statistics: Source of the norms' moments and of the attention.
+        timeline: Points of seconds since the start, and the most bytes in use since the previous point.
     """
 
     plan: Plan
@@ -55,7 +55,7 @@ class Report:
     timeline: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        """Render one line a figure."""
+        """Return one line per figure."""
         plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
         done = "encoded" if case.task == "encode" else "decoded"
         look = "exact: same pixels as a full decode" if self.exact else f"not exact: {self.statistics}"
@@ -67,35 +67,35 @@ class Report:
                 f"budget     {size(self.budget)}",
                 f"predicted  {size(self.predicted_peak)}",
                 f"measured   {size(self.measured_peak)}",
-                f"others     {size(self.others)} of other arrays were there before",
+                f"others     {size(self.others)} in other MLX arrays before the decode",
                 f"seconds    {self.seconds:.1f} ({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
         )
 
     def _repr_html_(self) -> str:
-        """Render it for a notebook, with memory over time."""
+        """Return HTML for a notebook: the text, and memory over time."""
         return f"<pre>{escape(str(self))}</pre>\n{self.chart()}"
 
     def chart(self) -> str:
-        """Return memory over time, beside prediction and budget, as SVG."""
+        """Return a chart of memory over time, with prediction and budget, as SVG."""
         measured = [(seconds, level / 1e6) for seconds, level in self.timeline]
         across = (0.0, measured[-1][0] if measured else self.seconds)
         lines = {"measured": measured or [(0.0, self.measured_peak / 1e6)]}
         for name, level in (("predicted peak", self.predicted_peak), ("budget", self.budget)):
-            if level <= 4 * self.measured_peak:  # a line far above would flatten the others
+            if level <= 4 * self.measured_peak:  # a much higher line would flatten the others
                 lines[f"{name}, {size(level)}"] = [(x, level / 1e6) for x in across]
         return line_chart("Memory while decoding, weights included", "seconds", "MB", lines)
 
 
 class Meter:
-    """Measures from its making to `report`."""
+    """Measures from its construction to `report`."""
 
     def __init__(self, held: int) -> None:
-        """Start.
+        """Start measuring.
 
         Args:
-            held: Bytes of this decode that are there already: weights, and latents.
+            held: Bytes of this decode that are already allocated: weights, and latents.
         """
         self._held = held
         self._host = 0
@@ -107,22 +107,22 @@ class Meter:
         self._start = time.perf_counter()
 
     def watching(self, listener: Listener | None) -> Listener:
-        """Return a listener that notes the memory at each step of progress, and tells another one."""
+        """Return a listener that records the memory at each progress, and passes both on to `listener`."""
 
-        def heard(progress: Progress) -> None:
+        def record(progress: Progress) -> None:
             now = self._note()
             if listener is not None:
                 listener(replace(progress, memory=now, peak=self._peak))
 
-        return heard
+        return record
 
     def host(self, held: int) -> None:
-        """Note that from here on so many bytes are held outside MLX's allocator."""
+        """Record that from now on `held` bytes are held outside MLX's allocator."""
         self._note()
         self._host = held
 
     def report(self, plan: Plan) -> Report:
-        """Stop, and tell about the plan that was run."""
+        """Stop measuring, and return the report for the plan that was run."""
         self._note()
         return Report(
             plan=plan,
@@ -139,8 +139,8 @@ class Meter:
         )
 
     def _note(self) -> int:
-        """Note the most that was in use since the last note; return what is in use now."""
-        # The allocator counts a peak at its next allocation: until then it is what was there at the start.
+        """Record the most bytes in use since the last call. Return the bytes in use now."""
+        # The allocator updates its peak only when it allocates. Until then, the peak is the memory at the last call.
         highest = max(mx.get_peak_memory(), self._floor) - self._before
         self._floor = mx.get_active_memory()
         mx.reset_peak_memory()
@@ -153,12 +153,12 @@ class Meter:
 
 
 def _halved(line: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Of two neighbours leave the higher: a chart of memory must not lose its peaks."""
+    """Return the higher of each two neighbours, because a chart of memory must not lose its peaks."""
     return [max(pair, key=lambda point: point[1]) for pair in zip(line[::2], line[1::2], strict=True)]
 
 
 def _high_water() -> int:
-    if _MARKS.exists():  # not getrusage: through exec a process inherits its parent's mark there
+    if _MARKS.exists():  # not getrusage, whose mark a process inherits from its parent through exec
         line = next(line for line in _MARKS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource

@@ -1,1 +1,1 @@
-"""MLX on a CPU: one row at a time, in float32."""
+"""MLX on a CPU: each call computes one row, in float32."""

@@ -1,8 +1,8 @@
-"""MLX on a CPU: one row at a time, in float32.
+"""Kernels for MLX on a CPU: each call computes one row, in float32.
 
-Every call into MLX has the shape of one row, wherever the row lies in a band: so its bits cannot depend on the
-band height, whatever BLAS is loaded and however it blocks its products (docs/exactness.md). MLX convolves in
-float32 on CPUs whatever the type, so nothing is lost by it; maps are stored in the VAE's own type.
+Every call into MLX has the shape of one row, at any place in a band. So its bits cannot depend on the band height,
+with any BLAS and any way to split products into blocks (docs/exactness.md). On CPUs, MLX convolves in float32 for
+every type, so float32 costs nothing. Maps are stored in the VAE's own type.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _WORKSPACE = CpuWorkspace()
 
 
 def present(kind: str) -> bool:
-    """Tell whether MLX computes on a CPU, if on no other device: every machine has one."""
+    """Return whether `kind` is ``cpu``. Every machine has a CPU: MLX uses it if no other device is present."""
     return kind == "cpu"
 
 
 def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
     """Return the kernels whose memory the Workspace predicts."""
-    del workspace  # there is one kind
+    del workspace  # there is only one kind of kernels
     return RowKernels(dtype)
 
 
@@ -43,7 +43,7 @@ class RowKernels(MlxStorage):
     folds = True
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """Bring the weights to float32, and fold an upsampling into its convolution."""
+        """Return the weights in float32, with upsampling folded into its convolution."""
         ready: dict[str, mx.array] = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
         if step.upsample:
             ready |= fold_upsampling(ready.pop("weight"))
@@ -58,11 +58,11 @@ class RowKernels(MlxStorage):
         return [_activated(step, row, affine) for row in _rows(x)]
 
     def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
-        """Return some rows of pieces."""
+        """Return rows `start` to `stop` of pieces."""
         return pieces[start:stop]
 
     def count(self, pieces: Pieces) -> int:
-        """Return how many rows the pieces have."""
+        """Return the number of rows in the pieces."""
         return len(pieces)
 
     def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
@@ -101,7 +101,7 @@ class RowKernels(MlxStorage):
     def attend(
         self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine, blocks: Iterator[mx.array]
     ) -> mx.array:
-        """Attend from each row, over one block of keys after the other (an online softmax)."""
+        """Attend from each row to one block of keys after the other, with an online softmax."""
         channels = x.shape[-1]
         states = [[_Softmax(_query(part, weights, affine)) for part in _parts(row)] for row in _rows(x)]
         for block in blocks:
@@ -114,8 +114,8 @@ class RowKernels(MlxStorage):
             del both, part
 
         def row_out(row: mx.array) -> mx.array:
-            found = mx.concatenate([state.result() for state in states.pop(0)], axis=0)
-            y = found @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
+            attended = mx.concatenate([state.result() for state in states.pop(0)], axis=0)
+            y = attended @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
             return row.astype(mx.float32) + y.reshape(row.shape)
 
         return self._filled(x.shape, map(row_out, _rows(x)))
@@ -125,7 +125,7 @@ class RowKernels(MlxStorage):
         out = now(mx.zeros(shape, dtype=self.dtype))
         for i, row in enumerate(rows):
             out[:, i : i + 1] = row.astype(self.dtype)
-            mx.eval(out)  # in place: nobody else holds the array before
+            mx.eval(out)  # in place, because no other reference to the array exists
         return out
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +142,7 @@ class RowKernels(MlxStorage):
 
 
 class _Softmax:
-    """A part of a row's attention so far: the largest score, the sum of the weights, and their sum of values."""
+    """The online softmax of a part of a row: largest score, sum of weights, and weighted sum of values so far."""
 
     def __init__(self, query: mx.array) -> None:
         self.query = query
@@ -178,9 +178,9 @@ def _normal(row: mx.array, affine: Affine) -> mx.array:
 
 
 def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
-    out = now(row.astype(mx.float32) * 1.0)  # a copy even of float32: a view would keep the whole band
-    x = np.asarray(out)  # its own memory, which MLX's allocator counts
-    with np.errstate(all="ignore"):  # e^-x beyond 88 is Inf and right; NaN and other Inf are the guard's to find
+    out = now(row.astype(mx.float32) * 1.0)  # copies float32 too, because a view would keep the whole band in memory
+    x = np.asarray(out)  # a view of memory that MLX's allocator counts
+    with np.errstate(all="ignore"):  # e^-x is correctly Inf for x below -88. The guard finds NaN and other Inf.
         if affine is not None:
             scale, shift, mean = map(np.asarray, affine)
             x -= mean
@@ -189,7 +189,7 @@ def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
         if step.activation == "silu":
             room = now(mx.zeros(row.shape))
             below = np.asarray(room)
-            # NumPy computes exp by vectors, MLX's CPU backend number by number: a fifth of a decode's time.
+            # NumPy computes exp by vectors, MLX's CPU backend one number at a time, a fifth of a decode's time.
             np.exp(np.negative(x, out=below), out=below)
             below += 1
             x /= below
@@ -222,7 +222,7 @@ def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left:
 def _patch(
     window: mx.array, kernel: mx.array, left: int, right: int, before: int, after: int, stride: int = 1
 ) -> mx.array:
-    """Convolve the columns from left to right; before and after are the kernel's reach to either side."""
+    """Convolve the columns from `left` to `right`. The kernel reaches `before` and `after` columns to either side."""
     width = window.shape[2]
     low, high = max(left - before, 0), min(right + after, width)
     missing = (low - (left - before), right + after - high)  # beyond the map: zeros

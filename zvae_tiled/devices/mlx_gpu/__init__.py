@@ -1,1 +1,1 @@
-"""MLX on a GPU: a whole band a call."""
+"""MLX on a GPU: each call computes a whole band."""

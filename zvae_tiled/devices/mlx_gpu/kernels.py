@@ -1,7 +1,7 @@
-"""MLX on a GPU: a whole band a call, in the type it is stored in.
+"""Kernels for MLX on a GPU: each call computes a whole band, in the storage type.
 
-Norms, softmax and sums are computed in float32 inside one fused kernel each. Everything is evaluated at once, so
-that memory is what `devices/mlx_gpu/memory.py` says. It runs on MLX's CPU backend too, which is how it is tested.
+Norms, softmax and sums are computed in float32, each inside one fused kernel. Every result is evaluated immediately,
+so that memory is as `devices/mlx_gpu/memory.py` predicts. The tests run these kernels on MLX's CPU backend.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Arithmetic = Callable[..., mx.array]
 
 
 def present(kind: str) -> bool:
-    """Tell whether MLX computes on a GPU of this kind."""
+    """Return whether MLX computes on a GPU of this kind."""
     return mx.default_device().type != mx.cpu and (kind == "metal") == mx.metal.is_available()
 
 
@@ -44,14 +44,14 @@ class StripKernels(MlxStorage):
     folds = False  # sums of bfloat16 weights would be rounded again
 
     def __init__(self, dtype: mx.Dtype, winograd: bool = True, compiled: bool | None = None) -> None:
-        """Make the kernels.
+        """Choose how to convolve and whether to compile.
 
         Args:
             dtype: The type of maps and weights.
-            winograd: Leave it to MLX whether it convolves by Winograd, as Metal does where channels are many: faster,
-                but it takes memory, and has 8 times the error in float32, 40 in bfloat16, and thousands where
+            winograd: Let MLX convolve by Winograd. Metal does so if there are many channels. It is faster, but takes
+                memory. Its error is 8 times as large in float32, 40 times in bfloat16, and thousands of times where
                 float32 means TF32 (MLX's pull request 4242).
-            compiled: Fuse elementwise arithmetic; left out, on GPUs only: on a CPU, MLX runs the C++ compiler for it.
+            compiled: Fuse elementwise arithmetic. Default: on GPUs only, because MLX runs the C++ compiler for a CPU.
         """
         super().__init__(dtype)
         self.winograd = winograd
@@ -63,10 +63,10 @@ class StripKernels(MlxStorage):
         self._sum_skip = wrap(_sum_skip)
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
-        """Take the weights as they are, where their type is the maps'."""
+        """Return the weights in the type of the maps. Weights of that type are not copied."""
         ready = {name: array.astype(self.dtype) for name, array in weights.items()}
         if not self.winograd and winograd_channels(step):
-            # MLX takes no Winograd for a kernel that it has to flip; flipped twice it is the same convolution.
+            # MLX uses no Winograd for a kernel that it has to flip. Flipped twice, the convolution is the same.
             ready["weight"] = mx.contiguous(ready["weight"][:, ::-1, ::-1])
         mx.eval(ready)
         return ready
@@ -86,9 +86,9 @@ class StripKernels(MlxStorage):
         return [x]
 
     def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
-        """Return some rows of pieces, which are joined in place: so a band is held once while it is convolved.
+        """Return some rows of pieces. Pieces are joined in place, so a band is held only once while it is convolved.
 
-        Rows from the first on are used at once and need no copy; later ones are copied, so that the others are freed.
+        Rows from the first on are used immediately and not copied. Later rows are copied, so that the others are freed.
         """
         if start == stop:
             return []
@@ -96,11 +96,11 @@ class StripKernels(MlxStorage):
         return [pieces[0][:, :stop] if start == 0 else self.join([(pieces[0], start, stop)])]
 
     def count(self, pieces: Pieces) -> int:
-        """Return how many rows the pieces have."""
+        """Return the number of rows in the pieces."""
         return sum(piece.shape[1] for piece in pieces)
 
     def conv(self, step: Step, weights: Weights, pieces: Pieces, skip: mx.array | None) -> mx.array:
-        """Convolve a band, in parts where it is too large for one convolution."""
+        """Convolve a band, in parts if it is too large for one convolution."""
         x = _joined(pieces)
         rows, width = step.gives(x.shape[1]), x.shape[2] // step.stride
         tall, wide = conv_part(step, rows, width)
@@ -115,15 +115,15 @@ class StripKernels(MlxStorage):
                 part = x[:, top * step.stride : top * step.stride + step.reads(bottom - top)]
                 aside = None if skip is None else skip[:, top:bottom, left:right]
                 out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
-                mx.eval(out)  # in place: nobody else holds the array before
+                mx.eval(out)  # in place, because no other reference to the array exists
         return out
 
     def _convolved(
         self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, top: int, left: int, right: int
     ) -> mx.array:
-        """Convolve the columns from left to right, note the extent, and add what is to be added.
+        """Convolve the columns from `left` to `right`, note the extent, and add bias and skip.
 
-        The sums are for the caller to evaluate: nobody holds the product any more then, and it is overwritten.
+        The caller evaluates the sums: then no reference to the product remains, and MLX overwrites it.
         """
         y = now(self._product(step, weights["weight"], x, left, right))
         self._note_extent(top, y.shape[1], y)
@@ -139,7 +139,7 @@ class StripKernels(MlxStorage):
         (before, after), width = step.zeros, x.shape[2]
         low, high = left * step.stride - before, right * step.stride + after
         if (left, right) != (0, width // step.stride):
-            # Zeros at one end only: Metal's Winograd pads both ends by the first number, and would read beyond.
+            # Pad one end here: Metal's Winograd pads both ends by the first number, and would read beyond the map.
             ends = (max(0, -low), max(0, high - width))
             x, before, after = mx.pad(x[:, :, max(low, 0) : high], [(0, 0), (0, 0), ends, (0, 0)]), 0, 0
         flip = not self.winograd and winograd_channels(step)
@@ -155,7 +155,7 @@ class StripKernels(MlxStorage):
         return now(mx.concatenate(both, axis=-1))
 
     def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
-        """Attend from all pixels of a band, over one block of keys after the other (an online softmax)."""
+        """Attend from all pixels of a band to one block of keys after the other, with an online softmax."""
         _, rows, width, channels = x.shape
         query = now(self._sum(_project(self._normal(x, *affine), weights["to_q.weight"]), weights["to_q.bias"]))
         query = query.reshape(-1, channels)
@@ -168,13 +168,13 @@ class StripKernels(MlxStorage):
             for state in states:
                 state.add(both[:, :channels], both[:, channels:])
             del both
-        found = [states.pop(0).result(self.dtype) for _ in range(len(states))]
-        joined = now(mx.concatenate(found, axis=0)).reshape(x.shape)
-        del found
+        attended = [states.pop(0).result(self.dtype) for _ in range(len(states))]
+        joined = now(mx.concatenate(attended, axis=0)).reshape(x.shape)
+        del attended
         return now(self._sum_skip(_project(joined, weights["to_out.0.weight"]), weights["to_out.0.bias"], x))
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and M2 of every channel of every row, in two passes, some rows at a time."""
+        """Return mean and M2 of every channel of every row. They take two passes, over some rows at a time."""
         _, rows, width, channels = x.shape
         at_once = moments_rows(width, channels)
         means, m2s = [], []
@@ -189,7 +189,7 @@ class StripKernels(MlxStorage):
 
 
 class _Softmax:
-    """Some queries so far: the largest score, the sum of the weights, and their sum of values."""
+    """The online softmax of some queries: largest score, sum of weights, and weighted sum of values so far."""
 
     def __init__(self, query: mx.array) -> None:
         self.query = now(query.astype(mx.float32) * query.shape[-1] ** -0.5)
@@ -216,7 +216,7 @@ def _joined(pieces: Pieces) -> mx.array:
 
 
 def _project(x: mx.array, weight: mx.array) -> mx.array:
-    """Multiply by a linear layer's weight, or that of a 1×1 convolution."""
+    """Multiply by the weight of a linear layer or of a 1×1 convolution."""
     return x @ weight.reshape(weight.shape[0], -1).T
 
 

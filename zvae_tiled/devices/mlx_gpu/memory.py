@@ -1,7 +1,7 @@
-"""Workspace on GPUs: what `devices/mlx_gpu/kernels.py` allocates beside inputs and outputs, in bytes.
+"""Workspace on GPUs: the bytes that `devices/mlx_gpu/kernels.py` allocates beside inputs and outputs.
 
-Sources are MLX 0.32's: mlx/backend/metal/conv.cpp and matmul.cpp, mlx/backend/cuda/conv.cpp, and what each calls.
-What one evaluation allocates is summed up, as `calibrate` would measure it.
+Source: MLX 0.32's mlx/backend/metal/conv.cpp and matmul.cpp, mlx/backend/cuda/conv.cpp, and the functions they call.
+All allocations of one evaluation are added up, as `calibrate` would measure them.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from zvae_tiled.devices.installed import installed
 from zvae_tiled.devices.workspace import MAX_ELEMENTS, block_rows
 
 SCORES_AT_ONCE = 1 << 25
-"""Scores of the attention held at a time: 134 MB in float32, and as much for their exponentials."""
+"""Scores of the attention that are held at once: 134 MB in float32, and 134 MB for their exponentials."""
 
 MOMENTS_AT_ONCE = 1 << 23
-"""Elements whose moments are computed at a time: 34 MB in float32, and as much for their distances."""
+"""Elements whose moments are computed at once: 34 MB in float32, and 34 MB for their distances from the mean."""
 
 TILE = 6
-"""Rows and columns of one Winograd tile, F(6×6, 3×3); each is transformed to 8×8."""
+"""Rows and columns of a Winograd tile, F(6×6, 3×3). Each tile is transformed to 8×8."""
 
 ROUNDING = 3 * 16384
-"""Bytes a buffer may be larger than asked for: rounded up to pages of 16 KiB, and from the cache by two more.
+"""Bytes by which a buffer may exceed the request: one page of 16 KiB by rounding, and two if it is from the cache.
 
-MetalAllocator::malloc and CudaAllocator::malloc_async; BufferCache::reuse_from_cache.
+Source: MetalAllocator::malloc, CudaAllocator::malloc_async and BufferCache::reuse_from_cache.
 """
 
 GEMM_SCRATCH = 32 << 20
-"""Most a matrix product takes: cuBLASLt's preference on Hopper and later (CublasPreference in cublas_utils.cpp)."""
+"""The most bytes of a matrix product: cuBLASLt's limit on Hopper and later (CublasPreference in cublas_utils.cpp)."""
 
 SPLIT_K = (16, 2048 * 16 * 16)
-"""Partial products in float32, and the most elements of each (steel_matmul_axpby in metal/matmul.cpp)."""
+"""Number of partial products in float32, and the most elements of each (steel_matmul_axpby in metal/matmul.cpp)."""
 
 
 def conv_part(step: Step, rows: int, width: int) -> tuple[int, int]:
     """Return how many rows and columns of the result are convolved at once.
 
-    Rows are split first, in whole Winograd tiles; columns where one row alone is too wide.
+    Rows are split first, into whole Winograd tiles. Columns are split only if one row is too wide.
     """
     taps = step.kernel**2 * step.inputs
     if rows * width * taps <= MAX_ELEMENTS:
@@ -53,36 +53,36 @@ def conv_part(step: Step, rows: int, width: int) -> tuple[int, int]:
 
 
 def queries_at_once(keys: int) -> int:
-    """Return how many queries ask a block of so many keys at once."""
+    """Return how many queries attend at once to a block of `keys` keys."""
     return max(1, SCORES_AT_ONCE // keys)
 
 
 def moments_rows(width: int, channels: int) -> int:
-    """Return how many rows have their moments computed at once."""
+    """Return the number of rows whose moments are computed at once."""
     return max(1, MOMENTS_AT_ONCE // (width * channels))
 
 
 @dataclass(frozen=True)
 class StripWorkspace(ABC):
-    """What every device has in common: a band is one piece, in the type it is stored in."""
+    """The workspace that all GPUs share. A band is one piece, in the storage type."""
 
     folds: bool = False
     shares: bool = False
     piece_rows: int | None = None
     fused: ClassVar[bool]
-    """Whether elementwise arithmetic is compiled into one kernel, which needs no memory of its own."""
+    """Whether elementwise arithmetic is compiled into one kernel, which needs no extra memory."""
 
     def compute_size(self, itemsize: int) -> int:
-        """The storage type's; float32 exists inside an operation only."""
+        """Return the size of the storage type. float32 exists only inside an operation."""
         return itemsize
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Weights are used as they are."""
+        """Return zeros, because weights are used unchanged."""
         del step, itemsize
         return 0, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Two maps in float32 where nothing is fused; where it upsamples too, the small map beside the large."""
+        """Return the bytes of two float32 maps if nothing is fused, or of the small map if the Step upsamples."""
         if step.norm is None:
             return 0
         pixels = rows * width * step.inputs
@@ -91,68 +91,70 @@ class StripWorkspace(ABC):
         return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """What the algorithm takes, or what adding takes; the last band's row more; parts of a split convolution."""
+        """Return the bytes of convolving or adding, the larger, plus the last band's extra row and parts of a split."""
         tall, wide = conv_part(step, rows, width)
         pixels, result = tall * wide, tall * wide * step.outputs * itemsize
         adding = 0 if self.fused or itemsize == 4 else result + (8 if step.closes else 4) * pixels * step.outputs
         if step.shortcut:
             adding += result + self._product(pixels, step.skip, step.outputs)
         if step.halo:
-            # Before the bottom edge is convolved, a band has one row more, and is joined.
+            # Before the bottom edge is convolved, the last band has an extra row, and is joined.
             line = width * step.stride * step.inputs * itemsize
             size = max(self._convolved(step, tall, wide, itemsize), adding) + 2 * line
         else:
             size = max(self._product(pixels, step.inputs, step.outputs), adding)
         if (tall, wide) != (rows, width):
             size += result
-        if wide != width:  # parts of a row are copied, padded, and so is their skip
+        if wide != width:  # parts of a row are copied and padded, and their skip too
             size += 2 * step.reads(tall) * step.reads(wide) * (step.inputs + step.skip) * itemsize
         return size
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """The normalised rows, then keys and values one by one."""
+        """Return the bytes of the normalised rows, and of keys and values, which are computed one after the other."""
         channels = step.inputs
         casts = 0 if self.fused else 4
         return rows * width * channels * (3 * itemsize + casts) + self._product(rows * width, channels, channels)
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Queries and sums of all rows; keys and values in float32; scores of some queries, and their exponentials."""
+        """Return the bytes of all queries and sums, a block in float32, and some queries' scores and exponentials."""
         channels, pixels = step.inputs, rows * width
         keys = block_rows(width) * width
         queries = min(pixels, queries_at_once(keys))
         states = 4 * pixels * (2 * channels + 2)
-        block = 4 * keys * channels * (1 if itemsize == 4 else 3)  # one copy more: halves of a block are strided
+        block = (
+            4 * keys * channels * (1 if itemsize == 4 else 3)
+        )  # one more copy, because halves of a block are strided
         scores = 4 * queries * (2 * keys + 3 * channels + 8)
-        # Query and output projections: normalised, multiplied, cast.
+        # Query and output projections: the normalised rows, the product, and the cast.
         ends = pixels * channels * (3 * itemsize + 4)
         product = max(self._product(queries, keys, channels), self._product(pixels, channels, channels))
         return states + max(block + scores, ends) + product
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
-        """Some rows in float32, and their distances from the mean; results of all rows."""
+        """Return the bytes of some rows in float32, their distances from the mean, and the results of all rows."""
         copies = 4 if itemsize == 4 else 8
         return copies * min(rows, moments_rows(width, channels)) * width * channels + 16 * rows * channels
 
     @abstractmethod
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """What a 3×3 convolution takes for a result of this size."""
+        """Return the bytes of a 3×3 convolution for a result of this size."""
 
     @abstractmethod
     def _product(self, rows: int, inner: int, columns: int) -> int:
-        """What a matrix product takes."""
+        """Return the bytes of a matrix product."""
 
 
 @dataclass(frozen=True)
 class Im2colWorkspace(StripWorkspace):
-    """An upper bound for any device that convolves by a matrix product: im2col in float32, and nothing fused.
+    """An upper bound for any device that convolves by a matrix product, with im2col in float32 and nothing fused.
 
-    MLX's CPU backend does just that, whatever the type; tests/kernels/test_strips.py measures it there.
+    MLX's CPU backend does this for every type, so tests/kernels/test_strips.py measures it there.
     """
 
     fused: ClassVar[bool] = False
 
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        # Padded input and im2col in float32; so too result and weights, where they are not (mlx/backend/cpu/conv.cpp).
+        # Padded input and im2col in float32, and result and weights of another type too (mlx/backend/cpu/conv.cpp).
         pixels, taps = rows * width, 9 * step.inputs
         padded = step.reads(rows) * step.reads(width) * step.inputs
         casts = 0 if itemsize == 4 else (pixels + taps) * step.outputs
@@ -160,23 +162,23 @@ class Im2colWorkspace(StripWorkspace):
 
     def _product(self, rows: int, inner: int, columns: int) -> int:
         del rows, inner, columns
-        return 0  # BLAS has its own, beside MLX's allocator
+        return 0  # BLAS allocates outside MLX's allocator
 
 
 @dataclass(frozen=True)
 class MetalWorkspace(StripWorkspace):
-    """MLX on Apple silicon; the conditions are those of dispatch_conv_2D_gpu in metal/conv.cpp.
+    """MLX on Apple silicon. The conditions are those of dispatch_conv_2D_gpu in metal/conv.cpp.
 
     Attributes:
-        winograd: Whether MLX may choose Winograd; without it, the kernels of such Steps are flipped
-            (`devices/mlx_gpu/kernels.py`): slower, without this memory, and with an 8th to a 40th of the error.
+        winograd: Whether MLX may choose Winograd. If not, the kernels of such Steps are flipped
+            (`devices/mlx_gpu/kernels.py`). This is slower, needs no such memory, and has an 8th to a 40th of the error.
     """
 
     winograd: bool = True
     fused: ClassVar[bool] = True
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """A flipped copy of the weights where Winograd is kept off."""
+        """Return the bytes of a flipped copy of the weights, which keeps MLX from using Winograd."""
         flipped = not self.winograd and winograd_channels(step)
         return (9 * step.inputs * step.outputs * itemsize if flipped else 0), 0
 
@@ -191,8 +193,8 @@ class MetalWorkspace(StripWorkspace):
         aligned = outputs <= 16 or outputs % 16 == 0
         if aligned and (inputs <= 4 or inputs % 16 == 0):
             return 0  # implicit_gemm_conv_2D_gpu
-        # explicit_gemm_conv_ND_gpu below 256 pixels; from there on pad_in_channels_conv_2D_gpu, or nothing
-        # (implicit_gemm_conv_2D_general_gpu), but never counted as less than fewer pixels take.
+        # explicit_gemm_conv_ND_gpu below 256 pixels. Above, pad_in_channels_conv_2D_gpu, or nothing
+        # (implicit_gemm_conv_2D_general_gpu), but never less than for fewer pixels.
         few = min(pixels, 255)
         unfolded = itemsize * few * 9 * inputs + self._product(few, 9 * inputs, outputs) + ROUNDING
         if pixels < 256 or not aligned:
@@ -202,7 +204,7 @@ class MetalWorkspace(StripWorkspace):
         return max(unfolded, itemsize * channels * (read + 9 * outputs) + 2 * ROUNDING)
 
     def _product(self, rows: int, inner: int, columns: int) -> int:
-        """Partial sums of steel_gemm_splitk_axpby, which is taken where the inner size is the largest."""
+        """Return the bytes of steel_gemm_splitk_axpby's partial sums. MLX uses it if the inner size is the largest."""
         partitions, most = SPLIT_K
         if inner < columns:
             return 0
@@ -211,10 +213,10 @@ class MetalWorkspace(StripWorkspace):
 
 @dataclass(frozen=True)
 class CudaWorkspace(StripWorkspace):
-    """MLX on NVIDIA: cuDNN's heuristics pick an engine (DnnGraph::prepare), and nothing limits its workspace.
+    """MLX on NVIDIA. cuDNN's heuristics choose an engine (DnnGraph::prepare), and nothing limits its workspace.
 
-    A bound, not a formula: the larger of im2col in the storage type, which is what MLX falls back to (gemm_conv_nd),
-    and a copy of everything in another layout, which engines without NHWC make.
+    So this is a bound and not a formula. It is the larger of two: im2col in the storage type, to which MLX falls back
+    (gemm_conv_nd), and a copy of all arrays in another layout, which engines without NHWC make.
     """
 
     fused: ClassVar[bool] = True
@@ -231,7 +233,7 @@ class CudaWorkspace(StripWorkspace):
 
 
 def winograd_channels(step: Step) -> bool:
-    """Whether MLX's Metal backend convolves by Winograd, if the map has 4,096 pixels."""
+    """Return whether MLX's Metal backend convolves by Winograd, if the map has at least 4,096 pixels."""
     wide = step.inputs % 32 == 0 and step.outputs % 32 == 0 and step.inputs + step.outputs >= 256
     return step.kernel == 3 and step.stride == 1 and wide
 
@@ -241,12 +243,12 @@ METAL = Device(
     folder="mlx_gpu",
     likely=lambda: sys.platform == "darwin",
     workspace=MetalWorkspace(),
-    # 96, halved 48, 24, 12, 6: all whole Winograd tiles; near the 128 rows of mflux's strips. Not measured.
+    # 96, halved 48, 24, 12, 6: all are whole Winograd tiles. Near the 128 rows of mflux's strips. Not measured.
     band_rows=96,
-    # Apple's smallest chip, the M1: 2.6 TFLOP/s, 68 GB/s, and three quarters of them as MLX's products reach.
+    # Apple's smallest chip, the M1, has 2.6 TFLOP/s and 68 GB/s. MLX's products reach three quarters.
     flops=2e12,
     bandwidth=5e10,
-    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs; devices/here.py asks the device itself
+    max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs, which devices/here.py replaces
 )
 
 CUDA = Device(
@@ -255,7 +257,7 @@ CUDA = Device(
     likely=lambda: any(installed(f"mlx-cuda-{version}") for version in (12, 13)),
     workspace=CudaWorkspace(),
     band_rows=128,  # not measured
-    # NVIDIA's smallest card with 12 GB, the RTX 3060: 12.7 TFLOP/s in float32, 360 GB/s, and three quarters of them.
+    # NVIDIA's smallest card with 12 GB, the RTX 3060, has 12.7 TFLOP/s in float32 and 360 GB/s. Three quarters of both.
     flops=1e13,
     bandwidth=2.7e11,
 )
