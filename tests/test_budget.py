@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.groups import MadeUp, write
 from tests.support.samples import examples
-from zvae_tiled import decoding
+from zvae_tiled.devices import here
 from zvae_tiled.errors import InputError
 from zvae_tiled.planner.budget import MOST_GB, SAFE_SHARE, UNITS, Available, available_memory, parse_budget
 
@@ -190,9 +190,9 @@ def test_a_gpu_has_memory_of_its_own_or_the_machines(
     monkeypatch: pytest.MonkeyPatch, kind: str, limit: int, least: str
 ) -> None:
     in_use = mx.get_active_memory()
-    monkeypatch.setattr(decoding, "device_kind", lambda: kind)
-    monkeypatch.setattr(decoding, "working_set_limit", lambda: in_use + limit)
-    usable = decoding.available(weights=10)
+    monkeypatch.setattr(here, "device_kind", lambda: kind)
+    monkeypatch.setattr(here, "working_set_limit", lambda: in_use + limit)
+    usable = here.available(weights=10)
     if least == "GPU":
         assert usable == Available(limit + 10)
     else:

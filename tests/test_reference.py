@@ -21,8 +21,9 @@ from tests.support.models import (
     whole_decode,
     whole_encode,
 )
-from zvae_tiled import VAE, reference
+from zvae_tiled import VAE
 from zvae_tiled.chain import Norm, Step
+from zvae_tiled.chain import whole as reference
 from zvae_tiled.errors import ImageError, InputError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.flux2 import Flux2Config

@@ -18,10 +18,10 @@ from tests.support.leftovers import FullDisk, file_size_limit, nothing_left, ref
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import bits, plan_for
 from tests.support.samples import examples
-from zvae_tiled import jobs
 from zvae_tiled.devices import storage as mlx_storage
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.jobs import job
 from zvae_tiled.report.progress import Progress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -87,7 +87,7 @@ def test_folders_that_cannot_be_written_to(
 ) -> None:
     (tmp_path / "file").touch()
     if not looked:
-        monkeypatch.setattr(jobs, "check_free_space", lambda folder, needed: None)
+        monkeypatch.setattr(job, "check_free_space", lambda folder, needed: None)
     with nothing_left(tmp_path):
         text = refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path / place)
     assert place in text
