@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from tests.support.leftovers import nothing_left
-from tests.support.models import random_images, random_latents, random_vae
+from tests.support.models import pack, random_images, random_latents, random_vae
 from tests.support.plans import bits
 from tests.support.running import CONFIG, save_vae
-from tests.test_latents import pack
 from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError
 from zvae_tiled.inputs.latent_space import unscale_latents

@@ -13,10 +13,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.support.leftovers import nothing_left
-from tests.support.models import random_latents
+from tests.support.models import pack, random_latents
 from tests.support.orders import DECODE, ENCODE
 from tests.support.running import CONFIG, run, save_latents, save_vae
-from tests.test_latents import pack
 from zvae_tiled import VAE, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
 from zvae_tiled.order import Order, load, written

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from zvae_tiled.families.flux2 import Flux2Config
 
 DEV: dict[str, Any] = {
@@ -35,13 +33,6 @@ SMALL = Flux2Config(latent_channels=4, block_out_channels=(4, 8), layers_per_blo
 """Two levels: one pixel of the packed map stands for 4x4 of the picture."""
 
 CELL = 4
-
 PACKED = 4 * SMALL.latent_channels
 
 MEAN, VARIANCE = "bn.running_mean", "bn.running_var"
-
-
-def random_packed(config: Flux2Config, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
-    """A pipeline's map, NCHW."""
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((batch, config.latents.channels, height, width)).astype(np.float32)

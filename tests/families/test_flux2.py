@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.families.flux2 import CELL, MEAN, PACKED, SMALL, VARIANCE, random_packed
+from tests.families.flux2 import CELL, MEAN, PACKED, SMALL, VARIANCE
 from tests.support.float64 import decode64, encode64, ready_images
 from tests.support.models import (
     random_images,
+    random_latents,
     random_vae,
     whole_decode,
     whole_encode,
@@ -39,7 +40,7 @@ SIDE = 80
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, decoder_block_out_channels=(6, 12))])
 def test_decode_and_encode_equal_plain_numpy_in_float64(config: Flux2Config) -> None:
     vae = random_vae(config)
-    latents, images = random_packed(config, 3, 4), random_images(config, 3, 4)
+    latents, images = random_latents(config, 3, 4), random_images(config, 3, 4)
     want = decode64(vae, latents)
     got = vae.decode(latents, "np", raw=True)
     assert np.abs(got - want).max() < 1e-4 * want.std()
@@ -70,7 +71,7 @@ def test_bands_of_any_height_equal_the_reference(rng: Random, dtype: str) -> Non
     )
     vae = random_vae(config, dtype, rng.randrange(100))
     height, width = rng.randint(1, 6), rng.randint(1, 6)
-    latents = random_packed(config, height, width, seed=rng.randrange(100))
+    latents = random_latents(config, height, width, seed=rng.randrange(100))
     made = plan_for(vae, latents.shape, rng)
     ready = ready_latents(mx.array(latents.transpose(0, 2, 3, 1)), config, vae.weights, vae.dtype, scaled=True)
     want = np.asarray(whole_decode(vae, ready).astype(mx.float32))
@@ -82,7 +83,7 @@ def test_bands_of_any_height_equal_the_reference(rng: Random, dtype: str) -> Non
 def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
     for seed, dtype in enumerate(["float32", "bfloat16"]):
         vae = random_vae(SMALL, dtype, seed)
-        latents, images = random_packed(SMALL, 24, 17, 2), random_images(SMALL, 24, 17, 2)
+        latents, images = random_latents(SMALL, 24, 17, 2), random_images(SMALL, 24, 17, 2)
         for do in (vae.decode, vae.encode):
             given_ = latents if do == vae.decode else images
             with pytest.raises(BudgetError) as refused:
@@ -116,7 +117,7 @@ def test_latents_that_are_most_of_a_decode_are_counted(
 
 @pytest.mark.parametrize("quality", ["stream", Tiles(24, 16), Tiles(24, 8, moments="tile")])
 def test_other_qualities_decode_it_too(quality: str | Quality) -> None:
-    vae, latents = random_vae(SMALL), random_packed(SMALL, 8, 9)
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 8, 9)
     picture, report = vae.decode(latents, "np", quality=quality, return_report=True)
     assert picture.shape == (1, 32, 36, 3)
     want = vae.decode(latents, "np")
@@ -170,7 +171,7 @@ def test_groups_of_three_channels_decode() -> None:
         layers_per_block=1,
         norm_num_groups=32,
     )
-    latents = random_packed(config, 3, 2)
+    latents = random_latents(config, 3, 2)
     for dtype, near in (("float32", 1e-4), ("bfloat16", 0.1)):
         vae = random_vae(config, dtype)
         ready = ready_latents(mx.array(latents.transpose(0, 2, 3, 1)), config, vae.weights, vae.dtype, scaled=True)

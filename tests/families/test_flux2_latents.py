@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.families.flux2 import MEAN, PACKED, SMALL, VARIANCE, random_packed
+from tests.families.flux2 import MEAN, PACKED, SMALL, VARIANCE
 from tests.support.models import (
+    random_latents,
     random_vae,
 )
 from tests.support.plans import bits
@@ -39,7 +40,7 @@ def decoders(vae: VAE, latents: np.ndarray, eps: float) -> np.ndarray:
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_a_pipelines_latents_are_denormalised_and_then_unpacked(batch: int, height: int, width: int, seed: int) -> None:
     vae = random_vae(SMALL, seed=seed)
-    latents = random_packed(SMALL, height, width, batch, seed)
+    latents = random_latents(SMALL, height, width, batch, seed)
     ready = ready_latents(mx.array(latents.transpose(0, 2, 3, 1)), SMALL, vae.weights, mx.float32, scaled=True)
     want = decoders(vae, latents, 1e-4)
     assert ready.shape == want.shape == (batch, 2 * height, 2 * width, SMALL.latent_channels)
@@ -47,7 +48,7 @@ def test_a_pipelines_latents_are_denormalised_and_then_unpacked(batch: int, heig
 
 
 def test_the_eps_of_the_config_counts() -> None:
-    vae, latents = random_vae(SMALL), random_packed(SMALL, 3, 2)
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 3, 2)
     wide = VAE(replace(SMALL, batch_norm_eps=0.5), vae.weights, vae.dtype)
     ready = ready_latents(mx.array(latents.transpose(0, 2, 3, 1)), wide.config, wide.weights, mx.float32, scaled=True)
     assert np.abs(np.asarray(ready) - decoders(vae, latents, 0.5)).max() < 1e-5
@@ -62,7 +63,7 @@ def test_packing_undoes_unpacking(batch: int, height: int, width: int, channels:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_latents_that_are_not_scaled_are_only_unpacked(dtype: str) -> None:
-    vae, latents = random_vae(SMALL, dtype), random_packed(SMALL, 3, 2)
+    vae, latents = random_vae(SMALL, dtype), random_latents(SMALL, 3, 2)
     mean, variance = (np.asarray(vae.weights[name])[:, None, None] for name in (MEAN, VARIANCE))
     own = latents * np.sqrt(variance + np.float32(1e-4)) + mean
     near = np.asarray(vae.decode(Latents(own, scaled=False), "np", raw=True)).astype(np.float32)
@@ -72,7 +73,7 @@ def test_latents_that_are_not_scaled_are_only_unpacked(dtype: str) -> None:
 
 
 def test_tokens_of_all_packed_channels_need_the_pictures_size() -> None:
-    vae, latents = random_vae(SMALL), random_packed(SMALL, 3, 2, batch=2)
+    vae, latents = random_vae(SMALL), random_latents(SMALL, 3, 2, batch=2)
     tokens = latents.reshape(2, PACKED, 6).transpose(0, 2, 1)  # one token for each pixel of the map, row by row
     want = bits(vae.decode(latents))
     assert bits(vae.decode(Latents(tokens, height=12, width=8))) == want
@@ -95,7 +96,7 @@ def test_the_vaes_own_channels_are_no_pipelines_latents() -> None:
 
 def test_latents_go_through_files_and_the_command_line(tmp_path: Path) -> None:
     save_vae(tmp_path / "vae", SMALL)
-    latents = random_packed(SMALL, 3, 5)
+    latents = random_latents(SMALL, 3, 5)
     write_latent_file(tmp_path / "a.safetensors", Latents(latents.reshape(1, PACKED, 15).swapaxes(1, 2), None, 12, 20))
     vae = VAE.load(tmp_path / "vae")
     assert bits(vae.decode(read_latent_file(tmp_path / "a.safetensors"))) == bits(vae.decode(latents))

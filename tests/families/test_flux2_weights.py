@@ -10,9 +10,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.families.flux2 import MEAN, SMALL, VARIANCE, random_packed
+from tests.families.flux2 import MEAN, SMALL, VARIANCE
 from tests.support.checkpoints import Blob, write
 from tests.support.models import (
+    random_latents,
     random_tensors,
     random_vae,
     save_random,
@@ -34,7 +35,7 @@ def test_statistics_stay_float32_whatever_the_type_is(dtype: str, tmp_path: Path
     stored = random_tensors(torch_shapes(SMALL))
     for name in (MEAN, VARIANCE):
         assert np.array_equal(np.asarray(vae.weights[name]), stored[name])
-    latents = random_packed(SMALL, 4, 4)
+    latents = random_latents(SMALL, 4, 4)
     assert bits(vae.decode(latents)) == bits(random_vae(SMALL, dtype).decode(latents))
 
 
@@ -100,5 +101,5 @@ def test_the_original_names_load(decoder_only: bool, tmp_path: Path) -> None:
     want = random_vae(SMALL)
     assert decoder_only != any(name.startswith("encoder.") for name in vae.weights)
     assert all(mx.array_equal(array, want.weights[name]) for name, array in vae.weights.items())
-    latents = random_packed(SMALL, 3, 4)
+    latents = random_latents(SMALL, 3, 4)
     assert bits(vae.decode(latents)) == bits(want.decode(latents))
