@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.decoding import files, levels
-from tests.support.running import CONFIG, run, save_latents
+from tests.support.running import run, save_latents
 from zvae_tiled import VAE, Tiles, read_plan
 
 
@@ -120,7 +120,3 @@ def test_a_preset_means_a_model_in_the_cache(place: Path) -> None:
     run("decode", "a.npy", "-o", "a.png", "--vae", "sdxl", "-q")
     assert (place / "a.png").is_file()
     assert "sd1" in run("decode", "a.npy", "-o", "a.png", "--vae", "sd1", code=3).stderr
-
-
-def test_the_config_is_that_of_the_tests() -> None:
-    assert CONFIG.scale == 2
