@@ -80,3 +80,11 @@ def seeds(request: pytest.FixtureRequest) -> Seeds:
 def mlx_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLX's own kernels, for tests that reach into them; a CPU may have faster ones."""
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")
+
+
+@pytest.fixture
+def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of at most 6 latents a side, so that small maps have some."""
+    from zvae_tiled.planner import layout
+
+    monkeypatch.setattr(layout, "PROXY", 6)

@@ -1,39 +1,30 @@
-"""Every door leads to the same decode: prepared, at once, row by row, or into a file; a VAE goes to other processes."""
+"""Every door leads to the same decode: prepared, at once, row by row, or into a file."""
 
 from __future__ import annotations
 
 import inspect
-import json
-import multiprocessing
-import os
-import pickle
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from tests.support.leftovers import nothing_left
-from tests.support.models import random_images, random_latents, random_vae
+from tests.support.models import pack, random_images, random_latents, random_vae
 from tests.support.plans import bits
 from tests.support.running import CONFIG, save_vae
-from tests.test_latents import pack
 from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_latent_file, write_latent_file
-from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
+from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError
 from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.planner.quality import Quality
 
 LATENTS = random_latents(CONFIG, 6, 8, batch=2)
+
 MODEL = random_vae(CONFIG)
 
 QUALITIES: tuple[str | Quality, ...] = ("exact", "stream", Tiles(8, 4))
-
-
-# ---- prepare
 
 
 def test_a_prepared_decode_knows_its_plan_and_has_done_nothing(tmp_path: Path) -> None:
@@ -135,9 +126,6 @@ def test_an_encode_takes_a_plan_or_a_budget() -> None:
         MODEL.encode(images, plan=made, budget="1GB")
 
 
-# ---- Latents
-
-
 def forms() -> dict[str, Any]:
     """The same latents in every form."""
     unscaled = unscale_latents(mx.array(LATENTS).transpose(0, 2, 3, 1), CONFIG.latents, MODEL.weights)
@@ -171,105 +159,6 @@ def test_what_is_encoded_can_be_decoded_as_it_is() -> None:
     latents = MODEL.encode(random_images(CONFIG, 6, 8)).mode()
     assert latents.shape == (1, CONFIG.latent_channels, 6, 8)
     assert MODEL.decode(latents).shape == (1, 12, 16, 3)
-
-
-# ---- pickles
-
-
-@pytest.fixture
-def loaded(tmp_path: Path) -> VAE:
-    return VAE.load(save_vae(tmp_path / "vae"), "float32", decoder_only=False)
-
-
-def test_a_vae_that_was_loaded_pickles_without_its_weights(loaded: VAE, tmp_path: Path) -> None:
-    pickled = pickle.dumps(loaded)
-    assert len(pickled) < 4_000 < loaded.weight_bytes
-    again = pickle.loads(pickled)
-    assert again.config == loaded.config
-    assert again.dtype == loaded.dtype
-    assert {source.path for source in again.sources} == {source.path for source in loaded.sources}
-    assert again.weights.keys() == loaded.weights.keys()
-    assert bits(again.decode(LATENTS)) == bits(loaded.decode(LATENTS))
-    assert len(pickle.dumps(again)) < 4_000
-
-
-def test_a_pickle_keeps_the_type_the_half_and_the_config(tmp_path: Path) -> None:
-    folder = save_vae(tmp_path / "vae")
-    config = (folder / "config.json").rename(tmp_path / "elsewhere.json")
-    vae = VAE.load(folder / "diffusion_pytorch_model.safetensors", "bfloat16", config=config)
-    again = pickle.loads(pickle.dumps(vae))
-    assert again.dtype == mx.bfloat16
-    assert not any(name.startswith("encoder.") for name in again.weights)
-    with pytest.raises(OutputError, match="is an input"):
-        again.decode_to_file(LATENTS[:1], config.rename(tmp_path / "elsewhere.npy"))
-
-
-def test_a_pickle_means_the_same_file_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_vae(tmp_path / "vae")
-    monkeypatch.chdir(tmp_path)
-    vae = VAE.load("vae")
-    monkeypatch.chdir("/")
-    assert bits(pickle.loads(pickle.dumps(vae)).decode(LATENTS)) == bits(vae.decode(LATENTS))
-
-
-def test_a_vae_of_several_files_pickles_too(tmp_path: Path) -> None:
-    folder = save_vae(tmp_path / "vae")
-    whole = folder / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(whole)
-    whole.unlink()
-    names, files = sorted(tensors), ("one.safetensors", "two.safetensors")
-    weight_map = {name: files[i % 2] for i, name in enumerate(names)}
-    for file in files:
-        save_file({name: tensors[name] for name in names if weight_map[name] == file}, folder / file)
-    index = folder / "diffusion_pytorch_model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
-    vae = VAE.load(folder)
-    pickled = pickle.dumps(vae)
-    assert bits(pickle.loads(pickled).decode(LATENTS)) == bits(vae.decode(LATENTS))
-    change(folder / weight_map["decoder.conv_out.bias"])
-    with pytest.raises(WeightsError, match="has changed since it was pickled"):
-        pickle.loads(pickled)
-
-
-def change(file: Path) -> None:
-    """Another weight in a file that is of the same size."""
-    tensors = load_file(file)
-    tensors["decoder.conv_out.bias"] = tensors["decoder.conv_out.bias"] + 1
-    save_file(tensors, file)
-
-
-def test_a_file_that_has_changed_since_is_refused(loaded: VAE, tmp_path: Path) -> None:
-    file, pickled = tmp_path / "vae" / "diffusion_pytorch_model.safetensors", pickle.dumps(loaded)
-    change(file)
-    with pytest.raises(WeightsError, match="has changed since it was pickled: its SHA-256 was"):
-        pickle.loads(pickled)
-    with pytest.raises(WeightsError, match="has changed since this VAE was loaded"):
-        pickle.dumps(loaded)
-    file.unlink()
-    with pytest.raises(WeightsError, match=r"diffusion_pytorch_model\.safetensors"):
-        pickle.loads(pickled)
-    with pytest.raises(WeightsError, match="has changed since this VAE was loaded"):
-        pickle.dumps(loaded)
-
-
-def test_a_file_that_was_only_touched_is_read_again(loaded: VAE, tmp_path: Path) -> None:
-    pickled = pickle.dumps(loaded)
-    os.utime(tmp_path / "vae" / "diffusion_pytorch_model.safetensors", (1, 1))
-    assert bits(pickle.loads(pickled).decode(LATENTS)) == bits(loaded.decode(LATENTS))
-
-
-def test_a_vae_made_in_memory_is_not_pickled() -> None:
-    with pytest.raises(InputError, match=r"made in memory; only one that VAE\.load read can be pickled"):
-        pickle.dumps(MODEL)
-
-
-def test_a_vae_goes_to_a_process_that_is_spawned(loaded: VAE) -> None:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(loaded.decode, LATENTS, "np").result()
-    assert found.tobytes() == loaded.decode(LATENTS, "np").tobytes()
-
-
-# ---- signatures
 
 
 SIGNATURES = [

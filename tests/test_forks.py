@@ -133,7 +133,7 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
 @pytest.mark.skipif(likely_device() != "cpu", reason="on a GPU the import counts")
 def test_the_fork_of_a_process_that_only_imported_computes_and_its_own_forks_are_looked_at(tmp_path: Path) -> None:
     code = """
-import zvae_tiled.vae, zvae_tiled.decoding
+import zvae_tiled.vae, zvae_tiled.jobs.decode
 
 def decode():
     random_vae(CONFIG).decode(LATENTS)

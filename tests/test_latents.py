@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.models import pack
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.inputs.latents import Latents, Layout, read_latents
@@ -24,17 +25,6 @@ sizes = st.integers(1, 9)
 
 def numbered(*shape: int) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-
-
-def pack(nchw: np.ndarray) -> np.ndarray:
-    """FLUX's packing, written from its description: a token is a 2×2 cell, channel by channel."""
-    batch, channels, height, width = nchw.shape
-    tokens = np.zeros((batch, height // 2 * (width // 2), channels * 4), nchw.dtype)
-    for row in range(height // 2):
-        for column in range(width // 2):
-            cell = nchw[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            tokens[:, row * (width // 2) + column] = cell.reshape(batch, -1)
-    return tokens
 
 
 @given(sizes, sizes, sizes, st.sampled_from([None, "NCHW"]), st.booleans())

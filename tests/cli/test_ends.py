@@ -16,20 +16,32 @@ from tests.support.running import COMMAND, environment, process, run, save_laten
 from zvae_tiled import errors
 from zvae_tiled.cli.command import Command, exit_code
 
-CODES = {
-    errors.BudgetError: 4,
-    errors.OutputError: 5,
-    errors.SilentFailureError: 6,
-}
+MEANINGS = {errors.BudgetError: "budget", errors.OutputError: "output", errors.SilentFailureError: "decode"}
+"""What the help text calls the codes of some errors; those of the others are called "bad input"."""
+
+
+@pytest.fixture(scope="module")
+def codes() -> dict[str, int]:
+    """The exit codes that the help text names, by their meanings."""
+    told = " ".join(run("--help").stdout.split()).partition("Exit codes: ")[2].partition(".")[0]
+    pairs = [each.split(" ", 1) for each in told.split(", ")]
+    return {meaning: int(code) for code, meaning in pairs}
 
 
 @pytest.mark.parametrize("error", [each for each in vars(errors).values() if isinstance(each, type)])
-def test_every_error_has_its_code(error: type[Exception]) -> None:
-    assert exit_code(error("why")) == CODES.get(error, 3)
+def test_every_error_has_the_code_that_the_help_names(error: type[Exception], codes: dict[str, int]) -> None:
+    assert exit_code(error("why")) == codes[MEANINGS.get(error, "bad input")]
 
 
-def test_an_error_nobody_expected_is_that_of_a_decode() -> None:
-    assert exit_code(RuntimeError("why")) == 6
+def test_an_error_nobody_expected_is_that_of_a_decode(codes: dict[str, int]) -> None:
+    assert exit_code(RuntimeError("why")) == codes["decode"]
+
+
+def test_success_usage_and_an_interrupt_have_the_codes_that_the_help_names(codes: dict[str, int]) -> None:
+    assert codes["ok"] == 0
+    run("plan", "wide", code=codes["usage"])
+    assert CliRunner().invoke(failing, ["interrupt"]).exit_code == codes["interrupted"]
+    assert len(set(codes.values())) == len(codes)
 
 
 @click.command(cls=Command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -49,16 +50,22 @@ def check(struck: Victim, call: Any, fault: str, most: int, mends: bool) -> None
     assert once.keys() | always.keys() != {"harmless"}, "the fault is none"
 
 
+def runs(kernels: Iterable[str], quick: int | None = None) -> list[Any]:
+    """Return cases of (kernels, task, calls struck): 2 of an encode on the first `quick` kernels; all 16 are slow."""
+    slow = [pytest.param(each, task, 16, marks=pytest.mark.slow) for each in kernels for task in TASKS]
+    return [*((each, "encode", 2) for each in list(kernels)[:quick]), *slow]
+
+
 @pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
-@pytest.mark.parametrize("path", PATHS[:1])
-def test_a_fault_of_a_native_call_is_mended_or_refused(path: str, call: Any, fault: str) -> None:
-    check(victim(path, "encode"), call, fault, 2, mends=True)
+@pytest.mark.parametrize(("path", "task", "most"), runs(PATHS, quick=1))
+def test_a_fault_of_a_native_call_is_mended_or_refused(path: str, task: Task, most: int, call: Any, fault: str) -> None:
+    check(victim(path, task), call, fault, most, mends=True)
 
 
 @pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
-@pytest.mark.parametrize("kernels", MLX_KERNELS)
-def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str) -> None:
-    check(victim(kernels, "encode"), call, fault, 2, mends=False)
+@pytest.mark.parametrize(("kernels", "task", "most"), runs(MLX_KERNELS))
+def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int, call: str, fault: str) -> None:
+    check(victim(kernels, task), call, fault, most, mends=False)
 
 
 @pytest.mark.parametrize("flat", [None, 0.0])
@@ -67,19 +74,3 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str
 def test_rows_that_are_flat_by_right_are_no_fault(kernels: str, zeros: str | None, flat: float | None) -> None:
     for task in TASKS:
         assert Victim(made(kernels), task, zeros, flat).calls.total()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
-@pytest.mark.parametrize("path", PATHS)
-def test_a_fault_of_any_native_call_is_mended_or_refused(path: str, call: Any, fault: str, task: Task) -> None:
-    check(victim(path, task), call, fault, 16, mends=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
-@pytest.mark.parametrize("kernels", MLX_KERNELS)
-def test_a_fault_of_any_call_of_mlx_is_mended_or_refused(kernels: str, call: str, fault: str, task: Task) -> None:
-    check(victim(kernels, task), call, fault, 16, mends=False)

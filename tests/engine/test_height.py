@@ -46,7 +46,7 @@ def test_16384_squared_fits_8_gb() -> None:
         made = plan("z-image", 16384, 16384, "8GB", device="cpu/mlx", task=task)
         made.pixels.check(made.case.chain)
         assert made.predicted_peak <= made.budget == 8_000_000_000
-        assert made.predicted_peak < 16384**2 * 128 * 2 < 16384**2 * 4100, "less than one map of the last level"
+        assert made.predicted_peak < 16384**2 * 128 * 2, "less than one map of the last level"
         assert made.extra_flops < 0.5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,105 +15,22 @@ from tests.kernels.cases import (
     CONV,
     EPS,
     NORM,
-    NORMED,
     READS,
     STEPS,
-    Array,
-    convolve64,
     random,
-    reading,
     sized,
     weights_of,
     wide,
 )
 from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
+from tests.kernels.native_steps import cases, channels, random_step, rows, seeds, step64, whole, widths
 from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import Skip, Step
-from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.native_cpu import kernels as native_rows
 from zvae_tiled.devices.native_cpu.arrays import room
-from zvae_tiled.devices.native_cpu.kernels import NativeKernels
-from zvae_tiled.devices.workspace import block_rows
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
-cases = st.sampled_from(CASES)
-rows, widths = st.integers(1, 6), st.sampled_from([1, 2, 3, 5, 13, 14, 15, 31, 33, 69, 71, 150])
-channels = st.sampled_from([1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 65, 130])
-seeds = st.integers(0, 1 << 32)
-
-
-def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
-    """Normalised and activated in float64."""
-    if affine is None:
-        return x
-    scale, shift, mean = map(wide, affine)
-    normal = (x - mean) * scale + shift
-    return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
-
-
-def step64(
-    step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine | None, skip: mx.array | None, unit: float
-) -> tuple[Array, Array]:
-    """What a Step gives for a whole map, and what rounding may come to.
-
-    Args:
-        step: The Step.
-        weights: Its weights.
-        x: The map.
-        affine: Its norm.
-        skip: The skip.
-        unit: Largest relative error of what is multiplied.
-    """
-    w = {name: wide(array) for name, array in weights.items()}
-    a = activated64(step, wide(x)[0], affine)
-    if step.upsample:
-        a = a.repeat(2, axis=0).repeat(2, axis=1)
-    a = np.pad(a, (step.zeros, (0, 0), (0, 0)))
-    y, size = convolve64(a, w["weight"], step.stride), convolve64(abs(a), abs(w["weight"]), step.stride)
-    total = y + w["bias"]
-    if skip is not None:
-        aside = wide(skip)[0]
-        if step.shortcut:
-            size = size + convolve64(abs(aside), abs(w["shortcut.weight"]))
-            aside = convolve64(aside, w["shortcut.weight"]) + w["shortcut.bias"]
-        total = total + aside
-    sums = 2.0**-23 * (9 * step.inputs + step.skip + 8)
-    return total, (sums + unit) * (size + abs(w["bias"]) + 1) + EPS[x.dtype] * abs(total)
-
-
-def whole(
-    kernels: NativeKernels,
-    step: Step,
-    weights: dict[str, mx.array],
-    x: mx.array,
-    affine: Affine | None,
-    skip: mx.array | None,
-) -> mx.array:
-    above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.zeros)
-    pieces = [*above, *kernels.activate(step, x, affine), *below]
-    return kernels.conv(step, kernels.prepare(step, weights), pieces, skip)
-
-
-def random_step(
-    step: Step,
-    case: tuple[str, mx.Dtype],
-    height: int,
-    width: int,
-    inputs: int,
-    outputs: int,
-    seed: int,
-    through: str,
-    threads: int = 2,
-) -> tuple[NativeKernels, Step, dict[str, mx.array], mx.array, Affine | None, mx.array | None]:
-    """A Step of these sizes with everything it reads."""
-    rng = np.random.default_rng(seed)
-    (path, dtype), step = case, reading(sized(step, inputs, outputs), through)
-    kernels, weights = kernels_of(path, dtype, threads), weights_of(step, dtype, rng)
-    x = random((1, height * step.stride, width * step.stride, inputs), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((3, inputs))) if step.norm else None
-    skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
-    return kernels, step, weights, x, affine, skip
 
 
 @given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.sampled_from(READS))
@@ -176,100 +92,6 @@ def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
     del x
     assert kernels.count(pieces) == 2
     assert mx.get_active_memory() <= before - size + size // 50 + (16 << 10)  # pages
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], value: float) -> None:
-    step = Step("conv", "conv", 20, 40)
-    kernels, _, weights, x, _, _ = random_step(step, case, 9, 90, 20, 40, 0, "as it is")
-    whole(kernels, step, weights, x, None, None)
-    low, high = kernels.extent()
-    assert (np.isfinite(low) & np.isfinite(high) & (low < high)).all()
-    x[0, 4, 80, 3] = value
-    out = whole(kernels, step, weights, x, None, None)
-    low, high = kernels.extent()
-    seen = ~(np.isfinite(low) & np.isfinite(high))
-    assert seen.tolist() == [False] * 3 + [True] * 3 + [False] * 3
-    assert not np.isfinite(kernels.largest(out)).all()
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case[1] == mx.float16], ids=str)
-def test_an_overflow_of_the_storage_type_is_told(case: tuple[str, mx.Dtype]) -> None:
-    step = Step("conv", "conv", 3, 5)
-    kernels, _, weights, x, _, _ = random_step(step, case, 3, 9, 3, 5, 0, "as it is")
-    assert np.isfinite(kernels.largest(whole(kernels, step, weights, x, None, None))).all()
-    weights["bias"], x = mx.full((5,), 65504.0).astype(mx.float16), 20 * x
-    out = whole(kernels, step, weights, x, None, None)
-    assert np.isfinite(kernels.extent()).all(), "it is the bias that makes it overflow"
-    assert not np.isfinite(kernels.largest(out)).all()
-    assert not np.isfinite(wide(out)).all()
-
-
-@given(cases, rows, widths, channels, st.sampled_from([0, 100]), seeds)
-@examples(60)
-def test_moments_are_those_of_float64(
-    case: tuple[str, mx.Dtype], height: int, width: int, count: int, mean: float, seed: int
-) -> None:
-    kernels, x = kernels_of(*case), random((1, height, width, count), case[1], np.random.default_rng(seed), mean)
-    means, m2s = kernels.moments(x)
-    exact = wide(x)[0].mean(axis=1)
-    squares = np.square(wide(x)[0] - exact[:, None]).sum(axis=1)
-    assert means == pytest.approx(exact, rel=1e-6, abs=1e-6)
-    assert m2s == pytest.approx(squares, rel=1e-5, abs=1e-8)
-    alone = [kernels.moments(x[:, row : row + 1]) for row in range(height)]
-    assert np.concatenate([each[0] for each in alone]).tobytes() == means.tobytes()
-    assert np.concatenate([each[1] for each in alone]).tobytes() == m2s.tobytes()
-
-
-@given(cases, st.integers(1, 5), st.sampled_from([1, 3, 14, 40, 61, 300]), channels, seeds)
-@examples(60)
-def test_attention_is_right_and_the_same_for_any_band(
-    case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=Skip(count))
-    kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
-    weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
-    x = random((1, height, width, count), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((2, count)))
-    prepared = kernels.prepare(step, weights)
-    keys = kernels.keys(step, prepared, x, affine)
-    assert (keys.shape, keys.dtype) == ((1, height, width, 2 * count), dtype)
-    w = {name: wide(array) for name, array in weights.items()}
-    normal = (wide(x) * wide(affine[0]) + wide(affine[1])).reshape(-1, count)
-    exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
-    unit = 2.0**-8 if case[0] in ROUNDED else EPS[dtype]
-    assert abs(wide(keys).reshape(-1, 2 * count) - exact_keys).max() <= 8 * unit * (1 + abs(exact_keys).max())
-    # From here on with the very keys it has, so that their rounding does not count twice.
-    k, v = np.split(wide(keys).reshape(-1, 2 * count), 2, axis=1)
-    s = (normal @ w["to_q.weight"].T + w["to_q.bias"]) @ k.T * count**-0.5
-    p = np.exp(s - s.max(axis=1, keepdims=True))
-    found = p @ v / p.sum(axis=1, keepdims=True) @ w["to_out.0.weight"].T + w["to_out.0.bias"]
-    exact = wide(x).reshape(-1, count) + found
-    tall = block_rows(width) if seed % 2 else 1 + seed % 3
-
-    def ask(top: int, bottom: int) -> mx.array:
-        blocks = (keys[:, i : i + tall] for i in range(0, height, tall))
-        return kernels.attend(step, prepared, kernels.join([(x, top, bottom)]), affine, blocks)
-
-    out = ask(0, height)
-    assert (out.shape, out.dtype) == (x.shape, dtype)
-    slack = unit * (1 + abs(s).max()) * (4 + abs(v).max()) * (4 + math.sqrt(count))
-    assert abs(wide(out).reshape(-1, count) - exact).max() <= slack + 1e-5
-    assert bits(mx.concatenate([ask(row, row + 1) for row in range(height)], axis=1)) == bits(out)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> None:
-    kernels, step, weights, x, affine, _ = random_step(NORMED, case, 5, 9, 6, 40, 0, READS[-1])
-    edges = kernels.edge(step, 9)
-    pieces = [*edges, *kernels.activate(step, x, affine), *edges]
-    assert not kernels.idle(step, kernels.prepare(step, weights), pieces)
-    flat = kernels.activate(step, mx.ones_like(x), kernels.affine(np.zeros(6), np.ones(6)))
-    assert kernels.idle(step, kernels.prepare(step, weights), flat)
-    weights["weight"] = mx.full(weights["weight"].shape, 0.5).astype(case[1])
-    assert kernels.idle(step, kernels.prepare(step, weights), pieces)
 
 
 @pytest.mark.parametrize("path", PATHS)

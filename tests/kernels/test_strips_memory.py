@@ -25,7 +25,7 @@ from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
-from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace
+from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace, MetalWorkspace
 from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.engine.run import Run
 from zvae_tiled.families import Task
@@ -76,6 +76,18 @@ def test_weights_are_not_copied() -> None:
     kept.append(StripKernels(mx.float32).prepare(SHORTCUT, weights))
     assert {array.dtype for array in kept[1].values()} == {mx.float32}
     assert mx.get_active_memory() > before
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("outputs", [160, 3])
+def test_weights_that_keep_winograd_off_take_what_is_predicted(outputs: int, dtype: mx.Dtype) -> None:
+    step = Step("conv", "conv", 96, outputs)
+    weights, before = weights_of(step, dtype, np.random.default_rng(0)), mx.get_active_memory()
+    kept = StripKernels(dtype, winograd=False).prepare(step, weights)
+    taken, predicted = mx.get_active_memory() - before, MetalWorkspace(winograd=False).prepared(step, dtype.size)
+    assert predicted == (taken, 0)
+    assert (taken > 0) == (outputs == 160), "three outputs are never convolved by Winograd"
+    del kept
 
 
 on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.support.models import random_latents, random_vae
+from tests.support.models import pack, random_latents, random_vae
 from tests.support.plans import bits
-from tests.test_latents import pack
 from zvae_tiled import Latents, read_latent_file, write_latent_file
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.inputs.latent_space import unscale_latents

@@ -18,7 +18,6 @@ from zvae_tiled.devices.here import this_device
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.planner import layout
 from zvae_tiled.planner.calibration import MarginWorkspace
 from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.ends import PROCESS
@@ -26,7 +25,7 @@ from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.replay import costed
 
-pytestmark = pytest.mark.usefixtures("mlx_kernels")  # the plans are made for them
+pytestmark = pytest.mark.usefixtures("small_proxies", "mlx_kernels")  # the plans are made for them
 
 CONFIG = narrow("flux1")
 PLAN = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu/mlx")
@@ -39,11 +38,6 @@ QUALITIES: list[str | Quality] = [
     Tiles((20, 26), (14, 16), moments="proxy"),
     Tiles(24, moments="tile", ramp="linear"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PROXY", 6)
 
 
 def made(quality: str | Quality, budget: str = "1GB", **options: Any) -> Plan:

@@ -1,21 +1,21 @@
-"""The GPUs' memory models: conditions and bytes by hand, and what must hold for any shape."""
+"""The GPUs' memory models: one example worked out by hand, and what must hold for any shape."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.mlx_gpu import memory as workspace_gpu
 from zvae_tiled.devices.mlx_gpu.memory import (
     CUDA,
-    GEMM_SCRATCH,
     METAL,
-    ROUNDING,
     SCORES_AT_ONCE,
+    TILE,
     CudaWorkspace,
     Im2colWorkspace,
     MetalWorkspace,
@@ -38,77 +38,50 @@ convs = st.sampled_from([step for step in config_of("sd1").chain("decode").steps
 spaces = st.sampled_from(SPACES)
 
 
-def joined(width: int, channels: int, itemsize: int) -> int:
-    """The one row more, and its join, that every 3×3 convolution is charged with."""
-    return 2 * width * channels * itemsize
+def test_winograd_bytes_worked_out_by_hand() -> None:
+    """24×256 pixels, 512 to 512 channels, in bfloat16: 4×43 tiles of 6×6 pixels, each transformed to 8×8.
+
+    The buffers are those of winograd_conv_2D_gpu (mlx/backend/metal/conv.cpp of MLX 0.32).
+    """
+    in_padded = 26 * 260 * 512 * 2
+    inp_wg, out_wg = (64 * 4 * 43 * 512 * 2 for _ in "io")
+    filt_wg = 64 * 512 * 512 * 2
+    rounding = 4 * 3 * 16384  # of four buffers, to pages
+    joined = 2 * 256 * 512 * 2  # the bottom edge: one row more, and its join
+    expected = in_padded + inp_wg + out_wg + filt_wg + rounding + joined
+    assert MetalWorkspace().conv(Step("conv", "conv", 512, 512), 24, 256, 2) == expected == 63_741_952
 
 
-# Padded copy, input and output in Winograd's domain, and the weights in it; see winograd_conv_2D_gpu.
-WINOGRAD = [
-    # 24 × 256: 4 × 43 tiles; padded to 26 × 260
-    ((512, 512, 24, 256, 2), 2 * (26 * 260 * 512 + 64 * 172 * 1024 + 64 * 512 * 512)),
-    ((512, 512, 24, 256, 4), 4 * (26 * 260 * 512 + 64 * 172 * 1024 + 64 * 512 * 512)),
-    # 25 × 257: one more tile each way
-    ((512, 512, 25, 257, 2), 2 * (32 * 260 * 512 + 64 * 5 * 43 * 1024 + 64 * 512 * 512)),
-    # 96 × 1024: 16 × 171 tiles; padded to 98 × 1028
-    ((256, 128, 96, 1024, 2), 2 * (98 * 1028 * 256 + 64 * 2736 * 384 + 64 * 256 * 128)),
-    ((128, 128, 62, 62, 2), 2 * (68 * 68 * 128 + 64 * 121 * 256 + 64 * 128 * 128)),  # 64 × 64 pixels padded
-]
+@given(convs, rows_, widths, itemsizes)
+def test_winograd_never_takes_less_than_what_needs_no_transform(
+    step: Step, rows: int, width: int, itemsize: int
+) -> None:
+    plain, winograd = (MetalWorkspace(winograd=chosen).conv(step, rows, width, itemsize) for chosen in (False, True))
+    assert winograd >= plain
 
 
-@pytest.mark.parametrize(("shape", "expected"), WINOGRAD)
-def test_winograd_bytes(shape: tuple[int, int, int, int, int], expected: int) -> None:
-    inputs, outputs, rows, width, itemsize = shape
-    step = Step("conv", "conv", inputs, outputs)
-    found = MetalWorkspace().conv(step, rows, width, itemsize)
-    assert found == expected + 4 * ROUNDING + joined(width, inputs, itemsize)
+def test_winograd_is_taken_for_large_maps_of_many_channels_only() -> None:
+    def more(inputs: int, outputs: int, rows: int, width: int) -> int:
+        step = Step("conv", "conv", inputs, outputs)
+        return MetalWorkspace().conv(step, rows, width, 2) - MetalWorkspace(winograd=False).conv(step, rows, width, 2)
+
+    large = (512, 512, 24, 256)
+    assert more(*large) > 2 * 64 * 512 * 512, "the transformed weights alone take that"
+    for small in ((512, 512, 12, 256), (16, 512, 96, 512), (128, 96, 96, 512), (128, 3, 96, 512)):
+        assert more(*small) == 0
 
 
-def test_winograd_bytes_in_plain_numbers() -> None:
-    step = Step("conv", "conv", 512, 512)
-    assert MetalWorkspace().conv(step, 24, 256, 2) == 63_021_056 + 196_608 + 524_288
-
-
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "rows", "width"),
-    [
-        (512, 512, 12, 256),  # fewer than 4,096 pixels
-        (128, 128, 62, 61),
-        (16, 512, 96, 512),  # channels in halves of 32
-        (512, 48, 96, 512),
-        (128, 96, 96, 512),  # fewer than 256 channels in all
-        (128, 3, 96, 512),  # conv_out
-        (4, 512, 96, 512),  # conv_in of SD
-    ],
-)
-def test_implicit_gemm_takes_nothing(inputs: int, outputs: int, rows: int, width: int) -> None:
-    step = Step("conv", "conv", inputs, outputs)
-    assert MetalWorkspace().conv(step, rows, width, 2) == joined(width, inputs, 2)
-
-
-def test_odd_channels_on_metal() -> None:
-    few, many = Step("conv", "conv", 20, 40), Step("conv", "conv", 20, 48)
-    unfolded = 2 * 10 * 25 * 9 * 20 + 4 * 16 * min(250, 180) * 40 + ROUNDING  # explicit_gemm_conv_ND_gpu, split-K
-    assert MetalWorkspace().conv(few, 10, 25, 2) == unfolded + ROUNDING + joined(25, 20, 2)
-    padded = 2 * 32 * (102 * 102 + 9 * 48) + 2 * ROUNDING  # pad_in_channels_conv_2D_gpu: 20 channels as 32
-    unfolded = 2 * 255 * 9 * 20 + 4 * 16 * 180 * 48 + 2 * ROUNDING
-    assert MetalWorkspace().conv(many, 100, 100, 2) == max(padded, unfolded) + joined(100, 20, 2)
-
-
-def test_winograd_kept_off_costs_a_copy_of_the_weights() -> None:
-    step, space = Step("conv", "conv", 512, 256), MetalWorkspace(winograd=False)
-    assert space.conv(step, 96, 1024, 2) == joined(1024, 512, 2)
-    assert space.prepared(step, 2) == (9 * 512 * 256 * 2, 0)
-    assert space.prepared(Step("conv", "conv", 128, 3), 2) == (0, 0)
-    assert MetalWorkspace().prepared(step, 2) == (0, 0)
-
-
-def test_cuda_is_bounded_by_im2col_or_by_copies() -> None:
-    space = CudaWorkspace()
-    narrow = space.conv(Step("conv", "conv", 16, 512), 10, 100, 2)
-    assert narrow == 2 * (12 * 102 * 16 + 1000 * 512 + 9 * 16 * 512) + GEMM_SCRATCH + 3 * ROUNDING + joined(100, 16, 2)
-    wide = space.conv(Step("conv", "conv", 512, 512), 100, 100, 2)
-    assert wide == 2 * 10_000 * 9 * 512 + GEMM_SCRATCH + 3 * ROUNDING + joined(100, 512, 2)
+@given(convs, rows_, widths, itemsizes)
+@example(Step("conv_in", "conv", 4, 512), 200, 3000, 2)
+def test_cuda_has_room_for_the_unfolded_map_and_for_a_copy_of_map_and_result(
+    step: Step, rows: int, width: int, itemsize: int
+) -> None:
+    """MLX falls back to the first (gemm_conv_nd); engines of cuDNN without NHWC make the second."""
+    assume(step.halo)
+    tall, wide = conv_part(step, rows, width)
+    taken = CudaWorkspace().conv(step, rows, width, itemsize)
+    assert taken >= itemsize * tall * wide * 9 * step.inputs
+    assert taken >= itemsize * tall * wide * (step.inputs + step.outputs)
 
 
 def test_scores_stay_within_256_mib() -> None:
@@ -118,7 +91,7 @@ def test_scores_stay_within_256_mib() -> None:
         keys = block_rows(width) * width
         assert 8 * queries_at_once(keys) * keys <= 256 << 20
     once, twice = (MetalWorkspace().attend(step, rows, 2048, 2) for rows in (16, 32))
-    assert twice - once == 16 * 2048 * 4 * (2 * 512 + 2)  # queries and sums alone
+    assert twice - once < 3 * 16 * 2048 * 512 * 4, "queries and sums, and no scores: those of a row are 4 times as much"
     assert queries_at_once(2 * SCORES_AT_ONCE) == 1
 
 
@@ -184,7 +157,8 @@ def test_results_that_lie_beside_the_result_are_counted(
             assert space.conv(step, rows, width, itemsize) >= (step.outputs + step.inputs) * itemsize
 
 
-@given(steps, st.integers(1, 4000), st.integers(1, 100_000))
+@given(steps, st.integers(1, 4000), st.integers(1, 1_000_000))
+@example(Step("conv", "conv", 512, 512), 768, 300_000)
 def test_no_convolution_is_above_2_30_elements(step: Step, rows: int, width: int) -> None:
     tall, wide = conv_part(step, rows, width)
     taps = step.kernel**2 * step.inputs
@@ -194,15 +168,7 @@ def test_no_convolution_is_above_2_30_elements(step: Step, rows: int, width: int
     if (tall, wide) != (rows, width):  # and not a row or a column less than need be
         assert tall % 6 == 0 or tall < 6
         assert (tall + 6) * wide * taps > MAX_ELEMENTS if wide == width else tall == 1
-
-
-def test_rows_are_split_in_whole_tiles_then_columns() -> None:
-    step = Step("conv", "conv", 512, 512)  # 4,608 elements a pixel
-    assert conv_part(step, 768, 300) == (768, 300)
-    assert conv_part(step, 768, 8192) == (24, 8192)  # 28 fit
-    assert conv_part(step, 768, 60_000) == (3, 60_000)
-    assert conv_part(step, 768, 300_000) == (1, 233_016)
-    assert conv_part(Step("conv", "conv", 512, 512, kernel=1), 768, 2000) == (768, 2000)
+        assert wide == width or (wide + 1) * taps > MAX_ELEMENTS
 
 
 def test_moments_take_64_mib_at_most() -> None:
@@ -212,10 +178,19 @@ def test_moments_take_64_mib_at_most() -> None:
     assert moments_rows(1 << 20, 512) == 1
 
 
-def test_devices() -> None:
-    assert (METAL.name, CUDA.name) == ("metal", "cuda")
-    for device in (METAL, CUDA):
-        assert device.workspace.piece_rows is None
-        assert not device.workspace.folds
-        assert [device.workspace.compute_size(size) for size in (2, 4)] == [2, 4]
-    assert METAL.band_rows % 6 == 0
+@pytest.mark.parametrize("device", [METAL, CUDA], ids=lambda device: device.name)
+def test_a_band_and_its_halves_cost_less_the_lower_they_are(device: Device) -> None:
+    """Or the planner would gain nothing by a lower band."""
+    step = Step("conv", "conv", 512, 512)
+    heights = [device.band_rows >> halved for halved in range(4)]
+    sizes = [device.workspace.conv(step, rows, 1024, 2) for rows in heights]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
+
+
+def test_bands_on_metal_are_whole_winograd_tiles() -> None:
+    """However often they are halved: else MLX would pad the last tile of each."""
+    rows = METAL.band_rows
+    while rows > TILE:
+        assert rows % TILE == 0
+        rows //= 2

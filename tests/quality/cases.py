@@ -11,8 +11,9 @@ from tests.support.models import random_latents, random_vae
 from tests.support.plans import random_config
 from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner.grid import RAMPS as CURVES
 
-RAMPS = ("linear", "cosine", "smootherstep")
+RAMPS = tuple(sorted(CURVES))
 
 
 def reach_of(config: VAEConfig) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 
@@ -61,8 +60,7 @@ def test_an_exact_plan_has_no_seams() -> None:
     picture = smooth_picture()
     picture[:, 128:] += 1
     assert seam_score(picture, EXACT) == 1.0
-    assert colour_shift(picture, picture, EXACT) == colour_shift(picture, picture, PLAN)
-    assert not (heat_map(picture, picture, EXACT)).any()
+    assert not heat_map(picture, picture, EXACT).any()
 
 
 def test_a_flat_picture_has_no_seam_and_a_lone_step_is_endless() -> None:
@@ -90,9 +88,8 @@ def test_equal_pictures_have_no_error() -> None:
     picture = smooth_picture()
     assert max_error(picture, picture) == 0
     assert psnr(picture, picture) == float("inf")
-    assert colour_shift(picture, picture, PLAN) == dataclasses.replace(
-        colour_shift(picture, picture, PLAN), mean=0.0, spread=1.0
-    )
+    found = colour_shift(picture, picture, PLAN)
+    assert (found.mean, found.spread) == (0, 1)
 
 
 def test_psnr_is_the_textbooks() -> None:

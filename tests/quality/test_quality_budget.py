@@ -14,9 +14,10 @@ from tests.support.plans import random_config
 from tests.support.samples import Seeds
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError
-from zvae_tiled.planner import layout
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Stream, Tiles
+
+pytestmark = pytest.mark.usefixtures("small_proxies")
 
 
 def random_quality(rng: Random, vae: VAE) -> Quality:
@@ -50,11 +51,6 @@ def check(seed: int) -> None:
     assert np.isfinite(picture).all()
     arrays = report.predicted_peak - PROCESS
     assert report.measured_peak <= arrays < report.predicted_peak <= report.budget == budget, (seed, quality, report)
-
-
-@pytest.fixture(autouse=True)
-def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PROXY", 6)
 
 
 @pytest.mark.parametrize("decodes", [20, pytest.param(1000, marks=pytest.mark.slow)])

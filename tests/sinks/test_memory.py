@@ -87,11 +87,9 @@ def test_what_is_gathered_is_predicted_and_measured(
     assert list(tmp_path.iterdir()) == []
     report = VAE.decode_to_file(latents, path, budget=f"{needed}B", **options)
     assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= needed
-    with pytest.raises(BudgetError) as error:  # a file that gathers nothing needs that much less, or was not the peak
+    with pytest.raises(BudgetError) as error:  # a file that gathers nothing needs less
         VAE.decode_to_file(latents, tmp_path / "a.npy", budget="1B", **{**options, "bits": None})
-    assert needed - gathered <= error.value.needed <= needed
-    if gathered > 2 * error.value.needed:
-        assert needed >= gathered
+    assert 0.9 * gathered <= needed - error.value.needed <= gathered
 
 
 def test_a_plan_is_replayed_only_where_it_has_room_for_what_is_gathered(tmp_path: Path) -> None:

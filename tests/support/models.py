@@ -99,3 +99,14 @@ def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, s
     """Latents as a pipeline hands them over, NCHW; its map is of this size."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((batch, config.latents.channels, height, width)).astype(np.float32)
+
+
+def pack(nchw: np.ndarray) -> np.ndarray:
+    """FLUX's packing, written from its description: a token is a 2×2 cell, channel by channel."""
+    batch, channels, height, width = nchw.shape
+    tokens = np.zeros((batch, height // 2 * (width // 2), channels * 4), nchw.dtype)
+    for row in range(height // 2):
+        for column in range(width // 2):
+            cell = nchw[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            tokens[:, row * (width // 2) + column] = cell.reshape(batch, -1)
+    return tokens

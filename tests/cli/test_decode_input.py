@@ -1,0 +1,92 @@
+"""`zvae decode` from standard input: latents that came through a pipe are not lost when the decode fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import signal
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.decoding import files, levels
+from tests.support.running import run
+from zvae_tiled import VAE
+from zvae_tiled.cli import inputs
+
+
+def test_standard_input_to_standard_output(place: Path) -> None:
+    told = run("decode", "-", "-o", "-", "--budget", "13MB", stdin=(place / "a.npy").read_bytes())
+    before = files(place)
+    run("decode", "a.npy", "-o", "a.png", "--budget", "13MB", "-q")
+    assert told.stdout_bytes == (place / "a.png").read_bytes()
+    assert "written    standard output" in told.stderr
+    assert before == {"a.npy", "b.npy", "vae"}
+
+
+def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path) -> None:
+    sent = (place / "a.npy").read_bytes()
+    said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent).stderr
+    assert (place / "zvae-latents-1.npy").read_bytes() == sent
+    (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
+    run(*shlex.split(line)[1:])
+    assert levels(place / "a.png", place / "a.npy")
+    run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent)
+    assert (place / "zvae-latents-2.npy").is_file()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_latents_from_standard_input_are_kept_when_the_decode_is_interrupted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setattr(VAE, "decode_to_file", lambda *_, **__: signal.raise_signal(number))
+    sent = (place / "a.npy").read_bytes()
+    assert "are in zvae-latents-1.npy" in run("decode", "-", "-o", "a.png", code=code, stdin=sent).stderr
+    assert (place / "zvae-latents-1.npy").read_bytes() == sent
+
+
+def test_latents_from_standard_input_are_kept_elsewhere_when_the_folder_cannot_be_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "tmp"):
+        (place / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(place / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+    sent = (place / "a.npy").read_bytes()
+    said = run("decode", "-", "-o", place / "a.png", "--budget", "1kB", code=4, stdin=sent).stderr
+    kept = place / "tmp" / "zvae-latents-1.npy"
+    assert kept.read_bytes() == sent
+    assert f"zvae decode {kept} --output" in said
+
+
+def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "taken.npy").write_text("somebody else's")
+    monkeypatch.setattr(inputs, "_free_name", lambda folder, suffix: place / "taken.npy")
+    said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=(place / "a.npy").read_bytes()).stderr
+    assert "cannot be kept in" in said
+    assert (place / "taken.npy").read_text() == "somebody else's"
+
+
+def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:
+    np.save(place / "large.npy", np.zeros((1, 4, 200, 400), np.float32))
+    budget = json.loads(run("plan", "20x12", "--vae", "vae", "--json").stdout)["predicted"]["peak"]
+    words = ("decode", "a.npy", "-", "-o", "out/", "--budget", f"{budget}B")
+    said = run(*words, code=4, stdin=(place / "large.npy").read_bytes()).stderr
+    assert "zvae decode zvae-latents-1.npy --output out/" in said
+    said = run("decode", "large.npy", *words[2:], code=4, stdin=(place / "a.npy").read_bytes()).stderr
+    assert "zvae decode large.npy --output out/" in said
+    assert not (place / "zvae-latents-2.npy").exists(), "its picture is written"
+
+
+def test_a_png_is_read_by_others(place: Path) -> None:
+    told = run("decode", "a.npy", "-o", "-", "-q")
+    with Image.open(io.BytesIO(told.stdout_bytes)) as image:
+        assert (image.format, image.size) == ("PNG", (20, 12))

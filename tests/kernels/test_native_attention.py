@@ -1,0 +1,79 @@
+"""What native kernels compute over whole maps: the attention and moments, against float64."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kernels.cases import (
+    EPS,
+    NORM,
+    random,
+    weights_of,
+    wide,
+)
+from tests.kernels.native import ROUNDED, kernels_of
+from tests.kernels.native_steps import cases, channels, rows, seeds, widths
+from tests.support.plans import bits
+from tests.support.samples import examples
+from zvae_tiled.chain import Skip, Step
+from zvae_tiled.devices.workspace import block_rows
+
+
+@given(cases, rows, widths, channels, st.sampled_from([0, 100]), seeds)
+@examples(60)
+def test_moments_are_those_of_float64(
+    case: tuple[str, mx.Dtype], height: int, width: int, count: int, mean: float, seed: int
+) -> None:
+    kernels, x = kernels_of(*case), random((1, height, width, count), case[1], np.random.default_rng(seed), mean)
+    means, m2s = kernels.moments(x)
+    exact = wide(x)[0].mean(axis=1)
+    squares = np.square(wide(x)[0] - exact[:, None]).sum(axis=1)
+    assert means == pytest.approx(exact, rel=1e-6, abs=1e-6)
+    assert m2s == pytest.approx(squares, rel=1e-5, abs=1e-8)
+    alone = [kernels.moments(x[:, row : row + 1]) for row in range(height)]
+    assert np.concatenate([each[0] for each in alone]).tobytes() == means.tobytes()
+    assert np.concatenate([each[1] for each in alone]).tobytes() == m2s.tobytes()
+
+
+@given(cases, st.integers(1, 5), st.sampled_from([1, 3, 14, 40, 61, 300]), channels, seeds)
+@examples(60)
+def test_attention_is_right_and_the_same_for_any_band(
+    case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=Skip(count))
+    kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
+    weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
+    x = random((1, height, width, count), dtype, rng)
+    affine = kernels.affine(*rng.standard_normal((2, count)))
+    prepared = kernels.prepare(step, weights)
+    keys = kernels.keys(step, prepared, x, affine)
+    assert (keys.shape, keys.dtype) == ((1, height, width, 2 * count), dtype)
+    w = {name: wide(array) for name, array in weights.items()}
+    normal = (wide(x) * wide(affine[0]) + wide(affine[1])).reshape(-1, count)
+    exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
+    unit = 2.0**-8 if case[0] in ROUNDED else EPS[dtype]
+    assert abs(wide(keys).reshape(-1, 2 * count) - exact_keys).max() <= 8 * unit * (1 + abs(exact_keys).max())
+    # From here on with the very keys it has, so that their rounding does not count twice.
+    k, v = np.split(wide(keys).reshape(-1, 2 * count), 2, axis=1)
+    s = (normal @ w["to_q.weight"].T + w["to_q.bias"]) @ k.T * count**-0.5
+    p = np.exp(s - s.max(axis=1, keepdims=True))
+    found = p @ v / p.sum(axis=1, keepdims=True) @ w["to_out.0.weight"].T + w["to_out.0.bias"]
+    exact = wide(x).reshape(-1, count) + found
+    tall = block_rows(width) if seed % 2 else 1 + seed % 3
+
+    def ask(top: int, bottom: int) -> mx.array:
+        blocks = (keys[:, i : i + tall] for i in range(0, height, tall))
+        return kernels.attend(step, prepared, kernels.join([(x, top, bottom)]), affine, blocks)
+
+    out = ask(0, height)
+    assert (out.shape, out.dtype) == (x.shape, dtype)
+    slack = unit * (1 + abs(s).max()) * (4 + abs(v).max()) * (4 + math.sqrt(count))
+    assert abs(wide(out).reshape(-1, count) - exact).max() <= slack + 1e-5
+    assert bits(mx.concatenate([ask(row, row + 1) for row in range(height)], axis=1)) == bits(out)

@@ -1,0 +1,58 @@
+"""What the guard asks native kernels: rows that are not finite, overflows, Steps that are flat by right."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from tests.kernels.cases import (
+    NORMED,
+    READS,
+    wide,
+)
+from tests.kernels.native import CASES
+from tests.kernels.native_steps import random_step, whole
+from zvae_tiled.chain import Step
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], value: float) -> None:
+    step = Step("conv", "conv", 20, 40)
+    kernels, _, weights, x, _, _ = random_step(step, case, 9, 90, 20, 40, 0, "as it is")
+    whole(kernels, step, weights, x, None, None)
+    low, high = kernels.extent()
+    assert (np.isfinite(low) & np.isfinite(high) & (low < high)).all()
+    x[0, 4, 80, 3] = value
+    out = whole(kernels, step, weights, x, None, None)
+    low, high = kernels.extent()
+    seen = ~(np.isfinite(low) & np.isfinite(high))
+    assert seen.tolist() == [False] * 3 + [True] * 3 + [False] * 3
+    assert not np.isfinite(kernels.largest(out)).all()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] == mx.float16], ids=str)
+def test_an_overflow_of_the_storage_type_is_told(case: tuple[str, mx.Dtype]) -> None:
+    step = Step("conv", "conv", 3, 5)
+    kernels, _, weights, x, _, _ = random_step(step, case, 3, 9, 3, 5, 0, "as it is")
+    assert np.isfinite(kernels.largest(whole(kernels, step, weights, x, None, None))).all()
+    weights["bias"], x = mx.full((5,), 65504.0).astype(mx.float16), 20 * x
+    out = whole(kernels, step, weights, x, None, None)
+    assert np.isfinite(kernels.extent()).all(), "it is the bias that makes it overflow"
+    assert not np.isfinite(kernels.largest(out)).all()
+    assert not np.isfinite(wide(out)).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> None:
+    kernels, step, weights, x, affine, _ = random_step(NORMED, case, 5, 9, 6, 40, 0, READS[-1])
+    edges = kernels.edge(step, 9)
+    pieces = [*edges, *kernels.activate(step, x, affine), *edges]
+    assert not kernels.idle(step, kernels.prepare(step, weights), pieces)
+    flat = kernels.activate(step, mx.ones_like(x), kernels.affine(np.zeros(6), np.ones(6)))
+    assert kernels.idle(step, kernels.prepare(step, weights), flat)
+    weights["weight"] = mx.full(weights["weight"].shape, 0.5).astype(case[1])
+    assert kernels.idle(step, kernels.prepare(step, weights), pieces)
