@@ -58,7 +58,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "b.npy", "-o", "-"], 2, "2 pictures do not fit on standard output"),
         (["a.npy", "vae/../a.npy", "-o", "out/"], 2, "Several files would be written to out/a.png"),
         (["a.npy", "-o", "a.npy"], 2, "a.npy is an input, and would be replaced"),
-        (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan keeps one plan"),
+        (["a.npy", "b.npy", "-o", "out/", "--save-plan", "p.json"], 2, "--save-plan writes one plan, not 2"),
         (["-", "-", "-o", "out/"], 2, "can be read once"),
         (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),
         (["none.npy", "-o", "a.png"], 3, "none.npy"),
@@ -73,7 +73,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "-o", "a.png", "--budget", "1kB"], 4, "needs at least"),
         (["a.npy", "-o", "none/a.png"], 5, "none/a.png"),
         (["a.npy", "-o", "a.gif"], 5, ".gif"),
-        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be made"),
+        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be created"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:

@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_is_refused(place: Path, words: list[str], code:
 
 @pytest.mark.parametrize(
     "idle",
-    [["--vae", "nonsense"], ["--quality", "tiles"], ["--budget", "1B"], ["--dtype", "bfloat16"], ["--tile", "8"]],
+    [["--vae", "nonsense"], ["--quality", "tiles"], ["--budget", "1B"], ["--dtype", "bfloat16"], ["--width", "8"]],
 )
 def test_options_that_would_change_nothing_are_refused(place: Path, idle: list[str]) -> None:
     write(place / "a.png", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ from click.core import ParameterSource
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import (
-    budget_option,
+    Limits,
+    Model,
+    Reading,
     latents_options,
-    quality_of,
+    limit_options,
     quality_options,
     quiet_option,
-    spill_option,
     vae_options,
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_sources
 from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, write_picture
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Quality
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -40,12 +44,21 @@ from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, w
     help="Draw the difference, with the tile grid over it. Black means no difference.",
 )
 @vae_options
-@budget_option
+@limit_options
 @quality_options
 @latents_options
-@spill_option
 @quiet_option
-def compare(first: str, second: str | None, reference: str | None, heat_map: Path | None, **options: Any) -> None:
+def compare(
+    first: str,
+    second: str | None,
+    reference: str | None,
+    heat_map: Path | None,
+    model: Model,
+    limits: Limits,
+    quality: Quality,
+    reading: Reading,
+    quiet: bool,
+) -> None:
     """Compare the pictures A and B. With --reference full, compare a decode of the latents A with their full decode."""
     from zvae_tiled.report import metrics
 
@@ -53,9 +66,9 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         raise click.UsageError("Give two pictures, or one file of latents and --reference full.")
     if heat_map is not None:
         check_picture(heat_map)
-        sources = () if reference is None else vae_sources(options["vae"], options["config"])
+        sources = () if reference is None else vae_sources(model.vae, model.config)
         refuse_clashes([heat_map], [*(Path(name) for name in (first, second) if name is not None), *sources])
-    unused = _decode_options_typed(options) if reference is None else []
+    unused = _decode_options_typed() if reference is None else []
     if unused:
         problem = f"{', '.join(unused)} only changes how latents are decoded, and A and B are pictures."
         raise click.UsageError(f"{problem} Remove it, or give latents and --reference full.")
@@ -63,7 +76,7 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
     if second is not None:
         ours, theirs = as_floats(read_picture(first)), as_floats(read_picture(second))
     else:
-        ours, theirs, plan = _decoded(first, options)
+        ours, theirs, plan = _decoded(first, model, limits, quality, reading, quiet)
     click.echo(f"PSNR        {metrics.psnr(ours, theirs):.1f} dB")
     click.echo(f"largest     {metrics.max_error(ours, theirs):.3g} of the range")
     shift = metrics.colour_shift(ours, theirs, plan)
@@ -75,33 +88,35 @@ def compare(first: str, second: str | None, reference: str | None, heat_map: Pat
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
 
 
-def _decode_options_typed(options: dict[str, Any]) -> list[str]:
+def _decode_options_typed() -> list[str]:
     """Return the decode options that are on the command line."""
     ctx = click.get_current_context()
-    names = [name for name in options if name != "quiet"]
+    others = ("first", "second", "reference", "heat_map", "quiet")
+    names = [name for name in ctx.params if name not in others]
     typed = [name for name in names if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     return [param.opts[0] for param in ctx.command.params if param.name in typed]
 
 
-def _decoded(path: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _decoded(
+    path: str, model: Model, limits: Limits, quality: Quality, reading: Reading, quiet: bool
+) -> tuple[Any, Any, Plan]:
     import numpy as np
 
     from zvae_tiled.cli.full import full_decode
     from zvae_tiled.inputs.latents import read_latents
     from zvae_tiled.order import Order, latents_of
 
-    vae = load_vae(options["vae"], options["config"], options["dtype"])
-    reading = {name: options[name] for name in ("tensor", "layout", "height", "width")}
-    latents = latents_of(Order("decode", "", path, "", **reading))
-    with bar(path, options["quiet"]) as listener:
+    vae = load_vae(model.vae, model.config, model.dtype)
+    latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
+    with bar(path, quiet) as listener:
         ours, report = vae.decode(
             latents,
             "np",
-            budget=options["budget"],
-            quality=quality_of(options),
+            budget=limits.budget,
+            quality=quality,
             progress=listener or False,
             return_report=True,
-            spill_folder=options["spill_folder"],
+            spill_folder=limits.spill_folder,
         )
     whole = full_decode(vae, read_latents(latents, vae.config), latents.scaled)
     return ours, np.asarray(whole), report.plan

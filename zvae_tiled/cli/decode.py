@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +14,14 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command, message_of
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
 from zvae_tiled.cli.options import (
-    budget_option,
+    Limits,
+    Model,
+    Reading,
+    group,
     latents_options,
-    quality_of,
+    limit_options,
     quality_options,
     quiet_option,
-    spill_option,
     vae_options,
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
@@ -26,9 +29,25 @@ from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, 
 from zvae_tiled.cli.sources import load_vae, vae_path
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order, run, written
+from zvae_tiled.planner.quality import Quality
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The options that say how files are written, as they were typed.
+
+    Attributes:
+        bits: ``--bits``.
+        overwrite: ``--overwrite``.
+        save_plan: ``--save-plan``.
+    """
+
+    bits: str | None
+    overwrite: bool
+    save_plan: Path | None
 
 
 @click.command(cls=Command, short_help="Decode latents into pictures.")
@@ -44,27 +63,39 @@ if TYPE_CHECKING:
     "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png.",
 )
 @vae_options
-@budget_option
+@limit_options
 @quality_options
 @latents_options
-@click.option("--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own.")
-@click.option(
-    "--overwrite/--no-overwrite",
-    default=True,
-    show_default=True,
-    help="Whether to replace existing files.",
+@group(
+    "writing",
+    Writing,
+    bits=click.option(
+        "--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own."
+    ),
+    overwrite=click.option(
+        "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
+    ),
+    save_plan=save_plan_option,
 )
-@save_plan_option
 @plan_file_option
-@spill_option
 @quiet_option
-def decode(latents: tuple[str, ...], **options: Any) -> None:
+def decode(
+    latents: tuple[str, ...],
+    out: str,
+    model: Model,
+    limits: Limits,
+    quality: Quality,
+    reading: Reading,
+    writing: Writing,
+    plan_file: str | None,
+    quiet: bool,
+) -> None:
     """Decode LATENTS, files of .safetensors, .npy or .npz, into pictures.
 
     LATENTS may be several files, quoted patterns, or - for standard input. All files are read and checked before
     the first is decoded. If one decode fails, the others still run.
     """
-    names, out = expanded(latents), options["out"]
+    names = expanded(latents)
     with ExitStack() as stack:
         stdin = stack.enter_context(standard_input(names))
         sources = [stdin if name == STDIN else Path(name) for name in names]
@@ -75,47 +106,55 @@ def decode(latents: tuple[str, ...], **options: Any) -> None:
             targets = [stack.enter_context(standard_output())]
         else:
             targets = outputs(out, inputs)
-        if options["save_plan"] and len(inputs) > 1:
+        if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
-        if options["save_plan"]:
-            check_place(options["save_plan"], options["overwrite"])
-        vae = load_vae(options["vae"], options["config"], options["dtype"])
-        orders = [_order(source, target, options) for source, target in zip(inputs, targets, strict=True)]
+        if writing.save_plan:
+            check_place(writing.save_plan, writing.overwrite)
+        vae = load_vae(model.vae, model.config, model.dtype)
+        alike = Order(
+            "decode",
+            str(vae_path(model.vae).absolute()),
+            source="",
+            target="",
+            plan=None if plan_file is None else plan_text(plan_file),
+            quality=quality,
+            bits=None if writing.bits is None else int(writing.bits),
+            overwrite=writing.overwrite,
+            config=model.config,
+            dtype=model.dtype,
+            **asdict(limits),
+            **asdict(reading),
+        )
+        orders = [
+            replace(alike, source=str(source), target=str(target))
+            for source, target in zip(inputs, targets, strict=True)
+        ]
         # Refuse what cannot be read or written before hours of work, not after.
         files = [path for order in orders for path in written(order, vae)]
-        _refuse_clashes(files, [*inputs, *([STDIN_FILE] if STDIN in names else [])], vae, options)
+        standard = [STDOUT_FILE] if out == STDOUT else []
+        plans = [] if writing.save_plan is None else [writing.save_plan]
+        read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
+        refuse_clashes([*files, *plans, *standard], [*read, *vae.sources])
         if out == STDOUT and len(files) > 1:
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
-        _run(vae, dict(zip(names, orders, strict=True)), options)
+        shown = "standard output" if out == STDOUT else None
+        _run(vae, dict(zip(names, orders, strict=True)), writing.save_plan, shown, quiet)
 
 
-def _order(source: Path, target: Path, options: dict[str, Any]) -> Order:
-    copied = ("dtype", "budget", "tensor", "layout", "height", "width", "overwrite", "spill_folder")
-    return Order(
-        "decode",
-        str(vae_path(options["vae"]).absolute()),
-        str(source),
-        str(target),
-        config=options["config"],
-        plan=plan_text(options["plan_file"]) if options["plan_file"] else None,
-        quality=quality_of(options),
-        bits=int(options["bits"]) if options["bits"] else None,
-        **{name: options[name] for name in copied},
-    )
+def _run(vae: VAE, orders: dict[str, Order], save_plan: Path | None, shown: str | None, quiet: bool) -> None:
+    """Carry out all orders, then raise the first error.
 
-
-def _refuse_clashes(files: list[Path], inputs: list[Path], vae: VAE, options: dict[str, Any]) -> None:
-    standard = STDOUT_FILE if options["out"] == STDOUT else None
-    targets = [path for path in (*files, options["save_plan"], standard) if path is not None]
-    plan = [Path(options["plan_file"])] if options["plan_file"] else []
-    refuse_clashes(targets, [*inputs, *plan, *vae.sources])
-
-
-def _run(vae: VAE, orders: dict[str, Order], options: dict[str, Any]) -> None:
+    Args:
+        vae: The VAE of all orders.
+        orders: The orders by the names of their inputs on the command line.
+        save_plan: Where the plan is written, if it is.
+        shown: What the report calls the target. Default: its path.
+        quiet: Whether progress and report are left out.
+    """
     failed: dict[str, Exception] = {}
     for name, order in orders.items():
         try:
-            _decode(vae, order, options)
+            _decode(vae, order, save_plan, shown, quiet)
         except Exception as error:  # the device may run out of memory for this picture, but not for the next
             if len(orders) > 1:
                 click.echo(f"{order.source}: {message_of(error)}", err=True)
@@ -125,11 +164,10 @@ def _run(vae: VAE, orders: dict[str, Order], options: dict[str, Any]) -> None:
         raise next(iter(failed.values()))
 
 
-def _decode(vae: VAE, order: Order, options: dict[str, Any]) -> None:
-    with bar(Path(order.source).name, options["quiet"]) as listener:
+def _decode(vae: VAE, order: Order, save_plan: Path | None, shown: str | None, quiet: bool) -> None:
+    with bar(Path(order.source).name, quiet) as listener:
         report = run(order, vae, listener or False)
-    if options["save_plan"]:
-        write_plan(options["save_plan"], report.plan, options["overwrite"])
-    if not options["quiet"]:
-        target = "standard output" if options["out"] == STDOUT else order.target
-        click.echo(f"{report}\nwritten    {target}", err=True)
+    if save_plan is not None:
+        write_plan(save_plan, report.plan, order.overwrite)
+    if not quiet:
+        click.echo(f"{report}\nwritten    {shown or order.target}", err=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
-from zvae_tiled.cli.options import budget_option, quiet_option, spill_option, vae_options
+from zvae_tiled.cli.options import Limits, Model, limit_options, quiet_option, vae_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
 
@@ -26,7 +25,7 @@ from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
     help="The file to write: .safetensors, .npy or .npz.",
 )
 @vae_options
-@budget_option
+@limit_options
 @click.option(
     "--sample",
     type=click.IntRange(0, (1 << 64) - 1),
@@ -36,18 +35,27 @@ from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
 @click.option(
     "--crop", is_flag=True, help="Crop right and bottom edges to whole latents, instead of refusing the picture."
 )
-@spill_option
 @quiet_option
-def encode(image: str, out: str, crop: bool, sample: int | None, quiet: bool, **options: Any) -> None:
+def encode(image: str, out: str, model: Model, limits: Limits, crop: bool, sample: int | None, quiet: bool) -> None:
     """Encode IMAGE into latents, scaled and shifted as a pipeline expects them."""
     from zvae_tiled.inputs.latent_files.write import latent_target
     from zvae_tiled.order import Order, run
 
-    sources = vae_sources(options["vae"], options["config"])
+    sources = vae_sources(model.vae, model.config)
     refuse_clashes([latent_target(out)], [Path(image), *sources])
-    vae = load_vae(options["vae"], options["config"], options["dtype"], decoder_only=False)
-    copied = {name: options[name] for name in ("config", "dtype", "budget", "spill_folder")}
-    order = Order("encode", str(vae_path(options["vae"]).absolute()), image, out, crop=crop, sample=sample, **copied)
+    vae = load_vae(model.vae, model.config, model.dtype, decoder_only=False)
+    order = Order(
+        "encode",
+        str(vae_path(model.vae).absolute()),
+        image,
+        out,
+        config=model.config,
+        dtype=model.dtype,
+        budget=limits.budget,
+        spill_folder=limits.spill_folder,
+        crop=crop,
+        sample=sample,
+    )
     with bar(Path(image).name, quiet) as listener:
         report = run(order, vae, listener or False)
     if not quiet:

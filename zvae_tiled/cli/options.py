@@ -1,16 +1,19 @@
-"""Options that several commands share."""
+"""Options that several commands share. Each group reaches a command as one typed value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.families import PRESETS
+from zvae_tiled.order import Layout
 from zvae_tiled.planner.grid import RAMPS
-from zvae_tiled.planner.quality import Exact, Stream, Tiles
+from zvae_tiled.planner.quality import Exact, Quality, Statistics, Stream, Tiles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,17 +41,86 @@ class Size(click.ParamType[tuple[int, int]]):
 SIZE = Size()
 
 
-def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+@dataclass(frozen=True)
+class Model:
+    """The options that choose a VAE, as they were typed.
+
+    Attributes:
+        vae: ``--vae``.
+        config: ``--config``.
+        dtype: ``--dtype``.
+    """
+
+    vae: str | None
+    config: str | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The options that limit memory, as they were typed.
+
+    Attributes:
+        budget: ``--budget``.
+        spill_folder: ``--spill-folder``.
+    """
+
+    budget: str | None
+    spill_folder: str | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The options that say how latents are read from a file, as they were typed.
+
+    Attributes:
+        height: ``--height``.
+        width: ``--width``.
+        layout: ``--layout``.
+        tensor: ``--tensor``.
+    """
+
+    height: int | None
+    width: int | None
+    layout: Layout | None
+    tensor: str | None
+
+
+def group(argument: str, build: Callable[..., object], **options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds options to a command, and passes their values to it as one argument.
+
+    Args:
+        argument: The argument of the command.
+        build: Makes its value from the values of the options.
+        options: The options, each by the name of its value.
+    """
+
     def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
+        @wraps(function)
+        def command(**values: Any) -> Any:
+            own = {name: values.pop(name) for name in options}
+            return function(**values, **{argument: build(**own)})
+
+        decorated: Any = command
+        for option in reversed(options.values()):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
 
     return decorate
 
 
-vae_options = _all(
-    click.option(
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float32", "float16"]),
+    default="bfloat16",
+    show_default=True,
+    help="The type of weights and intermediate values.",
+)
+
+vae_options = group(
+    "model",
+    Model,
+    vae=click.option(
         "--vae",
         metavar="DIR|FILE|PRESET",
         shell_complete=vae_names,
@@ -56,19 +128,13 @@ vae_options = _all(
         f"({', '.join(PRESETS)}) means a model of that family in the Hugging Face cache. Default: $ZVAE_VAE, else the "
         "VAE of a Z-Image or FLUX.1 model in that cache.",
     ),
-    click.option(
+    config=click.option(
         "--config",
         metavar="PRESET|FILE",
         shell_complete=config_names,
         help="The shape of the VAE, if there is no config.json beside the weights: a preset, or a config.json.",
     ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["bfloat16", "float32", "float16"]),
-        default="bfloat16",
-        show_default=True,
-        help="The type of weights and intermediate values.",
-    ),
+    dtype=dtype_option,
 )
 
 budget_option = click.option(
@@ -78,44 +144,56 @@ budget_option = click.option(
     "Default: a safe share of that memory.",
 )
 
-quality_options = _all(
-    click.option(
+
+def quality_of(
+    quality: str,
+    tile: tuple[int, int] | None,
+    overlap: tuple[int, int] | None,
+    ramp: str | None,
+    moments: Statistics | None,
+) -> Quality:
+    """Return the quality that the options describe.
+
+    Raises:
+        click.UsageError: An option for tiles is combined with another quality.
+    """
+    typed = {"tile": tile, "overlap": overlap, "ramp": ramp, "moments": moments}
+    names = ", ".join(f"--{name}" for name, value in typed.items() if value is not None)
+    if quality != Tiles.name and names:
+        raise click.UsageError(f"{names}: only --quality tiles has tiles. Remove it, or use --quality tiles.")
+    if quality != Tiles.name:
+        return Exact() if quality == Exact.name else Stream()
+    default = Tiles()
+    return Tiles(tile, overlap, ramp or default.ramp, moments or default.moments)
+
+
+quality_options = group(
+    "quality",
+    quality_of,
+    quality=click.option(
         "--quality",
         type=click.Choice(["exact", "stream", "tiles"]),
         default="exact",
         show_default=True,
         help="exact: same pixels as a full decode. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
     ),
-    click.option(
+    tile=click.option(
         "--tile", type=SIZE, help="tiles: size of a tile in pixels. Default: the largest that fits the budget."
     ),
-    click.option(
+    overlap=click.option(
         "--overlap",
         type=SIZE,
         help="tiles: pixels that neighbours share. Default: enough to make tiles exact (64 with --moments tile).",
     ),
-    click.option("--ramp", type=click.Choice(list(RAMPS)), help="tiles: how tiles are blended. Default: smootherstep."),
-    click.option(
+    ramp=click.option(
+        "--ramp", type=click.Choice(list(RAMPS)), help="tiles: how tiles are blended. Default: smootherstep."
+    ),
+    moments=click.option(
         "--moments",
         type=click.Choice(["global", "proxy", "tile"]),
         help="tiles: source of the norms' statistics. Default: global, the whole picture.",
     ),
 )
-
-
-def quality_of(options: Mapping[str, Any]) -> Exact | Stream | Tiles:
-    """Return the quality that the options describe.
-
-    Raises:
-        click.UsageError: An option for tiles is combined with another quality.
-    """
-    tiling = {name: options[name] for name in ("tile", "overlap", "ramp", "moments") if options[name] is not None}
-    if options["quality"] == Tiles.name:
-        return Tiles(**tiling)
-    if tiling:
-        names = ", ".join(f"--{name}" for name in tiling)
-        raise click.UsageError(f"{names}: only --quality tiles has tiles. Remove it, or use --quality tiles.")
-    return Exact() if options["quality"] == Exact.name else Stream()
 
 
 spill_option = click.option(
@@ -124,15 +202,19 @@ spill_option = click.option(
     help="Folder for maps that do not fit the budget. Default: $TMPDIR, else /var/tmp.",
 )
 
-latents_options = _all(
-    click.option("--height", type=int, metavar="PIXELS", help="The picture's height, for packed FLUX tokens."),
-    click.option("--width", type=int, metavar="PIXELS", help="The picture's width, for packed FLUX tokens."),
-    click.option(
+limit_options = group("limits", Limits, budget=budget_option, spill_folder=spill_option)
+
+latents_options = group(
+    "reading",
+    Reading,
+    height=click.option("--height", type=int, metavar="PIXELS", help="The picture's height, for packed FLUX tokens."),
+    width=click.option("--width", type=int, metavar="PIXELS", help="The picture's width, for packed FLUX tokens."),
+    layout=click.option(
         "--layout",
         type=click.Choice(["NCHW", "NHWC"]),
         help="NHWC: the channels are the last axis. Default: the file's own layout, else NCHW.",
     ),
-    click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
+    tensor=click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
 )
 
 quiet_option = click.option(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 
 from zvae_tiled.api import plan as make
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
-from zvae_tiled.cli.options import SIZE, budget_option, quality_of, quality_options
+from zvae_tiled.cli.options import SIZE, budget_option, dtype_option, group, quality_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config
 from zvae_tiled.devices.named import DEVICE_NAMES
@@ -19,6 +19,7 @@ from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.files.atomic import check_place, write_text
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.wording import size
 
@@ -26,34 +27,55 @@ BUDGETS = 8
 """Number of budgets that --sweep-budgets tries, from the smallest that works to that of the fastest plan."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """The options that describe the decode to plan, as they were typed.
+
+    Attributes:
+        sides: Height and width in pixels.
+        vae: ``--vae``.
+        config: ``--config``.
+        dtype: ``--dtype``.
+        batch: ``--batch``.
+        device: ``--device``.
+    """
+
+    sides: tuple[int, int]
+    vae: str | None
+    config: str | None
+    dtype: str
+    batch: int
+    device: str | None
+
+
 @click.command(cls=Command, short_help="Show what a decode will cost.")
-@click.argument("picture", metavar="SIZE", type=SIZE)
-@click.option(
-    "--vae",
-    metavar="DIR|FILE|PRESET",
-    shell_complete=vae_names,
-    help=f"The VAE. Only its shape is read: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's folder. "
-    "Default: z-image.",
-)
-@click.option(
-    "--config",
-    metavar="PRESET|FILE",
-    shell_complete=config_names,
-    help="The shape of a VAE without a config.json beside it.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["bfloat16", "float32", "float16"]),
-    default="bfloat16",
-    show_default=True,
-    help="The type of weights and intermediate values.",
+@group(
+    "picture",
+    Picture,
+    sides=click.argument("sides", metavar="SIZE", type=SIZE),
+    vae=click.option(
+        "--vae",
+        metavar="DIR|FILE|PRESET",
+        shell_complete=vae_names,
+        help=f"The VAE. Only its shape is read: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's "
+        "folder. Default: z-image.",
+    ),
+    config=click.option(
+        "--config",
+        metavar="PRESET|FILE",
+        shell_complete=config_names,
+        help="The shape of a VAE without a config.json beside it.",
+    ),
+    dtype=dtype_option,
+    batch=click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch."),
+    device=click.option(
+        "--device",
+        type=click.Choice(DEVICE_NAMES),
+        help="cpu: this CPU. cpu/mlx: MLX alone. Default: MLX's device here.",
+    ),
 )
 @budget_option
 @quality_options
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Pictures in the batch.")
-@click.option(
-    "--device", type=click.Choice(DEVICE_NAMES), help="cpu: this CPU. cpu/mlx: MLX alone. Default: MLX's device here."
-)
 @click.option(
     "--json",
     "as_json",
@@ -69,7 +91,9 @@ BUDGETS = 8
 @click.option(
     "--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the smallest budget that works."
 )
-def plan(picture: tuple[int, int], plot: Path | None, as_json: bool, sweep_budgets: bool, **options: Any) -> None:
+def plan(
+    picture: Picture, budget: str | None, quality: Quality, plot: Path | None, as_json: bool, sweep_budgets: bool
+) -> None:
     """Plan the decode of a picture of SIZE: WIDTHxHEIGHT in pixels.
 
     The plan lists what is kept in memory, spilled to disk or computed twice. It predicts memory and time.
@@ -78,34 +102,33 @@ def plan(picture: tuple[int, int], plot: Path | None, as_json: bool, sweep_budge
         raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
     if plot is not None:
         check_place(plot)
-        refuse_clashes([plot], config_sources(options["vae"], options["config"]))
-    budget = options.pop("budget")
+        refuse_clashes([plot], config_sources(picture.vae, picture.config))
     if sweep_budgets:
         if budget is not None:
             raise click.UsageError("--sweep-budgets tries its own budgets: remove --budget.")
-        if options["quality"] != "exact":
+        if quality != Exact():
             raise click.UsageError("--sweep-budgets works for exact decodes only: remove --quality.")
-        plans = swept(picture, **options)
+        plans = swept(picture)
         text = "[" + ",\n".join(each.to_json() for each in plans) + "]" if as_json else "\n".join(table(plans))
         chart = trade(plans)
     else:
-        decode_plan = _plan(picture, budget, **options)
+        decode_plan = _plan(picture, quality, budget)
         text, chart = decode_plan.to_json() if as_json else str(decode_plan), sweeps(decode_plan)
     if plot is not None:
         write_text(plot, chart)
     click.echo(text)
 
 
-def swept(picture: tuple[int, int], **options: Any) -> list[Plan]:
+def swept(picture: Picture) -> list[Plan]:
     """Return plans from the smallest budget that works to the fastest plan. Equal neighbours are dropped."""
-    fastest = _plan(picture, "1000TB", **options)
+    fastest = _plan(picture, Exact(), "1000TB")
     try:
-        _plan(picture, "1B", **options)
+        _plan(picture, Exact(), "1B")
     except BudgetError as error:
         least = error.needed
     ratio = fastest.predicted_peak / least
     budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
-    plans = [*(_plan(picture, f"{budget}B", **options) for budget in budgets), fastest]
+    plans = [*(_plan(picture, Exact(), f"{budget}B") for budget in budgets), fastest]
     return plans[:1] + [after for each, after in pairwise(plans) if after.digest != each.digest]
 
 
@@ -139,7 +162,15 @@ def sweeps(decode_plan: Plan) -> str:
     return line_chart(f"Memory of plan {decode_plan.digest}, weights included", "seconds, predicted", "MB", lines)
 
 
-def _plan(picture: tuple[int, int], budget: str | None, **options: Any) -> Plan:
-    case = {name: options[name] for name in ("batch", "dtype", "device")}
-    config, quality = named_config(options["vae"], options["config"]), quality_of(options)
-    return make(config, *picture, budget, task="stream", quality=quality, **case)
+def _plan(picture: Picture, quality: Quality, budget: str | None) -> Plan:
+    config = named_config(picture.vae, picture.config)
+    return make(
+        config,
+        *picture.sides,
+        budget,
+        batch=picture.batch,
+        dtype=picture.dtype,
+        device=picture.device,
+        task="stream",
+        quality=quality,
+    )
