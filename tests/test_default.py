@@ -175,7 +175,7 @@ def test_both_ways_to_name_a_budget_mean_the_same() -> None:
     ]
     assert {report.budget for report in reports} == {50_000_000}
     assert decode_tiled(LATENTS, 0.05, vae=vae).shape == (1, 32, 48, 3)
-    with pytest.raises(BudgetError, match="named as 1e-05"):
+    with pytest.raises(BudgetError, match="set as 1e-05"):
         decode_tiled(LATENTS, 1e-5, vae=vae)
 
 
