@@ -92,7 +92,7 @@ def test_a_wrong_path_is_an_error_and_never_another_vae(tmp_path: Path, monkeypa
 
 
 def test_with_no_vae_the_error_names_all_three_ways(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no VAE was given, none is set, and none was found") as error:
+    with pytest.raises(ConfigError, match="no VAE was passed, no default is set, and none was found") as error:
         decode_tiled(LATENTS)
     for way in ("vae=", "set_default_vae(", "$ZVAE_VAE", str(tmp_path / "hub")):
         assert way in error.value.advice
