@@ -187,7 +187,7 @@ def test_a_file_without_a_config_needs_one_named(place: Path) -> None:
         (["-", "-", "-o", "out/"], 2, "can be read once"),
         (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),
         (["none.npy", "-o", "a.png"], 3, "none.npy"),
-        (["a.npy", "-o", "a.png", "--height", "12"], 3, "Give both, of the picture."),
+        (["a.npy", "-o", "a.png", "--height", "12"], 3, "Set both. Leave both out"),
         (["*.none", "-o", "a.png"], 3, "no file matches"),
         (["vae/config.json", "-o", "a.png"], 3, "vae/config.json"),
         (["a.npy", "-o", "a.png", "--tile", "64"], 2, "--tile: only --quality tiles has tiles"),

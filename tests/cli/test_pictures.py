@@ -37,7 +37,7 @@ def test_floats_of_grey_are_read_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "bits"), [("png", 16), ("tif", 16), ("tif", 32)])
 def test_what_pillow_would_cut_to_eight_bits_is_refused_with_advice(place: Path, kind: str, bits: int) -> None:
     run("decode", "a.npy", "-o", f"deep.{kind}", "--bits", f"{bits}", "-q")
-    with pytest.raises(ImageError, match=r"Name a \.npy of floats"):
+    with pytest.raises(ImageError, match=r"Use a \.npy of floats"):
         read_picture(place / f"deep.{kind}")
 
 
@@ -90,7 +90,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     claims = {
         "false.png": (
             png(50_000, 50_000, b""),
-            "claims 50000x50000 pixels; from a file of 65 bytes at most 16,777,216",
+            "claims 50000x50000 pixels; the limit for a file of 65 bytes is 16,777,216",
         ),
         "true.png": (png(20_000, 20_000, bytes(2501 * 20_000)), "claims 20000x20000 pixels"),
         "false.npy": (npy("(100000, 100000, 3)"), "needs 120,000,000,000 bytes for shape (100000, 100000, 3)"),
