@@ -149,7 +149,7 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= were both given"),
+        ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= are both set"),
         ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
         ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
         ({"budget_gb": True}, "must be an amount of memory above 0"),

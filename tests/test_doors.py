@@ -122,7 +122,7 @@ DOORS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("beside", [{"budget": "1GB"}, {"quality": "stream"}, {"quality": Tiles(8, 4)}])
 def test_a_plan_and_what_it_decides_are_not_both_taken(door: str, beside: dict[str, Any], tmp_path: Path) -> None:
     made = MODEL.plan(12, 16, "1GB", batch=2, task="decode")
-    with pytest.raises(PlanError, match=f"{next(iter(beside))}= was given beside plan="):
+    with pytest.raises(PlanError, match=f"{next(iter(beside))}= is set beside plan="):
         DOORS[door](LATENTS, plan=made, **beside)
     assert not Path("never.png").exists()
 
@@ -131,7 +131,7 @@ def test_an_encode_takes_a_plan_or_a_budget() -> None:
     images = random_images(CONFIG, 6, 8)
     made = MODEL.plan(12, 16, "1GB", task="encode")
     assert bits(MODEL.encode(images, plan=made).mode()) == bits(MODEL.encode(images, budget="1GB").mode())
-    with pytest.raises(PlanError, match="budget= was given beside plan="):
+    with pytest.raises(PlanError, match="budget= is set beside plan="):
         MODEL.encode(images, plan=made, budget="1GB")
 
 
@@ -259,7 +259,7 @@ def test_a_file_that_was_only_touched_is_read_again(loaded: VAE, tmp_path: Path)
 
 
 def test_a_vae_made_in_memory_is_not_pickled() -> None:
-    with pytest.raises(InputError, match=r"made in memory; only one that VAE\.load read can be pickled"):
+    with pytest.raises(InputError, match=r"made in memory; only a VAE from VAE\.load can be pickled"):
         pickle.dumps(MODEL)
 
 
