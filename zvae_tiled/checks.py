@@ -1,4 +1,4 @@
-"""Checks that several public functions share: whole numbers, names, paths; and how an error shows a value."""
+"""Checks that several public functions share: whole numbers, names, paths. Also shortens values for errors."""
 
 from __future__ import annotations
 

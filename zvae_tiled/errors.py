@@ -3,7 +3,7 @@
 The tree::
 
     ZvaeError
-    ├── InputError              an argument or a file cannot be used; nothing was started
+    ├── InputError              an argument or a file cannot be used, and nothing was started
     │   ├── ConfigError         a VAE configuration or preset
     │   ├── WeightsError        a checkpoint: its place, format, names or shapes
     │   ├── LatentsError        latents: rank, channels, type, non-finite values

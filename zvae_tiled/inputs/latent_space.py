@@ -1,4 +1,4 @@
-"""Converts between a pipeline's latents and the VAE's; and `LatentDistribution`, the result of an encode."""
+"""Converts between a pipeline's latents and the VAE's. Defines `LatentDistribution`, the result of an encode."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ OVERFLOWED = (
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents, with what a plain array does not tell about them.
+    """Latents, with the facts that a plain array does not have.
 
     A plain array is read as ``Latents(array)``: NCHW, and scaled as in a pipeline.
 

@@ -109,7 +109,7 @@ SIXTEEN_BITS = ("PNG", "PPM")
 
 @contextmanager
 def _any_size(pillow: Any) -> Iterator[None]:
-    """Let Pillow open large pictures. It would refuse all; `_check_pixels` refuses only those of small files."""
+    """Lift Pillow's limit on pixels. `_check_pixels` refuses large pictures from small files instead."""
     before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
     try:
         yield

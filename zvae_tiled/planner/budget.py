@@ -35,7 +35,7 @@ class Available:
 
     Attributes:
         size: The bytes.
-        limit: What limits them, in words; empty if it is the free memory of the machine.
+        limit: The limit that sets `size`, in words; empty if it is the free memory of the machine.
     """
 
     size: int
@@ -64,7 +64,7 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
-        value: "8GB", "500MB"; a number of GB; "60%" of the available memory; None for a safe share of it.
+        value: "8GB", "500MB", a number of GB, or "60%" of the available memory. None: a safe share of it.
         available: The memory available now.
 
     Raises:
@@ -97,7 +97,7 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
 
 
 def available_memory(proc: Path = PROC) -> Available:
-    """Return the memory this process can still take: what is free on the machine or, if less, in its container.
+    """Return the memory this process can still take: the free memory of the machine, or of its container if less.
 
     Args:
         proc: The folder of the process in ``/proc``.

@@ -1,4 +1,4 @@
-"""`Case`: one decode or encode and its device: all that a plan depends on but quality, budget and device figures."""
+"""`Case`: one decode or encode, and its device. A plan is made from a case, a quality, a budget and device figures."""
 
 from __future__ import annotations
 
@@ -116,17 +116,18 @@ def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, i
     return rows, columns
 
 
-def pixels_of(name: str, given: Any, cell: int, least: int) -> int:
-    """Return a length in pixels as an int, if it is a multiple of `cell` and at least `least`.
+def pixels_of(name: str, value: Any, cell: int, least: int) -> int:
+    """Return `value`, a length in pixels, as an int.
 
     Raises:
-        PlanError: It is not, or it is longer than any picture. The error names the nearest valid length.
+        PlanError: It is not a multiple of `cell`, is below `least`, or is longer than any picture. The error names the
+            nearest valid length.
     """
-    most, pixels = MAX_SIDE // cell * cell, whole(given)
+    most, pixels = MAX_SIDE // cell * cell, whole(value)
     if pixels is None or not least <= pixels <= most or pixels % cell:
         near = min(max(least, ((pixels or 0) + cell // 2) // cell * cell), most)
         raise PlanError(
-            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(given)}",
+            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(value)}",
             f"The nearest is {near}.",
         )
     return pixels

@@ -10,7 +10,7 @@ SMALL_CHANGE = 1 << 18
 PROCESS = 8 << 20
 """Bytes a process takes besides its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
 
-`python -m benchmarks run --suite process` measured up to 5 MB; each further thread has a stack of some 40 kB.
+`python -m benchmarks run --suite process` measured up to 5 MB. Each further thread has a stack of about 40 kB.
 """
 
 READY_ROWS = 16

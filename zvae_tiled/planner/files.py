@@ -1,4 +1,4 @@
-"""Plans as JSON: what a plan executes is written and read; its predictions are written for people, and not read."""
+"""Writes and reads plans as JSON. Predictions are written for people, and never read back."""
 
 from __future__ import annotations
 

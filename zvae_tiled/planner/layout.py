@@ -15,7 +15,7 @@ from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.stage import Medium, Stage
 
 PROXY = 64
-"""The most rows and columns of one part of a proxy: an eighth of the latents' of a 4096² picture, each way."""
+"""The most rows and columns of one part of a proxy. The 512² latents of a 4096² picture become 64²."""
 
 PROXY_PARTS = 2
 """Parts of a proxy, one above the other: averaged squares, and squares cut out (`engine/proxy.py`)."""
@@ -202,7 +202,7 @@ def _shrinking(case: Case, rows: int, columns: int) -> int:
     """Return the bytes alive while a map is reduced to a proxy of `rows` x `columns`."""
     channels, itemsize = case.chain.channels[case.chain.middle], case.itemsize
     line = case.width * channels
-    # Joined rows, also in float32; one row's moments in float64; the proxy in float32 and in the storage type.
+    # Joined rows, in storage and in float32. One row's moments in float64. The proxy, in float32 and in storage.
     return line * (PROXY_BAND * (2 * itemsize + 4) + 24) + rows * columns * channels * (4 + itemsize + 4)
 
 

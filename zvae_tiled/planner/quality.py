@@ -47,8 +47,8 @@ class Tiles:
         overlap: Pixels that neighbouring tiles share, one number or (height, width). Default: the reach of the
             decoder, which makes tiles exact; 64 if ``moments`` is ``tile``.
         ramp: How weights grow across an overlap: ``linear``, ``cosine`` or ``smootherstep``.
-        moments: Where the norms' statistics come from: ``global``, a pass over the whole picture; ``proxy``, a small
-            copy of it; ``tile``, each tile by itself.
+        moments: The map that the norms' statistics are computed on: ``global`` for the whole picture, ``proxy`` for a
+            small copy of it, ``tile`` for each tile by itself.
     """
 
     tile: int | tuple[int, int] | None = None

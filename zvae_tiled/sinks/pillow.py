@@ -55,7 +55,7 @@ class Jpeg(_Pillow):
     """Writes JPEG of quality 95, with colours at full resolution."""
 
     channels = (1, 3)
-    side = 65500  # libjpeg's JPEG_MAX_DIMENSION; the format itself ends at 65535
+    side = 65500  # libjpeg's JPEG_MAX_DIMENSION, below the format's own 65535
     pillow = "JPEG"
     options: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": 0}
 

@@ -63,7 +63,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # FLUX.2's original file keeps the 1×1 convolutions inside the two halves.
     (re.compile(r"^encoder\.quant_conv\."), "quant_conv."),
     (re.compile(r"^decoder\.post_quant_conv\."), "post_quant_conv."),
-    # mflux wraps three layers; otherwise its snapshots have diffusers' names.
+    # mflux's snapshots have diffusers' names, but it wraps three layers.
     (re.compile(r"^(encoder|decoder)\.(conv_in|conv_out)\.conv2d\."), r"\1.\2."),
     (re.compile(r"^(encoder|decoder)\.conv_norm_out\.norm\."), r"\1.conv_norm_out."),
 )

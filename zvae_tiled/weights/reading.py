@@ -16,7 +16,7 @@ UNUSABLE_VALUES = "with values that cannot be used"
 
 
 def read_values(match: Match, target: Target, complaints: Complaints) -> Array:
-    """Return a tensor in its stored order and the target's storage type; values it cannot hold are complaints."""
+    """Return a tensor in its stored order and the target's storage type. Values out of range become complaints."""
     if match.quantised is not None:
         values = _dequantised(match.source, match.quantised, target, complaints)
     else:

@@ -15,8 +15,8 @@ from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, hea
 class SafetensorsFile:
     """An open, checked safetensors file.
 
-    The file is not mapped into memory. If a mapped file is cut short, SIGBUS kills the process; if a file is cut short
-    while it is read, an error is raised. Use it as a context manager.
+    The file is read, not mapped into memory. If it is cut short meanwhile, a read raises an error, but a mapping would
+    kill the process with SIGBUS. Use it as a context manager.
 
     Attributes:
         path: The path the file was opened at.

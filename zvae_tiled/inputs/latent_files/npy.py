@@ -15,7 +15,7 @@ from zvae_tiled.inputs.arrays import shape_text
 MAGIC = b"\x93NUMPY"
 
 MAX_HEADER_BYTES = 512
-"""The longest header that is read. NumPy writes 118 bytes for an array of numbers; only large tables need more."""
+"""The longest header that is read. NumPy writes 118 bytes for an array of numbers, more for tables of many columns."""
 
 MAX_AXES = 64
 """The most axes of a NumPy array."""
@@ -64,9 +64,9 @@ def read_header(file: IO[bytes], size: int, source: str, error: type[InputError]
         shape, fortran, dtype, start = _parsed(file)
     except Exception as cause:  # SyntaxError, MemoryError, ValueError, …: the header is Python source
         raise error(f"{source} has no valid .npy header: {cause!s:.200}", AGAIN) from cause
-    nbytes, there = math.prod(shape) * dtype.itemsize, size - start
-    if nbytes != there and not dtype.hasobject:
-        raise error(f"{source} needs {nbytes:,} bytes for shape {shape_text(shape)}, it has {there:,}", AGAIN)
+    nbytes, present = math.prod(shape) * dtype.itemsize, size - start
+    if nbytes != present and not dtype.hasobject:
+        raise error(f"{source} needs {nbytes:,} bytes for shape {shape_text(shape)}, it has {present:,}", AGAIN)
     return Header(shape, fortran, dtype, nbytes)
 
 
