@@ -131,7 +131,8 @@ class Stage:
                 raise PlanError(f"{where} cannot store a map where it ends", AGAIN)
             stored = after
         if needed:
-            raise PlanError(f"the plan ends before its sweep to {needed[0]}", AGAIN)
+            ends, cut = needed[0]
+            raise PlanError(f"the plan ends before its sweep to cut {cut} ({ends})", AGAIN)
         last = self.sweeps[-1:]
         if self.keeps is not None and [(sweep.store, sweep.medium) for sweep in last] != [(self.stop, self.keeps)]:
             raise PlanError(f"the map at the end of the stage {self.name!r} is not kept", AGAIN)
