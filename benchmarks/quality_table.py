@@ -114,12 +114,12 @@ def module(figures: dict[str, dict[int, float]]) -> str:
     lines = [f'    "{name}": {levels},' for name, levels in figures.items()]
     return "\n".join(
         [
-            '"""What decodes in tiles and streams gave. Written by ``python -m benchmarks.quality``: do not edit."""',
+            '"""PSNR of decodes in tiles and streams. Written by ``python -m benchmarks.quality``: do not edit."""',
             "",
             "MEASURED: dict[str, dict[int, float]] = {",
             *lines,
             "}",
-            '"""PSNR in dB, by where moments came from (or ``stream``) and by overlap in latents: docs/quality.md."""',
+            '"""PSNR in dB, by source of the moments (or ``stream``) and by overlap in latents: docs/quality.md."""',
             "",
         ]
     )

@@ -83,7 +83,7 @@ def test_a_percentage_is_of_what_is_available(percent: float, available: int) ->
         (None, Available(24_800_000_000), "70% of 24.8 GB available"),
         ("60%", Available(999_999_999), "60% of 1,000 MB available"),
         ("0.5%", Available(0), "0.5% of 0 MB available"),
-        ("8GB", Available(0, "a limit"), "named as '8GB'"),
+        ("8GB", Available(0, "a limit"), "set as '8GB'"),
     ],
 )
 def test_a_budget_says_where_it_comes_from(value: Any, available: Available, source: str) -> None:

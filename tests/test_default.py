@@ -92,7 +92,7 @@ def test_a_wrong_path_is_an_error_and_never_another_vae(tmp_path: Path, monkeypa
 
 
 def test_with_no_vae_the_error_names_all_three_ways(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no VAE was given, none is set, and none was found") as error:
+    with pytest.raises(ConfigError, match="no VAE was passed, no default is set, and none was found") as error:
         decode_tiled(LATENTS)
     for way in ("vae=", "set_default_vae(", "$ZVAE_VAE", str(tmp_path / "hub")):
         assert way in error.value.advice
@@ -149,7 +149,7 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= were both given"),
+        ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= are both set"),
         ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
         ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
         ({"budget_gb": True}, "must be an amount of memory above 0"),
@@ -175,7 +175,7 @@ def test_both_ways_to_name_a_budget_mean_the_same() -> None:
     ]
     assert {report.budget for report in reports} == {50_000_000}
     assert decode_tiled(LATENTS, 0.05, vae=vae).shape == (1, 32, 48, 3)
-    with pytest.raises(BudgetError, match="named as 1e-05"):
+    with pytest.raises(BudgetError, match="set as 1e-05"):
         decode_tiled(LATENTS, 1e-5, vae=vae)
 
 

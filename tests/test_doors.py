@@ -113,7 +113,7 @@ DOORS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("beside", [{"budget": "1GB"}, {"quality": "stream"}, {"quality": Tiles(8, 4)}])
 def test_a_plan_and_what_it_decides_are_not_both_taken(door: str, beside: dict[str, Any], tmp_path: Path) -> None:
     made = MODEL.plan(12, 16, "1GB", batch=2, task="decode")
-    with pytest.raises(PlanError, match=f"{next(iter(beside))}= was given beside plan="):
+    with pytest.raises(PlanError, match=f"{next(iter(beside))}= is set beside plan="):
         DOORS[door](LATENTS, plan=made, **beside)
     assert not Path("never.png").exists()
 
@@ -122,7 +122,7 @@ def test_an_encode_takes_a_plan_or_a_budget() -> None:
     images = random_images(CONFIG, 6, 8)
     made = MODEL.plan(12, 16, "1GB", task="encode")
     assert bits(MODEL.encode(images, plan=made).mode()) == bits(MODEL.encode(images, budget="1GB").mode())
-    with pytest.raises(PlanError, match="budget= was given beside plan="):
+    with pytest.raises(PlanError, match="budget= is set beside plan="):
         MODEL.encode(images, plan=made, budget="1GB")
 
 

@@ -97,7 +97,7 @@ def test_sizes_may_be_any_whole_numbers() -> None:
         assert np.array_equal(read_latents(Latents(tokens, height=kind(32), width=kind(48)), FLUX), want)
     wrong: list[Any] = [np.float64(32), np.bool_(True), True, np.array([32]), np.int64(-32), 1 << 31, 10**5000]
     for bad in wrong:
-        with pytest.raises(LatentsError, match="whole, from 1 to 2,147,483,647; height is"):
+        with pytest.raises(LatentsError, match="in whole pixels, from 1 to 2,147,483,647; height is"):
             read_latents(Latents(tokens, height=bad, width=48), FLUX)
 
 
@@ -105,7 +105,7 @@ def test_sizes_may_be_any_whole_numbers() -> None:
 def test_values_past_the_range_of_float32_are_told_from_infinite_ones(as_array: Any) -> None:
     values = np.zeros((C, 2, 3))
     values[3, 1, 2] = -1e300
-    with pytest.raises(LatentsError, match=r"1 values past the range of float32 .*the first is -1e\+300"):
+    with pytest.raises(LatentsError, match=r"1 values beyond the range of float32 .*the first is -1e\+300"):
         read_latents(as_array(values), FLUX)
     values[3, 1, 2] = np.inf
     with pytest.raises(LatentsError, match=r"NaN or infinite; the first is inf at \(3, 1, 2\)"):
@@ -189,7 +189,7 @@ def test_no_message_prints_a_long_shape() -> None:
         ([[1.0]], {}, "not list"),
         (None, {}, "not NoneType"),
         ("latents.npy", {}, "not str"),
-        (np.zeros((1, 16, 4 * C)), {}, r"say Latents\(tokens, height=…, width=…\)"),
+        (np.zeros((1, 16, 4 * C)), {}, r"pass Latents\(tokens, height=…, width=…\)"),
         (np.zeros((1, 16, 4 * C)), {"height": 64}, "width is None"),
         (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 0}, "width is 0"),
         (np.zeros((1, 16, 4 * C)), {"height": 64.0, "width": 64}, "height is 64.0"),

@@ -124,7 +124,7 @@ def test_a_plan_in_an_order_is_replayed(place: Path) -> None:
     vae = VAE.load("vae", decoder_only=False)
     made = vae.plan(12, 20, "9MB", task="stream")
     assert carry_out(replace(DECODE, plan=made.to_json()), vae).plan.digest == made.digest
-    with pytest.raises(PlanError, match="budget= was given beside plan="):
+    with pytest.raises(PlanError, match="budget= is set beside plan="):
         carry_out(replace(DECODE, plan=made.to_json(), budget="1GB"), vae)
     encode = vae.plan(12, 20, "12MB", task="encode")
     order = replace(ENCODE, source="whole.png", plan=encode.to_json())

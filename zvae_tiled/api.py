@@ -1,4 +1,4 @@
-"""The functions most people need: `decode_tiled`, the VAE it uses by default, `plan` and `read_plan`."""
+"""The functions that most callers need: `decode_tiled`, its default VAE, `plan` and `read_plan`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _loaded: VAE | None = None
 
 
 def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
-    """Choose the VAE that `decode_tiled` uses when it is given none.
+    """Set the VAE that `decode_tiled` uses by default.
 
     Args:
-        vae: A VAE, or a path to load one from at its first use; None to look for one again.
+        vae: A VAE, or a path to load it from at its first use. None to search for one again.
     """
     global _chosen, _loaded
     with _lock:
@@ -40,15 +40,15 @@ def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
 
 
 def default_vae() -> VAE:
-    """Return the VAE of this process, loaded once.
+    """Return the default VAE of this process, loaded once.
 
     Raises:
-        ConfigError: None was set, named or found.
+        ConfigError: There is no default VAE, or it has no config.
     """
     global _loaded
     from zvae_tiled.vae import VAE
 
-    check_threads()  # before the lock: a thread that is lost may hold it
+    check_threads()  # before the lock, which a thread that was lost in a fork may hold
     with _lock:
         if isinstance(_chosen, VAE):
             return _chosen
@@ -57,7 +57,7 @@ def default_vae() -> VAE:
             try:
                 _loaded = VAE.load(path)
             except ConfigError as error:
-                advice = "Name a folder that holds a config.json too, or set_default_vae(VAE.load(path, config=…))."
+                advice = "Use a folder that holds a config.json too, or call set_default_vae(VAE.load(path, config=…))."
                 raise ConfigError(f"the default VAE {path} cannot be loaded: {error.problem}", advice) from error
         return _loaded
 
@@ -70,25 +70,25 @@ def decode_tiled(
     budget: str | float | None = None,
     **options: Any,
 ) -> Any:
-    """Decode latents of any size inside a budget, to what a full decode gives unless another quality is named.
+    """Decode latents of any size within a budget. By default the result is that of a full decode.
 
     Args:
-        latents: As a pipeline hands them over, NCHW, of mx, numpy or torch; or `Latents`, for NHWC or packed tokens.
+        latents: A pipeline's latents, NCHW, as an mx, numpy or torch array; or `Latents`, for NHWC or packed tokens.
         budget_gb: The budget as a number of GB.
-        vae: The VAE. Default: the one set with `set_default_vae`, else the one ``$ZVAE_VAE`` names, else that of
+        vae: The VAE. Default: the one set with `set_default_vae`, else the one at the path ``$ZVAE_VAE``, else that of
             a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
         options: As in `VAE.decode`: ``output_type``, ``raw``, ``plan``, ``quality``, ``progress``, ``return_report``,
             ``spill_folder``.
 
     Returns:
-        Pictures as float32 (B, H, W, 3) in [0, 1], or what ``output_type`` asks for.
+        Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type`` names.
 
     Raises:
-        BudgetError: Nothing of the quality asked for fits the budget; nothing was started.
+        BudgetError: No plan of this quality fits the budget. Nothing was started.
     """
     if budget_gb is not None and budget is not None:
-        raise InputError("budget_gb= and budget= were both given", "Leave one of them out.")
+        raise InputError("budget_gb= and budget= are both set", "Leave one of them out.")
     if isinstance(budget_gb, str):
         raise InputError(f"budget_gb must be a number of GB, it is {budget_gb!r}", f"Write budget={budget_gb!r}.")
     if vae is not None and not hasattr(vae, "decode"):
@@ -108,40 +108,40 @@ def plan(
     task: PlannedTask = "decode",
     quality: str | Quality = "exact",
 ) -> Plan:
-    """Plan a decode, or an encode, from shapes alone: no weights, no GPU, no MLX.
+    """Plan a decode or an encode from shapes alone, without weights, GPU or MLX.
 
     Args:
         vae: A preset's name, a ``config.json``, or a `VAEConfig`.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
-        budget: "8GB", "500MB", a number of GB, "60%" of what is available now, or None for a safe share of it.
-        batch: Pictures in the batch.
+        budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: a safe share of it.
+        batch: Number of pictures in the batch.
         dtype: ``bfloat16``, ``float32`` or ``float16``.
-        device: ``cpu``: this CPU, with the kernels that compute on it; ``cpu/mlx``: a CPU with MLX alone; ``metal`` or
-            ``cuda``. Default: what MLX uses here, as it was last calibrated.
-        task: ``decode`` if the finished pictures are held in memory; ``stream`` if their rows are handed on, or written
-            to a file; ``encode``.
-        quality: ``exact``, ``tiles`` or ``stream``, or `Tiles` with a tile, an overlap, a ramp, moments.
+        device: ``cpu`` for this CPU with its kernels, ``cpu/mlx`` for a CPU with MLX alone, ``metal`` or ``cuda``.
+            Default: the device that MLX uses here, with its newest calibration.
+        task: ``decode`` if the finished pictures are held in memory, ``stream`` if their rows are yielded or written to
+            a file as they are finished, or ``encode``.
+        quality: ``exact``, ``tiles`` or ``stream``; or `Tiles` with a tile, an overlap, a ramp, moments.
 
     Returns:
-        The plan, which ``vae.decode(latents, plan=…)`` replays.
+        The plan. ``vae.decode(latents, plan=…)`` replays it.
 
     Raises:
-        BudgetError: Nothing of this quality fits; it names the smallest budget that works.
+        BudgetError: No plan of this quality fits. The error names the smallest budget that works.
     """
     config = config_of(vae)
     rows, columns = rows_and_columns(height, width, config)
     one_of("dtype", dtype, tuple(ITEMSIZES))
-    chosen = unprobed_device(dtype) if device is None else named_device(device, dtype)
-    case = planned_case(config, rows, columns, chosen.name, dtype, batch, task)
-    return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), chosen)
+    target = unprobed_device(dtype) if device is None else named_device(device, dtype)
+    case = planned_case(config, rows, columns, target.name, dtype, batch, task)
+    return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
 
 
 def read_plan(text: str) -> Plan:
-    """Read a plan back, as its ``to_json`` wrote it; what it costs is predicted anew, for this machine.
+    """Read a plan from the text of its ``to_json``. Its costs are predicted again, for this machine.
 
     Raises:
-        PlanError: The text is no plan of this version.
+        PlanError: The text is not a plan of this version.
     """
     read = files.parse(text)
     return costed(read, device_of(read.case))

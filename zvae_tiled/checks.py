@@ -1,4 +1,4 @@
-"""Checks that many doors share: whole numbers, names of a list, paths; and how an error shows a value."""
+"""Checks that several public functions share: whole numbers, names, paths. Also shortens values for errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zvae_tiled.errors import InputError, PlanError
 
 
 def whole(value: Any) -> int | None:
-    """Return a value as a whole number; None if it is none, or a bool."""
+    """Return a value as an int; None if it is not a whole number, or is a bool."""
     if isinstance(value, bool):
         return None
     try:
@@ -20,26 +20,26 @@ def whole(value: Any) -> int | None:
         return None
 
 
-def one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Refuse a name that is not one of those known.
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of the allowed names.
 
     Raises:
-        PlanError: With the names that are known.
+        PlanError: It is not. The error lists the allowed names.
     """
-    if not isinstance(value, str) or value not in known:
-        raise PlanError(f"{name} must be one of {', '.join(known)}, it is {shown(value)}")
+    if not isinstance(value, str) or value not in allowed:
+        raise PlanError(f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}")
 
 
 def is_count(value: Any) -> bool:
-    """Tell whether a value is a whole number of Python's, from 0 on."""
+    """Return whether a value is an int of at least 0, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def path_of(value: Any, what: str) -> Path:
-    """Read a path.
+    """Return a value as a `Path`.
 
     Raises:
-        InputError: It is none.
+        InputError: It is not a path.
     """
     if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(os.fspath(value)):
         raise InputError(f"{what} must be a path, it is {value!r}")
@@ -47,7 +47,7 @@ def path_of(value: Any, what: str) -> Path:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it."""
+    """Return a short text for a value in an error."""
     if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
         return "a number of more than 60 digits"
     text = repr(value)

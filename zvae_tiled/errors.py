@@ -3,20 +3,20 @@
 The tree::
 
     ZvaeError
-    ├── InputError              what was handed in cannot be used; nothing was started
+    ├── InputError              an argument or a file cannot be used, and nothing was started
     │   ├── ConfigError         a VAE configuration or preset
     │   ├── WeightsError        a checkpoint: its place, format, names or shapes
     │   ├── LatentsError        latents: rank, channels, type, non-finite values
     │   ├── ImageError          images for the encoder
-    │   └── PlanError           a plan that is not for these latents, this VAE or this version
+    │   └── PlanError           a plan cannot be made, or does not fit these latents, this VAE or this version
     ├── BudgetError             the decode does not fit the budget; ``needed`` is the smallest that works
     ├── OutputError             rows could not be written: disk full, folder not writable
-    ├── SilentFailureError      the device gave zeros, a flat map or NaN where it should not have, twice
+    ├── SilentFailureError      the device computed zeros, a flat map or NaN by mistake, twice
     ├── ForkError               MLX was used before this process was forked, and cannot compute here
-    ├── BlasError               a BLAS library that was asked for by name cannot be loaded
+    ├── BlasError               the BLAS library in ZVAE_BLAS cannot be loaded
     └── MissingExtraError       an optional package is needed; the message names the extra
 
-A message says what was needed, what was given, and what to do next::
+A message says what is needed, what the value is, and what to do next::
 
     [config] norm_num_groups must divide every width in block_out_channels: 32 does not divide 48.
              Check config.json, or pass a preset by name (z-image, flux1, flux2, sd1, sdxl, sd3).
@@ -34,8 +34,8 @@ class ZvaeError(Exception):
         """Compose the message.
 
         Args:
-            problem: What was needed and what was given, in one sentence or a list of lines.
-            advice: What to do next; shown on a line of its own.
+            problem: What is needed and what the value is, in one sentence or several lines.
+            advice: What to do next, shown on a line of its own.
         """
         self.problem = problem
         self.advice = advice
@@ -45,13 +45,13 @@ class ZvaeError(Exception):
 
 
 class InputError(ZvaeError, ValueError):
-    """What was handed in cannot be used; nothing was started."""
+    """An argument or a file cannot be used. Nothing was started."""
 
     area = "input"
 
 
 class ConfigError(InputError):
-    """A VAE configuration is not one this package can build."""
+    """This package cannot build a VAE with this configuration."""
 
     area = "config"
 
@@ -75,7 +75,7 @@ class ImageError(InputError):
 
 
 class BudgetError(ZvaeError):
-    """The decode does not fit the budget; nothing was started.
+    """The decode does not fit the budget. Nothing was started.
 
     Attributes:
         needed: The smallest budget in bytes that works.
@@ -84,13 +84,13 @@ class BudgetError(ZvaeError):
     area = "plan"
 
     def __init__(self, problem: str, advice: str = "", needed: int = 0) -> None:
-        """Compose the message, and keep the number."""
+        """Compose the message, and store `needed`."""
         super().__init__(problem, advice)
         self.needed = needed
 
 
 class PlanError(InputError):
-    """A plan is not one for these latents, this VAE or this version."""
+    """A plan cannot be made, or does not fit these latents, this VAE or this version."""
 
     area = "plan"
 
@@ -102,7 +102,7 @@ class OutputError(ZvaeError):
 
 
 class SilentFailureError(ZvaeError):
-    """The device computed zeros, a flat map or NaN by mistake, or memory lost a result; also the second time."""
+    """The device computed zeros, a flat map or NaN by mistake, or memory lost a result, and trying again failed too."""
 
     area = "device"
 
@@ -114,12 +114,12 @@ class ForkError(ZvaeError):
 
 
 class BlasError(ZvaeError):
-    """A BLAS library that was asked for by name cannot be loaded."""
+    """The BLAS library in ``ZVAE_BLAS`` cannot be loaded."""
 
     area = "blas"
 
 
 class MissingExtraError(ZvaeError, ImportError):
-    """An optional package is needed; the message names the extra that installs it."""
+    """An optional package is needed. The message names the extra that installs it."""
 
     area = "install"

@@ -1,4 +1,4 @@
-"""`Order`: one decode or encode of files, as plain data. The command line builds orders; a queue can send them on."""
+"""`Order`: one decode or encode of files as plain data, built by the command line, or sent through a queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Layout = Literal["NCHW", "NHWC"]
 
 MAX_CHARACTERS = 1 << 19
-"""Of an order as JSON; it may hold a plan."""
+"""The most characters of an order as JSON. It may hold a plan."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class Order:
 
     Attributes:
         task: ``decode`` or ``encode``.
-        vae: The VAE's path, as `VAE.load` takes it.
+        vae: The VAE's path, as in `VAE.load`.
         source: The file that is read.
-        target: The file that is written; of a batch, ``name-0.png`` and so on.
+        target: The file that is written. The pictures of a batch are written to ``name-0.png`` and so on.
         config: A preset's name or a config.json. Default: the one beside the weights.
         dtype: The VAE's type.
-        budget: Memory it may use. Default: a safe share of what is available when it runs.
+        budget: Memory it may use. Default: a safe share of the memory available when it runs.
         plan: A plan to replay, as JSON, in place of a budget and a quality.
         quality: The quality of a decode.
-        tensor: The name of the latents in their file, if several could be meant.
-        layout: ``NCHW`` or ``NHWC``, in place of what the file says.
+        tensor: The name of the latents' tensor. It is needed only if several tensors could be latents.
+        layout: ``NCHW`` or ``NHWC``, in place of the layout in the file.
         height: The picture's height in pixels, for packed tokens.
-        width: The picture's width in pixels, likewise.
-        bits: Bits of a channel, in a decoded picture.
-        overwrite: Whether a file that is there is replaced.
-        spill_folder: Where maps go that do not fit.
-        crop: Whether a picture is cut to what whole latents cover before it is encoded.
-        sample: The seed with which latents are drawn. Default: the most likely ones.
+        width: The picture's width in pixels, for packed tokens.
+        bits: Bits of a channel in a decoded picture.
+        overwrite: Whether an existing file is replaced.
+        spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
+        crop: Whether a picture is cropped to a multiple of the VAE's ``config.cell`` before it is encoded.
+        sample: The seed for drawing latents. Default: the most likely latents, not drawn.
     """
 
     task: Literal["decode", "encode"]
@@ -75,10 +75,10 @@ class Order:
 
     @classmethod
     def from_json(cls, text: str) -> Order:
-        """Read an order back.
+        """Read an order from the text of its `to_json`.
 
         Raises:
-            InputError: The text is none.
+            InputError: `text` is not an order.
         """
         advice = "Write it with Order(...).to_json()."
         if not isinstance(text, str):
@@ -88,19 +88,19 @@ class Order:
             raise InputError(problem, advice)
         try:
             values = json.loads(text)
-            asked = values.pop("quality")
-            quality = QUALITIES[asked.pop("name")](**asked)
+            options = values.pop("quality")
+            quality = QUALITIES[options.pop("name")](**options)
             order = cls(**values, quality=quality)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"this is no order: {type(error).__name__}: {error!s:.200}", advice) from error
+            raise InputError(f"this is not an order: {type(error).__name__}: {error!s:.200}", advice) from error
         order.check()
         return order
 
     def check(self) -> None:
-        """Refuse values of the wrong type, and of the other task; what they mean is checked where they are used.
+        """Refuse values of the wrong type, and fields of the other task. Their meaning is checked when they are used.
 
         Raises:
-            InputError: With the field's name.
+            InputError: A field is refused. The error names it.
         """
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
@@ -113,7 +113,8 @@ class Order:
         idle = ENCODES if self.task == "decode" else DECODES
         for each in fields(self):
             if each.name in idle and getattr(self, each.name) != idle[each.name]:
-                raise InputError(f"an order's {each.name} would change nothing in a task {self.task}", "Leave it out.")
+                problem = f'an order\'s {each.name} has no effect with task="{self.task}"'
+                raise InputError(problem, "Leave it out.")
 
 
 DECODES: dict[str, object] = {
@@ -121,7 +122,7 @@ DECODES: dict[str, object] = {
     **dict.fromkeys(("tensor", "layout", "height", "width", "bits")),
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
-"""What only a decode, or only an encode, has, as it is when nobody names it."""
+"""Fields that only a decode (`DECODES`) or only an encode (`ENCODES`) has, with their defaults."""
 
 _TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -145,10 +146,10 @@ def load(order: Order) -> VAE:
 
 
 def latents_of(order: Order) -> Latents:
-    """Read the latents of a decode, with what the order says of them.
+    """Read the latents of a decode. The order's layout, height and width replace those in the file.
 
     Raises:
-        LatentsError: There are none.
+        LatentsError: The file has no latents, or cannot be read.
     """
     from zvae_tiled.inputs.latent_files import read_latent_file
 
@@ -162,7 +163,7 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
     """Return the files that an order will write.
 
     Raises:
-        OutputError: One of them cannot be written, or would be replaced.
+        OutputError: A file cannot be written, or exists and `overwrite` is False.
         LatentsError: There are no latents to decode.
     """
     from zvae_tiled.inputs.latent_files.write import latent_target
@@ -178,18 +179,18 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
 
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
-    """Carry out an order.
+    """Run an order.
 
     Args:
         order: The order.
-        vae: Its VAE, if it is loaded already.
+        vae: The order's VAE, if the caller has loaded it. Default: it is loaded.
         progress: True for a line on the terminal, or a function that takes a `Progress`.
 
     Returns:
-        What was predicted, and what was measured.
+        A report of predictions and measurements.
 
     Raises:
-        InputError: The order cannot be carried out as it is.
+        InputError: The order is invalid.
         OutputError: The target cannot be written, or is a file that is read.
     """
     order.check()
@@ -245,7 +246,7 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     values: Any = distribution.mode() if order.sample is None else distribution.sample(mx.random.key(order.sample))
     layout: Layout | None = (
         None if Path(order.target).suffix.lower() == ".npy" else "NCHW"
-    )  # a .npy has no place for it
+    )  # a .npy has no place for a layout
     write_latent_file(order.target, Latents(values, layout), overwrite=order.overwrite)
-    done: Report = report
-    return done
+    measured: Report = report
+    return measured

@@ -1,4 +1,4 @@
-"""`VAE`: load once, then encode and decode."""
+"""`VAE`: loads the weights once, then encodes and decodes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from zvae_tiled.weights.vae import DTYPES, Origin, chosen_config, dtype_name, re
 
 
 class VAE:
-    """A VAE with its weights. One that was loaded from files can be pickled: by their path, digest and type.
+    """A VAE with its weights. If it was loaded from files, it can be pickled: the pickle has their path and digest.
 
     Attributes:
         config: The shape of the model.
         dtype: The type of the weights, and of everything computed with them.
-        weights: The weights by the names that diffusers gives them, convolutions as (O, H, W, I).
-        sources: The files it was loaded from; none is ever replaced by what it decodes.
+        weights: The weights by their diffusers names, convolutions as (O, H, W, I).
+        sources: The files it was loaded from. Its output never replaces one of them.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class VAE:
         sources: tuple[Source, ...] = (),
         origin: Origin | None = None,
     ) -> None:
-        """Take weights that are loaded already; most callers want `VAE.load`."""
+        """Take loaded weights. Most callers should use `VAE.load`."""
         self.config = config
         self.weights = weights
         self.dtype = dtype
@@ -72,37 +72,38 @@ class VAE:
             path: A diffusers folder (the VAE's, or a pipeline's with a ``vae`` folder in it), a ``.safetensors``
                 file, or a shard index.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
-            decoder_only: Leave the encoder's bytes unread.
+            decoder_only: Whether to skip the weights of the encoder.
             config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights.
 
         Raises:
-            ConfigError: There is no config, or it is not one that can be built.
-            WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
+            ConfigError: There is no config, or no VAE can be built from it.
+            WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
         """
         check_threads()
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
         checkpoint = find_checkpoint(path_of(path, "path"))
-        chosen = chosen_config(config, checkpoint)
+        vae_config = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
-        weights = read_weights(checkpoint, chosen, DTYPES[dtype], decoder_only)
-        return cls(chosen, weights, DTYPES[dtype], sources, Origin(checkpoint.absolute(), chosen, dtype, decoder_only))
+        weights = read_weights(checkpoint, vae_config, DTYPES[dtype], decoder_only)
+        origin = Origin(checkpoint.absolute(), vae_config, dtype, decoder_only)
+        return cls(vae_config, weights, DTYPES[dtype], sources, origin)
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
-        """Load the small trained VAE that comes with the package; `zvae_tiled.demo` has latents for it."""
+        """Load the small trained VAE bundled in this package. `zvae_tiled.demo` has latents for it."""
         return cls.load(demo.FOLDER, dtype, decoder_only)
 
     def __reduce__(self) -> Any:
-        """Pickle the place of the weights and their digest, not the weights.
+        """Pickle the path and the digest of the weights, not the weights.
 
         Raises:
-            InputError: It was made in memory.
-            WeightsError: A file that it was loaded from has changed since.
+            InputError: The VAE was made in memory.
+            WeightsError: A file with its weights has changed since it was loaded.
         """
         if self._origin is None:
             raise InputError(
-                "this VAE was made in memory; only one that VAE.load read can be pickled",
+                "this VAE was made in memory; only a VAE from VAE.load can be pickled",
                 "Save its weights as safetensors, and load them.",
             )
         self._origin.check_unchanged(self.sources)
@@ -110,7 +111,7 @@ class VAE:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights that were loaded."""
+        """Bytes of the loaded weights."""
         return sum(array.nbytes for array in self.weights.values())
 
     def plan(
@@ -123,22 +124,22 @@ class VAE:
         *,
         quality: str | Quality = "exact",
     ) -> Plan:
-        """Plan a decode, or an encode, on this device, with this VAE's weights.
+        """Plan a decode or an encode on this device, with this VAE's weights.
 
         Args:
             height: The picture's height in pixels.
             width: The picture's width in pixels.
-            budget: "8GB", "500MB", a number of GB, "60%" of what is available now, or None for a safe share of it.
-            batch: Pictures in the batch.
-            task: ``decode`` if the finished pictures are held in memory; ``stream`` if their rows are handed on, or
-                written to a file; ``encode``.
-            quality: ``exact``, ``tiles`` or ``stream``, or `Tiles` with a tile, an overlap, a ramp, moments.
+            budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: a safe share of it.
+            batch: Number of pictures in the batch.
+            task: ``decode`` if the finished pictures are held in memory, ``stream`` if their rows are yielded or
+                written to a file as they are finished, or ``encode``.
+            quality: ``exact``, ``tiles`` or ``stream``; or `Tiles` with a tile, an overlap, a ramp, moments.
 
         Returns:
-            The plan, which ``decode(latents, plan=…)`` replays.
+            The plan. ``decode(latents, plan=…)`` replays it.
 
         Raises:
-            BudgetError: Nothing of this quality fits; it names the smallest budget that works.
+            BudgetError: No plan of this quality fits. The error names the smallest budget that works.
         """
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
@@ -156,15 +157,15 @@ class VAE:
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
     ) -> Decode:
-        """Check and plan a decode, and start nothing; the arguments are those of `decode`.
+        """Check and plan a decode without starting it. The arguments are those of `decode`.
 
         Returns:
-            A `Decode`: ``.plan`` says what it will cost, ``.array()``, ``.write(path)`` and ``.rows()`` run it, and
-            ``.report`` says what it took.
+            A `Decode`. Its ``.plan`` has the predictions. Its ``.array()``, ``.write(path)`` and ``.rows()`` run it.
+            Then its ``.report`` has the measurements.
         """
-        prepared = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
-        _ = prepared.plan  # what does not fit is said here
-        return prepared
+        job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
+        _ = job.plan  # raises here if nothing fits
+        return job
 
     def decode(
         self,
@@ -179,31 +180,31 @@ class VAE:
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
     ) -> Any:
-        """Decode latents as a pipeline hands them over: scaled and shifted.
+        """Decode a pipeline's latents: scaled and shifted.
 
         Args:
-            latents: (B, C, h, w) or (C, h, w), of mx, numpy or anything that speaks DLPack; or `Latents`, which say
-                what a plain array cannot: that it is NHWC, or packed tokens, or not scaled.
+            latents: (B, C, h, w) or (C, h, w), as an array of mx, numpy or any library with DLPack; or `Latents`, for
+                NHWC, packed tokens, or latents that are not scaled.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
-            raw: Return the decoder's own values, about [-1, 1], neither clipped nor widened.
-            budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, "60%" of what is
-                available now, or None for a safe share of it.
+            raw: Whether to return the decoder's own values, about [-1, 1], not clipped and not converted to float32.
+            budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
+                available now. Default: a safe share of it.
             plan: A plan to replay, in place of a budget and a quality.
-            quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; ``stream``: one sweep
-                with estimated statistics. Only ``exact``, and tiles with global moments and enough overlap, give what
-                a full decode gives.
+            quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; or ``stream``, one sweep
+                with estimated statistics. The result is that of a full decode only with ``exact``, or with tiles with
+                global moments and enough overlap.
             progress: True for a line on the terminal, or a function that takes a `Progress`.
-            return_report: Return the pictures and a `Report` of what was predicted and what was measured.
-            spill_folder: Where maps go that do not fit. Default: the system's folder for temporary files.
+            return_report: Whether to return a `Report` of predictions and measurements too.
+            spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
 
         Raises:
             LatentsError: The latents cannot be decoded as they are.
-            BudgetError: Nothing of the quality asked for fits the budget; nothing was started.
+            BudgetError: No plan of this quality fits the budget. Nothing was started.
             OutputError: The disk is full, or cannot be written to.
-            SilentFailureError: The device computed what cannot be right, twice.
+            SilentFailureError: The device computed values that cannot be right, twice.
         """
         job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
         pictures = job.array(output_type)
@@ -222,28 +223,28 @@ class VAE:
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
     ) -> Report:
-        """Decode straight into a file, row by row; the file appears whole or not at all.
+        """Decode into a file, row by row. The file appears whole or not at all.
 
         Args:
-            latents: As `decode` takes them.
-            path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Of a batch,
-                picture 0 goes to ``name-0.png``, and so on.
-            bits: Of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a JPEG
-                or WebP. Default: 8 in pictures, 32 in arrays.
-            overwrite: Whether a file that is there is replaced, once the new one is whole.
-            budget: As in `decode`; a ``.png``, ``.npy`` or ``.safetensors`` takes none of it, a ``.tiff`` a row of
-                tiles, a ``.jpg`` or ``.webp`` the whole picture.
+            latents: As in `decode`.
+            path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Picture 0 of
+                a batch is written to ``name-0.png``, and so on.
+            bits: Bits of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a
+                JPEG or WebP. Default: 8 in pictures, 32 in arrays.
+            overwrite: Whether an existing file is replaced, when the new one is complete.
+            budget: As in `decode`. It also covers the rows that the file gathers: none in a ``.png``, ``.npy`` or
+                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``.
             plan: As in `decode`.
             quality: As in `decode`.
             progress: As in `decode`.
             spill_folder: As in `decode`.
 
         Returns:
-            What was predicted, and what was measured.
+            A report of predictions and measurements.
 
         Raises:
-            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it, and the latents
-                are untouched.
+            OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
+                latents are unchanged.
         """
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder))
         return job.write(path, bits, overwrite)
@@ -261,8 +262,8 @@ class VAE:
     ) -> Iterator[mx.array]:
         """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
 
-        Everything is checked and planned at the call; the arguments are those of `decode`. The budget does not
-        cover rows that the caller keeps. Closing the iterator early frees everything.
+        Everything is checked and planned at the call. The arguments are those of `decode`. The budget does not cover
+        rows that the caller keeps. Closing the iterator early frees everything.
         """
         return self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder)).rows()
 
@@ -276,26 +277,26 @@ class VAE:
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
     ) -> Any:
-        """Encode pictures, to what a full encode gives.
+        """Encode pictures. The result is that of a full encode.
 
         Args:
-            images: (B, H, W, 3) or (H, W, 3), floats in [0, 1] or uint8, of any library; or a PIL image. H and W are
-                multiples of ``config.cell``.
-            budget: As in `decode`; pictures and latents are part of it.
+            images: (B, H, W, 3) or (H, W, 3), floats in [0, 1] or uint8, as an array of any library; or a PIL image. H
+                and W are multiples of ``config.cell``.
+            budget: As in `decode`. It includes the pictures and the latents.
             plan: A plan to replay, made with ``task="encode"``, in place of a budget.
             progress: As in `decode`.
-            return_report: Return the distribution and a `Report`.
+            return_report: Whether to return a `Report` too.
             spill_folder: As in `decode`.
 
         Returns:
-            The `LatentDistribution`, (B, C, h, w), shifted and scaled as a pipeline wants it.
+            The `LatentDistribution`, (B, C, h, w), shifted and scaled as in a pipeline.
 
         Raises:
             ImageError: The pictures cannot be encoded as they are.
             InputError: The encoder was not loaded.
-            BudgetError: No exact plan fits the budget; nothing was started.
+            BudgetError: No exact plan fits the budget. Nothing was started.
             OutputError: The disk is full, or cannot be written to.
-            SilentFailureError: The device computed what cannot be right, twice.
+            SilentFailureError: The device computed values that cannot be right, twice.
         """
         if not self.config.chain("encode").shapes.keys() <= self.weights.keys():
             raise InputError(
@@ -303,16 +304,16 @@ class VAE:
                 "Load it with decoder_only=False.",
             )
         job = Encode(self, read_images(images, self.config), Terms(budget, plan, "exact", progress, spill_folder))
-        found = job.distribution()
-        return (found, job.report) if return_report else found
+        distribution = job.distribution()
+        return (distribution, job.report) if return_report else distribution
 
     def _decode(self, latents: Any, raw: bool, terms: Terms) -> Decode:
         return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw)
 
 
 def _load_again(origin: Origin, digest: str, sources: tuple[Path, ...]) -> VAE:
-    """Load a VAE that was pickled, if its files are still those."""
+    """Load a pickled VAE from its files, if they have not changed."""
     origin.check(digest)
     vae = VAE.load(origin.path, origin.dtype, origin.decoder_only, origin.config)
-    vae.sources = tuple(map(Source.of, sources))  # a config.json elsewhere is one of them
+    vae.sources = tuple(map(Source.of, sources))  # includes a config.json in another folder
     return vae

@@ -37,7 +37,7 @@ def test_floats_of_grey_are_read_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "bits"), [("png", 16), ("tif", 16), ("tif", 32)])
 def test_what_pillow_would_cut_to_eight_bits_is_refused_with_advice(place: Path, kind: str, bits: int) -> None:
     run("decode", "a.npy", "-o", f"deep.{kind}", "--bits", f"{bits}", "-q")
-    with pytest.raises(ImageError, match=r"Name a \.npy of floats"):
+    with pytest.raises(ImageError, match=r"Use a \.npy of floats"):
         read_picture(place / f"deep.{kind}")
 
 

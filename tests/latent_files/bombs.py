@@ -90,9 +90,15 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: _zip({"latents.npy": b"\x93NUMPY\x02\x00" + SIZE.to_bytes(4, "little") + bytes(SIZE)}),
         f"it claims {SIZE:,} bytes",
     ),
-    "bzip2": (lambda: _zip({"latents.npy": _header(LATENTS) + bytes(SIZE)}, zipfile.ZIP_BZIP2), "packed by method 12"),
-    "lzma": (lambda: _zip({"latents.npy": _header(LATENTS) + bytes(SIZE)}, zipfile.ZIP_LZMA), "packed by method 14"),
-    "many arrays": (lambda: _zip({f"{i}.npy": b"" for i in range(9_000)}), "at most 500 are looked at"),
+    "bzip2": (
+        lambda: _zip({"latents.npy": _header(LATENTS) + bytes(SIZE)}, zipfile.ZIP_BZIP2),
+        "packed with zip method 12",
+    ),
+    "lzma": (
+        lambda: _zip({"latents.npy": _header(LATENTS) + bytes(SIZE)}, zipfile.ZIP_LZMA),
+        "packed with zip method 14",
+    ),
+    "many arrays": (lambda: _zip({f"{i}.npy": b"" for i in range(9_000)}), "the limit is 500"),
     "slow headers": (_slow_headers, "and 480 more"),
     "more than it says": (
         lambda: _with_size(_zip({"latents.npy": SMALL + bytes(SIZE)}), len(SMALL) + 16),
@@ -112,8 +118,8 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "lists in lists": (lambda: _safetensors('{"a":' + "[" * 500_000 + "}"), "nested too deeply"),
     "many lists": (lambda: _safetensors('{"a":[' + "[]," * 340_000 + "[]]}"), "does not have exactly dtype"),
-    "parentheses": (lambda: _header("(" * 200 + ")" * 200), "no sound .npy header"),
-    "long numbers": (lambda: _header("(" + "9" * 400 + ", 4)"), "no tuple of lengths"),
+    "parentheses": (lambda: _header("(" * 200 + ")" * 200), "no valid .npy header"),
+    "long numbers": (lambda: _header("(" + "9" * 400 + ", 4)"), "not a tuple of lengths"),
     "many axes": (lambda: _header(f"({'1,' * 64})") + bytes(4), "… 64 axes"),
     "an array of nothing": (lambda: _header("(0, 4611686018427387904)"), "holds no latents"),
 }

@@ -71,10 +71,10 @@ def test_latents_beside_objects_are_read(tmp_path: Path) -> None:
         (b"GGUF" + bytes(40), "GGUF"),
         (b"<html>Not Found</html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "no sound safetensors file"),
-        (b"PK\x03\x04" + bytes(40), "no sound .npz"),
-        (b"\x93NUMPY\x01\x00\x10\x00{'descr': open  ", "no sound .npy header"),
-        (b"\x93NUMPY\x03\x00\x10\x00\x00\x00{'descr': '<f4'}", "no sound .npy header"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is not a valid safetensors file"),
+        (b"PK\x03\x04" + bytes(40), "is not a valid .npz"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': open  ", "no valid .npy header"),
+        (b"\x93NUMPY\x03\x00\x10\x00\x00\x00{'descr': '<f4'}", "no valid .npy header"),
     ],
 )
 def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
 
 def test_a_stream_of_text() -> None:
     error = refused(io.StringIO("latents"))
-    assert "the stream: a stream of bytes is needed, this one gives str" in error.problem
+    assert "the stream must be a stream of bytes, its read() returns str" in error.problem
     assert '"rb"' in error.advice
 
 
@@ -138,8 +138,8 @@ def test_a_checksum_that_is_wrong(tmp_path: Path) -> None:
     ("said", "reason"),
     [
         ({"height": "64"}, "height is 64, width is None; both are needed"),
-        ({"height": "64", "width": "-8"}, "width must be the picture's in pixels, it is '-8'"),
-        ({"height": "six", "width": "8"}, "height must be the picture's in pixels, it is 'six'"),
+        ({"height": "64", "width": "-8"}, "width must be the picture's width in pixels, it is '-8'"),
+        ({"height": "six", "width": "8"}, "height must be the picture's height in pixels, it is 'six'"),
         ({"height": "0", "width": "8"}, "height must be"),
         ({"height": "9" * 5000, "width": "8"}, "height must be"),
         ({"packed": "maybe"}, "packed must be true or false, it is 'maybe'"),

@@ -89,24 +89,24 @@ def written(change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda v: v.pop("margin"), "no calibration of format"),
+        (lambda v: v.pop("margin"), "not a calibration of format"),
         (lambda v: {k: w for k, w in v.items() if k != "margin"}, "TypeError"),
         (lambda v: v | {"more": 1}, "TypeError"),
-        (lambda v: v | {"format": 2}, "no calibration of format"),
+        (lambda v: v | {"format": 2}, "not a calibration of format"),
         (lambda v: v | {"margin": 0.99}, "margin is not between 1 and 100"),
         (lambda v: v | {"margin": 1e9}, "margin is not between"),
-        (lambda v: v | {"margin": True}, "margin is no number"),
-        (lambda v: v | {"margin": "1.2"}, "margin is no number"),
+        (lambda v: v | {"margin": True}, "margin is not a number"),
+        (lambda v: v | {"margin": "1.2"}, "margin is not a number"),
         (lambda v: v | {"flops": float("nan")}, "flops is not between"),
         (lambda v: v | {"disk": float("inf")}, "disk is not between"),
         (lambda v: v | {"bandwidth": 0}, "bandwidth is not between"),
         (lambda v: v | {"flops": 10**400}, "flops is not between"),
         (lambda v: v | {"kind": "tpu"}, "kind is 'tpu'"),
         (lambda v: v | {"kind": ["cpu"]}, "kind is ['cpu']"),
-        (lambda v: v | {"device": 7}, "device is no text"),
-        (lambda v: v | {"device": "another chip"}, "is of another chip"),
+        (lambda v: v | {"device": 7}, "device is not a string"),
+        (lambda v: v | {"device": "another chip"}, "is for another chip"),
         (lambda v: v | {"mlx": "0.1"}, "MLX 0.1"),
-        (lambda v: [v], "no calibration of format"),
+        (lambda v: [v], "not a calibration of format"),
     ],
 )
 def test_a_foreign_file_is_ignored_with_a_reason(change: Callable[[dict[str, Any]], object], said: str) -> None:
@@ -208,5 +208,5 @@ def test_a_margin_is_on_results_too() -> None:
 
 
 def test_another_kind_of_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="says nothing about metal"):
+    with pytest.raises(ValueError, match="cannot be used for metal"):
         apply(METAL, FOUND)

@@ -89,8 +89,11 @@ def test_a_plan_for_something_else_is_refused(change: dict[str, Any], reason: st
         (with_sweeps(PLAN, PLAN.sweeps[1:]), "not the next one needed"),
         (replace(PLAN, stages=()), "has the stages pixels, this one has others"),
         (replace(PLAN, stages=PLAN.stages * 2), "has the stages pixels, this one has others"),
-        (replace(PLAN, budget=PLAN.predicted_peak), r"needs \d+ MB here, with .* of weights and .* of finished rows"),
-        (replace(PLAN, quality=Tiles()), "tiles are not those of its quality|cannot be kept in"),
+        (
+            replace(PLAN, budget=PLAN.predicted_peak),
+            r"needs \d+ MB here, including .* of weights and .* of finished rows",
+        ),
+        (replace(PLAN, quality=Tiles()), "tiles do not match its quality|cannot be kept in"),
     ],
 )
 def test_a_plan_that_was_tampered_with_is_refused(broken: Plan, reason: str) -> None:
@@ -137,9 +140,9 @@ def test_a_plan_of_an_encode_is_replayed() -> None:
 
 def test_a_plan_of_the_other_task_is_refused() -> None:
     vae = random_vae(CONFIG)
-    with pytest.raises(PlanError, match='one for task="encode", this is task="decode"'):
+    with pytest.raises(PlanError, match='made for task="encode", this is task="decode"'):
         vae.decode(random_latents(CONFIG, 8, 12), plan=ENCODE)
-    with pytest.raises(PlanError, match='one for task="decode", this is task="encode"'):
+    with pytest.raises(PlanError, match='made for task="decode", this is task="encode"'):
         vae.encode(random_images(CONFIG, 8, 12), plan=PLAN)
     with pytest.raises(PlanError, match="width 12, this encode has 11"):
         vae.encode(random_images(CONFIG, 8, 11), plan=ENCODE)
@@ -213,13 +216,13 @@ def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path, quality: str
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"grid": Grid(16, 22, (9, 10), (4, 4), (4, 4))}, "tiles are not those of its quality"),
-        ({"grid": replace(TILES.grid, overlap=(0, 0))}, "tiles are not those of its quality"),
-        ({"grid": replace(TILES.grid, context=(0, 0))}, "tiles are not those of its quality"),
-        ({"grid": replace(TILES.grid, height=15)}, "tiles are not those of its quality"),
-        ({"quality": Tiles(20, (8, 10), "cosine")}, "tiles are not those of its quality"),
-        ({"quality": Tiles(24, 8, "cosine")}, "tiles are not those of its quality"),
-        ({"quality": Tiles(20, 8, "cosine", "tile")}, "tiles are not those of its quality"),
+        ({"grid": Grid(16, 22, (9, 10), (4, 4), (4, 4))}, "tiles do not match its quality"),
+        ({"grid": replace(TILES.grid, overlap=(0, 0))}, "tiles do not match its quality"),
+        ({"grid": replace(TILES.grid, context=(0, 0))}, "tiles do not match its quality"),
+        ({"grid": replace(TILES.grid, height=15)}, "tiles do not match its quality"),
+        ({"quality": Tiles(20, (8, 10), "cosine")}, "tiles do not match its quality"),
+        ({"quality": Tiles(24, 8, "cosine")}, "tiles do not match its quality"),
+        ({"quality": Tiles(20, 8, "cosine", "tile")}, "tiles do not match its quality"),
         ({"quality": Exact()}, "has the stages pixels, this one has others"),
         ({"stages": TILES.stages[1:]}, r"this one has others|cannot be kept"),
         ({"stages": (TILES.pixels, *TILES.stages[:-1])}, "cannot be kept"),

@@ -187,9 +187,11 @@ def test_tiles_are_counted_without_making_them(axis: tuple[int, int, int, int]) 
 
 def test_more_tiles_than_a_plan_holds_are_refused() -> None:
     planned(8, 4 * MAX_SPANS, tile=32, overlap=0, moments="tile")
-    with pytest.raises(PlanError, match=f"by 16,385 tiles; at most {MAX_SPANS:,} are planned\n.*Name a larger tile"):
+    with pytest.raises(
+        PlanError, match=f"need 16,385 tiles of .*, the limit is {MAX_SPANS:,} tiles\n.*Name a larger tile"
+    ):
         planned(8, 4 * MAX_SPANS + 1, tile=32, overlap=0, moments="tile")
-    with pytest.raises(PlanError, match=r"2,097,152 pixels by 262,143 tiles"):
+    with pytest.raises(PlanError, match=r"2,097,152 pixels need 262,143 tiles"):
         planned(262_144, 8, tile=16, overlap=8, moments="tile")
     # Of tiles nobody named, those that would be too many are passed over.
     with pytest.raises(BudgetError):

@@ -39,16 +39,16 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("a.gif", (1, 8, 8, 3), None, "not as '.gif'", "Change the ending"),
         ("a", (1, 8, 8, 3), None, "not as ''", "Change the ending"),
-        ("a.png", (1, 8, 8, 5), None, "holds 1, 2, 3 or 4 channels, the VAE gives 5", ".npy"),
-        ("a.jpg", (1, 8, 8, 4), None, "holds 1 or 3 channels, the VAE gives 4", ".npy"),
-        ("a.webp", (1, 8, 8, 1), None, "holds 3 or 4 channels, the VAE gives 1", ".npy"),
+        ("a.png", (1, 8, 8, 5), None, "holds 1, 2, 3 or 4 channels, the VAE's pictures have 5", ".npy"),
+        ("a.jpg", (1, 8, 8, 4), None, "holds 1 or 3 channels, the VAE's pictures have 4", ".npy"),
+        ("a.webp", (1, 8, 8, 1), None, "holds 3 or 4 channels, the VAE's pictures have 1", ".npy"),
         ("a.png", (1, 8, 8, 3), 32, "must be 8 or 16 in this kind of file, it is 32", ".tiff"),
         ("a.tiff", (1, 8, 8, 3), 12, "must be 8, 16 or 32 in this kind of file, it is 12", ".png"),
         ("a.jpg", (1, 8, 8, 3), 16, "must be 8 in this kind of file, it is 16", ".png"),
         ("a.npy", (1, 8, 8, 3), True, "it is True", ".npy"),
         ("a.npy", (1, 8, 8, 3), "16", "it is '16'", ".npy"),
-        ("a.webp", (1, 16384, 8, 3), None, "holds 16,383 pixels a side, the picture has 8x16,384", ".png"),
-        ("a.jpeg", (1, 8, 65504, 3), None, "holds 65,500 pixels a side, the picture has 65,504x8", ".png"),
+        ("a.webp", (1, 16384, 8, 3), None, "holds at most 16,383 pixels a side, the picture has 8x16,384", ".png"),
+        ("a.jpeg", (1, 8, 65504, 3), None, "holds at most 65,500 pixels a side, the picture has 65,504x8", ".png"),
     ],
 )
 def test_what_a_kind_of_file_cannot_hold(
@@ -234,7 +234,7 @@ def test_maps_spilled_to_the_same_disk_need_their_room_too(tmp_path: Path, monke
     needed = target.kind.largest(target.shape, target.bits)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1 << 50, 0, needed + 999))
     target.check_room(999, tmp_path)
-    assert "and 1,000 for maps that are spilled" in refusal(target.check_room, 1000, tmp_path)
+    assert "and spilled maps 1,000" in refusal(target.check_room, 1000, tmp_path)
     if sys.platform == "linux":
         target.check_room(1 << 40, Path("/proc"))  # another file system: looked at when maps are spilled there
     assert "No such file" in refusal(target.check_room, 1, tmp_path / "gone")

@@ -70,5 +70,5 @@ def test_an_encoder_that_gives_up(ending: str, tmp_path: Path, monkeypatch: pyte
     picture = Picture(np.zeros((4, 4, 3), np.float32), [4], ending, 8)
     with nothing_left(tmp_path):
         sink = picture.target(tmp_path).sink(NOTES)
-        assert "encoder gave up: encoding error 1" in refusal(sink.write, 0, mx.array(picture.values[None]))
+        assert "encoder failed: encoding error 1" in refusal(sink.write, 0, mx.array(picture.values[None]))
         sink.abort()

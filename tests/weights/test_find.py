@@ -98,7 +98,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["no/such/file.safetensors", "OWNER/MODEL"])
 def test_a_path_that_is_not_there(path: str) -> None:
-    with pytest.raises(WeightsError, match=r"No such file.*\n.*Nothing is downloaded"):
+    with pytest.raises(WeightsError, match=r"No such file.*\n.*This package downloads nothing"):
         find_checkpoint(path)
 
 
@@ -190,14 +190,14 @@ def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"{", "not sound JSON"),
-        (b"\xff\xfe", "not sound JSON"),
-        (b"[" * 100_000, "not sound JSON"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
         (b"[]", "must have a weight_map"),
         (b"{}", "must have a weight_map"),
         (b'{"weight_map": {}}', "must have a weight_map"),
         (b'{"weight_map": ["a"]}', "must have a weight_map"),
-        (b'{"weight_map": {"a": "x", "a": "y"}}', "'a' is there twice"),
+        (b'{"weight_map": {"a": "x", "a": "y"}}', "'a' appears twice"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
         (b"<!DOCTYPE html><html>", "a web page"),
     ],

@@ -94,7 +94,7 @@ def test_quantised_faults_are_listed(file: Path) -> None:
     blobs["d.weight"] = Blob("F32", values)
     shapes = {f"{letter}.weight": (8, 256) for letter in "abcd"} | {"e.weight": (9, 256)}
     message = refused(write(file, blobs), shapes)
-    assert "quantised in a way that does not add up (2):" in message
+    assert "quantised, but with shapes that do not fit together (2):" in message
     assert "a.weight: U32, but its scales or biases are missing" in message
     assert "b.weight: scales (8, 3) and biases (8, 4) differ in shape" in message
     assert "of a type that cannot be weights (1):" in message

@@ -1,1 +1,1 @@
-"""Files opened safely, written whole or not at all, and never over what is read. No MLX."""
+"""Opens files safely, writes them whole or not at all, and never replaces a file that is read. No MLX."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever is in them, one or several together. No MLX."""
+"""Files that appear whole or not at all, one alone or several together. No MLX."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import created_beside, is_file, name_beside, rename_exclusively, sync_folder
 
 TRIES = 100
-"""How often an interrupted `take_back` is begun anew."""
+"""How often an interrupted `take_back` or `forget_replaced` is tried."""
 
 
 class AtomicFile:
-    """Written beside its final name, on disk before it gets it.
+    """A file that is written under a temporary name, and gets its final name when it is whole and on disk.
 
     Attributes:
         path: The final name.
@@ -27,7 +27,7 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a file in the same folder, so that giving it its final name is one rename."""
+        """Open a temporary file in the same folder, so that a rename gives it its final name."""
         self.path = path
         self._temporary, handle = created_beside(path)
         self.file = os.fdopen(handle, "wb")
@@ -35,17 +35,17 @@ class AtomicFile:
         self._replaced: Path | None = None
 
     def finish(self) -> None:
-        """Everything is written: bring it to the disk."""
+        """Bring everything that was written to the disk, and close the file."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
 
     def give_name(self, overwrite: bool) -> None:
-        """Give the file its final name. What it replaces stays, under another name, until `forget_replaced`.
+        """Give the file its final name. A file that it replaces is kept under another name until `forget_replaced`.
 
         Raises:
-            FileExistsError: Another file has the name, and it is not to be overwritten.
-            OSError: The name cannot be given.
+            FileExistsError: Another file has the name, and `overwrite` is False.
+            OSError: The file cannot be renamed.
         """
         if overwrite:
             self._keep_replaced()
@@ -57,36 +57,36 @@ class AtomicFile:
             raise FileExistsError(errno.EEXIST, "a file of that name has appeared") from error
 
     def take_back(self) -> None:
-        """Undo `give_name`, however far it came; a second call changes nothing."""
+        """Undo `give_name`, however far it got. A second call changes nothing."""
         named = is_file(self.path, self._written)
         if self._replaced is None or not os.path.lexists(self._replaced):
             if named:
                 os.unlink(self.path)
         elif named or not os.path.lexists(self.path):
             self._restore(self._replaced)
-        else:  # the name was not given yet
+        else:  # the file was not renamed yet
             os.unlink(self._replaced)
 
     def forget_replaced(self) -> None:
-        """Remove the file that was replaced; a second call changes nothing."""
+        """Remove the file that was replaced. A second call changes nothing."""
         if self._replaced is not None:
-            with contextlib.suppress(OSError):  # every file has its name: this is no failure
+            with contextlib.suppress(OSError):  # every file has its name, so the write succeeded
                 os.unlink(self._replaced)
 
     def discard(self) -> None:
-        """Remove what was written; after `publish` there is nothing to remove."""
-        with contextlib.suppress(OSError):  # a full disk refuses once more what is still buffered
+        """Remove the temporary file. After `publish` there is none."""
+        with contextlib.suppress(OSError):  # on a full disk, flushing the buffer fails again
             self.file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _restore(self, replaced: Path) -> None:
         try:
             os.replace(replaced, self.path)
-        except OSError as error:  # then it keeps its other name, which somebody has to know
+        except OSError as error:  # the file keeps its other name, so the error says which
             raise OSError(error.errno, f"{error.strerror}; the file that was there is now {replaced}") from error
 
     def _keep_replaced(self) -> None:
-        """Give the file that is to be replaced a second name."""
+        """Give the file that will be replaced a second name."""
         try:
             if stat.S_ISDIR(os.lstat(self.path).st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -100,15 +100,15 @@ class AtomicFile:
 
 
 def publish(files: Sequence[AtomicFile], overwrite: bool) -> None:
-    """Give finished files their names: all of them, or none and every file is as it was before.
+    """Give finished files their final names: all of them, or none. On an error every file is as it was before.
 
     Args:
-        files: Files that are finished.
-        overwrite: Whether files that have the names are replaced.
+        files: The finished files.
+        overwrite: Whether existing files of these names are replaced.
 
     Raises:
-        FileExistsError: Another file has one of the names, and it is not to be overwritten.
-        OSError: A name cannot be given. ``filename`` says which.
+        FileExistsError: Another file has one of the names, and `overwrite` is False.
+        OSError: A file cannot be renamed. ``filename`` says which.
     """
     with ExitStack() as undo:
         for file in files:
@@ -128,7 +128,7 @@ def publish(files: Sequence[AtomicFile], overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """Give an open file, which has its name when the block ends well, and is gone when it does not."""
+    """Yield an open file. It gets its name when the block ends, and is removed if the block raises."""
     written = AtomicFile(path)
     try:
         yield written.file
@@ -140,7 +140,7 @@ def atomic_file(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str, overwrite: bool = True) -> None:
-    """Write a small text.
+    """Write a small text file.
 
     Raises:
         OutputError: It cannot be written.
@@ -155,10 +155,10 @@ def write_text(path: Path, text: str, overwrite: bool = True) -> None:
 
 
 def check_place(path: Path, overwrite: bool = True) -> None:
-    """Refuse, before any work is done for it, a file that cannot be written where it is to be.
+    """Refuse, before any work, a path that cannot be written to.
 
     Raises:
-        OutputError: It is no regular file, its folder cannot be written to, or it must not be replaced.
+        OutputError: It is not a regular file, its folder cannot be written to, or it exists and `overwrite` is False.
     """
     try:
         folder, other = path.is_dir() or not path.parent.is_dir(), path.exists() and not path.is_file()
@@ -176,7 +176,7 @@ def check_place(path: Path, overwrite: bool = True) -> None:
 
 
 def _surely(undo: Callable[[], None]) -> None:
-    """Call a function that may be called twice: if Ctrl-C stops it, it is called again before Ctrl-C is obeyed."""
+    """Call `undo` until it ends: after Ctrl-C it is called again, and then Ctrl-C is raised. It may be called twice."""
     interrupt: BaseException | None = None
     for _ in range(TRIES):
         try:

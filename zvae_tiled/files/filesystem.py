@@ -1,4 +1,4 @@
-"""What atomic files ask of the file system, on file systems that lack some of it too. No MLX."""
+"""File system calls for atomic files, with substitutes where a file system lacks them. No MLX."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ RENAME_NOREPLACE = 1
 RENAME_EXCL = 4
 
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
-"""What a folder answers that cannot be synced: its file system does not offer it, or it may not be read."""
+"""Errors for a folder that cannot be synced: its file system does not offer it, or the folder may not be read."""
 
 
 def name_beside(path: Path, ending: str) -> Path:
-    """Return a hidden name in the same folder that no file has."""
+    """Return an unused hidden name in the folder of `path`."""
     return path.with_name(f".zvae-{secrets.token_hex(8)}{ending}")
 
 
 def created_beside(path: Path) -> tuple[Path, int]:
-    """Create a file in the same folder, with the permissions of the file at the path, if there is one.
+    """Create a file in the folder of `path`, with the permissions of the file at `path` if there is one.
 
     Returns:
-        Its name, and a handle to write to it.
+        The new file's path, and a handle to write to it.
     """
     try:
         state = os.lstat(path)
@@ -36,7 +36,7 @@ def created_beside(path: Path) -> tuple[Path, int]:
     except OSError:
         mode = None
     created = name_beside(path, ".part")
-    # The kernel takes the umask off: Python can only ask for it by changing it, for all threads.
+    # The kernel applies the umask. Python can read it only by changing it, which affects all threads.
     handle = os.open(created, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
     if mode is not None:
         with contextlib.suppress(OSError):  # some file systems keep no permissions
@@ -45,7 +45,7 @@ def created_beside(path: Path) -> tuple[Path, int]:
 
 
 def is_file(path: Path, state: os.stat_result) -> bool:
-    """Return whether the path is a name of the file that had this state."""
+    """Return whether `path` names the file that had this state."""
     try:
         return os.path.samestat(os.lstat(path), state)
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def is_file(path: Path, state: os.stat_result) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where that is possible."""
+    """Bring the names in a folder to the disk, if the file system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -66,7 +66,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def rename_exclusively(source: Path, target: Path) -> None:
-    """Rename a file to a name that no other file has: of many who try at once, one succeeds.
+    """Rename a file if no other file has the new name. Of several callers at the same time, one succeeds.
 
     Raises:
         FileExistsError: A file, a folder or a link has the name.
@@ -87,7 +87,7 @@ def _without_links(source: Path, target: Path) -> None:
         _system_rename(source, target)
     except FileExistsError:
         raise
-    except OSError:  # a file system, or a system, that does not know this call either
+    except OSError:  # the file system or the operating system lacks this call too
         _claim_and_replace(source, target)
 
 
@@ -106,7 +106,7 @@ def _system_rename(source: Path, target: Path) -> None:
 
 
 def _claim_and_replace(source: Path, target: Path) -> None:
-    """Make an empty file of the name, which only one can do, and replace it: the empty file is seen for a moment."""
+    """Create an empty file of the name, which only one caller can do, and replace it. It is visible for a moment."""
     handle = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     try:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Opening a file once, without hanging on a pipe, and saying in plain words why it cannot be opened."""
+"""Opens a regular file once, never waits for a pipe, and explains why a file cannot be opened."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _KINDS = (
 
 
 def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
-    """Open a regular file for reading; the file that was checked is the file that is read.
+    """Open a regular file for reading. The open file is the one that is checked.
 
     Returns:
-        The open file, unbuffered, and its state at this moment.
+        The open file, unbuffered, and its `stat`.
 
     Raises:
-        WeightsError: There is none, it may not be read, or it is no regular file.
+        WeightsError: There is no file, it may not be read, or it is not a regular file.
     """
     try:
         fd = os.open(path, _FLAGS)
@@ -49,7 +49,7 @@ def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
-    """Make the operating system's refusal into an error that says what to do."""
+    """Turn the operating system's error into one that says what to do."""
     if isinstance(error, ValueError):  # a NUL in the path
         return WeightsError(f"{str(path)!r} cannot be a path: {error}.", "Check the path.")
     reason, advice = error.strerror or str(error), "Check the disk, and that the file can be copied."
@@ -57,7 +57,7 @@ def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
         reason, advice = "it is a link to a file that is gone", "Download it again."
     elif error.errno in (errno.ENOENT, errno.ENOTDIR):
         advice = (
-            "Check the path. Nothing is downloaded from here; to fetch a model's VAE first:\n"
+            "Check the path. This package downloads nothing. To fetch a model's VAE first:\n"
             "  hf download OWNER/MODEL --include 'vae/*'"
         )
     elif error.errno in (errno.EACCES, errno.EPERM):

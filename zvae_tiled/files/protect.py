@@ -1,4 +1,4 @@
-"""What is read is never replaced: files are compared by what they are, not by how they are spelled. No MLX."""
+"""Keeps files that are read from being replaced. Files are compared by identity, not by path. No MLX."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Source:
 
     Attributes:
         path: Its absolute path.
-        state: What the system said of it when it was read; None if there was no such file.
+        state: Its `stat` when it was read; None if there was no such file.
     """
 
     path: Path
@@ -33,13 +33,13 @@ class Source:
 
     @property
     def changed(self) -> bool:
-        """Whether the file at its path is no longer the one that was read, as the system tells them apart."""
+        """Whether the file at its path is no longer the one that was read, by inode, size and time."""
         now = _state(self.path)
         return now is None or self.state is None or _unchanged(now) != _unchanged(self.state)
 
     @property
     def keys(self) -> Iterator[Hashable]:
-        """What tells it from other files: what is at its path now, and what was read, wherever that was moved to."""
+        """Keys that identify it: of the file at its path now, and of the file that was read, even if it was moved."""
         now = _state(self.path)
         if now is not None:
             yield _identity(now)
@@ -48,12 +48,12 @@ class Source:
 
 
 def check_outputs(outputs: Sequence[Path], sources: Sequence[Source]) -> None:
-    """Refuse, before any work, to replace what is read, and to write two files to one place.
+    """Refuse, before any work, outputs that would replace a source, or one another.
 
-    Links, other spellings of a path, and other cases of letters where the file system ignores case are all seen.
+    Links, other spellings of a path, and a different case of letters where the file system ignores it are recognised.
 
     Args:
-        outputs: All files that will be written, those of each picture of a batch.
+        outputs: All files that will be written: one for each picture of a batch.
         sources: All files that are read.
 
     Raises:
@@ -78,7 +78,7 @@ def check_outputs(outputs: Sequence[Path], sources: Sequence[Source]) -> None:
 
 
 def _check_case(missing: Sequence[Path]) -> None:
-    """Refuse names that differ, but not to their file system: a.png and A.png where it ignores case."""
+    """Refuse names that are the same to their file system, such as a.png and A.png where it ignores case."""
     alike = sorted(missing, key=_folded)
     for _, group in groupby(alike, key=_folded):
         paths = list(group)
@@ -87,7 +87,7 @@ def _check_case(missing: Sequence[Path]) -> None:
 
 
 def _try_names(paths: Sequence[Path]) -> None:
-    """Ask the file system, in a folder that is gone afterwards."""
+    """Create files of these names in a temporary folder, to see whether the file system tells them apart."""
     try:
         with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".zvae-") as trial:
             for path in paths:
@@ -105,7 +105,7 @@ def _twice(first: Path, second: Path) -> OutputError:
 
 
 def _state(path: Path) -> os.stat_result | None:
-    """Return what the system says of a regular file; nothing else is ever replaced."""
+    """Return the `stat` of a regular file, else None: only regular files are ever replaced."""
     state = _stat(path)
     return state if state is not None and stat.S_ISREG(state.st_mode) else None
 
@@ -122,7 +122,7 @@ def _identity(state: os.stat_result) -> Hashable:
 
 
 def _unchanged(state: os.stat_result) -> Hashable:
-    """Identity of a file that still has its content: the number alone is given to a new file when it is gone."""
+    """Return the identity of a file and its content. The inode alone may be used again for a new file."""
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 

@@ -1,1 +1,1 @@
-"""What people hand in: arrays, latents, pictures, and files of them, checked."""
+"""Reads and checks the caller's input: arrays, latents, pictures, and files of them."""

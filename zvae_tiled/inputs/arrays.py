@@ -1,4 +1,4 @@
-"""Arrays of other libraries, in and out: NumPy, MLX, and whatever speaks DLPack (torch, JAX, CuPy)."""
+"""Converts arrays of other libraries: NumPy, MLX, and any library with DLPack (torch, JAX, CuPy)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ OutputType = Literal["mx", "np", "pil", "torch"]
 OUTPUT_TYPES: tuple[OutputType, ...] = ("mx", "np", "pil", "torch")
 
 _FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32, "float64": mx.float32}
-"""Types taken in, and what they become: MLX computes in float64 on CPUs only, and no VAE needs it."""
+"""Accepted types, and the MLX type of each. MLX computes in float64 on CPUs only, and no VAE needs it."""
 
 
 def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx.Dtype] | None = None) -> mx.array:
-    """Return a floating-point array of any library as an MLX array of the same type; a lazy MLX array is computed.
+    """Return a floating-point array of any library as an MLX array of the same type. A lazy MLX array is computed.
 
     Args:
         array: The array.
-        what: What to call it in an error.
+        what: Its name in an error.
         error: The error to raise.
-        more: Further types that are taken in, and what they become.
+        more: Further accepted types, and the MLX type of each.
 
     Raises:
-        InputError: It is no array, of a type that is not taken in, or lazy and made in another thread.
+        InputError: It is not an array, has a type that is not accepted, or is lazy and was made in another thread.
     """
     types = {**_FLOATS, **(more or {})}
     if isinstance(array, mx.array):
@@ -40,14 +40,14 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
         kind = str(array.dtype).rpartition(".")[2]
     else:
         raise error(
-            f"{what} must be an mx, numpy or torch array (or speak DLPack), not {type(array).__name__}",
+            f"{what} must be an mx, numpy or torch array (or support DLPack), not {type(array).__name__}",
             "Load a file first: numpy.load, or safetensors' load_file.",
         )
     if kind not in types:
         *first, last = types
         raise error(
             f"{what} must be {', '.join(first)} or {last}, not {kind}",
-            "Quantised or integer values must be turned into floats by whoever made them.",
+            "Convert quantised or integer values to floats first, with the scale they were made with.",
         )
     if isinstance(array, mx.array):
         _compute(array, what, error)
@@ -58,11 +58,11 @@ def _compute(array: mx.array, what: str, error: type[InputError]) -> None:
     try:
         mx.eval(array)
     except RuntimeError as cause:
-        if "no Stream" not in str(cause):  # such as memory that ran out
+        if "no Stream" not in str(cause):  # another error, such as no memory
             raise
         raise error(
             f"{what} are not computed yet, and were made in another thread: MLX computes in the thread that made them",
-            f"Call mx.eval({what}) there, before you hand them over.",
+            f"Call mx.eval({what}) in that thread, before you pass them.",
         ) from cause
 
 
@@ -72,7 +72,7 @@ def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[In
     if isinstance(array, mx.array):
         return array.astype(dtype)
     if isinstance(array, np.ndarray | np.generic):
-        if kind == "bfloat16":  # the ml_dtypes type: NumPy's buffer protocol cannot name it, its bits can pass
+        if kind == "bfloat16":  # ml_dtypes' type: NumPy's buffer protocol has no name for it, so its bits are copied
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
         return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("=")))
     with _reading(array, what, error):
@@ -87,7 +87,7 @@ def _on_host(array: Any, what: str, error: type[InputError]) -> np.ndarray:
 
 
 def _lent(array: Any) -> Any:
-    # torch lends no memory of a tensor that wants gradients, or of another device
+    # torch exports no tensor that needs gradients or is on another device
     return array.detach().cpu() if hasattr(array, "detach") else array
 
 
@@ -103,13 +103,13 @@ def _reading(array: Any, what: str, error: type[InputError]) -> Iterator[None]:
 
 def _narrowed(array: np.ndarray, what: str, error: type[InputError]) -> np.ndarray:
     """Return float64 values as float32."""
-    with np.errstate(over="ignore"):  # told here, with the value
+    with np.errstate(over="ignore"):  # the error below names the value
         narrow = array.astype(np.float32)
     past = np.isinf(narrow) & np.isfinite(array)
     if past.any():
         value = array[past][0]
         raise error(
-            f"{what} hold {past.sum()} values past the range of float32 (3.4e38), as which float64 is read; "
+            f"{what} hold {past.sum()} values beyond the range of float32 (3.4e38), to which float64 is converted; "
             f"the first is {value:.3g}",
             "The sampling before this went wrong, or the values are in other units.",
         )
@@ -117,11 +117,11 @@ def _narrowed(array: np.ndarray, what: str, error: type[InputError]) -> np.ndarr
 
 
 MAX_AXES = 8
-"""Axes of a shape that a message prints."""
+"""The most axes of a shape that a message prints."""
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Return a shape as messages print it: a file may claim thousands of axes, or lengths of thousands of digits."""
+    """Return a short text for a shape: a file may claim thousands of axes, or lengths of thousands of digits."""
     lengths = [str(length) if abs(length) < 1 << 64 else "2^64 or more" for length in shape[:MAX_AXES]]
     if len(shape) > MAX_AXES:
         lengths.append(f"… {len(shape):,} axes")
@@ -129,7 +129,7 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> None:
-    """Refuse an output type before any work is done for it.
+    """Refuse, before any work, an output type that cannot be used.
 
     Raises:
         InputError: The type is unknown, or cannot hold values outside [0, 1].
@@ -159,4 +159,4 @@ def imported(module: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(f"{module} is needed for this output type and cannot be imported", install) from error
+        raise MissingExtraError(f"this needs {module}, which cannot be imported", install) from error

@@ -1,4 +1,4 @@
-"""Pictures for the encoder, checked."""
+"""Checks pictures for the encoder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
 
     Args:
         images: (B, H, W, C) or (H, W, C), floats or uint8; or a PIL image.
-        config: The VAE they are for.
+        config: The config of the VAE.
 
     Raises:
-        ImageError: They are not pictures of that shape, or leave [0, 1].
+        ImageError: They have another shape, or values outside [0, 1].
     """
     check_threads()
     if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
@@ -29,11 +29,11 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
     pictures = to_mlx(images, "images", ImageError, {"uint8": mx.uint8})
     if pictures.ndim == 3:
         pictures = pictures[None]
-    mx.eval(pictures)  # here, in the caller's thread: what is lazy can be computed in the thread it was made in only
+    mx.eval(pictures)  # in the caller's thread: MLX computes a lazy array only in the thread that made it
     if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
         raise ImageError(
             f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {pictures.shape}",
-            'A PIL image becomes one by image.convert("RGB").' if config.in_channels == 3 else "",
+            'Convert a PIL image with image.convert("RGB").' if config.in_channels == 3 else "",
         )
     height, width = pictures.shape[1:3]
     check_sides(height, width, config)
@@ -41,8 +41,8 @@ def read_images(images: Any, config: VAEConfig) -> mx.array:
         return pictures
     low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
     if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
-        problem = f"images must lie in [0, 1], these go from {low} to {high}"
-        raise ImageError(problem, "Divide 8-bit values by 255, or hand them over as uint8.")
+        problem = f"images must have values in [0, 1], these go from {low} to {high}"
+        raise ImageError(problem, "Divide 8-bit values by 255, or pass them as uint8.")
     return pictures
 
 

@@ -1,4 +1,4 @@
-"""Latents as a pipeline has them and as the VAE has them; and `LatentDistribution`, what an encode gives."""
+"""Converts between a pipeline's latents and the VAE's. Defines `LatentDistribution`, the result of an encode."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Weights = Mapping[str, mx.array]
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """A diagonal Gaussian over latents as a pipeline wants them: normalised, packed where the family packs, NCHW.
+    """A diagonal Gaussian over a pipeline's latents: NCHW, normalised, and packed if the family packs.
 
     Attributes:
-        mean: The centre, (B, C, h, w).
+        mean: The mean, (B, C, h, w).
         logvar: The logarithm of the variance, of the same shape.
     """
 
@@ -26,7 +26,7 @@ class LatentDistribution:
 
     @classmethod
     def from_moments(cls, moments: mx.array, convention: LatentConvention, weights: Weights) -> LatentDistribution:
-        """Split the encoder's output, and make a pipeline's latents of it."""
+        """Split the encoder's output into mean and log-variance, and convert both to a pipeline's latents."""
         mean, logvar = (packed(half, convention.patch) for half in mx.split(moments, 2, axis=-1))
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
         shift, scale = _shift_and_scale(convention, weights)
@@ -39,13 +39,13 @@ class LatentDistribution:
         return self.mean
 
     def sample(self, key: mx.array | None = None) -> mx.array:
-        """Draw latents; the same ``mx.random.key`` gives the same ones."""
+        """Draw latents. The same ``mx.random.key`` draws the same latents."""
         noise = mx.random.normal(self.mean.shape, dtype=self.mean.dtype, key=key)
         return self.mean + mx.exp(0.5 * self.logvar) * noise
 
 
 def unscale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
-    """Make a pipeline's latents (B, h, w, channels) into the decoder's, in their own type."""
+    """Convert a pipeline's latents (B, h, w, channels) to the decoder's. The type does not change."""
     shift, scale = _shift_and_scale(convention, weights)
     ready = unpacked(_rounded(_rounded(latents, mx.divide, scale), mx.add, shift), convention.patch)
     mx.eval(ready)
@@ -53,7 +53,7 @@ def unscale_latents(latents: mx.array, convention: LatentConvention, weights: We
 
 
 def unpacked(latents: mx.array, patch: int) -> mx.array:
-    """Return the map whose patches are the pixels of this one."""
+    """Return the map in which each pixel of `latents` has become a patch of `patch` x `patch` pixels."""
     if patch == 1:
         return latents
     batch, height, width, channels = latents.shape
@@ -62,7 +62,7 @@ def unpacked(latents: mx.array, patch: int) -> mx.array:
 
 
 def packed(latents: mx.array, patch: int) -> mx.array:
-    """Return the map whose pixels are the patches of this one."""
+    """Return the map in which each patch of `patch` x `patch` pixels of `latents` has become one pixel."""
     if patch == 1:
         return latents
     batch, height, width, channels = latents.shape
@@ -71,7 +71,7 @@ def packed(latents: mx.array, patch: int) -> mx.array:
 
 
 def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx.array, mx.array]:
-    """Return what is subtracted from the VAE's latents, and what they are then multiplied by, in float32."""
+    """Return the shift to subtract from the VAE's latents and the scale to multiply them by, in float32."""
     if convention.statistics is None:
         return mx.array(convention.shift), mx.array(convention.scaling)
     stored = convention.statistics
@@ -80,9 +80,9 @@ def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx
 
 
 def _rounded(x: mx.array, operation: object, number: mx.array) -> mx.array:
-    # A number rounded to bfloat16 first would be off by up to 0.4 %; torch too computes in float32 and rounds once.
+    # Rounding the number to bfloat16 first would change it by up to 0.4 %. Like torch, compute in float32, round once.
     wide: mx.array = operation(x.astype(mx.float32), number)  # type: ignore[operator]
-    mx.eval(wide)  # MLX frees what led to it before the next copy is made: large latents are most of a large decode
+    mx.eval(wide)  # frees its inputs before the next copy is made: large latents are most of a large decode
     result = wide.astype(x.dtype)
     mx.eval(result)
     return result

@@ -1,4 +1,4 @@
-"""Latents as people have them, made into one thing: a checked NHWC array."""
+"""Turns latents of any form into one: a checked NHWC array."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from zvae_tiled.planner.case import MAX_SIDE
 Layout = Literal["NCHW", "NHWC"]
 
 OVERFLOWED = (
-    "The sampling overflowed float16, which ends at 65,504; decoding cannot mend it. Run the sampling, and keep the "
-    'latents, in bfloat16 or float32 (of a diffusers pipeline: torch_dtype=torch.bfloat16; of a VAE: dtype="bfloat16").'
+    "The sampling overflowed float16, whose largest value is 65,504. Decoding cannot repair it. Run the sampling, and "
+    "keep the latents, in bfloat16 or float32 (in a diffusers pipeline: torch_dtype=torch.bfloat16; in VAE.load: "
+    'dtype="bfloat16").'
 )
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents, and what a plain array cannot say of them.
+    """Latents, with the facts that a plain array does not have.
 
-    A plain array is taken for ``Latents(array)``: NCHW, and scaled as a pipeline hands it over.
+    A plain array is read as ``Latents(array)``: NCHW, and scaled as in a pipeline.
 
     Attributes:
-        array: (B, C, h, w), with or without B, or with one frame (B, C, 1, h, w); with layout ``NHWC`` the channels
-            come last; or packed tokens (B, N, C) or (N, C). Of mx, numpy, or anything that speaks DLPack.
+        array: (B, C, h, w) or (C, h, w), or with one frame (B, C, 1, h, w). With layout ``NHWC`` the channels come
+            last. Or packed tokens (B, N, C) or (N, C). An array of mx, numpy, or any library with DLPack.
         layout: ``NCHW`` or ``NHWC``; None means ``NCHW``. It is never guessed from the shape.
         height: The picture's height in pixels, for packed tokens.
         width: The picture's width in pixels, for packed tokens.
-        scaled: False if scale and shift are undone already, as ComfyUI saves latents.
-        source: Where they come from, as errors say it.
+        scaled: False if scale and shift are undone already, as in ComfyUI's files.
+        source: The name of the latents in error messages.
     """
 
     array: Any
@@ -49,34 +50,34 @@ class Latents:
 
 
 def read_latents(latents: Any, config: VAEConfig) -> mx.array:
-    """Return a pipeline's map of latents as (B, h, w, C), checked, in their own floating-point type.
+    """Check latents and return them as (B, h, w, C), as the pipeline has them, in their own floating-point type.
 
     Args:
         latents: `Latents`, or an array.
-        config: The VAE they are for.
+        config: The config of their VAE.
 
     Raises:
         LatentsError: They are not latents of this VAE, are empty, or hold NaN or Inf.
     """
     check_threads()
-    given = latents if isinstance(latents, Latents) else Latents(latents)
-    array = to_mlx(given.array, "latents", LatentsError)
-    if given.layout not in (None, "NCHW", "NHWC"):
-        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {given.layout!r:.40}")
+    wrapped = latents if isinstance(latents, Latents) else Latents(latents)
+    array = to_mlx(wrapped.array, "latents", LatentsError)
+    if wrapped.layout not in (None, "NCHW", "NHWC"):
+        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {wrapped.layout!r:.40}")
     if array.size == 0:
         problem = f"latents of shape {shape_text(array.shape)} are empty"
-        raise LatentsError(problem, "Nothing to decode: check how they were saved.")
-    if given.height is None and given.width is None:
-        arranged = _channels_last(array, config.latents, given.layout)
+        raise LatentsError(problem, "There is nothing to decode. Check how they were saved.")
+    if wrapped.height is None and wrapped.width is None:
+        channels_last = _channels_last(array, config.latents, wrapped.layout)
     else:
-        arranged = _unpacked(array, config, given)
+        channels_last = _unpacked(array, config, wrapped)
     _check_finite(array)
-    mx.eval(arranged)  # here, in the caller's thread: what is lazy can be computed in the thread it was made in only
-    return arranged
+    mx.eval(channels_last)  # in the caller's thread: MLX computes a lazy array only in the thread that made it
+    return channels_last
 
 
 def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
-    """Return (B, H, W, C) of what a pipeline's map of latents (B, h, w, C) decodes to."""
+    """Return the shape (B, H, W, C) of the pictures that a pipeline's latents (B, h, w, C) decode to."""
     batch, height, width, _ = latents.shape
     return batch, height * config.cell, width * config.cell, config.out_channels
 
@@ -86,7 +87,7 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
     if array.ndim not in (3, 4, 5):
         raise LatentsError(
             f"latents must have 3, 4 or 5 axes, they have {array.ndim}: {shape_text(array.shape)}",
-            f"Give (B, {channels}, h, w), or packed tokens: Latents(tokens, height=…, width=…).",
+            f"Pass (B, {channels}, h, w), or packed tokens: Latents(tokens, height=…, width=…).",
         )
     one_frame = array.ndim == 5
     in_front, last = (-4 if one_frame else -3), -1
@@ -99,22 +100,22 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
         )
     if one_frame:
         array = _without_frames(array, frames_at=-4 if layout == "NHWC" else -3)
-    arranged = array if layout == "NHWC" else mx.moveaxis(array, -3, -1)
-    return arranged if array.ndim == 4 else arranged[None]
+    channels_last = array if layout == "NHWC" else mx.moveaxis(array, -3, -1)
+    return channels_last if array.ndim == 4 else channels_last[None]
 
 
 def _where_channels_are(array: mx.array, convention: LatentConvention, other: int) -> str:
-    """Return what to do about channels that are not where the layout puts them."""
+    """Return advice for latents whose channels are not in the axis of the layout."""
     channels = convention.channels
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
-        return "These look like packed tokens: say Latents(tokens, height=…, width=…), in pixels (--height, --width)."
+        return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels (--height, --width)."
     another_family = "latents of another family? Compare the VAE's config.latents.channels."
     if array.shape[other] != channels:
         return f"Are these {another_family}"
     if other != -1:
-        return 'The channels are in front: leave out the layout, or say "NCHW" (--layout NCHW).'
-    named = 'Latents(latents, layout="NHWC") (--layout NHWC)'
-    return f"Are the channels in the last axis? Say {named}. If not: are these {another_family}"
+        return 'The channels come first: leave out the layout, or set it to "NCHW" (--layout NCHW).'
+    call = 'Latents(latents, layout="NHWC") (--layout NHWC)'
+    return f"Are the channels in the last axis? Then pass {call}. If not: are these {another_family}"
 
 
 def _without_frames(array: mx.array, frames_at: int) -> mx.array:
@@ -122,24 +123,24 @@ def _without_frames(array: mx.array, frames_at: int) -> mx.array:
     if frames != 1:
         raise LatentsError(
             f"latents of shape {array.shape} hold {frames} frames; an image VAE decodes one picture at a time",
-            "Decode frame by frame: hand over the latents of one frame, without the axis of frames.",
+            "Decode frame by frame: pass the latents of one frame, without the axis of frames.",
         )
     return array.squeeze(frames_at)
 
 
-def _unpacked(tokens: mx.array, config: VAEConfig, given: Latents) -> mx.array:
-    pixels = [whole(given.height) or 0, whole(given.width) or 0]
-    for name, value, number in zip(("height", "width"), (given.height, given.width), pixels, strict=True):
+def _unpacked(tokens: mx.array, config: VAEConfig, latents: Latents) -> mx.array:
+    pixels = [whole(latents.height) or 0, whole(latents.width) or 0]
+    for name, value, number in zip(("height", "width"), (latents.height, latents.width), pixels, strict=True):
         if not 1 <= number <= MAX_SIDE:
             raise LatentsError(
-                f"packed latents need height= and width= in pixels, whole, from 1 to {MAX_SIDE:,}; "
+                f"packed latents need the picture's height= and width= in whole pixels, from 1 to {MAX_SIDE:,}; "
                 f"{name} is {shown(value)}",
-                "Give both, of the picture. Leave both out if the latents are not packed.",
+                "Set both. Leave both out if the latents are not packed.",
             )
-    if given.layout is not None:
+    if latents.layout is not None:
         raise LatentsError(
-            f"packed latents have no layout; layout={given.layout!r} was given beside height= and width=",
-            "Leave out the layout, or height and width if the latents are not packed.",
+            f"packed latents have no layout, but layout={latents.layout!r} is set beside height= and width=",
+            "Leave out the layout, or leave out height and width if the latents are not packed.",
         )
     convention = config.latents
     cell = convention.token * config.cell
@@ -149,10 +150,10 @@ def _unpacked(tokens: mx.array, config: VAEConfig, given: Latents) -> mx.array:
         raise LatentsError(
             f"packed latents of a {pixels[1]}x{pixels[0]} picture have the shape (B, {expected[0]}, {expected[1]}), "
             f"these have {shape_text(tokens.shape)}",
-            f"height= and width= are the picture's, in pixels: one token stands for {cell}x{cell} of them. "
+            f"height= and width= are the picture's, in pixels: one token covers {cell}x{cell} pixels. "
             "Leave both out if the latents are not packed.",
         )
-    # A token holds its channels first, then the row and the column inside the patch.
+    # The order inside a token: channel, then row of the patch, then column of the patch.
     return unpacked(tokens.reshape(-1, rows, columns, expected[1]), convention.token)
 
 
@@ -165,5 +166,5 @@ def _check_finite(array: mx.array) -> None:
     value = array[position].item()
     raise LatentsError(
         f"latents hold {bad.size} values that are NaN or infinite; the first is {value} at {position} of {array.shape}",
-        OVERFLOWED if array.dtype == mx.float16 else "The sampling went wrong; decoding cannot mend it.",
+        OVERFLOWED if array.dtype == mx.float16 else "The sampling went wrong. Decoding cannot repair it.",
     )

@@ -1,4 +1,4 @@
-"""Pictures read from files, and small ones written."""
+"""Reads pictures from files, and writes small ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Check = Callable[[int, int], object]
 
 INSTALL = "pip install 'zvae-tiled[pil]'"
 
-NPY = "Name a .npy of floats in [0, 1] (H, W, 3) instead: it holds every bit."
+NPY = "Use a .npy of floats in [0, 1] (H, W, 3) instead: it keeps every bit."
 
 
 PIXELS, PIXELS_A_BYTE = 4 << 20, 64
-"""Pixels that are read from any file, and for each byte of it; well packed photographs have about 20."""
+"""A file may have the larger of: this many pixels, or this many per byte. Well packed photographs have 20 per byte."""
 
 
 def read_picture(path: str | Path, check: Check | None = None) -> Picture:
-    """Read a picture: .npy, or whatever Pillow opens without losing bits.
+    """Read a picture from a .npy, or any file that Pillow opens without losing bits.
 
     Args:
         path: The file.
@@ -38,8 +38,8 @@ def read_picture(path: str | Path, check: Check | None = None) -> Picture:
         uint8 of a file with 8 bits a channel, else float32 in [0, 1].
 
     Raises:
-        ImageError: The file holds no picture, one with more bits than Pillow reads, or claims far more pixels than it
-            has bytes.
+        ImageError: The file is not a picture, has more bits per channel than Pillow reads, or claims too many pixels
+            for its size.
         MissingExtraError: Pillow is needed and not installed.
     """
     path = Path(path)
@@ -49,9 +49,10 @@ def read_picture(path: str | Path, check: Check | None = None) -> Picture:
             values = read(path, file, size, check)
     except (ZvaeError, MemoryError):
         raise
-    except Exception as error:  # of broken files, NumPy and Pillow raise what their parsers stumble over
+    except Exception as error:  # for broken files, NumPy and Pillow raise errors of many types
         problem = f"{path} cannot be read as a picture: {error}"
-        raise ImageError(problem, f"Name a .png, .jpg, .webp, .tif or .npy. If it is a deep one: {NPY}") from error
+        advice = f"Use a .png, .jpg, .webp, .tif or .npy. If it has more than 8 bits a channel: {NPY}"
+        raise ImageError(problem, advice) from error
     if values.ndim != 3:
         from zvae_tiled.inputs.arrays import shape_text
 
@@ -62,13 +63,13 @@ def read_picture(path: str | Path, check: Check | None = None) -> Picture:
 
 @contextmanager
 def _file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file; a named pipe would be waited for without end."""
+    """Open a regular file. Opening a named pipe would wait for ever."""
     from zvae_tiled.files.opening import open_regular
 
     try:
         raw, state = open_regular(path)
     except WeightsError as error:
-        raise ImageError(error.problem, "Name a picture: .png, .jpg, .webp, .tif or .npy.") from error
+        raise ImageError(error.problem, "Use a .png, .jpg, .webp, .tif or .npy.") from error
     with io.BufferedReader(raw) as file:
         yield file, state.st_size
 
@@ -109,7 +110,7 @@ def _opened(path: Path, file: BinaryIO, size: int, check: Check | None) -> Pictu
             return _grey(np.asarray(image, np.float32))
         if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS):
             return _grey(np.asarray(image, np.float32) / np.float32(65535))
-        if mode == "I" or ";16" in raw:  # Pillow would cut them to 8 bits, and say nothing
+        if mode == "I" or ";16" in raw:  # Pillow would cut these to 8 bits without a warning
             raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
         return np.asarray(image if mode == "RGB" else image.convert("RGB"))
 
@@ -119,7 +120,7 @@ def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
     limit = max(PIXELS, PIXELS_A_BYTE * size)
     if width * height > limit:
         raise ImageError(
-            f"{path} claims {width}x{height} pixels; from a file of {size:,} bytes at most {limit:,} are read, "
+            f"{path} claims {width}x{height} pixels; the limit for a file of {size:,} bytes is {limit:,} pixels, "
             f"{PIXELS_A_BYTE} a byte",
             "If it is a blank picture of that size, save it without compression: as a .npy of floats or a .tif.",
         )
@@ -129,12 +130,12 @@ ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)
 """The EXIF tag that says how a picture is turned, and its values for one whose height is its stored width."""
 
 SIXTEEN_BITS = ("PNG", "PPM")
-"""What Pillow reads as 32-bit integers that are of 16 bits."""
+"""Formats whose 16-bit values Pillow reads as 32-bit integers."""
 
 
 @contextmanager
 def _any_size(pillow: Any) -> Iterator[None]:
-    """Let Pillow open large pictures: it takes every large one for an attack, `_check_pixels` those of small files."""
+    """Lift Pillow's limit on pixels. `_check_pixels` refuses large pictures from small files instead."""
     before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -147,10 +148,10 @@ def _grey(values: np.ndarray[Any, Any]) -> Picture:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse, before any work, a file that no picture can be written to.
+    """Refuse, before any work, a path that no picture can be written to.
 
     Raises:
-        OutputError: The place or the kind of file is not one that can be written.
+        OutputError: The path cannot be written to, or its ending is not that of a picture format.
     """
     from zvae_tiled.sinks import file_target
 
@@ -158,7 +159,7 @@ def check_picture(path: Path) -> None:
 
 
 def write_picture(path: str | Path, values: np.ndarray[Any, Any]) -> None:
-    """Write levels (H, W, 3), uint8, to a file of a kind that pictures are written to.
+    """Write a picture (H, W, 3), uint8, to a file of any picture format.
 
     Raises:
         OutputError: It cannot be written.

@@ -1,1 +1,1 @@
-"""One decode or encode: checked, planned and limited before it runs, reported afterwards."""
+"""Runs one decode or encode: checks and plans it, limits its memory, and reports on it."""

@@ -1,4 +1,4 @@
-"""`Decode`: one decode, checked and planned, which only has to run."""
+"""`Decode`: one decode that is checked and planned, and ready to run."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class Decode(Job):
-    """A decode that is checked and planned: take the pictures as an array, as files, or row by row."""
+    """A decode that is checked and planned. It returns the pictures as an array, as files, or row by row."""
 
     task: Task = "decode"
 
     def __init__(self, vae: VAE, latents: mx.array, scaled: bool, terms: Terms, raw: bool = False) -> None:
-        """Take latents that are checked; most callers want `VAE.prepare`.
+        """Take checked latents. Most callers should use `VAE.prepare`.
 
         Args:
             vae: The VAE.
-            latents: A pipeline's map (B, h, w, C).
-            scaled: Whether scale and shift are still to be undone.
-            terms: What is asked for.
-            raw: Whether the decoder's own values are wanted, about [-1, 1].
+            latents: A pipeline's latents (B, h, w, C).
+            scaled: Whether scale and shift are not undone yet.
+            terms: The options of the decode.
+            raw: Whether to return the decoder's own values, about [-1, 1].
         """
         super().__init__(vae, latents, terms)
         self._scaled = scaled
@@ -48,13 +48,13 @@ class Decode(Job):
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan for rows that are handed on; `array` needs room for the pictures on top."""
+        """The plan for rows that are passed on. `array` makes a plan that also counts the pictures."""
         return self.planned("rows")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(B, H, W, C) of the pictures."""
-        return picture_shape(self._vae.config, self._given)
+        return picture_shape(self._vae.config, self._inputs)
 
     def array(self, output_type: OutputType = "mx") -> Any:
         """Decode into memory.
@@ -71,10 +71,10 @@ class Decode(Job):
         return sink.result()
 
     def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
-        """Decode straight into a file, row by row; the arguments are those of `VAE.decode_to_file`.
+        """Decode into a file, row by row. The arguments are those of `VAE.decode_to_file`.
 
         Raises:
-            OutputError: The file cannot be written, or is one of the VAE's own; nothing is left of it.
+            OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
         """
         target = file_target(path, self.shape, bits, overwrite)
         check_outputs(target.paths, self._vae.sources)
@@ -87,25 +87,25 @@ class Decode(Job):
 
         The budget does not cover rows that the caller keeps. Closing the iterator early frees everything.
         """
-        return self._handed_on(self.plan)
+        return self._limited_rows(self.plan)
 
-    def _handed_on(self, plan: Plan) -> Iterator[mx.array]:
-        """Yield rows; the allocator is limited while a row is computed, and not while the caller has its turn."""
+    def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
+        """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
         rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
         while True:
             with limits(plan, ceiling):
-                found = [row for _, row in islice(rows, 1)]
-            if not found:
+                following = [row for _, row in islice(rows, 1)]
+            if not following:
                 return
-            yield found.pop()
+            yield following.pop()
 
     @property
     def _size(self) -> tuple[int, int]:
         patch = self._vae.config.latents.patch
-        return self._given.shape[1] * patch, self._given.shape[2] * patch
+        return self._inputs.shape[1] * patch, self._inputs.shape[2] * patch
 
     def _ready(self, picture: int) -> mx.array:
-        vae, one = self._vae, self._given[picture : picture + 1]
+        vae, one = self._vae, self._inputs[picture : picture + 1]
         return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)
 
     def _finish(self, rows: mx.array) -> mx.array:
@@ -115,7 +115,7 @@ class Decode(Job):
 def ready_latents(
     latents: mx.array, config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype, scaled: bool
 ) -> mx.array:
-    """Return a picture's latents as the decoder reads them: unpacked, neither scaled nor shifted, in the VAE's type."""
+    """Return a picture's latents ready for the decoder: unpacked, scale and shift undone, in the VAE's type."""
     convention = config.latents
     ready = unscale_latents(latents, convention, weights) if scaled else unpacked(latents, convention.patch)
     make_room(ready.size * dtype.size)
@@ -125,7 +125,7 @@ def ready_latents(
 
 
 def finished(rows: mx.array, raw: bool) -> mx.array:
-    """Turn the decoder's own values, about [-1, 1], into a picture's, unless raw ones are wanted."""
+    """Convert the decoder's values, about [-1, 1], to a picture's in [0, 1]. With `raw` they stay as they are."""
     make_room(2 * 4 * rows.size)
     if not raw:
         rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
@@ -134,5 +134,5 @@ def finished(rows: mx.array, raw: bool) -> mx.array:
 
 
 def scaled_of(latents: Any) -> bool:
-    """Tell whether latents are scaled as a pipeline has them; plain arrays are."""
+    """Return whether latents are scaled as in a pipeline. Plain arrays are."""
     return latents.scaled if isinstance(latents, Latents) else True

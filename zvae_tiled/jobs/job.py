@@ -1,4 +1,4 @@
-"""`Decode` and `Encode`: one of them, checked and planned, which only has to run."""
+"""`Job`: a decode or an encode that is checked and planned, and ready to run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Terms:
-    """What somebody asks of a decode, or an encode, whatever is decoded.
+    """The options of a decode or an encode.
 
     Attributes:
         budget: Memory it may use, in any form that `parse_budget` reads.
         plan: A plan to replay, in place of a budget and a quality.
         quality: A quality, or its name.
         progress: True for a line on the terminal, or a function that takes a `Progress`.
-        spill_folder: Where maps go that do not fit; None for `temporary_folder`.
+        spill_folder: The folder for spilled maps. Default: `temporary_folder`.
     """
 
     budget: str | float | None = None
@@ -58,29 +58,29 @@ class Job(ABC):
     """A decode, or an encode, of one batch.
 
     Attributes:
-        report: What was predicted, and what was measured, when it last ran; None before.
+        report: Predictions and measurements of the last run; None before the first.
     """
 
     task: Task
 
-    def __init__(self, vae: VAE, given: mx.array, terms: Terms) -> None:
-        """Take what is checked already.
+    def __init__(self, vae: VAE, inputs: mx.array, terms: Terms) -> None:
+        """Take a checked batch.
 
         Args:
             vae: The VAE.
-            given: A batch of latents, or of pictures, (B, H, W, C).
-            terms: What is asked for.
+            inputs: A batch of latents or of pictures, (B, H, W, C).
+            terms: The options.
         """
         self._vae = vae
-        self._given = given
+        self._inputs = inputs
         self._terms = terms
         self._quality = quality_of(terms.quality)
         if terms.plan is not None and terms.budget is not None:
-            raise PlanError("a plan has its own budget; budget= was given beside plan=", "Leave one of them out.")
+            raise PlanError("a plan has its own budget, but budget= is set beside plan=", "Leave one of them out.")
         if terms.plan is not None and self._quality != Exact():
-            raise PlanError("a plan has its own quality; quality= was given beside plan=", "Leave one of them out.")
-        named = terms.spill_folder
-        self._folder = temporary_folder() if named is None else path_of(named, "spill_folder")
+            raise PlanError("a plan has its own quality, but quality= is set beside plan=", "Leave one of them out.")
+        folder = terms.spill_folder
+        self._folder = temporary_folder() if folder is None else path_of(folder, "spill_folder")
         self._listener = listener_of(terms.progress)
         self._device = this_device(vae.dtype)
         self.report: Report | None = None
@@ -92,33 +92,33 @@ class Job(ABC):
 
     @abstractmethod
     def _ready(self, picture: int) -> mx.array:
-        """Return one of the batch, ready for the first Step."""
+        """Return input number `picture` of the batch, ready for the first Step."""
 
     @abstractmethod
     def _finish(self, rows: mx.array) -> mx.array:
-        """Make finished rows of what the last Step gives."""
+        """Convert the last Step's rows to finished rows."""
 
     def planned(self, output: Output, gathered: int = 0) -> Plan:
-        """Return the plan for finished pictures that are held in memory, or handed on row by row.
+        """Return the plan to run: a new one, or the caller's.
 
         Args:
-            output: ``array`` or ``rows``.
-            gathered: Bytes of rows that a file gathers.
+            output: ``array`` if the pictures are held in memory, ``rows`` if each row is passed on when finished.
+            gathered: Bytes of rows that the output file gathers.
 
         Raises:
-            BudgetError: Nothing of this quality fits the budget; it names the smallest that works.
-            PlanError: The plan that was given is not one for this.
+            BudgetError: No plan of this quality fits the budget. The error names the smallest budget that works.
+            PlanError: The caller's plan was made for another case.
         """
         vae, device, terms = self._vae, self._device, self._terms
         dtype, weights = dtype_name(vae.dtype), vae.weight_bytes
-        case = Case(vae.config, *self._size, device.name, dtype, self._given.shape[0], output, self.task)
+        case = Case(vae.config, *self._size, device.name, dtype, self._inputs.shape[0], output, self.task)
         if terms.plan is not None:
             return replayed(terms.plan, case, device, weights, gathered)
         budget = parse_budget(terms.budget, available(weights))
         return make_plan(case, self._quality, budget, device, weights, gathered)
 
     def _run(self, plan: Plan, sink: Sink) -> Report:
-        """Go through a plan into a sink, which is closed, or told to leave nothing behind."""
+        """Run a plan and write its rows to a sink. Close the sink at the end, or abort it on an error."""
         try:
             with limits(plan, ceiling_of(plan, self._held)):
                 meter = Meter(self._held)
@@ -136,26 +136,26 @@ class Job(ABC):
 
     @property
     def _held(self) -> int:
-        """Bytes of this job that are there before it starts."""
-        return self._vae.weight_bytes + self._given.nbytes
+        """Bytes of weights and inputs, which exist before the job starts."""
+        return self._vae.weight_bytes + self._inputs.nbytes
 
     def _rows(self, plan: Plan, listener: Listener | None) -> Iterator[tuple[int, mx.array]]:
-        """Yield finished rows with the number of their picture, top to bottom."""
+        """Yield the number of a picture and its next finished rows, top to bottom."""
         check_free_space(self._folder, plan.spilled)
         weights = self._vae.weights
         kernels, folded = kernels_for(self._device, self._vae.dtype), norms(plan.case.chain, weights)
         tracker = Tracker(plan, listener)
         for picture in range(plan.case.batch):
             run = PictureRun(plan, kernels, weights, folded, self._folder, tracker.read)
-            make_room(2 * self._given[picture].nbytes)
+            make_room(2 * self._inputs[picture].nbytes)
             for rows in run.rows(self._ready(picture)):
-                done = [self._finish(rows)]
+                finished = [self._finish(rows)]
                 del rows
-                yield picture, done.pop()
+                yield picture, finished.pop()
         tracker.finish()
 
 
 def norms(chain: Chain, weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
-    """Return weights and biases of the Chain's norms."""
+    """Return the weights and biases of the Chain's norms, by name."""
     names = [f"{step.norm.name}.{part}" for step in chain.steps if step.norm for part in ("weight", "bias")]
     return {name: np.asarray(weights[name].astype(mx.float32)).astype(np.float64) for name in names}

@@ -1,4 +1,4 @@
-"""What holds a decode to its plan: one at a time, MLX's cache kept small, and a ceiling for the process."""
+"""Keeps a decode within its plan: one decode at a time, a small MLX cache, and a ceiling for the process."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.plan import Plan
 
 CACHE = 64 << 20
-"""Freed buffers MLX may keep on a GPU, where the budget leaves room: enough for the workspace of a Step."""
+"""The most bytes of freed buffers that MLX keeps on a GPU, if the budget allows it: the workspace of a Step."""
 
 _ONE_AT_A_TIME = threading.RLock()
-"""Two decodes at once would need both their budgets."""
+"""Held while a decode runs. Two decodes at once would need the sum of their budgets."""
 
 
 def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
-    """Measure this device, and keep the figures for the planner: some 20 seconds, once.
+    """Measure this device once, and store the figures for the planner. It takes about 20 seconds.
 
-    Memory of every kind of Step against its model, and the speed of convolutions, of memory and of the disk. The
-    planner is never below what was measured.
+    It compares the memory of every kind of Step with its prediction, and measures the speed of convolutions, of memory
+    and of the disk. The planner's predictions of memory are never below the measurements.
 
     Args:
-        progress: Told what is measured now.
+        progress: Called with a description of each measurement before it starts.
     """
     check_threads()
     with _ONE_AT_A_TIME:
@@ -37,18 +37,18 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
 
 
 def ceiling_of(plan: Plan, held: int) -> Ceiling:
-    """Return how far the process may grow; `held` bytes of what the plan predicts are there when it starts."""
-    # Half of the process's own share is spent: by planning before, and by Python between two blocks.
+    """Return how far the process may grow. `held` bytes of the predicted peak are allocated before the start."""
+    # Half of PROCESS is used already: by planning before the run, and by Python between two blocks.
     return Ceiling(plan.predicted_peak - held - PROCESS // 2)
 
 
 @contextmanager
 def limits(plan: Plan, ceiling: Ceiling) -> Iterator[None]:
-    """Keep freed memory inside what was planned, one decode at a time; put MLX's cache limit back afterwards."""
-    check_threads()  # here too: a stream may be read on in a forked process
+    """Run one decode at a time, within its planned memory. MLX's cache limit is restored afterwards."""
+    check_threads()  # here too, because a forked process may go on reading a stream
     with _ONE_AT_A_TIME:
         before = mx.set_cache_limit(_cache_limit(plan))
-        mx.clear_cache()  # before the ceiling counts
+        mx.clear_cache()  # before the ceiling measures the process
         try:
             with under(ceiling):
                 yield
@@ -58,5 +58,5 @@ def limits(plan: Plan, ceiling: Ceiling) -> Iterator[None]:
 
 
 def _cache_limit(plan: Plan) -> int:
-    # On a CPU none: no prediction counts what is kept, and the C library gives out memory as fast.
+    # No cache on a CPU: predictions do not count cached buffers, and the C library allocates as fast.
     return 0 if plan.case.kind == "cpu" else max(0, min(CACHE, plan.budget - plan.predicted_peak))

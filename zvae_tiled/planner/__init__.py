@@ -1,1 +1,1 @@
-"""From a case and a budget to a plan: what Steps, sweeps and stages cost, and the search for the fastest. No MLX."""
+"""Plans a case within a budget: the costs of Steps, sweeps and stages, and the search for the fastest plan. No MLX."""

@@ -1,4 +1,4 @@
-"""Budgets: what people write, as bytes; and what this machine has. Imports no MLX."""
+"""Budgets: reads "8GB" or "60%" as bytes, and measures the memory this machine has available. No MLX."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ UNITS = {
 }
 
 SAFE_SHARE = 0.7
-"""Of what is available, when nobody named a budget: other programs grow too."""
+"""Share of the available memory that is the default budget. The rest is left for other programs to grow."""
 
 MOST_BYTES = 1 << 62
 """The largest budget."""
 
 MOST_GB = 1_000_000
-"""Numbers of GB must be below this one. It is fixed, because a plan can be made for a larger machine than this one."""
+"""A budget in GB must be below this. It is a constant, because a plan can be made for a larger machine."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Available:
 
     Attributes:
         size: The bytes.
-        limit: What sets them, in words; empty if it is the free memory of the machine.
+        limit: The limit that sets `size`, in words; empty if it is the free memory of the machine.
     """
 
     size: int
     limit: str = ""
 
     def __str__(self) -> str:
-        """Render it: "210 MB available (memory limit of this container)"."""
+        """Render as text: "210 MB available (memory limit of this container)"."""
         size = f"{self.size / 1e9:,.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:,.0f} MB"
         return f"{size} available{f' ({self.limit})' if self.limit else ''}"
 
@@ -64,11 +64,11 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
-        value: "8GB", "500MB"; a number of GB; "60%" of what is available now; None for a safe share of that.
-        available: What is available now.
+        value: "8GB", "500MB", a number of GB, or "60%" of the available memory. None: a safe share of it.
+        available: The memory available now.
 
     Raises:
-        InputError: It is no amount of memory above zero, or a number that was meant as bytes, not as GB.
+        InputError: `value` is not an amount of memory above zero, or is a number of bytes instead of GB.
     """
     if value is None:
         return Budget(int(available.size * SAFE_SHARE), f"{SAFE_SHARE:.0%} of {available}")
@@ -93,11 +93,11 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     size = number * UNITS[match[2]]
     if not math.isfinite(size) or size < 1 or size > MOST_BYTES:
         raise _refused(value)
-    return Budget(int(size), f"named as {value!r}")
+    return Budget(int(size), f"set as {value!r}")
 
 
 def available_memory(proc: Path = PROC) -> Available:
-    """Return what this process could still take: the free memory of the machine, or of its container if that is less.
+    """Return the memory this process can still take: the free memory of the machine, or of its container if less.
 
     Args:
         proc: The folder of the process in ``/proc``.
@@ -117,5 +117,5 @@ def _bytes_as_gb(value: Real) -> InputError:
 def _refused(value: object) -> InputError:
     return InputError(
         f"a budget must be an amount of memory above 0, it is {value!r}",
-        'Write "8GB", "500MB", 8.0 (GB), "60%" (of what is available now), or None for a safe share.',
+        'Write "8GB", "500MB", 8.0 (GB), "60%" (of the memory available now), or None for a safe share.',
     )

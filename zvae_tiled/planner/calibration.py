@@ -1,4 +1,4 @@
-"""What was measured on one device, and how the planner uses it. No MLX; `devices/calibrate.py` measures."""
+"""Measurements of one device, in files, and their use by the planner. `devices/calibrate.py` measures. No MLX."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import atomic_file
 
 FORMAT = 1
-"""Raised when a file stored before would not be understood."""
+"""Version of the file format. Increase it when files stored before can no longer be read."""
 
 LARGEST_FILE = 1 << 16
-"""Bytes; a calibration has some 300."""
+"""The most bytes of a file. A calibration has about 300."""
 
 LARGEST_MARGIN = 100.0
-"""A model that is further off than this is wrong, not inexact."""
+"""The largest valid margin. A memory model that is further off is wrong, not inexact."""
 
 CACHE_VARIABLE = "ZVAE_CACHE"
 
@@ -36,9 +36,9 @@ class Calibration:
 
     Attributes:
         kind: ``cpu``, ``metal`` or ``cuda``.
-        device: What the device calls itself; on a CPU, with its BLAS.
+        device: The name that the device reports; on a CPU, with its BLAS.
         mlx: MLX's version.
-        margin: The most that a measured peak was above its prediction; 1.0 if none was.
+        margin: The largest ratio of a measured peak to its prediction; 1.0 if no peak was above its prediction.
         flops: Floating-point operations a second in convolutions.
         bandwidth: Bytes a second in everything else.
         disk: Bytes a second to and from disk.
@@ -53,29 +53,30 @@ class Calibration:
     disk: float
 
     def __post_init__(self) -> None:
-        """Refuse what cannot have been measured.
+        """Refuse values that cannot have been measured.
 
         Raises:
-            ValueError: A number is out of its range, or a name unknown.
+            ValueError: A number is out of its range, or the kind is unknown.
         """
         if self.kind not in DEVICE_KINDS:
             raise ValueError(f"kind is {self.kind!r}")
         for name in ("device", "mlx"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is no text")
+                raise ValueError(f"{name} is not a string")
         for name, most in (("margin", LARGEST_MARGIN), ("flops", 1e18), ("bandwidth", 1e18), ("disk", 1e18)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name} is no number")
+                raise ValueError(f"{name} is not a number")
             if not 1.0 <= value <= most:  # NaN compares false with everything, so it is refused here too
                 raise ValueError(f"{name} is not between 1 and {most:g}")
 
 
 @dataclass(frozen=True)
 class MarginWorkspace:
-    """A Workspace with a margin on what each operation takes, its result included.
+    """A Workspace that adds a margin to the bytes of each operation.
 
-    So the margin also holds where nothing beside the result was predicted.
+    The margin is a share of the operation's result too. So it also covers an operation that was predicted to allocate
+    nothing but its result.
     """
 
     inner: Workspace
@@ -83,7 +84,7 @@ class MarginWorkspace:
 
     @property
     def shares(self) -> bool:
-        """As the device's own."""
+        """Whether activated rows are the rows as they are stored, and the convolution activates them."""
         return self.inner.shares
 
     @property
@@ -93,40 +94,40 @@ class MarginWorkspace:
 
     @property
     def piece_rows(self) -> int | None:
-        """Rows of one piece of activated rows."""
+        """Rows of one piece of activated rows; None if a band is one piece."""
         return self.inner.piece_rows
 
     def compute_size(self, itemsize: int) -> int:
-        """Bytes of a number in activated rows."""
+        """Bytes per number in activated rows."""
         return self.inner.compute_size(itemsize)
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Prepared weights, and what preparing takes on top."""
+        """Bytes of prepared weights, and extra bytes while they are prepared."""
         held, spike = self.inner.prepared(step, itemsize)
         return held, self._grown(spike, held)
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the activated rows."""
+        """Bytes of an activation, without the activated rows."""
         spike = self.inner.activate(step, rows, width, itemsize)
         factor = 1 if self.folds else step.factor**2
         return self._grown(spike, rows * width * factor * step.inputs * self.compute_size(itemsize))
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside pieces, skip and result."""
+        """Bytes of a convolution, without its pieces, skip and result."""
         spike = self.inner.conv(step, rows, width, itemsize)
         factor = step.factor**2 if self.folds else 1
         return self._grown(spike, rows * width * factor * step.outputs * itemsize)
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows and their keys."""
+        """Bytes while keys are computed, without the rows and the keys."""
         return self._grown(self.inner.keys(step, rows, width, itemsize), rows * width * 2 * step.inputs * itemsize)
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows, the result, and one block of keys in storage."""
+        """Bytes of the attention, without the rows, the result, and one block of keys in storage."""
         return self._grown(self.inner.attend(step, rows, width, itemsize), rows * width * step.inputs * itemsize)
 
     def moments(self, channels: int, rows: int, width: int, itemsize: int) -> int:
-        """Beside the rows."""
+        """Bytes while moments are gathered, without the rows."""
         return self._grown(self.inner.moments(channels, rows, width, itemsize), 0)
 
     def _grown(self, spike: int, result: int) -> int:
@@ -134,13 +135,13 @@ class MarginWorkspace:
 
 
 def apply(device: Device, calibration: Calibration) -> Device:
-    """Return the device as it was measured: its own speeds, and memory never below what was seen.
+    """Return the device with its measured speeds and its measured margin on memory.
 
     Raises:
-        ValueError: The calibration is of another kind of device.
+        ValueError: The calibration is for another kind of device.
     """
     if device.kind != calibration.kind:
-        raise ValueError(f"a calibration of {calibration.kind} says nothing about {device.kind}")
+        raise ValueError(f"a calibration for {calibration.kind} cannot be used for {device.kind}")
     bare = bare_workspace(device)
     return replace(
         device,
@@ -158,23 +159,23 @@ def bare_workspace(device: Device) -> Workspace:
 
 
 def cache_folder() -> Path:
-    """Return where calibrations are kept: ``ZVAE_CACHE``, or a folder of ours in the user's cache."""
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser()
+    """Return the folder of calibrations: ``ZVAE_CACHE``, or ``zvae_tiled`` in the user's cache folder."""
+    if folder := os.environ.get(CACHE_VARIABLE):
+        return Path(folder).expanduser()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "zvae_tiled"
-    xdg = os.environ.get("XDG_CACHE_HOME", "")  # relative paths in it are to be ignored, its specification says
+    xdg = os.environ.get("XDG_CACHE_HOME", "")  # its specification: ignore relative paths
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "zvae_tiled"
 
 
 def calibration_file(kind: str, device: str, mlx: str) -> Path:
-    """Return the file of one device and one version of MLX."""
+    """Return the path of the calibration for one device and one version of MLX."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{kind} {device} mlx {mlx}").strip("-")
     return cache_folder() / f"calibration-{name[:150]}.json"
 
 
 def calibration_files() -> list[Path]:
-    """Return all that are stored, of any device.
+    """Return all stored calibrations, of any device.
 
     Raises:
         OSError: The folder cannot be read.
@@ -184,13 +185,13 @@ def calibration_files() -> list[Path]:
 
 
 def store(calibration: Calibration) -> Path:
-    """Write a calibration; the file is there as a whole, or as it was before.
+    """Write a calibration. On an error the file keeps its old content.
 
     Raises:
         OutputError: The folder cannot be written to.
     """
     text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2, sort_keys=True) + "\n"
-    advice = f"Name a folder that can be written to in {CACHE_VARIABLE}."
+    advice = f"Set {CACHE_VARIABLE} to a folder that can be written to."
     try:
         file = calibration_file(calibration.kind, calibration.device, calibration.mlx)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,45 +203,46 @@ def store(calibration: Calibration) -> Path:
 
 
 _UNREADABLE = (OSError, ValueError, TypeError, RuntimeError)
-"""What a missing, broken or hostile file raises; RuntimeError: no home folder, or deep nesting."""
+"""Errors from a missing, broken or hostile file. RuntimeError: there is no home folder, or JSON is nested deeply."""
 
 
 def _read(file: Path) -> Calibration:
     with file.open("rb") as stream:
         values = json.loads(stream.read(LARGEST_FILE + 1).decode())
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise ValueError(f"it is no calibration of format {FORMAT}")
+        raise ValueError(f"it is not a calibration of format {FORMAT}")
     return Calibration(**values)
 
 
 def newest(kind: str, mlx: str) -> Calibration | None:
-    """Return what was stored last for a kind of device; for those who cannot ask MLX what the device is called."""
+    """Return the newest calibration for a kind of device, for callers that cannot get the device's name from MLX."""
     try:
         files = sorted(calibration_files(), key=lambda file: file.stat().st_mtime, reverse=True)
     except _UNREADABLE:
         return None
     for file in files:
         with contextlib.suppress(*_UNREADABLE):
-            found = _read(file)
-            if (found.kind, found.mlx) == (kind, mlx):
-                return found
+            calibration = _read(file)
+            if (calibration.kind, calibration.mlx) == (kind, mlx):
+                return calibration
     return None
 
 
 def load(kind: str, device: str, mlx: str) -> tuple[Calibration | None, str]:
-    """Read a calibration back.
+    """Read the calibration of a device. It never raises.
 
     Returns:
-        The calibration, or None, and in one sentence where it comes from or why there is none. Nothing raises.
+        The calibration or None, and a sentence that says which file it comes from or why there is none.
     """
     name: object = f"the calibration of {device}"
     try:
         file = name = calibration_file(kind, device, mlx)
         if not file.is_file():
             return None, f"not calibrated: there is no {file}"
-        found = _read(file)
+        calibration = _read(file)
     except _UNREADABLE as error:
         return None, f"{name} is ignored: {type(error).__name__}: {error}"
-    if (found.kind, found.device, found.mlx) != (kind, device, mlx):
-        return None, f"{file} is ignored: it is of {found.device} ({found.kind}) with MLX {found.mlx}"
-    return found, f"calibrated: {file}"
+    if (calibration.kind, calibration.device, calibration.mlx) != (kind, device, mlx):
+        other = f"{calibration.device} ({calibration.kind}) with MLX {calibration.mlx}"
+        return None, f"{file} is ignored: it is for {other}"
+    return calibration, f"calibrated: {file}"

@@ -1,4 +1,4 @@
-"""`Case`: what is to be done, and on what. All that a plan depends on, but the budget and the device's figures."""
+"""`Case`: one decode or encode, and its device. A plan is made from a case, a quality, a budget and device figures."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task, VAEConfig
 
 ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a number in storage."""
+"""Bytes per number in storage."""
 
 MAX_SIDE = (1 << 31) - 1
-"""Pixels: the longest side that any kind of file can hold."""
+"""The longest side in pixels that any file format can hold."""
 
 MAX_BATCH = 1 << 20
 
 Output = Literal["array", "rows"]
 
 PlannedTask = Literal["decode", "stream", "encode"]
-"""What a plan can be for; ``stream`` is a decode whose rows are handed on, or written to a file."""
+"""The tasks of a plan. ``stream`` is a decode whose rows are yielded, or written to a file, as they are finished."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One decode, or encode, to be planned.
+    """One decode or encode, and its device.
 
     Attributes:
         config: The VAE.
         height: Rows of the latents.
         width: Columns of the latents.
-        device: The device's name: its kind, and on a CPU the kernels that compute.
+        device: The device's name: its kind, and on a CPU the kernels too.
         dtype: The VAE's type.
-        batch: Latents in the batch; one is decoded after the other.
-        output: ``array`` if the finished pictures are held in memory, ``rows`` if they are handed on.
+        batch: Number of latents in the batch. They are decoded one after the other.
+        output: ``array`` if the finished pictures are held in memory, ``rows`` if each row is passed on when finished.
         task: ``decode`` or ``encode``.
     """
 
@@ -52,12 +52,12 @@ class Case:
 
     @cached_property
     def chain(self) -> Chain:
-        """The Chain it goes through."""
+        """The Chain that the task runs."""
         return self.config.chain(self.task)
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a number in storage."""
+        """Bytes per number in storage."""
         return ITEMSIZES[self.dtype]
 
     @property
@@ -71,7 +71,7 @@ class Case:
         return self.height * self.config.scale, self.width * self.config.scale
 
     def check(self) -> None:
-        """Refuse what cannot be planned.
+        """Refuse a case that cannot be planned.
 
         Raises:
             PlanError: A size is out of range, or a name is unknown.
@@ -92,10 +92,10 @@ class Case:
 def planned_case(
     config: VAEConfig, rows: int, columns: int, device: str, dtype: str, batch: int, task: PlannedTask
 ) -> Case:
-    """Return the case of a task, as people name it.
+    """Return the case of a `PlannedTask`.
 
     Raises:
-        PlanError: There is no such task, or no such size.
+        PlanError: The task is unknown.
     """
     one_of("task", task, ("decode", "stream", "encode"))
     number = whole(batch)
@@ -108,25 +108,26 @@ def rows_and_columns(height: Any, width: Any, config: VAEConfig) -> tuple[int, i
     """Return the rows and columns of the latents that decode to a picture of this size.
 
     Raises:
-        PlanError: Height or width is no multiple of the pixels that one of a pipeline's latents stands for, or longer
-            than any picture.
+        PlanError: Height or width is longer than any picture, or is not a multiple of `config.cell`, the pixels that
+            one of a pipeline's latents covers.
     """
-    sides = (pixels_of(name, given, config.cell, config.cell) for name, given in (("height", height), ("width", width)))
+    sides = (pixels_of(name, side, config.cell, config.cell) for name, side in (("height", height), ("width", width)))
     rows, columns = (pixels // config.scale for pixels in sides)
     return rows, columns
 
 
-def pixels_of(name: str, given: Any, cell: int, least: int) -> int:
-    """Return a length in pixels that is one of whole latents.
+def pixels_of(name: str, value: Any, cell: int, least: int) -> int:
+    """Return `value`, a length in pixels, as an int.
 
     Raises:
-        PlanError: It is not, or it is less than `least`, or longer than any picture; with the nearest that would do.
+        PlanError: It is not a multiple of `cell`, is below `least`, or is longer than any picture. The error names the
+            nearest valid length.
     """
-    most, pixels = MAX_SIDE // cell * cell, whole(given)
+    most, pixels = MAX_SIDE // cell * cell, whole(value)
     if pixels is None or not least <= pixels <= most or pixels % cell:
         near = min(max(least, ((pixels or 0) + cell // 2) // cell * cell), most)
         raise PlanError(
-            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(given)}",
+            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(value)}",
             f"The nearest is {near}.",
         )
     return pixels

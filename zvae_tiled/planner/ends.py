@@ -1,37 +1,43 @@
-"""What lies at the two ends of a Chain, in bytes: what was handed in, what is made ready of it, what is finished."""
+"""Bytes at the two ends of a Chain: the input, the input made ready for the first Step, and the result."""
 
 from __future__ import annotations
 
 from zvae_tiled.planner.case import Case
 
 SMALL_CHANGE = 1 << 18
-"""Bytes for what is not counted one by one: norms folded, constants, allocations rounded up."""
+"""Bytes for small allocations that are not counted one by one: folded norms, constants, rounding up."""
 
 PROCESS = 8 << 20
-"""Bytes a process takes beside its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
+"""Bytes a process takes besides its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
 
-`python -m benchmarks run --suite process` measured up to 5 MB; each further thread has a stack of some 40 kB.
+`python -m benchmarks run --suite process` measured up to 5 MB. Each further thread has a stack of about 40 kB.
 """
 
 READY_ROWS = 16
-"""Rows of a picture made ready for the encoder at once."""
+"""Rows of a picture that are made ready for the encoder at a time."""
 
 
 def given_bytes(case: Case) -> int:
-    """Return the bytes held from the first sweep to the last: of what was handed in, and of the process itself."""
+    """Return the bytes held from the first sweep to the last: those of the input and of the process itself."""
     config, numbers = case.config, case.batch * case.height * case.width
     numbers *= config.latent_channels if case.task == "decode" else config.scale**2 * config.in_channels
     return 4 * numbers + PROCESS + SMALL_CHANGE
 
 
 def starting_bytes(case: Case, height: int, width: int) -> int:
-    """Return the bytes on top while one of the batch, of this size, is made ready for the first Step."""
+    """Return the extra bytes while one input of the batch is made ready for the first Step.
+
+    Args:
+        case: The decode or encode.
+        height: Rows of its latents.
+        width: Columns of its latents.
+    """
     config = case.config
     if case.task == "decode":
-        # Two float32 copies, and the ready ones, for which a freed copy's memory may come back too late.
+        # Two float32 copies and the ready latents. The memory of a freed copy may come back too late for these.
         return (8 + case.itemsize) * height * width * config.latent_channels
     line = width * config.scale * config.in_channels
-    # The picture in the VAE's type, and some rows of it in float32: as they were, widened, shifted.
+    # The picture in the VAE's type, and READY_ROWS of its rows in float32, three times: read, widened, shifted.
     return height * config.scale * line * case.itemsize + READY_ROWS * line * 12
 
 

@@ -1,4 +1,4 @@
-"""Plans as JSON. A file says what is to be executed; what that costs is written for readers, and never read back."""
+"""Writes and reads plans as JSON. Predictions are written for people, and never read back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
 
 FORMAT = 2
-"""Raised when a plan saved before would not be understood."""
+"""Version of the file format. Increase it when plans saved before can no longer be read."""
 
 MAX_BYTES = 1 << 18
-"""Six times as many as a plan of the longest Chain has."""
+"""The most bytes of a plan: six times the plan of the longest Chain."""
 
 MAX_SWEEPS = 1000
 
 EXECUTED = ("start", "stop", "ends", "rows", "store", "medium")
-"""What is read of a sweep."""
+"""The fields of a sweep that are read."""
 
 _NOT_ONE = "It is an array: if it holds plans, save one of them by itself."
 
@@ -56,15 +56,13 @@ def written(plan: Plan) -> str:
 
 
 def parse(text: str | bytes) -> Plan:
-    """Read what a plan executes; its costs are all 0 until it is costed on a device (`replay.costed`).
+    """Read a plan. Its predictions are 0 until `replay.costed` computes them for a device.
 
     Raises:
-        PlanError: The text is no plan of this version.
+        PlanError: `text` is not a plan of this version.
     """
     if not isinstance(text, str | bytes):
-        raise PlanError(
-            f"a plan is read from the text of its to_json(), this is a {type(text).__name__}", "Pass a str."
-        )
+        raise PlanError(f"a plan must be the text from its to_json(), this is a {type(text).__name__}", "Pass a str.")
     if len(text) > MAX_BYTES:
         raise PlanError(f"a plan has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", AGAIN)
     try:
@@ -74,17 +72,17 @@ def parse(text: str | bytes) -> Plan:
                 "a plan is one JSON object, this is something else", _NOT_ONE if isinstance(values, list) else AGAIN
             )
         if values["format"] != FORMAT:
-            raise PlanError(f"the plan is of format {shown(values['format'])}, this version reads {FORMAT}", AGAIN)
+            raise PlanError(f"the plan has format {shown(values['format'])}, this version reads {FORMAT}", AGAIN)
         return _plan(values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, PlanError):
             raise
-        raise PlanError(f"this is no plan: {type(error).__name__}: {error!s:.200}", AGAIN) from error
+        raise PlanError(f"this is not a plan: {type(error).__name__}: {error!s:.200}", AGAIN) from error
 
 
 def _plan(values: dict[str, Any]) -> Plan:
-    given = values["case"]
-    case = Case(**{**given, "config": config_from(given["config"], source="the plan's config")})
+    fields = values["case"]
+    case = Case(**{**fields, "config": config_from(fields["config"], source="the plan's config")})
     case.check()
     quality = _quality(values["quality"])
     quality.check(case.config)
@@ -114,5 +112,5 @@ def _stage(name: str, values: dict[str, Any]) -> Stage:
     sweeps = values["sweeps"]
     if not isinstance(sweeps, list) or len(sweeps) > MAX_SWEEPS:
         raise PlanError(f"a stage has at most {MAX_SWEEPS:,} sweeps", AGAIN)
-    made = tuple(Sweep(**{field: sweep[field] for field in EXECUTED}) for sweep in sweeps)
-    return Stage(name, 0, 0, keeps=values["keeps"], sweeps=made)
+    executed = tuple(Sweep(**{field: sweep[field] for field in EXECUTED}) for sweep in sweeps)
+    return Stage(name, 0, 0, keeps=values["keeps"], sweeps=executed)

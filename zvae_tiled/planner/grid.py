@@ -1,4 +1,4 @@
-"""The tile grid: pure algebra of intervals. One axis at a time; a grid is the product of two."""
+"""The tile grid: pure arithmetic of intervals along one axis. A grid is the product of two axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RAMPS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "cosine": lambda u: (1 - np.cos(np.pi * u)) / 2,
     "smootherstep": lambda u: u**3 * (u * (6 * u - 15) + 10),
 }
-"""How a weight grows from 0 to 1 across an overlap; each with its mirror image sums to 1."""
+"""How a weight grows from 0 to 1 across an overlap. Each ramp and its mirror image sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Span:
     """A tile along one axis, in latents.
 
     Attributes:
-        start: First row (or column) it gives.
-        stop: One behind the last.
-        low: First row it reads: `start` less the context, or the map's edge.
-        high: One behind the last it reads.
+        start: First row (or column) that it computes.
+        stop: One past the last row that it computes.
+        low: First row that it reads: `start` minus the context, or the map's edge.
+        high: One past the last row that it reads.
     """
 
     start: int
@@ -40,10 +40,10 @@ class Grid:
 
     Attributes:
         height: Rows of the map, in latents.
-        width: Columns likewise.
-        tile: The largest rows and columns of a tile.
+        width: Columns of the map, in latents.
+        tile: The most rows and columns that a tile computes.
         overlap: Rows and columns that neighbouring tiles share.
-        context: The most rows and columns that a tile reads beyond what it gives.
+        context: The most rows and columns that a tile reads beyond those it computes, on each side.
     """
 
     height: int
@@ -59,7 +59,7 @@ class Grid:
 
     @cached_property
     def columns(self) -> tuple[Span, ...]:
-        """Their spans from left to right."""
+        """The tiles' spans from left to right."""
         return spans(self.width, self.tile[1], self.overlap[1], self.context[1])
 
     @property
@@ -70,12 +70,12 @@ class Grid:
 
     @property
     def count(self) -> int:
-        """How many tiles there are."""
+        """Number of tiles."""
         return len(self.rows) * len(self.columns)
 
     @property
     def area(self) -> int:
-        """Latents that all tiles read."""
+        """Number of latents that all tiles read, counted once per tile."""
         rows, columns = (sum(span.high - span.low for span in tiles) for tiles in (self.rows, self.columns))
         return rows * columns
 
@@ -86,25 +86,25 @@ class Grid:
 
 
 MAX_SPANS = 1 << 14
-"""Tiles along one axis: of 1024 pixels each, a picture of 16 million pixels a side."""
+"""The most tiles along one axis: 16 million pixels with tiles of 1024 pixels."""
 
 
 def span_count(size: int, tile: int, overlap: int) -> int:
-    """Return how many tiles cover an axis; the arguments are those of `spans`."""
+    """Return the number of tiles that cover an axis. The arguments are those of `spans`."""
     return 1 if size <= tile else -(-(size - overlap) // (tile - overlap))
 
 
 def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
-    """Cover an axis by tiles.
+    """Cover an axis with tiles.
 
-    Neighbours overlap by just `overlap`; sizes are evened out and differ by one at most, so there is no sliver at
-    the end. (Moving the last tile back instead would keep one size, and compute much of it twice.)
+    Neighbours overlap by exactly `overlap`. Sizes are evened out and differ by at most one, so no tile is a sliver.
+    (Moving the last tile back instead would keep one size, but compute much of that tile twice.)
 
     Args:
         size: Length of the axis.
         tile: Largest length of a tile, more than the overlap.
         overlap: Length that neighbours share.
-        context: What a tile reads beyond what it gives, on each side where there is something.
+        context: Length that a tile reads beyond what it computes, on each side, up to the ends of the axis.
     """
     count = span_count(size, tile, overlap)
     if count == 1:
@@ -117,27 +117,27 @@ def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
 
 
 def weights(tiles: tuple[Span, ...], scale: int, ramp: str) -> list[np.ndarray]:
-    """Return the weight of every pixel of every tile along an axis; they sum to 1 at each pixel of the axis.
+    """Return each tile's weights along an axis, one per pixel. At each pixel of the axis the weights sum to 1.
 
     Args:
         tiles: The tiles of the axis.
-        scale: Pixels a latent.
+        scale: Pixels per latent.
         ramp: A name in `RAMPS`.
     """
-    grow, found = RAMPS[ramp], []
+    grow, ramped = RAMPS[ramp], []
     for i, tile in enumerate(tiles):
         weight = np.ones((tile.stop - tile.start) * scale)
         for shared, side in ((_shared(tiles, i - 1), slice(None)), (_shared(tiles, i), slice(None, None, -1))):
             length = shared * scale
             weight[side][:length] *= grow((np.arange(length) + 0.5) / length) if length else 1.0
-        found.append(weight)
+        ramped.append(weight)
     total = np.zeros(tiles[-1].stop * scale)
-    for tile, weight in zip(tiles, found, strict=True):
+    for tile, weight in zip(tiles, ramped, strict=True):
         total[tile.start * scale : tile.stop * scale] += weight
-    # Where an overlap is more than half a tile, three tiles meet: only dividing makes them sum to 1.
-    return [weight / total[tile.start * scale : tile.stop * scale] for tile, weight in zip(tiles, found, strict=True)]
+    # Where an overlap is more than half a tile, three tiles meet. Only dividing makes their weights sum to 1.
+    return [weight / total[tile.start * scale : tile.stop * scale] for tile, weight in zip(tiles, ramped, strict=True)]
 
 
 def _shared(tiles: tuple[Span, ...], i: int) -> int:
-    """Return how far tile i and the next one overlap; 0 beyond either end."""
+    """Return the overlap of tile `i` and the next one; 0 beyond either end."""
     return tiles[i].stop - tiles[i + 1].start if 0 <= i < len(tiles) - 1 else 0

@@ -1,4 +1,4 @@
-"""The stages that a quality needs, and what is held in memory around each, before their sweeps are chosen."""
+"""The stages that a quality needs, and the bytes held during each, before their sweeps are searched."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.stage import Medium, Stage
 
 PROXY = 64
-"""Rows and columns of a proxy's parts, at most: of a picture of 4096², an eighth in each direction."""
+"""The most rows and columns of one part of a proxy. The 512² latents of a 4096² picture become 64²."""
 
 PROXY_PARTS = 2
-"""Maps a proxy is made of, one above the other: squares averaged, and squares cut out (`engine/proxy.py`)."""
+"""Parts of a proxy, one above the other: averaged squares, and squares cut out (`engine/proxy.py`)."""
 
 PROXY_BAND = 4
-"""Rows of a map read at once to make a proxy of it."""
+"""Rows of the map that are read at a time to make a proxy."""
 
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
-"""Sizes of tiles in pixels to try, after the whole picture."""
+"""Tile sizes in pixels to try, after the whole picture."""
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Bytes that a decode holds all along, whatever is planned.
+    """Bytes that a decode holds from beginning to end, under any plan.
 
     Attributes:
-        weights: The weights as they are loaded.
-        gathered: Finished rows: the pictures, or what a file gathers before it is written.
+        weights: The loaded weights.
+        gathered: Finished rows: the pictures, or the rows that a file gathers before it is written.
     """
 
     weights: int
@@ -46,9 +46,9 @@ class Layout:
 
     Attributes:
         grid: The tiles.
-        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
-        stages: The stages in their order.
-        reading: Bytes while a proxy is made.
+        factors: How many rows and columns of the map are averaged into one of the proxy; (1, 1) without a proxy.
+        stages: The stages, in order.
+        reading: Bytes alive while a proxy is made.
         kept: Bytes on disk from the first stage to the last.
     """
 
@@ -60,12 +60,12 @@ class Layout:
 
 
 def resident_bytes(case: Case, weights: int | None, gathered: int) -> Resident:
-    """Return what is held all along.
+    """Return the bytes held from beginning to end.
 
     Args:
-        case: What is to be done.
-        weights: Bytes of the weights as they are loaded; None for those of the task.
-        gathered: Bytes of rows that a file gathers; a picture in memory counts as it is.
+        case: The decode or encode.
+        weights: Bytes of the loaded weights. Default: those of the case's Chain.
+        gathered: Bytes of rows that a file gathers. Ignored if the result is an array, whose own bytes are counted.
     """
     own = case.chain.parameters * case.itemsize if weights is None else weights
     return Resident(own, result_bytes(case) if case.output == "array" else gathered)
@@ -75,7 +75,7 @@ def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Ite
     """Yield the layouts to try, the fastest first: large tiles before small ones, memory before disk.
 
     Raises:
-        PlanError: A tile or an overlap was named that cannot be.
+        PlanError: The quality has an impossible tile or overlap.
     """
     if isinstance(quality, Exact):
         yield exact_layout(case, held)
@@ -91,7 +91,7 @@ def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Ite
 def exact_layout(case: Case, held: Resident) -> Layout:
     """Return the one stage of an exact decode, or encode."""
     base = held.weights + given_bytes(case)
-    base += held.gathered if case.batch > 1 else 0  # of a batch, the first are finished when the last one starts
+    base += held.gathered if case.batch > 1 else 0  # in a batch, finished pictures are held while others run
     last = held.gathered if case.batch == 1 else 0
     whole = (case.height, case.width)
     return Layout(Grid(*whole, whole), (1, 1), (Stage("pixels", *whole, base=base, finished=last),))
@@ -103,16 +103,16 @@ def tiled_layout(
     """Return the stages of a decode in tiles, or in one sweep.
 
     Args:
-        case: What is to be done.
-        quality: What is asked for.
+        case: The decode.
+        quality: The quality.
         grid: The tiles.
-        keeps: Where the middle block's map is kept; None if each tile has its own.
-        held: What is held all along.
+        keeps: Where the middle block's map is kept; None if each tile computes its own.
+        held: Bytes held from beginning to end.
         device: The device.
     """
     chain, config, itemsize = case.chain, case.config, case.itemsize
     base = held.weights + held.gathered + given_bytes(case)
-    base += case.height * case.width * config.latent_channels * itemsize  # one picture's, ready for the first Step
+    base += case.height * case.width * config.latent_channels * itemsize  # latents of one picture, made ready
     blending = _blending(case, grid, device, one_by_one=keeps is None)
     if keeps is None:
         return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))
@@ -134,13 +134,13 @@ def tiled_layout(
 
 
 def tile_grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid:
-    """Return the grid of tiles of this size, in latents, with the overlap and the context that the quality asks for."""
+    """Return the grid of tiles of size `tile` (latents), with the overlap and the context of the quality."""
     chain, scale = case.chain, case.config.scale
     reach = 0 if quality.moments == "tile" else chain.reach(chain.middle)
     named = quality.latents("overlap", scale) if isinstance(quality, Tiles) else None
     if named is not None:
         overlap = named
-    elif quality.moments == "tile":  # no overlap makes these exact: 64 pixels, as mflux has it
+    elif quality.moments == "tile":  # no overlap would make these exact, so 64 pixels, as in mflux
         usual = max(1, 64 // scale)
         overlap = min(tile[0] // 4, usual), min(tile[1] // 4, usual)
     else:
@@ -149,10 +149,10 @@ def tile_grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid:
 
 
 def check_grid(grid: Grid, scale: int) -> None:
-    """Refuse a grid that cannot be, or that has more tiles than a plan should hold.
+    """Refuse an overlap that does not fit into a tile, and more than `MAX_SPANS` tiles along one axis.
 
     Raises:
-        PlanError: With a tile, or an overlap, that would do.
+        PlanError: The grid is refused. The error says which tile or overlap to use instead.
     """
     for size, tile, both in zip((grid.height, grid.width), grid.tile, grid.overlap, strict=True):
         if size <= tile:
@@ -165,14 +165,14 @@ def check_grid(grid: Grid, scale: int) -> None:
         count = span_count(size, tile, both)
         if count > MAX_SPANS:
             raise PlanError(
-                f"tiles of {tile * scale} pixels that share {both * scale} cover {size * scale:,} pixels by "
-                f"{count:,} tiles; at most {MAX_SPANS:,} are planned",
+                f"{size * scale:,} pixels need {count:,} tiles of {tile * scale} pixels with an overlap of "
+                f"{both * scale}, the limit is {MAX_SPANS:,} tiles",
                 "Name a larger tile, or a smaller overlap.",
             )
 
 
 def _grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid | None:
-    """Return the grid of tiles of this size; None if there is none and its tile was not named."""
+    """Return the grid of tiles of size `tile`; None if it is refused and the quality leaves the size to the planner."""
     grid = tile_grid(case, quality, tile)
     try:
         check_grid(grid, case.config.scale)
@@ -184,7 +184,7 @@ def _grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid | None:
 
 
 def _tile_sizes(case: Case, quality: Quality) -> Iterator[tuple[int, int]]:
-    """Yield tile sizes to try, in latents, largest first: the larger, the less overlap is computed twice."""
+    """Yield tile sizes to try, in latents, largest first: larger tiles compute less overlap twice."""
     scale = case.config.scale
     named = quality.latents("tile", scale) if isinstance(quality, Tiles) else None
     if named is not None:
@@ -199,23 +199,23 @@ def _tile_sizes(case: Case, quality: Quality) -> Iterator[tuple[int, int]]:
 
 
 def _shrinking(case: Case, rows: int, columns: int) -> int:
-    """Bytes while a map is made into a proxy of this size."""
+    """Return the bytes alive while a map is reduced to a proxy of `rows` x `columns`."""
     channels, itemsize = case.chain.channels[case.chain.middle], case.itemsize
     line = case.width * channels
-    # Rows joined and as float32, a row's moments in float64, the proxy as float32 and as it is stored.
+    # Joined rows, in storage and in float32. One row's moments in float64. The proxy, in float32 and in storage.
     return line * (PROXY_BAND * (2 * itemsize + 4) + 24) + rows * columns * channels * (4 + itemsize + 4)
 
 
 def _blending(case: Case, grid: Grid, device: Device, one_by_one: bool) -> int:
-    """Bytes of tiles that are added up, of rows on their way, and of the map's rows a tile is cut from."""
+    """Return the bytes for blending: summed tiles, rows on their way to the sink, and map rows a tile is cut from."""
     chain, config = case.chain, case.config
     scale, band = config.scale, device.band_rows
     cut = 2 * band * case.width * chain.channels[chain.middle] * case.itemsize
     if grid.count == 1:
-        return cut if one_by_one else 0  # rows go straight on
+        return cut if one_by_one else 0  # rows go straight to the sink
     line = case.width * scale * config.out_channels * 4
     tall = max(span.stop - span.start for span in grid.rows) * scale
     shared = grid.overlap[0] * scale if len(grid.rows) > 1 else 0  # copied from one row of tiles to the next
-    # A band of a tile as float32 and times its weights; a band of the picture on its way to the sink.
+    # A tile's band in float32, the same band multiplied by its weights, and a picture band on its way to the sink.
     pixels = band * scale * (4 * grid.largest[1] * scale * config.out_channels * 4 + 4 * line)
     return (tall + shared) * line + pixels + cut + SMALL_CHANGE

@@ -1,4 +1,4 @@
-"""Making a plan from a case and a budget: no weights, no MLX, milliseconds."""
+"""Makes a plan from a case and a budget in milliseconds, without weights and without MLX."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ def make_plan(
     """Return the fastest plan of a quality whose predicted peak fits the budget.
 
     Args:
-        case: What is to be done.
-        quality: What is asked for.
-        budget: What it may use, weights included.
+        case: The decode or encode to plan.
+        quality: The quality to plan for.
+        budget: The bytes it may use, weights included.
         device: The device.
-        weights: Bytes of the weights as they are loaded; None for those of the task.
-        gathered: Bytes of finished rows that are gathered before they are handed on, as some kinds of file need it.
+        weights: Bytes of the loaded weights. Default: those of the case's Chain.
+        gathered: Bytes of finished rows that the output file's format needs in memory before it is written.
 
     Raises:
-        BudgetError: Nothing fits; it names the smallest budget that works.
-        PlanError: There is no such case, or it has no such quality.
+        BudgetError: No plan fits. The error names the smallest budget that works.
+        PlanError: The case is invalid, or cannot have this quality.
     """
     check_case(case, quality, device)
     held = resident_bytes(case, weights, gathered)
     most, lean = _once(_chooser(budget.size)), _once(_leanest)
     needed: list[tuple[int, Plan]] = []
     for layout in layouts(case, quality, held, device):
-        made = filled(case, quality, budget.size, layout, held, device, most)
-        if made is not None and made.predicted_peak <= budget.size:
-            return made
-        small = filled(case, quality, budget.size, layout, held, device, lean)
-        assert small is not None  # the leanest sweeps are made for any budget
-        needed.append((small.predicted_peak, small))
+        plan = filled(case, quality, budget.size, layout, held, device, most)
+        if plan is not None and plan.predicted_peak <= budget.size:
+            return plan
+        smallest = filled(case, quality, budget.size, layout, held, device, lean)
+        assert smallest is not None  # `leanest` ignores the budget
+        needed.append((smallest.predicted_peak, smallest))
     raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, _needed_for_rows(case, quality, device, weights))
 
 
 def check_case(case: Case, quality: Quality, device: Device) -> None:
-    """Refuse what cannot be planned on this device.
+    """Refuse a case that cannot be planned on this device.
 
     Raises:
-        PlanError: A size or a name is not one there is, or what is finished is more than one buffer may hold.
+        PlanError: A size or a name is invalid, or the finished picture is larger than one buffer of the device.
     """
     case.check()
     quality.check(case.config)
@@ -71,21 +71,21 @@ def check_case(case: Case, quality: Quality, device: Device) -> None:
         raise PlanError(
             f"the finished picture needs {size(results)}; one buffer on this device holds at most "
             f"{size(device.max_buffer)}",
-            "Let rows stream (vae.stream), write them to a file (vae.decode_to_file), or take fewer pictures at once.",
+            "Stream the rows (vae.stream), write them to a file (vae.decode_to_file), or decode a smaller batch.",
         )
 
 
 def filled(
     case: Case, quality: Quality, budget: int, layout: Layout, held: Resident, device: Device, choose: Choose
 ) -> Plan | None:
-    """Return the plan whose stages have the sweeps that are chosen; None if a stage has none."""
+    """Return the plan whose stages have the sweeps that `choose` returns; None if it returns None for a stage."""
     stages = []
     for stage in layout.stages:
         costs = stage_costs(case, stage, device)
-        chosen = choose(costs, stage)
-        if chosen is None:
+        stage_sweeps = choose(costs, stage)
+        if stage_sweeps is None:
             return None
-        sweeps = tuple(chosen)
+        sweeps = tuple(stage_sweeps)
         on_disk = _most_on_disk(sweeps, costs)
         stages.append(replace(stage, sweeps=sweeps, spilled=on_disk, needed_flops=costs.needed_flops(stage)))
     peak = max(layout.reading, *(stage.peak for stage in stages))
@@ -105,7 +105,7 @@ def filled(
 
 
 def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
-    """Return what sweeps of a stage cost."""
+    """Return the costs of the sweeps of a stage."""
     steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device)
     return SweepCosts(steps, stage.base, stage.finished, starting_bytes(case, stage.height, stage.width))
 
@@ -118,15 +118,15 @@ def _chooser(budget: int) -> Choose:
 
 
 def _once(choose: Choose) -> Choose:
-    """Choose once for stages that are equal: those before the pixels are the same for tiles of any size."""
-    found: dict[Stage, Sequence[Sweep] | None] = {}
+    """Cache `choose` by stage: the stages before ``pixels`` are the same for tiles of any size."""
+    sweeps: dict[Stage, Sequence[Sweep] | None] = {}
 
-    def chosen(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
-        if stage not in found:
-            found[stage] = choose(costs, stage)
-        return found[stage]
+    def cached(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        if stage not in sweeps:
+            sweeps[stage] = choose(costs, stage)
+        return sweeps[stage]
 
-    return chosen
+    return cached
 
 
 def _leanest(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
@@ -149,7 +149,7 @@ def _most_on_disk(sweeps: Sequence[Sweep], costs: SweepCosts) -> int:
 
 
 def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None) -> int | None:
-    """Return the smallest budget if rows were handed on; None where they are already, or cannot be."""
+    """Return the smallest budget if the decode streamed its rows; None for an encode, or if it streams already."""
     if case.output == "rows" or case.task != "decode":
         return None
     streamed, lean = replace(case, output="rows"), _once(_leanest)
@@ -157,7 +157,7 @@ def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int 
     plans = (
         filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
     )
-    return min(made.predicted_peak for made in plans if made is not None)
+    return min(plan.predicted_peak for plan in plans if plan is not None)
 
 
 def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> BudgetError:
@@ -166,9 +166,9 @@ def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> Budg
     how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
     advice = f'Raise the budget to "{budget_of(needed)}"'
     if for_rows is not None and for_rows < needed:
-        advice += f", or let rows stream (vae.stream, a .png or .npy file): {budget_of(for_rows)}"
+        advice += f", or stream the rows (vae.stream, a .png or .npy file) with {budget_of(for_rows)}"
     if leanest_plan.grid.count > 1:
-        advice += ", or name smaller tiles"
+        advice += ", or choose smaller tiles"
     return BudgetError(
         f"{width}x{height} {leanest_plan.quality.name} needs at least {at_least(needed)} ({sweeps[0].rows}-row bands; "
         f"{how}), the budget is {size(budget.size)} ({budget.source})",

@@ -1,4 +1,4 @@
-"""What decodes in tiles and streams gave. Written by ``python -m benchmarks.quality``: do not edit."""
+"""PSNR of decodes in tiles and streams. Written by ``python -m benchmarks.quality``: do not edit."""
 
 MEASURED: dict[str, dict[int, float]] = {
     "stream": {0: 50.1},
@@ -6,4 +6,4 @@ MEASURED: dict[str, dict[int, float]] = {
     "proxy": {0: 42.9, 2: 50.1, 4: 50.1, 8: 50.1, 13: 50.1},
     "tile": {0: 32.8, 2: 33.2, 4: 33.1, 8: 33.2, 13: 31.4},
 }
-"""PSNR in dB, by where moments came from (or ``stream``) and by overlap in latents: docs/quality.md."""
+"""PSNR in dB, by source of the moments (or ``stream``) and by overlap in latents: docs/quality.md."""

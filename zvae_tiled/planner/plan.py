@@ -1,4 +1,4 @@
-"""`Plan`: how latents are decoded, or encoded to, and what it will cost. Print it, save it, compare it, replay it."""
+"""`Plan`: how a decode or an encode will run, and what it will cost. It can be printed, saved, compared, replayed."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ LOOKS = {
     "stream": ", a shift of tone",
     "tile": ", colours that differ from tile to tile",
 }
-"""What is seen beside a PSNR, by where moments come from."""
+"""Visible differences to add to a PSNR, by the source of the moments."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How latents are decoded, or encoded to, and what it will cost.
+    """How a decode or an encode will run, and what it will cost.
 
     Attributes:
-        case: What is to be done, and on what.
-        quality: What was asked for: `Exact`, `Tiles` or `Stream`.
+        case: The decode or encode, and its device.
+        quality: The quality: `Exact`, `Tiles` or `Stream`.
         budget: Bytes it may use.
-        grid: The tiles; an exact decode has one.
-        factors: Rows and columns of the map averaged into one of the proxy; (1, 1) without a proxy.
-        stages: The stages of one picture, in their order; the last one, ``pixels``, is run for each tile.
+        grid: The tiles. An exact decode has one.
+        factors: How many rows and columns of the map are averaged into one of the proxy; (1, 1) without a proxy.
+        stages: The stages of one picture, in order. The last one, ``pixels``, runs once for each tile.
         predicted_peak: The most bytes alive at once.
         spilled: The most bytes on disk at once.
-        weights: Bytes of weights that the peak counts.
-        gathered: Bytes of finished rows that it counts: the pictures, or what a file gathers.
+        weights: Bytes of weights, included in the peak.
+        gathered: Bytes of finished rows, included in the peak: the pictures, or the rows that a file gathers.
     """
 
     case: Case
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def pixels(self) -> Stage:
-        """The stage that gives pixels: the decode of the largest tile."""
+        """The stage that computes pixels: the decode of the largest tile."""
         return self.stages[-1]
 
     @property
@@ -62,14 +62,15 @@ class Plan:
 
     @property
     def sweep_count(self) -> int:
-        """Sweeps of one picture, of all its tiles."""
+        """Number of sweeps of one picture, in all its tiles."""
         return sum(len(stage.sweeps) for stage in self.stages[:-1]) + self.grid.count * len(self.pixels.sweeps)
 
     @property
     def predicted_flops(self) -> int:
         """Multiplications and additions of the whole batch."""
         before = sum(stage.flops for stage in self.stages[:-1])
-        return self.case.batch * (before + self._tiles(self.pixels.flops))
+        all_tiles = self.pixels.flops * self.grid.area // self._largest
+        return self.case.batch * (before + all_tiles)
 
     @property
     def predicted_seconds(self) -> float:
@@ -79,7 +80,7 @@ class Plan:
 
     @property
     def extra_flops(self) -> float:
-        """Share of the flops of its stages that compute something a second time."""
+        """Flops that compute something a second time, as a share of those needed."""
         needed = sum(stage.needed_flops for stage in self.stages)
         return sum(stage.flops for stage in self.stages) / needed - 1 if needed else 0.0
 
@@ -95,7 +96,7 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether it gives what a full decode gives, to rounding."""
+        """Whether the result is that of a full decode, to rounding."""
         if isinstance(self.quality, Exact):
             return True
         if self.quality.moments == "tile":
@@ -105,31 +106,31 @@ class Plan:
 
     @property
     def statistics(self) -> str:
-        """Where the norms' statistics and the attention come from, in words."""
+        """Which map the norms' statistics and the attention are computed on, in words."""
         if isinstance(self.quality, Exact):
             return "the whole picture"
         if self._whole_moments:
             return "moments of the whole picture; middle block on the whole map"
         if self.quality.moments == "tile":
             return "moments and middle block of each tile by itself"
-        return f"moments of a proxy, {self.factors[0]}x{self.factors[1]} for one; middle block on the whole map"
+        return f"moments of a proxy ({self.factors[0]}x{self.factors[1]} averaged); middle block on the whole map"
 
     @property
     def expected_error(self) -> str:
-        """What plans like this one gave in docs/quality.md, in words; ``rounding`` if it is exact."""
+        """The error measured for such plans in docs/quality.md, in words; ``rounding`` if the plan is exact."""
         if self.exact:
             return "rounding"
         source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
         source = "global" if self._whole_moments else source
         levels = MEASURED[source]
         overlap = max(levels) if self.grid.shared is None else self.grid.shared
-        found = levels[max(least for least in levels if least <= overlap)]
+        psnr = levels[max(least for least in levels if least <= overlap)]
         seams = ", seams" if overlap < 2 and source != "stream" else ""
-        return f"a PSNR of {found:.0f} dB{LOOKS[source]}{seams}, where it was measured (docs/quality.md)"
+        return f"a PSNR of {psnr:.0f} dB{LOOKS[source]}{seams}, as measured in docs/quality.md"
 
     @property
     def digest(self) -> str:
-        """Twelve letters that name all that is executed; budgets and predictions are no part of it."""
+        """Twelve characters that identify what the plan executes. Budget and predictions do not change them."""
         executed = [
             asdict(replace(self.case, output="rows")),
             self.quality.name,
@@ -141,27 +142,23 @@ class Plan:
         return hashlib.sha256(json.dumps(executed, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """Return the plan as JSON, which `zvae_tiled.read_plan` reads."""
+        """Return the plan as JSON. `zvae_tiled.read_plan` reads it back."""
         from zvae_tiled.planner.files import written
 
         return written(self)
 
     def __str__(self) -> str:
-        """Render it as text."""
+        """Render the plan as text."""
         from zvae_tiled.planner.table import render
 
         return render(self)
 
     @property
     def _largest(self) -> int:
-        """Latents of the largest tile."""
+        """Number of latents in the largest tile."""
         return self.pixels.height * self.pixels.width
-
-    def _tiles(self, of_the_largest: int) -> int:
-        """Return what all tiles come to, given what the largest one does."""
-        return of_the_largest * self.grid.area // self._largest
 
     @property
     def _whole_moments(self) -> bool:
-        """Whether moments are those of the whole map; of a small map, the proxy is the map itself."""
+        """Whether moments are those of the whole map. The proxy of a small map is the map itself."""
         return self.quality.moments == "global" or (self.quality.moments == "proxy" and self.factors == (1, 1))

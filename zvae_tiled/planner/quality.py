@@ -1,4 +1,4 @@
-"""Qualities a decode can have: `Exact`, `Tiles`, `Stream`. Values that say what is asked for, beyond a budget."""
+"""The qualities of a decode: `Exact`, `Tiles`, `Stream`. Plain values that a caller passes beside a budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Statistics = Literal["global", "proxy", "tile"]
 
 @dataclass(frozen=True)
 class Exact:
-    """What a full decode gives, to rounding."""
+    """The same result as a full decode, to rounding."""
 
     name: ClassVar[str] = "exact"
     moments: ClassVar[Statistics] = "global"
@@ -28,7 +28,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Stream:
-    """One sweep, with the norms' statistics estimated from a proxy; the error is in the plan."""
+    """One sweep, with the norms' statistics estimated from a proxy. The plan states the expected error."""
 
     name: ClassVar[str] = "stream"
     moments: ClassVar[Statistics] = "proxy"
@@ -40,15 +40,15 @@ class Stream:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Overlapping tiles, blended; equal to the full decode with global moments and enough overlap.
+    """Overlapping tiles, blended. Equal to the full decode with global moments and enough overlap.
 
     Attributes:
         tile: Size of a tile in pixels, one number or (height, width). Default: the largest that fits the budget.
-        overlap: Pixels that neighbouring tiles share, likewise. Default: as many as make tiles exact; 64 if
-            ``moments`` is ``tile``.
+        overlap: Pixels that neighbouring tiles share, one number or (height, width). Default: the reach of the
+            decoder, which makes tiles exact; 64 if ``moments`` is ``tile``.
         ramp: How weights grow across an overlap: ``linear``, ``cosine`` or ``smootherstep``.
-        moments: Where the norms' statistics come from: ``global``, a pass over the whole picture; ``proxy``, a small
-            copy of it; ``tile``, each tile by itself.
+        moments: The map that the norms' statistics are computed on: ``global`` for the whole picture, ``proxy`` for a
+            small copy of it, ``tile`` for each tile by itself.
     """
 
     tile: int | tuple[int, int] | None = None
@@ -58,10 +58,10 @@ class Tiles:
     name: ClassVar[str] = "tiles"
 
     def __post_init__(self) -> None:
-        """Refuse values that no tiles can have.
+        """Refuse invalid values.
 
         Raises:
-            PlanError: A size is no size, or a name is unknown.
+            PlanError: A size is not in whole pixels, or a name is unknown.
         """
         for name in ("tile", "overlap"):
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
@@ -69,10 +69,10 @@ class Tiles:
         one_of("moments", self.moments, ("global", "proxy", "tile"))
 
     def check(self, config: VAEConfig) -> None:
-        """Refuse sizes that are no whole latents of this VAE.
+        """Refuse sizes that are not whole latents of this VAE.
 
         Raises:
-            PlanError: With the nearest size that would do.
+            PlanError: A size is refused. The error names the nearest valid size.
         """
         scale = config.scale
         for name, least, pair in (("tile", scale, self.tile), ("overlap", 0, self.overlap)):
@@ -80,7 +80,7 @@ class Tiles:
                 pixels_of(name, pixels, scale, least)
 
     def latents(self, name: Literal["tile", "overlap"], scale: int) -> tuple[int, int] | None:
-        """Return the tile, or the overlap, in latents; None if it is left to the planner."""
+        """Return the tile or the overlap in latents; None if the planner chooses it."""
         pair = cast(tuple[int, int] | None, getattr(self, name))
         return None if pair is None else (pair[0] // scale, pair[1] // scale)
 
@@ -91,10 +91,10 @@ QUALITIES: dict[str, type[Exact] | type[Tiles] | type[Stream]] = {each.name: eac
 
 
 def quality_of(value: str | Quality) -> Quality:
-    """Return a quality as it is, or the one of this name with its defaults.
+    """Return `value` if it is a quality, or the quality of that name with its defaults.
 
     Raises:
-        PlanError: There is no such quality.
+        PlanError: `value` is neither.
     """
     if isinstance(value, Quality):
         return value
@@ -105,8 +105,8 @@ def quality_of(value: str | Quality) -> Quality:
 def _pair(name: str, value: object) -> tuple[int, int] | None:
     if value is None:
         return None
-    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    pair = tuple(number for number in map(whole, given[:3]) if number is not None)
-    if len(given) != 2 or len(pair) != 2:
+    sides = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    pair = tuple(number for number in map(whole, sides[:3]) if number is not None)
+    if len(sides) != 2 or len(pair) != 2:
         raise PlanError(f"{name} must be a whole number of pixels, or two (height and width), it is {shown(value)}")
     return pair[0], pair[1]

@@ -1,4 +1,4 @@
-"""A plan that was read, or put together by hand, costed on a device: nothing it says of costs is believed."""
+"""Costs a plan from a file or from the caller anew on a device. The costs that it states are ignored."""
 
 from __future__ import annotations
 
@@ -27,68 +27,70 @@ from zvae_tiled.wording import at_least, size
 
 
 def costed(plan: Plan, device: Device, weights: int | None = None, gathered: int = 0) -> Plan:
-    """Return the plan with what its sweeps cost on a device.
+    """Return the plan with new predictions for a device.
 
     Args:
-        plan: Its case, quality, tile and sweeps are used; every prediction is made anew.
+        plan: Its case, quality, tile and sweeps are used. Its predictions are ignored.
         device: The device.
-        weights: Bytes of the weights as they are loaded; None for those of the task.
-        gathered: Bytes of rows that the file gathers.
+        weights: Bytes of the loaded weights. Default: those of the case's Chain.
+        gathered: Bytes of rows that the output file gathers.
 
     Raises:
-        PlanError: The sweeps would not compute every row of every map once.
+        PlanError: The plan is invalid: its sweeps would not compute every row of every map once.
     """
     case, quality = plan.case, plan.quality
     check_case(case, quality, device)
     held = resident_bytes(case, weights, gathered)
     layout = _layout(plan, held, device)
-    given = {stage.name: stage for stage in plan.stages}
+    stages = {stage.name: stage for stage in plan.stages}
     names = [stage.name for stage in layout.stages]
-    if sorted(given) != sorted(names) or len(plan.stages) != len(names):
+    if sorted(stages) != sorted(names) or len(plan.stages) != len(names):
         raise PlanError(f"a plan of this quality has the stages {', '.join(names)}, this one has others", AGAIN)
 
-    def taken(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
-        ours = replace(stage, sweeps=given[stage.name].sweeps)
+    def sweeps_of(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
+        ours = replace(stage, sweeps=stages[stage.name].sweeps)
         ours.check(case.chain)
         return _costed_sweeps(costs, ours)
 
-    made = filled(case, quality, plan.budget, layout, held, device, taken)
-    assert made is not None
-    return made
+    costed_plan = filled(case, quality, plan.budget, layout, held, device, sweeps_of)
+    assert costed_plan is not None
+    return costed_plan
 
 
 def replayed(plan: Plan, case: Case, device: Device, weights: int, gathered: int = 0) -> Plan:
-    """Return the plan as it will run here, if it is one for this decode, or encode.
+    """Return the plan as it will run here, if it was made for this decode or encode.
 
     Args:
-        plan: What was given as a plan.
-        case: What is to be done.
-        device: What MLX computes on, with the kernels that compute.
-        weights: Bytes of the weights that are loaded.
-        gathered: Bytes of rows that the file gathers.
+        plan: The plan that the caller passed. It may be of any type.
+        case: The decode or encode to run.
+        device: The device that MLX uses, with its kernels.
+        weights: Bytes of the loaded weights.
+        gathered: Bytes of rows that the output file gathers.
 
     Raises:
-        PlanError: It is for something else, it is no plan, or it does not fit its budget here.
+        PlanError: `plan` is not a `Plan`, was made for another case, or does not fit its budget here.
     """
     if not isinstance(plan, Plan):
         raise PlanError(f"plan must be a Plan, it is {type(plan).__name__}", "Read one with zvae_tiled.read_plan.")
     _check_same(plan.case, case)
-    made = costed(replace(plan, case=case), device, weights, gathered)
-    if made.predicted_peak <= made.budget:
-        return made
-    counted = f"{size(made.weights)} of weights" + (
-        f" and {size(made.gathered)} of finished rows" * bool(made.gathered)
+    here = costed(replace(plan, case=case), device, weights, gathered)
+    if here.predicted_peak <= here.budget:
+        return here
+    counted = f"{size(here.weights)} of weights" + (
+        f" and {size(here.gathered)} of finished rows" * bool(here.gathered)
     )
     raise PlanError(
-        f"the plan needs {at_least(made.predicted_peak)} here, with {counted}; its budget is {size(made.budget)}",
-        "Make the plan on this machine, with vae.plan() and the same ZVAE_KERNELS and ZVAE_THREADS, or a larger budget."
-        + (" A VAE that is loaded with decoder_only=True takes less." if case.task == "decode" else ""),
+        f"the plan needs {at_least(here.predicted_peak)} here, including {counted}; its budget is {size(here.budget)}",
+        "Make the plan on this machine, with vae.plan() and the same ZVAE_KERNELS and ZVAE_THREADS, or with a larger "
+        "budget." + (" A VAE loaded with decoder_only=True needs less." if case.task == "decode" else ""),
     )
 
 
 def _check_same(theirs: Case, ours: Case) -> None:
     if theirs.task != ours.task:
-        raise PlanError(f'the plan is one for task="{theirs.task}", this is task="{ours.task}"', "Make a plan for it.")
+        raise PlanError(
+            f'the plan was made for task="{theirs.task}", this is task="{ours.task}"', f"Make a plan for {ours.task}."
+        )
     for name in ("config", "batch", "height", "width", "dtype", "kind"):
         made_for, here = getattr(theirs, name), getattr(ours, name)
         if made_for != here:
@@ -96,7 +98,8 @@ def _check_same(theirs: Case, ours: Case) -> None:
                 made_for, here = made_for.different_from(here), "other values"
             what = "device" if name == "kind" else name
             raise PlanError(
-                f"the plan was made for {what} {made_for}, this {ours.task} has {here}", "Make a plan for it."
+                f"the plan was made for {what} {made_for}, this {ours.task} has {here}",
+                f"Make a plan for this {ours.task}.",
             )
     if theirs.output == "rows" and ours.output == "array":
         raise PlanError(
@@ -113,7 +116,7 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
     check_grid(grid, scale)
     named = plan.quality.latents("tile", scale) if isinstance(plan.quality, Tiles) else (grid.height, grid.width)
     if grid != plan.grid or tile != (named or tile):
-        raise PlanError("the plan's tiles are not those of its quality", AGAIN)
+        raise PlanError("the plan's tiles do not match its quality", AGAIN)
     keeps = plan.stages[0].keeps if plan.stages else None
     if keeps not in ((None,) if plan.quality.moments == "tile" else ("ram", "disk")):
         raise PlanError(f"the middle block's map cannot be kept in {keeps!r:.40}", AGAIN)
@@ -121,12 +124,12 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
 
 
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
-    made, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
+    sweeps, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
     for sweep in stage.sweeps:
-        made.append(costs.sweep(held, sweep.stop, sweep.ends, sweep.rows, sweep.store, sweep.medium))
+        sweeps.append(costs.sweep(held, sweep.stop, sweep.ends, sweep.rows, sweep.store, sweep.medium))
         if sweep.ends == "keys":
             held = replace(held, keys=sweep.medium)
         elif sweep.store is not None:
             assert sweep.medium is not None
             held = Held(sweep.store, sweep.medium)
-    return made
+    return sweeps

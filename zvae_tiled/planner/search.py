@@ -1,4 +1,4 @@
-"""The search: at every barrier keep, spill or drop; a shortest path over (what is stored, barrier reached)."""
+"""The search for sweeps: at every barrier keep, spill or drop. A shortest path over (stored cut, barrier reached)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEDIA: tuple[Medium, ...] = ("ram", "disk")
 
 @dataclass(frozen=True)
 class Path:
-    """The best way found to a state, newest sweep first."""
+    """The best sweeps that lead to a state, as a linked list, newest sweep first."""
 
     score: float
     sweep: Sweep | None = None
@@ -22,16 +22,16 @@ class Path:
 
     def sweeps(self) -> tuple[Sweep, ...]:
         """Return the sweeps in their order."""
-        found: list[Sweep] = []
+        newest_first: list[Sweep] = []
         path: Path | None = self
         while path is not None and path.sweep is not None:
-            found.append(path.sweep)
+            newest_first.append(path.sweep)
             path = path.before
-        return tuple(reversed(found))
+        return tuple(reversed(newest_first))
 
 
 def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] | None:
-    """Return the sweeps with the least predicted time whose peaks fit, or None."""
+    """Return the sweeps with the least predicted time whose peaks fit the budget; None if there are none."""
 
     def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
         # Larger bands are never slower, so the first that fits is the fastest.
@@ -41,16 +41,16 @@ def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] |
 
 
 def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
-    """Return the sweeps with the smallest peak there is."""
+    """Return the sweeps with the smallest possible peak."""
 
     def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
-        # Bands of one row take least, but a map of a few rows may take less all at once: then the ladder is short.
+        # Bands of one row need least. A map of a few rows may need less in one band: its short ladder is tried whole.
         rows = ladder if ladder[0] < costs.costs.device.band_rows else ladder[-1:]
         return min(map(make, rows), key=lambda sweep: sweep.peak)
 
-    found = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
-    assert found is not None
-    return found
+    sweeps = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
+    assert sweeps is not None
+    return sweeps
 
 
 def _search(
@@ -75,16 +75,16 @@ def _search(
                     reached[after] = candidate
         paths = _undominated(costs, reached)
     if stage.keeps is not None:
-        wanted = (stage.stop, stage.keeps)
-        paths = {held: path for held, path in paths.items() if (held.cut, held.medium) == wanted}
+        last_map = (stage.stop, stage.keeps)
+        paths = {held: path for held, path in paths.items() if (held.cut, held.medium) == last_map}
     return min(paths.values(), key=lambda path: path.score).sweeps() if paths else None
 
 
 def _undominated(costs: SweepCosts, reached: dict[Held, Path]) -> dict[Held, Path]:
-    """Leave out what a later cut beats: reached as soon, no larger, as tall, kept in the same place.
+    """Remove every stored cut that a later cut beats: no higher score, no more bytes, same height, same medium.
 
-    Whatever can follow the earlier cut can follow the later one, in less time and less memory: its sweeps pass fewer
-    Steps with bands of the same heights. Without this the search grows with the square of the number of Steps.
+    The sweeps that can follow the earlier cut can follow the later one too, in less time and less memory: they pass
+    fewer Steps with bands of the same heights. Without this the search grows with the square of the number of Steps.
     """
     factors, kept = costs.costs.chain.factors, dict[Held, Path]()
     best: dict[tuple[int, Medium | None, Medium | None], list[tuple[int, float]]] = {}
@@ -106,14 +106,14 @@ def _sweep(
 def _moves(
     costs: SweepCosts, held: Held, stop: int, ends: Ending, read: bool
 ) -> Iterator[tuple[Held, int | None, Medium | None]]:
-    """Yield what can be stored on the way to a barrier: what is held after, which cut, and where.
+    """Yield the choices of a sweep to a barrier: what is stored after it, the cut it stores, and the medium.
 
     Args:
-        costs: What sweeps cost.
-        held: What is stored so far.
+        costs: The costs of sweeps.
+        held: What is stored before the sweep.
         stop: The barrier.
         ends: How the sweep ends there.
-        read: Whether a later sweep, or a later stage, would read what is stored.
+        read: Whether a later sweep or stage would read the stored map.
     """
     steps = costs.costs.chain.steps
     if ends == "keys":
@@ -124,7 +124,7 @@ def _moves(
     if not attention:
         yield held, None, None
     if ends == "moments" and read:
-        # Before an upsampling a map is a quarter as large; recomputing it costs one convolution.
+        # The cut before an upsampling Step is a quarter of the size. Starting there repeats one convolution.
         cuts = [stop] if attention or not steps[stop - 1].upsample else [stop, stop - 1]
         for cut in cuts:
             if cut > held.cut:
@@ -136,11 +136,11 @@ def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium
     """Return band heights to try, largest first."""
     device, factors = costs.costs.device, costs.costs.chain.factors
     tallest = min(device.band_rows, costs.costs.map_rows(start))
-    if medium is not None:  # strips are kept no taller than this, so that they can be freed in time
+    if medium is not None:  # taller strips would be freed too late
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))
     ladder = [tallest]
     while ladder[-1] > 1:
         ladder.append(ladder[-1] // 2)
-    # No buffer above the device's limit: the largest holds a band twice over at most (Winograd's: 64/36).
+    # Buffers must stay below the device's limit. The largest is at most twice a band (Winograd's is 64/36 of it).
     most = device.max_buffer // (2 * costs.largest(start, stop))
     return [rows for rows in ladder if rows <= most] or [1]

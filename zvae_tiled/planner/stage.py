@@ -1,4 +1,4 @@
-"""`Sweep` and `Stage`: the runs over the rows that a plan is made of, and what each will cost."""
+"""`Sweep` and `Stage`: the passes over the rows that make up a plan, and what each will cost."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from zvae_tiled.errors import PlanError
 Ending = Literal["moments", "keys", "pixels"]
 Medium = Literal["ram", "disk"]
 
-AGAIN = "Make it again with zvae_tiled.plan()."
-"""What to do about a plan that cannot be used."""
+AGAIN = "Make the plan again with zvae_tiled.plan()."
+"""Advice for a plan that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One run over the rows, from a stored cut to a later one.
+    """One pass over the rows, from a stored cut to a later one.
 
     Attributes:
-        start: The cut it reads.
+        start: The stored cut it reads.
         stop: The cut it reaches.
-        ends: In ``moments``, in the attention's ``keys``, or in ``pixels``: an encode's are those of its latents.
-        rows: Rows of the start cut read at once.
-        store: The cut it stores on its way, if any; what was stored before is then freed as it is read.
-        medium: Where what it stores (a cut, or keys) is kept.
+        ends: What it ends in: ``moments``, the attention's ``keys``, or ``pixels`` (in an encode, the latents).
+        rows: Height of a band at the start cut.
+        store: The cut it stores, if any. The map stored before is then freed as it is read.
+        medium: Where the stored cut or the keys are kept.
         peak: Predicted bytes.
         flops: Predicted multiplications and additions.
         io: Predicted bytes written to and read from disk.
@@ -51,7 +51,7 @@ class Sweep:
 
     @property
     def executed(self) -> tuple[int, int, Ending, int, int | None, Medium | None]:
-        """What is done, without what it costs."""
+        """The fields that are executed, without the predictions."""
         return self.start, self.stop, self.ends, self.rows, self.store, self.medium
 
 
@@ -60,19 +60,19 @@ class Stage:
     """Sweeps over a map of one size, from one cut to another.
 
     Attributes:
-        name: ``pixels``: to the picture. In tiles and streams there come before it ``middle``: from the latents to
-            the middle block's end, and ``statistics``: the pass that gathers moments, of the map or of a proxy.
-        height: Rows of the latents it is for: of the whole map, of a proxy, or of the largest tile.
-        width: Columns likewise.
-        start: The cut it starts from; one other than 0 was stored before.
-        stop: The cut it goes to; None for the picture.
-        known: The cuts whose moments are known beforehand.
-        keeps: Where what is alive at its last cut is stored for the next stage; None if it is not.
+        name: ``pixels`` ends in the picture. Tiles and streams may have two stages before it: ``middle``, from the
+            latents to the end of the middle block, and ``statistics``, which gathers moments of the map or of a proxy.
+        height: Rows of its latents: those of the whole map, of a proxy, or of the largest tile.
+        width: Columns of its latents.
+        start: The cut it starts from. Any cut but 0 was stored by an earlier stage.
+        stop: The cut it ends at; None for the picture.
+        known: The cuts whose moments are known before it starts.
+        keeps: Where the map at its last cut is stored for the next stage; None if it is not stored.
         base: Bytes held from its first sweep to its last.
         finished: Bytes of the finished picture, held in its last sweep.
         sweeps: Its sweeps, in their order.
         spilled: The most bytes it has on disk at once.
-        needed_flops: Multiplications and additions when nothing is computed twice.
+        needed_flops: Multiplications and additions if nothing is computed twice.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Stage:
         return sum(sweep.seconds for sweep in self.sweeps)
 
     def resized(self, height: int, width: int) -> Stage:
-        """Return the same sweeps for latents that are no larger: they cost no more."""
+        """Return the stage for latents of at most the same size. Its sweeps cost no more."""
         return replace(self, height=height, width=width)
 
     def check(self, chain: Chain) -> None:
@@ -131,17 +131,18 @@ class Stage:
                 raise PlanError(f"{where} cannot store a map where it ends", AGAIN)
             stored = after
         if needed:
-            raise PlanError(f"the plan ends before its sweep to {needed[0]}", AGAIN)
+            ends, cut = needed[0]
+            raise PlanError(f"the plan ends before its sweep to cut {cut} ({ends})", AGAIN)
         last = self.sweeps[-1:]
         if self.keeps is not None and [(sweep.store, sweep.medium) for sweep in last] != [(self.stop, self.keeps)]:
             raise PlanError(f"the map at the end of the stage {self.name!r} is not kept", AGAIN)
 
 
 def endings(chain: Chain, stage: Stage) -> list[tuple[Ending, int]]:
-    """Return what every sweep of a stage must reach, in order."""
-    found: list[tuple[Ending, int]] = []
+    """Return what each sweep of a stage must end in, and at which cut, in order."""
+    ends: list[tuple[Ending, int]] = []
     for cut in chain.barriers:
         if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
             continue
-        found += [(gathered, cut) for gathered in chain.steps[cut].gathers]
-    return found if stage.stop is not None else [*found, ("pixels", len(chain.steps))]
+        ends += [(gathered, cut) for gathered in chain.steps[cut].gathers]
+    return ends if stage.stop is not None else [*ends, ("pixels", len(chain.steps))]

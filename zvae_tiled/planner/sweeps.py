@@ -1,4 +1,4 @@
-"""What one whole sweep costs: the sum of what is alive, from a stored cut to where it ends."""
+"""Costs of whole sweeps: bytes alive, flops and time, added up from the stored cut to where the sweep ends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Held:
 
     Attributes:
         cut: The cut that is stored.
-        medium: Where; None if it was stored before the first sweep, and is kept until after the last.
-        keys: Where the attention's keys are kept, while they are needed.
+        medium: Where the cut is stored. None if it was stored before the first sweep and is kept until after the last.
+        keys: Where the attention's keys are stored, while they are needed.
     """
 
     cut: int
@@ -27,7 +27,7 @@ class Held:
 
 
 class _Costs(NamedTuple):
-    """Costs of Steps, for one band height: an entry a Step, or what the Steps from a cut on add up to."""
+    """Costs of Steps at one band height: one entry per Step, or running totals from a cut on."""
 
     carried: list[int]
     prepared: list[int]
@@ -41,13 +41,13 @@ class SweepCosts:
     """Costs of whole sweeps."""
 
     def __init__(self, costs: Costs, base: int, output: int, starting: int = 0) -> None:
-        """Remember the Steps' costs and what is held all along.
+        """Store the costs of single Steps and the bytes held during every sweep.
 
         Args:
             costs: The Steps' costs.
             base: Bytes held from the first sweep to the last.
             output: Bytes of the finished picture, held in the last sweep.
-            starting: Bytes on top before a sweep from the latents begins.
+            starting: Extra bytes while the input is made ready, before a sweep from cut 0 begins.
         """
         self.costs = costs
         self._base = base
@@ -68,16 +68,16 @@ class SweepCosts:
         prepared, preparing = sums.prepared[passed], sums.preparing[passed]
         if ends == "moments":
             last = self._finish(stop, reached)
-            # The moments' own passes over the map, of which a recomputed one has as many.
+            # Gathering moments passes over the map four times, whether it is recomputed or not.
             seconds += 4 * costs.cut_bytes(stop) / costs.device.bandwidth
         elif ends == "keys":
             last = costs.gather_keys(stop, reached)
-            asked = costs.step(stop, reached)  # all of its weights are prepared for the keys too
-            prepared, preparing = prepared + asked.prepared, max(preparing, asked.preparing)
+            attention = costs.step(stop, reached)  # gathering keys prepares all of the attention's weights
+            prepared, preparing = prepared + attention.prepared, max(preparing, attention.preparing)
             flops += costs.key_flops(stop)
             seconds += costs.key_flops(stop) / costs.device.flops
             gathered = costs.key_bytes(stop)
-        else:  # rows made a picture's in float32; then times 255 and as whole numbers, for the sinks that want them so
+        else:  # picture rows in float32; for some sinks also multiplied by 255 and converted to whole numbers
             pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
             last = max(pixels // costs.size.itemsize * 9, pixels + pixels // costs.size.itemsize * 4)
         released = store is not None or ends == "pixels"
@@ -92,16 +92,16 @@ class SweepCosts:
         io += costs.cut_bytes(store) if store is not None and medium == "disk" else 0
         io += gathered if medium == "disk" else 0
         if held.keys == "disk" and stop > held.cut:
-            io += keys * -(-costs.size.height // rows)  # every band asks all keys
+            io += keys * -(-costs.size.height // rows)  # every band reads all keys
         seconds += io / costs.device.disk
         return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
 
     def largest(self, start: int, stop: int) -> int:
-        """Return the most bytes of any map up to a cut, for each row of the map at the cut `start`."""
+        """Return the bytes of the largest map from `start` to `stop`, divided by the rows of the map at `start`."""
         return self._largest(start)[stop - start]
 
     def needed_flops(self, stage: Stage) -> int:
-        """Return the flops of a stage that computes nothing twice."""
+        """Return the flops of a stage if nothing is computed twice."""
         costs, stop = self.costs, len(self.costs.chain.steps) if stage.stop is None else stage.stop
         attention = costs.chain.attention
         keys = costs.key_flops(attention) if attention is not None and stage.start <= attention < stop else 0
@@ -110,7 +110,7 @@ class SweepCosts:
     def _stored(
         self, held: Held, store: int | None, medium: Medium | None, rows: int, at_end: bool, released: bool
     ) -> int:
-        """Return the bytes of maps in memory; rows are a band's, at the start cut."""
+        """Return the bytes of stored maps in memory. `rows` is the band height at the start cut."""
         costs = self.costs
         before = costs.cut_bytes(held.cut) if held.medium == "ram" else 0
         if not released:
@@ -121,22 +121,23 @@ class SweepCosts:
             def written(read: int) -> int:
                 return min(costs.chain.rows_at(store, read, held.cut), costs.map_rows(store)) * costs.row_bytes(store)
 
-            # Where the sweep ends, the band that is just being stored counts as work.
+            # If the sweep ends at the stored cut, the band that is being stored is counted as work.
             after = costs.cut_bytes(store) - (written(rows) if at_end else 0)
-            # Strips end a row before bands of as many rows, of which one divides the other: else they may drift apart.
+            # A strip ends one row before a band does, but only if one height divides the other. Otherwise they may
+            # drift apart.
             early = min(after, written(tall if tall % rows else tall - rows))
-        # One grows as the other shrinks, but a strip is freed only when its last row is read, and latents are one
-        # strip: so the most there is is while the first strip is read, or the last.
+        # While a new map is stored, the old one is freed strip by strip (latents are a single strip). A strip is freed
+        # when its last row is read, so memory peaks while the first strip is read or while the last one is.
         strip = before if held.cut == 0 else tall * costs.row_bytes(held.cut)
         return max(before + early, after + min(strip, before))
 
     def _largest_from(self, start: int) -> list[int]:
-        """Return the most bytes up to every later cut."""
+        """Return `largest` for every cut from `start` on."""
         costs, cuts = self.costs, range(start, len(self.costs.chain.steps) + 1)
         return list(accumulate((costs.cut_bytes(cut) // costs.map_rows(start) for cut in cuts), max))
 
     def _sums_from(self, start: int, rows: int) -> _Costs:
-        """Return the sums up to every later cut."""
+        """Return the running totals from `start` to every later cut."""
         each = self._band(rows, self.costs.chain.factors[start])
         return _Costs(
             carried=list(accumulate(each.carried[start:], initial=0)),
@@ -148,7 +149,7 @@ class SweepCosts:
         )
 
     def _band_of(self, rows: int, factor: int) -> _Costs:
-        """Return the costs of all Steps, for bands of so many rows of a map `factor` times as high as the latents."""
+        """Return the costs of all Steps, for bands of `rows` rows of a map `factor` times as high as the latents."""
         costs = self.costs
         heights = [-(-rows * each // factor) for each in costs.chain.factors[:-1]]
         steps = [costs.step(cut, height) for cut, height in enumerate(heights)]

@@ -1,4 +1,4 @@
-"""A plan as text for people."""
+"""Renders a plan as text for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def render(plan: Plan) -> str:
-    """Return the plan as text, a line a sweep."""
+    """Return the plan as text, with one line per sweep."""
     case, (height, width) = plan.case, plan.case.pixels
     lines = [
         f"{case.batch} x {width}x{height} {plan.quality.name} {case.task}, {case.dtype} on {case.device}",
@@ -26,7 +26,7 @@ def render(plan: Plan) -> str:
     if plan.grid.count > 1:
         rows, columns = (side * case.config.scale for side in plan.grid.largest)
         lines.append(
-            f"{len(plan.grid.rows)} x {len(plan.grid.columns)} tiles that read {columns}x{rows} pixels at most, "
+            f"{len(plan.grid.rows)} x {len(plan.grid.columns)} tiles that read at most {columns}x{rows} pixels, "
             f"{plan.quality.ramp} ramp"
         )
     for stage in plan.stages:

@@ -1,4 +1,4 @@
-"""Where finished rows go: arrays, and files that appear whole or not at all."""
+"""Takes finished rows into arrays, or into files that appear whole or not at all."""
 
 from zvae_tiled.sinks.array import ArraySink
 from zvae_tiled.sinks.base import Sink

@@ -1,4 +1,4 @@
-"""Pictures in memory: as an MLX array, or as a NumPy one that torch and Pillow can take over."""
+"""Collects pictures in memory: in an MLX array, or in a NumPy array that torch and Pillow can use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ArraySink:
     """Fills one array, allocated at the first row."""
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: mx.Dtype, output_type: OutputType) -> None:
-        """Hold pictures (B, H, W, C) of this type."""
+        """Prepare for pictures of shape (B, H, W, C) and of this type."""
         self._shape = shape
         self._output_type = output_type
         self._dtype = dtype
@@ -37,26 +37,26 @@ class ArraySink:
         self._next += rows.shape[1]
         if isinstance(self._array, mx.array):
             self._array[picture : picture + 1, top : top + rows.shape[1]] = rows
-            mx.eval(self._array)  # in place: nobody else holds the array
+            mx.eval(self._array)  # in place, because there is no other reference to the array
         elif self._output_type == "pil":
             self._array[picture, top : top + rows.shape[1]] = np.asarray(mx.round(rows * 255).astype(mx.uint8))[0]
         else:
             self._array[picture, top : top + rows.shape[1]] = np.asarray(rows.astype(mx.float32))[0]
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the array is complete."""
 
     def abort(self) -> None:
         """Free the array."""
         self._array = None
 
     def result(self) -> Any:
-        """Hand out the pictures in the type that was asked for."""
+        """Return the pictures in the output type."""
         if self._output_type == "torch":
             return imported("torch", "pip install torch").from_numpy(self._array)
         if self._output_type == "pil":
             image = imported("PIL.Image", "pip install 'zvae-tiled[pil]'")
-            # Pillow has a mode for one channel, and none for one channel with an axis of its own.
+            # Pillow reads one channel as (H, W), but not as (H, W, 1).
             return [image.fromarray(level[..., 0] if level.shape[-1] == 1 else level) for level in self._array]
         return self._array
 

@@ -1,4 +1,4 @@
-"""The Sink: rows come from top to bottom, picture after picture."""
+"""The `Sink` protocol: it takes rows from top to bottom, picture after picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import mlx.core as mx
 
 
 class Sink(Protocol):
-    """Takes finished rows (1, rows, W, C), float32 in [0, 1] unless raw values were asked for."""
+    """Takes finished rows (1, rows, W, C): float32 in [0, 1], or the decoder's own values with ``raw=True``."""
 
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture."""
@@ -18,7 +18,7 @@ class Sink(Protocol):
         """Bytes held outside MLX's allocator."""
 
     def close(self) -> None:
-        """All rows have come: make the result final."""
+        """Complete the result, after the last row."""
 
     def abort(self) -> None:
-        """Something failed: leave nothing behind."""
+        """Remove the unfinished result, after an error."""

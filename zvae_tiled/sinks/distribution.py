@@ -1,4 +1,4 @@
-"""The distribution of latents, made of the encoder's rows as they come."""
+"""Builds the distribution of latents from the encoder's rows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from zvae_tiled.inputs.latent_space import LatentDistribution
 
 
 class DistributionSink:
-    """Makes the distribution of the encoder's own rows, as they come: no second copy is as large as it."""
+    """Builds the distribution row by row from the encoder's output, without a second copy of that size."""
 
     host_bytes = 0
 
     def __init__(
         self, config: VAEConfig, weights: Mapping[str, mx.array], shape: tuple[int, int, int], dtype: mx.Dtype
     ) -> None:
-        """Hold the distribution of latents (B, h, w) of this type."""
+        """Prepare for the distribution of latents of size (B, h, w) and of this type."""
         batch, height, width = shape
         self._convention = config.latents
         self._weights = weights
@@ -46,24 +46,24 @@ class DistributionSink:
         part = LatentDistribution.from_moments(rows[:, :whole], self._convention, self._weights)
         top = self._next % self._shape[2]
         self._next += whole // patch
-        for half, found in zip(self._halves, (part.mean, part.logvar), strict=True):
-            half[picture : picture + 1, :, top : top + whole // patch] = found
-        mx.eval(self._halves)  # in place: nobody else holds the arrays
+        for half, new in zip(self._halves, (part.mean, part.logvar), strict=True):
+            half[picture : picture + 1, :, top : top + whole // patch] = new
+        mx.eval(self._halves)  # in place, because there are no other references to the arrays
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the distribution is complete."""
 
     def abort(self) -> None:
         """Free the arrays."""
         self._halves, self._waiting = [], None
 
     def result(self) -> LatentDistribution:
-        """Hand out the distribution."""
+        """Return the distribution."""
         return LatentDistribution(*self._halves)
 
 
 def _copy(rows: mx.array) -> mx.array:
-    """Return rows that do not hold on to the band they are of, as a slice does."""
+    """Return a copy of rows. Unlike a slice, it does not keep their whole band in memory."""
     copy = rows * 1
     mx.eval(copy)
     return copy

@@ -1,4 +1,4 @@
-"""The sink that writes files, one a picture."""
+"""Writes finished rows to files, one per picture."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from zvae_tiled.sinks.writer import Writer, samples
 
 
 class FileSink:
-    """Writes each picture beside its final name; they get their names when all are whole."""
+    """Writes each picture to a temporary file. The files get their names when all are complete."""
 
     def __init__(
         self, paths: tuple[Path, ...], rows: int, gathered: int, overwrite: bool, writer: Callable[[BinaryIO], Writer]
     ) -> None:
-        """Write pictures, one a path.
+        """Prepare to write pictures.
 
         Args:
-            paths: The files.
-            rows: Of each picture.
-            gathered: Bytes a writer gathers.
-            overwrite: Whether files that are there are replaced.
-            writer: Makes the writer of an open file.
+            paths: The files, one per picture.
+            rows: Rows of a picture.
+            gathered: Bytes that a writer gathers.
+            overwrite: Whether existing files are replaced.
+            writer: Makes the writer for an open file.
         """
         self._paths = paths
         self._rows = rows
@@ -69,15 +69,15 @@ class FileSink:
         self._files.clear()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove the files written so far."""
         self._writer = None
         for file in self._files:
             file.discard()
 
 
-_ADVICE = "The latents are untouched: free space, or name another file, and decode again."
+_ADVICE = "The latents are unchanged. Free space, or use another file, and decode again."
 
 
 def failed(path: Path, error: OSError, advice: str = _ADVICE) -> OutputError:
-    """Make the operating system's refusal into an error that says what to do."""
+    """Turn the operating system's error into one that says what to do."""
     return OutputError(f"{path} cannot be written: {error.strerror or error}", advice)

@@ -1,4 +1,4 @@
-"""What a picture's file says of how it was made."""
+"""Notes in a picture's file: the program, kernels, quality and VAE that made it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zvae_tiled.planner.plan import Plan
 
 
 def notes_of(plan: Plan) -> dict[str, str]:
-    """Return what decides the pixels: program, kernels, quality and VAE, by the names they have in files.
+    """Return what the pixels depend on: program, kernels, quality and VAE, by their names in files.
 
-    Neither budget nor plan is named: any two budgets write the same file.
+    Budget and plan are not among them, so that every budget writes the same file.
     """
     quality = plan.quality.name
     if quality != "exact":
@@ -28,6 +28,6 @@ def notes_of(plan: Plan) -> dict[str, str]:
 
 
 def vae_name(config: VAEConfig) -> str:
-    """Return the presets a config is that of, or a digest that tells it from others."""
+    """Return the names of the presets with this config, or its class and a digest if there are none."""
     text = json.dumps(asdict(config), sort_keys=True)
     return "/".join(preset_names(config)) or f"{config.class_name} {hashlib.sha256(text.encode()).hexdigest()[:12]}"

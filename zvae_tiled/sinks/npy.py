@@ -1,4 +1,4 @@
-"""NumPy's own format: one array (H, W, C), as `numpy.load` reads it, also memory-mapped."""
+"""Writes NumPy's format: one array (H, W, C) for `numpy.load`, also memory-mapped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from zvae_tiled.sinks.writer import DTYPES, Samples, Shape, Writer
 
 
 class Npy(Writer):
-    """Version 1.0 of the format; it has no place for notes."""
+    """Writes version 1.0 of the format, which has no place for notes."""
 
     bits = (32, 8, 16)
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
-        """Write the header: the shape is known before the first row."""
+        """Write the header. The shape is known before the first row."""
         super().__init__(file, shape, bits, notes)
         text = f"{{'descr': '{DTYPES[bits].str}', 'fortran_order': False, 'shape': {shape}, }}"
         text += " " * (-(len(text) + 11) % 64) + "\n"
@@ -25,4 +25,4 @@ class Npy(Writer):
         self.file.write(rows.data)
 
     def finish(self) -> None:
-        """Nothing stands behind the last row."""
+        """Do nothing: the file ends with the last row."""

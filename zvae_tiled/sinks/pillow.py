@@ -1,4 +1,4 @@
-"""JPEG and WebP, through Pillow: neither can be written before the whole picture is there."""
+"""Writes JPEG and WebP with Pillow, which needs the whole picture in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zvae_tiled.inputs.arrays import imported
 from zvae_tiled.sinks.writer import Samples, Shape, Writer
 
 _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E
-"""EXIF's tags."""
+"""Numbers of EXIF tags."""
 
 _CODE = 4 << 20
 """Bytes of Pillow's and the encoders' code and tables (`python -m benchmarks run --suite process`)."""
@@ -40,34 +40,34 @@ class _Pillow(Writer):
     def finish(self) -> None:
         try:
             self._image.save(_OnlyWrite(self.file), format=self.pillow, exif=self._exif, **self.options)
-        except (ValueError, MemoryError) as error:  # what the encoders raise when they fail
-            raise OSError(None, f"Pillow's {self.pillow} encoder gave up: {error}") from error
+        except (ValueError, MemoryError) as error:  # from Pillow's encoders
+            raise OSError(None, f"Pillow's {self.pillow} encoder failed: {error}") from error
 
 
 class _OnlyWrite:
-    """A file without a number: given one, Pillow's C code takes a partial write, on a full disk, for a whole one."""
+    """A file without `fileno`: with it, Pillow's C code would not notice a partial write on a full disk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.write = file.write
 
 
 class Jpeg(_Pillow):
-    """Quality 95, colours at full resolution."""
+    """Writes JPEG of quality 95, with colours at full resolution."""
 
     channels = (1, 3)
-    side = 65500  # libjpeg's JPEG_MAX_DIMENSION; the format itself ends at 65535
+    side = 65500  # libjpeg's JPEG_MAX_DIMENSION, below the format's own 65535
     pillow = "JPEG"
     options: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": 0}
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
-        """Return the bytes of the picture as Pillow keeps it: RGB in four bytes; the encoder goes by rows."""
+        """Return the bytes of the picture in Pillow, which keeps RGB in four bytes. The encoder works row by row."""
         del bits  # always 8
         return shape[0] * shape[1] * (1 if shape[2] == 1 else 4) + _CODE
 
 
 class WebP(_Pillow):
-    """Quality 95, not lossless: for that there are PNG and TIFF, which need a fraction of the memory."""
+    """Writes WebP of quality 95. For lossless files use PNG or TIFF, which need a fraction of the memory."""
 
     channels = (3, 4)
     side = 16383  # 14 bits
@@ -76,6 +76,6 @@ class WebP(_Pillow):
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
-        """Return the bytes of the picture, and what libwebp was measured to take for noise (docs/files.md)."""
+        """Return the bytes of the picture and of libwebp, as measured with noise (docs/files.md)."""
         del bits  # always 8
         return shape[0] * shape[1] * (36 if shape[2] == 3 else 46) + _CODE

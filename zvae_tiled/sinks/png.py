@@ -1,4 +1,4 @@
-"""PNG of 8 or 16 bits, compressed row by row: memory does not grow with the picture."""
+"""Writes PNG of 8 or 16 bits, compressed row by row, in memory that does not grow with the height."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
 """PNG's colour types by channels: grey, grey with alpha, RGB, RGB with alpha."""
 
 _AVERAGE = 3
-"""The filter: each byte as its difference from the mean of those to the left and above.
+"""The number of the filter that stores each byte's difference from the mean of the bytes to the left and above.
 
-With run lengths alone (Z_RLE) it is smaller than zlib's level 6 where there is grain, and several times as fast:
-benchmarks/pictures.py, docs/files.md.
+With run lengths alone (Z_RLE), files of grainy pictures are smaller than with zlib's level 6, and several times as
+fast to write: benchmarks/pictures.py, docs/files.md.
 """
 
 
 class Png(Writer):
-    """Every row filtered by the one above, deflated as it comes."""
+    """Filters each row with the row above, and compresses it at once."""
 
     bits = (8, 16)
     channels = tuple(_COLOURS)
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
-        """Write what stands before the first row."""
+        """Write the header and the notes."""
         super().__init__(file, shape, bits, notes)
         height, width, channels = shape
         self._pixel = channels * bits // 8
@@ -36,7 +36,7 @@ class Png(Writer):
         self._deflate = zlib.compressobj(strategy=zlib.Z_RLE)
         header = struct.pack(">IIBBBBB", width, height, bits, _COLOURS[channels], 0, 0, 0)
         file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header))
-        for keyword, text in notes.items():  # iTXt is UTF-8: not compressed, no language, no translated keyword
+        for keyword, text in notes.items():  # UTF-8, not compressed, no language, no translated keyword
             file.write(_chunk(b"iTXt", keyword.encode("latin-1") + bytes(5) + text.encode()))
 
     def write(self, rows: Samples) -> None:
@@ -47,13 +47,13 @@ class Png(Writer):
         left[:, self._pixel :] = stored[:, : -self._pixel]
         filtered = np.empty((len(rows), stored.shape[1] + 1), np.uint8)
         filtered[:, 0] = _AVERAGE
-        # (a & b) + ((a ^ b) >> 1) is the mean of two bytes, rounded down, without a wider type.
+        # (a & b) + ((a ^ b) >> 1) is the mean of two bytes, rounded down. It needs no wider type.
         np.subtract(stored, (left & above) + ((left ^ above) >> 1), out=filtered[:, 1:])
         self._above = stored[-1].copy()
         self._put(self._deflate.compress(filtered.data))
 
     def finish(self) -> None:
-        """Write the rest, and the end."""
+        """Write the rest of the compressed data, and the end of the file."""
         self._put(self._deflate.flush())
         self.file.write(_chunk(b"IEND", b""))
 

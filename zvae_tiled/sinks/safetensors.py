@@ -1,4 +1,4 @@
-"""safetensors: one tensor called ``picture``, (H, W, C), with the notes as metadata."""
+"""Writes safetensors: one tensor ``picture`` (H, W, C), with the notes as metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {8: "U8", 16: "U16", 32: "F32"}
 
 
 class Safetensors(Writer):
-    """The header comes first, because the shape is known; then the rows as they are."""
+    """Writes the header first, because the shape is known, and then the rows as they are."""
 
     bits = (32, 8, 16)
 
@@ -26,12 +26,12 @@ class Safetensors(Writer):
         self.file.write(rows.data)
 
     def finish(self) -> None:
-        """Nothing stands behind the last row."""
+        """Do nothing: the file ends with the last row."""
 
 
 def safetensors_header(name: str, dtype: str, shape: tuple[int, ...], size: int, notes: Mapping[str, str]) -> bytes:
-    """Return what stands before the bytes of a file's only tensor."""
+    """Return the length and the header of a file with one tensor."""
     table = {"__metadata__": dict(notes), name: {"dtype": dtype, "shape": list(shape), "data_offsets": [0, size]}}
     text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data is to be aligned
+    text += b" " * (-len(text) % 8)  # aligns the data
     return len(text).to_bytes(8, "little") + text

@@ -1,4 +1,4 @@
-"""The file somebody names, checked before any work: its kind, its place, its size."""
+"""Checks the path of a picture before any work: its format, its folder, and the free space."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ KINDS: dict[str, type[Writer]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """Files that can be written.
+    """Files for pictures, which can be written.
 
     Attributes:
-        paths: One a picture.
-        kind: Of file.
-        shape: Of a picture.
-        bits: Of a channel.
-        overwrite: Whether files that are there are replaced.
+        paths: The files, one per picture.
+        kind: The writer of their format.
+        shape: The shape of a picture.
+        bits: Bits of a channel.
+        overwrite: Whether existing files are replaced.
     """
 
     paths: tuple[Path, ...]
@@ -53,18 +53,18 @@ class Target:
 
     @property
     def gathered(self) -> int:
-        """Bytes of rows gathered while a file is written; they count against the budget."""
+        """Bytes of rows gathered while a file is written. They count against the budget."""
         return self.kind.gathered(self.shape, self.bits)
 
     def check_room(self, spilled: int, spill_folder: Path) -> None:
-        """Refuse to start what the disk may not hold, however badly it compresses.
+        """Refuse files that the disk may not hold if they compress badly.
 
         Args:
             spilled: Bytes of maps that are on disk at the same time.
-            spill_folder: Where.
+            spill_folder: The folder of these maps.
 
         Raises:
-            OutputError: There is too little room.
+            OutputError: There is too little free space.
         """
         folder = self.paths[0].parent
         needed = len(self.paths) * self.kind.largest(self.shape, self.bits)
@@ -74,14 +74,14 @@ class Target:
         except OSError as error:
             raise failed(self.paths[0], error) from error
         if free < needed + shared:
-            beside = f", and {shared:,} for maps that are spilled" if shared else ""
+            maps = f", and spilled maps {shared:,}" if shared else ""
             raise OutputError(
-                f"{self.paths[0]} may take {needed:,} bytes{beside}; {folder} has {free:,} free",
-                "Free space, name a file on another disk, or ask for fewer bits.",
+                f"{self.paths[0]} may need {needed:,} bytes{maps}; {folder} has {free:,} free",
+                "Free space, use a file on another disk, or choose fewer bits.",
             )
 
     def sink(self, notes: dict[str, str]) -> Sink:
-        """Return the sink that writes the files, with these notes in them."""
+        """Return the sink that writes the files, with `notes` in each of them."""
         writer = partial(self.kind, shape=self.shape, bits=self.bits, notes=notes)
         return FileSink(self.paths, self.shape[0], self.gathered, self.overwrite, writer)
 
@@ -92,25 +92,27 @@ def file_target(
     bits: int | None = None,
     overwrite: bool = True,
 ) -> Target:
-    """Check a file that pictures (B, H, W, C) are to be written to, or numbered files if there are several.
+    """Check the file for pictures of shape (B, H, W, C), or the numbered files of a batch.
 
     Raises:
-        OutputError: The place or the kind of file is not one that can be written.
-        MissingExtraError: The kind needs Pillow.
+        OutputError: The path cannot be written to, or its format cannot hold the pictures.
+        MissingExtraError: The format needs Pillow.
     """
     target = path_of(path, "path")
     kind = KINDS.get(target.suffix.lower())
     if kind is None:
-        known = ", ".join(KINDS)
-        raise OutputError(f"{target}: pictures are written as {known}, not as {target.suffix!r}", "Change the ending.")
+        endings = ", ".join(KINDS)
+        problem = f"{target}: pictures are written as {endings}, not as {target.suffix!r}"
+        raise OutputError(problem, "Change the ending.")
     batch, shape = pictures[0], pictures[1:]
     _check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     for name in paths:
         check_place(name)
-    there = [str(name) for name in paths if os.path.lexists(name)]
-    if there and not overwrite:
-        raise OutputError(f"{', '.join(there)}: there is a file of that name", "Name another, or say overwrite=True.")
+    existing = [str(name) for name in paths if os.path.lexists(name)]
+    if existing and not overwrite:
+        problem = f"{', '.join(existing)}: there is a file of that name"
+        raise OutputError(problem, "Use another name, or set overwrite=True.")
     return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite)
 
 
@@ -118,28 +120,29 @@ def _check_kind(path: Path, kind: type[Writer], shape: Shape, bits: int | None) 
     height, width, channels = shape
     if bits is not None and (isinstance(bits, bool) or bits not in kind.bits):
         raise OutputError(
-            f"{path}: bits of a channel must be {_either(kind.bits)} in this kind of file, it is {bits!r}",
+            f"{path}: bits= must be {_either(kind.bits)} in this kind of file, it is {bits!r}",
             ".png and .tiff store 16, .tiff, .npy and .safetensors store 32.",
         )
     if kind.channels is not None and channels not in kind.channels:
         raise OutputError(
-            f"{path}: this kind of file holds {_either(kind.channels)} channels, the VAE gives {channels}",
+            f"{path}: this kind of file holds {_either(kind.channels)} channels, the VAE's pictures have {channels}",
             "Write a .npy or a .safetensors.",
         )
     if max(height, width) > kind.side:
         raise OutputError(
-            f"{path}: this kind of file holds {kind.side:,} pixels a side, the picture has {width:,}x{height:,}",
+            f"{path}: this kind of file holds at most {kind.side:,} pixels a side, the picture has "
+            f"{width:,}x{height:,}",
             "Write a .png or a .tiff.",
         )
     if kind.pillow is not None:
         features = imported("PIL.features", "pip install 'zvae-tiled[pil]'")
         if not features.check(_FEATURES[kind.pillow]):
             advice = "pip install --force-reinstall pillow, or write a .png."
-            raise MissingExtraError(f"{path}: the Pillow that is installed was built without {kind.pillow}", advice)
+            raise MissingExtraError(f"{path}: the installed Pillow was built without {kind.pillow}", advice)
 
 
 _FEATURES = {"JPEG": "jpg", "WEBP": "webp"}
-"""What Pillow calls the library behind a kind of file."""
+"""Pillow's name for the library of each format."""
 
 
 def _either(numbers: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""TIFF in tiles, deflated, streamed: a row of tiles is gathered, and no more. BigTIFF where 4 GB may not do."""
+"""Writes TIFF in compressed tiles, gathering one row of tiles at a time. BigTIFF if the file may pass 4 GB."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from zvae_tiled.sinks.writer import DTYPES, Samples, Shape, Writer
 
 TILE = 256
-"""Rows and columns of a tile; smaller pictures have smaller ones, in the multiples of 16 the format asks for."""
+"""Rows and columns of a tile. Smaller pictures have smaller tiles. The format requires multiples of 16."""
 
 _SHORT, _LONG, _LONG8, _TEXT, _RATIO = 3, 4, 16, 2, 5
 _CODES = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
 
 
 class Tiff(Writer):
-    """The header points to a directory at the end, which is written when the tiles' places are known."""
+    """Writes the directory at the end, when the tiles' places are known. The header points to it."""
 
     bits = (8, 16, 32)
     channels = (1, 2, 3, 4)
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
-        """Leave room for the header."""
+        """Write a header without a directory, to be replaced at the end."""
         super().__init__(file, shape, bits, notes)
         self._notes = notes
         self._big = self.largest(shape, bits) >> 32 > 0
@@ -38,19 +38,19 @@ class Tiff(Writer):
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
-        """Return the bytes of a row of tiles, and of one tile on its way."""
+        """Return the bytes of a row of tiles, and of the tile that is compressed."""
         height, width = tile_shape(shape)
         return height * (_up(shape[1], width) + 4 * width) * shape[2] * bits // 8
 
     @classmethod
     def largest(cls, shape: Shape, bits: int) -> int:
-        """Return the bytes of whole tiles, and of the tables of their places."""
+        """Return the most bytes of whole tiles, and of the tables of their places and sizes."""
         height, width = tile_shape(shape)
         whole = _up(shape[0], height), _up(shape[1], width), shape[2]
         return super().largest(whole, bits) + whole[0] // height * (whole[1] // width) * 16
 
     def write(self, rows: Samples) -> None:
-        """Gather rows; write their tiles when they are as high as a tile."""
+        """Gather rows, and write them as tiles when they fill a row of tiles."""
         while len(rows):
             count = min(len(rows), self._tile[0] - self._filled)
             self._rows[self._filled : self._filled + count, : self.shape[1]] = rows[:count]
@@ -87,7 +87,7 @@ class Tiff(Writer):
         return struct.pack("<2sHI", b"II", 42, directory)
 
     def _fields(self) -> list[tuple[int, int, list[int] | bytes]]:
-        """Return tag, type and values, in the order of their tags."""
+        """Return tag, type and values of each field, in the order of the tags."""
         height, width, channels = self.shape
         place = _LONG8 if self._big else _LONG
         fields: list[tuple[int, int, list[int] | bytes]] = [
@@ -100,8 +100,8 @@ class Tiff(Writer):
             (277, _SHORT, [channels]),
             (282, _RATIO, struct.pack("<II", 72, 1)),
             (283, _RATIO, struct.pack("<II", 72, 1)),
-            (284, _SHORT, [1]),  # a pixel's channels together
-            (296, _SHORT, [2]),  # inches; baseline readers may insist on a resolution
+            (284, _SHORT, [1]),  # the channels of a pixel are stored together
+            (296, _SHORT, [2]),  # inches: baseline readers may require a resolution
             (305, _TEXT, self._notes.get("Software", "").encode("ascii", "replace") + b"\0"),
             (317, _SHORT, [1 if self.bits_used == 32 else 2]),
             (322, _LONG, [self._tile[1]]),
@@ -111,11 +111,11 @@ class Tiff(Writer):
             (339, _SHORT, [3 if self.bits_used == 32 else 1] * channels),
         ]
         if channels in (2, 4):
-            fields.insert(-1, (338, _SHORT, [2]))  # alpha the colours are not multiplied with
+            fields.insert(-1, (338, _SHORT, [2]))  # alpha, not premultiplied
         return fields
 
     def _write_directory(self) -> int:
-        """Write the values that do not fit into their field, then the fields; return where those begin."""
+        """Write the values that do not fit into their field, then the fields. Return the offset of the fields."""
         count, entry, inline = ("<Q", "<HHQ", 8) if self._big else ("<H", "<HHI", 4)
         entries = []
         for tag, kind, values in self._fields():
@@ -139,7 +139,7 @@ class Tiff(Writer):
 
 
 def tile_shape(shape: Shape) -> tuple[int, int]:
-    """Return the rows and columns of this picture's tiles."""
+    """Return the rows and columns of a tile for a picture of this shape."""
     return min(TILE, _up(shape[0], 16)), min(TILE, _up(shape[1], 16))
 
 

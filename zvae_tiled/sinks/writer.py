@@ -1,4 +1,4 @@
-"""What every kind of picture file has in common: what it can hold, what it costs, and how rows are written."""
+"""`Writer`, the base class of all picture formats: what a format can hold, what it costs, and how rows are written."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Shape = tuple[int, int, int]
 """Height, width and channels of a picture."""
 
 Samples = np.ndarray[Any, np.dtype[Any]]
-"""Some rows of a picture, (rows, width, channels), as they are stored."""
+"""Rows of a picture, (rows, width, channels), in their stored type."""
 
 DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<f4")}
-"""What a channel of so many bits is stored as: levels of [0, 1], or the float itself."""
+"""The stored type of a channel, by its bits: integer levels of [0, 1], or the float itself."""
 
 BLOCK = 1 << 18
-"""Bytes of rows, as floats, that are converted and compressed at once; one row at least."""
+"""Bytes of float rows that are converted and compressed at a time. It is at least one row."""
 
 
 class Writer(ABC):
     """Writes one picture, from top to bottom.
 
     Attributes:
-        bits: Bits of a channel that it can store; the first is what it stores if nobody says.
-        channels: How many channels it can have; None for any number.
-        side: The longest side it can have, in pixels.
-        pillow: What Pillow calls it, if Pillow writes it.
+        bits: Bits of a channel that the format can store. The first is the default.
+        channels: Numbers of channels that the format can store; None for any number.
+        side: The longest side that the format can store, in pixels.
+        pillow: Pillow's name for the format, if Pillow writes it.
     """
 
     bits: ClassVar[tuple[int, ...]]
@@ -41,10 +41,10 @@ class Writer(ABC):
         """Begin a file.
 
         Args:
-            file: Open, empty and seekable.
-            shape: The picture.
-            bits: Of a channel.
-            notes: What is to be said in the file, where the format has a place for it.
+            file: An open, empty, seekable file.
+            shape: The picture's shape.
+            bits: Bits of a channel.
+            notes: Notes for the file, if the format has a place for them.
         """
         self.file = file
         self.shape = shape
@@ -56,28 +56,28 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what stands behind the last row."""
+        """Write everything that follows the last row."""
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
-        """Return the bytes of rows it gathers, outside MLX's allocator; a block or two are not counted."""
-        del shape, bits  # rows are written as they come
+        """Return the bytes of rows that it gathers outside MLX's allocator. One or two blocks are not counted."""
+        del shape, bits  # rows are written at once
         return 0
 
     @classmethod
     def largest(cls, shape: Shape, bits: int) -> int:
-        """Return the bytes a file may take at worst: noise does not compress, and has its bookkeeping."""
+        """Return the most bytes a file may have: noise does not compress, and compression adds some bytes."""
         size = raw_bytes(shape, bits)
         return size + size // 64 + shape[0] + (1 << 16)
 
 
 def raw_bytes(shape: Shape, bits: int) -> int:
-    """Return the bytes of a picture that is not compressed."""
+    """Return the bytes of an uncompressed picture."""
     return shape[0] * shape[1] * shape[2] * bits // 8
 
 
 def samples(rows: mx.array, bits: int) -> Iterator[Samples]:
-    """Turn rows (1, rows, W, C) of floats in [0, 1] into what is stored, a block at a time."""
+    """Convert rows (1, rows, W, C) of floats in [0, 1] to the stored type, one block at a time."""
     step = max(1, BLOCK // (rows.shape[2] * rows.shape[3] * 4))
     for top in range(0, rows.shape[1], step):
         block = rows[0, top : top + step].astype(mx.float32)

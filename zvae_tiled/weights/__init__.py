@@ -1,1 +1,1 @@
-"""Weights from safetensors files: found, checked before anything is read, renamed, laid out and converted."""
+"""Loads weights from safetensors files: finds them, checks them before reading, renames and converts them."""

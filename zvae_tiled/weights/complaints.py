@@ -1,25 +1,25 @@
-"""Everything that is wrong with a checkpoint, collected and said at once."""
+"""Collects everything that is wrong with a checkpoint, for one error."""
 
 from __future__ import annotations
 
 from zvae_tiled.errors import WeightsError
 
 MAX_LINES = 20
-"""Lines shown a kind. The rest is counted: the wrong file would otherwise fill the screen."""
+"""Lines shown per kind of fault. The rest is counted: the wrong file would otherwise fill the screen."""
 
 MAX_LETTERS = 300
-"""Letters shown a line."""
+"""Characters shown per line."""
 
 
 class Complaints:
-    """Kinds of faults in the order they were first met, each with its lines."""
+    """Faults by kind, in the order in which each kind was first added."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
 
     def add(self, kind: str, line: str) -> None:
-        """Note one fault, a line of text, under its kind."""
-        # Names come from the file: one may hold a terminal's escape codes, or a million letters.
+        """Add a fault, a line of text, under its kind."""
+        # Names come from the file. One may hold a terminal's escape codes, or a million characters.
         safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:MAX_LETTERS])
         self._lines.setdefault(kind, []).append(safe)
 
@@ -30,7 +30,7 @@ class Complaints:
         """Raise one error that lists every fault.
 
         Args:
-            subject: What is at fault, the start of the sentence.
+            subject: The start of the sentence: the file, and what cannot be done with it.
             advice: What to do next.
         """
         if not self._lines:

@@ -1,4 +1,4 @@
-"""What a file that is not safetensors really is, told from its first bytes, and what to do about it."""
+"""Recognises a file that is not safetensors by its first bytes, and says what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONVERT = (
 )
 
 _PICKLE = "a PyTorch pickle (.bin, .pt, .ckpt)"
-_PAGE = "a web page, not what was meant to be downloaded"
+_PAGE = "a web page, not the file that it should be"
 _AGAIN = "Download the file itself; the address may need a login or end in /resolve/ instead of /blob/."
 
 _STARTS: tuple[tuple[bytes, str, str], ...] = (
@@ -23,7 +23,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x05", _PICKLE, CONVERT),
     (
         b"version https://git-lfs",
-        "a git-LFS pointer: the 130 bytes that stand for the real file",
+        "a git-LFS pointer: 130 bytes in place of the real file",
         "Fetch the real file with `git lfs pull`, or download it again.",
     ),
     (b"GGUF", "a GGUF file", "Pass the safetensors file that the GGUF was made from."),
@@ -37,10 +37,10 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def recognise(start: bytes) -> tuple[str, str] | None:
-    """Name what begins with these bytes; to be asked once the safetensors rules have failed.
+    """Return the kind of a file that begins with these bytes. Call it after the safetensors rules have failed.
 
     Returns:
-        What it is and what to do, or nothing if it could be anything.
+        The kind and advice, or None if the bytes are not recognised.
     """
     if not start:
         return "empty", "Download it again."
@@ -56,6 +56,6 @@ def recognise(start: bytes) -> tuple[str, str] | None:
 
 
 def _looks_like_safetensors(start: bytes) -> bool:
-    # A header of 640 bytes begins with the same two bytes as a pickle, one of 123 with a brace: what follows
-    # the length decides.
+    # A header of 640 bytes begins with the same two bytes as a pickle, and one of 123 bytes begins with a brace. So
+    # the bytes after the length decide.
     return not any(start[3:8]) and start[8:9] in (b"{", b" ", b"\t", b"\r", b"\n")

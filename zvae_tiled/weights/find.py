@@ -1,4 +1,4 @@
-"""Finding a checkpoint's files from the path a user gives: a file, a shard index, or a folder."""
+"""Finds a checkpoint's files from a path: a file, a shard index, or a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 _STEM = "diffusion_pytorch_model"
 
-# The first row with a file wins; two files of one row leave no rule to choose by.
+# The first row with an existing file is used. Two existing files of one row are an error.
 _RULES = (
     (f"{_STEM}.safetensors", f"{_STEM}.safetensors.index.json", "ae.safetensors"),
     (f"{_STEM}.fp16.safetensors", f"{_STEM}.safetensors.index.fp16.json"),
@@ -25,12 +25,12 @@ _RULES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of a checkpoint; none of them has been opened.
+    """The files of a checkpoint, not opened yet.
 
     Attributes:
         folder_config: The ``config.json`` beside the weights, if there is one.
-        files: The safetensors files, one or every shard.
-        weight_map: From a shard index: which of the files holds which tensor.
+        files: The safetensors files: one, or all shards.
+        weight_map: The file of each tensor, if there is a shard index.
         index: The shard index, if there is one.
     """
 
@@ -45,7 +45,7 @@ class Checkpoint:
         return (*self.files, *(path for path in (self.index, self.folder_config) if path is not None))
 
     def absolute(self) -> Checkpoint:
-        """Return it with paths that mean the same files in any folder."""
+        """Return it with absolute paths."""
         weight_map = self.weight_map and {name: path.absolute() for name, path in self.weight_map.items()}
         config, index = (path and path.absolute() for path in (self.folder_config, self.index))
         return Checkpoint(config, tuple(path.absolute() for path in self.files), weight_map, index)
@@ -59,23 +59,23 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             whole model, whose ``vae/`` is used.
 
     Returns:
-        Its files. They are told by name here; what they really are is checked when they are opened.
+        Its files. They are found by name here. Their content is checked when they are opened.
 
     Raises:
-        WeightsError: There is nothing to load, or no rule to choose one of several files.
+        WeightsError: There are no weights, or several files and no rule to choose one.
     """
-    given = Path(path)
+    place = Path(path)
     if not os.fspath(path):
-        raise WeightsError("A path to weights is needed, an empty one was given.", "Pass a file or a folder.")
-    if not _is_folder(given):
-        return _from_file(given)
-    # A whole model's folder may hold the same VAE again, as ae.safetensors; its vae/ has the config too.
-    folders = [folder for folder in (given / "vae", given) if _is_folder(folder, missing_ok=True)]
+        raise WeightsError("The path to the weights is empty.", "Pass a file or a folder.")
+    if not _is_folder(place):
+        return _from_file(place)
+    # A whole model's folder may also hold the VAE as ae.safetensors. Its vae/ comes first: it has the config too.
+    folders = [folder for folder in (place / "vae", place) if _is_folder(folder, missing_ok=True)]
     for folder in folders:
-        chosen = _choose(folder)
-        if chosen is not None:
-            return _from_file(chosen)
-    raise _nothing_found(given, folders)
+        weights = _choose(folder)
+        if weights is not None:
+            return _from_file(weights)
+    raise _nothing_found(place, folders)
 
 
 def _is_folder(path: Path, missing_ok: bool = False) -> bool:
@@ -103,11 +103,11 @@ def _choose(folder: Path) -> Path | None:
     names = _names(folder)
     indices = [name for name in names if name.endswith(".safetensors.index.json")]
     weights = [name for name in names if name.endswith(".safetensors")]
-    # After the known names: the only index, then the only file, whatever they are called.
+    # After the known names: the only index of any name, then the only file of any name.
     for rule in (*_RULES, indices, weights):
         candidates = [name for name in rule if name in names]
         if len(candidates) > 1:
-            problem = f"{folder} holds several checkpoints, and no rule says which: {', '.join(candidates)}."
+            problem = f"{folder} holds several checkpoints: {', '.join(candidates)}. It is not clear which to load."
             raise WeightsError(problem, "Pass the path of one of them.")
         if candidates:
             return folder / candidates[0]
@@ -121,12 +121,12 @@ def _names(folder: Path) -> list[str]:
         raise unreadable(folder, error) from error
 
 
-def _nothing_found(given: Path, folders: list[Path]) -> WeightsError:
+def _nothing_found(place: Path, folders: list[Path]) -> WeightsError:
     pickles = [str(folder / name) for folder in folders for name in _names(folder) if name.endswith(PICKLES)]
     if pickles:
-        return WeightsError(f"{given} holds only pickles: {', '.join(pickles)}.", CONVERT)
-    known = ", ".join(name for rule in _RULES for name in rule)
+        return WeightsError(f"{place} holds only pickles: {', '.join(pickles)}.", CONVERT)
+    usual = ", ".join(name for rule in _RULES for name in rule)
     return WeightsError(
-        f"{given} holds no weights. Looked in it and in its vae/ for {known}, or one other *.safetensors.",
-        "Pass a safetensors file, or download the folder again; a partial download lacks the large files.",
+        f"{place} holds no weights. Looked in it and in its vae/ for {usual}, or one other *.safetensors.",
+        "Pass a safetensors file, or download the folder again: a partial download lacks the large files.",
     )

@@ -1,8 +1,8 @@
-"""The rules of a safetensors header, all of them, in one place: bytes in, tensors out, or a reason.
+"""Parses a safetensors header by all rules of the format, or says which rule it breaks.
 
-The reference reader (the ``safetensors`` package) is the judge: whatever it refuses is refused here. Stricter
-on purpose, because no writer makes these and a reader could be fooled by them: duplicate names, fields a
-tensor should not have, a tensor given as a list, and headers above 16.8 MB.
+Everything that the reference reader (the ``safetensors`` package) refuses is refused here. This reader also refuses
+duplicate names, unknown fields of a tensor, a tensor as a list, and headers above 16.8 MB. No writer makes these, and
+they could deceive a reader.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 PREFIX_BYTES = 8
 MAX_HEADER_BYTES = 16 << 20
-"""The reference allows 100 MB; parsed, that is gigabytes. A whole SDXL checkpoint's header is 0.4 MB."""
+"""The reference allows 100 MB, which takes gigabytes when parsed. The header of a whole SDXL checkpoint is 0.4 MB."""
 
 MAX_USIZE = (1 << 64) - 1
 
@@ -23,22 +23,22 @@ DTYPE_BITS = {
     "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
     "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
-"""Every type of the format (0.8). Which of them can be weights is decided elsewhere."""
+"""Every type of the format (0.8). `values.SOURCES` has those that can be weights."""
 
 
 class HeaderError(ValueError):
-    """Why these bytes are not a safetensors file; callers see a `WeightsError` that names the file."""
+    """Says why bytes are not a safetensors file. Callers turn it into an error that names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What the header says of one tensor.
+    """The header's entry for one tensor.
 
     Attributes:
         dtype: The format's name of the type, such as ``BF16``.
-        shape: The dimensions, in the order they are stored.
-        start: Where its bytes begin, counted from the end of the header.
-        stop: Where they end.
+        shape: The dimensions, in stored order.
+        start: Offset of its first byte from the end of the header.
+        stop: Offset of the byte after its last.
     """
 
     dtype: str
@@ -48,7 +48,7 @@ class TensorInfo:
 
 
 def header_length(prefix: bytes, file_size: int) -> int:
-    """Return the header's length from the first eight bytes of a file, checked against the file's size."""
+    """Return the header's length from the first eight bytes of a file, after checking it against `file_size`."""
     if len(prefix) < PREFIX_BYTES or file_size < PREFIX_BYTES:
         raise HeaderError(f"it has {file_size} bytes, and the header's length alone takes {PREFIX_BYTES}")
     length = int.from_bytes(prefix[:PREFIX_BYTES], "little")
@@ -60,17 +60,17 @@ def header_length(prefix: bytes, file_size: int) -> int:
 
 
 def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorInfo]:
-    """Check a header, and the tensors in it against the bytes that follow it.
+    """Check a header, and compare its tensors with the number of bytes that follow it.
 
     Args:
         raw: The header's JSON, without the length before it.
-        data_bytes: How many bytes follow the header in the file.
+        data_bytes: Number of bytes after the header in the file.
 
     Returns:
-        Every tensor by its name, in the order of their bytes.
+        Every tensor by name, in the order of their bytes.
 
     Raises:
-        HeaderError: It breaks a rule of the format; the message says which.
+        HeaderError: The header breaks a rule of the format. The message says which.
     """
     table = _parse_json(raw)
     if not isinstance(table, dict):
@@ -110,20 +110,20 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_text(text: str) -> None:
-    # Python's JSON lets half a surrogate pair through; it is no character, and the reference refuses it.
+    # Python's JSON accepts half a surrogate pair, which is not a character. The reference refuses it.
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         raise HeaderError(f"its header has text that is not Unicode: {text!r:.80}")
 
 
 def _parse_int(digits: str) -> int:
-    # "-0" is a float to the reference. Twenty digits hold every 64-bit number.
+    # The reference reads "-0" as a float. Every 64-bit number has at most twenty digits.
     if digits.startswith("-") or len(digits) > 20 or int(digits) > MAX_USIZE:
-        raise HeaderError(f"its header has {digits:.40}, where only whole numbers from 0 to 2^64 - 1 can be")
+        raise HeaderError(f"its header has {digits:.40}, where only whole numbers from 0 to 2^64 - 1 are allowed")
     return int(digits)
 
 
 def _refuse_number(text: str) -> Any:
-    raise HeaderError(f"its header has {text:.40}, where only whole numbers can be")
+    raise HeaderError(f"its header has {text:.40}, where only whole numbers are allowed")
 
 
 def _check_metadata(metadata: Any) -> None:
@@ -159,7 +159,7 @@ def _is_counts(value: Any) -> bool:
 
 
 def _byte_count(name: str, dtype: str, shape: list[int]) -> int:
-    # Overflow is judged factor by factor, as the reference does: a zero that comes later does not undo it.
+    # Overflow is checked factor by factor, as in the reference: a later zero does not undo it.
     product = 1
     for factor in (*shape, DTYPE_BITS[dtype]):
         product *= factor
@@ -180,4 +180,4 @@ def _check_coverage(tensors: dict[str, TensorInfo], data_bytes: int) -> None:
     if end > data_bytes:
         raise HeaderError(f"its tensors need {end:,} bytes, the file holds {data_bytes:,}: truncated")
     if end < data_bytes:
-        raise HeaderError(f"it has {data_bytes - end:,} bytes after the last tensor that belong to none")
+        raise HeaderError(f"it has {data_bytes - end:,} bytes after the last tensor that belong to no tensor")

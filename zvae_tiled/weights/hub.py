@@ -1,4 +1,4 @@
-"""Where a VAE lies when none is named: at the path of an environment variable, else in the Hugging Face cache."""
+"""Finds the default VAE: the path in an environment variable, else the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from zvae_tiled.families import REPOSITORIES
 VARIABLE = "ZVAE_VAE"
 
 USUAL = "z-image"
-"""The preset whose models are looked for; FLUX.1's have the same VAE."""
+"""The preset whose models are searched for in the cache. FLUX.1's models have the same VAE."""
 
 
 def default_path() -> str | Path:
-    """Return the VAE that the environment names, else one found.
+    """Return the path in ``$ZVAE_VAE``, else that of a VAE in the Hugging Face cache.
 
     Raises:
-        ConfigError: None was named or found.
+        ConfigError: There is neither.
     """
     path = os.environ.get(VARIABLE) or find_in_cache()
     if path is None:
         raise ConfigError(
-            "no VAE was given, none is set, and none was found",
+            "no VAE was passed, no default is set, and none was found in the cache",
             f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path; on the command "
             f"line: --vae PATH. The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
         )
@@ -42,7 +42,7 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
 
 
 def cache_folder() -> Path:
-    """Return where huggingface_hub keeps its downloads: its variables, in its order."""
+    """Return the download folder of huggingface_hub, from the variables that it reads, in the same order."""
     if "HF_HUB_CACHE" in os.environ:
         return Path(os.environ["HF_HUB_CACHE"])
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"

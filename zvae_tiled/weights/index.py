@@ -1,4 +1,4 @@
-"""A shard index: which file holds which tensor. Only plain names of files beside the index are followed."""
+"""Reads a shard index, which names the file of each tensor. Only files beside the index are accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zvae_tiled.files.opening import open_regular, unreadable
 from zvae_tiled.weights.content import recognise
 
 MAX_INDEX_BYTES = 16 << 20
-"""The index of a model of 100,000 tensors has 10 MB."""
+"""The largest index that is read. The index of a model of 100,000 tensors has 10 MB."""
 
 _ADVICE = "Download the index again, or pass one safetensors file."
 
@@ -21,7 +21,7 @@ def read_index(path: Path) -> Mapping[str, Path]:
     """Return the file that holds each tensor, by the tensor's name.
 
     Raises:
-        WeightsError: It cannot be read, is no index, or names a file that is not beside it.
+        WeightsError: It cannot be read, is not an index, or names a file that is not beside it.
     """
     table = _parse(path, _read(path))
     weight_map = table.get("weight_map") if isinstance(table, dict) else None
@@ -30,9 +30,9 @@ def read_index(path: Path) -> Mapping[str, Path]:
     files: dict[str, Path] = {}
     for tensor, file in weight_map.items():
         if not isinstance(file, str) or not is_plain_name(file):
-            problem = f"{path} must name files beside it, it says {file!r:.120} for {tensor!r:.120}."
-            raise WeightsError(problem, "Do not use it: an honest index never leads elsewhere.")
-        # Not resolved: in Hugging Face's cache the file is a link to ../../blobs. Its name must be plain.
+            problem = f"{path} must name files beside it, it names {file!r:.120} for {tensor!r:.120}."
+            raise WeightsError(problem, "Do not use it: a genuine index never points to another folder.")
+        # The path is not resolved: in Hugging Face's cache the file is a link to ../../blobs.
         files[tensor] = path.parent / file
     absent = sorted({file.name for file in files.values() if not file.exists()})
     if absent:
@@ -42,7 +42,7 @@ def read_index(path: Path) -> Mapping[str, Path]:
 
 
 def is_plain_name(name: str) -> bool:
-    """Return whether a name can only be a file in the folder it is joined to, on any system."""
+    """Return whether a name, joined to a folder, is a file in that folder on every operating system."""
     plain = all(flavour(name).name == name for flavour in (PurePosixPath, PureWindowsPath))
     return plain and name not in ("", ".", "..") and name.isprintable()
 
@@ -66,7 +66,7 @@ def _parse(path: Path, raw: bytes) -> Any:
         what = recognise(raw[:256])
         if what is not None and not raw.startswith(b"{"):
             raise WeightsError(f"{path} must be a shard index, it is {what[0]}.", what[1]) from error
-        problem = f"{path} must be a shard index, but it is not sound JSON: {error}."
+        problem = f"{path} must be a shard index, but it is not valid JSON: {error}."
         raise WeightsError(problem, _ADVICE) from error
 
 
@@ -75,5 +75,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r:.120} is there twice")
+        raise ValueError(f"{twice!r:.120} appears twice")
     return table

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's convolutions are (O, I, H, W) like PyTorch's or (O, H, W, I) like MLX's."""
+"""Tells whether a checkpoint's convolutions are (O, I, H, W) like PyTorch's or (O, H, W, I) like MLX's."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NEITHER: frozenset[Layout] = frozenset()
 
 
 def layouts_of(stored: Shape, expected: Shape) -> frozenset[Layout]:
-    """Return the layouts in which a stored shape is what the model expects.
+    """Return the layouts in which a stored shape matches the shape of the model's tensor.
 
     Args:
         stored: The shape in the checkpoint.
         expected: The shape of the model's tensor, in MLX's layout.
 
     Returns:
-        Both where the order makes no difference or cannot be told; none where the shape is wrong.
+        Both layouts if the order makes no difference or cannot be told; none if the shape is wrong.
     """
     if is_matrix(expected):
         return EITHER if stored in _matrix_shapes(expected) else NEITHER
@@ -37,19 +37,19 @@ def layouts_of(stored: Shape, expected: Shape) -> frozenset[Layout]:
 
 
 def is_matrix(expected: Shape) -> bool:
-    """Return whether a tensor is a linear map or a 1×1 convolution: the same numbers in every layout."""
+    """Return whether a tensor is a linear map or a 1×1 convolution. Its values are the same in every layout."""
     return len(expected) >= 2 and all(size == 1 for size in expected[1:-1])
 
 
 def _matrix_shapes(expected: Shape) -> set[Shape]:
-    # Attention was once made of 1×1 convolutions; which of the two a model expects changes no number.
+    # Older attention layers are 1×1 convolutions. The values are the same as those of a linear map.
     rows, columns = expected[0], expected[-1]
     ones = [(1,) * count for count in range(4)]
     return {(rows, columns, *one) for one in ones} | {(rows, *one, columns) for one in ones}
 
 
 def pytorch_shape(expected: Shape) -> Shape:
-    """Return how PyTorch stores a tensor of this shape."""
+    """Return the shape in which PyTorch stores a tensor that MLX stores as `expected`."""
     if len(expected) < 3:
         return expected
     return (expected[0], expected[-1], *expected[1:-1])

@@ -1,4 +1,4 @@
-"""Loading: match everything, then read, convert and hand over one tensor at a time."""
+"""Loads weights: matches all tensors first, then reads, converts and assigns them one at a time."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def load_weights(
 ) -> None:
     """Read the expected tensors of a checkpoint, each in its final layout and type.
 
-    Names, shapes and types are all checked before the first tensor is read. At its peak this holds the
-    tensors handed over so far and one more in its widest form: of a quantised one float32, else ``dtype``.
+    Names, shapes and types are all checked before the first tensor is read. At its peak this holds the tensors assigned
+    so far, and one more in its widest form: float32 for a quantised tensor, else ``dtype``.
 
     Args:
-        path: What `find_checkpoint` takes, or what it returned.
+        path: A path as in `find_checkpoint`, or its result.
         expected: Names as in diffusers, and shapes as in MLX: convolutions (O, H, W, I), linear maps (O, I).
-        dtype: ``mx.float32``, ``mx.bfloat16`` or ``mx.float16``; holds for every tensor.
-        assign: Called once a tensor with its name and the evaluated array. After an error, what was assigned
-            so far must be thrown away.
+        dtype: ``mx.float32``, ``mx.bfloat16`` or ``mx.float16``, for every tensor.
+        assign: Called once for each tensor, with its name and the evaluated array. After an error, the caller must
+            discard the tensors assigned so far.
         ignore: Prefixes of names that may be in the checkpoint and are never read, such as ``"encoder."``.
-        wide: Names of tensors that are float32 whatever ``dtype`` is.
+        wide: Names of tensors that are loaded as float32 for every ``dtype``.
 
     Raises:
-        WeightsError: The checkpoint cannot be read or does not fit; every fault that was found is listed.
+        WeightsError: The checkpoint cannot be read or does not fit. The message lists every fault.
     """
     target = _target(dtype)
     checkpoint = path if isinstance(path, Checkpoint) else find_checkpoint(path)
@@ -57,26 +57,26 @@ def load_weights(
             f"{where} cannot be loaded into this VAE",
             "Check that the weights and the config are of the same model.",
         )
-        for found in matches:
-            array = _read(found, WIDE if found.name in wide else target, layout, complaints)
+        for each in matches:
+            array = _read(each, WIDE if each.name in wide else target, layout, complaints)
             if not complaints:
-                assign(found.name, array)
+                assign(each.name, array)
             del array
-            # What the conversion freed would otherwise pile up in MLX's cache.
+            # Otherwise buffers freed by the conversion pile up in MLX's cache.
             mx.clear_cache()
         for file in files:
             file.check_unchanged()
         complaints.raise_if_any(
             f"{where} cannot be used as {target.name}",
-            "Values beyond float16 need bfloat16 or float32. NaN and Inf mean a damaged file: get it again.",
+            "Values beyond float16 need bfloat16 or float32. NaN and Inf mean a damaged file: download it again.",
         )
 
 
 def fits(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignore: tuple[str, ...] = ()) -> bool:
-    """Return whether `load_weights` would find every tensor it needs, and no other; only headers are read.
+    """Return whether the checkpoint has exactly the tensors that `load_weights` needs. Only headers are read.
 
     Raises:
-        WeightsError: A file cannot be read, or is no safetensors file.
+        WeightsError: A file cannot be read, or is not a safetensors file.
     """
     complaints = Complaints()
     with ExitStack() as stack:
@@ -106,13 +106,13 @@ def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints
     return everything
 
 
-def _read(found: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
-    host = read_values(found, target, complaints)
+def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
+    host = read_values(tensor, target, complaints)
     array = to_mlx(host, target)
     mx.eval(array)
     del host  # before a transposed copy is made
-    if layout is Layout.PYTORCH and not is_matrix(found.shape) and array.ndim > 2:
+    if layout is Layout.PYTORCH and not is_matrix(tensor.shape) and array.ndim > 2:
         array = mx.contiguous(mx.moveaxis(array, 1, -1))
-    array = array.reshape(found.shape)
+    array = array.reshape(tensor.shape)
     mx.eval(array)
     return array

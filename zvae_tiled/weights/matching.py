@@ -1,4 +1,4 @@
-"""Which stored tensor becomes which tensor of the model; all of it decided before the first byte is read."""
+"""Matches stored tensors to tensors of the model, before the first value is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zvae_tiled.weights.values import SOURCES
 
 TWICE = "stored twice"
 UNUSABLE = "of a type that cannot be weights"
-PACKED = "quantised in a way that does not add up"
+PACKED = "quantised, but with shapes that do not fit together"
 MISSHAPED = "mis-shaped"
 MIXED = "some convolutions are (O, I, H, W), others (O, H, W, I)"
 MISSING = "missing"
@@ -24,7 +24,7 @@ EXTRA = "not part of this VAE"
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a checkpoint: where it is and what its header says."""
+    """One tensor of a checkpoint: its file, its name, and its entry in the header."""
 
     file: SafetensorsFile
     name: str
@@ -33,7 +33,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Quantised:
-    """What else a quantised tensor needs: scales and biases, and how its integers are packed."""
+    """The scales, biases and packing of a quantised tensor."""
 
     scales: Stored
     biases: Stored
@@ -42,14 +42,14 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Match:
-    """One tensor of the model and the stored one it is made from.
+    """One tensor of the model and the stored tensor that it is made from.
 
     Attributes:
         name: Its canonical name.
         shape: The model's shape, in MLX's layout.
         source: The stored tensor.
-        stored_shape: The stored shape; of a quantised tensor, unpacked.
-        quantised: Set where the source is packed integers.
+        stored_shape: The stored shape. For a quantised tensor, the shape after unpacking.
+        quantised: Scales, biases and packing if the source is quantised, else None.
     """
 
     name: str
@@ -70,8 +70,8 @@ def match(
     Args:
         stored: Every tensor of the checkpoint.
         expected: Canonical names and shapes, in MLX's layout.
-        ignore: Canonical prefixes of what may be there and is never read.
-        complaints: Receives every fault; the result is only good if there are none.
+        ignore: Prefixes of canonical names that may be present and are never read.
+        complaints: Receives every fault. The result is valid only if there are none.
 
     Returns:
         The matches in the order of their bytes, and the layout of the checkpoint.
@@ -88,10 +88,10 @@ def match(
         if source.info.dtype == "U32" and name.endswith(".weight"):
             companions = [name.removesuffix("weight") + leaf for leaf in ("scales", "biases")]
             used.update(companions)
-            found = _unpacked(name, shape, source, [table.get(leaf) for leaf in companions], complaints)
+            each = _unpacked(name, shape, source, [table.get(leaf) for leaf in companions], complaints)
         else:
-            found = _plain(name, shape, source, complaints)
-        matches += [found] if found is not None else []
+            each = _plain(name, shape, source, complaints)
+        matches += [each] if each is not None else []
     for name in sorted(table.keys() - used):
         original = table[name].name
         complaints.add(EXTRA, original if original == name else f"{original} (is {name})")
@@ -142,29 +142,29 @@ def _unpacked(
     return _shaped(Match(name, shape, source, (*packed[:-1], shape[-1]), quantised), complaints)
 
 
-def _shaped(found: Match, complaints: Complaints) -> Match | None:
-    if layouts_of(found.stored_shape, found.shape):
-        return found
-    wanted = f"{found.shape} expected"
-    if not is_matrix(found.shape) and len(found.shape) > 2:
-        wanted = f"{pytorch_shape(found.shape)} expected, or {found.shape} from MLX"
-    complaints.add(MISSHAPED, f"{found.source.name}: {found.stored_shape} stored, {wanted}")
+def _shaped(each: Match, complaints: Complaints) -> Match | None:
+    if layouts_of(each.stored_shape, each.shape):
+        return each
+    expected = f"{each.shape} expected"
+    if not is_matrix(each.shape) and len(each.shape) > 2:
+        expected = f"{pytorch_shape(each.shape)} expected, or {each.shape} from MLX"
+    complaints.add(MISSHAPED, f"{each.source.name}: {each.stored_shape} stored, {expected}")
     return None
 
 
 def _decide_layout(matches: list[Match], complaints: Complaints) -> Layout:
-    # Once for the whole checkpoint: a convolution such as (3, 3, 3, 3) cannot tell by itself.
+    # One layout for the whole checkpoint, because a shape such as (3, 3, 3, 3) fits both layouts.
     witnesses: dict[Layout, list[Match]] = {layout: [] for layout in Layout}
-    for found in matches:
-        layouts = layouts_of(found.stored_shape, found.shape)
+    for each in matches:
+        layouts = layouts_of(each.stored_shape, each.shape)
         if len(layouts) == 1:
-            witnesses[next(iter(layouts))].append(found)
+            witnesses[next(iter(layouts))].append(each)
     if all(witnesses.values()):
         minority = min(witnesses, key=lambda layout: len(witnesses[layout]))
-        for found in witnesses[minority]:
-            complaints.add(MIXED, f"{found.source.name}: {found.stored_shape} is {minority.value}")
+        for each in witnesses[minority]:
+            complaints.add(MIXED, f"{each.source.name}: {each.stored_shape} is {minority.value}")
     return Layout.MLX if witnesses[Layout.MLX] and not witnesses[Layout.PYTORCH] else Layout.PYTORCH
 
 
 def _in_file_order(matches: list[Match]) -> list[Match]:
-    return sorted(matches, key=lambda found: (str(found.source.file.path), found.source.info.start))
+    return sorted(matches, key=lambda each: (str(each.source.file.path), each.source.info.start))

@@ -1,4 +1,4 @@
-"""What a checkpoint calls its tensors, and what they are called here: the names of diffusers.
+"""Translates the tensor names of a checkpoint into the names of diffusers, which are used here.
 
 =====================================  ================================================
 original (CompVis, BFL, ComfyUI)       diffusers
@@ -16,9 +16,9 @@ original (CompVis, BFL, ComfyUI)       diffusers
 ``….proj_out.``                        ``….to_out.0.``
 =====================================  ================================================
 
-The original decoder counts its levels from the picture, diffusers from the latents. Old diffusers files say
-``query``, ``key``, ``value`` and ``proj_attn``. Every name is translated by itself, whatever the others are;
-that two names mean the same tensor is found afterwards.
+The original decoder counts its levels from the picture, diffusers from the latents. Old diffusers files have the names
+``query``, ``key``, ``value`` and ``proj_attn``. Each name is translated by itself. Two names for the same tensor are
+detected afterwards.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import re
 from collections.abc import Iterable
 
 PREFIXES = ("first_stage_model.", "vae.")
-"""What a VAE's names begin with inside a whole model's checkpoint."""
+"""Prefixes of a VAE's names in a whole model's checkpoint."""
 
 _PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 _TRAINING = ("loss.", "model_ema.")
-"""What training a VAE leaves in its checkpoint."""
+"""Prefixes of tensors left over from training."""
 
 _ATTENTION = {
     "norm": "group_norm",
@@ -46,7 +46,7 @@ _ATTENTION = {
     "proj_attn": "to_out.0",
 }
 
-# Two digits are more levels and blocks than any VAE has, and a number of thousands of digits is never parsed.
+# At most two digits: no VAE has more levels or blocks, and a number of thousands of digits is never parsed.
 _N = r"(0|[1-9][0-9]?)"
 _UP = re.compile(rf"decoder\.up\.{_N}\.(block|attn|upsample)\.")
 _MID = re.compile(r"(encoder|decoder)\.mid\.(block|attn)_([1-9])\.")
@@ -63,7 +63,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # FLUX.2's original file keeps the 1×1 convolutions inside the two halves.
     (re.compile(r"^encoder\.quant_conv\."), "quant_conv."),
     (re.compile(r"^decoder\.post_quant_conv\."), "post_quant_conv."),
-    # mflux wraps three layers; otherwise its snapshots have diffusers' names.
+    # mflux's snapshots have diffusers' names, but it wraps three layers.
     (re.compile(r"^(encoder|decoder)\.(conv_in|conv_out)\.conv2d\."), r"\1.\2."),
     (re.compile(r"^(encoder|decoder)\.conv_norm_out\.norm\."), r"\1.conv_norm_out."),
 )
@@ -76,11 +76,11 @@ def canonical_names(stored: Iterable[str]) -> dict[str, str]:
         stored: Every name in the checkpoint.
 
     Returns:
-        Stored name to diffusers name. What belongs to another model of a whole checkpoint, or is left over
-        from training, is absent. A name that no rule knows stays as it is.
+        Diffusers name by stored name. Tensors of other models in a whole checkpoint, and those left over from
+        training, are absent. A name that no rule matches stays as it is.
     """
     bare = _vae_names(stored)
-    levels = 1 + max((int(found[1]) for name in bare.values() if (found := _UP.match(name))), default=-1)
+    levels = 1 + max((int(up[1]) for name in bare.values() if (up := _UP.match(name))), default=-1)
     return {name: _canonical(short, levels) for name, short in bare.items()}
 
 
@@ -91,8 +91,8 @@ def _vae_names(stored: Iterable[str]) -> dict[str, str]:
     for name in names:
         prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
         short = name.removeprefix(prefix)
-        # In a whole model's checkpoint all else is a text encoder, a transformer or a scheduler's tables. A
-        # decoder without the prefix is kept, to be refused as stored twice, rather than guessed about.
+        # In a whole model's checkpoint, names without the prefix belong to a text encoder, a transformer or a
+        # scheduler. A decoder without the prefix is kept, and then refused as stored twice.
         foreign = whole_model and not prefix and not short.startswith(_PARTS)
         if not foreign and not short.startswith(_TRAINING):
             bare[name] = short
@@ -100,11 +100,11 @@ def _vae_names(stored: Iterable[str]) -> dict[str, str]:
 
 
 def _canonical(name: str, levels: int) -> str:
-    if found := _UP.match(name):
-        level = levels - 1 - int(found[1])
-        name = f"decoder.up_blocks.{level}.{_INSIDE[found[2]]}{name[found.end() :]}"
-    elif found := _MID.match(name):
-        name = f"{found[1]}.mid_block.{_INSIDE[found[2]]}{int(found[3]) - 1}.{name[found.end() :]}"
+    if up := _UP.match(name):
+        level = levels - 1 - int(up[1])
+        name = f"decoder.up_blocks.{level}.{_INSIDE[up[2]]}{name[up.end() :]}"
+    elif mid := _MID.match(name):
+        name = f"{mid[1]}.mid_block.{_INSIDE[mid[2]]}{int(mid[3]) - 1}.{name[mid.end() :]}"
     for pattern, replacement in _RULES:
         name = pattern.sub(replacement, name)
     return _ATTENTION_LEAF.sub(lambda leaf: f"{leaf[1]}{_ATTENTION[leaf[3]]}.", name)

@@ -1,4 +1,4 @@
-"""Weights that MLX quantised: integers packed in uint32, with a scale and a bias a group."""
+"""Weights that MLX quantised: integers packed in uint32, with one scale and one bias per group."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from zvae_tiled.weights.layout import Shape
 
 BITS = (2, 3, 4, 5, 6, 8)
 GROUP_SIZES = (32, 64, 128)
-"""What `mx.quantize` can make in its affine mode."""
+"""The bits and group sizes that `mx.quantize` supports in its affine mode."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How the values lie in the integers.
+    """How the values are packed into the integers.
 
     Attributes:
-        bits: Bits a value.
+        bits: Bits per value.
         group_size: Values that share one scale and one bias.
     """
 
@@ -27,10 +27,10 @@ class Packing:
 
 
 def infer_packing(packed: Shape, scales: Shape, biases: Shape, width: int) -> Packing:
-    """Tell bits and group size from the shapes.
+    """Return bits and group size, inferred from the shapes.
 
-    Four bits in groups of 64 and eight bits in groups of 32 give the same two shapes; only the width of the
-    tensor they unpack to tells them apart.
+    Four bits in groups of 64 and eight bits in groups of 32 have the same two shapes. Only the width of the unpacked
+    tensor tells them apart.
 
     Args:
         packed: Shape of the integers.
@@ -39,7 +39,7 @@ def infer_packing(packed: Shape, scales: Shape, biases: Shape, width: int) -> Pa
         width: Length of the last axis, unpacked.
 
     Raises:
-        ValueError: No bits and group size give these shapes; the message says why.
+        ValueError: No bits and group size fit these shapes. The message says why.
     """
     if scales != biases:
         raise ValueError(f"scales {scales} and biases {biases} differ in shape")
@@ -57,7 +57,7 @@ def _or(numbers: tuple[int, ...]) -> str:
 
 
 def dequantise(packed: mx.array, scales: mx.array, biases: mx.array, packing: Packing) -> mx.array:
-    """Unpack to float32, the widest type, so that rounding happens once, on the way to the type asked for."""
+    """Unpack to float32, the widest type, so that values are rounded only once, to the target type."""
     wide = mx.dequantize(packed, scales, biases, group_size=packing.group_size, bits=packing.bits)
     mx.eval(wide)
     return wide

@@ -1,4 +1,4 @@
-"""One tensor's numbers, from the file to the host, checked and in the type asked for."""
+"""Reads one tensor's values from the file to the host, checks them, and converts them to the target type."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from zvae_tiled.weights.values import FLOAT32, PIECE, SOURCES, Array, Tally, Tar
 UNUSABLE_VALUES = "with values that cannot be used"
 
 
-def read_values(found: Match, target: Target, complaints: Complaints) -> Array:
-    """Return a tensor in its stored order and the target's storage type; complain of what it cannot hold."""
-    if found.quantised is not None:
-        values = _dequantised(found.source, found.quantised, target, complaints)
+def read_values(match: Match, target: Target, complaints: Complaints) -> Array:
+    """Return a tensor in its stored order and the target's storage type. Values out of range become complaints."""
+    if match.quantised is not None:
+        values = _dequantised(match.source, match.quantised, target, complaints)
     else:
-        values = _floats(found.source, target, complaints)
-    return values.reshape(found.stored_shape)
+        values = _floats(match.source, target, complaints)
+    return values.reshape(match.stored_shape)
 
 
 def _floats(stored: Stored, target: Target, complaints: Complaints) -> Array:
-    # Piece by piece: the tensor never exists as a whole in the type it is stored in.
+    # Piece by piece, so that the whole tensor never exists in its stored type.
     source = SOURCES[stored.info.dtype]
     count = (stored.info.stop - stored.info.start) // source.itemsize
     out = np.empty(count, target.storage)

@@ -1,4 +1,4 @@
-"""One safetensors file, opened once: the header that is checked belongs to the bytes that are read."""
+"""One safetensors file, opened once, so that the checked header belongs to the bytes that are read."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, hea
 class SafetensorsFile:
     """An open, checked safetensors file.
 
-    Nothing is mapped into memory: a mapped file that is cut short kills the process with SIGBUS, a read that
-    comes up short is an error. Use it as a context manager.
+    The file is read, not mapped into memory. If it is cut short meanwhile, a read raises an error, but a mapping would
+    kill the process with SIGBUS. Use it as a context manager.
 
     Attributes:
-        path: Where the file was when it was opened.
-        tensors: What the header says, by name, in the order of the bytes.
+        path: The path the file was opened at.
+        tensors: The header's entries by name, in the order of their bytes.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file and check its header.
 
         Raises:
-            WeightsError: It cannot be read, or is not a safetensors file; then the message says what it is.
+            WeightsError: It cannot be read, or is not a safetensors file. The message says what it is if that is known.
         """
         self.path = path
         self._file, self._opened = open_regular(path)
@@ -48,20 +48,20 @@ class SafetensorsFile:
             data_start = PREFIX_BYTES + length
             return data_start, parse_header(bytes(raw), size - data_start)
         except HeaderError as error:
-            problem, advice = f"{self.path} is not a sound safetensors file: {error}.", "Download it again."
-            known = recognise(bytes(start))
-            if known is not None:
-                problem, advice = f"{self.path} must be a safetensors file, it is {known[0]}.", known[1]
+            problem, advice = f"{self.path} is not a valid safetensors file: {error}.", "Download it again."
+            other = recognise(bytes(start))
+            if other is not None:
+                problem, advice = f"{self.path} must be a safetensors file, it is {other[0]}.", other[1]
             raise WeightsError(problem, advice) from error
 
     def read_tensor(self, info: TensorInfo, skip: int, into: memoryview) -> None:
-        """Fill ``into`` with a tensor's bytes, from ``skip`` bytes after its first one on."""
+        """Fill ``into`` with a tensor's bytes, after skipping the first ``skip`` of them."""
         if info.start + skip + len(into) > info.stop:
-            raise ValueError("more bytes were asked for than the tensor has")
+            raise ValueError("the read goes past the end of the tensor")
         self.read_at(self._data_start + info.start + skip, into)
 
     def read_at(self, offset: int, into: memoryview) -> None:
-        """Fill ``into`` with the bytes at ``offset``; every byte that is read of a checkpoint passes here."""
+        """Fill ``into`` with the bytes at ``offset``. All bytes of a checkpoint are read here."""
         try:
             self._file.seek(offset)
             while into:
@@ -74,16 +74,16 @@ class SafetensorsFile:
             raise unreadable(self.path, error) from error
 
     def check_unchanged(self) -> None:
-        """Raise if the file was written to since it was opened: what was read may be half old, half new."""
+        """Raise if the file was written to since it was opened: the data may be part old and part new."""
         before, now = self._opened, os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise self._changed("it was written to while it was being read")
 
     def _changed(self, how: str) -> WeightsError:
-        return WeightsError(f"{self.path} changed: {how}.", "Load it again once nothing writes to it.")
+        return WeightsError(f"{self.path} changed: {how}.", "Load it again when no program writes to it.")
 
     def close(self) -> None:
-        """Close the file; closing twice is harmless."""
+        """Close the file. A second call does nothing."""
         self._file.close()
 
     def __enter__(self) -> SafetensorsFile:

@@ -1,4 +1,4 @@
-"""From a checkpoint to weights by their names."""
+"""Loads the weights of a VAE from a checkpoint, by the names that diffusers gives them."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 
 ENCODER = ("encoder.", "quant_conv.")
-"""Beginnings of the names of weights that a decode does not need."""
+"""Prefixes of the names of weights that a decode does not need."""
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
-    """Return what `VAE.load` calls this type."""
-    return next(name for name, known in DTYPES.items() if known == dtype)
+    """Return the name of this type in `VAE.load`."""
+    return next(name for name, each in DTYPES.items() if each == dtype)
 
 
 def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint: Checkpoint) -> VAEConfig:
-    """Return the config that was named, else the one beside the weights.
+    """Return `config`, or the one beside the weights if it is None.
 
     Raises:
-        ConfigError: There is neither, or it is not one that can be built.
-        WeightsError: There is neither, and the weights cannot be read.
+        ConfigError: There is no config, or it describes a VAE that cannot be built.
+        WeightsError: There is no config, and the weights cannot be read to suggest a preset.
     """
     if config is not None:
         return config_of(config)
     if checkpoint.folder_config is None:
         fitting = fitting_presets(checkpoint)
-        named = f"the preset of the model ({' or '.join(fitting)} fits these weights), or " if fitting else ""
+        presets = f"the preset of the model ({' or '.join(fitting)} fits these weights), or " if fitting else ""
         raise ConfigError(
-            "there is no config.json beside the weights, and config= was not given",
-            f"Say config= with {named}the path of a config.json{'' if fitting else '; no preset fits these weights'}.",
+            "there is no config.json beside the weights, and config= is not set",
+            f"Set config= to {presets}the path of a config.json{'' if fitting else '; no preset fits these weights'}.",
         )
     return config_of(checkpoint.folder_config)
 
 
 def fitting_presets(checkpoint: Checkpoint) -> list[str]:
-    """Return every preset whose decoder has weights of these names and shapes; some differ in their latents alone.
+    """Return the presets whose decoders have weights of these names and shapes. Some differ in their latents only.
 
     Raises:
-        WeightsError: A file cannot be read, or is no safetensors file.
+        WeightsError: A file cannot be read, or is not a safetensors file.
     """
     return [
         name
@@ -67,17 +67,17 @@ def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str
 
     Args:
         checkpoint: Its weights.
-        config: What `chosen_config` takes.
+        config: As in `chosen_config`.
     """
-    named = [] if config is None or isinstance(config, VAEConfig) or config in PRESETS else [Path(config)]
-    return tuple(Source.of(path) for path in (*checkpoint.paths, *named))
+    config_files = [] if config is None or isinstance(config, VAEConfig) or config in PRESETS else [Path(config)]
+    return tuple(Source.of(path) for path in (*checkpoint.paths, *config_files))
 
 
 def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool) -> dict[str, mx.array]:
     """Read the weights of the decoder, or of both halves, tensor by tensor.
 
     Raises:
-        WeightsError: The checkpoint is unsafe, incomplete, or of another shape than the config says.
+        WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
     """
     tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
     weights: dict[str, mx.array] = {}
@@ -101,13 +101,13 @@ def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a VAE was loaded from, and how: all that is needed to load it again.
+    """The files and options a VAE was loaded with: all that is needed to load it again.
 
     Attributes:
         checkpoint: The files.
-        config: The config that was used.
+        config: The config.
         dtype: The type's name.
-        decoder_only: Whether the encoder was left unread.
+        decoder_only: Whether the encoder was skipped.
     """
 
     checkpoint: Checkpoint
@@ -122,7 +122,7 @@ class Origin:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of the files."""
+        """The SHA-256 of the files with weights."""
         total = hashlib.sha256()
         for path in self.checkpoint.files:
             with open(path, "rb") as file:
@@ -130,33 +130,34 @@ class Origin:
         return total.hexdigest()
 
     def check_unchanged(self, sources: Iterable[Source]) -> None:
-        """Refuse to name files by their digest that are no longer those that were loaded.
+        """Refuse to pickle the digest of files that have changed since they were loaded.
 
         Args:
             sources: The files as they were when they were read.
 
         Raises:
-            WeightsError: One of the files with weights is another, or is gone.
+            WeightsError: A file with weights has changed, or is gone.
         """
         for source in sources:
             if source.path in self.checkpoint.files and source.changed:
                 raise WeightsError(
                     f"{source.path} has changed since this VAE was loaded from it",
-                    "Load the VAE from the file as it is now, and pickle that one.",
+                    "Load the VAE again, from the file as it is now, and pickle that VAE.",
                 )
 
     def check(self, digest: str) -> None:
-        """Refuse files that have changed.
+        """Refuse files whose SHA-256 is not `digest`.
 
         Raises:
-            WeightsError: They are others, or cannot be read.
+            WeightsError: The files have changed, or cannot be read.
         """
         try:
-            found = Origin(self.checkpoint, self.config, self.dtype, self.decoder_only).digest
+            current = Origin(self.checkpoint, self.config, self.dtype, self.decoder_only).digest
         except OSError as error:
             raise unreadable(self.path, error) from error
-        if found != digest:
+        if current != digest:
             raise WeightsError(
-                f"{self.path} has changed since it was pickled: its SHA-256 was {digest[:12]}…, it is {found[:12]}…",
-                "Load the VAE from the file as it is now, and pickle that one.",
+                f"{self.path} has changed since the VAE was pickled: its SHA-256 was {digest[:12]}…, it is now "
+                f"{current[:12]}…",
+                "Load the VAE again, from the file as it is now, and pickle that VAE.",
             )

@@ -1,7 +1,7 @@
-"""Numbers from a checkpoint's type to the one asked for, piece by piece, refusing NaN and Inf.
+"""Converts values from a checkpoint's type to the VAE's type, piece by piece, and refuses NaN and Inf.
 
-This happens in NumPy on the host. A piece is converted right after it was read, so that no whole tensor ever
-exists in two types; and a GPU compiler's fast-math cannot optimise a test for NaN away.
+This happens in NumPy on the host. A piece is converted right after it was read, so that no whole tensor ever exists in
+two types. On the host, no fast-math of a GPU compiler can remove a test for NaN.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PIECE = 1 << 17
-"""Values at a time: a piece and its copies stay in the CPU's cache, and under 4 MiB."""
+"""Values per piece. A piece and its copies are under 4 MiB and stay in the CPU's cache."""
 
 SOURCES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: its bits
+    "BF16": np.dtype("<u2"),  # the bits, because NumPy has no bfloat16
 }
 
 
@@ -30,7 +30,7 @@ class Target:
     """A type that weights can be loaded as.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         dtype: The MLX type.
         storage: The NumPy type that holds its bits.
         limit: The smallest magnitude that rounds to infinity: half a step above the largest finite value.
@@ -49,7 +49,7 @@ TARGETS = (FLOAT32, BFLOAT16, FLOAT16)
 
 
 class Tally:
-    """What was wrong with the values of one tensor."""
+    """Converts the values of one tensor, and counts those that cannot be converted."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -57,14 +57,14 @@ class Tally:
         self._too_large = 0.0
 
     def convert(self, piece: Array, source: str, out: Array) -> None:
-        """Convert some values into ``out``, and remember those that cannot be.
+        """Convert a piece into ``out``, and count values that cannot be converted.
 
         Args:
             piece: Values as they are stored.
-            source: Their type's name in the format.
-            out: As many places, of the target's storage type.
+            source: The safetensors name of their type.
+            out: Array of the same length, of the target's storage type.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # judged here, not warned about
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below, so no warnings
             values = _to_float(piece, source)
             finite = np.isfinite(values)
             if not finite.all():
@@ -76,7 +76,7 @@ class Tally:
             out[...] = _bfloat16_bits(single) if self._target is BFLOAT16 else single
 
     def problem(self) -> str | None:
-        """Return what is wrong with all that was converted so far, if anything is."""
+        """Return what is wrong with the values converted so far; None if nothing is."""
         if self._not_finite:
             return f"{self._not_finite:,} values are NaN or Inf"
         if self._too_large:
@@ -95,12 +95,12 @@ def _magnitude(values: Array) -> float:
 
 
 def _bfloat16_bits(values: Array) -> Array:
-    # Round to nearest, ties to even: half a step, less one unless the kept part is odd, then cut.
+    # Round to nearest, ties to even: add half a step (minus one if the kept part is even), then cut.
     bits = values.view(np.uint32)
     return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
 
 
 def to_mlx(host: Array, target: Target) -> mx.array:
-    """Copy a host array of a target's storage type into an MLX array of that target."""
+    """Copy a host array of the target's storage type into an MLX array of the target's type."""
     array = mx.array(host)
     return array.view(mx.bfloat16) if target is BFLOAT16 else array

@@ -1,4 +1,4 @@
-"""Latents in files: safetensors, .npy and .npz, never pickles."""
+"""Reads and writes latents in files: safetensors, .npy and .npz, never pickles."""
 
 from zvae_tiled.inputs.latent_files.read import read_latent_file
 from zvae_tiled.inputs.latent_files.write import write_latent_file

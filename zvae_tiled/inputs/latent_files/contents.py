@@ -1,4 +1,4 @@
-"""What a file holds: its arrays, not read yet, and the text beside them."""
+"""Lists the arrays of a file, without reading their values, and its metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, hea
 from zvae_tiled.weights.values import SOURCES
 
 BFLOAT16 = np.dtype("V2")
-"""What MLX and ml_dtypes write bfloat16 as into a .npy: two bytes without a meaning."""
+"""The type that MLX and ml_dtypes write to a .npy for bfloat16: two bytes without a meaning."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Entry:
     Attributes:
         dtype: Its type's name.
         shape: Its shape.
-        floating: Whether it is of a type latents can have.
-        load: Reads it.
+        floating: Whether its type is one that latents can have.
+        load: Reads its values.
     """
 
     dtype: str
@@ -42,21 +42,21 @@ class Entry:
 
     @property
     def could_be_latents(self) -> bool:
-        """Whether it is more than a setting, a marker or a table of integers."""
+        """Whether it can be latents, and not a setting, a marker or a table of integers."""
         return self.floating and 1 < len(self.shape) <= MAX_AXES and math.prod(self.shape) > 0
 
     def __str__(self) -> str:
-        """Describe it as errors do."""
+        """Describe it for an error."""
         return f"{self.dtype:.40} {shape_text(self.shape)}"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """The arrays and the metadata of a file.
 
     Attributes:
-        entries: Its arrays by name; that of a .npy has none.
-        metadata: What it says of them, as text.
+        entries: Its arrays by name. The array of a .npy has the name "".
+        metadata: Its metadata, as text by name.
     """
 
     entries: Mapping[str, Entry]
@@ -64,14 +64,14 @@ class Contents:
 
 
 def read_contents(file: BinaryIO, source: str) -> Contents:
-    """Tell the format by the content, and look into the file.
+    """Recognise the format from the content, and list the arrays of the file.
 
     Args:
-        file: Open for reading, and seekable; it must stay open until what is wanted is loaded.
-        source: What to call it in an error.
+        file: Open for reading, and seekable. It must stay open until the arrays are loaded.
+        source: The file's name in an error.
 
     Raises:
-        LatentsError: It is none of the formats, or damaged.
+        LatentsError: The file has another format, or is damaged.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -80,7 +80,7 @@ def read_contents(file: BinaryIO, source: str) -> Contents:
     if start.startswith(MAGIC):
         header = read_header(file, size, source, LatentsError)
         if header.dtype.hasobject:
-            raise LatentsError(f"{source} holds Python objects, a pickle; {_WANTED}", CONVERT)
+            raise LatentsError(f"{source} holds Python objects in a pickle; {_FORMATS}", CONVERT)
         return Contents({"": _entry(header, lambda: read_values(file, header, source, LatentsError), source)})
     if start.startswith(b"PK\x03\x04"):
         members, notes = read_npz(file, size, source)
@@ -94,10 +94,11 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
         raw = file.read(length)
         tensors = parse_header(raw, size - PREFIX_BYTES - length)
     except HeaderError as error:
-        known = recognise(start)
-        if known is not None:
-            raise LatentsError(f"{source} is {known[0]}; {_WANTED}", known[1]) from error
-        raise LatentsError(f"{source} is no sound safetensors file: {error}; {_WANTED}", "Save it again.") from error
+        other = recognise(start)
+        if other is not None:
+            raise LatentsError(f"{source} is {other[0]}; {_FORMATS}", other[1]) from error
+        problem = f"{source} is not a valid safetensors file: {error}; {_FORMATS}"
+        raise LatentsError(problem, "Save it again.") from error
     metadata = json.loads(raw).get("__metadata__") or {}
 
     def entry(info: TensorInfo) -> Entry:
@@ -124,4 +125,4 @@ def _to_mlx(values: np.ndarray[Any, Any], shape: tuple[int, ...], source: str) -
     return to_mlx(values, source, LatentsError)
 
 
-_WANTED = "latents are read from safetensors, .npy and .npz"
+_FORMATS = "latents are read from safetensors, .npy and .npz"

@@ -1,4 +1,4 @@
-"""What a file says of its latents: the picture's size, whether they are packed, whether they are scaled."""
+"""Metadata of latents in a file: their layout, the picture's size, whether they are packed, whether they are scaled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from zvae_tiled.inputs.arrays import shape_text
 from zvae_tiled.inputs.latents import Layout
 
 NAMES = ("layout", "height", "width", "packed", "scaled", "scale")
-"""Everything that is read; ``scale`` is another name for ``scaled``."""
+"""The names that are read. ``scale`` is another name for ``scaled``."""
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says; None where it says nothing."""
+    """The metadata of a file; None where it has none."""
 
     layout: Layout | None = None
     height: int | None = None
@@ -30,10 +30,10 @@ class Metadata:
 
 
 def parse_metadata(text: Mapping[str, str], source: str) -> Metadata:
-    """Read the names known here, and leave the others alone.
+    """Read the values of `NAMES`. Other names are ignored.
 
     Raises:
-        LatentsError: One of them has no meaning, or they contradict each other.
+        LatentsError: A value is invalid, or two values contradict each other.
     """
     height, width = _size(text, "height", source), _size(text, "width", source)
     packed, layout = _flag(text, "packed", source), text.get("layout")
@@ -42,10 +42,10 @@ def parse_metadata(text: Mapping[str, str], source: str) -> Metadata:
     if (height is None) != (width is None):
         raise LatentsError(f"{source}: height is {height}, width is {width}; both are needed, or neither", _AGAIN)
     if packed and layout is not None:
-        raise LatentsError(f"{source}: packed tokens have no layout, it says {layout}", _AGAIN)
+        raise LatentsError(f"{source}: packed tokens have no layout, but layout is {layout}", _AGAIN)
     scaled, scale = _flag(text, "scaled", source), _flag(text, "scale", source)
     if scaled is not None and scale is not None and scaled != scale:
-        raise LatentsError(f"{source}: scaled and scale are one thing, and contradict each other", _AGAIN)
+        raise LatentsError(f"{source}: scaled and scale mean the same, but contradict each other", _AGAIN)
     return Metadata(cast(Layout | None, layout), height, width, packed, scale if scaled is None else scaled)
 
 
@@ -58,11 +58,11 @@ def check_packed(array: mx.array, source: str) -> None:
     if array.ndim > 3:
         raise LatentsError(
             f"{source}: packed tokens have 2 or 3 axes, these latents have the shape {shape_text(array.shape)}",
-            "Only packed tokens need height and width: leave both out, and packed.",
+            "Only packed tokens need height and width: leave out height, width and packed.",
         )
 
 
-_AGAIN = "Write the file again, with zvae_tiled.write_latent_file for one."
+_AGAIN = "Write the file again, for example with zvae_tiled.write_latent_file."
 
 
 def _size(text: Mapping[str, str], name: str, source: str) -> int | None:
@@ -70,7 +70,7 @@ def _size(text: Mapping[str, str], name: str, source: str) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) > 0):
-        raise LatentsError(f"{source}: {name} must be the picture's in pixels, it is {value!r:.40}", _AGAIN)
+        raise LatentsError(f"{source}: {name} must be the picture's {name} in pixels, it is {value!r:.40}", _AGAIN)
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""An array in NumPy's format: its header, checked before it is believed, and its values."""
+"""Reads an array in NumPy's format: checks the header first, then reads the values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from zvae_tiled.inputs.arrays import shape_text
 MAGIC = b"\x93NUMPY"
 
 MAX_HEADER_BYTES = 512
-"""NumPy writes 118 bytes for an array of numbers; only tables of many columns need more."""
+"""The longest header that is read. NumPy writes 118 bytes for an array of numbers, more for tables of many columns."""
 
 MAX_AXES = 64
-"""What NumPy can hold."""
+"""The most axes of a NumPy array."""
 
 MAX_LENGTH = 1 << 63
 
@@ -28,18 +28,18 @@ PIECE = 1 << 20
 AGAIN = "Save it again."
 
 _LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
-"""For each version of the format, how many bytes say how long the header is."""
+"""Size in bytes of the header's length field, by version of the format."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the values.
+    """The header of an array.
 
     Attributes:
         shape: The array's shape.
         fortran: Whether the first axis varies fastest.
         dtype: The type of its values.
-        nbytes: How many bytes the values take.
+        nbytes: Number of bytes of the values.
     """
 
     shape: tuple[int, ...]
@@ -49,24 +49,24 @@ class Header:
 
 
 def read_header(file: IO[bytes], size: int, source: str, error: type[InputError]) -> Header:
-    """Read a header, and compare what it claims with the bytes there are.
+    """Read a header, and compare its shape and type with the file's size.
 
     Args:
-        file: Open at the beginning of the array; afterwards, at the values.
+        file: Open at the beginning of the array. Afterwards it is at the values.
         size: Bytes of header and values.
-        source: What to call it in an error.
+        source: The file's name in an error.
         error: The error to raise.
 
     Raises:
-        InputError: It is no header, or claims other values than there are.
+        InputError: It is not a valid header, or the values need more or fewer bytes than there are.
     """
     try:
         shape, fortran, dtype, start = _parsed(file)
     except Exception as cause:  # SyntaxError, MemoryError, ValueError, …: the header is Python source
-        raise error(f"{source} has no sound .npy header: {cause!s:.200}", AGAIN) from cause
-    nbytes, there = math.prod(shape) * dtype.itemsize, size - start
-    if nbytes != there and not dtype.hasobject:
-        raise error(f"{source} needs {nbytes:,} bytes for shape {shape_text(shape)}, it has {there:,}", AGAIN)
+        raise error(f"{source} has no valid .npy header: {cause!s:.200}", AGAIN) from cause
+    nbytes, present = math.prod(shape) * dtype.itemsize, size - start
+    if nbytes != present and not dtype.hasobject:
+        raise error(f"{source} needs {nbytes:,} bytes for shape {shape_text(shape)}, it has {present:,}", AGAIN)
     return Header(shape, fortran, dtype, nbytes)
 
 
@@ -82,37 +82,37 @@ def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     fields = ast.literal_eval(file.read(length).decode("latin1").strip())
     shape, fortran, dtype = fields["shape"], fields["fortran_order"], np.lib.format.descr_to_dtype(fields["descr"])
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
-        raise ValueError(f"its shape is no tuple of at most {MAX_AXES} lengths")
+        raise ValueError(f"its shape is not a tuple of at most {MAX_AXES} lengths")
     if not all(type(axis) is int and abs(axis) <= MAX_LENGTH for axis in shape) or type(fortran) is not bool:
-        raise ValueError("its shape is no tuple of lengths, or its order is neither True nor False")
+        raise ValueError("its shape is not a tuple of lengths, or its fortran_order is neither True nor False")
     return shape, fortran, dtype, len(start) + len(prefix) + length
 
 
 def read_values(file: IO[bytes], header: Header, source: str, error: type[InputError]) -> np.ndarray[Any, Any]:
-    """Read the values that stand behind a header.
+    """Read the values after a header.
 
     Raises:
-        InputError: They cannot be read, or are fewer than the header says.
+        InputError: They cannot be read, or there are fewer than the header says.
     """
     values = read_exactly(file, header.nbytes, source, error).view(header.dtype)
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputError]) -> np.ndarray[Any, Any]:
-    """Read so many bytes, piece by piece: they are held once, and never more of them than there are.
+    """Read `count` bytes, piece by piece, so that they are held in memory only once.
 
     Raises:
-        InputError: They cannot be read, or are fewer.
+        InputError: They cannot be read, or there are fewer.
     """
     data = np.empty(count, np.uint8)
-    there = 0
-    while there < count:
+    done = 0
+    while done < count:
         try:
-            piece = file.read(min(PIECE, count - there))
+            piece = file.read(min(PIECE, count - done))
         except Exception as cause:  # a disk's error, a checksum, a stream that does not inflate
             raise error(f"{source} cannot be read: {cause!s:.200}", AGAIN) from cause
         if not piece:
-            raise error(f"{source} ends after {there:,} of {count:,} bytes", "Is it still being written?")
-        data[there : there + len(piece)] = np.frombuffer(piece, np.uint8)
-        there += len(piece)
+            raise error(f"{source} ends after {done:,} of {count:,} bytes", "Is it still being written?")
+        data[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        done += len(piece)
     return data

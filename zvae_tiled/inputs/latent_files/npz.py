@@ -1,4 +1,4 @@
-"""Arrays in a .npz, which is a zip archive: nothing is unpacked before it was compared with the file's size."""
+"""Reads arrays from a .npz, a zip archive. Sizes are compared with the file's size before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from zvae_tiled.inputs.latent_files.npy import AGAIN, Header, read_header, read_
 from zvae_tiled.weights.content import CONVERT
 
 MAX_MEMBERS = 500
-"""Arrays of a file whose headers are read."""
+"""The most arrays of a file."""
 
 MAX_NOTE_BYTES = 1024
-"""Bytes of a fact about the latents: a number or a word."""
+"""The most bytes of a metadata value: a number or a word."""
 
 ALWAYS, RATIO = 8 << 20, 8
-"""Bytes that are unpacked from any file, and for each byte of it: latents are noise, and shrink by half at most."""
+"""A file may unpack to the larger of: this many bytes, or this many per byte. Packed latents shrink by half at most."""
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What NumPy writes. The others, bzip2 and LZMA, unpack without a bound."""
+"""The methods that NumPy writes. The others, bzip2 and LZMA, unpack without a bound."""
 
 _ENCRYPTED = 1
 
 Member = tuple[Header, Callable[[], np.ndarray[Any, Any]]]
-"""An array's header, and what reads its values."""
+"""An array's header, and a function that reads its values."""
 
 
 def read_npz(file: BinaryIO, size: int, source: str) -> tuple[dict[str, Member], dict[str, str]]:
-    """Look into an archive.
+    """List the arrays of an archive.
 
     Args:
-        file: Open for reading; it must stay open until what is wanted is read.
+        file: Open for reading. It must stay open until the arrays are read.
         size: Its size in bytes.
-        source: What to call it in an error.
+        source: The file's name in an error.
 
     Returns:
-        Its arrays by name, and those that are facts about the others, as text.
+        Its arrays by name, and its metadata as text by name.
 
     Raises:
-        LatentsError: It is no .npz, is damaged, or holds what NumPy would not have written.
+        LatentsError: It is not a .npz, is damaged, or was not written by NumPy.
     """
     try:
         archive = zipfile.ZipFile(file)
-        found = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-        _check(found, source)
-        members = {member.filename.removesuffix(".npy"): _member(archive, member, size, source) for member in found}
+        arrays = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+        _check(arrays, source)
+        members = {member.filename.removesuffix(".npy"): _member(archive, member, size, source) for member in arrays}
         notes = {
             name: _text(name, header, read, source)
             for name, (header, read) in members.items()
@@ -58,8 +58,8 @@ def read_npz(file: BinaryIO, size: int, source: str) -> tuple[dict[str, Member],
         }
     except LatentsError:
         raise
-    except Exception as error:  # a damaged archive raises what zlib, struct, NumPy and zipfile like
-        raise LatentsError(f"{source} is no sound .npz file: {error!s:.200}", AGAIN) from error
+    except Exception as error:  # for a damaged archive, zlib, struct, NumPy and zipfile raise errors of many types
+        raise LatentsError(f"{source} is not a valid .npz file: {error!s:.200}", AGAIN) from error
     return {name: member for name, member in members.items() if name not in notes}, notes
 
 
@@ -67,13 +67,13 @@ def _check(members: list[zipfile.ZipInfo], source: str) -> None:
     if not members:
         raise LatentsError(f"{source} is a zip archive without a .npy in it, perhaps a PyTorch pickle", CONVERT)
     if len(members) > MAX_MEMBERS:
-        problem = f"{source} holds {len(members):,} arrays; at most {MAX_MEMBERS:,} are looked at"
+        problem = f"{source} holds {len(members):,} arrays; the limit is {MAX_MEMBERS:,}"
         raise LatentsError(problem, "Save the latents in a file of their own.")
     for member in members:
         if member.flag_bits & _ENCRYPTED:
             raise LatentsError(f"{source}: {member.filename!r:.80} is encrypted", "Save it again, without a password.")
         if member.compress_type not in METHODS:
-            problem = f"{source}: {member.filename!r:.80} is packed by method {member.compress_type}"
+            problem = f"{source}: {member.filename!r:.80} is packed with zip method {member.compress_type}"
             raise LatentsError(problem, "Save it again, with numpy.savez or numpy.savez_compressed.")
     name, times = Counter(member.filename for member in members).most_common(1)[0]
     if times > 1:
@@ -89,8 +89,8 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int, source
         limit = max(ALWAYS, RATIO * size)
         if header.nbytes > limit:
             raise LatentsError(
-                f"{source} would unpack to {header.nbytes:,} bytes; from a file of {size:,} bytes at most {limit:,} "
-                "are unpacked",
+                f"{source} would unpack to {header.nbytes:,} bytes; the limit for a file of {size:,} bytes is "
+                f"{limit:,} bytes",
                 "If it holds latents, save them with numpy.savez or zvae_tiled.write_latent_file, which do not pack.",
             )
         with archive.open(member) as opened:

@@ -1,4 +1,4 @@
-"""`write_latent_file`: latents, and what is to be known of them, whole or not at all."""
+"""`write_latent_file`: writes latents and their metadata, whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 
 
 def latent_target(path: str | os.PathLike[str]) -> Path:
-    """Check a file that latents are to be written to.
+    """Check the path of a file for latents.
 
     Raises:
-        OutputError: The place or the kind of file is not one that can be written.
+        OutputError: The path cannot be written to, or its ending is not that of a format for latents.
     """
     target = path_of(path, "path")
     if target.suffix.lower() not in KINDS:
@@ -41,26 +41,25 @@ def latent_target(path: str | os.PathLike[str]) -> Path:
 
 
 def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: bool = True) -> None:
-    """Write latents so that `read_latent_file` knows all about them.
+    """Write latents with all metadata that `read_latent_file` reads.
 
     Args:
-        path: A ``.safetensors``, ``.npz`` or ``.npy`` file; a ``.npy`` has no place for more than the numbers.
-        latents: `Latents`, or an array; the type is kept, float64 becomes float32.
-        overwrite: Whether a file that is there is replaced, once the new one is whole.
+        path: A ``.safetensors``, ``.npz`` or ``.npy`` file. A ``.npy`` has no place for metadata.
+        latents: `Latents`, or an array. The type is kept, but float64 becomes float32.
+        overwrite: Whether an existing file is replaced, when the new one is complete.
 
     Raises:
-        LatentsError: What is to be written contradicts itself, or is no array of floats.
-        OutputError: The file cannot be written; nothing is left of it.
+        LatentsError: The metadata contradicts itself, or `latents` is not an array of floats.
+        OutputError: The file cannot be written. No part of it is left.
     """
     check_threads()
-    target, given = latent_target(path), latents if isinstance(latents, Latents) else Latents(latents)
-    array = to_mlx(given.array, "latents", LatentsError)
-    said: dict[str, object] = {"layout": given.layout, "height": given.height, "width": given.width}
-    said |= {"packed": True if given.height is not None else None, "scaled": given.scaled}
-    texts = {name: str(value) for name, value in said.items() if value is not None}
+    target, wrapped = latent_target(path), latents if isinstance(latents, Latents) else Latents(latents)
+    array = to_mlx(wrapped.array, "latents", LatentsError)
+    values: dict[str, object] = {"layout": wrapped.layout, "height": wrapped.height, "width": wrapped.width}
+    values |= {"packed": True if wrapped.height is not None else None, "scaled": wrapped.scaled}
+    texts = {name: str(value) for name, value in values.items() if value is not None}
     notes = {name: text if name == "layout" else text.lower() for name, text in texts.items()}
-    said_so = parse_metadata(notes, str(target))
-    if said_so.packed:
+    if parse_metadata(notes, str(target)).packed:
         check_packed(array, str(target))
     kind = target.suffix.lower()
     if kind == ".npy" and notes != {"scaled": "true"}:
@@ -75,7 +74,7 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
 
 def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str]) -> None:
     values = np.asarray(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
-    values = np.ascontiguousarray(values).reshape(array.shape)  # an array without axes would be given one
+    values = np.ascontiguousarray(values).reshape(array.shape)  # ascontiguousarray adds an axis to a scalar
     if kind == ".safetensors":
         file.write(safetensors_header("latents", _NAMES[array.dtype], array.shape, values.nbytes, notes))
         file.write(values.tobytes())
