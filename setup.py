@@ -1,4 +1,4 @@
-"""Builds the native CPU kernels where a compiler is present; without one the package installs and runs all the same."""
+"""Build the native CPU kernels if there is a compiler. Without one, the package still installs and runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PATHS = {
     "avx512bf16": ("ZVAE_BF16", [*AVX512, "-mavx512bf16"]),
     "amx": ("ZVAE_AMX", [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
 }
-"""The ways to compute, with what each multiplies and the flags it is built with (native/path.cpp)."""
+"""For each path: the macro that selects its product (native/micro.h), and its compiler flags."""
 
 
 class BuildKernels(build_ext):
-    """Compiles one source once a path, leaving out those this compiler or machine does not know."""
+    """Compiles `native/path.cpp` once for each path. Skips paths that this compiler or machine does not know."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Build the paths, and the table of those that were built."""
+        """Build the paths, then the table of the paths that were built."""
         paths = dict(PATHS) if platform.machine() in ("x86_64", "AMD64") else {"portable": PATHS["portable"]}
         if os.environ.get("ZVAE_EMULATE_AMX"):  # to test AMX's packing and indexing on any CPU
             paths["amx_emulated"] = ("ZVAE_AMX", ["-DZVAE_EMULATE"])

@@ -1,4 +1,4 @@
-// Attention of some queries over one block of keys: products, and an online softmax a few keys at a time.
+// Attention to one block of keys, with an online softmax. A thread computes ASKED queries, SOFTMAX_KEYS keys at a time.
 #pragma once
 
 #include <cmath>
@@ -7,22 +7,22 @@
 
 namespace {
 
-constexpr int64_t ASKED = 4 * PIXELS > 64 ? 64 : 4 * PIXELS;  // queries a thread works on at a time
+constexpr int64_t ASKED = 4 * PIXELS > 64 ? 64 : 4 * PIXELS;  // queries that a thread computes at a time
 constexpr int64_t SOFTMAX_KEYS = 256;                         // keys between two updates of the softmax
 
-// Keys are the outputs of the first product, and what the second one sums over.
+// The packed keys and values. The first product has the keys as outputs, and the second product sums over the keys.
 struct Room {
-  int64_t keys;  // padded
+  int64_t keys;  // padded to a multiple of LANES
   Number *key, *value;
 
   explicit Room(const Attend& a) {
     keys = round_up(a.keys, LANES);
     key = (Number*)aligned(a.packed);
-    value = key + keys * round_up(a.channels, DEPTH);  // as many keys as a multiple of DEPTH too
+    value = key + keys * round_up(a.channels, DEPTH);  // values of a multiple of DEPTH keys
   }
 };
 
-// Blocks of keys as outputs: (block, channel, key).
+// Packs a block of keys, the outputs of the first product: (block of keys, channel, key).
 template <Type T>
 void pack_keys(const Attend& a, const Room& room, int64_t first) {
   const int64_t depth = round_up(a.channels, DEPTH), keys = room.keys - first > LANES ? OUTPUTS : LANES;
@@ -40,7 +40,7 @@ void pack_keys(const Attend& a, const Room& room, int64_t first) {
     }
 }
 
-// Values of the keys of one update: (block of channels, key, channel).
+// Packs the values for one update of the softmax: (block of channels, key, channel).
 template <Type T>
 void pack_values(const Attend& a, const Room& room, int64_t first) {
   const int64_t count = round_up(least(SOFTMAX_KEYS, a.keys - first), DEPTH);
@@ -71,7 +71,7 @@ void pack_item_keys(const void* context, int64_t item, int64_t) {
   });
 }
 
-// Scores become weights; returns by how much everything before is to shrink.
+// Replaces scores with weights, and updates top and weight. Returns the factor for the totals of all earlier keys.
 float soften(float* scores, int64_t count, float& top, float& weight) {
   V most = splat(-INFINITY);
   for (int64_t k = 0; k < count; k += LANES) {
@@ -101,7 +101,7 @@ struct Asking {
   const Attend& a;
   Room room;
   int64_t first, count;
-  Number *query, *chance;  // scratch: queries, and weights of the keys
+  Number *query, *chance;  // in scratch: scaled queries, and weights of the keys
   float *scores, *fade;
   BitSum written;
 
@@ -148,7 +148,7 @@ struct Asking {
 
   void weigh(int64_t keys) {
     const int64_t padded = round_up(keys, DEPTH);
-    written = {};  // what the keys before these left is overwritten
+    written = {};  // these keys overwrite the results of earlier keys
     for (int64_t q = 0; q < count; q++) {
       float *line = scores + q * LINE, top = a.top[first + q], weight = a.weight[first + q];
       fade[q] = soften(line, keys, top, weight);

@@ -1,5 +1,5 @@
-// A convolution with all that rides on it, tile by tile: rows are normalised and activated into scratch that stays in
-// the L2 cache, multiplied with packed weights, and finished while they lie in L1.
+// A convolution with its norm, activation, bias and skip, tile by tile. Rows are normalised and activated into scratch
+// that stays in the L2 cache. They are multiplied with packed weights, and the sums are finished while they are in L1.
 #pragma once
 
 #include <cmath>
@@ -9,9 +9,9 @@
 
 namespace {
 
-constexpr int64_t TILE_ROWS = 64;  // rows a thread works on at a time, at most
+constexpr int64_t TILE_ROWS = 64;  // maximum rows of a tile, which one thread computes
 
-// The norm and activation of one pixel: numbers for the product, zeros behind the last channel.
+// Normalises and activates one pixel for the product. Channels from `channels` to `padded` are zeros.
 template <Type T, bool NORM, bool SILU>
 inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
   for (int64_t i = 0; i < padded; i += LANES) {
@@ -29,7 +29,7 @@ inline void activate(const Conv& c, const char* in, Number* out, int64_t channel
   }
 }
 
-// Some columns of a row, from `left` on; zeros beyond the map.
+// Activates `columns` pixels of a row, from column `left` on. Pixels outside the map are zeros.
 template <bool NORM, bool SILU>
 void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels, int64_t width, int64_t left,
                   int64_t columns, Number* out) {
@@ -45,11 +45,11 @@ void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels,
   });
 }
 
-// The least and the largest sum of a row; NaN is remembered, as comparisons lose it.
+// The smallest and the largest sum of a row. NaN has its own flag, because comparisons skip it.
 struct Extent {
   V low = splat(INFINITY), high = splat(-INFINITY);
   I nan = {};
-  BitSum written;  // with bias and skip
+  BitSum written;  // bits of the sums with bias and skip
 
   void add(V x, int64_t count) {
     if (count < LANES)
@@ -65,7 +65,7 @@ struct Extent {
   }
 };
 
-// What is done with sums: bias and skip are added, and they are rounded to the type of storage.
+// Adds bias and skip to sums, rounds them to type T, and writes them to `out`.
 template <Type T>
 inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t first, int64_t outputs, char* out,
                    int64_t step, const char* skip, BitSum& written) {
@@ -81,13 +81,13 @@ inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t fir
   written.sums += here.sums;
 }
 
-// One tile of the map: what a thread has in its caches.
+// One tile of the map. One thread computes it, in the caches of its core.
 struct MapTile {
   const Conv& c;
   int64_t top, left, rows, columns;
-  Number *lines, *spare, *aside;  // spare: room to work in, which AMX's last tile reads into
-  int64_t line, plane;  // numbers of a row of `lines`, and of a plane of it
-  bool pairs, folds;    // by fewer products than taps
+  Number *lines, *spare, *aside;  // spare: working memory, which AMX's last tile also reads
+  int64_t line, plane;  // numbers in a row of `lines`, and in one of its planes
+  bool pairs, folds;    // Winograd's pairs or folds (winograd.h)
 
   MapTile(const Conv& conv, int64_t item, int64_t thread) : c(conv) {
     const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns, pitch = pitch_of(c.inputs);
@@ -121,7 +121,7 @@ struct MapTile {
                                    aside + i * c.tile_columns * pitch_of(c.skip_inputs));
   }
 
-  // A row pair by pair; those at hand are activated into the spare room, which stays in L1.
+  // Reads a row pair by pair. A few pairs at a time are activated into `spare`, which stays in L1.
   template <class Read>
   void read_pairs(Read read, Number* out) {
     const int64_t pitch = pitch_of(c.inputs), pairs = (columns + 1) / 2, at_once = (PIXELS - 2) / 2;
@@ -134,7 +134,8 @@ struct MapTile {
     }
   }
 
-  // A row as it is, less its right neighbours, and both less the row below.
+  // Reads a row into plane 0, and each pixel minus its right neighbour into plane 1. Planes 2 and 3 hold planes 0 and 1
+  // of the row above, minus those of this row. `below` is set if there is a row above.
   template <class Read>
   void read_folds(Read read, int64_t count, Number* out, bool below) {
     const int64_t pitch = pitch_of(c.inputs);
@@ -143,7 +144,7 @@ struct MapTile {
     if (below) subtract(out - line, out, 2 * plane, out + 2 * plane);
   }
 
-  // Where the product of a pixel begins: its taps, for the phase (down, right) where upsampling is folded.
+  // The taps of the pixel at (row, column). If upsampling is folded, they are those of the phase (down, right).
   Source<Number> source(int64_t row, int64_t column, int64_t down, int64_t right) const {
     const int64_t pitch = pitch_of(c.inputs), size = c.upsample ? 2 : c.kernel;
     Source<Number> found;
@@ -154,7 +155,7 @@ struct MapTile {
     return found;
   }
 
-  // Two pixels from each of some products.
+  // Computes two pixels for each of `pairs` pairs.
   void multiply_pairs(int64_t pairs, int64_t outputs, int64_t row, int64_t first, const Number* weights, float* sums) {
     alignas(64) Sums products[PAIRED];
     Source<Number> found;
@@ -166,8 +167,8 @@ struct MapTile {
     part_pairs(pairs, outputs, products, sums);
   }
 
-  // Two rows of pixels doubled from some. Planes are differences across where the product is not the middle one, and
-  // those of the row and the one below it where it is not the middle one down.
+  // Doubles `pixels` pixels to two rows. Across, the middle product reads pixels, and the two outer products read
+  // differences of neighbours. Down, the middle product reads one row, and the outer products read differences of rows.
   void multiply_folds(int64_t pixels, int64_t outputs, int64_t row, int64_t column, const Number* weights, float* upper,
                       float* lower) {
     alignas(64) Sums products[FOLDED * FOLDED];
@@ -183,7 +184,7 @@ struct MapTile {
 
   static int64_t block(int64_t outputs) { return outputs > LANES ? OUTPUTS : LANES; }
 
-  // A block of outputs of one row, and the row below where winograd folds.
+  // Writes a block of outputs of one row, or of both doubled rows if `folds` is set.
   template <Type T>
   void write(int64_t row, int64_t first, int64_t outputs, int64_t phase, const Number* weights, const Number* shortcut,
              Extent& extent) {
@@ -209,7 +210,7 @@ struct MapTile {
     }
   }
 
-  // Sums of pixels some columns apart: looked at, and written with all that is to be added.
+  // Adds the sums to `extent`, then bias and skip or shortcut to the sums. Writes the pixels `apart` columns apart.
   template <Type T>
   void put(float* sums, int64_t pixels, int64_t first, int64_t outputs, int64_t row, int64_t column, int64_t apart,
            const Number* shortcut, Extent& extent) {
@@ -229,7 +230,7 @@ struct MapTile {
     finish<T>(c, sums, pixels, first, outputs, out, apart * c.outputs, skip, extent.written);
   }
 
-  // Outputs are the outer loop: a block of weights is read from L3 once a tile, and from L2 once a few pixels.
+  // The outer loop is over outputs. A tile reads a block of weights from L3 once, and from L2 once every few pixels.
   template <Type T>
   void write_all() {
     const int64_t depth = taps_of(c) * round_up(c.inputs, DEPTH), all = round_up(c.outputs, LANES) * depth;

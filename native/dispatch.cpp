@@ -1,4 +1,4 @@
-// What Python calls: which paths this library has, which of them this CPU can run, and one function an operation.
+// What Python calls: the list of paths, whether this CPU can run a path, and one function for each operation.
 #include <cstring>
 
 #include "zvae.h"
@@ -19,11 +19,11 @@ namespace {
 #define POINTER(name) &zvae_path_##name,
 const Path* const paths[] = {ZVAE_PATHS(POINTER)};
 
-enum Runs : int64_t { NO, YES, FAST };  // FAST: worth choosing where nobody asked for it
+enum Runs : int64_t { NO, YES, FAST };  // FAST: may be chosen by default
 
 #if defined(__x86_64__)
 
-// Linux gives a process the tiles' state, 8 kB a thread, only where it asks for it.
+// On Linux a process must request the state of the tiles, 8 kB for each thread.
 bool allowed_tiles() {
 #if defined(__linux__)
   unsigned a, b, c, d;
@@ -36,7 +36,7 @@ bool allowed_tiles() {
 #endif
 }
 
-// Not every compiler's __builtin_cpu_supports knows it.
+// Reads the bit of F16C, because not every compiler's __builtin_cpu_supports knows it.
 bool converts_halves() {
   unsigned a, b, c, d;
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
@@ -50,7 +50,7 @@ int64_t runs(const char* name) {
   const bool bfloat16 = avx512 && __builtin_cpu_supports("avx512bf16");
   if (!strcmp(name, "avx2")) return avx2 ? FAST : NO;
   if (!strcmp(name, "avx512")) return avx512 ? FAST : NO;
-  // AMD multiplies pairs of bfloat16 at twice the rate of float32; Intel, outside AMX, at the same.
+  // AMD multiplies pairs of bfloat16 at twice the rate of float32. Intel, without AMX, has the same rate for both.
   if (!strcmp(name, "avx512bf16")) return !bfloat16 ? NO : __builtin_cpu_is("amd") ? FAST : YES;
   if (!strcmp(name, "amx")) return bfloat16 && allowed_tiles() ? FAST : NO;
   return YES;
@@ -66,7 +66,7 @@ int64_t runs(const char*) { return YES; }
 
 extern "C" {
 
-// What Python checks before it hands anything over (devices/native_cpu/library.py).
+// Python checks these before its first call (devices/native_cpu/library.py).
 extern const int64_t zvae_contract[];
 const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments), sizeof(ReadBack)};
 

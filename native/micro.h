@@ -1,13 +1,13 @@
-// The product of some pixels and a block of outputs, in registers: all that differs between kinds of CPU.
+// The product of a few pixels and a block of outputs, in registers. The kernels above it are the same for all CPUs.
 //
-// Built with one of ZVAE_F32 (vectors of float32), ZVAE_BF16 (AVX-512's products of bfloat16 pairs), ZVAE_AMX (tiles).
+// Build with one of ZVAE_F32 (vectors of float32), ZVAE_BF16 (AVX-512's products of bfloat16 pairs), ZVAE_AMX (tiles).
 #pragma once
 
 #include "vectors.h"
 
 namespace {
 
-// What is summed over: pixels at some places (the taps), `depth` channels each, pixels `pitch` numbers apart.
+// The inputs of a product: `count` taps of `depth` channels each. Its pixels are `pitch` numbers apart.
 template <class Number>
 struct Source {
   const Number* taps[9];
@@ -22,7 +22,7 @@ constexpr int64_t DEPTH = 1;
 #if defined(__AVX512F__)
 constexpr int PIXELS = 14;  // 14 × 2 sums, 2 weights, 1 input: 31 of 32 registers
 #else
-constexpr int PIXELS = 6;  // 6 × 2 + 3: 15 of 16
+constexpr int PIXELS = 6;  // 6 × 2 sums, 2 weights, 1 input: 15 of 16 registers
 #endif
 typedef V Sum;
 
@@ -67,7 +67,7 @@ inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, 
 
 #else
 
-// Sums of M pixels × N vectors, from nothing or on top of what `out` (OUTPUTS numbers a pixel) holds.
+// Computes sums of M pixels × N vectors, from 0 if `fresh`, else from `out`, which has OUTPUTS numbers for each pixel.
 template <int M, int N>
 void product(const Source<Number>& source, const Number* weights, float* out, bool fresh) {
   V sums[M][N];
@@ -91,12 +91,12 @@ inline void product_of(int64_t pixels, const Source<Number>& source, const Numbe
 
 constexpr int OUTPUTS = 2 * LANES;
 #if defined(ZVAE_AMX)
-constexpr int64_t GRAIN = 16;  // pixels that cost no more than one
+constexpr int64_t GRAIN = 16;  // AMX computes 16 pixels at the cost of one
 #else
 constexpr int64_t GRAIN = 1;
 #endif
 
-// One block of the packed weights: two vectors of outputs, or one where no more are left.
+// Multiplies by one block of packed weights: two vectors of outputs, or one if no more are left.
 inline void multiply(int64_t pixels, int64_t outputs, const Source<Number>& source, const Number* weights, float* out,
                      bool fresh) {
   if (outputs > LANES)
@@ -110,7 +110,7 @@ inline void begin_tiles() {}
 inline void end_tiles() {}
 #endif
 
-// Numbers between two pixels in scratch: an odd number of cache lines, so that pixels do not share a set of the cache.
+// Numbers from one pixel to the next in scratch: an odd number of cache lines, so that pixels do not share a cache set.
 inline int64_t pitch_of(int64_t channels) {
   return (round_up(channels, 64 / sizeof(Number)) / (64 / sizeof(Number)) | 1) * (64 / sizeof(Number));
 }

@@ -1,5 +1,5 @@
-// Mean and M2 of every channel of every row: two passes in float32 over some pixels, merged in float64 (Chan, Golub
-// and LeVeque 1979). Pixels are cut by the row alone, so every plan gets the same bits.
+// Mean and M2 of each channel in each row. Segments of SEGMENT pixels take two passes in float32, and are merged in
+// float64 (Chan, Golub and LeVeque 1979). Each row is cut into segments by itself, so every plan gets the same bits.
 #pragma once
 
 #include "vectors.h"
@@ -16,7 +16,7 @@ void segment_moments(const Moments& s, const char* in, int64_t count, int64_t be
     V sum{}, squares{};
     for (int64_t x = 0; x < count; x++) sum += load_some<T>(from + x * s.channels * size_of(T), left);
     const V middle = sum / (float)count;
-    V rest{};  // what rounding the mean left: it is taken back from M2, and added to the mean
+    V rest{};  // rounding error of the mean, times count: added to the mean, and removed from M2
     for (int64_t x = 0; x < count; x++) {
       const V d = load_some<T>(from + x * s.channels * size_of(T), left) - middle;
       rest += d;

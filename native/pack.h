@@ -1,4 +1,4 @@
-// Weights in the order the kernels read them: block of outputs, tap, pair (or more) of channels, output.
+// Packs weights in the order that the kernels read: block of outputs, tap, group of GROUP channels, output, channel.
 #pragma once
 
 #include "readback.h"
@@ -9,14 +9,15 @@ namespace {
 constexpr int64_t GROUP = DEPTH > 1 ? 2 : 1;  // bfloat16 is multiplied in pairs
 constexpr int64_t CHUNK = 256;
 
-// Numbers of one output, `count` of them from `first` on, into their places among those of other outputs.
+// Writes `count` channels of one output, from channel `first` on, between the channels of the block's other outputs.
 inline void spread(const Number* line, int64_t first, int64_t count, int64_t output, int64_t outputs, Number* to) {
   to += first * outputs + output * GROUP;
   for (int64_t i = 0; i < count; i += GROUP, to += outputs * GROUP) memcpy(to, line + i, GROUP * sizeof(Number));
 }
 
-// Which taps of 3 a folded one sums up: output pixel 2i + a reads rows i - 1 + a and i + a of the small map, so for
-// a = 0 they are 0, and 1 + 2; for a = 1 they are 0 + 1, and 2. Winograd's products have all of a row's.
+// The taps (of 3 in one direction) that are summed into one packed tap. If upsampling is folded, output pixel 2i + a
+// reads rows i - 1 + a and i + a of the small map. So for a = 0 the two sums are tap 0 and taps 1 + 2. For a = 1 they
+// are taps 0 + 1 and tap 2. Winograd's products sum all three taps.
 struct Taps {
   int64_t first, last;
   Taps(int64_t tap) : first(tap), last(tap) {}
@@ -24,10 +25,10 @@ struct Taps {
   static Taps folded(int64_t a, int64_t half) { return {half == 0 ? 0 : 1 + a, half == 0 ? a : 2}; }
 };
 
-// What is summed up into one number of the packed weights: rows and columns of the kernel, or a product's share of them.
+// The kernel's rows and columns that are summed into one packed number. Winograd multiplies each by its share().
 struct Tap {
   Taps rows, columns;
-  int64_t down = -1, across = -1;  // Winograd's products
+  int64_t down = -1, across = -1;  // Winograd's product in each direction, or -1
 
   Tap(const Pack& p, int64_t phase, int64_t tap) : rows(tap / p.kernel), columns(tap % p.kernel) {
     if (p.winograd) {

@@ -1,4 +1,4 @@
-// One path: the same source, built once for each kind of CPU (setup.py names the flags and ZVAE_PATH).
+// One path. setup.py builds this file once for each kind of CPU, with its own flags and ZVAE_PATH.
 #include "attend.h"
 #include "conv.h"
 #include "moments.h"

@@ -1,11 +1,11 @@
-// What the CPU could do at most: products of registers alone. Benchmarks hold the kernels against it.
+// The CPU's peak: products of registers, without memory. Benchmarks compare the kernels with it.
 #pragma once
 
 #include "micro.h"
 
 namespace {
 
-// Multiplies `rounds` times; returns the floating-point operations that were.
+// Runs `rounds` rounds of products. Returns the number of floating-point operations.
 int64_t multiply_registers(int64_t rounds, float* sink) {
 #if defined(ZVAE_AMX)
   begin_tiles();
@@ -27,7 +27,7 @@ int64_t multiply_registers(int64_t rounds, float* sink) {
   *sink = out[0];
   return rounds * 4 * 2 * 16 * 16 * 32;
 #else
-  constexpr int CHAINS = 12;  // enough for 2 units with a latency of 6
+  constexpr int CHAINS = 12;  // enough for 2 units with a latency of 6 cycles
   V sums[CHAINS], x = splat(*sink), y = splat(1 - *sink);
   for (V& sum : sums) sum = x;
   for (int64_t i = 0; i < rounds; i++)

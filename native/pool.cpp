@@ -1,4 +1,4 @@
-// Threads of our own: started when first needed, asleep between calls, and started anew in a process that was forked.
+// A pool of threads. They start when first needed, and sleep between calls. A forked process starts its own.
 #include <pthread.h>
 
 #include <atomic>
@@ -13,12 +13,12 @@
 namespace {
 
 struct Pool {
-  // Threads there are, the caller's included: at most as many as asked for, and fewer where the system gives no more.
+  // Starts threads until there are `threads`, with the caller's. Returns how many can run: fewer at a system limit.
   int64_t grow(int64_t threads) {
     try {
       for (; size < threads; size++)
         std::thread([this, thread = size, seen = generation] { serve(thread, seen); }).detach();
-    } catch (const std::exception&) {  // a limit of processes or of memory: those that started go on
+    } catch (const std::exception&) {  // a limit of processes or memory: continue with those that started
     }
     return least(size, threads);
   }
@@ -36,7 +36,7 @@ struct Pool {
     done.wait(lock, [this] { return busy == 0; });
   }
 
-  // Threads that have no scratch in a call sleep through it; nobody waits for them.
+  // Threads from number `taking` on have no scratch in a call. They sleep through it, and run() does not wait for them.
   void serve(int64_t thread, int64_t seen) {
     for (;;) {
       {
@@ -65,10 +65,10 @@ struct Pool {
   const void* context = nullptr;
 };
 
-std::mutex callers;    // one call at a time: two would share the threads
-Pool* pool = nullptr;  // never freed: at exit its threads may still sleep in it
+std::mutex callers;    // one call at a time, because two would share the threads
+Pool* pool = nullptr;  // never freed, because its threads may still sleep in it at exit
 
-// A forked process has none of the threads, and the fork may have caught one of them inside a call.
+// A forked process has none of the threads, and `callers` may be locked if the fork came during a call.
 void renew() {
   new (&callers) std::mutex;
   pool = nullptr;

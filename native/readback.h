@@ -1,12 +1,12 @@
-// What memory holds, to be compared with what a call wrote there: a sum of its bits, which the call takes in registers,
-// and the largest magnitude of each row.
+// Reads memory back after a call wrote it: the sum of the bits, and the largest magnitude in each row. The call sums
+// the same bits while they are in registers, and Python compares the two sums.
 #pragma once
 
 #include "vectors.h"
 
 namespace {
 
-// A type's number as its bits, widened to 32.
+// Loads the bits of numbers of type T, widened to 32.
 template <Type T>
 inline U bits_at(const char* p) {
   if constexpr (T == F32) {
@@ -20,14 +20,14 @@ inline U bits_at(const char* p) {
   }
 }
 
-// Sum of the bits of some numbers: whole, so their order does not matter, and 0 only if all are zeros or by a chance of
-// 1 in 2^32. High bits are added to the low ones: numbers with few digits, like 1.0, have no low bits, and 512 of the
-// same one would add up to 0.
+// The sum of the bits of numbers. It is an integer, so the order of the numbers does not matter. It is 0 if all numbers
+// are zeros, else only by a chance of 1 in 2^32. The high bits are added to the low bits too: numbers with few digits,
+// like 1.0, have no low bits, and 512 of them would add up to 0.
 struct BitSum {
   U sums{};
 
   void add(U bits) { sums += bits + (bits >> 16); }
-  // The lanes from `count` on are not stored.
+  // Skips the lanes from `count` on, which are not stored.
   void add(U bits, int64_t count) { add(count < LANES ? first_of(bits, count) : bits); }
   uint32_t total() const {
     uint32_t all = 0;
@@ -47,7 +47,7 @@ template <Type T>
 void read_row(const ReadBack& r, int64_t row) {
   const char* in = (const char*)r.in + row * r.numbers * size_of(T);
   BitSum sum;
-  I most{};  // magnitudes have no sign, so whole numbers compare as floats do; NaN is the largest
+  I most{};  // magnitudes have no sign, so their bits compare as the floats do, and NaN is the largest
   const auto read = [&](U bits) {
     sum.add(bits);
     const I magnitude = (I)(bits & (T == F32 ? 0x7fffffff : 0x7fff));

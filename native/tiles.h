@@ -1,6 +1,7 @@
-// AMX: tiles of 16 rows × 64 bytes; two of pixels times two of outputs fill four of sums. Included by micro.h.
+// AMX: a tile has 16 rows × 64 bytes. Two tiles of pixels times two of weights give four of sums. Included by micro.h.
 //
-// ZVAE_EMULATE runs the same packing and indexing on any CPU, to test it: the instructions as Intel's manual has them.
+// ZVAE_EMULATE replaces the instructions by functions, written from Intel's manual. So the packing and indexing can be
+// tested on any CPU.
 
 typedef uint16_t Number;
 constexpr Type NUMBER = BF16;
@@ -58,20 +59,20 @@ inline void begin_tiles() {
     uint16_t bytes[16];
     uint8_t rows[16];
   };
-  // Not on the stack: GCC's header says that 8 of these 64 bytes are read, and stores of the others were left out.
+  // Not on the stack: GCC's header declares that only 8 of these 64 bytes are read, so GCC did not store the others.
   alignas(64) static const Shapes shapes = {
       1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
   _tile_loadconfig(&shapes);
 }
 inline void end_tiles() { _tile_release(); }
 
-// GCC's header does not say that loads of tiles read memory: what they are to find must be stored before.
+// GCC's header does not declare that tile loads read memory. This makes GCC store all values before them.
 inline void store_all() { asm volatile("" ::: "memory"); }
 
 #endif
 
-// Tiles 0 to 3 hold sums (pixels × outputs), 4 and 5 pixels, 6 and 7 weights. Tiles are always whole: behind the last
-// pixel lies room in the scratch, whose sums nobody reads.
+// Tiles 0 to 3 hold sums (pixels × outputs), 4 and 5 hold pixels, 6 and 7 hold weights. A tile always has 16 pixels: if
+// fewer are left, it also reads scratch behind the last pixel, and those sums are not used.
 template <int M, int N>
 void product(const Source<Number>& source, const Number* weights, float* out, bool fresh) {
   const int64_t row = 2 * LANES * 4;

@@ -1,4 +1,4 @@
-// Vectors of floats by the compilers' own extension: one source for AVX-512, AVX2, SSE and NEON.
+// Vectors of floats with the vector extension of GCC and Clang: one source for AVX-512, AVX2, SSE and NEON.
 #pragma once
 
 #include <cstring>
@@ -39,7 +39,7 @@ inline float half_to_float(uint16_t h) {
     memcpy(&value, &bits, 4);
     return value;
   }
-  bits = magnitude;  // as a float it is too small by 2^112, subnormal or not
+  bits = magnitude;  // read as a float, it is too small by a factor of 2^112, subnormal or not
   memcpy(&value, &bits, 4);
   value *= 0x1p112f;
   memcpy(&bits, &value, 4);
@@ -86,7 +86,7 @@ inline H f16_bits(V x) {
 #endif
 }
 
-// The bits a number is stored as, widened to 32.
+// The bits of numbers as type T stores them, widened to 32.
 template <Type T>
 inline U bits_of(V x) {
   if constexpr (T == F32) return (U)x;
@@ -126,7 +126,7 @@ inline void store(void* p, V x) {
   store_bits<T>(p, bits_of<T>(x));
 }
 
-// The same where fewer channels are left than a vector has; the other lanes are zeros.
+// Loads only `count` numbers if that is less than LANES. The other lanes are zeros.
 template <Type T>
 inline V load_some(const void* p, int64_t count) {
   if (count >= LANES) return load<T>(p);
@@ -148,11 +148,11 @@ inline void store_some(void* p, V x, int64_t count) {
   store_bits_some<T>(p, bits_of<T>(x), count);
 }
 
-// e^x within 2 units in the last place: 2^n · e^r with |r| <= ln(2)/2, and the Taylor polynomial of e^r.
+// e^x = 2^n · e^r with |r| <= ln(2)/2, and the Taylor polynomial of e^r. The error is within 2 units in the last place.
 inline V exp_of(V x) {
   x = select(x > splat(88.0f), splat(88.0f), x);
   x = select(x < splat(-87.0f), splat(-87.0f), x);
-  const float magic = 12582912.0f;  // 1.5·2^23: adding it rounds to a whole number, which its last bits then hold
+  const float magic = 12582912.0f;  // 1.5·2^23: adding it rounds to an integer, which is then in the last bits
   V shifted = x * 1.44269504088896341f + magic;
   V n = shifted - magic;
   V r = x - n * 0.693359375f;
@@ -187,7 +187,7 @@ struct Is {
   static constexpr Type type = T;
 };
 
-// Calls run(Is<T>) for the type a struct names.
+// Calls run(Is<T>{}) with T = type.
 template <class Run>
 inline void typed(int64_t type, Run run) {
   if (type == F32) run(Is<F32>{});

@@ -1,68 +1,70 @@
 // The contract between Python (zvae_tiled/devices/native_cpu/library.py) and the kernels: plain C structs.
 //
-// Maps are rows of pixels of channels (NHWC). Rows come as pointers, so that bands, rows carried over and rows of
-// zeros beyond a map's edge need no copy. Sums are float32, in one order for every pixel: the taps of the kernel row
-// by row, and the channels of each; or of Winograd's products, which for two pixels of a row are shared, the first of
-// them in an even column. So a pixel's bits depend neither on the band it lies in nor on the tile.
+// Maps are NHWC. Input and skip rows are passed as pointers, so bands, carried-over rows and the rows of zeros beyond a
+// map's edge need no copy.
+//
+// Sums are float32. Every pixel adds its terms in the same order: the kernel's taps row by row, and the channels of
+// each tap. With Winograd the terms are products, which two pixels of a row share. The first of the two is in an even
+// column. So the bits of a pixel depend neither on its band nor on its tile.
 #pragma once
 
 #include <cstdint>
 
-// To be raised, here and in Python, whenever what a field means changes; sizes are compared too.
+// Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
 constexpr int64_t CONTRACT = 4;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
-// rows -> (x - mean)·scale + shift -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> rows
+// input rows -> (x - mean)·scale + shift -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
 struct Conv {
-  int64_t in_type, out_type;  // the skip is of out_type too
-  int64_t rows, width;        // written; where upsample is set each is doubled
+  int64_t in_type, out_type;  // the skip has out_type too
+  int64_t rows, width;        // size of the result, before doubling if upsample is set
   int64_t in_width;
   int64_t inputs, outputs;
-  int64_t kernel, stride, left;  // left: columns of zeros before the first
-  int64_t upsample;              // weights hold four 2×2 kernels, one a phase, or nine products
-  int64_t winograd;              // 3×3 of float32 with a stride of 1 by fewer products than taps (winograd.h)
-  int64_t tile_rows, tile_columns;  // what a thread works on at a time: at most 64 rows
-  const void* const* in;            // (rows - 1)·stride + kernel rows; null: zeros
-  const float *scale, *shift, *mean;  // null: as it is
+  int64_t kernel, stride, left;  // left: columns of zeros before the first column
+  int64_t upsample;              // weights hold four 2×2 kernels, one for each phase, or Winograd's nine products
+  int64_t winograd;              // 3×3, stride 1, multiplied in float32 by fewer products than taps (winograd.h)
+  int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
+  const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
+  const float *scale, *shift, *mean;  // scale is null: neither norm nor SiLU
   int64_t silu;
   const void* weights;
   const float* bias;
-  const void* const* skip;  // rows, or null
-  int64_t skip_inputs;      // channels of a skip that goes through the shortcut; 0: it is added
+  const void* const* skip;  // pointers to rows, or null if there is no skip
+  int64_t skip_inputs;      // channels of the skip, if it goes through the shortcut, else 0
   const void* shortcut;
   void* out;
-  float *low, *high;  // of every row of every tile, before bias and skip; NaN if there was one
-  int64_t* sums;      // of every row of every tile: the bits that were written (readback.h)
+  float *low, *high;  // smallest and largest sum in each row of each tile, before bias and skip, or NaN if one is NaN
+  int64_t* sums;      // sum of the bits written in each row of each tile (readback.h)
   void* scratch;
-  int64_t scratch_bytes;  // a thread
-  int64_t threads;        // at most; there is scratch for so many
+  int64_t scratch_bytes;  // for each thread that runs
+  int64_t threads;        // maximum that may run
 };
 
-// Weights (outputs, taps, inputs) brought into the order the kernels read them.
+// Packs weights (outputs, taps, inputs) in the order that the kernels read.
 struct Pack {
   int64_t type;
   int64_t outputs, inputs, kernel;
   int64_t upsample, winograd;
   const void* weights;
   void* packed;
-  int64_t* sums;  // of every kernel's blocks of outputs: the bits that were written (readback.h)
+  int64_t* sums;  // sum of the bits written in each block of outputs of each kernel (readback.h)
   int64_t threads;
 };
 
-// Queries ask some keys: totals = totals·fade + weights·values, by an online softmax.
+// Attention to one block of keys, with an online softmax: total = total·fade + weights·values.
 struct Attend {
   int64_t type;  // of keys and values
   int64_t queries, keys, channels;
   float scale;
   const float* query;  // (queries, channels)
-  const void* block;   // (keys, 2·channels): keys, and values behind them
+  const void* block;   // (keys, 2·channels): each row is a key, then its value
   float *top, *weight, *total;
-  int64_t* sums;  // of every 64 queries or fewer (ASKED): the bits of all three that were written (readback.h)
-  void* packed;   // room for keys and values as the kernels read them
+  int64_t* sums;  // sum of the bits written to top, weight and total, for each ASKED (at most 64) queries (readback.h)
+  void* packed;   // memory for the packed keys and values
   void* scratch;
-  int64_t scratch_bytes;  // a thread
-  int64_t threads;        // at most; there is scratch for so many
+  int64_t scratch_bytes;  // for each thread that runs
+  int64_t threads;        // maximum that may run
 };
 
 struct Moments {
@@ -73,30 +75,29 @@ struct Moments {
   int64_t threads;
 };
 
-// What memory holds: rows of numbers.
+// Reads rows of numbers back from memory.
 struct ReadBack {
   int64_t type;
   int64_t rows, numbers;
   const void* in;
-  int64_t* sums;     // of every row's bits (readback.h)
-  int64_t* largest;  // every row's largest magnitude, as bits; past infinity's if there is a NaN
+  int64_t* sums;     // sum of the bits of each row (readback.h)
+  int64_t* largest;  // bits of the largest magnitude in each row, greater than infinity's if the row has a NaN
   int64_t threads;
 };
 
-// One way to compute, built for one kind of CPU.
-// What Python plans with is exported here, so that no number stands twice.
+// A path: the kernels built for one kind of CPU. Python's planner reads these constants, so each is defined only once.
 struct Path {
   const char* name;
-  int64_t pixels;   // of a tile in registers
-  int64_t outputs;  // of it
-  int64_t lanes;    // a vector's: outputs are padded to a multiple of it
-  int64_t depth;    // channels read are padded to a multiple of it
-  int64_t number;   // bytes of the type it multiplies
-  int64_t tile_rows;     // rows a thread works on at a time, at most
-  int64_t planes;        // of numbers to be multiplied, in a row of Winograd's scratch
-  int64_t paired;        // Winograd's products along a row of two pixels
-  int64_t folded;        // products in each direction of a folded upsampling
-  int64_t queries;       // a thread works on at a time, at most
+  int64_t pixels;   // pixels of a product in registers
+  int64_t outputs;  // outputs of a product in registers
+  int64_t lanes;    // floats in a vector: outputs are padded to a multiple of lanes
+  int64_t depth;    // input channels are padded to a multiple of depth
+  int64_t number;   // bytes of the type that the path multiplies
+  int64_t tile_rows;     // maximum rows of a convolution's tile
+  int64_t planes;        // planes in a row of Winograd's scratch: a product reads one
+  int64_t paired;        // Winograd's products for two pixels of a row
+  int64_t folded;        // Winograd's products in each direction of a folded upsampling
+  int64_t queries;       // maximum queries that a thread computes at a time
   int64_t softmax_keys;  // keys between two updates of the softmax
   void (*conv)(const Conv&);
   void (*pack)(const Pack&);
@@ -106,6 +107,6 @@ struct Path {
   int64_t (*peak)(int64_t, float*);
 };
 
-// Runs work(context, item, thread) for every item, on so many threads at most, and on no more than there are items;
-// returns when all are done.
+// Calls work(context, item, thread) for each of `items` items, and returns when all are done. Uses at most `threads`
+// threads, and no more than there are items.
 void parallel(int64_t items, int64_t threads, void (*work)(const void*, int64_t, int64_t), const void* context);

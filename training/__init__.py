@@ -1,1 +1,1 @@
-"""How the demo VAE in `zvae_tiled/demo/` is trained; needs what `requirements.txt` beside this file pins."""
+"""Training of the demo VAE in `zvae_tiled/demo/`. It needs the packages that `requirements.txt` in this folder pins."""

@@ -1,4 +1,4 @@
-"""Write what is bundled, and how good it is: `python -m training.export`, after `python -m training.train`."""
+"""Write the bundled files and their figures. Run `python -m training.export` after `python -m training.train`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ALBUM = (
     ("chelsea.png", (0, 0, 450, 300), (1024, 683, 2048, 1366)),
     ("rocket.jpg", (0, 0, 640, 426), (1024, 1366, 2048, 2048)),
 )
-"""A picture, which part of it, and where it goes in the album of 2048x2048 pixels."""
+"""For each picture in the album of 2048x2048 pixels: its file, the box to cut out, and the box in the album."""
 
 
 def album() -> Image.Image:
-    """Return a large picture, pasted together of small ones."""
+    """Return a large picture, composed of the small ones in `ALBUM`."""
     page = Image.new("RGB", (2048, 2048))
     for name, part, (left, top, right, bottom) in ALBUM:
         page.paste(picture(name).resize((right - left, bottom - top), Image.Resampling.LANCZOS, part), (left, top))
@@ -42,18 +42,18 @@ def album() -> Image.Image:
 
 
 def whole(image: Image.Image) -> Image.Image:
-    """Cut a picture to what has a whole number of latents."""
+    """Crop a picture to a whole number of latents."""
     return image.crop((0, 0, image.width // SCALE * SCALE, image.height // SCALE * SCALE))
 
 
 def encode(model: AutoencoderKL, image: Image.Image) -> torch.Tensor:
-    """Return the mean of the latents, as the model itself has them."""
+    """Return the mean of the latents, before scale and shift."""
     with torch.no_grad():
         return model.encode(as_tensor(image)[None].float() / 127.5 - 1).latent_dist.mean
 
 
 def decode(model: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Return (3, H, W) in [0, 1]."""
+    """Return the decoded picture as (3, H, W) in [0, 1]."""
     with torch.no_grad():
         return (model.decode(latents).sample[0] / 2 + 0.5).clamp(0, 1)
 
@@ -65,7 +65,7 @@ def psnr(decoded: torch.Tensor, image: Image.Image) -> float:
 
 
 def rounded(folder: Path) -> AutoencoderKL:
-    """Return the trained model with its weights as they are stored, and scale and shift that standardise latents."""
+    """Return the trained model with weights rounded to bfloat16, and scale and shift that standardise the latents."""
     model = AutoencoderKL(**ARCHITECTURE)
     model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     model.to(torch.bfloat16).to(torch.float32)
@@ -81,7 +81,7 @@ def rounded(folder: Path) -> AutoencoderKL:
 
 
 def write_latents(model: AutoencoderKL, name: str, image: Image.Image) -> float:
-    """Write latents as a pipeline hands them over; return the PSNR of what they decode to."""
+    """Write the latents of a picture, scaled as a pipeline returns them. Return the PSNR of their decode."""
     scaling, shift = model.config.scaling_factor, model.config.shift_factor
     latents = ((encode(model, image) - shift) * scaling).half().contiguous()
     about = {"height": str(image.height), "width": str(image.width), "packed": "false", "scaled": "true"}
@@ -105,7 +105,7 @@ def export(folder: Path) -> None:
         {f"`{name}`": write_latents(model, name, image) for name, image in bundled.items()},
     )
     for file in DEMO.rglob("*.safetensors"):
-        file.chmod(0o644)  # safetensors makes files that only their owner may read
+        file.chmod(0o644)  # safetensors makes files that only the owner may read
 
 
 def write_figures(

@@ -1,4 +1,4 @@
-"""Muon (Keller Jordan, 2024): momentum made orthogonal. Steps are dear on a CPU, and it needs fewer than AdamW."""
+"""Muon (Keller Jordan, 2024) makes momentum orthogonal. Steps are slow on a CPU, and it needs fewer than AdamW."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients that bring singular values near 1 in five rounds; Jordan's."""
+"""Jordan's coefficients, which bring singular values near 1 in five rounds."""
 
 
 class Muon:
-    """For weights with two axes or more; the others want AdamW."""
+    """The optimiser of weights with two axes or more. The others use AdamW."""
 
     def __init__(self, weights: list[torch.Tensor]) -> None:
         """Start with no momentum."""
@@ -28,7 +28,7 @@ class Muon:
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return about the nearest matrix whose singular values are all 1."""
+    """Return approximately the nearest matrix whose singular values are all 1."""
     a, b, c = NEWTON_SCHULZ
     x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
     tall = x.shape[0] > x.shape[1]

@@ -1,4 +1,4 @@
-"""The photographs: all inside scikit-image's wheel, all CC0 or in the public domain (README.md has the list)."""
+"""The photographs. All are in scikit-image's wheel, and are CC0 or in the public domain (README.md lists them)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TRAINED = {
     "horse.png": 0.3,
     "clock_motion.png": 0.3,
 }
-"""What is trained on, and how often; of each the rightmost quarter is held out."""
+"""The training pictures, and how often each is chosen. The rightmost quarter of each is held out."""
 
 HELD_OUT = "chelsea.png"
 """A picture that is never trained on."""
 
 SCALES = (1.6, 1.0, 0.7, 0.5, 0.35)
-"""Sizes at which each picture is cut up: the same edge is sharp in one and soft in another."""
+"""Factors by which each picture is resized. The same edge is sharp at one factor and soft at another."""
 
 
 def picture(name: str) -> Image.Image:
-    """Open a picture of scikit-image's by its file's name."""
+    """Open a picture of scikit-image by its file name."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise SystemExit("scikit-image is not installed: pip install -r training/requirements.txt")
@@ -52,17 +52,17 @@ def held_out_part(image: Image.Image) -> Image.Image:
 
 
 def as_tensor(image: Image.Image) -> torch.Tensor:
-    """Return (3, H, W) uint8."""
+    """Return a picture as (3, H, W) uint8."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's view of an image is read-only; it is copied right here
+        warnings.simplefilter("ignore")  # NumPy's view of an image is read-only, but it is copied right here
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 class Crops:
-    """Random crops of the training parts, flipped, turned, and in other colours."""
+    """Random crops of the training parts: flipped, rotated and recoloured."""
 
     def __init__(self, seed: int) -> None:
-        """Cut every picture at every scale; `seed` decides all that follows."""
+        """Resize every picture by every scale. `seed` decides all random choices."""
         self.random = np.random.default_rng(seed)
         self.levels: list[list[torch.Tensor]] = []
         for name in TRAINED:
@@ -92,7 +92,7 @@ class Crops:
         grey = crop.mean(0, keepdim=True)
         if random.random() < 0.1 or (float((crop - grey).abs().max()) < 0.02 and random.random() < 0.7):
             dark, light = torch.from_numpy(random.random((2, 3, 1, 1)).astype(np.float32))
-            return dark + (light - dark) * grey  # two colours, and all between them
+            return dark + (light - dark) * grey  # two colours, and all shades between them
         if random.random() < 0.25:
             crop = crop[torch.from_numpy(random.permutation(3))]
         if random.random() < 0.6:

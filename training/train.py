@@ -1,4 +1,4 @@
-"""Train the demo VAE: `python -m training.train`; `python -m training.export` then writes what is bundled."""
+"""Train the demo VAE: `python -m training.train`. Then `python -m training.export` writes the bundled files."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ ARCHITECTURE = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-"""FLUX.1's and Z-Image's VAE, an eighth as wide, with as many channels a group: 1.3 million weights."""
+"""FLUX.1's and Z-Image's VAE, an eighth as wide, with as many channels in each group: 1.3 million weights."""
 
 STAGES = ((0.7, 6, 64), (0.92, 2, 128), (1.0, 1, 192))
-"""Until which part of the time how many crops of which size: small ones learn faster, large ones learn the norms."""
+"""For each stage: the share of the time at which it ends, the crops in a batch, and their size in pixels.
+
+Small crops learn faster, and large crops learn the norms.
+"""
 
 MUON_RATE, ADAM_RATE, WARM_UP, DECAY = 0.02, 2e-3, 0.02, 0.995
 EDGE_WEIGHT, TONE_WEIGHT, KL_WEIGHT = 0.5, 1.0, 1e-4
 
 
 def fresh() -> AutoencoderKL:
-    """Return an untrained model whose resnets and attention pass on what they get: it learns tones first."""
+    """Return an untrained model whose resnets and attention add nothing to their input. It learns tones first."""
     model = AutoencoderKL(**ARCHITECTURE)
     for name, weight in model.named_parameters():
         if ".conv2." in name or ".to_out." in name:
@@ -47,7 +50,7 @@ def fresh() -> AutoencoderKL:
 
 
 def losses(model: AutoencoderKL, batch: torch.Tensor) -> torch.Tensor:
-    """Return the loss of a batch: error of pixels, edges and coarse tones, a little Kullback-Leibler divergence."""
+    """Return the loss of a batch: error of pixels, edges and coarse tones, and a little Kullback-Leibler divergence."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = model.encode(batch).latent_dist
         decoded = model.decode(posterior.sample()).sample
@@ -61,7 +64,7 @@ def losses(model: AutoencoderKL, batch: torch.Tensor) -> torch.Tensor:
 
 
 def held_out_psnr(model: AutoencoderKL) -> float:
-    """Return the PSNR of the picture that is never trained on, through encoder and decoder."""
+    """Return the PSNR of `HELD_OUT` after encoder and decoder."""
     image = as_tensor(picture(HELD_OUT))[:, :296, :448].float() / 255
     with torch.no_grad():
         decoded = model.decode(model.encode(image[None] * 2 - 1).latent_dist.mean).sample
@@ -70,7 +73,7 @@ def held_out_psnr(model: AutoencoderKL) -> float:
 
 
 def train(minutes: float, folder: Path, seed: int) -> None:
-    """Train for so many minutes; the averaged weights are saved every two, and at the end."""
+    """Train for `minutes`. The averaged weights are saved every two minutes, and at the end."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     crops, model = Crops(seed), fresh()
@@ -100,7 +103,7 @@ def train(minutes: float, folder: Path, seed: int) -> None:
 
 
 def save(model: AutoencoderKL, folder: Path, step: int, minutes: float, loss: float) -> dict[str, float]:
-    """Save the weights and return how good they are."""
+    """Save the weights. Return the step, the times, the loss and the PSNR."""
     torch.save(model.state_dict(), folder / "weights.pt.tmp")
     (folder / "weights.pt.tmp").replace(folder / "weights.pt")
     psnr, processor = held_out_psnr(model), round(time.process_time() / 60, 1)
