@@ -190,7 +190,7 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_preset_without_known_models_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "toy", CONFIG)
-    with pytest.raises(ConfigError, match=r"Name the VAE's folder .* No model is known"):
+    with pytest.raises(ConfigError, match=r"Name the VAE's folder .* No model with that VAE is known"):
         sources.vae_path("toy")
 
 

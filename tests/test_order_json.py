@@ -86,15 +86,15 @@ WRONG = [
     ("overwrite", None, "overwrite must be true or false"),
     ("crop", "no", "crop must be true or false"),
     ("sample", 1.5, "sample must be a whole number or null"),
-    ("quality", "tiles", "this is no order"),
-    ("quality", None, "this is no order"),
-    ("quality", {"tile": 8}, "this is no order: KeyError: 'name'"),
-    ("quality", {"name": "best"}, "this is no order: KeyError: 'best'"),
-    ("quality", {"name": ["tiles"]}, "this is no order"),
+    ("quality", "tiles", "this is not an order"),
+    ("quality", None, "this is not an order"),
+    ("quality", {"tile": 8}, "this is not an order: KeyError: 'name'"),
+    ("quality", {"name": "best"}, "this is not an order: KeyError: 'best'"),
+    ("quality", {"name": ["tiles"]}, "this is not an order"),
     ("quality", {"name": "tiles", "tile": "large"}, "tile must be a whole number of pixels"),
-    ("quality", {"name": "tiles", "size": 8}, "this is no order"),
-    ("quality", {"name": "exact", "tile": 8}, "this is no order"),
-    ("surprise", 1, "this is no order"),
+    ("quality", {"name": "tiles", "size": 8}, "this is not an order"),
+    ("quality", {"name": "exact", "tile": 8}, "this is not an order"),
+    ("surprise", 1, "this is not an order"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_what_an_order_cannot_hold_is_refused_by_name(field: str, value: Any, re
     ],
 )
 def test_what_is_no_order_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="this is no order") as refused:
+    with pytest.raises(InputError, match="this is not an order") as refused:
         Order.from_json(text)
     assert len(str(refused.value)) < 400
 
@@ -160,7 +160,7 @@ def test_any_values_give_an_order_or_an_input_error(values: dict[str, Any]) -> N
 )
 def test_what_would_change_nothing_is_refused(order: Order, idle: dict[str, Any]) -> None:
     (name,) = idle
-    with pytest.raises(InputError, match=f"{name} would change nothing in a task {order.task}"):
+    with pytest.raises(InputError, match=f'{name} has no effect with task="{order.task}"'):
         replace(order, **idle).check()
 
 

@@ -73,7 +73,7 @@ def test_a_vae_of_several_files_pickles_too(tmp_path: Path) -> None:
     pickled = pickle.dumps(vae)
     assert bits(pickle.loads(pickled).decode(LATENTS)) == bits(vae.decode(LATENTS))
     change(folder / weight_map["decoder.conv_out.bias"])
-    with pytest.raises(WeightsError, match="has changed since it was pickled"):
+    with pytest.raises(WeightsError, match="has changed since the VAE was pickled"):
         pickle.loads(pickled)
 
 
@@ -87,7 +87,7 @@ def change(file: Path) -> None:
 def test_a_file_that_has_changed_since_is_refused(loaded: VAE, tmp_path: Path) -> None:
     file, pickled = tmp_path / "vae" / "diffusion_pytorch_model.safetensors", pickle.dumps(loaded)
     change(file)
-    with pytest.raises(WeightsError, match="has changed since it was pickled: its SHA-256 was"):
+    with pytest.raises(WeightsError, match="has changed since the VAE was pickled: its SHA-256 was"):
         pickle.loads(pickled)
     with pytest.raises(WeightsError, match="has changed since this VAE was loaded"):
         pickle.dumps(loaded)
@@ -105,7 +105,7 @@ def test_a_file_that_was_only_touched_is_read_again(loaded: VAE, tmp_path: Path)
 
 
 def test_a_vae_made_in_memory_is_not_pickled() -> None:
-    with pytest.raises(InputError, match=r"made in memory; only one that VAE\.load read can be pickled"):
+    with pytest.raises(InputError, match=r"made in memory; only a VAE from VAE\.load can be pickled"):
         pickle.dumps(random_vae(CONFIG))
 
 

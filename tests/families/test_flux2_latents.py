@@ -85,7 +85,7 @@ def test_tokens_of_all_packed_channels_need_the_pictures_size() -> None:
         vae.decode(Latents(tokens, height=16, width=12))
     with pytest.raises(LatentsError, match="16 channels") as refused:
         vae.decode(tokens)
-    assert "say Latents(tokens, height=…, width=…)" in refused.value.advice
+    assert "pass Latents(tokens, height=…, width=…)" in refused.value.advice
 
 
 def test_the_vaes_own_channels_are_no_pipelines_latents() -> None:
