@@ -27,7 +27,7 @@ SMALL = 16 << 10
 
 dtypes = st.sampled_from([mx.float32, mx.bfloat16, mx.float16])
 channels = st.sampled_from([1, 2, 3, 8, 24, 65, 128])
-rows = st.sampled_from([1, 2, 3, 16])
+rows = st.sampled_from([1, 2, 3, 6])
 widths = st.sampled_from([1, 2, 7, 64, 300, 1023, 1024, 1025, 2100])
 properties = examples(40)
 
