@@ -17,7 +17,7 @@ FREED = 300 * BLOCK
 
 
 def fragments() -> list[bytes]:
-    """Blocks between which as many were freed, so that the C library keeps those."""
+    """300 blocks; the 300 between them are freed, so the C library keeps their memory."""
     blocks = [bytes(BLOCK) for _ in range(600)]
     return blocks[::2]
 

@@ -1,4 +1,4 @@
-"""Lazy arrays that another thread made cannot be computed here: every door says so, and what to do."""
+"""Lazy arrays of another thread cannot be computed here: every door refuses them and names the remedy."""
 
 from __future__ import annotations
 

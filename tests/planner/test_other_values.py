@@ -1,4 +1,4 @@
-"""A saved plan in which one value is another: it is refused as a plan, or read as one whose numbers are numbers."""
+"""A saved plan with one value replaced is refused with an error, or read as a plan whose numbers are whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHERS: list[Any] = [True, None, "x", [], {}, -1, 0, 10**30, 1.5, [1], {"a": 1},
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every place in a JSON value, and what is there."""
+    """Every place in a JSON value, and the value there."""
     yield path, value
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in inner:
@@ -47,7 +47,7 @@ def test_any_other_value_is_refused_or_is_no_harm(quality: str) -> None:
     text = SAVED[quality]
     refused = 0
     for number, (path, value) in enumerate(places(json.loads(text))):
-        same = [float(value)] if type(value) is int else []  # equal, and no index
+        same = [float(value)] if type(value) is int else []  # equal, but no whole number
         for other in [*OTHERS[number % 4 :: 4], *same]:  # three each, and all of them in turn
             try:
                 found = read_plan(replaced(text, path, other))

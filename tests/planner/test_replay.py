@@ -1,4 +1,4 @@
-"""A plan is replayed on the decode it was made for, and on no other."""
+"""A plan is replayed only for the case it was made for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.replay import costed
 
-pytestmark = pytest.mark.usefixtures("small_proxies", "mlx_kernels")  # the plans are made for them
+pytestmark = pytest.mark.usefixtures("small_proxies", "mlx_kernels")  # the plans are for MLX's kernels
 
 CONFIG = narrow("flux1")
 PLAN = plan(CONFIG, height=64, width=96, budget="1GB", dtype="float32", device="cpu/mlx")
@@ -99,7 +99,7 @@ def test_a_plan_that_was_tampered_with_is_refused(broken: Plan, reason: str) -> 
 
 
 def test_what_a_plan_says_of_costs_is_not_believed() -> None:
-    """Costs, sizes of stages, what they hold, the proxy's factors: all are made anew from case, tile and sweeps."""
+    """Costs, sizes and memory of stages, the proxy's factors: all are computed from case, tile and sweeps."""
     vae, latents = random_vae(SMALL), random_latents(SMALL, 12, 16)
     for quality in ("exact", QUALITIES[3], QUALITIES[4]):
         honest = vae.plan(24, 32, "1GB", quality=quality)
@@ -206,7 +206,7 @@ def test_a_replayed_plan_counts_what_a_file_gathers(tmp_path: Path, quality: str
     assert report.plan.gathered > 0
     assert report.measured_peak <= report.predicted_peak - PROCESS <= streamed.predicted_peak - PROCESS + more
     assert report.predicted_peak > streamed.predicted_peak
-    if quality != "exact":  # of an exact decode, rows are gathered in the last sweep alone
+    if quality != "exact":  # an exact decode gathers rows in the last sweep only
         assert report.predicted_peak == streamed.predicted_peak + more
 
 
