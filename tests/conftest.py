@@ -1,7 +1,7 @@
-"""Before any test: float32 means float32, signals mean what they mean in a shell, and examples are known ones.
+"""Settings before any test: float32 without TF32, signals as in a shell, and Hypothesis' profile.
 
-The default run is the same every time. One that selects slow tests explores: every property is tried with fresh
-examples, and more of them, which follow from one seed; the run prints it.
+The default run tries the same examples every time. A run that selects slow tests tries fresh and more examples of
+every property. They follow from one seed, which the run prints.
 """
 
 import os
@@ -30,7 +30,7 @@ hypothesis.settings.load_profile("known")
 
 
 def explores(config: pytest.Config) -> bool:
-    """Tell whether this run may select slow tests."""
+    """Return whether this run may select slow tests."""
     return "not slow" not in config.option.markexpr
 
 
@@ -57,12 +57,12 @@ def repeat(config: pytest.Config) -> str:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Tell the seed at the start: a run may be cut off."""
+    """Print the seed at the start, for a run may be cut off."""
     return [repeat(config)] if explores(config) else []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell the seed where failures are read."""
+    """Print the seed below the failures."""
     if explores(config):
         terminalreporter.write_line(repeat(config))
 

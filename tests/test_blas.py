@@ -1,6 +1,6 @@
 """A faster BLAS is loaded before MLX, or the status says why not; the results stay right either way.
 
-What happens at import is tested in child processes: in this one, mlx.core is long since imported.
+Imports are tested in child processes, because this process has imported mlx.core already.
 """
 
 from __future__ import annotations

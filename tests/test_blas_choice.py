@@ -27,7 +27,7 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @linux
 class TestWhatAnEnvironmentCanHold:
-    """Situations that cannot be installed for a test; nothing is loaded, the choice alone is looked at."""
+    """Situations that cannot be installed for a test. Nothing is loaded: only the choice is tested."""
 
     @pytest.fixture(autouse=True)
     def fresh(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ class TestWhatAnEnvironmentCanHold:
 
 
 class FakeMKL(ctypes.CDLL):
-    """Three functions of MKL; `branches` are those this processor is said to have."""
+    """Three functions of MKL. `branches` are the code branches that this processor pretends to have."""
 
     def __init__(self, branches: set[int]) -> None:
         self.calls: list[tuple[str, int]] = []

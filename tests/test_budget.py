@@ -1,4 +1,4 @@
-"""Budgets: what people write, as bytes; everything else refused; and what the machine or its container has."""
+"""Budgets: text and numbers as bytes, everything else refused; and the memory of the machine or its container."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from zvae_tiled.devices.cgroup import cpu_quota, memory_left
 MB = 10**6
 
 NONE = 9223372036854771712
-"""What version 1 writes where there is no limit."""
+"""The number that version 1 writes if there is no limit."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def groups(tmp_path: Path) -> MadeUp:
 
 
 def test_the_kernel_counts_as_we_do() -> None:
-    """A process in a group takes 100 MB: that much less is left, and nothing is left of it to other processes."""
+    """A process in a group takes 100 MB, and `memory_left` falls by 100 MB."""
     code = (
         "from zvae_tiled.devices.cgroup import memory_left; before = memory_left(); "
         "taken = b'x' * 100_000_000; print(before, memory_left())"
@@ -39,7 +39,7 @@ def test_the_kernel_counts_as_we_do() -> None:
 
 
 def test_files_in_the_page_cache_are_not_missing() -> None:
-    """A process writes 100 MB to a file: the kernel keeps them in memory, but gives that up when it is needed."""
+    """A process writes 100 MB to a file. The kernel keeps them in memory, but frees them when memory is needed."""
     code = (
         "import os, sys; from pathlib import Path; from zvae_tiled.devices.cgroup import memory_left; "
         "before = memory_left(); "
@@ -109,7 +109,7 @@ def test_version_1_knows_limits_above_what_is_seen(groups: MadeUp) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("path", ["/host/docker/x", "/../x", "/../../x/y"])
 def test_a_path_of_the_host_means_the_group_that_is_mounted(groups: MadeUp, version: int, path: str) -> None:
-    """The process says where it is on the host, and the mount shows the container alone."""
+    """/proc names the group's path on the host, but the mount shows the container alone."""
     limits = {"memory_limit_in_bytes": 100 * MB} if version == 1 else {"memory_max": 100 * MB}
     mounted = (groups.version_1 if version == 1 else groups.version_2)(path)
     write(mounted, **limits)

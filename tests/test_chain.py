@@ -1,4 +1,4 @@
-"""The Chain: its table by hand, its parameters and names by a list of diffusers', its flops by the published figure."""
+"""The Chain against a table by hand, a list of diffusers' names and shapes, and the published number of flops."""
 
 from __future__ import annotations
 

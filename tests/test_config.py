@@ -1,4 +1,4 @@
-"""A config takes what diffusers writes and refuses what cannot be built, naming the field."""
+"""A config reads the files of diffusers, and refuses impossible values by the field's name."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ PUBLISHED = {
     "sd3": FLUX | {"scaling_factor": 1.5305, "shift_factor": 0.0609},
     "flux2": DEV,
 }
-"""The config.json of each preset's models on Hugging Face; what it leaves out, diffusers' class has by default."""
+"""The config.json of each preset's models on Hugging Face. Missing keys have the defaults of diffusers' class."""
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -153,7 +153,7 @@ def test_any_values_give_a_config_or_a_config_error(changes: dict[str, Any]) -> 
         config = config_from(FLUX | changes)
     except ConfigError:
         return
-    # What was accepted reads back as itself.
+    # An accepted config reads back as itself.
     assert config_from(asdict(config)) == config
 
 

@@ -27,7 +27,7 @@ LATENTS = random_latents(CONFIG, 4, 6)
 
 @pytest.fixture(autouse=True)
 def _nothing_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither a VAE set before, nor a variable, nor a cache of the machine."""
+    """No VAE is set, no variable, and no cache of this machine is found."""
     for name in ("ZVAE_VAE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -21,7 +21,7 @@ from zvae_tiled.report.metrics import psnr, seam_score
 
 MIB = 1 << 20
 FLOOR = 29.0
-"""PSNR in dB that a picture it was not trained on must reach."""
+"""Least PSNR in dB of a picture outside the training set."""
 
 
 @cache

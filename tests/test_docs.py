@@ -1,6 +1,6 @@
 """Every block of Python and shell in README and docs runs, page by page, from top to bottom.
 
-They run in a folder with a small VAE and latents under the names the docs use. What is not run says why.
+They run in a folder with a small VAE and latents under the names that the docs use. A block that is not run says why.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT
 BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
 SIDE = 4
-"""Latents a side, whatever size the docs speak of."""
+"""Latents a side, in place of every size in the docs."""
 
 
 def pipeline(latents: Callable[[int, int], np.ndarray]) -> Callable[..., Any]:
-    """A stand-in for a diffusers pipeline that is asked for latents."""
+    """A stand-in for a diffusers pipeline that returns latents."""
 
     def pipe(prompt: str, height: int, width: int, output_type: str) -> Any:
         assert prompt
@@ -59,7 +59,7 @@ def flux_pipeline() -> dict[str, Any]:
 
 
 def mflux_model() -> dict[str, Any]:
-    """A model whose VAE is asked for a picture as mflux asks: with an axis for frames, or without."""
+    """A model whose VAE is called as mflux calls it: with an axis for frames, or without."""
 
     def generate_image(prompt: str, seed: int, height: int, width: int) -> mx.array:
         latents = mx.array(random_latents(CONFIG, SIDE, SIDE + 1, seed=seed))
@@ -82,7 +82,7 @@ STAND_INS = {each.__name__: each for each in (z_image_pipeline, flux_pipeline, m
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with what the docs speak of."""
+    """A folder with all files that the docs name."""
     folder = save_vae(tmp_path / "path" / "to" / "Z-Image-Turbo" / "vae", CONFIG)
     (tmp_path / "path" / "to" / "ae.safetensors").hardlink_to(folder / "diffusion_pytorch_model.safetensors")
     (tmp_path / "runs").mkdir()
@@ -159,7 +159,7 @@ def test_sizes_are_decimal(page: Path) -> None:
 
 
 def headings(page: Path) -> list[str]:
-    """The headings of a page as links name them: lower case, hyphens for spaces, other marks left out."""
+    """The headings of a page as links name them: lower case, hyphens for spaces, other marks removed."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
     return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 

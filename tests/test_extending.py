@@ -37,7 +37,7 @@ def edited(text: str, diff: str) -> str:
 
 
 def follow(block: Block, folder: Path) -> None:
-    """Do what one block says."""
+    """Carry out one block."""
     path = folder / f"{block.note}"
     if block.kind == "file":
         assert not path.exists()

@@ -1,4 +1,4 @@
-"""A decode in a forked process is refused at once where it would never end, and works where it would end."""
+"""A decode in a forked process is refused at once if it would hang, and works if it would not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zvae_tiled.devices.table import likely_device
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 LIMIT = 120
-"""Seconds after which a process counts as one that hangs, and is killed; each needs a few."""
+"""Seconds after which a process is taken to hang and is killed. Each needs a few."""
 
 PREPARED = """
 import multiprocessing, os, sys, threading
@@ -30,7 +30,7 @@ from zvae_tiled.order import Order, run
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, latent_channels=4)
 LATENTS = np.ones((1, 4, 3, 3), np.float32)
 """
-"""What does not compute."""
+"""Imports and constants: no computation by MLX."""
 
 IN_CHILD = """
 def in_child(work):
@@ -54,7 +54,7 @@ def in_child(work):
 
 def told(code: str, tmp_path: Path) -> list[str]:
     """Run code in a process of its own; it is killed, with its children, if it hangs."""
-    # Python 3.12 warns of forks beside threads; that fork is what is tested.
+    # Python 3.12 warns of forks beside threads: this test needs such a fork.
     words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PREPARED + IN_CHILD + code]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     child = subprocess.Popen(words, cwd=tmp_path, env=environment(), process_group=0, **pipes)

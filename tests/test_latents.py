@@ -1,4 +1,4 @@
-"""Latents of every layout become one NHWC array; what is not latents is refused with its reason."""
+"""Latents of every layout become one NHWC array. Anything else is refused with a reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_both_layouts_give_the_same_array(
 def test_what_is_not_marked_nhwc_is_never_read_as_nhwc(
     shape: list[int], channels: int, said: Layout | None, dtype: str, of_mlx: bool
 ) -> None:
-    """It is read as NCHW, value by value, or refused."""
+    """Such latents are read as NCHW, value by value, or refused."""
     in_front = shape[0] if len(shape) == 3 else shape[1]
     fits = in_front == channels and (len(shape) < 5 or shape[2] == 1)
     values = (
@@ -121,7 +121,7 @@ def test_the_type_is_kept(dtype: mx.Dtype) -> None:
 
 def test_anything_with_dlpack_is_read() -> None:
     class Foreign:
-        """An array of a library nobody has heard of."""
+        """An array of an unknown library."""
 
         dtype = "foreign.float32"
 

@@ -1,4 +1,4 @@
-"""Data goes one way: what may import what, read from the source. And a plan is made without MLX in the process."""
+"""Imports go one way through the layers, as read from the source. A plan is made without importing MLX."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked
     one, two, three = (read_latent_file(f"{stem}.{kind}").array for stem in "opq")
     assert mx.array_equal(one, two)
     assert mx.array_equal(one, three)
-    if kind != "npz":  # which holds the time of day
+    if kind != "npz":  # a .npz holds the time of day
         assert Path(f"o.{kind}").read_bytes() == Path(f"p.{kind}").read_bytes() == Path(f"q.{kind}").read_bytes()
 
 

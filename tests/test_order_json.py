@@ -1,4 +1,4 @@
-"""Orders as JSON and back; what an order cannot hold is refused by name."""
+"""Orders as JSON and back. A wrong value is refused with the name of its field."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_an_order_cannot_hold_is_refused_by_name(field: str, value: Any, re
     assert reason in refused.value.problem
     if field not in ("quality", "surprise"):
         with pytest.raises(InputError) as refused:
-            carry_out(replace(DECODE, **{field: value}))  # before anything is looked for
+            carry_out(replace(DECODE, **{field: value}))  # before any file is opened
         assert reason in refused.value.problem
 
 

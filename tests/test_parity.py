@@ -1,4 +1,4 @@
-"""Decode and encode equal what diffusers computes: golden values, made by ``tests/data/make_golden.py``."""
+"""Decode and encode equal diffusers' results: golden values, made by ``tests/data/make_golden.py``."""
 
 from __future__ import annotations
 

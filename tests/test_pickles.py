@@ -78,7 +78,7 @@ def test_a_vae_of_several_files_pickles_too(tmp_path: Path) -> None:
 
 
 def change(file: Path) -> None:
-    """Another weight in a file that is of the same size."""
+    """Change a weight in a file without changing the file's size."""
     tensors = load_file(file)
     tensors["decoder.conv_out.bias"] = tensors["decoder.conv_out.bias"] + 1
     save_file(tensors, file)

@@ -1,4 +1,4 @@
-"""What is read is not replaced, however it is spelled; and what is not read may be."""
+"""A file that is read is never replaced, however its path is spelled. Other files may be replaced."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tree(folder: Path) -> Path:
 
 
 def spelled(rng: Random, folder: Path) -> Path:
-    """Any spelling of any file, those that are not there too."""
+    """Return a random spelling of a random file, which may not exist."""
     name = rng.choice([*NAMES, "soft.npy", "softer.npy", "hard.npy", "dangling.npy", "none.npy", "sub/none.npy"])
     parts = Path(name).parts
     if parts[0] == "sub" and rng.random() < 0.5:
@@ -44,7 +44,7 @@ def spelled(rng: Random, folder: Path) -> Path:
 
 
 def same(first: Path, second: Path) -> bool:
-    """Whether two paths are the same file, or would be."""
+    """Return whether two paths are the same file, or would be if created."""
     if first.exists() and second.exists():
         return first.samefile(second)
     return not first.exists() and not second.exists() and _place(first) == _place(second)
@@ -144,5 +144,5 @@ def test_a_file_that_got_the_number_of_a_source_that_is_gone_is_free(tmp_path: P
 
 
 def test_devices_may_be_named_twice(tmp_path: Path) -> None:
-    """Standard input and output are one socket where ssh or inetd say so."""
+    """Under ssh or inetd, standard input and output are one socket."""
     check_outputs([Path("/dev/null")], [Source.of(Path("/dev/null"))])

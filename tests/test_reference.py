@@ -1,4 +1,4 @@
-"""The reference, a Chain on whole maps: right to float64, one type from end to end, batches that do not mix."""
+"""The reference, a Chain on whole maps: near to float64, of one type throughout, pictures of a batch kept apart."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLUX2 = Flux2Config(
 
 @contextmanager
 def every_map(seen: list[mx.array]) -> Iterator[None]:
-    """Collect what every norm, convolution, linear map and attention is given, and what it returns."""
+    """Collect the arguments and results of every norm, convolution, linear map and attention."""
 
     def recording(original: Callable[..., mx.array]) -> Callable[..., mx.array]:
         def call(*arguments: Any) -> mx.array:
@@ -145,7 +145,7 @@ def test_output_types() -> None:
 @pytest.mark.parametrize(("output_type", "raw"), [("jpeg", False), (None, False), ("pil", True)])
 def test_output_types_are_refused_before_any_work(output_type: OutputType, raw: bool) -> None:
     vae, latents, steps = random_vae(FLUX), random_latents(FLUX, 2, 3), list[object]()
-    with pytest.raises(InputError, match="output_type"):  # and not that one byte is too little
+    with pytest.raises(InputError, match="output_type"):  # and not a BudgetError
         vae.decode(latents, output_type=output_type, raw=raw, budget="1B", progress=steps.append)
     job = vae.prepare(latents, raw=raw, progress=steps.append)
     with pytest.raises(InputError, match="output_type"):

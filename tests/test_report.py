@@ -1,4 +1,4 @@
-"""What a report tells, on a terminal and in a notebook; and memory over time, noted while decoding."""
+"""The report on a terminal and in a notebook; and memory over time, noted while decoding."""
 
 from __future__ import annotations
 

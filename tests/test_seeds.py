@@ -1,4 +1,4 @@
-"""The default run draws the same cases every time, a slow one fresh cases, and those again from the seed it prints."""
+"""The default run draws the same cases every time. A slow run draws fresh cases, and repeats them from its seed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Run:
         (folder / "test_drawing.py").write_text(TESTS)
 
     def __call__(self, *options: str) -> tuple[str, str]:
-        """Return what was drawn, and what the run printed."""
+        """Return the cases drawn, and the output of the run."""
         drawn = self.folder / "drawn"
         drawn.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-c", f"{ROOT}/pyproject.toml", "-p", "tests.conftest"]

@@ -1,4 +1,4 @@
-"""What a user sends: figures of a machine, and nothing of its owner."""
+"""The file that a user sends: figures of a machine, and nothing about its owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child of a benchmark whose engine keeps a copy of each band it convolved: what the suite must not let pass."""
+"""A benchmark's child process whose engine keeps a copy of each convolved band. The memory suite must report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ convolved = Guard.conv
 
 
 def keeping(self: Guard[Any], pieces: Any, skip: Any) -> Any:
-    """Convolve, and forget to free what nobody needs."""
+    """Convolve, and keep a copy that is never freed."""
     rows = convolved(self, pieces, skip)
     self.copy = rows + 0  # type: ignore[attr-defined]
     mx.eval(self.copy)  # type: ignore[attr-defined]

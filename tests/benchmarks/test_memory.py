@@ -1,4 +1,4 @@
-"""The memory suite itself: it measures what is there, and a copy too many does not pass."""
+"""The memory suite itself: it measures real memory, and reports an engine that keeps one copy too many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to pages: what was measured stands between the markers, and nothing else changes."""
+"""From rows to pages: the figures stand between the markers, and the rest of the page does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children that fail: what their rows say, and that a later success takes their place."""
+"""Child processes that fail: their rows name the reason, and a later success replaces them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.runner import Group, Machine, run_group
 
 SMALL = Case("speed", "ours", 16, 16, "float32", widths=(8, 8, 8, 8), kernels="mlx")
 LARGE = Case("speed", "full", 512, 512)
-"""Weights of 100 MB, and a decode of minutes."""
+"""Its weights have 100 MB, and its decode takes minutes."""
 
 
 def test_more_memory_than_there_may_be_is_an_outcome() -> None:
@@ -37,7 +37,7 @@ def test_a_child_that_takes_too_long_is_ended_and_its_memory_told(monkeypatch: p
         taken.append(taken_by(child))
         return taken[-1]
 
-    # The time is over as soon as there is memory to tell of, however slow the machine is.
+    # The time limit is reached once the child holds 50 MB, however slow the machine is.
     clock = SimpleNamespace(monotonic=lambda: 4.0 if max(taken) > 50_000_000 else 0.0)
     monkeypatch.setattr(runner, "time", clock)
     monkeypatch.setattr(runner, "taken_by", looked)

@@ -1,4 +1,4 @@
-"""What plans promise: inside a budget, a row costs the same however many rows there are."""
+"""A promise of plans: inside a budget, a row costs the same in a picture of any height."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_a_pixel_costs_the_same_at_any_height(width: int, budget: str, device: s
     for height in (4096, 8192, 16384, 32768, 65536):
         made = plan("z-image", height, width, budget, device=device, task="stream")
         assert made.predicted_peak <= made.budget
-        # Every pixel of the middle asks every other: that part grows with the picture in any exact decode.
+        # In the middle block every pixel attends to every other: this part grows with the picture in any exact decode.
         asked = attention_flops(Z_IMAGE, height // 8, width // 8)
         costs.append((made.predicted_flops - asked) / (height * width))
-    # Low pictures leave room in the budget to keep more; once nothing is left to give up, the cost stands still.
+    # A low picture leaves room in the budget to keep more maps. Once every map is spilled, the cost stays the same.
     assert max(costs) <= 1.05 * min(costs), costs
     assert costs[-1] == pytest.approx(costs[-2], rel=1e-3)
 

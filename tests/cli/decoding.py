@@ -1,4 +1,4 @@
-"""What `zvae decode` wrote."""
+"""Checks of the files that `zvae decode` writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zvae_tiled import VAE
 
 
 def levels(path: Path, source: Path, dtype: str = "bfloat16") -> bool:
-    """Whether a PNG holds what the library decodes."""
+    """Return whether a PNG holds the picture that the library decodes."""
     (want,) = VAE.load(path.parent / "vae", dtype).decode(np.load(source), output_type="pil")
     with Image.open(path) as image:
         return np.array_equal(np.asarray(image), np.asarray(want))

@@ -1,4 +1,4 @@
-"""The progress bar: what stands beside it, and when it is shown."""
+"""The progress bar: the text beside it, and when it is shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_it_is_shown_on_a_terminal_only_and_not_when_asked_to_be_quiet(
 ) -> None:
     words = ("decode", "a.npy", "-o", "a.png", *(["-q"] if quiet else []))
     assert "of sweep" not in run(*words).stderr
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # with it, rich takes any stream for a terminal
     monkeypatch.setenv("COLUMNS", "200")
     told = run(*words)
     assert ("rows 12/12 of sweep" in told.stderr) is not quiet

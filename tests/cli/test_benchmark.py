@@ -1,4 +1,4 @@
-"""`zvae benchmark`: a file of figures, or a message; what is measured is tested with the module that measures."""
+"""`zvae benchmark`: a file of figures, or a message. tests/test_selfbench.py tests the measurements."""
 
 from __future__ import annotations
 

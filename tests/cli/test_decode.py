@@ -1,4 +1,4 @@
-"""`zvae decode`: the files it writes are what `VAE.decode` gives."""
+"""`zvae decode` writes the pictures that `VAE.decode` returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zvae decode`: what cannot be is refused before any work, with a code and with a command that works."""
+"""`zvae decode` refuses impossible requests before any work, with an exit code and with a command that works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zvae demo`: a picture, its plan, predicted beside measured, and the full decode beside it."""
+"""`zvae demo`: a picture, its plan, predicted and measured memory, and a comparison with the full decode."""
 
 from __future__ import annotations
 

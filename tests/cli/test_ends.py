@@ -1,4 +1,4 @@
-"""How commands end: exit codes, messages instead of tracebacks, Ctrl-C and SIGTERM, and what goes through pipes."""
+"""How commands end: exit codes, messages instead of tracebacks, Ctrl-C and SIGTERM, and data through pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zvae_tiled import errors
 from zvae_tiled.cli.command import Command, exit_code
 
 MEANINGS = {errors.BudgetError: "budget", errors.OutputError: "output", errors.SilentFailureError: "decode"}
-"""What the help text calls the codes of some errors; those of the others are called "bad input"."""
+"""Names that the help text gives to the exit codes of errors. All other errors have the code of "bad input"."""
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +125,14 @@ def test_output_that_nobody_reads_ends_it_quietly(place: Path, words: list[str])
 
 
 def unfinished(place: Path) -> int:
-    """Return how many bytes of pictures are written."""
+    """Return the bytes of unfinished pictures."""
     return sum(part.stat().st_size for part in place.glob(".zvae-*.part"))
 
 
 def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
     save_latents(
         place / "large.npy", 60, 60, batch=10
-    )  # interrupted in the first picture, however slow this process is
+    )  # many pictures, so that the interrupt comes in the first one, however slow this process is
     before = sorted(path.name for path in place.iterdir())
     words = [*COMMAND, "decode", "large.npy", "-o", "large.png", "--spill-folder", ".", "--dtype", "float32"]
     slow = environment() | {"ZVAE_KERNELS": "mlx"}

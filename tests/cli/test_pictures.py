@@ -1,4 +1,4 @@
-"""Pictures are read as they are: of any size, upright, and with all of their bits, or not at all."""
+"""Pictures are read in any size, upright, and with all of their bits, or they are refused."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int)
 def test_no_picture_is_too_large_and_the_limit_of_others_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    """Pillow warns of what is larger than its limit, and refuses what is twice as large."""
+    """Pillow warns of a picture larger than its limit, and refuses one twice as large."""
     Image.fromarray(SHALLOW).save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert read_picture(tmp_path / "large.png").shape == (5, 7, 3)

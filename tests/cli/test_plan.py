@@ -1,4 +1,4 @@
-"""`zvae plan`: the library's plans, printed, as JSON, drawn, and side by side."""
+"""`zvae plan`: the library's plans, printed, as JSON, as a chart, and compared with one another."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_device_can_be_named() -> None:
     ids=lambda size: size[:20],
 )
 def test_a_picture_of_a_billion_tiles_is_refused_at_once(size: str) -> None:
-    """It listed all of them, and did not end."""
+    """The command once listed all tiles, and did not end."""
     code = (
         "import resource, sys; from zvae_tiled.cli.app import zvae; "
         "resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28)); "

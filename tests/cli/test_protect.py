@@ -1,4 +1,4 @@
-"""Whatever a command reads, no command replaces it: the VAE, latents, pictures, plans, configs, calibrations."""
+"""No command replaces a file that it reads: the VAE, latents, pictures, plans, configs, calibrations."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def hard(path: Path, ending: str) -> Path:
 
 
 def named(command: str, read: str) -> Callable[[Path, str], Path]:
-    """The file itself, where the command writes files of that ending; else another name for it."""
+    """The file itself if the command writes files of that ending, else another name for it."""
     anything = "--save-plan" in command or "--submit-file" in command
     kinds = () if command.startswith("plan") else (".npy", ".safetensors")
     return itself if anything or Path(read).suffix in kinds else hard

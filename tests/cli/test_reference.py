@@ -28,7 +28,7 @@ def test_the_page_is_what_the_commands_say() -> None:
 
 
 def test_every_command_of_the_folder_is_one_of_zvae() -> None:
-    names = [module.name for module in iter_modules(cli.__path__) if module.name != "__main__"]  # which runs zvae
+    names = [module.name for module in iter_modules(cli.__path__) if module.name != "__main__"]  # it runs zvae
     modules = [import_module(f"zvae_tiled.cli.{name}") for name in names]
     written = [each for module in modules for each in vars(module).values() if isinstance(each, Command)]
     assert set(written) == set(zvae.commands.values())

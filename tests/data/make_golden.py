@@ -2,7 +2,7 @@
 
 Run where torch and diffusers are installed: ``python -m tests.data.make_golden``. For each preset it writes
 ``<preset>/`` (config and weights as diffusers saves them) and ``golden_<preset>.safetensors`` (inputs, and
-outputs rounded to float32); likewise for Z-Image at full width, without the weights.
+outputs rounded to float32). For Z-Image at full width it writes the golden values, but not the weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What memory may hold in place of what a call wrote there."""
+"""Damage to the memory that a call has written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments, NativeP
 
 DAMAGE = ("all zeros", "a row of zeros", "one flat value", "a flat row", "one NaN", "one other value")
 LOSSES = ("means of zeros", "M2 of zeros")
-"""Of moments alone."""
+"""Faults of moments only."""
 
 _BITS = {0: np.uint32, 1: np.uint16, 2: np.uint16}
 _NAN = {np.uint32: 0x7FC00000, np.uint16: 0x7FFF, np.float64: math.nan}
@@ -34,7 +34,7 @@ def damage(fault: str, arrays: list[np.ndarray]) -> None:
 
 
 def results(path: NativePath, call: Any) -> list[np.ndarray]:
-    """Return the memory that a native call fills, as rows."""
+    """Return the rows of memory that a native call fills."""
     if isinstance(call, Conv):
         grown = 2 if call.upsample else 1
         return [_memory(call.out, call.rows * grown, call.width * grown * call.outputs, _BITS[call.out_type])]

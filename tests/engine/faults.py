@@ -1,7 +1,7 @@
 """Faults of the device, put into one call of a decode or an encode, and what became of the picture.
 
-Calls of the native library are struck where Python meets it, calls of MLX where the engine meets its kernels. A fault
-is put into one call, or into that one and every later one of its kind.
+A fault in the native library is put into `Library.call`, a fault in MLX into a method of the kernels. It is put into
+one call, or into that call and every later call of the same kind.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ ROWS: dict[Task, int] = {"decode": 3, "encode": 8}
 """Rows of a band."""
 
 Outcome = Literal["refused", "mended", "harmless", "silent"]
-"""``mended``: the right bits, by computing again. ``harmless``: the right bits all the same. ``silent``: others."""
+"""``mended``: the right bits, after computing again. ``harmless``: the right bits at once. ``silent``: wrong bits."""
 
 SIZES = {Conv: "rows", Moments: "rows", Attend: "queries"}
-"""How much a call is to do."""
+"""The field that holds the amount of work of a call."""
 
 NATIVE: dict[Any, tuple[str, ...]] = {
     Pack: ("does nothing", *DAMAGE),
@@ -46,20 +46,20 @@ NATIVE: dict[Any, tuple[str, ...]] = {
     Attend: ("does nothing", "does half", *DAMAGE),
     Moments: ("does nothing", "does half", *DAMAGE, *LOSSES),
 }
-"""The calls of the library, and what can be wrong with them."""
+"""The calls of the native library, and the faults of each."""
 
 MLX: dict[Any, tuple[str, ...]] = {
     **dict.fromkeys(("prepare", "activate", "conv", "keys", "attend"), tuple(DAMAGE)),
     "moments": (*DAMAGE, *LOSSES),
 }
-"""What the engine has MLX compute, and what can be wrong with it."""
+"""The kernels' methods that the engine calls, and the faults of each."""
 
 KEPT = "lost while it was kept"
-"""A map that is zeros when it is read again: the one fault that native kernels are struck by as MLX's are."""
+"""A stored map that is zeros when it is read again. Only this fault is put into methods of native kernels too."""
 
 
 class Strike:
-    """A fault in so many calls of one kind, from one of them on."""
+    """A fault in `times` calls of the kind `target`, starting with call `number`."""
 
     def __init__(self, kernels: Any, target: Any, number: int, fault: str, times: float) -> None:
         self.calls: Counter[Any] = Counter()
@@ -68,7 +68,7 @@ class Strike:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Strike what is computed meanwhile."""
+        """Put the fault into calls made inside this context."""
         with ExitStack() as stack:
             stack.enter_context(patch.object(Library, "call", self._library_call(Library.call)))
             for method in MLX:
@@ -110,7 +110,7 @@ class Strike:
 
 @contextmanager
 def _changed(operation: Any, fault: str) -> Iterator[None]:
-    """Change what a call is to do for a while."""
+    """Change one field of a call while this context is open."""
     zeros = np.zeros(1 << 10, np.float32)
     field = SIZES[type(operation)] if fault == "does half" else "bias"
     before = getattr(operation, field)
@@ -120,7 +120,7 @@ def _changed(operation: Any, fault: str) -> Iterator[None]:
 
 
 def _damaged(found: Any, fault: str) -> Any:
-    """Return what MLX computed as a device that fails would have it."""
+    """Return MLX's result with the damage of a failing device."""
     if isinstance(found, tuple):  # moments
         arrays = [np.array(array, np.float64) for array in found]
         damage(fault, arrays)
@@ -137,7 +137,7 @@ def _damaged(found: Any, fault: str) -> Any:
 
 
 class Victim:
-    """A decode or an encode of a small random VAE by bands, on these kernels, to be struck."""
+    """A decode or an encode of a small random VAE by bands, into whose calls faults are put."""
 
     def __init__(self, kernels: Any, task: Task, zeros: str | None = None, flat: float | None = None) -> None:
         """Compute the healthy picture.
@@ -167,7 +167,7 @@ class Victim:
         self.calls = watch.calls
 
     def outcome(self, target: Any, number: int, fault: str, times: float) -> Outcome:
-        """Strike a call, and say what became of the picture."""
+        """Put the fault into one call, and return what became of the picture."""
         strike = Strike(self._kernels, target, number, fault, times)
         try:
             with strike():
@@ -180,7 +180,7 @@ class Victim:
         return "mended" if strike.calls.total() > self.calls.total() else "harmless"
 
     def outcomes(self, target: Any, fault: str, times: float, most: int) -> Counter[Outcome]:
-        """Strike every call of a kind in turn, or `most` of them, evenly spread."""
+        """Put the fault into every call of a kind in turn, or into `most` of them, evenly spread."""
         count = self.calls[target]
         numbers = sorted({i * count // min(most, count) for i in range(min(most, count))})
         return Counter(self.outcome(target, number, fault, times) for number in numbers)

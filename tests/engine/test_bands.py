@@ -1,4 +1,4 @@
-"""Maps kept as strips: what is read is what was put in, in portions of the rows asked for, or as it came."""
+"""Maps kept as strips: the same rows are read back, in bands of the requested height or as they were stored."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 DTYPES = ["float32", "bfloat16", "float16"]
 BROAD = AutoencoderKLConfig(block_out_channels=(32, 64), latent_channels=16)
-"""Wide enough for a BLAS to change its kernel, or its number of threads, with the shape of a product."""
+"""Wide enough that a BLAS may choose its kernel, or its number of threads, by the shape of a product."""
 
 
 def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
-    """Return a hash of the decoder's own values, or of what pictures are encoded to."""
+    """Return a hash of the decoder's own values, or of an encode's mean and log-variance."""
     if plan.case.task == "encode":
         found = vae.encode(given, plan=plan)
         values = mx.concatenate([found.mean, found.logvar])
@@ -73,7 +73,7 @@ def test_rows_by_rows_gives_the_bytes_of_whole_maps() -> None:
 
 
 def test_the_bytes_hang_on_every_input() -> None:
-    """The hash would notice."""
+    """The hash depends on every latent."""
     vae, latents = random_vae(BROAD), random_latents(BROAD, 5, 9)
     plan = plan_for(vae, latents.shape, Random(0))
     other = latents.copy()
@@ -82,7 +82,7 @@ def test_the_bytes_hang_on_every_input() -> None:
 
 
 def test_random_plans_use_everything_there_is() -> None:
-    """The properties above would say little if the plans were all alike."""
+    """The properties above would prove little if all plans were alike."""
     config, rng = narrow("flux1"), Random(0)
     sweeps = [sweep for _ in range(60) for sweep in random_plan(config, 6, 6, "float32", rng).sweeps]
     middle = [sweep for sweep in sweeps if sweep.ends == "moments"]

@@ -36,8 +36,8 @@ SLOW = pytest.mark.slow
 class Case:
     """A decode, or an encode.
 
-    Share says where its budget lies, from the smallest that works (0) to beyond what it can use (> 1). With a slow
-    disk the planner rather drops a map, and computes it again, than spills it.
+    `share` places the budget between the smallest that works (0) and the largest it can use (1), or above (> 1). With
+    `slow_disk` the planner prefers to drop a map and compute it again rather than spill it.
     """
 
     config: AutoencoderKLConfig
@@ -94,7 +94,7 @@ class Case:
         return VAE.load(path, self.dtype, decoder_only=self.task == "decode", config=self.config)
 
     def run(self, folder: Path) -> tuple[Report, int]:
-        """Decode or encode; return the report, and the peak as it is measured here."""
+        """Decode or encode. Return the report, and the peak measured by this test."""
         vae = self.load(folder)
         made = random_latents if self.task == "decode" else random_images
         given = made(self.config, self.height, self.width, self.batch)
@@ -145,8 +145,8 @@ def _dtype(rng: Random) -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Note the allocator's peaks beyond what is there now, whoever resets them in between."""
-    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
+    """Note the allocator's peaks above the memory held now, even if the engine resets the peak in between."""
+    gc.collect()  # garbage that is freed during the run would lower its peak
     peaks: list[int] = []
     before, reset = mx.get_active_memory(), mx.reset_peak_memory
 
@@ -162,7 +162,7 @@ def peak_memory() -> Iterator[list[int]]:
 
 
 def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]:
-    """Run one case; return what was predicted for arrays, and measured."""
+    """Run one case. Return the predicted bytes of arrays, and the measured peak."""
     report, measured = case.run(folder)
     predicted = report.predicted_peak
     assert measured <= predicted - PROCESS < predicted <= report.budget, (

@@ -1,4 +1,4 @@
-"""The end of an encode: a distribution made of rows as they come is that of the whole, and takes no second copy."""
+"""The end of an encode: a distribution built row by row equals that of the whole map, and takes no second copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zvae_tiled.sinks.distribution import DistributionSink
 
 FLUX2 = Flux2Config(latent_channels=3, block_out_channels=(8, 8), norm_num_groups=4)
 VAES = {config.class_name: random_vae(config) for config in (narrow("sd3"), FLUX2)}
-"""One whose latents are a pipeline's map, and one that packs 2×2 of them, with stored statistics."""
+"""One VAE without packing, and one that packs 2×2 latents and normalises them by stored statistics."""
 
 
 def random_moments(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:

@@ -1,4 +1,4 @@
-"""The dry run stands between plan and decode: the plan predicts no less than it counts, the allocator no other."""
+"""The dry run stands between plan and decode: predicted >= counted, and the allocator takes what was counted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CPUS = (
     *(native(*shape) for shape in [(1, 14, 32, 16, 1, 4), (7, 6, 16, 8, 1, 4)]),
     *(native(*shape) for shape in [(2, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)]),
 )
-"""MLX's kernels, and native ones of different CPUs."""
+"""The CPU with MLX's kernels, and with native kernels of different CPUs."""
 
 
 class Counting(DryKernels):
@@ -66,7 +66,7 @@ class Counting(DryKernels):
 
     def note(self) -> None:
         self.peaks.append(self.ledger.peak)
-        self.ledger.peak = 0  # what the sweep before leaves is still to be freed
+        self.ledger.peak = 0  # maps of the sweep before are not freed yet
 
     def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Shape | None) -> Shape:
         out = super().conv(step, weights, pieces, skip)
@@ -105,14 +105,14 @@ def dry(plan: Plan, device: Device = CPU) -> Counting:
 
 
 class _Nothing(dict[str, Any]):
-    """Weights that are not there."""
+    """Weights without values."""
 
     def __missing__(self, name: str) -> None:
         return None
 
 
 def predicted(plan: Plan) -> list[int]:
-    """What the plan says of the same stretches; a sweep that gathers keys goes with the next."""
+    """The plan's predictions for the same stretches. A sweep that gathers keys is one stretch with the next sweep."""
     stretches, most = [], 0
     for sweep in plan.sweeps:
         most = max(most, sweep.peak - plan.pixels.base)
@@ -125,7 +125,7 @@ def predicted(plan: Plan) -> list[int]:
 def planned(
     config: VAEConfig, height: int, width: int, dtype: str, share: float, task: Task = "decode", device: Device = CPU
 ) -> Plan:
-    """A plan for a budget between the smallest that works (share 0) and what keeps everything (share 1)."""
+    """A plan for a budget between the smallest that works (share 0) and one that keeps every map (share 1)."""
 
     case = Case(config, height, width, device.name, dtype, output="rows", task=task)
 
@@ -139,7 +139,7 @@ def planned(
 
 
 def check_predictions(task: Task, seeds: list[int]) -> float:
-    """Compare plan and dry run, sweep by sweep; return the median of predicted by counted."""
+    """Compare plan and dry run, sweep by sweep. Return the median of the ratio predicted / counted."""
     ratios = []
     for seed in seeds:
         rng = Random(seed)
@@ -220,7 +220,7 @@ def test_the_allocator_agrees_with_the_dry_run(
     monkeypatch.setenv("ZVAE_KERNELS", kernels)
     rng, device = Random(f"{dtype} {share} {attention}"), cpu_device(dtype == "bfloat16")
     config = replace(random_config(rng, narrowest=6), mid_block_add_attention=attention)
-    if attention:  # its block of keys is 2,048 pixels, predicted so for smaller maps too
+    if attention:  # a block of keys has 2,048 pixels, and the plan predicts a full block for smaller maps too
         config = replace(
             config, block_out_channels=config.block_out_channels[:1], down_block_types=(), up_block_types=()
         )
@@ -232,7 +232,7 @@ def test_the_allocator_agrees_with_the_dry_run(
 
 
 def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
-    """What the allocator says of the same run."""
+    """Return the allocator's peak of the same run."""
     chain, factor = plan.case.chain, plan.case.chain.factors[0]
     shape = (1, plan.case.height * factor, plan.case.width * factor, chain.channels[0])
     ready = [mx.random.normal(shape, key=mx.random.key(0)).astype(vae.dtype)]

@@ -1,9 +1,9 @@
 """Bands against float64: their error is not above that of the full decode, or encode.
 
-The measure is the RMS error over a batch, as a share of its RMS: a largest error is one value's luck. Where a norm sees
-a handful of pixels, it may divide by a spread that is next to nothing; then either decode is far off now and then. So
-single batches are compared where they hold more than that, and the mean of all of them where there are enough: over
-hundreds the bands are the nearer ones.
+The measure is the RMS error over a batch, divided by the RMS of the batch: the largest error depends on a single value.
+Over a handful of pixels the variance can be almost zero, and dividing by it amplifies rounding in both decodes. So a
+single batch is compared only if it has more pixels. Over 200 batches or more the mean ratio is compared: there the
+bands are nearer to float64 than the full decode.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Largest relative error of one rounding."""
 
 ENOUGH = 200
-"""Random cases over which a mean says something: it lies five of its standard errors or more below 1."""
+"""Random cases that a mean needs. With so many it lies at least five of its standard errors below 1."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class Errors:
 
     bands: float
     full: float
-    values: int  # different ones
-    pixels: int  # of the latents
+    values: int  # different values
+    pixels: int  # latents a picture
 
     @property
     def few(self) -> bool:
-        """Whether these are so few values that the error is luck."""
+        """Whether there are too few values for the error to mean anything."""
         return self.values <= 300 or self.pixels <= 4
 
     def allowed(self, dtype: str) -> float:
-        """Return the error the bands may have, given the full decode's."""
+        """Return the largest error allowed for the bands, computed from the full decode's error."""
         if dtype == "float32":
             return self.full + 4 * ROUNDING[dtype]
-        # Half a rounding: that of the picture itself, which the full decode of few values may escape.
+        # Half a rounding is that of the picture itself. In the full decode of few values it may be zero by chance.
         return 1.5 * self.full + 0.5 * ROUNDING[dtype]
 
 
@@ -120,7 +120,7 @@ def random_encode(seed: int, dtype: str) -> Errors:
 
 
 def mean_ratio(found: Iterable[Errors], rounding: float) -> float:
-    """Return the geometric mean of the bands' errors over the full decode's; one rounding more in both tames 0/0."""
+    """Return the geometric mean of the ratios bands / full of the errors; `rounding` added to both avoids 0/0."""
     return float(np.exp(np.mean([np.log((each.bands + rounding) / (each.full + rounding)) for each in found])))
 
 
@@ -172,7 +172,7 @@ def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: t
 
 @pytest.mark.parametrize("factor", [30, 3000])
 def test_large_means_cost_no_digits(factor: int) -> None:
-    config = narrow("flux1", (8, 8, 8, 8), groups=8)  # a group a channel: no other one makes its spread as large
+    config = narrow("flux1", (8, 8, 8, 8), groups=8)  # one channel a group: no other adds to its spread
     vae = random_vae(config)
     biases = [f"{step.name}.bias" for step in config.chain("decode").steps[:-1] if step.kind == "conv"]
     vae = with_weights(vae, {name: vae.weights[name] * factor for name in biases})
@@ -182,7 +182,7 @@ def test_large_means_cost_no_digits(factor: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
-    """A channel of a single pixel is its own mean: a norm must give its bias then, not what cancelling leaves."""
+    """A channel of a single pixel is its own mean: a norm must give exactly its bias, without rounding left over."""
     config = AutoencoderKLConfig(block_out_channels=(6,), norm_num_groups=6)
     error = errors(random_vae(config, seed=seed), random_latents(config, 1, 1, batch=4, seed=seed), Random(seed))
     assert error.bands <= error.allowed("float32")
@@ -208,7 +208,7 @@ def test_blocks_of_keys_and_chunks_of_columns_change_nothing(
 
 
 def recording(add: Callable[..., None], blocks: list[int]) -> Callable[..., None]:
-    """Note how many keys each call is given."""
+    """Note the number of keys of each call."""
 
     def recorded(state: Any, keys: mx.array, values: mx.array) -> None:
         blocks.append(keys.shape[0])

@@ -1,4 +1,4 @@
-"""Every kind of fault in every kind of call: no wrong picture comes of it, but for those docs/exactness.md names."""
+"""Every kind of fault in every kind of call gives no wrong picture, except those that docs/exactness.md names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zvae_tiled.devices.native_cpu.library import Conv, Moments
 from zvae_tiled.families import Task
 
 PLAUSIBLE = {(Conv, "another bias"), (Moments, "one other value")}
-"""Faults of native calls that nothing sees."""
+"""Faults of native calls that no check detects."""
 
 SEEN = {
     ("prepare", "all zeros"),
@@ -26,7 +26,7 @@ SEEN = {
     *((method, f"{rows} zeros") for method in MLX if method != "prepare" for rows in ("all", "a row of")),
     *(("moments", fault) for fault in MLX["moments"] if fault != "one other value"),
 }
-"""Faults of MLX's calls that are seen."""
+"""Faults of MLX's calls that are detected."""
 
 NATIVE_CASES = [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
 MLX_CASES = sorted(SEEN)
@@ -51,7 +51,7 @@ def check(struck: Victim, call: Any, fault: str, most: int, mends: bool) -> None
 
 
 def runs(kernels: Iterable[str], quick: int | None = None) -> list[Any]:
-    """Return cases of (kernels, task, calls struck): 2 of an encode on the first `quick` kernels; all 16 are slow."""
+    """Return cases (kernels, task, calls to strike): 2 in encodes on the first `quick` kernels, 16 in slow cases."""
     slow = [pytest.param(each, task, 16, marks=pytest.mark.slow) for each in kernels for task in TASKS]
     return [*((each, "encode", 2) for each in list(kernels)[:quick]), *slow]
 

@@ -1,4 +1,4 @@
-"""Silent failures of the device, injected: mended where the second try is right, and refused where it is not."""
+"""Injected silent failures of the device are mended if the second try is right, and refused if it is not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LATENTS = random_latents(CONFIG, 5, 6)
 
 
 def one_bad(y: mx.array) -> mx.array:
-    """NaN in the middle of the values, where a careless minimum would lose it."""
+    """One NaN in the middle of the values, which a minimum that ignores NaN would miss."""
     place = mx.arange(y.size).reshape(y.shape) == y.size // 2
     return mx.where(place, math.nan, y)
 
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into 
 
 
 class Faulty:
-    """A device that fails in one Step: in the first so many of its bands, or for ever."""
+    """A device that fails in one Step: in its first `times` bands, or always."""
 
     def __init__(self, patch: pytest.MonkeyPatch, name: str, fault: Callable[[mx.array], mx.array], times: float):
         self.bands = 0
@@ -188,7 +188,7 @@ def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Faulty(monkeypatch, "decoder.conv_in", mx.zeros_like, times=1)
     monkeypatch.setattr(mlx_rows.RowKernels, "conv", recorded)
-    with pytest.raises(SilentFailureError):  # nobody counts bands now, so it never passes
+    with pytest.raises(SilentFailureError):  # bands are not counted here, so the fault never passes
         decoded(random_vae(CONFIG))
     assert heights[0] > 1
     assert set(heights[1:]) == {1}
@@ -243,7 +243,7 @@ def test_overflow_of_float16_says_what_to_do(name: str) -> None:
 
 
 def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past 2^31 elements of im2col MLX's values are wrong: one row, and a bounded part of it, keeps clear of that."""
+    """Beyond 2^31 elements of im2col, MLX's values are wrong. One row, or a bounded part of it, stays below."""
     shapes: list[Any] = []
 
     def recorded(convolve: Any, x: mx.array, weight: mx.array, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""With spilling and dropping, memory does not grow with the height: predicted for real sizes, run for a narrow one."""
+"""With spilling and dropping, memory does not grow with the height: predicted for real sizes, run for a narrow VAE."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_smallest_budget_grows_by_the_latents_alone(width: int, dtype: str) 
     heights = [2048, 4096, 8192, 16384, 32768, 65536]
     for (low, least), (high, most) in pairwise((height, needed(height, width, dtype)) for height in heights):
         latents = (high - low) * width // 64 * Z_IMAGE.latent_channels
-        # The latents as they came, and what they take on their way to the first Step: at most 5 bytes a pixel of the
+        # The latents, and the copies made before the first Step: at most 5 bytes a pixel of the
         # picture, where a full decode takes 4,100.
         assert most - least <= 20 * latents, f"{width}x{high} needs {most:,}, {width}x{low} {least:,}"
 

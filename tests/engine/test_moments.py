@@ -1,4 +1,4 @@
-"""Moments: one mean and one variance, however the rows came, and no digits lost to a large mean."""
+"""Moments: the same mean and variance for any bands of rows, without loss of digits to a large mean."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_sum_of_squares_in_float32_would_lose_what_moments_keep(mean: float, t
 
 
 def test_a_dark_half_counts_whole() -> None:
-    """What averaging the variances of tiles gets wrong: nearly all of the spread lies between the bands."""
+    """Nearly all of the spread lies between the bands. The mean of the bands' variances would miss it."""
     values = np.concatenate([np.full((8, 8, 2), 9, np.float32), np.zeros((8, 8, 2), np.float32)])
     values += np.random.default_rng(0).normal(0, 0.01, values.shape).astype(np.float32)
     found = gathered(values, 1, [4, 8, 12])

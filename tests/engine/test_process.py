@@ -1,4 +1,4 @@
-"""The process itself: what the system sees it grow by, its weights included, is at most what was predicted."""
+"""The process itself: the system sees it grow by at most the prediction, weights included."""
 
 from __future__ import annotations
 

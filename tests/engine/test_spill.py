@@ -1,4 +1,4 @@
-"""Maps on disk and pictures in files: room is looked for first, and nothing is left behind, whatever happens."""
+"""Maps on disk and pictures in files: free space is checked first, and no failure leaves anything behind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_spilled_files_have_no_name_and_lie_in_the_chosen_folder(
 
 @linux
 def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
-    """So the look at the free space is for the right number."""
+    """So the check of free space compares with the right number."""
     most = 0
 
     def look(progress: Progress) -> None:
@@ -61,7 +61,7 @@ def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
         most = max(most, sum(spilled_files(tmp_path).values()))
 
     plan = VAE.plan(24, 20, "1GB")
-    while not plan.spilled:  # less and less memory, until maps must go to disk
+    while not plan.spilled:  # less and less memory, until maps must be spilled
         plan = VAE.plan(24, 20, f"{plan.predicted_peak - 1}B")
     VAE.decode(LATENTS, plan=plan, progress=look, spill_folder=tmp_path)
     assert 0 < most <= plan.spilled
@@ -79,7 +79,7 @@ def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkey
         assert "spill_folder=" in text
 
 
-@pytest.mark.parametrize("looked", [False, True])  # a folder may go after the look at it
+@pytest.mark.parametrize("looked", [False, True])  # a folder may disappear after the check
 @pytest.mark.parametrize("place", ["missing", "file", pytest.param("/proc", marks=linux)])
 def test_folders_that_cannot_be_written_to(
     place: str, looked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The process is as it was before: after success, errors, Ctrl-C at any moment, and streams that nobody finishes."""
+"""The process is as it was before: after success, errors, Ctrl-C at any moment, and streams that are left early."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def own_limit() -> Any:
 
 
 def interrupted(way: Callable[..., Any], folder: Path, **options: Any) -> bool:
-    """Decode, and tell whether Ctrl-C came; its frames, which hold memory, are gone when this returns."""
+    """Decode, and return whether Ctrl-C came. The exception's frames, which hold memory, are gone on return."""
     try:
         way(LATENTS, folder / "picture.npy", spill_folder=folder, **options)
     except KeyboardInterrupt:
@@ -80,7 +80,7 @@ def counting_operations(patch: pytest.MonkeyPatch, calls: Calls) -> None:
 
 @cache
 def operations(plan: Plan) -> int:
-    """How many calls of the kernels a decode makes."""
+    """Return the number of calls of the kernels in a decode."""
     with pytest.MonkeyPatch.context() as patch:
         counting_operations(patch, calls := Calls())
         VAE.decode(LATENTS, plan=plan)
@@ -96,7 +96,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(
     for i in range(2):
         (tmp_path / f"picture-{i}.npy").write_bytes(b"what was there before")
     with nothing_left(tmp_path), pytest.MonkeyPatch.context() as patch:
-        if between:  # two bands: told of each, the caller presses it
+        if between:  # in the progress callback, which is called after each band
             listener = Calls(int(moment * 80))(lambda progress: None)
             assert interrupted(way, tmp_path, plan=plan, progress=listener)
         else:
@@ -123,7 +123,7 @@ def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: b
     plan = with_rows(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)), 1)
     with nothing_left(tmp_path):
         rows = VAE.stream(LATENTS, plan=plan, spill_folder=tmp_path)
-        for _ in map(mx.eval, islice(rows, pulled)):  # not even the loop's variable holds on to rows
+        for _ in map(mx.eval, islice(rows, pulled)):  # no variable keeps the rows alive
             assert spilled_files(tmp_path) or sys.platform != "linux"
         if close:
             rows.close()  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def test_the_cache_limit_is_the_plans_while_it_computes_and_the_callers_else() -
 
 
 def with_room(plan: Plan, output: Output, spare: int) -> Plan:
-    """The plan with a budget of what it needs here, and so many bytes more."""
+    """The plan with a budget of its predicted peak here plus `spare` bytes."""
     plan = costed(replace(plan, case=replace(plan.case, output=output)), this_device(VAE.dtype), VAE.weight_bytes)
     return replace(plan, budget=plan.predicted_peak + spare)
 
@@ -168,7 +168,7 @@ def test_two_threads_at_once() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(decoded, PLANS[:2])) == [[WANT] * 2] * 2
-    assert len(list(groupby(turns))) == 2  # one waited for the other: together they would need both budgets
+    assert len(list(groupby(turns))) == 2  # one waits for the other: both at once would need both budgets
 
 
 def test_a_stream_goes_on_in_another_thread() -> None:

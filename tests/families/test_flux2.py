@@ -34,7 +34,7 @@ from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Tiles
 
 SIDE = 80
-"""Latents a side, where they are most of what a decode holds."""
+"""Latents a side, in a decode whose memory is mostly latents."""
 
 
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, decoder_block_out_channels=(6, 12))])
@@ -105,7 +105,7 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
 def test_latents_that_are_most_of_a_decode_are_counted(
     family: Callable[..., VAEConfig], dtype: str, given_: mx.Dtype, scaled: bool
 ) -> None:
-    """In pictures of some hundred megapixels they are; where a VAE has few other channels, in any."""
+    """They are in pictures of some hundred megapixels, and in any picture if the VAE has few other channels."""
     config = family(latent_channels=64, block_out_channels=(1, 1), layers_per_block=1, norm_num_groups=1)
     vae, side = random_vae(config, dtype), SIDE // config.latents.patch
     latents = Latents(mx.random.normal((1, config.latents.channels, side, side)).astype(given_), scaled=scaled)

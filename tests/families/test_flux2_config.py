@@ -1,4 +1,4 @@
-"""FLUX.2's config: the published one is the preset, and what cannot be built is refused by name."""
+"""FLUX.2's config: the published one equals the preset, and an impossible value is refused by the field's name."""
 
 from __future__ import annotations
 

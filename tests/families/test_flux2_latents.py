@@ -89,7 +89,7 @@ def test_tokens_of_all_packed_channels_need_the_pictures_size() -> None:
 
 
 def test_the_vaes_own_channels_are_no_pipelines_latents() -> None:
-    """32 channels of FLUX.2 are what the decoder reads; a pipeline hands over 128."""
+    """FLUX.2's decoder reads 32 channels. A pipeline's latents have 128."""
     with pytest.raises(LatentsError, match="this VAE's latents have 16 channels"):
         random_vae(SMALL).decode(np.zeros((1, SMALL.latent_channels, 4, 4), np.float32))
 

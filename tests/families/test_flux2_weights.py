@@ -66,7 +66,7 @@ def test_a_vae_of_another_family_is_not_taken_for_it(tmp_path: Path) -> None:
 
 
 def bfl_name(name: str, levels: int) -> str:
-    """What Black Forest Labs call a tensor, from their model's source."""
+    """Return Black Forest Labs' name of a tensor, from their model's source."""
     name = re.sub(r"^(quant_conv\.)", r"encoder.\1", name)
     name = re.sub(r"^(post_quant_conv\.)", r"decoder.\1", name)
     name = re.sub(r"encoder\.down_blocks\.(\d)\.resnets\.", r"encoder.down.\1.block.", name)

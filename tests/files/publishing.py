@@ -15,7 +15,7 @@ from zvae_tiled.files import filesystem
 from zvae_tiled.files.atomic import AtomicFile
 
 WAYS = ("link", "system", "claim")
-"""To rename exclusively: by a hard link, by a call of the system, and where there is neither."""
+"""Ways to rename without replacing: a hard link, a system call, and a claim where there is neither."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""All files of a batch get their names, or none does: whatever call fails, and after kill -9."""
+"""All files of a batch get their names, or none does: if any system call fails, and after kill -9."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.running import ROOT
 from zvae_tiled.files.atomic import publish
 
 CALLS = ("link", "replace", "unlink", "lstat", "open", "close", "fsync")
-"""What a publication asks of the system."""
+"""The system calls of a publication."""
 
 
 class Fault:
-    """Makes the given calls of the system raise, instead of being done or when they are done."""
+    """Makes the system calls with the numbers in `faults` raise: before they are done, or after if `late`."""
 
     def __init__(self, faults: dict[int, type[BaseException]], late: bool) -> None:
         self.faults = faults
@@ -55,7 +55,7 @@ class Fault:
 
 
 def batch(folder: Path, names: str, overwrite: bool, fault: Fault) -> dict[str, str]:
-    """Publish files over those that are there, with a fault; return what was there."""
+    """Publish files over existing ones, with a fault. Return the folder's contents from before."""
     before = contents(folder)
     files = [finished(folder / name) for name in names]
     try:
@@ -69,7 +69,7 @@ def batch(folder: Path, names: str, overwrite: bool, fault: Fault) -> dict[str, 
 
 def all_or_none(folder: Path, names: str, before: dict[str, str], fault: Fault) -> None:
     after = contents(folder)
-    if ("unlink", OSError) in fault.raised:  # of the old files: the system refused, and the new ones are there
+    if ("unlink", OSError) in fault.raised:  # the system refused to remove old files, and the new ones are there
         after = {name: text for name, text in after.items() if not name.endswith(".old")}
     assert after in (before, before | dict.fromkeys(names, "new"))
     if not fault.raised:
@@ -85,7 +85,7 @@ def test_a_batch_is_published_whole_or_not_at_all(
 ) -> None:
     for overwrite in (True,) if there else (True, False):
         if way == "claim" and late and not overwrite:
-            continue  # nobody can tell whose an empty file is that was made in the moment of Ctrl-C
+            continue  # at the moment of Ctrl-C it is unknown which process made the empty file
         number, struck = 0, True
         while struck:
             folder = tmp_path / f"{overwrite}{number}"

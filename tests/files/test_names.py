@@ -1,4 +1,4 @@
-"""A file gets its name alone among rivals, or not at all, and never with permissions nobody asked for."""
+"""One of several rivals publishes a file under a name, with the permissions that the umask or the old file gives."""
 
 from __future__ import annotations
 

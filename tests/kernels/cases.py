@@ -1,4 +1,4 @@
-"""Steps, numbers for them, and what they come to in float64."""
+"""Steps, random numbers for them, and their results in float64."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
 DOWN = Step("down", "conv", 5, 7, resample=HALVE, padding=Padding(0, 1))
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
 READS = ("as it is", "norm", "norm and SiLU")
-"""What a Step may read its map through."""
+"""How a Step may read its map."""
 
 
 def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, offset: float = 0.0) -> mx.array:
@@ -32,7 +32,7 @@ def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, of
 
 
 def wide(x: mx.array) -> Array:
-    """The very numbers, in float64."""
+    """The same numbers in float64."""
     return np.asarray(x.astype(mx.float32)).astype(np.float64)
 
 
@@ -47,7 +47,7 @@ def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[st
 
 
 def convolve64(x: Array, weight: Array, stride: int = 1) -> Array:
-    """One picture's rows, convolved with padding on the left and on the right only; on the right alone if halved."""
+    """Convolve one picture's rows, padded left and right; with stride 2 on the right alone."""
     reach = weight.shape[1] // 2
     x = np.pad(x, ((0, 0), (reach if stride == 1 else 0, reach), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[1:3], axis=(0, 1))
@@ -56,7 +56,7 @@ def convolve64(x: Array, weight: Array, stride: int = 1) -> Array:
 
 
 def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array | None) -> tuple[Array, Array]:
-    """What a Step adds up to, and what its rounding may come to: all products by size, and every value rounded."""
+    """Return a Step's result, and the largest error that rounding of its products and values allows."""
     w = {name: wide(array) for name, array in weights.items()}
     y = convolve64(wide(x)[0], w["weight"], step.stride)
     size = convolve64(abs(wide(x)[0]), abs(w["weight"]), step.stride)

@@ -13,7 +13,7 @@ PATHS = sorted(LIBRARY.runs) if isinstance(LIBRARY, Library) else []
 """The paths this machine can run; none where the package was installed without a compiler."""
 
 ROUNDED = {"amx", "avx512bf16", "amx_emulated"} & set(PATHS)
-"""Paths that round what they multiply to bfloat16."""
+"""Paths that round their factors to bfloat16."""
 
 assert set(PATHS) <= {*FASTEST_FIRST, "amx_emulated"}
 

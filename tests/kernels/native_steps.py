@@ -1,4 +1,4 @@
-"""Random Steps run whole by native kernels, and what they come to in float64."""
+"""Random Steps run whole by native kernels, and their results in float64."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
 def step64(
     step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine | None, skip: mx.array | None, unit: float
 ) -> tuple[Array, Array]:
-    """What a Step gives for a whole map, and what rounding may come to.
+    """Return a Step's result for a whole map, and the largest error that rounding allows.
 
     Args:
         step: The Step.
@@ -47,7 +47,7 @@ def step64(
         x: The map.
         affine: Its norm.
         skip: The skip.
-        unit: Largest relative error of what is multiplied.
+        unit: Largest relative error of the multiplied values.
     """
     w = {name: wide(array) for name, array in weights.items()}
     a = activated64(step, wide(x)[0], affine)

@@ -63,7 +63,7 @@ def test_the_cpu_s_model_needs_no_margin() -> None:
 
 
 class Optimist:
-    """A Workspace that believes in nothing but results."""
+    """A Workspace that predicts no bytes but the results."""
 
     def __init__(self, inner: CpuWorkspace) -> None:
         self._inner = inner

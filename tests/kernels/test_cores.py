@@ -1,4 +1,4 @@
-"""How many threads are of use: cores, or a container's quota of their time."""
+"""The number of useful threads: cores, or a container's quota of CPU time."""
 
 from __future__ import annotations
 

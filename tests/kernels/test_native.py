@@ -1,4 +1,4 @@
-"""The native kernels, every path of them this machine can run: against float64, and the same bits however cut."""
+"""The native kernels, on every path of this machine: against float64, and the same bits for any bands and threads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_step_is_right(
     out = whole(kernels, step, weights, x, affine, skip)
     grown = step.factor
     assert (out.shape, out.dtype) == ((1, height * grown, width * grown, outputs), case[1])
-    # Activated rows are rounded to what is multiplied, and folded weights too.
+    # Activated rows and folded weights are rounded before they are multiplied.
     rounds = case[0] in ROUNDED and (step.norm or step.upsample)
     exact, slack = step64(step, weights, x, affine, skip, 2.0**-8 if rounds else 2.0**-20)
     assert (abs(wide(out)[0] - exact) <= slack).all()
@@ -84,19 +84,19 @@ def test_bands_of_any_height_and_any_threads_give_the_same_bits(
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
-    """What is carried over is a copy: it does not hold on to its band."""
+    """Rows that are carried over are copies, so their band can be freed."""
     kernels, step = kernels_of(*case), Step("conv", "conv", 64, 4)
     x = random((1, 100, 50, 64), case[1], np.random.default_rng(0))
     size, before = x.nbytes, mx.get_active_memory()
     pieces = kernels.span(kernels.activate(step, x, None), 98, 100)
     del x
     assert kernels.count(pieces) == 2
-    assert mx.get_active_memory() <= before - size + size // 50 + (16 << 10)  # pages
+    assert mx.get_active_memory() <= before - size + size // 50 + (16 << 10)  # rounded up to pages
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one decode asks for must not reach another that goes on: its scratch is for fewer threads."""
+    """A decode's number of threads must not reach another decode: its scratch is for fewer threads."""
     dtype, rng, fence = mx.bfloat16, np.random.default_rng(0), 4 << 20
     fenced: list[tuple[int, np.ndarray]] = []
 

@@ -1,4 +1,4 @@
-"""What native kernels compute over whole maps: the attention and moments, against float64."""
+"""The native kernels' attention and moments, against float64."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
     unit = 2.0**-8 if case[0] in ROUNDED else EPS[dtype]
     assert abs(wide(keys).reshape(-1, 2 * count) - exact_keys).max() <= 8 * unit * (1 + abs(exact_keys).max())
-    # From here on with the very keys it has, so that their rounding does not count twice.
+    # From here on float64 starts from the rounded keys, so that their rounding does not count twice.
     k, v = np.split(wide(keys).reshape(-1, 2 * count), 2, axis=1)
     s = (normal @ w["to_q.weight"].T + w["to_q.bias"]) @ k.T * count**-0.5
     p = np.exp(s - s.max(axis=1, keepdims=True))

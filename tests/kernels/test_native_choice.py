@@ -1,4 +1,4 @@
-"""Which kernels compute: chosen by the CPU, forced by name, refused with a reason where they cannot."""
+"""Which kernels compute: chosen by the CPU or forced by name, and refused with a reason if they cannot run."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.
     assert path in device_name()
     kernels = kernels_for(this_device(dtype), dtype)
     assert isinstance(kernels, NativeKernels)
-    assert this_device(dtype).name == f"cpu/{kernels.path}"  # plans, and files, name what computes
-    # What rounds to bfloat16 computes for bfloat16 alone.
+    assert this_device(dtype).name == f"cpu/{kernels.path}"  # plans and files name the kernels
+    # Paths that round to bfloat16 compute for bfloat16 alone.
     assert (kernels.path == path) == (dtype in types_of(path))
     assert kernels.path not in ROUNDED or dtype == mx.bfloat16
 

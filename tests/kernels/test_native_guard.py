@@ -1,4 +1,4 @@
-"""What the guard asks native kernels: rows that are not finite, overflows, Steps that are flat by right."""
+"""What native kernels report to the guard: rows that are not finite, overflows, Steps whose result is rightly flat."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ channels = st.sampled_from([1, 3, 8, 31, 65, 128])
 
 @pytest.fixture(autouse=True)
 def _no_cache() -> Iterator[None]:
-    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
+    gc.collect()  # garbage that is freed during the test would lower its peak
     before = mx.set_cache_limit(0)
     yield
     mx.set_cache_limit(before)
@@ -49,13 +49,13 @@ def taken(operation: Callable[[], Any]) -> int:
 
 
 def compare(model: int, most: int, near: float = 1.02) -> None:
-    """Compare a prediction with what was taken."""
+    """Compare a prediction with the bytes that were taken."""
     assert most <= model + LITTLE
     assert model <= near * most + 4 * LITTLE
 
 
 def check(model: int, operation: Callable[[], Any], near: float = 1.02) -> None:
-    """Compare a prediction of all that an operation takes, its result included, with what it does take."""
+    """Compare a prediction for an operation, its result included, with the bytes it takes."""
     compare(model, taken(operation), near)
 
 
@@ -146,7 +146,7 @@ def test_tiles_cover_the_map_and_keep_their_limits(
 def test_fewer_rows_never_need_more_scratch(
     step: Step, count: int, height: int, width: int, inputs: int, outputs: int, case: tuple[str, mx.Dtype]
 ) -> None:
-    """Plans cost bands of all the rows they ask for; the first band has one less, the last as many as are left."""
+    """Plans cost a band of the sweep's full height. The first band has one row less, the last one may have fewer."""
     step, space = sized(step, inputs, outputs), workspace_of(kernels_of(*case, count))
     needs = [space.conv(step, rows, width, case[1].size) for rows in range(1, height + 1)]
     assert needs == sorted(needs)

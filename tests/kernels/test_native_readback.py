@@ -1,4 +1,4 @@
-"""What memory holds, read back by native code: the sums and magnitudes that NumPy finds, and any change is seen."""
+"""Native code reads memory back: it finds the sums and magnitudes that NumPy finds, and detects any change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ sizes, seeds = st.integers(1, 40), st.integers(0, 1 << 32)
 
 
 def written(memory: np.ndarray) -> np.ndarray:
-    """The sum of bits that a call takes which writes this."""
+    """Return the sum of bits that a call reports when it writes this memory."""
     bits = memory.view(np.uint32 if memory.itemsize == 4 else np.uint16).astype(np.int64)
     return np.array([(bits + (bits >> 16)).sum()])
 
@@ -57,7 +57,7 @@ def test_a_row_that_is_not_finite_is_infinite(path: str, dtype: mx.Dtype, value:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_as_many_equal_values_as_make_a_sum_of_nothing_are_no_zeros(path: str) -> None:
-    """512 times the bits of 1.0 are 2^32 times 127: their plain sum is that of zeros."""
+    """The bits of 1.0, added up 512 times, are a multiple of 2^32: a plain 32-bit sum equals that of zeros."""
     assert isinstance(LIBRARY, Library)
     ones, zeros = np.ones((1, 512), np.float32), np.zeros((1, 512), np.float32)
     assert ones.view(np.uint32).sum(dtype=np.uint32) == 0

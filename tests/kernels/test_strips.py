@@ -182,7 +182,7 @@ def test_attention_is_right_however_it_is_cut(
     exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
     eps = EPS[dtype]
     assert wide(keys).reshape(-1, 2 * inputs) == pytest.approx(exact_keys, abs=8 * inputs * eps, rel=8 * inputs * eps)
-    # From here on with the very keys it has, so that their rounding does not count twice.
+    # From here on float64 starts from the rounded keys, so that their rounding does not count twice.
     k, v = np.split(wide(keys).reshape(-1, 2 * inputs), 2, axis=1)
     s = (normal @ w["to_q.weight"].T + w["to_q.bias"]) @ k.T * inputs**-0.5
     p = np.exp(s - s.max(axis=1, keepdims=True))
@@ -194,6 +194,6 @@ def test_attention_is_right_however_it_is_cut(
         patch.setattr(workspace_gpu, "SCORES_AT_ONCE", scores * block_rows(width) * width)
         out = kernels.attend(step, weights, x, affine, iter(blocks))
     assert (out.shape, out.dtype) == (x.shape, dtype)
-    # A query's rounding moves its scores by as much as they are large.
+    # Rounding of a query moves its scores in proportion to their size.
     slack = eps * (1 + abs(s).max()) * (4 + abs(v).max()) * 8 * inputs
     assert abs(wide(out).reshape(-1, inputs) - exact).max() <= slack + 1e-5

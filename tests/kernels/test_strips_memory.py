@@ -37,7 +37,7 @@ on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the mode
 
 @pytest.fixture(autouse=True, scope="module")
 def _uncached() -> Iterator[None]:
-    """A buffer from the cache may be larger than what was asked for."""
+    """A buffer from the cache may be larger than requested."""
     limit = mx.set_cache_limit(0)
     yield
     mx.set_cache_limit(limit)
@@ -137,7 +137,7 @@ def test_memory_of_the_attention(dtype: mx.Dtype, scores: int, monkeypatch: pyte
 
 
 def check(measured: int, predicted: int, loosely: float = 0.7) -> None:
-    """Never below what is taken, and not far above: a plan must not waste the budget either."""
+    """Never below the bytes taken, and not far above: a plan must not waste the budget either."""
     assert loosely * predicted <= measured <= predicted + 256, measured / predicted
 
 

@@ -10,10 +10,10 @@ import zipfile
 from collections.abc import Callable
 
 SIZE = 80_000_000
-"""Bytes that a bomb unpacks to: zip makes 78 kB of so many zeros."""
+"""Bytes that a bomb unpacks to. Zip packs them into 78 kB if they are zeros."""
 
 LATENTS = "(1, 16, 1250, 1000)"
-"""Latents of so many bytes."""
+"""Shape of latents of `SIZE` bytes."""
 
 
 def _header(shape: str, descr: str = "'<f4'", version: int = 1) -> bytes:
@@ -33,7 +33,7 @@ def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
 
 
 def _with_size(archive: bytes, size: int) -> bytes:
-    """Change what the directory of an archive with one member says of its unpacked size."""
+    """Change the unpacked size in the directory of an archive with one member."""
     place = archive.rindex(b"PK\x01\x02")
     return archive[: place + 24] + struct.pack("<I", size) + archive[place + 28 :]
 
@@ -123,4 +123,4 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "many axes": (lambda: _header(f"({'1,' * 64})") + bytes(4), "… 64 axes"),
     "an array of nothing": (lambda: _header("(0, 4611686018427387904)"), "holds no latents"),
 }
-"""Each file, and what is said of it."""
+"""Each file, and a part of its error message."""

@@ -67,7 +67,7 @@ def test_a_bomb_is_refused_in_a_few_words_and_leaves_nothing(name: str, folder: 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_large_latents_are_read(save: Any, tmp_path: Path) -> None:
-    """Those of a picture of 16384x16384 pixels would take as long as everything else here: a 16th of them."""
+    """A 16th of the latents of a 16384x16384 picture: all of them would take as long as all other tests here."""
     latents = np.random.default_rng(0).standard_normal((1, 16, 512, 512), np.float32)
     latents[:, :, :256] = 0  # and half of it is blank
     save(tmp_path / "a.npz", latents)

@@ -31,7 +31,7 @@ def test_packed_tokens_know_their_picture(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_height_and_a_width_beside_three_axes_mean_packed_tokens(tmp_path: Path) -> None:
-    """Of a file that some other program wrote."""
+    """In a file of another program."""
     save_file({"latents": pack(LATENTS)}, tmp_path / "a.safetensors", {"height": "12", "width": "16"})
     assert bits(VAE.decode(read_latent_file(tmp_path / "a.safetensors"))) == WANT
 

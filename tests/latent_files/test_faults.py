@@ -1,4 +1,4 @@
-"""A file that is not what it should be is a LatentsError that names it; nothing is run, nothing escapes."""
+"""A file without sound latents raises a LatentsError that names it. No code in it runs, no other error escapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is read back to the bit, with all that was said of it; and other libraries' files are read."""
+"""Latents are read back to the bit, with their layout, size and scale. Files of other libraries are read too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def same(one: mx.array, other: mx.array) -> bool:
 
 @st.composite
 def facts(draw: st.DrawFn) -> dict[str, Any]:
-    """What can be said of latents: packed tokens know the picture's size, others may have a layout."""
+    """Fields of `Latents`: packed tokens have the picture's size, others may have a layout."""
     said: dict[str, Any] = {"scaled": draw(st.booleans())}
     if draw(st.booleans()):
         return said | {"height": draw(st.integers(1, 1 << 20)), "width": draw(st.integers(1, 1 << 20))}

@@ -1,4 +1,4 @@
-"""Files that are written here, opened by OpenCV, tifffile and libvips: every pixel."""
+"""OpenCV, tifffile and libvips read every pixel of the files written here."""
 
 from __future__ import annotations
 

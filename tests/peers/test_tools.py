@@ -1,4 +1,4 @@
-"""The tools of the races: what they decode is the same picture where they do not tile, and another where they do."""
+"""The tools of the races: without tiles they decode the same picture, with tiles another one."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def test_strips_in_float64_are_the_convolution() -> None:
 
 def test_tiles_in_step_are_right_where_each_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("peers", "a1111_like", 128, 96, "float32", widths=(8, 8, 8, 8))
-    for tile in (64, 8):  # one; and four, whose context is the rest of the picture
+    for tile in (64, 8):  # one tile; and four, whose context is the rest of the picture
         ours, full = decoded(case, monkeypatch, tile)
         assert np.abs(ours - full).max() < 1e-4 * full.std()

@@ -1,4 +1,4 @@
-"""Plans of every quality, as their files say them."""
+"""Plans of every quality, as objects and as saved JSON."""
 
 from __future__ import annotations
 

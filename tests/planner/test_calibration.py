@@ -75,7 +75,7 @@ def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     assert planned().predicted_seconds < bare.predicted_seconds
     assert planned().predicted_peak > bare.predicted_peak
     assert planned(device=kind) == bare
-    # A plan is read for this device as it was calibrated, whatever its file says of costs.
+    # A plan that is read gets the costs of this device as it is calibrated; those in the file are ignored.
     assert read_plan(planned().to_json()) == read_plan(bare.to_json()) == planned()
     metal = planned(device="metal")
     assert read_plan(metal.to_json()) == metal or likely_device() == "metal"

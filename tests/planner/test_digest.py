@@ -1,4 +1,4 @@
-"""`Plan.digest` names what is executed, and nothing else: neither budget nor prediction."""
+"""`Plan.digest` depends on all that is executed, and on nothing else: neither on the budget nor on predictions."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_tighter_budget_that_changes_the_sweeps_changes_the_digest() -> None:
 
 
 def test_predictions_are_no_part_of_it() -> None:
-    """Neither another device's speeds, nor what a VAE's weights and a file's rows take."""
+    """Neither another device's speeds, nor the bytes of a VAE's weights or of a file's gathered rows."""
     one, streamed = made(), made(task="stream")
     faster = replace(CPU, flops=1e15, disk=1e12, band_rows=8)
     for other in (costed(one, faster), costed(one, CPU, weights=7), costed(streamed, CPU, gathered=1 << 30)):
         assert other.predicted_peak not in (one.predicted_peak, streamed.predicted_peak)
         assert other.digest == one.digest
     assert costed(one, faster).predicted_seconds < one.predicted_seconds
-    # Whether the finished picture is held by this package or by a caller changes nothing that is executed.
+    # The task changes who holds the finished picture, and nothing that is executed.
     assert streamed.digest == one.digest
 
 
@@ -100,7 +100,7 @@ def test_everything_that_is_executed_is_part_of_it() -> None:
 
 
 def test_kernels_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each path of the native kernels has bits of its own."""
+    """Each path of the native kernels gives different bits."""
     here = made(device="cpu")
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")
     alone = made(device="cpu")

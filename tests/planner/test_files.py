@@ -1,4 +1,4 @@
-"""Plans in files: small, read back as they were; what they say of costs is ignored."""
+"""Plans in files: small, and read back as they were. Costs in a file are ignored."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_digest_is_the_same_in_another_process() -> None:
 
 
 def costs(values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The places of all that a file says of costs."""
+    """The places of all costs in a file."""
     yield from (("predicted", *rest) for rest in paths(values["predicted"]))
     for name, stage in values["stages"].items():
         for number, sweep in enumerate(stage["sweeps"]):
@@ -96,7 +96,7 @@ def test_what_a_file_says_of_costs_is_ignored(data: st.DataObject, which: str, n
     for place in data.draw(st.lists(st.sampled_from(places), min_size=1, unique=True)):
         try:
             changed(values, place, new, data.draw(st.sampled_from(["replace", "remove"])))
-        except (KeyError, TypeError):  # a place above this one is gone already
+        except (KeyError, TypeError):  # an outer place was removed before
             continue
     assert same(read_plan(json.dumps(values)), want)
 
@@ -104,7 +104,7 @@ def test_what_a_file_says_of_costs_is_ignored(data: st.DataObject, which: str, n
 @pytest.mark.usefixtures("mlx_kernels")
 @pytest.mark.parametrize("quality", ["exact", TILES], ids=str)
 def test_a_decode_checks_what_the_sweeps_need_not_what_the_file_says(quality: str | Quality) -> None:
-    """A file that says its sweeps need nothing is refused; one that says they need too much is replayed."""
+    """A file whose costs are zero is refused if its budget is too small. One whose costs are too high is replayed."""
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 16, 22)
     roomy = vae.plan(32, 44, "1GB", quality=quality)
     values = json.loads(roomy.to_json())

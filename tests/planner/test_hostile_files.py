@@ -1,4 +1,4 @@
-"""Files that are no sound plan are refused as plans, or read as one; no number in them costs memory or time."""
+"""Hostile plan files are refused with a PlanError, or read as a sound plan. No number in them costs memory or time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLACES: list[tuple[str | int, ...]] = [
     ("case", "config", "block_out_channels", 0),
     ("case", "config", "scaling_factor"),
 ]
-"""Where a file holds numbers."""
+"""Places of numbers in a file."""
 
 
 def hostile() -> list[str]:
@@ -67,12 +67,12 @@ def hostile() -> list[str]:
 
 
 def test_huge_numbers_in_a_file_are_refused_or_read_at_once() -> None:
-    """A plan of a few kB whose height was 10**9 took 200 MB more each second: it listed a billion tiles."""
+    """A plan of a few kB with a height of 10**9 once listed a billion tiles: it took 200 MB more each second."""
     code = (
         "import json, resource, sys\n"
         "from zvae_tiled import read_plan\n"
         "from zvae_tiled.errors import PlanError\n"
-        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28))\n"  # a billion tiles take more of either
+        "resource.setrlimit(resource.RLIMIT_DATA, (1 << 28, 1 << 28))\n"  # a billion tiles take more
         "resource.setrlimit(resource.RLIMIT_CPU, (300, 300))\n"
         "for text in json.load(sys.stdin):\n"
         "    try:\n"
@@ -118,7 +118,7 @@ def test_a_plan_that_was_tampered_with_is_refused_or_still_a_plan(
 @given(st.data(), st.sampled_from(sorted(SAVED)), odd)
 @settings(max_examples=150)
 def test_what_decides_about_pixels_is_in_the_digest(data: st.DataObject, which: str, new: Any) -> None:
-    """A file that was changed, and is still a plan, has another digest, or executes the very same."""
+    """A changed file that is still a plan has another digest, or executes the same sweeps."""
     values, want = json.loads(SAVED[which]), read_plan(SAVED[which])
     path = data.draw(st.sampled_from(paths(values)))
     try:
@@ -174,7 +174,7 @@ def test_stages_that_are_not_those_of_the_quality_are_refused() -> None:
     ):
         with pytest.raises(PlanError, match=r"this one has others|cannot be kept in"):
             read_plan(json.dumps({**values, "stages": given_}))
-    for name in stages:  # each is checked, and one's sweeps are not another's
+    for name in stages:  # each stage is checked, and has its own sweeps
         with pytest.raises(PlanError, match=r"ends before its sweep|is not kept"):
             read_plan(json.dumps({**tiles, "stages": {**stages, name: without_last_sweep(stages[name])}}))
         for other in stages.keys() - {name}:

@@ -1,4 +1,4 @@
-"""A saved plan in which one value is another: it is refused as a plan, or read as one whose numbers are numbers."""
+"""A saved plan with one value replaced is refused with an error, or read as a plan whose numbers are whole."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from zvae_tiled import Tiles, plan, read_plan
+from tests.planner.saved import QUALITIES, SAVED
+from zvae_tiled import read_plan
 from zvae_tiled.errors import ZvaeError
-from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.planner.stage import Sweep
+
+PROXY = str(QUALITIES[4])
 
 OTHERS: list[Any] = [True, None, "x", [], {}, -1, 0, 10**30, 1.5, [1], {"a": 1}, float("nan")]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every place in a JSON value, and what is there."""
+    """Every place in a JSON value, and the value there."""
     yield path, value
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in inner:
@@ -39,12 +41,13 @@ def numbers(sweep: Sweep) -> list[Any]:
     return [sweep.start, sweep.stop, sweep.rows, *(() if sweep.store is None else (sweep.store,))]
 
 
-@pytest.mark.parametrize("quality", [Exact(), Tiles(64, 16, moments="proxy")], ids=lambda each: each.name)
-def test_any_other_value_is_refused_or_is_no_harm(quality: Quality) -> None:
-    text = plan("z-image", 256, 128, "1GB", device="cpu/mlx", quality=quality).to_json()
+@pytest.mark.usefixtures("small_proxies")
+@pytest.mark.parametrize("quality", ["exact", PROXY], ids=["exact", "proxy"])
+def test_any_other_value_is_refused_or_is_no_harm(quality: str) -> None:
+    text = SAVED[quality]
     refused = 0
     for number, (path, value) in enumerate(places(json.loads(text))):
-        same = [float(value)] if type(value) is int else []  # equal, and no index
+        same = [float(value)] if type(value) is int else []  # equal, but no whole number
         for other in [*OTHERS[number % 4 :: 4], *same]:  # three each, and all of them in turn
             try:
                 found = read_plan(replaced(text, path, other))

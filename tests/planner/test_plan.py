@@ -1,4 +1,4 @@
-"""`Plan` as a value: the same again, of the same digest; and what cannot be planned is refused with what can."""
+"""`Plan` as a value: equal plans have equal digests. What cannot be planned is refused with a hint that works."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_budget_error_says_what_works_and_what_else_would_help() -> None:
     plan("z-image", 4096, 4096, named[1], device="cpu/mlx")
     plan("z-image", 4096, 4096, streamed[1], device="cpu/mlx", task="stream")
     assert float(streamed[1][:-2]) * 1e6 < needed
-    # Where the picture is not what takes the memory, streaming is no advice.
+    # If the picture takes little of the memory, streaming is not advised.
     with pytest.raises(BudgetError) as small:
         plan("z-image", 64, 64, "100MB", device="cpu/mlx")
     assert "vae.stream" not in small.value.advice
@@ -161,7 +161,7 @@ def test_every_budget_error_is_in_decimal_units_and_its_advice_works(options: di
     assert named is not None
     made = plan("z-image", 8192, 8192, named[1], dtype="float32", device="cpu/mlx", **options)
     assert made.predicted_peak <= made.budget
-    if options.get("task"):  # rows are handed on already, or cannot be
+    if options.get("task"):  # rows are streamed already, or cannot be
         assert "vae.stream" not in error.value.advice
 
 

@@ -1,4 +1,4 @@
-"""Any two budgets write the same file, whatever memory happens to be free: nothing of it stands in the file."""
+"""Any two budgets write the same file. Neither the budget nor the free memory is in the file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_budgets_are_not_in_the_file(
 def test_free_memory_is_not_in_the_file(
     vae: VAE, latents: np.ndarray, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two decodes without a budget: what is free has changed between them."""
+    """Decodes without a budget, between which the free memory has changed."""
     found, budgets = set(), set()
     for free in (4_000_000_000, 4_000_004_096, 24_000_000):
         monkeypatch.setattr(

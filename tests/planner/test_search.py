@@ -1,4 +1,4 @@
-"""The search: what fits is found, the smallest budget that works is named, and more memory is never slower."""
+"""The search finds a plan if one fits, names the smallest budget that works, and is never slower with more memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zvae_tiled.planner.sweeps import SweepCosts
 
 ALL = 1 << 60
 ONE_PIXEL = 3591702708
-"""The seed of a picture so small that bands of one row take more than all at once."""
+"""The seed of a tiny picture: its bands of one row take more memory than the whole map at once."""
 
 
 class Problem:
@@ -68,7 +68,7 @@ class Problem:
         return error.value.needed
 
     def budgets(self, count: int = 8) -> Iterator[int]:
-        """From the smallest that works to more than anything needs."""
+        """Yield budgets from the smallest that works to twice the largest that is of use."""
         least, most = self.needed(), self.plan(ALL).predicted_peak
         yield from (least + int((most - least) * (i / (count - 2)) ** 2) for i in range(count - 2))
         yield from (most, 2 * most)
@@ -86,10 +86,10 @@ def real(request: pytest.FixtureRequest) -> Problem:
 
 
 def check_growing_budgets(problem: Problem) -> set[str]:
-    """Plan for growing budgets; return all that was chosen where a map could be kept, spilled or dropped."""
+    """Plan for growing budgets. Return the choices of all sweeps that end in moments: keep, spill, drop."""
     plans = [problem.plan(budget) for budget in problem.budgets()]
     for plan in plans:
-        assert costed(plan, CPU) == plan  # its sweeps follow one another, and cost what was said
+        assert costed(plan, CPU) == plan  # its sweeps follow one another, and their costs are those of the plan
         assert plan.predicted_peak <= plan.budget
         assert plan.pixels.base < min(sweep.peak for sweep in plan.sweeps)
         assert plan.predicted_peak == max(sweep.peak for sweep in plan.sweeps)
@@ -160,7 +160,7 @@ LARGEST = {
 
 
 def sweeps_costed(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
-    """Plan, and count the sweeps that the search costs: each takes some 20 µs."""
+    """Plan, and return the number of sweeps whose costs were computed. Each takes some 20 µs."""
     count = 0
     original = SweepCosts.sweep
 

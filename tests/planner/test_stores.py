@@ -1,4 +1,4 @@
-"""What a stage stores is read again: the planner keeps no map that nothing needs, even where memory is left for it."""
+"""Every stored map is read again: the planner keeps no map without a reader, even if memory is left for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zvae_tiled.planner.quality import Quality
 
 
 def planned(case: Case, quality: Quality, share: float) -> Plan:
-    """A plan for a budget between the smallest that works (share 0) and what keeps everything (share 1)."""
+    """A plan for a budget between the smallest that works (share 0) and one that keeps every map (share 1)."""
 
     def made(size: int) -> Plan:
         return make_plan(case, quality, Budget(size, "a test"), CPU)

@@ -23,11 +23,11 @@ SCALARS = 64
 """Bytes of single numbers, which SMALL_CHANGE covers: SiLU's 1, the extents of a convolution."""
 
 SMALL = 16 << 10
-"""What a prediction may be off by, in bytes, where rows are so short that nothing matters."""
+"""Bytes that a prediction may be off by. Short rows take so little that it does not matter."""
 
 dtypes = st.sampled_from([mx.float32, mx.bfloat16, mx.float16])
 channels = st.sampled_from([1, 2, 3, 8, 24, 65, 128])
-rows = st.sampled_from([1, 2, 3, 16])
+rows = st.sampled_from([1, 2, 3, 6])
 widths = st.sampled_from([1, 2, 7, 64, 300, 1023, 1024, 1025, 2100])
 properties = examples(40)
 
@@ -40,7 +40,7 @@ def _no_cache() -> Iterator[None]:
 
 
 def check(model: int, operation: Callable[[], Any]) -> None:
-    """Compare a prediction of all that an operation takes, its result included, with what it does take."""
+    """Compare a prediction for an operation, its result included, with the bytes it takes."""
     most = 0
     for _ in range(20):  # MLX allocates ahead of the thread that frees: a slow start can only make the peak lower
         before = mx.get_active_memory()
@@ -49,7 +49,7 @@ def check(model: int, operation: Callable[[], Any]) -> None:
         most = max(most, mx.get_peak_memory() - before)
         del result
         assert most <= model + SCALARS
-        if model <= most * 1.08 + SMALL:  # 1.07 where one query row asks one block: a sum of two that never meet
+        if model <= most * 1.08 + SMALL:  # 1.07 with one row and one block of keys: two of the buffers never meet
             return
     raise AssertionError(f"predicted {model:,} bytes, {most:,} were used")
 

@@ -76,7 +76,7 @@ def test_winograd_is_taken_for_large_maps_of_many_channels_only() -> None:
 def test_cuda_has_room_for_the_unfolded_map_and_for_a_copy_of_map_and_result(
     step: Step, rows: int, width: int, itemsize: int
 ) -> None:
-    """MLX falls back to the first (gemm_conv_nd); engines of cuDNN without NHWC make the second."""
+    """MLX falls back to im2col (gemm_conv_nd). Engines of cuDNN without NHWC copy map and result."""
     assume(step.halo)
     tall, wide = conv_part(step, rows, width)
     taken = CudaWorkspace().conv(step, rows, width, itemsize)
@@ -165,7 +165,7 @@ def test_no_convolution_is_above_2_30_elements(step: Step, rows: int, width: int
     assert 1 <= tall <= rows
     assert 1 <= wide <= width
     assert tall * wide * taps <= MAX_ELEMENTS
-    if (tall, wide) != (rows, width):  # and not a row or a column less than need be
+    if (tall, wide) != (rows, width):  # and as many rows or columns as fit
         assert tall % 6 == 0 or tall < 6
         assert (tall + 6) * wide * taps > MAX_ELEMENTS if wide == width else tall == 1
         assert wide == width or (wide + 1) * taps > MAX_ELEMENTS
@@ -180,7 +180,7 @@ def test_moments_take_64_mib_at_most() -> None:
 
 @pytest.mark.parametrize("device", [METAL, CUDA], ids=lambda device: device.name)
 def test_a_band_and_its_halves_cost_less_the_lower_they_are(device: Device) -> None:
-    """Or the planner would gain nothing by a lower band."""
+    """Otherwise the planner would gain nothing by a lower band."""
     step = Step("conv", "conv", 512, 512)
     heights = [device.band_rows >> halved for halved in range(4)]
     sizes = [device.workspace.conv(step, rows, 1024, 2) for rows in heights]
@@ -189,7 +189,7 @@ def test_a_band_and_its_halves_cost_less_the_lower_they_are(device: Device) -> N
 
 
 def test_bands_on_metal_are_whole_winograd_tiles() -> None:
-    """However often they are halved: else MLX would pad the last tile of each."""
+    """At every halving: otherwise MLX would pad the last tile of each band."""
     rows = METAL.band_rows
     while rows > TILE:
         assert rows % TILE == 0

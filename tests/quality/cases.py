@@ -1,4 +1,4 @@
-"""Small random pictures for decodes in tiles, and what is compared."""
+"""Small random pictures for decodes in tiles, and the measures that compare them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RAMPS = tuple(sorted(CURVES))
 
 
 def reach_of(config: VAEConfig) -> int:
-    """How far beyond its edge a tile must read to be exact, in latents."""
+    """Return the decoder's reach, in latents."""
     chain = config.chain("decode")
     return chain.reach(chain.middle)
 
 
 def small_config(rng: Random, longest: int = 48) -> AutoencoderKLConfig:
-    """A random decoder whose reach is so few pixels that a test can afford several tiles."""
+    """A random decoder with a short reach, so that several tiles are cheap."""
     while True:
         config = random_config(rng, narrowest=2)
         if reach_of(config) * config.scale <= longest:
@@ -31,7 +31,7 @@ def small_config(rng: Random, longest: int = 48) -> AutoencoderKLConfig:
 
 
 def decoded(vae: VAE, latents: np.ndarray, **options: Any) -> tuple[np.ndarray, Any]:
-    """The decoder's own values and the report."""
+    """Return the decoder's own values and the report."""
     picture, report = vae.decode(latents, output_type="np", raw=True, return_report=True, **options)
     return picture, report
 

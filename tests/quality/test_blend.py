@@ -1,4 +1,4 @@
-"""Feather weights: a partition of unity everywhere; tiles of one picture add up to it, and rows leave at once."""
+"""Feather weights add up to one at every pixel; tiles of a picture add up to it, and finished rows leave at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_tiles_of_a_picture_add_up_to_it(
                 finished = blender.add(i, j, top, read[top : top + band])
                 assert len(finished) <= band  # no row waits for the tile's end
                 found.append(finished.copy())
-        # Whatever the next row of tiles does not touch has left.
+        # All rows above the next row of tiles have left.
         below = rows[i + 1].start if i + 1 < len(rows) else row.stop
         assert sum(map(len, found)) == below * scale
     np.testing.assert_allclose(np.concatenate(found), picture, atol=3e-6)

@@ -1,4 +1,4 @@
-"""The tile grid: every row covered, no slivers, overlaps as asked; requests that make no sense are refused."""
+"""The tile grid: every row covered, no slivers, overlaps as requested; contradictory requests are refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_extreme_aspect_ratios_are_planned(shape: tuple[int, int], moments: str)
 
 
 def test_the_largest_tile_that_fits_is_chosen() -> None:
-    # Of a picture this wide a band is much more than a tile's; of a square one it seldom is.
+    # In a picture this wide a band is much larger than a tile's; in a square one it rarely is.
     with pytest.raises(BudgetError) as refused:
         planned(16, 4096, Budget(1, "test"), moments="tile")
     sizes = []
@@ -193,7 +193,7 @@ def test_more_tiles_than_a_plan_holds_are_refused() -> None:
         planned(8, 4 * MAX_SPANS + 1, tile=32, overlap=0, moments="tile")
     with pytest.raises(PlanError, match=r"2,097,152 pixels need 262,143 tiles"):
         planned(262_144, 8, tile=16, overlap=8, moments="tile")
-    # Of tiles nobody named, those that would be too many are passed over.
+    # If no tile is named, sizes that would give too many tiles are skipped.
     with pytest.raises(BudgetError):
         planned(8, 1 << 27, Budget(1, "test"), overlap=0, moments="tile")
 
@@ -230,7 +230,7 @@ def test_plans_print_what_they_are() -> None:
 @pytest.mark.parametrize("size", [(64, 96), (512, 512), (1024, 1024), (16, 2048)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
-    """So a middle block of each tile would let nothing fit that does not (docs/quality.md)."""
+    """So running the middle block tile by tile would save no memory (docs/quality.md)."""
     chosen, tiles = DEVICES[device], Tiles(128, 0)
     case = Case(FLUX, *size, chosen.name, output="rows")
     held = resident_bytes(case, None, 0)

@@ -1,4 +1,4 @@
-"""Metrics find a seam and a shift that were planted, and nothing where nothing was."""
+"""Metrics find a planted seam and a planted shift of colours, and nothing in pictures without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promise for tiles and streams: measured <= predicted <= budget, whatever was asked for."""
+"""The promise for tiles and streams: measured <= predicted <= budget, in every quality, with every tile and overlap."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def random_quality(rng: Random, vae: VAE) -> Quality:
 
 
 def check(seed: int) -> None:
-    """Decode what follows from a seed, with a budget from the smallest that works up."""
+    """Decode a random case with a random budget, at least the smallest that works."""
     rng = Random(seed)
     config = random_config(rng, narrowest=2)
     vae = random_vae(config, rng.choice(["float32", "bfloat16", "float16"]), seed)

@@ -1,4 +1,4 @@
-"""What plans say of their error is what the table of docs/quality.md says; the script that writes it can read it."""
+"""Plans quote their error from the table of docs/quality.md. The script that writes the table can read it."""
 
 from __future__ import annotations
 

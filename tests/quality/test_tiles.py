@@ -1,4 +1,4 @@
-"""Tiles against the full decode: equal with overlap enough, a measured and bounded error with less."""
+"""Tiles against the full decode: equal with an overlap of the reach, and with a bounded error below."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zvae_tiled.planner.quality import Quality, Tiles
 from zvae_tiled.report.metrics import colour_shift, psnr
 
 ROUNDING = 2e-5
-"""Largest error over the spread: tiles are convolved at other places of a row, and blended."""
+"""Largest error, in standard deviations of the picture: tiles are convolved at other places of a row, and blended."""
 
 TWO_LEVELS = AutoencoderKLConfig(latent_channels=16, block_out_channels=(8, 16), norm_num_groups=4)
 """A reach of 7 latents, 14 pixels."""
@@ -45,7 +45,7 @@ def full(vae: VAE, latents: np.ndarray) -> np.ndarray:
     return decoded(vae, latents)[0]
 
 
-@examples(12, phases=[Phase.generate])  # a smaller example would tell no more
+@examples(12, phases=[Phase.generate])  # a smaller example would show no more
 @given(st.randoms(use_true_random=False))
 def test_tiles_with_overlap_enough_equal_the_full_decode(rng: Random) -> None:
     config = small_config(rng)

@@ -29,7 +29,7 @@ class Picture:
 
     @classmethod
     def drawn(cls, rng: Random, endings: tuple[str, ...] = tuple(KINDS), most: int = 40) -> Picture:
-        """One by lot: also a row, a column, noise, and flat; around the edges of tiles, if it may be so large."""
+        """Draw a random picture: also single rows and columns, noise, and sizes next to the edges of tiles."""
         ending = rng.choice(endings)
         kind = KINDS[ending]
         height, width = (rng.choice([1, 2, 15, 16, 17, rng.randint(1, most), most]) for _ in range(2))
@@ -59,7 +59,7 @@ class Picture:
 
     @property
     def stored(self) -> Pixels:
-        """What the file is to hold."""
+        """The pixels that the file must hold."""
         if self.bits == 32:
             return self.values
         most = np.float32((1 << self.bits) - 1)

@@ -1,4 +1,4 @@
-"""Whatever the picture and however its rows come: read back by somebody else's code, every pixel is there."""
+"""Any picture, its rows written in any bands: independent readers find every pixel."""
 
 from __future__ import annotations
 

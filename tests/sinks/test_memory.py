@@ -1,4 +1,4 @@
-"""Memory while a file is written: what is gathered is in the plan, and nothing else grows with the picture."""
+"""Memory while a file is written: gathered rows are in the plan, and nothing else grows with the picture."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         sink.write(0, band)
     _, peak = tracemalloc.get_traced_memory()
     sink.close()
-    # A MiB more, whatever the picture: zlib's own buffers grow in steps up to that.
+    # One MiB more for any picture: zlib's own buffers grow up to that.
     assert peak - before <= target.gathered + 12 * BLOCK + (1 << 20) < raw_bytes(target.shape, bits)
     if target.gathered:
         assert peak - before > target.gathered / 2, "this would not see a writer that gathers too much"

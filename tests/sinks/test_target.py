@@ -1,4 +1,4 @@
-"""What cannot be written is refused before any work, with the reason; what is there is replaced only on purpose."""
+"""A file that cannot be written is refused before any work. An existing file is replaced on purpose only."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_what_appears_meanwhile_takes_the_whole_batch_back(there: str, tmp_path:
 
 
 def interrupted(call: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
-    """Press Ctrl-C as a call of the system is done, when so many were done before."""
+    """Press Ctrl-C at the end of the system call that finds the counter `left` at 0."""
 
     def counted(*args: Any, **options: Any) -> Any:
         call(*args, **options)
@@ -236,5 +236,5 @@ def test_maps_spilled_to_the_same_disk_need_their_room_too(tmp_path: Path, monke
     target.check_room(999, tmp_path)
     assert "and spilled maps 1,000" in refusal(target.check_room, 1000, tmp_path)
     if sys.platform == "linux":
-        target.check_room(1 << 40, Path("/proc"))  # another file system: looked at when maps are spilled there
+        target.check_room(1 << 40, Path("/proc"))  # another file system, which is checked when maps are spilled there
     assert "No such file" in refusal(target.check_room, 1, tmp_path / "gone")

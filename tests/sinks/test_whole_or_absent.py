@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: whatever fails, whenever, nothing is left and what was there stays."""
+"""Files appear whole or not at all: after any failure nothing is left behind, and an old file stays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_sink_that_is_stopped_leaves_nothing(ending: str, seed: int, share: fl
     (tmp_path / f"picture{ending}").write_bytes(b"what was there before")
     with nothing_left(tmp_path):
         sink, top = picture.target(tmp_path).sink(NOTES), 0
-        for rows in picture.bands[: round(share * len(picture.bands))]:  # all of them: whole, but without its name
+        for rows in picture.bands[: round(share * len(picture.bands))]:  # share 1: whole, but without its name
             sink.write(0, mx.array(picture.values[None, top : top + rows]))
             top += rows
         sink.abort()

@@ -1,1 +1,1 @@
-"""What tests of several folders share: models, plans, an oracle in float64, files, signals, leftovers."""
+"""Helpers of several folders: models, plans, an oracle in float64, files, signals, leftovers."""

@@ -1,4 +1,4 @@
-"""The code blocks of a Markdown page, each with what the comment in front of it says."""
+"""The code blocks of a Markdown page, each with the comment in front of it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Block:
         page: The file it stands in.
         line: The line it begins in.
         language: ``python``, ``sh`` or ``diff``.
-        code: What it says.
-        kind: Of the comment in front of it: ``with``, ``not run``, ``command``, ``file``, ``edit``, ``try``; None
-            without one.
-        note: What that comment says.
+        code: Its text.
+        kind: The kind of the comment in front of it: ``with``, ``not run``, ``command``, ``file``, ``edit`` or
+            ``try``; None without a comment.
+        note: The text of that comment.
     """
 
     page: Path

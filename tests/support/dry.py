@@ -25,13 +25,13 @@ class Ledger:
         self.peak = max(self.peak, self.live)
 
     def spike(self, size: int) -> None:
-        """Note memory that is taken and given back within one call."""
+        """Note memory that is taken and freed within one call."""
         self.peak = max(self.peak, self.live + size)
 
 
 @dataclass
 class Shape:
-    """Rows that are not there: they cost what real ones would, and are freed when nobody holds them."""
+    """Rows without values: they cost as many bytes as real rows, and are freed with their last reference."""
 
     ledger: Ledger
     rows: int
@@ -39,7 +39,7 @@ class Shape:
     channels: int
     itemsize: int
     of: Shape | None = None
-    """What the rows are a part of, and share their memory with."""
+    """The rows that these are a part of, and whose memory they share."""
 
     def __post_init__(self) -> None:
         self.ledger.take(self.size)
@@ -172,7 +172,7 @@ class DryKernels:
         return False
 
     def idle(self, step: Step, weights: Any, pieces: list[Shape]) -> bool:
-        """Never asked, as every extent is healthy."""
+        """Never called, as every extent is healthy."""
         del step, weights, pieces
         return False
 
@@ -200,7 +200,7 @@ class DryKernels:
         return healthy, healthy
 
     def _shared(self, pieces: list[Shape], start: int, stop: int) -> Iterator[Shape]:
-        """Yield rows from the top as they are; further down copied, so that those above are freed."""
+        """Yield rows at the top as they are, and copies of rows further down, so that the rows above can be freed."""
         top = 0
         for piece in pieces:
             low, high = max(start - top, 0), min(stop - top, piece.rows)

@@ -1,7 +1,7 @@
-"""Decoder and encoder in float64, in plain NumPy: what every other one is measured against.
+"""Decoder and encoder in float64, in plain NumPy: the judge of all others.
 
-Written from the paper and the checkpoint's names, and sharing no line with the package. One picture at a time,
-(height, width, channels).
+Written from the paper and the checkpoint's names. The network shares no line with the package; only a pipeline's
+latents are unscaled by it. One picture at a time, (height, width, channels).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def ready_latents(vae: VAE, latents: Array) -> mx.array:
 
 
 def widened(array: mx.array) -> Array:
-    """The very numbers the array holds, in float64."""
+    """The array's numbers in float64."""
     return np.asarray(array.astype(mx.float32)).astype(np.float64)
 
 
@@ -53,7 +53,7 @@ def encode64(vae: VAE, images: Array) -> Array:
 
 
 def distribution64(vae: VAE, moments: Array) -> tuple[Array, Array]:
-    """Mean and log-variance of a pipeline's latents, NCHW: packed, shifted and scaled, of what `encode64` returns."""
+    """Mean and log-variance of a pipeline's latents, NCHW: the result of `encode64`, packed, shifted and scaled."""
     convention = vae.config.latents
     shift, scale = np.array(convention.shift), np.array(convention.scaling)
     if convention.statistics is not None:
@@ -66,7 +66,7 @@ def distribution64(vae: VAE, moments: Array) -> tuple[Array, Array]:
 
 
 def _packed(x: Array, patch: int) -> Array:
-    """Squares of pixels as one: channel c of its row dy and column dx becomes channel (c, dy, dx)."""
+    """Pack squares of pixels into one pixel: channel c at row dy and column dx becomes channel (c, dy, dx)."""
     squares = [x[:, down::patch, right::patch] for down in range(patch) for right in range(patch)]
     return np.stack(squares, axis=-1).reshape(*squares[0].shape[:3], -1)
 

@@ -1,4 +1,4 @@
-"""What reading a file costs: the growth of a process that does nothing else."""
+"""The memory that reading a file takes: the growth of a process that does nothing else."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ for path in sys.argv[1:]:
 
 
 def measured(imports: str, paths: list[Path]) -> list[tuple[int, str]]:
-    """Return what memory reading each of these files took, and what was said of it.
+    """Return the bytes that reading each file took, and "read" or the error's message.
 
     Args:
         imports: Code that imports ``read``, and ``Refused``, the error that is expected.
         paths: The files.
     """
-    # Python 3.12 warns of forks beside threads, such as a BLAS has; nothing is computed here.
+    # Python 3.12 warns of forks beside threads, such as a BLAS has. This process computes nothing.
     words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", imports + MEASURE, *map(str, paths)]
     child = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert child.returncode == 0, child.stderr

@@ -18,7 +18,7 @@ MOUNTED = Path("/sys/fs/cgroup")
 
 
 class MadeUp:
-    """Groups in a folder, and what ``/proc/self`` says of them. Mount points are folders in that folder."""
+    """Groups in a folder, and the files of ``/proc/self`` about them. Mount points are folders in that folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class MadeUp:
             (self.proc / name).write_text("")
 
     def own(self, *lines: str) -> None:
-        """Add lines to what the process says of its own groups."""
+        """Add lines to the process's list of its own groups."""
         with (self.proc / "cgroup").open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
 

@@ -1,4 +1,4 @@
-"""What a decode may leave behind: nothing. And ways to make it fail."""
+"""Checks that a decode leaves nothing behind, and ways to make it fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zvae_tiled.errors import OutputError
 
 
 def state() -> tuple[int, int, int, bool]:
-    """What a decode may not change: open files, MLX's memory and its cache limit, and that no ceiling holds."""
+    """State that a decode may not change: open files, MLX's memory, its cache limit, and that no ceiling is set."""
     limit = mx.set_cache_limit(0)
     mx.set_cache_limit(limit)
     return psutil.Process().num_fds(), mx.get_active_memory(), limit, heap._ceiling is None
@@ -33,18 +33,18 @@ def state() -> tuple[int, int, int, bool]:
 def nothing_left(*folders: Path) -> Iterator[None]:
     """Check that the folders and the process are afterwards as they were."""
     files = [{path: path.read_bytes() for path in folder.iterdir()} for folder in folders]
-    gc.collect()  # what is garbage now must not be freed, and missed, meanwhile
+    gc.collect()  # garbage that is freed meanwhile would look like a change
     before = state()
     yield
     deadline = time.monotonic() + 60
     while state() != before and time.monotonic() < deadline:
-        time.sleep(0.01)  # MLX frees what a thread of its own was working on once that is done
+        time.sleep(0.01)  # MLX frees some arrays only when a thread of its own is done with them
     assert state() == before
     assert [{path: path.read_bytes() for path in folder.iterdir()} for folder in folders] == files
 
 
 def refusal(decode: Callable[..., Any], *args: Any, **options: Any) -> str:
-    """Return what an OutputError says, and let go of it: its frames hold memory."""
+    """Return an OutputError's message, and drop the error: its frames hold memory."""
     try:
         decode(*args, **options)
     except OutputError as refused:
@@ -60,13 +60,13 @@ def spilled_files(folder: Path) -> dict[str, int]:
             target = os.readlink(handle)
             if target.startswith(f"{folder}/"):
                 found[target] = handle.stat().st_size
-        except OSError:  # the one this listing itself had open
+        except OSError:  # the folder that this loop itself had open
             continue
     return found
 
 
 class FullDisk:
-    """An `os` whose disk holds so many bytes: the last write that fits is a partial one."""
+    """An `os` whose disk has `room` bytes left: the last write that fits is a partial one."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -92,7 +92,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 class Calls:
-    """Counts calls of functions it wraps, and presses Ctrl-C in the one that follows so many."""
+    """Counts the calls of functions it wraps, and presses Ctrl-C in the call after the first `until`."""
 
     def __init__(self, until: float = math.inf) -> None:
         self.until = until

@@ -20,16 +20,16 @@ from zvae_tiled.weights.vae import DTYPES, shapes_of
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
 
 FLUX2 = Flux2Config(latent_channels=4, block_out_channels=(8, 8, 16, 16), norm_num_groups=4, batch_norm_eps=1e-3)
-"""FLUX.2 with everything as published but the widths, and an eps that shows."""
+"""FLUX.2 as published, but for the widths and for an eps large enough to matter."""
 
 
 def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> AutoencoderKLConfig:
-    """A preset with everything as published but the widths."""
+    """A preset as published, but for the widths."""
     return replace(KL_PRESETS[preset], block_out_channels=widths, norm_num_groups=groups)
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights of these shapes; convolutions keep the variance, norms and biases are off their defaults."""
+    """Weights of these shapes: convolutions keep the variance, norms and biases differ from their defaults."""
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, shape in sorted(shapes.items()):
@@ -96,7 +96,7 @@ def random_images(config: VAEConfig, height: int, width: int, batch: int = 1, se
 
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
-    """Latents as a pipeline hands them over, NCHW; its map is of this size."""
+    """A pipeline's latents, NCHW, of this height and width."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((batch, config.latents.channels, height, width)).astype(np.float32)
 

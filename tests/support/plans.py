@@ -1,4 +1,4 @@
-"""Random configurations, and random exact plans for them: everything a planner could choose, and much it would not."""
+"""Random configs and random exact plans for them: all that a planner could choose, and much that it would not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def random_plan(
     media: tuple[Medium, ...] = MEDIA,
     task: Task = "decode",
 ) -> Plan:
-    """An exact plan drawn by lot: at every ending drop or store, in memory or on disk, with bands of any height.
+    """A random exact plan: it drops or stores at every ending, in memory or on disk, with bands of any height.
 
     Its costs are those of MLX's kernels on a CPU.
     """
@@ -83,13 +83,13 @@ def exact_plan(case: Case, budget: int, device: Device = CPU, weights: int | Non
 
 
 def with_sweeps(plan: Plan, sweeps: Iterable[Sweep]) -> Plan:
-    """An exact plan with other sweeps; its costs are those of the plan it was."""
+    """An exact plan with other sweeps. Its costs stay those of the original plan."""
     (stage,) = plan.stages
     return replace(plan, stages=(replace(stage, sweeps=tuple(sweeps)),))
 
 
 def with_rows(plan: Plan, rows: int) -> Plan:
-    """An exact plan whose sweeps read so many rows at once, or all that their maps have."""
+    """An exact plan whose sweeps read `rows` rows at once, or all rows of a smaller map."""
     height, factors = plan.case.height, plan.case.chain.factors
     return with_sweeps(plan, (replace(sweep, rows=min(rows, height * factors[sweep.start])) for sweep in plan.sweeps))
 

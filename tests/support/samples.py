@@ -1,4 +1,4 @@
-"""Samples for the default run, which has five minutes; everything in a run that selects slow tests."""
+"""Samples for the default run, which may take five minutes. A run that selects slow tests tries everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals as a shell sets them for what it starts; `nohup` and many CI runners ignore or block some."""
+"""Signals as a shell sets them for its children. `nohup` and many CI runners ignore or block some."""
 
 import signal
 
@@ -7,10 +7,10 @@ RESTORED = {signal.SIGPIPE, signal.SIGXFSZ}
 
 
 def default_signals() -> None:
-    """Let this process and all its children handle every signal; children inherit what is ignored or blocked.
+    """Let this process and all its children handle every signal: children inherit ignored and blocked signals.
 
-    What was ignored still does nothing here, so that `nohup` keeps its meaning; only Ctrl-C raises KeyboardInterrupt,
-    for tests press it.
+    Signals that were ignored still do nothing here, so that `nohup` keeps its meaning. Only Ctrl-C raises
+    KeyboardInterrupt, because tests press it.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in signal.valid_signals() - RESTORED:

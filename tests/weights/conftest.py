@@ -1,4 +1,4 @@
-"""A place for a checkpoint, and what is read of it."""
+"""A path for a checkpoint, and the ranges of bytes that are read from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
-    """Every range of bytes that is read of a checkpoint, while the test runs."""
+    """All ranges of bytes that are read from a checkpoint during the test."""
     ranges: list[tuple[int, int]] = []
     read_at = SafetensorsFile.read_at
 

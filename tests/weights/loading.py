@@ -1,4 +1,4 @@
-"""One small VAE, and the loading of it in whatever form it was stored."""
+"""One small VAE, and functions that load it from any stored form."""
 
 from __future__ import annotations
 

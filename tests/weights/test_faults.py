@@ -1,4 +1,4 @@
-"""Everything that is wrong with a checkpoint is said, and said at once."""
+"""All faults of a checkpoint are named in one message."""
 
 from __future__ import annotations
 

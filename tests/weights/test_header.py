@@ -1,4 +1,4 @@
-"""The judgement of a header, against a table of attacks and against the reference reader."""
+"""The rules of a header, against a table of attacks and against the reference reader."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FOUR = bytes(4)
 A = json.dumps(tensor()).encode()
 EMPTY = b'"dtype":"F32","shape":[0],"data_offsets":[0,0]'
 
-# What is attacked: the bytes, and the reason they are refused for.
+# Attacks by name: the file's bytes, and the reason for which they are refused.
 ATTACKS: dict[str, tuple[bytes, str]] = {
     "no length": (b"1234567", "it has 7 bytes"),
     "length beyond the file": (file_of({"a": tensor()})[:20], "claims .* truncated"),

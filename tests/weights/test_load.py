@@ -1,4 +1,4 @@
-"""The same arrays whatever the checkpoint looks like, and no byte read of what was not asked for."""
+"""Every form of a checkpoint gives the same arrays, and no byte of an unwanted tensor is read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_shards_give_the_identical_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16], ids=str)
 @pytest.mark.parametrize("source", ["F64", "F32", "F16", "BF16"])
 def test_every_type_becomes_the_one_asked_for(file: Path, source: str, dtype: mx.Dtype) -> None:
-    values = mx.random.normal((PIECE // 64 + 1, 4, 4, 5), key=mx.random.key(1))  # two pieces
+    values = mx.random.normal((PIECE // 64 + 1, 4, 4, 5), key=mx.random.key(1))  # more than one piece
     kind = {"F16": mx.float16, "BF16": mx.bfloat16}.get(source, mx.float32)
     rounded = values.astype(kind)
     blob = Blob(source, np.array(rounded.view(mx.uint16)) if source == "BF16" else np.array(rounded))
@@ -89,7 +89,7 @@ def test_any_shapes_arrive_as_they_were(tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("column", ["name", "original"])
 def test_decoder_only_never_reads_the_encoder(file: Path, reads: list[tuple[int, int]], column: str) -> None:
-    # Encoder and decoder take turns in the file, and the encoder holds what would be refused if it were read.
+    # Tensors of encoder and decoder alternate in the file. The encoder's NaN would be refused if they were read.
     rows = [row for pair in zip(ROWS[: len(ROWS) // 2], ROWS[len(ROWS) // 2 :], strict=True) for row in pair]
     stored = {
         getattr(row, column): WEIGHTS[row.name] if row.name in DECODER else np.full(row.shape, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""Loading takes what is loaded, and one tensor more."""
+"""Loading takes the loaded weights and one more tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that MLX quantised arrive as ordinary ones, of the type asked for."""
+"""Weights that MLX quantised arrive as ordinary weights of the requested type."""
 
 from __future__ import annotations
 

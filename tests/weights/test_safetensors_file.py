@@ -1,4 +1,4 @@
-"""The open file: what else it can be, what the system refuses, and what may happen to it behind us."""
+"""The open file: files of other formats, errors of the system, and changes made to it while it is read."""
 
 from __future__ import annotations
 

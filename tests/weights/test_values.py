@@ -1,4 +1,4 @@
-"""Conversions are those of MLX, bit for bit, and nothing that is not finite comes out of them."""
+"""Conversions are those of MLX, bit for bit, and their results are finite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_mlx(values: Array, source: str) -> mx.array:
 def test_any_bits_convert_as_in_mlx(source: str, target: Target, seed: int) -> None:
     values = raw(source, 512, seed)
     wide = as_mlx(values, source).astype(mx.float32)
-    # Subnormal numbers are left out: whether MLX's own conversion keeps them depends on the device.
+    # Subnormal numbers are excluded: whether MLX's own conversion keeps them depends on the device.
     keep = np.array((mx.abs(wide) < target.limit) & (mx.abs(wide) >= 2.0**-14))
     got, problem = convert(values[keep], source, target)
     assert problem is None
