@@ -129,7 +129,7 @@ def write_figures(
         f"`scaling_factor` {model.config.scaling_factor}, `shift_factor` {model.config.shift_factor}: "
         "latents of the training pictures have mean 0 and standard deviation 1.",
         "",
-        "PSNR through encoder and decoder, weights as stored, of what was never trained on:",
+        "PSNR of held-out pictures through encoder and decoder, with the weights as stored:",
         "",
         "| held out | PSNR |",
         "|---|---|",
@@ -141,7 +141,7 @@ def write_figures(
         "|---|---|",
         *(f"| {what} | {value:.1f} dB |" for what, value in bundled.items()),
         "",
-        f"On the way, {HELD_OUT}:",
+        f"{HELD_OUT} during training:",
         "",
         "| minutes | steps | PSNR |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""Which native path computes on this CPU, and why: the fastest the CPU has, or what ``ZVAE_KERNELS`` asks for."""
+"""Chooses the native path of this CPU: the fastest that it can run, or the one in ``ZVAE_KERNELS``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREADS = "ZVAE_THREADS"
 MLX = "mlx"
 FASTEST_FIRST = ("amx", "avx512bf16", "avx512", "avx2", "portable")
 BFLOAT16 = ("amx", "avx512bf16", "amx_emulated")
-"""Paths that multiply bfloat16, rounding activations to it; every other type needs more digits than it has."""
+"""Paths that multiply bfloat16, and round activations to it. VAEs of other types need more digits."""
 
 FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512": 1.2e11, "avx2": 8e10, "portable": 2e10, "amx_emulated": 1e9}
 """Floating-point operations a second and thread: benchmarks/steps.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
@@ -28,14 +28,14 @@ ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/pe
 
 @dataclass(frozen=True)
 class NativeStatus:
-    """Which kernels compute on this CPU.
+    """The kernels that compute on this CPU.
 
     Attributes:
-        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx`` where none of them does.
-        reason: One sentence: why this one, and what is missing if another would be faster.
-        runs: The native paths this CPU can run, fastest first.
-        threads: Threads they use.
-        advice: What would make it faster; empty if nothing would.
+        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx``, MLX's own kernels.
+        reason: One sentence: why this path was chosen, and what a faster one would need.
+        runs: Native paths that this CPU can run, fastest first.
+        threads: Threads of the native kernels.
+        advice: What would make it faster, or an empty text.
     """
 
     path: str
@@ -46,10 +46,10 @@ class NativeStatus:
 
 
 def native_status() -> NativeStatus:
-    """Return which kernels compute on this CPU, and why.
+    """Return the kernels that compute on this CPU, and why.
 
     Raises:
-        InputError: ``ZVAE_KERNELS`` or ``ZVAE_THREADS`` asks for what there is not.
+        InputError: ``ZVAE_KERNELS`` or ``ZVAE_THREADS`` has a value that is not possible here.
     """
     asked, library = os.environ.get(VARIABLE, "auto"), open_library()
     threads = _threads()
@@ -74,7 +74,7 @@ def native_status() -> NativeStatus:
 
 
 def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
-    """Return the path that computes for this storage type, or None if MLX does."""
+    """Return the path for a storage type, or None if MLX computes."""
     library = open_library()
     if status.path == MLX or isinstance(library, str):
         return None
@@ -86,13 +86,13 @@ def native_path(status: NativeStatus, bfloat16: bool) -> NativePath | None:
 
 
 def native_workspace(path: NativePath, threads: int) -> NativeWorkspace:
-    """Return what a path allocates."""
+    """Return the Workspace of a path."""
     exported = [field.name for field in fields(NativeWorkspace) if hasattr(path, field.name)]
     return NativeWorkspace(threads, **{name: getattr(path, name) for name in exported})
 
 
 def cpu_device(bfloat16: bool) -> Device:
-    """Return this CPU as the planner sees it: with the kernels that would compute on it. Needs no MLX."""
+    """Return this CPU as a Device, with the kernels that compute on it. Needs no MLX."""
     status = native_status()
     path = native_path(status, bfloat16)
     if path is None:

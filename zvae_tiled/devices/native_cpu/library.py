@@ -1,4 +1,4 @@
-"""The native CPU kernels as ctypes sees them: the library, its paths, and its plain C structs (native/zvae.h)."""
+"""Loads the native CPU kernels with ctypes: the library, its paths, and its plain C structs (native/zvae.h)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 _Whole = c_int64
 
 CONTRACT = 4
-"""What the structs' fields mean (native/zvae.h)."""
+"""Version of the structs (native/zvae.h)."""
 
 
 class NativePath(Structure):
-    """One way to compute, built for one kind of CPU.
+    """One path: the kernels, built for one kind of CPU.
 
     Attributes:
         name: ``amx``, ``avx512bf16``, ``avx512``, ``avx2`` or ``portable``.
         pixels: Pixels of a tile in registers.
-        outputs: Outputs of one.
-        lanes: Outputs are padded to a multiple of it.
-        depth: Channels read are padded to a multiple of it.
+        outputs: Output channels of a tile in registers.
+        lanes: Output channels are padded to a multiple of it.
+        depth: Input channels are padded to a multiple of it.
         number: Bytes of the type it multiplies: 4, or 2 for bfloat16.
         tile_rows: Rows of a tile, at most.
         planes: Numbers that are multiplied for each pixel in a row of Winograd's scratch.
@@ -53,12 +53,12 @@ class NativePath(Structure):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the path."""
         return self._name.decode()
 
 
 class Conv(Structure):
-    """A convolution and what rides on it."""
+    """A convolution with its norm, activation, upsampling, skip and shortcut."""
 
     _fields_ = (
         *((name, _Whole) for name in ("in_type", "out_type", "rows", "width", "in_width", "inputs", "outputs")),
@@ -75,7 +75,7 @@ class Conv(Structure):
 
 
 class Pack(Structure):
-    """Weights brought into the kernels' order."""
+    """Weights to pack into the kernels' order."""
 
     _fields_ = (
         *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample", "winograd")),
@@ -85,7 +85,7 @@ class Pack(Structure):
 
 
 class Attend(Structure):
-    """Queries that ask one block of keys."""
+    """The attention of some queries to one block of keys."""
 
     _fields_ = (
         *((name, _Whole) for name in ("type", "queries", "keys", "channels")),
@@ -106,7 +106,7 @@ class Moments(Structure):
 
 
 class ReadBack(Structure):
-    """What memory holds: a sum of the bits, and the largest magnitude, of every row."""
+    """Memory to read back: the sum of the bits, and the largest magnitude, of every row."""
 
     _fields_ = (
         *((name, _Whole) for name in ("type", "rows", "numbers")),
@@ -116,14 +116,14 @@ class ReadBack(Structure):
 
 
 class Library:
-    """The shared library, with the paths this CPU can run."""
+    """The shared library, and the paths that this CPU can run."""
 
     def __init__(self, file: Path) -> None:
-        """Open it.
+        """Open the library.
 
         Raises:
-            OSError: It is not one this system can load.
-            ValueError: It was built from other sources than these.
+            OSError: This system cannot load the file.
+            ValueError: The file was built from another version of the sources.
         """
         self._calls = ctypes.CDLL(str(file))
         expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments, ReadBack))]
@@ -146,24 +146,24 @@ class Library:
         self.fast = {name for name in self.runs if answers[name] == 2}
 
     def call(self, path: str, operation: Conv | Pack | Attend | Moments | ReadBack) -> None:
-        """Run one operation; other Python threads go on meanwhile."""
+        """Run one operation. Other Python threads run meanwhile."""
         name = f"zvae_{type(operation).__name__.lower()}"
         getattr(self._calls, name)(self._numbers[path], ctypes.byref(operation))
 
     def peak(self, path: str, rounds: int) -> int:
-        """Multiply registers so many times, and nothing else; return the floating-point operations that were."""
+        """Multiply registers `rounds` times and nothing else. Return the number of floating-point operations."""
         return int(self._calls.zvae_peak(self._numbers[path], rounds))
 
 
 def library_file() -> Path | None:
-    """Return the library that was built with the package, if it was."""
+    """Return the path of the library, or None if it was not built."""
     files = (Path(__file__).with_name(f"_native{suffix}") for suffix in EXTENSION_SUFFIXES)
     return next((file for file in files if file.exists()), None)
 
 
 @cache
 def open_library() -> Library | str:
-    """Open the library once; where that cannot be, return why in one sentence."""
+    """Return the library, opened once, or a sentence that says why it cannot be opened."""
     file = library_file()
     if file is None:
         return "the native kernels were not built: install the package where a C++17 compiler is present"
@@ -171,5 +171,5 @@ def open_library() -> Library | str:
         return Library(file)
     except OSError as error:
         return f"{file} cannot be loaded: {error}"
-    except (AttributeError, ValueError):  # or there is no contract in it: it is older than that
+    except (AttributeError, ValueError):  # AttributeError: an older library has no contract
         return f"{file} was built for another version: install the package again"
