@@ -186,7 +186,8 @@ class VAE:
             latents: (B, C, h, w) or (C, h, w), as an array of mx, numpy or any library with DLPack; or `Latents`, for
                 NHWC, packed tokens, or latents that are not scaled.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
-            raw: Whether to return the decoder's own values, about [-1, 1], not clipped, and as ``mx`` in the type of the VAE.
+            raw: Whether to return the decoder's own values, about [-1, 1]. They are not clipped, and keep the VAE's
+                type as ``mx``.
             budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
                 available now. Default: a safe share of it.
             plan: A plan to replay, in place of a budget and a quality.
