@@ -19,9 +19,10 @@ from tests.support.plans import exact_plan
 from zvae_tiled.api import plan, read_plan
 from zvae_tiled.chain import Norm, Step
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
 from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
 from zvae_tiled.devices.table import likely_device
+from zvae_tiled.devices.workspace import Workspace
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import (
@@ -203,6 +204,21 @@ def test_a_margin_is_on_results_too() -> None:
         (inner.keys(step, 6, 100, 2), space.keys(step, 6, 100, 2), pixels * 2 * 128 * 2),
         (inner.attend(step, 6, 100, 2), space.attend(step, 6, 100, 2), pixels * 128 * 2),
         (inner.moments(128, 6, 100, 2), space.moments(128, 6, 100, 2), 0),
+    ):
+        assert 0 <= after + result - 1.5 * (before + result) < 1
+
+
+@pytest.mark.parametrize(
+    "inner", [MetalWorkspace(), CpuWorkspace()], ids=["doubled rows", "folded into the convolution"]
+)
+def test_a_margin_is_on_doubled_maps_as_they_are_held(inner: Workspace) -> None:
+    """Four pixels for one: in the activated rows, or where doubling is folded, in the result alone."""
+    space, step = MarginWorkspace(inner, 1.5), Step("up", "conv", 128, 3, upsample=True)
+    doubled = (6, 100) if inner.folds else (12, 200)
+    activated = 6 * 100 * 128 * 4 if inner.folds else 12 * 200 * 128 * 2  # float32 on the CPU
+    for before, after, result in (
+        (inner.activate(step, 6, 100, 2), space.activate(step, 6, 100, 2), activated),
+        (inner.conv(step, *doubled, 2), space.conv(step, *doubled, 2), 12 * 200 * 3 * 2),
     ):
         assert 0 <= after + result - 1.5 * (before + result) < 1
 

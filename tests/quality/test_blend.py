@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +33,20 @@ def test_weights_sum_to_one_at_every_pixel(
             assert weight.min() >= 0
             total[row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += weight
     assert np.abs(total - 1).max() <= 1e-6
+
+
+@given(st.integers(2, 6), st.integers(2, 60), st.sampled_from(RAMPS), st.sampled_from([1, 2, 8]))
+def test_a_tile_s_weight_fades_across_what_it_shares_with_each_neighbour(
+    overlap: int, size: int, ramp: str, scale: int
+) -> None:
+    """Weights that sum to one could still end abruptly, which shows as a seam."""
+    tiles = spans(size, 3 * overlap, overlap, 0)  # never more than two tiles at a pixel
+    found, shared = weights(tiles, scale, ramp), overlap * scale
+    for before, after in pairwise(found):
+        for fading in (after[:shared], before[::-1][:shared]):
+            assert (np.diff(fading) >= 0).all()
+            assert fading[0] < 0.3
+            assert fading[-1] > 0.7
 
 
 @pytest.mark.parametrize("ramp", RAMPS)

@@ -76,11 +76,13 @@ def test_what_is_no_larger_than_a_tile_is_one_tile(size: int, more: int) -> None
 @pytest.mark.parametrize("moments", ["global", "proxy", "tile"])
 def test_extreme_aspect_ratios_are_planned(shape: tuple[int, int], moments: str) -> None:
     plan = planned(*shape, tile=512, moments=moments)
-    cover = np.zeros(shape, int)
+    cover, reads = np.zeros(shape, int), []
     for row in plan.grid.rows:
         for column in plan.grid.columns:
             cover[row.start : row.stop, column.start : column.stop] += 1
+            reads.append((row.high - row.low) * (column.high - column.low))
     assert cover.min() == 1
+    assert (plan.grid.count, plan.grid.area) == (len(reads), sum(reads))
     assert planned(*shape, moments=moments).predicted_peak > 0
 
 
