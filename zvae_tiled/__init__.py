@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zvae_tiled._version import __version__
 from zvae_tiled.api import decode_tiled, plan, read_plan, set_default_vae
-from zvae_tiled.devices.blas import preload
+from zvae_tiled.devices.blas import preload as _preload
 from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner.plan import Plan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
 
-preload()  # before anything imports mlx.core: see blas.py
+_preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {
     "Decode": "zvae_tiled.jobs.decode",

@@ -148,7 +148,7 @@ class StripWorkspace(ABC):
 class Im2colWorkspace(StripWorkspace):
     """An upper bound for any device that convolves by a matrix product, with im2col in float32 and nothing fused.
 
-    MLX's CPU backend does this for every type, so tests/kernels/test_strips.py measures it there.
+    MLX's CPU backend does this for every type, so tests/kernels/test_strips_memory.py measures it there.
     """
 
     fused: ClassVar[bool] = False
