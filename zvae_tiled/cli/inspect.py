@@ -79,6 +79,8 @@ def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
 def _scaling(convention: LatentConvention) -> str:
     if convention.statistics is not None:
         return f"normalised by {convention.statistics.mean} and {convention.statistics.variance}"
+    if convention.mean:
+        return f"{convention.scaling}, with a mean and a deviation for each channel"
     return f"{convention.scaling}, shifted by {convention.shift:g}"
 
 

@@ -12,6 +12,7 @@ from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
 from zvae_tiled.families.checks import (
     check_count,
     check_flag,
+    check_means,
     check_number,
     check_resnets,
     check_widths,
@@ -35,6 +36,8 @@ class AutoencoderKLConfig(VAEConfig):
         up_block_types: ``UpDecoderBlock2D`` for each level.
         scaling_factor: A pipeline's latents are the encoder's, multiplied by it.
         shift_factor: Subtracted before that, if any.
+        latents_mean: Subtracted from each channel before that, in place of one shift, if any.
+        latents_std: Each channel is divided by it before that, if any.
         use_quant_conv: Whether a 1×1 convolution follows the encoder.
         use_post_quant_conv: Whether a 1×1 convolution precedes the decoder.
         mid_block_add_attention: Whether the middle block attends over the whole picture.
@@ -42,7 +45,7 @@ class AutoencoderKLConfig(VAEConfig):
     """
 
     class_name: ClassVar[str] = "AutoencoderKL"
-    only: ClassVar[dict[str, object]] = {"act_fn": "silu", "latents_mean": None, "latents_std": None}
+    only: ClassVar[dict[str, object]] = {"act_fn": "silu"}
 
     in_channels: int = 3
     out_channels: int = 3
@@ -54,13 +57,15 @@ class AutoencoderKLConfig(VAEConfig):
     up_block_types: tuple[str, ...] = field(default=())
     scaling_factor: float = 0.18215
     shift_factor: float | None = None
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
     mid_block_add_attention: bool = True
     force_upcast: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("block_out_channels", "down_block_types", "up_block_types"):
+        for name in ("block_out_channels", "down_block_types", "up_block_types", "latents_mean", "latents_std"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         levels = len(self.block_out_channels) if isinstance(self.block_out_channels, tuple) else 0
         for name, block in (
@@ -78,8 +83,17 @@ class AutoencoderKLConfig(VAEConfig):
 
     @property
     def latents(self) -> LatentConvention:
-        """One factor and one shift for all channels."""
-        return LatentConvention(self.latent_channels, scaling=self.scaling_factor, shift=self.shift_factor or 0.0)
+        """One factor, and one shift for all channels, or a mean and a deviation for each."""
+        # GLM-Image's pipeline has means and deviations, and does not use the scaling_factor of its config. No other
+        # VAE without attention has means.
+        unscaled = self.latents_mean is not None and not self.mid_block_add_attention
+        return LatentConvention(
+            self.latent_channels,
+            scaling=1.0 if unscaled else self.scaling_factor,
+            shift=self.shift_factor or 0.0,
+            mean=self.latents_mean or (),
+            std=self.latents_std or (),
+        )
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
@@ -103,6 +117,10 @@ def _check(config: AutoencoderKLConfig) -> None:
         raise ConfigError(f"scaling_factor must be above 0, it is {config.scaling_factor}")
     if config.shift_factor is not None:
         check_number("shift_factor", config.shift_factor)
+    if config.latents_mean is not None or config.latents_std is not None:
+        check_means(config.latents_mean, config.latents_std, config.latent_channels)
+        if config.shift_factor:
+            raise ConfigError("shift_factor and latents_mean are both set; only one of them can be subtracted")
 
 
 def decoder_chain(config: AutoencoderKLConfig) -> Chain:
@@ -201,14 +219,38 @@ _FLUX = AutoencoderKLConfig(
 )
 _SD = AutoencoderKLConfig(block_out_channels=(128, 256, 512, 512), layers_per_block=2)
 
+_SDXL = replace(_SD, scaling_factor=0.13025)
+_COGVIEW = AutoencoderKLConfig(
+    latent_channels=16,
+    block_out_channels=(128, 512, 1024, 1024),
+    layers_per_block=3,
+    scaling_factor=1.0,
+    shift_factor=0.0,
+    use_quant_conv=False,
+    use_post_quant_conv=False,
+    mid_block_add_attention=False,
+)
+
 PRESETS: dict[str, AutoencoderKLConfig] = {
     "z-image": _FLUX,  # Tongyi-MAI/Z-Image-Turbo ships the VAE of FLUX.1 unchanged
     "flux1": _FLUX,  # black-forest-labs/FLUX.1-dev, vae/config.json
     "sd1": _SD,  # runwayml/stable-diffusion-v1-5, vae/config.json
-    "sdxl": replace(_SD, scaling_factor=0.13025),  # stabilityai/stable-diffusion-xl-base-1.0, vae/config.json
-    "sd3": replace(
-        _FLUX, scaling_factor=1.5305, shift_factor=0.0609
-    ),  # stabilityai/stable-diffusion-3-medium-diffusers, vae/config.json
+    "sdxl": _SDXL,  # stabilityai/stable-diffusion-xl-base-1.0, vae/config.json
+    "sdxl-fp16-fix": replace(_SDXL, force_upcast=False),  # madebyollin/sdxl-vae-fp16-fix, config.json
+    # playgroundai/playground-v2.5-1024px-aesthetic, vae/config.json
+    "playground-2.5": replace(
+        _SD,
+        scaling_factor=0.5,
+        latents_mean=(-1.6574, 1.886, -1.383, 2.5155),
+        latents_std=(8.4927, 5.9022, 6.5498, 5.2299),
+    ),
+    # stabilityai/stable-diffusion-x4-upscaler, vae/config.json: three levels
+    "sd-x4-upscaler": replace(
+        _SD, block_out_channels=(128, 256, 512), down_block_types=(), up_block_types=(), scaling_factor=0.08333
+    ),
+    # stabilityai/stable-diffusion-3-medium-diffusers, vae/config.json
+    "sd3": replace(_FLUX, scaling_factor=1.5305, shift_factor=0.0609),
+    "cogview4": _COGVIEW,  # zai-org/CogView4-6B, vae/config.json
 }
 
 _FLUX_MODELS = (
@@ -218,14 +260,32 @@ _FLUX_MODELS = (
     "black-forest-labs/FLUX.1-schnell",
     "black-forest-labs/FLUX.1-Krea-dev",
     "black-forest-labs/FLUX.1-Kontext-dev",
+    "Alpha-VLLM/Lumina-Image-2.0",
+    "lodestones/Chroma1-HD",
+    "HiDream-ai/HiDream-I1-Full",
 )
 
 REPOSITORIES: dict[str, tuple[str, ...]] = {
     "z-image": _FLUX_MODELS,
     "flux1": _FLUX_MODELS,
-    "sd1": ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5"),
-    "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0",),
+    "sd1": (
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "runwayml/stable-diffusion-v1-5",
+        "stabilityai/stable-diffusion-2-1",
+        "stabilityai/sd-vae-ft-mse",
+        "stabilityai/sd-vae-ft-ema",
+    ),
+    "sdxl": (
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+        "Kwai-Kolors/Kolors-diffusers",
+        "fal/AuraFlow",
+    ),
+    "sdxl-fp16-fix": ("madebyollin/sdxl-vae-fp16-fix",),
+    "playground-2.5": ("playgroundai/playground-v2.5-1024px-aesthetic",),
+    "sd-x4-upscaler": ("stabilityai/stable-diffusion-x4-upscaler",),
     "sd3": ("stabilityai/stable-diffusion-3-medium-diffusers", "stabilityai/stable-diffusion-3.5-large"),
+    "cogview4": ("zai-org/CogView4-6B", "THUDM/CogView4-6B"),
 }
 """Models on Hugging Face that hold the VAE of each preset."""
 

@@ -31,8 +31,8 @@ class Statistics:
 class LatentConvention:
     """How latents differ between a pipeline and the VAE.
 
-    A pipeline has ``(z - shift) * scaling`` of the VAE's latents z, or ``(z - mean) / sqrt(variance + eps)`` if the
-    weights hold statistics.
+    A pipeline has ``(z - shift) * scaling`` of the VAE's latents z; with means and deviations for each channel,
+    ``(z - mean) / std * scaling``; or ``(z - mean) / sqrt(variance + eps)`` if the weights hold statistics.
 
     Attributes:
         channels: Channels of a pipeline's map.
@@ -41,6 +41,8 @@ class LatentConvention:
         token: Rows, and columns, of that map that one packed token holds, in the same order.
         scaling: The VAE's latents are multiplied by it.
         shift: Subtracted from the VAE's latents before that.
+        mean: Subtracted from each channel of the VAE's latents, in place of one shift; empty if there are none.
+        std: Each channel is divided by its deviation then; empty if there are none.
         statistics: The means and variances, if the weights hold them.
     """
 
@@ -49,6 +51,8 @@ class LatentConvention:
     token: int = 2
     scaling: float = 1.0
     shift: float = 0.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     statistics: Statistics | None = None
 
     @property

@@ -48,6 +48,17 @@ def check_widths(name: str, widths: object, groups: int, levels: int | None = No
             raise ConfigError(f"norm_num_groups must divide every width in {name}: {groups} does not divide {width}")
 
 
+def check_means(means: object, deviations: object, channels: int) -> None:
+    """Refuse values that are not a mean and a deviation above 0 for each channel of the latents."""
+    for name, values in (("latents_mean", means), ("latents_std", deviations)):
+        if not isinstance(values, tuple) or len(values) != channels:
+            raise ConfigError(f"{name} must list {channels} numbers, one for each latent channel, it is {short(values)}")
+        for channel, value in enumerate(values):
+            check_number(f"{name}[{channel}]", value)
+            if name == "latents_std" and value <= 0:
+                raise ConfigError(f"{name}[{channel}] must be above 0, it is {value}")
+
+
 def check_resnets(levels: int, layers_per_block: int) -> None:
     """Refuse a decoder with so many resnets that planning would be slow."""
     resnets = levels * (layers_per_block + 1)

@@ -72,6 +72,8 @@ def packed(latents: mx.array, patch: int) -> mx.array:
 
 def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx.array, mx.array]:
     """Return the shift to subtract from the VAE's latents and the scale to multiply them by, in float32."""
+    if convention.mean:
+        return mx.array(convention.mean), mx.array([convention.scaling / std for std in convention.std])
     if convention.statistics is None:
         return mx.array(convention.shift), mx.array(convention.scaling)
     stored = convention.statistics

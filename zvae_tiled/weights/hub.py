@@ -34,7 +34,9 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
     """Return the VAE folder of the first of these models that is in the local Hugging Face cache."""
     for repository in repositories:
         snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
-        folders = sorted(snapshots.glob("*/vae/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        alone = [path for path in snapshots.glob("*/config.json") if not path.with_name("model_index.json").exists()]
+        configs = [*snapshots.glob("*/vae/config.json"), *alone]  # a pipeline, or a VAE alone
+        folders = sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)
         for config in folders:
             if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
                 return config.parent
