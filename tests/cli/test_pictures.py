@@ -93,7 +93,7 @@ def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_mem
     claims = {
         "false.png": (
             png(50_000, 50_000, b""),
-            "claims 50000x50000 pixels; from a file of 65 bytes at most 4,194,304",
+            "claims 50000x50000 pixels; the limit for a file of 65 bytes is 4,194,304",
         ),
         "true.png": (png(20_000, 20_000, bytes(2501 * 20_000)), "claims 20000x20000 pixels"),
         "false.npy": (npy("(100000, 100000, 3)"), "needs 120,000,000,000 bytes for shape (100000, 100000, 3)"),

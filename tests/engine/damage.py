@@ -46,7 +46,7 @@ def results(path: NativePath, call: Any) -> list[np.ndarray]:
     assert isinstance(call, Pack)
     taps = (9 if call.upsample else 12) if call.winograd else 16 if call.upsample else call.kernel**2
     outputs, inputs = (-(-n // to) * to for n, to in ((call.outputs, path.lanes), (call.inputs, path.depth)))
-    return [_memory(call.packed, outputs, taps * inputs, np.uint32 if path.itemsize == 4 else np.uint16)]
+    return [_memory(call.packed, outputs, taps * inputs, np.uint32 if path.number == 4 else np.uint16)]
 
 
 def _memory(at: int, rows: int, row: int, kind: Any) -> np.ndarray:

@@ -22,7 +22,7 @@ from tests.support.models import (
     whole_encode,
 )
 from tests.support.plans import bits, plan_for
-from tests.support.samples import examples
+from tests.support.samples import examples, sampled
 from zvae_tiled import VAE, Latents, plan
 from zvae_tiled.errors import BudgetError, ImageError, PlanError
 from zvae_tiled.families import VAEConfig
@@ -98,10 +98,16 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
             assert len(found) == 1
 
 
-@pytest.mark.parametrize("family", [Flux2Config, AutoencoderKLConfig])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("given_", [mx.float32, mx.float16, mx.bfloat16])
-@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize(
+    ("family", "dtype", "given_", "scaled"),
+    sampled(
+        5,
+        [Flux2Config, AutoencoderKLConfig],
+        ["float32", "bfloat16"],
+        [mx.float32, mx.float16, mx.bfloat16],
+        [True, False],
+    ),
+)
 def test_latents_that_are_most_of_a_decode_are_counted(
     family: Callable[..., VAEConfig], dtype: str, given_: mx.Dtype, scaled: bool
 ) -> None:

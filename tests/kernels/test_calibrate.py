@@ -96,7 +96,8 @@ def test_each_kind_of_step_is_measured_once() -> None:
     def shape(step: Step) -> tuple[Any, ...]:
         """All that a Step's time depends on."""
         reads = (bool(step.norm), step.activation, step.upsample, step.stride)
-        return step.kind, step.inputs, step.outputs, step.kernel, step.closes, step.skip, bool(step.shortcut), *reads
+        adds = (bool(step.closes), step.skip, bool(step.shortcut))
+        return step.kind, step.inputs, step.outputs, step.kernel, *adds, *reads
 
     for config in (config_of("z-image"), config_of("sd1")):
         chain = config.chain("decode")

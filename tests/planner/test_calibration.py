@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.plans import exact_plan
 from zvae_tiled.api import plan, read_plan
-from zvae_tiled.chain import Norm, Step
+from zvae_tiled.chain import DOUBLE, Norm, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
 from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
@@ -213,7 +213,7 @@ def test_a_margin_is_on_results_too() -> None:
 )
 def test_a_margin_is_on_doubled_maps_as_they_are_held(inner: Workspace) -> None:
     """Four pixels for one: in the activated rows, or where doubling is folded, in the result alone."""
-    space, step = MarginWorkspace(inner, 1.5), Step("up", "conv", 128, 3, upsample=True)
+    space, step = MarginWorkspace(inner, 1.5), Step("up", "conv", 128, 3, resample=DOUBLE)
     doubled = (6, 100) if inner.folds else (12, 200)
     activated = 6 * 100 * 128 * 4 if inner.folds else 12 * 200 * 128 * 2  # float32 on the CPU
     for before, after, result in (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.heap import SMALL
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.storage import now
 
@@ -29,17 +31,25 @@ class Rows:
     affine: Affine | None
 
 
+_NUMPY = {mx.uint8: np.uint8, mx.uint16: np.uint16, mx.bfloat16: np.uint16, mx.float16: np.uint16}
+"""NumPy's types for memory. Every other type here is float32."""
+
+
 def room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
     """Return new memory from MLX, whose allocator counts it."""
+    if math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.size <= SMALL:
+        return mx.array(np.zeros(shape, _NUMPY.get(dtype, np.float32)))  # an evaluation takes ten times as long
     return now(mx.zeros(shape, dtype=dtype))
 
 
 def memory_of(x: mx.array) -> np.ndarray:
     """Return the memory of an array. The bits of 16-bit floats are whole numbers there."""
-    memory = np.asarray(x if x.dtype.size == 4 or x.dtype == mx.uint8 else x.view(mx.uint16))
-    if not memory.flags.c_contiguous:
-        memory = np.asarray(now(mx.contiguous(x)).view(BITS[x.dtype.size]))
-    return memory
+    kind, buffer = _NUMPY.get(x.dtype, np.float32), cast(Any, x)
+    try:
+        memory = np.frombuffer(buffer, kind)  # needs no evaluation, unlike x.view(mx.uint16)
+    except BufferError:  # not contiguous
+        memory = np.frombuffer(cast(Any, now(mx.contiguous(x))), kind)
+    return memory.reshape(x.shape)
 
 
 def address(memory: np.ndarray) -> int:
@@ -49,7 +59,10 @@ def address(memory: np.ndarray) -> int:
 
 def floats(x: mx.array) -> np.ndarray:
     """Return a copy in float32."""
-    return np.array(now(x.astype(mx.float32)))
+    memory = memory_of(x)
+    if x.dtype == mx.bfloat16:
+        return (memory.astype(np.uint32) << 16).view(np.float32)
+    return memory.view(np.float16).astype(np.float32) if x.dtype == mx.float16 else memory.copy()
 
 
 def row_addresses(pieces: list[Rows]) -> tuple[list[np.ndarray], Any, Affine | None]:

@@ -7,6 +7,7 @@ rows in their storage type, and the norm that the convolution applies to them.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.heap import SMALL
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
@@ -90,6 +92,15 @@ class NativeKernels(MlxStorage):
     def activate(self, step: Step, x: mx.array, affine: Affine | None) -> list[Rows]:
         """Note the norm: the convolution applies it."""
         return [Rows(x, 0, x.shape[1], x.shape[2], affine)]
+
+    def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
+        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
+        first, rows = spans[0][0], sum(stop - start for _, start, stop in spans)
+        shape = (1, rows, *first.shape[2:])
+        if math.prod(shape) * first.dtype.size > SMALL or (len(spans) == 1 and rows == first.shape[1]):
+            return super().join(spans)
+        parts = [memory_of(x)[:, start:stop] for x, start, stop in spans]
+        return now(mx.array(np.concatenate(parts, axis=1)).view(first.dtype))  # without an evaluation for each span
 
     def count(self, pieces: list[Rows]) -> int:
         """Return how many rows the pieces have."""
