@@ -86,8 +86,6 @@ REFUSED = [
     ("_class_name", "AutoencoderKLWan"),
     ("_class_name", "AutoencoderKLConfig"),
     ("_class_name", ["AutoencoderKL"]),
-    ("latents_mean", [0.0] * 16),
-    ("latents_std", [1.0] * 16),
     ("time_compression_ratio", 4),
 ]
 
@@ -105,6 +103,29 @@ PUBLISHED = {
     "sd1": SD1 | {"sample_size": 512},
     "sdxl": SDXL,
     "sd3": FLUX | {"scaling_factor": 1.5305, "shift_factor": 0.0609},
+    "sdxl-fp16-fix": SDXL | {"force_upcast": False, "sample_size": 512},
+    "playground-2.5": SDXL
+    | {
+        "scaling_factor": 0.5,
+        "latents_mean": [-1.6574, 1.886, -1.383, 2.5155],
+        "latents_std": [8.4927, 5.9022, 6.5498, 5.2299],
+    },
+    "sd-x4-upscaler": without(SD1, "down_block_types", "up_block_types")
+    | {
+        "block_out_channels": [128, 256, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 3,
+        "up_block_types": ["UpDecoderBlock2D"] * 3,
+        "scaling_factor": 0.08333,
+        "sample_size": 256,
+    },
+    "cogview4": FLUX
+    | {
+        "block_out_channels": [128, 512, 1024, 1024],
+        "layers_per_block": 3,
+        "mid_block_add_attention": False,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+    },
     "flux2": DEV,
 }
 """The config.json of each preset's models on Hugging Face. Missing keys have the defaults of diffusers' class."""
@@ -127,6 +148,31 @@ def test_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(field)) as caught:
         config_from(FLUX | {field: value}, source="here/config.json")
     assert str(caught.value).startswith("[config] here/config.json: ")
+
+
+MEANS = without(SDXL, "shift_factor") | {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"latents_std": None}, "latents_std must list 4 numbers"),
+        ({"latents_mean": [0.5] * 3}, "latents_mean must list 4 numbers"),
+        ({"latents_mean": ["0"] * 4}, r"latents_mean\[0\] must be a number"),
+        ({"latents_std": [2.0, 0.0, 2.0, 2.0]}, r"latents_std\[1\] must be above 0"),
+        ({"shift_factor": 0.1}, "shift_factor and latents_mean are both set"),
+    ],
+)
+def test_means_and_deviations_are_checked(change: dict[str, Any], problem: str) -> None:
+    assert config_from(MEANS).latents.mean == (0.5,) * 4
+    with pytest.raises(ConfigError, match=problem):
+        config_from(MEANS | change)
+
+
+def test_glm_image_uses_no_scaling_factor() -> None:
+    """Its pipeline multiplies by the deviations and adds the means, whatever scaling_factor its config has."""
+    glm = PUBLISHED["cogview4"] | {"latents_mean": [0.5] * 16, "latents_std": [2.0] * 16, "scaling_factor": 0.18215}
+    assert config_from(without(glm, "shift_factor")).latents.scaling == 1
 
 
 @pytest.mark.parametrize("key", sorted(HARMLESS))

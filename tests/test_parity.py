@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,12 @@ def check_decode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
 
 
 def check_encode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
-    scaling, shift = vae.config.latents.scaling, vae.config.latents.shift
+    convention = vae.config.latents
+    shift = np.array(convention.mean or convention.shift)[..., None, None]
+    scale = np.array([convention.scaling / std for std in convention.std] or convention.scaling)[..., None, None]
     posterior = vae.encode(values[f"images.{case}"].transpose(0, 2, 3, 1))
-    mean = (values[f"mean.{case}"] - shift) * scaling
-    logvar = values[f"logvar.{case}"] + 2 * math.log(scaling)
+    mean = (values[f"mean.{case}"] - shift) * scale
+    logvar = values[f"logvar.{case}"] + 2 * np.log(scale)
     assert error(posterior.mode(), mean) < TOLERANCE
     assert error(posterior.logvar, logvar) < TOLERANCE
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.data import FULL_SIZES, SIZES
-from tests.peers.diffusers_model import random_diffusers_vae
+from tests.peers.diffusers_model import random_diffusers_vae, unscaled
 from tests.support.models import PRESETS, narrow, random_latents
 from zvae_tiled.families.autoencoder_kl import PRESETS as PUBLISHED
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -47,7 +47,7 @@ def write(path: Path, model: Any, config: AutoencoderKLConfig, sizes: Iterable[t
         shape = (batch, 3, height * config.scale, width * config.scale)
         images = torch.from_numpy(np.random.default_rng(1).random(shape, dtype=np.float32))
         with torch.no_grad():
-            decoded = model.decode(latents.double() / config.scaling_factor + (config.shift_factor or 0.0)).sample
+            decoded = model.decode(unscaled(latents.double(), config)).sample
             posterior = model.encode(images.double() * 2 - 1).latent_dist
         tensors |= {f"latents.{case}": latents, f"decoded.{case}": decoded.float(), f"images.{case}": images}
         tensors |= {f"mean.{case}": posterior.mean.float(), f"logvar.{case}": posterior.logvar.float()}

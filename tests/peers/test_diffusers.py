@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import mlx.core as mx
@@ -22,7 +21,7 @@ TOLERANCE = 1e-4
 def check(config: AutoencoderKLConfig, height: int, width: int, batch: int, folder: Path) -> None:
     import torch
 
-    from tests.peers.diffusers_model import random_diffusers_vae
+    from tests.peers.diffusers_model import random_diffusers_vae, shift_and_scale, unscaled
 
     theirs = random_diffusers_vae(config)
     theirs.save_pretrained(folder)
@@ -32,14 +31,15 @@ def check(config: AutoencoderKLConfig, height: int, width: int, batch: int, fold
         (batch, 3, height * config.scale, width * config.scale), generator=torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
-        want = theirs.decode(latents / config.scaling_factor + (config.shift_factor or 0.0)).sample
+        want = theirs.decode(unscaled(latents, config)).sample
         posterior = theirs.encode(images * 2 - 1).latent_dist
     decoded = ours.decode(latents, output_type="torch", raw=True).permute(0, 3, 1, 2)
     assert (decoded - want).abs().max() < TOLERANCE * want.std()
+    shift, scale = shift_and_scale(config)
     encoded = ours.encode(images.permute(0, 2, 3, 1).contiguous())
     pairs = (
-        (encoded.mean, (posterior.mean - (config.shift_factor or 0.0)) * config.scaling_factor),
-        (encoded.logvar, posterior.logvar + 2 * math.log(config.scaling_factor)),
+        (encoded.mean, (posterior.mean - shift) * scale),
+        (encoded.logvar, posterior.logvar + 2 * scale.log()),
     )
     for got, wanted in pairs:
         assert (torch.from_dlpack(got) - wanted).abs().max() < TOLERANCE * wanted.std()

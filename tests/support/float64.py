@@ -56,6 +56,8 @@ def distribution64(vae: VAE, moments: Array) -> tuple[Array, Array]:
     """Mean and log-variance of a pipeline's latents, NCHW: the result of `encode64`, packed, shifted and scaled."""
     convention = vae.config.latents
     shift, scale = np.array(convention.shift), np.array(convention.scaling)
+    if convention.mean:
+        shift, scale = np.array(convention.mean), convention.scaling / np.array(convention.std)
     if convention.statistics is not None:
         stored = convention.statistics
         shift = widened(vae.weights[stored.mean])

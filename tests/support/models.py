@@ -17,7 +17,7 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.weights.vae import DTYPES, shapes_of
 
-PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3")
+PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3", "playground-2.5", "cogview4")
 
 FLUX2 = Flux2Config(latent_channels=4, block_out_channels=(8, 8, 16, 16), norm_num_groups=4, batch_norm_eps=1e-3)
 """FLUX.2 as published, but for the widths and for an eps large enough to matter."""
@@ -25,7 +25,8 @@ FLUX2 = Flux2Config(latent_channels=4, block_out_channels=(8, 8, 16, 16), norm_n
 
 def narrow(preset: str, widths: tuple[int, ...] = (8, 8, 16, 16), groups: int = 4) -> AutoencoderKLConfig:
     """A preset as published, but for the widths."""
-    return replace(KL_PRESETS[preset], block_out_channels=widths, norm_num_groups=groups)
+    config = KL_PRESETS[preset]
+    return replace(config, block_out_channels=widths[: len(config.block_out_channels)], norm_num_groups=groups)
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def check_means(means: object, deviations: object, channels: int) -> None:
     """Refuse values that are not a mean and a deviation above 0 for each channel of the latents."""
     for name, values in (("latents_mean", means), ("latents_std", deviations)):
         if not isinstance(values, tuple) or len(values) != channels:
-            raise ConfigError(f"{name} must list {channels} numbers, one for each latent channel, it is {short(values)}")
+            raise ConfigError(f"{name} must list {channels} numbers, one a latent channel, it is {short(values)}")
         for channel, value in enumerate(values):
             check_number(f"{name}[{channel}]", value)
             if name == "latents_std" and value <= 0:
