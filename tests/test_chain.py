@@ -148,7 +148,8 @@ def test_parameters_of_the_presets(preset: str) -> None:
     config = config_of(preset)
     total = sum(map(prod, published(config, "decode").values()))
     assert config.chain("decode").parameters == total
-    assert 49.4e6 < total < 49.6e6  # all five have the decoder of Stable Diffusion, which has 49.5 million
+    # All others have the decoder of Stable Diffusion.
+    assert total / 1e6 == pytest.approx(233.7 if preset == "cogview4" else 49.5, abs=0.1)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -187,7 +188,7 @@ def test_flops_of_z_image_are_the_published_ones() -> None:
     assert f"{flops / 1024**2 / 1e6:.1f}" == "9.4"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset != "cogview4"])  # it has no attention
 def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops_a_pair(preset: str) -> None:
     chain = config_of(preset).chain("decode")
     height, width = 40, 24
