@@ -16,8 +16,9 @@ ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.read_t
 def test_every_preset_has_a_row_that_says_what_its_config_says(preset: str) -> None:
     ((_, _, channels, pixels, latents),) = (row for row in ROWS if f"`{preset}`" in row[0])
     convention = PRESETS[preset].latents
-    assert int(channels.partition(",")[0]) == convention.channels
-    assert int(pixels) == PRESETS[preset].cell
+    returned, grain = convention.returned
+    assert int(channels.partition(",")[0]) == returned
+    assert int(pixels) == PRESETS[preset].cell // grain
     stored = convention.statistics is not None
     assert stored == ("statistics" in latents)
     assert stored or convention.scaling == 1 or str(convention.scaling) in latents

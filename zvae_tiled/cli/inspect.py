@@ -66,11 +66,12 @@ def _vae(what: str) -> list[tuple[str, Any]]:
 
 def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
     convention, cell, steps = config.latents, config.cell, config.chain("decode").steps
+    channels, grain = convention.returned
     levels = [steps[-1].inputs, *(step.inputs for step in reversed(steps) if step.upsample)]
     return [
         ("family", config.class_name),
         ("like", ", ".join(preset_names(config)) or "no preset"),
-        ("latents", f"{convention.channels} channels, one for {cell}x{cell} pixels"),
+        ("latents", f"{channels} channels, one for {cell // grain}x{cell // grain} pixels"),
         ("widths", ", ".join(map(str, levels))),
         ("scaling", _scaling(convention)),
     ]

@@ -35,9 +35,11 @@ class LatentConvention:
     ``(z - mean) / std * scaling``; or ``(z - mean) / sqrt(variance + eps)`` if the weights hold statistics.
 
     Attributes:
-        channels: Channels of a pipeline's map.
-        patch: Rows, and columns, of the VAE's latents that one pixel of that map holds; channel ``patch² c + patch dy +
-            dx`` of it is channel c at row dy and column dx.
+        channels: Channels of a pipeline's map, packed if `patch` is more than 1.
+        patch: Rows, and columns, of the VAE's latents that one pixel of the packed map holds.
+        order: Order of the packed channels: ``cyx``, channel ``patch² c + patch dy + dx`` is channel c at row dy and
+            column dx; ``yxc``, it is channel ``(patch dy + dx) C + c`` of C channels.
+        spread: Whether a pipeline returns the map unpacked, though it was normalised packed.
         token: Rows, and columns, of that map that one packed token holds, in the same order.
         scaling: The VAE's latents are multiplied by it.
         shift: Subtracted from the VAE's latents before that.
@@ -48,12 +50,19 @@ class LatentConvention:
 
     channels: int
     patch: int = 1
+    order: Literal["cyx", "yxc"] = "cyx"
+    spread: bool = False
     token: int = 2
     scaling: float = 1.0
     shift: float = 0.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     statistics: Statistics | None = None
+
+    @property
+    def returned(self) -> tuple[int, int]:
+        """Channels of the map that a pipeline returns, and how many of its pixels a side are one of the packed map."""
+        return (self.channels // self.patch**2, self.patch) if self.spread else (self.channels, 1)
 
     @property
     def shapes(self) -> dict[str, Shape]:

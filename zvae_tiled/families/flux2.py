@@ -1,9 +1,13 @@
-"""AutoencoderKLFlux2: AutoencoderKL's network, with latents packed 2×2 and normalised by stored statistics."""
+"""AutoencoderKLFlux2: AutoencoderKL's network, with latents packed 2×2 and normalised by stored statistics.
+
+FLUX.2, Ideogram 4, ERNIE-Image and FIBO 2 have VAEs of the same shapes. Nothing in the weights tells them apart: their
+pipelines order packed channels, add an eps, or return latents in other ways. So each is a preset of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.errors import ConfigError
@@ -34,6 +38,7 @@ class Flux2Config(VAEConfig):
         force_upcast: Whether the published weights overflow in float16.
         batch_norm_eps: Added to the stored variances of the packed latents.
         patch_size: Rows and columns of latents in one pixel of the packed map.
+        pipeline: Whose latents they are: ``flux2``, ``ideogram4`` or ``fibo2``. diffusers has no such key.
     """
 
     class_name: ClassVar[str] = "AutoencoderKLFlux2"
@@ -57,6 +62,7 @@ class Flux2Config(VAEConfig):
     force_upcast: bool = True
     batch_norm_eps: float = 1e-4
     patch_size: tuple[int, int] = (PATCH, PATCH)
+    pipeline: Literal["flux2", "ideogram4", "fibo2"] = "flux2"
 
     def __post_init__(self) -> None:
         """Refuse a config that cannot be built.
@@ -77,6 +83,8 @@ class Flux2Config(VAEConfig):
             raise ConfigError(f"batch_norm_eps must be above 0, it is {self.batch_norm_eps}")
         if self.patch_size != (PATCH, PATCH):
             raise ConfigError(f"patch_size must be {[PATCH, PATCH]}, it is {short(self.patch_size)}")
+        if self.pipeline not in ("flux2", "ideogram4", "fibo2"):
+            raise ConfigError(f"pipeline must be flux2, ideogram4 or fibo2, it is {short(self.pipeline)}")
 
     @property
     def scale(self) -> int:
@@ -87,7 +95,9 @@ class Flux2Config(VAEConfig):
     def latents(self) -> LatentConvention:
         """A packed map, with a mean and a variance for each of its channels."""
         statistics = Statistics("bn.running_mean", "bn.running_var", self.batch_norm_eps)
-        return LatentConvention(PATCH**2 * self.latent_channels, PATCH, token=1, statistics=statistics)
+        order: Literal["cyx", "yxc"] = "yxc" if self.pipeline == "ideogram4" else "cyx"
+        channels, spread = PATCH**2 * self.latent_channels, self.pipeline == "fibo2"
+        return LatentConvention(channels, PATCH, order, spread, token=1, statistics=statistics)
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder: AutoencoderKL's."""
@@ -114,14 +124,23 @@ class Flux2Config(VAEConfig):
         )
 
 
-PRESETS: dict[str, Flux2Config] = {"flux2": Flux2Config()}  # black-forest-labs/FLUX.2-dev, vae/config.json
+PRESETS: dict[str, Flux2Config] = {
+    "flux2": Flux2Config(),  # black-forest-labs/FLUX.2-dev, vae/config.json
+    # black-forest-labs/FLUX.2-small-decoder, config.json
+    "flux2-small": replace(Flux2Config(), decoder_block_out_channels=(96, 192, 384, 384)),
+    "ideogram4": replace(Flux2Config(), pipeline="ideogram4"),  # diffusers 0.42, pipeline_ideogram4.py
+    # diffusers 0.42, pipeline_ernie_image.py: this eps, whatever the config says
+    "ernie-image": replace(Flux2Config(), batch_norm_eps=1e-5),
+    "fibo2": replace(Flux2Config(), pipeline="fibo2"),  # diffusers 0.42, pipeline_bria_fibo2.py
+}
 
 REPOSITORIES: dict[str, tuple[str, ...]] = {
     "flux2": (
         "black-forest-labs/FLUX.2-dev",
         "black-forest-labs/FLUX.2-klein-4B",
         "black-forest-labs/FLUX.2-klein-9B",
-    )
+    ),
+    "flux2-small": ("black-forest-labs/FLUX.2-small-decoder",),
 }
 """Models on Hugging Face that hold the VAE of each preset."""
 

@@ -27,12 +27,14 @@ class LatentDistribution:
     @classmethod
     def from_moments(cls, moments: mx.array, convention: LatentConvention, weights: Weights) -> LatentDistribution:
         """Split the encoder's output into mean and log-variance, and convert both to a pipeline's latents."""
-        mean, logvar = (packed(half, convention.patch) for half in mx.split(moments, 2, axis=-1))
+        patch, order = convention.patch, convention.order
+        mean, logvar = (packed(half, patch, order) for half in mx.split(moments, 2, axis=-1))
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
         shift, scale = _shift_and_scale(convention, weights)
         normal = _rounded(_rounded(mean, mx.subtract, shift), mx.multiply, scale)
         spread = (logvar.astype(mx.float32) + 2 * mx.log(scale)).astype(logvar.dtype)
-        return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in (normal, spread)))
+        halves = (unpacked(half, patch, order) if convention.spread else half for half in (normal, spread))
+        return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
 
     def mode(self) -> mx.array:
         """Return the most likely latents."""
@@ -47,27 +49,32 @@ class LatentDistribution:
 def unscale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
     """Convert a pipeline's latents (B, h, w, channels) to the decoder's. The type does not change."""
     shift, scale = _shift_and_scale(convention, weights)
-    ready = unpacked(_rounded(_rounded(latents, mx.divide, scale), mx.add, shift), convention.patch)
+    own = _rounded(_rounded(latents, mx.divide, scale), mx.add, shift)
+    ready = unpacked(own, convention.patch, convention.order)
     mx.eval(ready)
     return ready
 
 
-def unpacked(latents: mx.array, patch: int) -> mx.array:
+def unpacked(latents: mx.array, patch: int, order: str = "cyx") -> mx.array:
     """Return the map in which each pixel of `latents` has become a patch of `patch` x `patch` pixels."""
     if patch == 1:
         return latents
     batch, height, width, channels = latents.shape
-    cells = latents.reshape(batch, height, width, channels // patch**2, patch, patch)
-    return cells.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * patch, width * patch, channels // patch**2)
+    if order == "yxc":
+        cells = latents.reshape(batch, height, width, patch, patch, channels // patch**2).transpose(0, 1, 3, 2, 4, 5)
+    else:
+        cells = latents.reshape(batch, height, width, channels // patch**2, patch, patch).transpose(0, 1, 4, 2, 5, 3)
+    return cells.reshape(batch, height * patch, width * patch, channels // patch**2)
 
 
-def packed(latents: mx.array, patch: int) -> mx.array:
+def packed(latents: mx.array, patch: int, order: str = "cyx") -> mx.array:
     """Return the map in which each patch of `patch` x `patch` pixels of `latents` has become one pixel."""
     if patch == 1:
         return latents
     batch, height, width, channels = latents.shape
     cells = latents.reshape(batch, height // patch, patch, width // patch, patch, channels)
-    return cells.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // patch, width // patch, channels * patch**2)
+    axes = (0, 1, 3, 2, 4, 5) if order == "yxc" else (0, 1, 3, 5, 2, 4)
+    return cells.transpose(*axes).reshape(batch, height // patch, width // patch, channels * patch**2)
 
 
 def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx.array, mx.array]:

@@ -13,7 +13,7 @@ from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families import LatentConvention, VAEConfig
 from zvae_tiled.inputs.arrays import shape_text, to_mlx
-from zvae_tiled.inputs.latent_space import unpacked
+from zvae_tiled.inputs.latent_space import packed, unpacked
 from zvae_tiled.planner.case import MAX_SIDE
 
 Layout = Literal["NCHW", "NHWC"]
@@ -68,7 +68,7 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
         problem = f"latents of shape {shape_text(array.shape)} are empty"
         raise LatentsError(problem, "There is nothing to decode. Check how they were saved.")
     if wrapped.height is None and wrapped.width is None:
-        channels_last = _channels_last(array, config.latents, wrapped.layout)
+        channels_last = _packed(_channels_last(array, config.latents, wrapped.layout), config)
     else:
         channels_last = _unpacked(array, config, wrapped)
     _check_finite(array)
@@ -82,8 +82,21 @@ def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, 
     return batch, height * config.cell, width * config.cell, config.out_channels
 
 
+def _packed(latents: mx.array, config: VAEConfig) -> mx.array:
+    """Return the packed map of latents (B, h, w, C), which a pipeline may return unpacked."""
+    convention, (height, width) = config.latents, latents.shape[1:3]
+    if not convention.spread:
+        return latents
+    if height % convention.patch or width % convention.patch:
+        raise LatentsError(
+            f"height and width of these latents must be multiples of {convention.patch}, they are {height} and {width}",
+            f"The picture's sides are multiples of {config.cell} pixels.",
+        )
+    return packed(latents, convention.patch, convention.order)
+
+
 def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout | None) -> mx.array:
-    channels = convention.channels
+    channels = convention.returned[0]
     if array.ndim not in (3, 4, 5):
         raise LatentsError(
             f"latents must have 3, 4 or 5 axes, they have {array.ndim}: {shape_text(array.shape)}",
@@ -106,7 +119,7 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
 
 def _where_channels_are(array: mx.array, convention: LatentConvention, other: int) -> str:
     """Return advice for latents whose channels are not in the axis of the layout."""
-    channels = convention.channels
+    channels = convention.returned[0]
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
         return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels (--height, --width)."
     another_family = "latents of another family? Compare the VAE's config.latents.channels."

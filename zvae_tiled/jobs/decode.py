@@ -117,7 +117,10 @@ def ready_latents(
 ) -> mx.array:
     """Return a picture's latents ready for the decoder: unpacked, scale and shift undone, in the VAE's type."""
     convention = config.latents
-    ready = unscale_latents(latents, convention, weights) if scaled else unpacked(latents, convention.patch)
+    if scaled:
+        ready = unscale_latents(latents, convention, weights)
+    else:
+        ready = unpacked(latents, convention.patch, convention.order)
     make_room(ready.size * dtype.size)
     ready = ready.astype(dtype)
     mx.eval(ready)

@@ -138,7 +138,8 @@ def _random(name: str, shape: tuple[int, ...]) -> mx.array:
 
 def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1) -> np.ndarray:
     """Return random latents (B, C, h, w) for pictures of this size."""
-    shape = (batch, config.latents.channels, height // config.cell, width // config.cell)
+    channels, grain = config.latents.returned
+    shape = (batch, channels, height // config.cell * grain, width // config.cell * grain)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 

@@ -24,7 +24,9 @@ class DistributionSink:
         batch, height, width = shape
         self._convention = config.latents
         self._weights = weights
-        self._shape = (batch, self._convention.channels, *(side // self._convention.patch for side in (height, width)))
+        channels, self._grain = self._convention.returned
+        sides = (side // self._convention.patch * self._grain for side in (height, width))
+        self._shape = (batch, channels, *sides)
         self._dtype = dtype
         self._halves: list[mx.array] = []
         self._waiting: mx.array | None = None
@@ -45,9 +47,10 @@ class DistributionSink:
             return
         part = LatentDistribution.from_moments(rows[:, :whole], self._convention, self._weights)
         top = self._next % self._shape[2]
-        self._next += whole // patch
+        count = whole // patch * self._grain
+        self._next += count
         for half, new in zip(self._halves, (part.mean, part.logvar), strict=True):
-            half[picture : picture + 1, :, top : top + whole // patch] = new
+            half[picture : picture + 1, :, top : top + count] = new
         mx.eval(self._halves)  # in place, because there are no other references to the arrays
 
     def close(self) -> None:
