@@ -11,9 +11,26 @@ namespace {
 
 constexpr int64_t TILE_ROWS = 64;  // maximum rows of a tile, which one thread computes
 
+enum Norm { NONE, AFFINE, RMS };
+
+// One over the length of a pixel's channels.
+template <Type T>
+inline float inverse_length(const Conv& c, const char* in, int64_t channels) {
+  V squares{};
+  for (int64_t i = 0; i < channels; i += LANES) {
+    const V x = load_some<T>(in + i * size_of(T), channels - i);
+    squares += x * x;
+  }
+  float sum = 0;
+  for (int i = 0; i < LANES; i++) sum += squares[i];
+  const float length = sqrtf(sum);
+  return 1 / (length > c.rms ? length : c.rms);
+}
+
 // Normalises and activates one pixel for the product. Channels from `channels` to `padded` are zeros.
-template <Type T, bool NORM, bool SILU>
+template <Type T, Norm NORM, bool SILU>
 inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
+  const float inverse = NORM == RMS ? inverse_length<T>(c, in, channels) : 1;
   for (int64_t i = 0; i < padded; i += LANES) {
     const int64_t count = channels - i;
     if (count <= 0) {
@@ -21,7 +38,8 @@ inline void activate(const Conv& c, const char* in, Number* out, int64_t channel
       continue;
     }
     V x = load_some<T>(in + i * size_of(T), count);
-    if (NORM) x = (x - load_some<F32>(c.mean + i, count)) * load_some<F32>(c.scale + i, count) + load_some<F32>(c.shift + i, count);
+    if (NORM == RMS) x = x * inverse * load_some<F32>(c.scale + i, count);
+    if (NORM == AFFINE) x = (x - load_some<F32>(c.mean + i, count)) * load_some<F32>(c.scale + i, count) + load_some<F32>(c.shift + i, count);
     if (SILU) x = silu(x);
     if (count < LANES)
       for (int64_t j = count; j < LANES; j++) x[j] = 0;
@@ -30,7 +48,7 @@ inline void activate(const Conv& c, const char* in, Number* out, int64_t channel
 }
 
 // Activates `columns` pixels of a row, from column `left` on. Pixels outside the map are zeros.
-template <bool NORM, bool SILU>
+template <Norm NORM, bool SILU>
 void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels, int64_t width, int64_t left,
                   int64_t columns, Number* out) {
   const int64_t padded = round_up(channels, DEPTH), pitch = pitch_of(channels);
@@ -103,7 +121,11 @@ struct MapTile {
 
   void read() {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
-    auto* row = c.scale == nullptr ? activate_row<false, false> : c.silu ? activate_row<true, true> : activate_row<true, false>;
+    auto* row = activate_row<NONE, false>;
+    if (c.scale && c.rms > 0)
+      row = c.silu ? activate_row<RMS, true> : activate_row<RMS, false>;
+    else if (c.scale)
+      row = c.silu ? activate_row<AFFINE, true> : activate_row<AFFINE, false>;
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
       const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
         row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);
@@ -117,7 +139,7 @@ struct MapTile {
     }
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
-        activate_row<false, false>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
+        activate_row<NONE, false>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
                                    aside + i * c.tile_columns * pitch_of(c.skip_inputs));
   }
 

@@ -11,11 +11,11 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 4;
+constexpr int64_t CONTRACT = 5;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
-// input rows -> (x - mean)·scale + shift -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
+// input rows -> (x - mean)·scale + shift, or x / |x|·scale -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
 struct Conv {
   int64_t in_type, out_type;  // the skip has out_type too
   int64_t rows, width;        // size of the result, before doubling if upsample is set
@@ -27,6 +27,7 @@ struct Conv {
   int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: neither norm nor SiLU
+  float rms;  // above 0: each pixel is divided by its length first, or by this if that is more
   int64_t silu;
   const void* weights;
   const float* bias;

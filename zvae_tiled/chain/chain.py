@@ -108,7 +108,8 @@ class Chain:
         """Return the Steps as a table, to compare with a paper."""
         lines = [f"{'cut':>3}  {'scale':>5}  {'channels':>11}  {'reads':<24} step"]
         for i, step in enumerate(self.steps):
-            reads = ["norm" if step.norm else "", "SiLU" if step.activation == "silu" else ""]
+            norm = "" if step.norm is None else {"group": "norm", "rms": "RMS norm"}[step.norm.kind]
+            reads = [norm, "SiLU" if step.activation == "silu" else ""]
             reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
             reads.append("opens skip" if step.opens else "")
             reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")

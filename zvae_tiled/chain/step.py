@@ -20,17 +20,24 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 @dataclass(frozen=True)
 class Norm:
-    """A GroupNorm. Its statistics are gathered over the whole map.
+    """A GroupNorm, whose statistics are gathered over the whole map; or an RMS norm, of each pixel by itself.
 
     Attributes:
-        name: The path of its weight and bias.
-        groups: Groups of channels that are normalised together.
-        eps: Added to the variance.
+        name: The path of its parameters.
+        groups: Groups of channels that are normalised together; an RMS norm has 1.
+        eps: Added to the variance. Of an RMS norm: the smallest length that a pixel's channels are divided by.
+        kind: ``group`` or ``rms``.
     """
 
     name: str
     groups: int
     eps: float = 1e-6
+    kind: Literal["group", "rms"] = "group"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of its parameters."""
+        return ("gamma",) if self.kind == "rms" else ("weight", "bias")
 
 
 class Resample(NamedTuple):
@@ -120,7 +127,9 @@ class Step:
     @property
     def gathers(self) -> tuple[Gathered, ...]:
         """What must be gathered over the whole input map before this Step can begin, in order."""
-        moments: tuple[Gathered, ...] = () if self.norm is None else ("moments",)
+        # The attention's own map is stored where moments are gathered, also if its norm has none.
+        gathered = self.norm is not None and (self.norm.kind == "group" or self.kind == "attention")
+        moments: tuple[Gathered, ...] = ("moments",) if gathered else ()
         keys: tuple[Gathered, ...] = ("keys",) if self.kind == "attention" else ()
         return moments + keys
 
@@ -128,6 +137,11 @@ class Step:
     def barrier(self) -> bool:
         """Whether anything must be gathered before this Step can begin."""
         return bool(self.gathers)
+
+    @property
+    def rms(self) -> float | None:
+        """The smallest length that the RMS norm divides by; None without an RMS norm."""
+        return self.norm.eps if self.norm is not None and self.norm.kind == "rms" else None
 
     @property
     def halo(self) -> int:
@@ -182,13 +196,13 @@ class Step:
             layers[self.name] = (self.outputs, self.kernel, self.kernel, self.inputs)
         if self.shortcut is not None:
             layers[self.shortcut] = (self.outputs, 1, 1, self.skip)
-        if self.norm is not None:
-            layers[self.norm.name] = (self.inputs,)
-        return {
+        parts = {
             f"{name}.{part}": shape
             for name, weight in layers.items()
             for part, shape in (("weight", weight), ("bias", weight[:1]))
         }
+        norm = {} if self.norm is None else {f"{self.norm.name}.{part}": (self.inputs,) for part in self.norm.parts}
+        return parts | norm
 
     @property
     def parameters(self) -> int:

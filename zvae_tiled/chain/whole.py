@@ -33,7 +33,7 @@ def run_whole(chain: Chain, weights: Weights, x: mx.array) -> mx.array:
     for step in chain.steps:
         if step.opens:
             skips.append(x)
-        y = x if step.norm is None else group_norm(x, step.norm, weights)
+        y = x if step.norm is None else NORMS[step.norm.kind](x, step.norm, weights)
         if step.activation == "silu":
             y = y * mx.sigmoid(y)  # nn.silu is compiled, for which MLX runs the system's C++ compiler on a CPU
         y = attention(step, weights, y) if step.kind == "attention" else convolution(step, weights, y)
@@ -56,6 +56,18 @@ def group_norm(x: mx.array, norm: Norm, weights: Weights) -> mx.array:
     variance = mx.mean(mx.square(centred), axis=(1, 3), keepdims=True)
     normal = (centred * mx.rsqrt(variance + norm.eps)).reshape(x.shape)
     return (normal * weights[f"{norm.name}.weight"] + weights[f"{norm.name}.bias"]).astype(x.dtype)
+
+
+def rms_norm(x: mx.array, norm: Norm, weights: Weights) -> mx.array:
+    """Divide the channels of each pixel by their length, in float32, and multiply by gamma and the length of ones."""
+    wide = x.astype(mx.float32)
+    length = mx.sqrt(mx.sum(mx.square(wide), axis=-1, keepdims=True))
+    scale = weights[f"{norm.name}.gamma"].astype(mx.float32) * x.shape[-1] ** 0.5
+    normal: mx.array = (wide / mx.maximum(length, norm.eps) * scale).astype(x.dtype)
+    return normal
+
+
+NORMS = {"group": group_norm, "rms": rms_norm}
 
 
 def convolution(step: Step, weights: Weights, x: mx.array) -> mx.array:

@@ -56,6 +56,8 @@ class Guard(Generic[T]):
         column = self._kernels.to_host(self._kernels.crop(x, 0, 1)).astype(np.float64)
         if affine is not None:
             scale, shift, mean = map(np.asarray, affine)
+            if self._step.rms is not None:
+                column /= np.maximum(np.linalg.norm(column, axis=-1, keepdims=True), self._step.rms)
             column = (column - mean) * scale + shift
         if self._step.activation == "silu":
             column /= 1 + np.exp(-np.maximum(column, -700))

@@ -77,13 +77,14 @@ class PictureRun:
         plan, (*before, pixels) = self.plan, self.plan.stages
         if not before:
             return None
-        middle, statistics = before
+        middle, *statistics = before
         source = measured = self._run(middle).stored(latents, stack)
         if plan.factors != (1, 1):
             size, channels = (plan.case.height, plan.case.width), plan.case.chain.channels[pixels.start]
             measured = shrunk(self.kernels, source, plan.factors, size, channels)
             stack.callback(measured.close)
-        self._run(statistics).moments_from(measured)
+        for stage in statistics:  # none, if no norm behind the middle block gathers anything
+            self._run(stage).moments_from(measured)
         if measured is not source:
             measured.close()
         return source

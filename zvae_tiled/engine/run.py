@@ -129,14 +129,14 @@ class Run(Generic[T]):
         weights = self._prepared(cut)
         if step.kind == "attention":
             block = block_rows(self._stage.width)
-            return attend(self._kernels, step, weights, self._affines[cut], self._keys, block, bands)
+            return attend(self._kernels, step, weights, self._affine(cut), self._keys, block, bands)
         # If upsampling is not folded, the upsampled map is convolved.
         factor = self._chain.factors[cut] * (1 if self._kernels.folds else step.factor)
         return convolve(
             self._kernels,
             step,
             weights,
-            self._affines.get(cut),
+            self._affine(cut) if step.norm is not None else None,
             width=self._stage.width * factor,
             height=self._stage.height * factor,
             limit=-(-sweep.rows * factor // (self._chain.factors[sweep.start] * step.stride)),
@@ -149,9 +149,13 @@ class Run(Generic[T]):
         if sweep.ends == "keys":
             guard = Guard(self._kernels, step, self._prepared(cut))
             for band in bands:
-                self._keys.append(guard.keys(band.take(), self._affines[cut]))
+                self._keys.append(guard.keys(band.take(), self._affine(cut)))
             return
-        assert step.norm is not None
+        if step.norm is None or step.rms is not None:  # the map is stored, and nothing is gathered
+            for band in bands:
+                band.take_skip()
+                band.take()
+            return
         moments = Moments(step.norm.groups)
         width = self._stage.width * self._chain.factors[cut]
         for band in bands:
@@ -159,6 +163,14 @@ class Run(Generic[T]):
             moments.add(*checked_moments(self._kernels, step, band.take()), width)
         weight, bias = (self._norms[f"{step.norm.name}.{part}"] for part in ("weight", "bias"))
         self._affines[cut] = self._kernels.affine(*moments.affine(weight, bias, step.norm.eps))
+
+    def _affine(self, cut: int) -> Affine:
+        """Return the folded norm of a Step: of a GroupNorm once its moments are known, of an RMS norm at any time."""
+        norm = self._chain.steps[cut].norm
+        if norm is not None and norm.kind == "rms" and cut not in self._affines:
+            scale = self._norms[f"{norm.name}.gamma"] * self._chain.steps[cut].inputs ** 0.5
+            self._affines[cut] = self._kernels.affine(scale, np.zeros_like(scale))
+        return self._affines[cut]
 
     def _prepared(self, cut: int) -> object:
         step = self._chain.steps[cut]

@@ -157,5 +157,5 @@ class Job(ABC):
 
 def norms(chain: Chain, weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:
     """Return the weights and biases of the Chain's norms, by name."""
-    names = [f"{step.norm.name}.{part}" for step in chain.steps if step.norm for part in ("weight", "bias")]
+    names = [f"{step.norm.name}.{part}" for step in chain.steps if step.norm for part in step.norm.parts]
     return {name: np.asarray(weights[name].astype(mx.float32)).astype(np.float64) for name in names}

@@ -116,19 +116,20 @@ def tiled_layout(
     blending = _blending(case, grid, device, one_by_one=keeps is None)
     if keeps is None:
         return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))
-    middle, last = chain.middle, max(chain.barriers, default=chain.middle)
+    middle, unknown = chain.middle, [cut for cut in chain.barriers if cut > chain.middle]
     stages = [Stage("middle", case.height, case.width, stop=middle, keeps=keeps, base=base)]
     map_bytes = Costs(chain, Size(case.height, case.width, itemsize), device).cut_bytes(middle)
     base += map_bytes if keeps == "ram" else 0
     size, factors, proxy, reading = (case.height, case.width), (1, 1), 0, 0
-    if quality.moments == "proxy":
+    if quality.moments == "proxy" and unknown:
         factors = (-(-case.height // PROXY), -(-case.width // PROXY))
     if factors != (1, 1):
         size = (PROXY_PARTS * (case.height // factors[0]), case.width // factors[1])
         proxy = size[0] * size[1] * chain.channels[middle] * itemsize
         reading = base + _shrinking(case, *size)
     known = tuple(cut for cut in chain.barriers if cut <= middle)
-    stages.append(Stage("statistics", *size, start=middle, stop=last, known=known, base=base + proxy))
+    if unknown:
+        stages.append(Stage("statistics", *size, start=middle, stop=unknown[-1], known=known, base=base + proxy))
     stages.append(Stage("pixels", *grid.largest, start=middle, known=chain.barriers, base=base + blending))
     return Layout(grid, factors, tuple(stages), reading, map_bytes if keeps == "disk" else 0)
 

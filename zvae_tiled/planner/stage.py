@@ -145,4 +145,6 @@ def endings(chain: Chain, stage: Stage) -> list[tuple[Ending, int]]:
         if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
             continue
         ends += [(gathered, cut) for gathered in chain.steps[cut].gathers]
+    if stage.stop is not None and stage.keeps is not None and ("moments", stage.stop) not in ends:
+        ends.append(("moments", stage.stop))  # nothing is gathered there, but the map is stored
     return ends if stage.stop is not None else [*ends, ("pixels", len(chain.steps))]

@@ -91,7 +91,7 @@ class RowKernels(MlxStorage):
         """Return the attention's keys and values, row by row."""
 
         def row_keys(row: mx.array) -> mx.array:
-            normal = _normal(row, affine)
+            normal = _normal(step, row, affine)
             both = [normal @ weights[f"{name}.weight"].T + weights[f"{name}.bias"] for name in ("to_k", "to_v")]
             return mx.concatenate(both, axis=-1)
 
@@ -103,7 +103,7 @@ class RowKernels(MlxStorage):
     ) -> mx.array:
         """Attend from each row to one block of keys after the other, with an online softmax."""
         channels = x.shape[-1]
-        states = [[_Softmax(_query(part, weights, affine)) for part in _parts(row)] for row in _rows(x)]
+        states = [[_Softmax(_query(step, part, weights, affine)) for part in _parts(row)] for row in _rows(x)]
         for block in blocks:
             both = now(block.reshape(-1, 2 * channels).astype(mx.float32))
             del block
@@ -171,7 +171,9 @@ def _rows(x: mx.array) -> Iterator[mx.array]:
     return (x[:, i : i + 1] for i in range(x.shape[1]))
 
 
-def _normal(row: mx.array, affine: Affine) -> mx.array:
+def _normal(step: Step, row: mx.array, affine: Affine) -> mx.array:
+    if step.rms is not None:
+        return _activated(step, row, affine)
     scale, shift, mean = affine
     normal: mx.array = (row.astype(mx.float32) - mean) * scale + shift
     return normal
@@ -183,6 +185,9 @@ def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
     with np.errstate(all="ignore"):  # e^-x is correctly Inf for x below -88. The guard finds NaN and other Inf.
         if affine is not None:
             scale, shift, mean = map(np.asarray, affine)
+            if step.rms is not None:
+                length = np.sqrt(np.einsum("...c,...c->...", x, x))
+                x /= np.maximum(length, np.float32(step.rms))[..., None]
             x -= mean
             x *= scale
             x += shift
@@ -200,9 +205,9 @@ def _parts(row: mx.array) -> Iterator[mx.array]:
     return (row[:, :, left : left + ROW_CHUNK] for left in range(0, row.shape[2], ROW_CHUNK))
 
 
-def _query(part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.array:
+def _query(step: Step, part: mx.array, weights: dict[str, mx.array], affine: Affine) -> mx.array:
     channels = part.shape[-1]
-    query = _normal(part, affine) @ weights["to_q.weight"].T + weights["to_q.bias"]
+    query = _normal(step, part, affine) @ weights["to_q.weight"].T + weights["to_q.bias"]
     return now((query * channels**-0.5).reshape(-1, channels))
 
 

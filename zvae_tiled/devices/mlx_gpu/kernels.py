@@ -78,12 +78,19 @@ class StripKernels(MlxStorage):
     def activate(self, step: Step, x: mx.array, affine: Affine | None) -> Pieces:
         """Normalise and apply SiLU, then upsample."""
         if affine is not None:
-            x = now((self._silu if step.activation == "silu" else self._normal)(x, *affine))
+            x = now(self._normalised(step, x, affine))
         if step.upsample:
             _, rows, width, channels = x.shape
             large = mx.broadcast_to(x[:, :, None, :, None], (1, rows, 2, width, 2, channels))
             x = now(large.reshape(1, 2 * rows, 2 * width, channels))
         return [x]
+
+    def _normalised(self, step: Step, x: mx.array, affine: Affine) -> mx.array:
+        """Return the normalised and activated map, not evaluated."""
+        if step.rms is not None:
+            lengths = mx.linalg.norm(x.astype(mx.float32), axis=-1, keepdims=True)
+            affine = (affine[0] / mx.maximum(now(lengths), step.rms), *affine[1:])
+        return (self._silu if step.activation == "silu" else self._normal)(x, *affine)
 
     def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
         """Return some rows of pieces. Pieces are joined in place, so a band is held only once while it is convolved.
@@ -147,7 +154,7 @@ class StripKernels(MlxStorage):
 
     def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
         """Return the attention's keys and values."""
-        normal = now(self._normal(x, *affine))
+        normal = now(self._normalised(step, x, affine))
         both = [
             now(self._sum(_project(normal, weights[f"{name}.weight"]), weights[f"{name}.bias"]))
             for name in ("to_k", "to_v")
@@ -157,7 +164,9 @@ class StripKernels(MlxStorage):
     def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
         """Attend from all pixels of a band to one block of keys after the other, with an online softmax."""
         _, rows, width, channels = x.shape
-        query = now(self._sum(_project(self._normal(x, *affine), weights["to_q.weight"]), weights["to_q.bias"]))
+        query = now(
+            self._sum(_project(self._normalised(step, x, affine), weights["to_q.weight"]), weights["to_q.bias"])
+        )
         query = query.reshape(-1, channels)
         at_once = queries_at_once(block_rows(width) * width)
         states = [_Softmax(query[start : start + at_once]) for start in range(0, rows * width, at_once)]

@@ -86,6 +86,8 @@ class StripWorkspace(ABC):
         if step.norm is None:
             return 0
         pixels = rows * width * step.inputs
+        if step.rms is not None:  # the map and its squares in float32, then a scale for every number
+            return pixels * (12 + itemsize)
         if step.upsample:
             return pixels * itemsize
         return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
@@ -112,7 +114,7 @@ class StripWorkspace(ABC):
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of the normalised rows, and of keys and values, which are computed one after the other."""
         channels = step.inputs
-        casts = 0 if self.fused else 4
+        casts = (0 if self.fused else 4) + (0 if step.rms is None else 8)
         return rows * width * channels * (3 * itemsize + casts) + self._product(rows * width, channels, channels)
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
@@ -126,7 +128,7 @@ class StripWorkspace(ABC):
         )  # one more copy, because halves of a block are strided
         scores = 4 * queries * (2 * keys + 3 * channels + 8)
         # Query and output projections: the normalised rows, the product, and the cast.
-        ends = pixels * channels * (3 * itemsize + 4)
+        ends = pixels * channels * (3 * itemsize + (4 if step.rms is None else 12))
         product = max(self._product(queries, keys, channels), self._product(pixels, channels, channels))
         return states + max(block + scores, ends) + product
 

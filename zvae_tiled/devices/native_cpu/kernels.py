@@ -125,7 +125,13 @@ class NativeKernels(MlxStorage):
     def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
         """Activate, convolve, add bias and skip, tile by tile."""
         return self._convolved(
-            step, weights.packed, weights.biases["bias"], pieces, skip, silu=step.activation == "silu"
+            step,
+            weights.packed,
+            weights.biases["bias"],
+            pieces,
+            skip,
+            silu=step.activation == "silu",
+            rms=step.rms,
         )
 
     def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
@@ -154,7 +160,8 @@ class NativeKernels(MlxStorage):
         """Return the attention's keys and values."""
         both = replace(_PROJECTION, inputs=step.inputs, outputs=2 * step.inputs)
         packed = {"weight": weights.packed["to_kv"]}
-        return self._convolved(both, packed, weights.biases["to_kv.bias"], self.activate(step, x, affine))
+        pieces = self.activate(step, x, affine)
+        return self._convolved(both, packed, weights.biases["to_kv.bias"], pieces, rms=step.rms)
 
     def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
         """Attend to all blocks of keys, project the result, and add x."""
@@ -167,6 +174,7 @@ class NativeKernels(MlxStorage):
             weights.biases["to_q.bias"],
             self.activate(step, x, affine),
             dtype=mx.float32,
+            rms=step.rms,
         )
         total = now(mx.zeros(x.shape, dtype=mx.float32))
         tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
@@ -240,6 +248,7 @@ class NativeKernels(MlxStorage):
         skip: mx.array | None = None,
         silu: bool = False,
         dtype: mx.Dtype | None = None,
+        rms: float | None = None,
     ) -> mx.array:
         rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
         tile = self.workspace.tile(step, rows, width)
@@ -287,6 +296,7 @@ class NativeKernels(MlxStorage):
         )
         if norm:
             operation.scale, operation.shift, operation.mean = map(address, norm)
+            operation.rms = rms or 0.0
         self._library.call(self.path, operation)
         largest = self._compare(written, memory_of(out).reshape(rows * step.factor, -1))
         del held, addresses, aside, skips, memories, scratch
@@ -310,6 +320,8 @@ def _activated(piece: Rows, step: Step) -> mx.array:
     if piece.affine is None:
         return rows
     scale, shift, mean = piece.affine
+    if step.rms is not None:
+        rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)
     normal: mx.array = (rows - mean) * scale + shift
     activated: mx.array = normal / (1.0 + mx.exp(-normal))
     return activated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 4
+CONTRACT = 5
 """Version of the structs (native/zvae.h)."""
 
 
@@ -64,6 +64,7 @@ class Conv(Structure):
         *((name, _Whole) for name in ("in_type", "out_type", "rows", "width", "in_width", "inputs", "outputs")),
         *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "winograd", "tile_rows", "tile_columns")),
         *((name, c_void_p) for name in ("rows_in", "scale", "shift", "mean")),
+        ("rms", c_float),
         ("silu", _Whole),
         ("weights", c_void_p),
         ("bias", c_void_p),
