@@ -88,9 +88,23 @@ class VAEConfig(ABC):
     unused: ClassVar[tuple[str, ...]] = ()
     """Prefixes of weights that neither decode nor encode needs."""
 
-    in_channels: int
-    out_channels: int
-    latent_channels: int
+    clips: ClassVar[bool] = False
+    """Whether the decoder's own values are clipped to [-1, 1]."""
+
+    @property
+    @abstractmethod
+    def in_channels(self) -> int:
+        """Channels of the picture the encoder reads."""
+
+    @property
+    @abstractmethod
+    def out_channels(self) -> int:
+        """Channels of the picture the decoder writes."""
+
+    @property
+    @abstractmethod
+    def latent_channels(self) -> int:
+        """Channels of the VAE's latents."""
 
     @property
     @abstractmethod

@@ -59,14 +59,14 @@ def check_means(means: object, deviations: object, channels: int) -> None:
                 raise ConfigError(f"{name}[{channel}] must be above 0, it is {value}")
 
 
-def check_resnets(levels: int, layers_per_block: int) -> None:
+def check_resnets(levels: int, layers: int, name: str = "layers_per_block", widths: str = "block_out_channels") -> None:
     """Refuse a decoder with so many resnets that planning would be slow."""
-    resnets = levels * (layers_per_block + 1)
+    resnets = levels * (layers + 1)
     if resnets > MAX_RESNETS:
         raise ConfigError(
-            f"layers_per_block is {layers_per_block}: with {levels} levels the decoder has {resnets:,} resnets, "
+            f"{name} is {layers}: with {levels} levels the decoder has {resnets:,} resnets, "
             f"at most {MAX_RESNETS} are planned",
-            "Check layers_per_block and block_out_channels; published VAEs have at most 24 resnets.",
+            f"Check {name} and {widths}; published VAEs have at most 24 resnets.",
         )
 
 

@@ -109,7 +109,7 @@ class Decode(Job):
         return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)
 
     def _finish(self, rows: mx.array) -> mx.array:
-        return finished(rows, self._raw)
+        return finished(rows, self._raw, self._vae.config.clips)
 
 
 def ready_latents(
@@ -127,10 +127,18 @@ def ready_latents(
     return ready
 
 
-def finished(rows: mx.array, raw: bool) -> mx.array:
-    """Convert the decoder's values, about [-1, 1], to a picture's in [0, 1]. With `raw` they stay as they are."""
+def finished(rows: mx.array, raw: bool, clips: bool = False) -> mx.array:
+    """Convert the decoder's values, about [-1, 1], to a picture's in [0, 1].
+
+    Args:
+        rows: What the last Step gives.
+        raw: Whether they stay as they are.
+        clips: Whether the decoder's own values are clipped to [-1, 1].
+    """
     make_room(2 * 4 * rows.size)
-    if not raw:
+    if raw and clips:
+        rows = mx.clip(rows, -1.0, 1.0)
+    elif not raw:
         rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)
     return rows

@@ -31,7 +31,7 @@ def layouts_of(stored: Shape, expected: Shape) -> frozenset[Layout]:
     if is_matrix(expected):
         return EITHER if stored in _matrix_shapes(expected) else NEITHER
     if len(expected) < 2:
-        return EITHER if stored == expected else NEITHER
+        return EITHER if stored[:1] == expected and all(size == 1 for size in stored[1:]) else NEITHER
     as_stored = {Layout.MLX: expected, Layout.PYTORCH: pytorch_shape(expected)}
     return frozenset(layout for layout, shape in as_stored.items() if shape == stored)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.header import TensorInfo
@@ -50,6 +50,7 @@ class Match:
         source: The stored tensor.
         stored_shape: The stored shape. For a quantised tensor, the shape after unpacking.
         quantised: Scales, biases and packing if the source is quantised, else None.
+        frames: Temporal slices of a stored 3-D convolution. Only the last is kept.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Match:
     source: Stored
     stored_shape: Shape
     quantised: Quantised | None = None
+    frames: int = 1
 
 
 def match(
@@ -103,7 +105,7 @@ def _by_canonical_name(
 ) -> dict[str, Stored]:
     names = canonical_names(tensor.name for tensor in stored)
     table: dict[str, Stored] = {}
-    for tensor in stored:
+    for tensor in _apart(stored, names):
         name = names.get(tensor.name)
         if name is None or (name.startswith(ignore) and name not in expected):
             continue
@@ -113,11 +115,33 @@ def _by_canonical_name(
     return table
 
 
+def _apart(stored: Sequence[Stored], names: dict[str, str]) -> Iterator[Stored]:
+    """Yield stored tensors, one that holds queries, keys and values as the three that it holds.
+
+    `names` gets the names of the three.
+    """
+    for tensor in stored:
+        fused, dot, leaf = names.get(tensor.name, "").rpartition(".to_qkv.")
+        info = tensor.info
+        if not dot or not info.shape or info.shape[0] % 3:
+            yield tensor
+            continue
+        size = (info.stop - info.start) // 3
+        for part, layer in enumerate(("to_q", "to_k", "to_v")):
+            start, name = info.start + part * size, f"{tensor.name} ({layer})"
+            names[name] = f"{fused}.{layer}.{leaf}"
+            shape = (info.shape[0] // 3, *info.shape[1:])
+            yield replace(tensor, name=name, info=TensorInfo(info.dtype, shape, start, start + size))
+
+
 def _plain(name: str, shape: Shape, source: Stored, complaints: Complaints) -> Match | None:
     if source.info.dtype not in SOURCES:
         complaints.add(UNUSABLE, f"{source.name}: {source.info.dtype}, must be one of {', '.join(SOURCES)}")
         return None
-    return _shaped(Match(name, shape, source, source.info.shape), complaints)
+    stored, frames = source.info.shape, 1
+    if len(stored) == 5 and len(shape) == 4 and not is_matrix(shape):  # (O, I, T, H, W)
+        stored, frames = (*stored[:2], *stored[3:]), stored[2]
+    return _shaped(Match(name, shape, source, stored, frames=frames), complaints)
 
 
 def _unpacked(

@@ -40,6 +40,7 @@ _ATTENTION = {
     "k": "to_k",
     "v": "to_v",
     "proj_out": "to_out.0",
+    "proj": "to_out.0",
     "query": "to_q",
     "key": "to_k",
     "value": "to_v",
@@ -64,7 +65,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^encoder\.quant_conv\."), "quant_conv."),
     (re.compile(r"^decoder\.post_quant_conv\."), "post_quant_conv."),
     # mflux's snapshots have diffusers' names, but it wraps three layers.
-    (re.compile(r"^(encoder|decoder)\.(conv_in|conv_out)\.conv2d\."), r"\1.\2."),
+    (re.compile(r"^(encoder|decoder)\.(conv_in|conv_out)\.conv(2d)?\."), r"\1.\2."),
     (re.compile(r"^(encoder|decoder)\.conv_norm_out\.norm\."), r"\1.conv_norm_out."),
 )
 
@@ -80,6 +81,8 @@ def canonical_names(stored: Iterable[str]) -> dict[str, str]:
         training, are absent. A name that no rule matches stays as it is.
     """
     bare = _vae_names(stored)
+    if _WAN in bare.values():
+        bare = {name: _from_wan(short) for name, short in bare.items()}
     levels = 1 + max((int(up[1]) for name in bare.values() if (up := _UP.match(name))), default=-1)
     return {name: _canonical(short, levels) for name, short in bare.items()}
 
@@ -97,6 +100,39 @@ def _vae_names(stored: Iterable[str]) -> dict[str, str]:
         if not foreign and not short.startswith(_TRAINING):
             bare[name] = short
     return bare
+
+
+_WAN = "decoder.middle.0.residual.0.gamma"
+"""A name that only Wan's own files have."""
+
+_WAN_UP = re.compile(rf"decoder\.upsamples\.{_N}\.")
+_WAN_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"^conv1\."), "quant_conv."),
+    (re.compile(r"^conv2\."), "post_quant_conv."),
+    (re.compile(r"^(encoder|decoder)\.conv1\."), r"\1.conv_in."),
+    (re.compile(r"^(encoder|decoder)\.head\.0\."), r"\1.norm_out."),
+    (re.compile(r"^(encoder|decoder)\.head\.2\."), r"\1.conv_out."),
+    (re.compile(r"^(encoder|decoder)\.middle\.0\."), r"\1.mid_block.resnets.0."),
+    (re.compile(r"^(encoder|decoder)\.middle\.1\."), r"\1.mid_block.attentions.0."),
+    (re.compile(r"^(encoder|decoder)\.middle\.2\."), r"\1.mid_block.resnets.1."),
+    (re.compile(rf"^encoder\.downsamples\.{_N}\."), r"encoder.down_blocks.\1."),
+    (re.compile(r"\.residual\.0\.gamma$"), ".norm1.gamma"),
+    (re.compile(r"\.residual\.2\."), ".conv1."),
+    (re.compile(r"\.residual\.3\.gamma$"), ".norm2.gamma"),
+    (re.compile(r"\.residual\.6\."), ".conv2."),
+    (re.compile(r"\.shortcut\."), ".conv_shortcut."),
+)
+
+
+def _from_wan(name: str) -> str:
+    """Return diffusers' name of a tensor in Wan's own file. Its decoder has three resnets and an upsampler a level."""
+    if up := _WAN_UP.match(name):
+        level, block = divmod(int(up[1]), 4)
+        inside = "upsamplers.0" if block == 3 else f"resnets.{block}"
+        name = f"decoder.up_blocks.{level}.{inside}.{name[up.end() :]}"
+    for pattern, replacement in _WAN_RULES:
+        name = pattern.sub(replacement, name)
+    return name
 
 
 def _canonical(name: str, levels: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import mlx.core as mx
 import numpy as np
@@ -20,21 +21,25 @@ def read_values(match: Match, target: Target, complaints: Complaints) -> Array:
     if match.quantised is not None:
         values = _dequantised(match.source, match.quantised, target, complaints)
     else:
-        values = _floats(match.source, target, complaints)
+        inner = prod(match.stored_shape[2:]) if match.frames > 1 else 1
+        values = _floats(match.source, target, complaints, match.frames, inner)
     return values.reshape(match.stored_shape)
 
 
-def _floats(stored: Stored, target: Target, complaints: Complaints) -> Array:
+def _floats(stored: Stored, target: Target, complaints: Complaints, frames: int = 1, inner: int = 1) -> Array:
+    """Read a tensor; of `frames` runs of `inner` values that follow one another, only the last is kept."""
     # Piece by piece, so that the whole tensor never exists in its stored type.
-    source = SOURCES[stored.info.dtype]
+    source, period = SOURCES[stored.info.dtype], frames * inner
     count = (stored.info.stop - stored.info.start) // source.itemsize
-    out = np.empty(count, target.storage)
-    scratch = np.empty(min(count, PIECE), source)
+    out = np.empty(count // frames, target.storage)
+    most = max(PIECE // period, 1) * period
+    scratch = np.empty(min(count, most), source)
     tally = Tally(target)
-    for part in _parts(count):
+    for part in _parts(count, most):
         piece = scratch[: part.stop - part.start]
         stored.file.read_tensor(stored.info, part.start * source.itemsize, piece.data.cast("B"))
-        tally.convert(piece, stored.info.dtype, out[part])
+        kept = piece.reshape(-1, frames, inner)[:, -1].reshape(-1) if frames > 1 else piece
+        tally.convert(kept, stored.info.dtype, out[part.start // frames : part.stop // frames])
     _complain(stored, tally, complaints)
     return out
 
@@ -56,9 +61,9 @@ def _dequantised(packed: Stored, quantised: Quantised, target: Target, complaint
     return out
 
 
-def _parts(count: int) -> Iterator[slice]:
-    for first in range(0, count, PIECE):
-        yield slice(first, min(first + PIECE, count))
+def _parts(count: int, most: int = PIECE) -> Iterator[slice]:
+    for first in range(0, count, most):
+        yield slice(first, min(first + most, count))
 
 
 def _complain(stored: Stored, tally: Tally, complaints: Complaints) -> None:
