@@ -17,7 +17,7 @@ from tests.support.dry import DryKernels, Ledger, Shape
 from tests.support.models import save_random
 from tests.support.plans import TASKS, exact_plan, random_config, random_plan
 from tests.support.samples import Seeds, sampled
-from tests.support.toys import LongSkip
+from tests.support.toys import LongSkip, PixelNorms
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.base import Device
@@ -84,8 +84,8 @@ class Counting(DryKernels):
 
 
 def norms_of(plan: Plan) -> dict[str, np.ndarray]:
-    named = [(step.norm.name, step.inputs) for step in plan.case.chain.steps if step.norm]
-    return {f"{name}.{part}": np.ones(channels) for name, channels in named for part in ("weight", "bias")}
+    normed = [(step.norm, step.inputs) for step in plan.case.chain.steps if step.norm]
+    return {f"{norm.name}.{part}": np.ones(channels) for norm, channels in normed for part in norm.parts}
 
 
 def dry(plan: Plan, device: Device = CPU) -> Counting:
@@ -245,9 +245,10 @@ def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     return mx.get_peak_memory() - before
 
 
+@pytest.mark.parametrize("config", [LongSkip(), PixelNorms()], ids=lambda config: config.class_name)
 @pytest.mark.parametrize("device", CPUS, ids=range(len(CPUS)))
-def test_a_skip_that_stays_open_is_predicted(device: Device) -> None:
+def test_chains_of_no_family_are_predicted(device: Device, config: VAEConfig) -> None:
     for height, share in ((1, 0), (9, 0), (40, 0), (40, 0.5), (40, 1)):
-        plan = planned(LongSkip(), height, 11, "bfloat16", share, "decode", device)
-        for stretch, (real, model) in enumerate(zip(dry(plan, device).peaks, predicted(plan), strict=True)):
-            assert real <= model, f"{height}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
+        plan = planned(config, height, 11, "bfloat16", share, "decode", device)
+        real, model = max(dry(plan, device).peaks), max(predicted(plan))  # RMS norms are folded at any time
+        assert real <= model, f"{height}: {real:,} bytes, predicted {model:,}\n{plan}"

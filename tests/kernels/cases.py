@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import ATTENTION, DOUBLE, HALVE, Norm, Padding, Skip, Step
+from zvae_tiled.devices.kernels import Affine, Kernels
 
 Array = np.ndarray
 EPS = {mx.float32: 2.0**-23, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
@@ -22,6 +23,8 @@ PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
 DOWN = Step("down", "conv", 5, 7, resample=HALVE, padding=Padding(0, 1))
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
 READS = ("as it is", "norm", "norm and SiLU")
+RMS = "RMS norm and SiLU"
+PIXELS = Norm("norm", 1, 1e-12, "rms")
 """How a Step may read its map."""
 
 
@@ -76,8 +79,24 @@ def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array
 
 def reading(step: Step, through: str) -> Step:
     """A Step that reads its map through one of `READS`."""
-    norm = None if through == "as it is" else NORM
-    return replace(step, norm=norm, activation="silu" if through == "norm and SiLU" else "none")
+    norm = None if through == "as it is" else PIXELS if through == RMS else NORM
+    return replace(step, norm=norm, activation="silu" if through.endswith("SiLU") else "none")
+
+
+def normal64(step: Step, x: Array, affine: Affine) -> Array:
+    """A map normalised in float64."""
+    scale, shift, mean = map(wide, affine)
+    if step.rms is not None:
+        x = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), step.rms)
+    return np.asarray((x - mean) * scale + shift)
+
+
+def random_affine(step: Step, kernels: Kernels[mx.array], rng: np.random.Generator) -> Affine | None:
+    """A random folded norm of a Step: an RMS norm has a scale alone."""
+    numbers = rng.standard_normal((3, step.inputs))
+    if step.norm is None:
+        return None
+    return kernels.affine(*numbers) if step.rms is None else kernels.affine(numbers[0], np.zeros(step.inputs))
 
 
 def sized(step: Step, inputs: int, outputs: int, skip: int = 4) -> Step:

@@ -10,7 +10,9 @@ from tests.kernels.cases import (
     EPS,
     Array,
     convolve64,
+    normal64,
     random,
+    random_affine,
     reading,
     sized,
     weights_of,
@@ -31,8 +33,7 @@ def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
     """Normalised and activated in float64."""
     if affine is None:
         return x
-    scale, shift, mean = map(wide, affine)
-    normal = (x - mean) * scale + shift
+    normal = normal64(step, x, affine)
     return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
 
 
@@ -95,6 +96,6 @@ def random_step(
     (path, dtype), step = case, reading(sized(step, inputs, outputs), through)
     kernels, weights = kernels_of(path, dtype, threads), weights_of(step, dtype, rng)
     x = random((1, height * step.stride, width * step.stride, inputs), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((3, inputs))) if step.norm else None
+    affine = random_affine(step, kernels, rng)
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
     return kernels, step, weights, x, affine, skip

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from tests.kernels.cases import (
     EPS,
     NORM,
+    PIXELS,
+    normal64,
     random,
+    random_affine,
     weights_of,
     wide,
 )
@@ -46,17 +49,18 @@ def test_moments_are_those_of_float64(
 def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=Skip(count))
+    rng, norm = np.random.default_rng(seed), PIXELS if seed % 2 else NORM
+    step = Step("attention", "attention", count, count, kernel=1, norm=norm, opens=True, closes=Skip(count))
     kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
     weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
     x = random((1, height, width, count), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((2, count)))
+    affine = random_affine(step, kernels, rng)
+    assert affine is not None
     prepared = kernels.prepare(step, weights)
     keys = kernels.keys(step, prepared, x, affine)
     assert (keys.shape, keys.dtype) == ((1, height, width, 2 * count), dtype)
     w = {name: wide(array) for name, array in weights.items()}
-    normal = (wide(x) * wide(affine[0]) + wide(affine[1])).reshape(-1, count)
+    normal = normal64(step, wide(x), affine).reshape(-1, count)
     exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
     unit = 2.0**-8 if case[0] in ROUNDED else EPS[dtype]
     assert abs(wide(keys).reshape(-1, 2 * count) - exact_keys).max() <= 8 * unit * (1 + abs(exact_keys).max())

@@ -18,12 +18,16 @@ from tests.kernels.cases import (
     DOWN,
     EPS,
     NORM,
+    PIXELS,
     READS,
+    RMS,
     SHORTCUT,
     SKIP,
     STEPS,
     conv64,
+    normal64,
     random,
+    random_affine,
     reading,
     sized,
     weights_of,
@@ -108,7 +112,7 @@ def spy(convolve: Callable[..., mx.array], counts: list[int]) -> Callable[..., m
 
 @given(
     st.sampled_from(STEPS),
-    st.sampled_from(READS),
+    st.sampled_from((*READS, RMS)),
     st.sampled_from([mx.float32, mx.bfloat16]),
     lengths,
     lengths,
@@ -122,10 +126,9 @@ def test_a_whole_step_agrees_with_the_cpu_s_kernels(
     weights = weights_of(step, dtype, rng)
     x = random((1, rows * step.stride, width * step.stride, step.inputs), dtype, rng)
     skip = random((1, rows * step.factor, width * step.factor, step.skip), dtype, rng) if step.closes else None
-    scale, shift = rng.standard_normal((2, step.inputs))
     results = []
     for kernels in (RowKernels(dtype), StripKernels(dtype)):
-        affine = kernels.affine(scale, shift) if step.norm else None
+        affine = random_affine(step, kernels, np.random.default_rng(seed))
         pieces = kernels.activate(step, x, affine)
         edge = kernels.edge(step, x.shape[2] if kernels.folds else x.shape[2] * step.factor)
         above, below = (edge * count for count in step.zeros)
@@ -135,14 +138,15 @@ def test_a_whole_step_agrees_with_the_cpu_s_kernels(
     assert (abs(results[0] - results[1]) <= (1e-4 if dtype == mx.float32 else 0.1) * size).all()
 
 
-@given(dtypes, lengths, lengths, channels, st.booleans(), st.sampled_from(READS[1:]))
+@given(dtypes, lengths, lengths, channels, st.booleans(), st.sampled_from((*READS[1:], RMS)))
 def test_activation_is_right(dtype: mx.Dtype, rows: int, width: int, inputs: int, upsample: bool, through: str) -> None:
     rng = np.random.default_rng(rows)
     kernels, x = StripKernels(dtype), random((1, rows, width, inputs), dtype, rng)
-    scale, shift = rng.standard_normal((2, inputs))
     step = reading(Step("conv", "conv", inputs, 1, resample=DOUBLE if upsample else SAME), through)
-    (found,) = kernels.activate(step, x, kernels.affine(scale, shift))
-    y = wide(x) * scale.astype(np.float32) + shift.astype(np.float32)
+    affine = random_affine(step, kernels, rng)
+    assert affine is not None
+    (found,) = kernels.activate(step, x, affine)
+    y = normal64(step, wide(x), affine)
     if step.activation == "silu":
         y = y / (1 + np.exp(-y))
     if upsample:
@@ -170,15 +174,16 @@ def test_moments_survive_a_large_mean(dtype: mx.Dtype, rows: int, width: int, in
 def test_attention_is_right_however_it_is_cut(
     dtype: mx.Dtype, rows: int, width: int, inputs: int, scores: int, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=Skip(inputs))
+    rng, norm = np.random.default_rng(seed), PIXELS if seed % 2 else NORM
+    step = Step("attention", "attention", inputs, inputs, kernel=1, norm=norm, opens=True, closes=Skip(inputs))
     kernels, weights = StripKernels(dtype), weights_of(step, dtype, rng)
     x = random((1, rows, width, inputs), dtype, rng)
-    affine = kernels.affine(*rng.standard_normal((2, inputs)))
+    affine = random_affine(step, kernels, rng)
+    assert affine is not None
     keys = kernels.keys(step, weights, x, affine)
     assert (keys.shape, keys.dtype) == ((1, rows, width, 2 * inputs), dtype)
     w = {name: wide(array) for name, array in weights.items()}
-    normal = wide(x).reshape(-1, inputs) * wide(affine[0]) + wide(affine[1])
+    normal = normal64(step, wide(x), affine).reshape(-1, inputs)
     exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
     eps = EPS[dtype]
     assert wide(keys).reshape(-1, 2 * inputs) == pytest.approx(exact_keys, abs=8 * inputs * eps, rel=8 * inputs * eps)

@@ -14,7 +14,20 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.kernels.cases import NORM, PROJECTION, READS, SHORTCUT, STEPS, random, reading, sized, weights_of, wide
+from tests.kernels.cases import (
+    NORM,
+    NORMED,
+    PIXELS,
+    PROJECTION,
+    READS,
+    SHORTCUT,
+    STEPS,
+    random,
+    reading,
+    sized,
+    weights_of,
+    wide,
+)
 from tests.support.models import narrow, random_vae
 from tests.support.plans import exact_plan
 from tests.support.samples import sampled
@@ -94,9 +107,13 @@ def test_weights_that_keep_winograd_off_take_what_is_predicted(outputs: int, dty
 on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")
 
 
+PIXEL_NORM = replace(NORMED, name="rms", norm=PIXELS)
+
+
 @on_cpu
 @pytest.mark.parametrize(
-    ("step", "dtype", "most"), sampled(5, STEPS, [mx.float32, mx.bfloat16], [1 << 30, 9 * 32 * 40 * 4, 9 * 32 * 12])
+    ("step", "dtype", "most"),
+    sampled(5, (*STEPS, PIXEL_NORM), [mx.float32, mx.bfloat16], [1 << 30, 9 * 32 * 40 * 4, 9 * 32 * 12]),
 )
 def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_gpu, "MAX_ELEMENTS", most)

@@ -79,9 +79,10 @@ PARTS = ("weight", "bias")
 def convolutions(draw: st.DrawFn) -> Step:
     inputs, outputs = draw(channels), draw(channels)
     narrower = channels.filter(lambda skip: skip <= 3 * outputs)  # no VAE narrows more than that at once
-    kind = draw(st.sampled_from(["plain", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
+    kind = draw(st.sampled_from(["plain", "rms", "1x1", "upsample", "downsample", "skip", "shortcut", "bare"]))
     more: dict[str, dict[str, Any]] = {
         "plain": {"norm": Norm("norm", 1)},
+        "rms": {"norm": Norm("norm", 1, 1e-12, "rms"), "activation": "silu"},
         "1x1": {"kernel": 1},
         "upsample": {"resample": DOUBLE},
         "downsample": {"resample": HALVE, "padding": Padding(0, 1)},

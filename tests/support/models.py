@@ -37,7 +37,7 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
         values = rng.standard_normal(shape)
         if len(shape) > 1:
             values *= np.prod(shape[1:]) ** -0.5
-        elif name.endswith(("weight", "running_var")):
+        elif name.endswith(("weight", "running_var", "gamma")):
             values = np.abs(1 + 0.2 * values)
         else:
             values *= 0.1

@@ -116,9 +116,7 @@ def _check_levels(base: int, multiples: object, resnets: int, halved: object) ->
     for level, multiple in enumerate(multiples):
         check_count(f"dim_mult[{level}]", multiple, 1 << 10)
         if base * multiple % 2 and len(multiples) > 1:
-            raise ConfigError(
-                f"base_dim times dim_mult must be even; level {level} has {base * multiple}"
-            )
+            raise ConfigError(f"base_dim times dim_mult must be even; level {level} has {base * multiple}")
     check_resnets(len(multiples), resnets, "num_res_blocks", "dim_mult")
     if not isinstance(halved, tuple) or len(halved) != len(multiples) - 1:
         raise ConfigError(f"temperal_downsample must list {len(multiples) - 1} values, it is {short(halved)}")

@@ -87,7 +87,7 @@ class StripWorkspace(ABC):
             return 0
         pixels = rows * width * step.inputs
         if step.rms is not None:  # the map and its squares in float32, then a scale for every number
-            return pixels * (12 + itemsize)
+            return pixels * (4 if itemsize == 4 else 8) + 8 * rows * width
         if step.upsample:
             return pixels * itemsize
         return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
