@@ -27,12 +27,13 @@ PIXELS, PIXELS_A_BYTE = 4 << 20, 64
 """A file may have the larger of: this many pixels, or this many per byte. Well packed photographs have 20 per byte."""
 
 
-def read_picture(path: str | Path, check: Check | None = None) -> Picture:
+def read_picture(path: str | Path, check: Check | None = None, alpha: bool = False) -> Picture:
     """Read a picture from a .npy, or any file that Pillow opens without losing bits.
 
     Args:
         path: The file.
         check: Called with the height and width that the file claims, before any pixel is read.
+        alpha: Whether a file with 8 bits a channel is read with alpha; a file without it is opaque.
 
     Returns:
         uint8 of a file with 8 bits a channel, else float32 in [0, 1].
@@ -45,8 +46,10 @@ def read_picture(path: str | Path, check: Check | None = None) -> Picture:
     path = Path(path)
     try:
         with _file(path) as (file, size):
-            read = _array if path.suffix.lower() == ".npy" else _opened
-            values = read(path, file, size, check)
+            if path.suffix.lower() == ".npy":
+                values = _array(path, file, size, check)
+            else:
+                values = _opened(path, file, size, check, "RGBA" if alpha else "RGB")
     except (ZvaeError, MemoryError):
         raise
     except Exception as error:  # for broken files, NumPy and Pillow raise errors of many types
@@ -95,7 +98,7 @@ def _array(path: Path, file: BinaryIO, size: int, check: Check | None) -> Pictur
     return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
 
 
-def _opened(path: Path, file: BinaryIO, size: int, check: Check | None) -> Picture:
+def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: str) -> Picture:
     from zvae_tiled.inputs.arrays import imported
 
     pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
@@ -112,7 +115,7 @@ def _opened(path: Path, file: BinaryIO, size: int, check: Check | None) -> Pictu
             return _grey(np.asarray(image, np.float32) / np.float32(65535))
         if mode == "I" or ";16" in raw:  # Pillow would cut these to 8 bits without a warning
             raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
-        return np.asarray(image if mode == "RGB" else image.convert("RGB"))
+        return np.asarray(image if mode == wanted else image.convert(wanted))
 
 
 def _check_pixels(path: Path, size: int, shape: tuple[int, int]) -> None:
