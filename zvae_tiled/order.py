@@ -232,9 +232,8 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
         if plan is None:
             vae.plan(*sides, order.budget, task="encode")
 
-    picture = read_picture(
-        order.source, check, alpha=vae.config.in_channels == 4
-    )  # refused by its size and the budget before its pixels are read
+    # A picture is refused by its size and the budget before its pixels are read.
+    picture = read_picture(order.source, check, alpha=vae.config.in_channels == 4)
     if order.crop:
         picture = picture[: picture.shape[0] // cell * cell, : picture.shape[1] // cell * cell]
     distribution, report = vae.encode(

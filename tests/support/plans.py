@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -14,6 +15,8 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.families.qwen_image import QwenImageConfig
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.layout import Resident, exact_layout
@@ -44,6 +47,34 @@ def random_config(rng: Random, narrowest: int = 1) -> AutoencoderKLConfig:
         mid_block_add_attention=rng.random() < 0.7,
     )
     return replace(config, use_quant_conv=config.use_post_quant_conv)
+
+
+def random_kin(rng: Random) -> VAEConfig:
+    """A small VAE of another family than AutoencoderKL."""
+    if rng.random() < 0.4:
+        narrow, groups = random_config(rng), rng.choice([1, 2])
+        widths = tuple(2 * groups * rng.randint(1, 3) for _ in narrow.block_out_channels)
+        pipelines: list[Literal["flux2", "ideogram4", "fibo2"]] = ["flux2", "ideogram4", "fibo2"]
+        config = Flux2Config(
+            latent_channels=rng.choice([2, 4]),
+            block_out_channels=widths,
+            layers_per_block=rng.choice([1, 2]),
+            norm_num_groups=groups,
+            pipeline=rng.choice(pipelines),
+        )
+        return replace(config, decoder_block_out_channels=widths[::-1] if rng.random() < 0.3 else None)
+    levels = rng.randint(1, 4)
+    channels = rng.choice([2, 4, 16])
+    return QwenImageConfig(
+        base_dim=2 * rng.randint(1, 5),
+        z_dim=channels,
+        dim_mult=tuple(rng.choice([1, 2, 3]) for _ in range(levels)),
+        num_res_blocks=rng.choice([1, 1, 2]),
+        temperal_downsample=tuple(rng.random() < 0.5 for _ in range(levels - 1)),
+        input_channels=rng.choice([3, 3, 4]),
+        latents_mean=tuple(rng.gauss(0, 1) for _ in range(channels)),
+        latents_std=tuple(rng.uniform(0.5, 3) for _ in range(channels)),
+    )
 
 
 def random_plan(
