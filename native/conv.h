@@ -12,6 +12,10 @@ namespace {
 constexpr int64_t TILE_ROWS = 64;  // maximum rows of a tile, which one thread computes
 
 enum Norm { NONE, AFFINE, RMS };
+enum Activation : int64_t { PLAIN = 0, SILU = 1, RELU = 2 };
+
+// Negative numbers become zeros; NaN stays.
+inline V relu(V x) { return x < V{} ? V{} : x; }
 
 // One over the length of a pixel's channels.
 template <Type T>
@@ -28,7 +32,7 @@ inline float inverse_length(const Conv& c, const char* in, int64_t channels) {
 }
 
 // Normalises and activates one pixel for the product. Channels from `channels` to `padded` are zeros.
-template <Type T, Norm NORM, bool SILU>
+template <Type T, Norm NORM, Activation ACTIVATION>
 inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
   const float inverse = NORM == RMS ? inverse_length<T>(c, in, channels) : 1;
   for (int64_t i = 0; i < padded; i += LANES) {
@@ -40,7 +44,8 @@ inline void activate(const Conv& c, const char* in, Number* out, int64_t channel
     V x = load_some<T>(in + i * size_of(T), count);
     if (NORM == RMS) x = x * inverse * load_some<F32>(c.scale + i, count);
     if (NORM == AFFINE) x = (x - load_some<F32>(c.mean + i, count)) * load_some<F32>(c.scale + i, count) + load_some<F32>(c.shift + i, count);
-    if (SILU) x = silu(x);
+    if (ACTIVATION == SILU) x = silu(x);
+    if (ACTIVATION == RELU) x = relu(x);
     if (count < LANES)
       for (int64_t j = count; j < LANES; j++) x[j] = 0;
     store_some<NUMBER>(out + i, x, padded - i);
@@ -48,7 +53,7 @@ inline void activate(const Conv& c, const char* in, Number* out, int64_t channel
 }
 
 // Activates `columns` pixels of a row, from column `left` on. Pixels outside the map are zeros.
-template <Norm NORM, bool SILU>
+template <Norm NORM, Activation ACTIVATION>
 void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels, int64_t width, int64_t left,
                   int64_t columns, Number* out) {
   const int64_t padded = round_up(channels, DEPTH), pitch = pitch_of(channels);
@@ -58,7 +63,7 @@ void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels,
       if (in == nullptr || x < 0 || x >= width)
         memset(out, 0, padded * sizeof(Number));
       else
-        activate<T, NORM, SILU>(c, (const char*)in + x * channels * size_of(T), out, channels, padded);
+        activate<T, NORM, ACTIVATION>(c, (const char*)in + x * channels * size_of(T), out, channels, padded);
     }
   });
 }
@@ -91,7 +96,10 @@ inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t fir
   for (int64_t m = 0; m < pixels; m++, sums += OUTPUTS, out += step * size_of(T))
     for (int64_t i = 0; i < outputs; i += LANES) {
       V x = load<F32>(sums + i) + load_some<F32>(c.bias + first + i, outputs - i);
-      if (skip) x += load_some<T>(skip + (m * c.outputs + first + i) * size_of(T), outputs - i);
+      if (skip) {
+        const V aside = load_some<T>(skip + (m * c.outputs + first + i) * size_of(T), outputs - i);
+        x += c.skip_relu ? relu(aside) : aside;
+      }
       const U bits = bits_of<T>(x);
       here.add(bits, outputs - i);
       store_bits_some<T>(out + (first + i) * size_of(T), bits, outputs - i);
@@ -121,11 +129,11 @@ struct MapTile {
 
   void read() {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
-    auto* row = activate_row<NONE, false>;
+    auto* row = c.activation == RELU ? activate_row<NONE, RELU> : activate_row<NONE, PLAIN>;
     if (c.scale && c.rms > 0)
-      row = c.silu ? activate_row<RMS, true> : activate_row<RMS, false>;
+      row = c.activation == SILU ? activate_row<RMS, SILU> : activate_row<RMS, PLAIN>;
     else if (c.scale)
-      row = c.silu ? activate_row<AFFINE, true> : activate_row<AFFINE, false>;
+      row = c.activation == SILU ? activate_row<AFFINE, SILU> : activate_row<AFFINE, PLAIN>;
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
       const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
         row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);
@@ -139,7 +147,7 @@ struct MapTile {
     }
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
-        activate_row<NONE, false>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
+        activate_row<NONE, PLAIN>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
                                    aside + i * c.tile_columns * pitch_of(c.skip_inputs));
   }
 

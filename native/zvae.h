@@ -11,7 +11,7 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 5;
+constexpr int64_t CONTRACT = 6;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -28,10 +28,11 @@ struct Conv {
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: neither norm nor SiLU
   float rms;  // above 0: each pixel is divided by its length first, or by this if that is more
-  int64_t silu;
+  int64_t activation;  // 0: none, 1: SiLU behind a norm, 2: ReLU without one
   const void* weights;
   const float* bias;
   const void* const* skip;  // pointers to rows, or null if there is no skip
+  int64_t skip_relu;        // whether negative numbers of the skip are zeros
   int64_t skip_inputs;      // channels of the skip, if it goes through the shortcut, else 0
   const void* shortcut;
   void* out;

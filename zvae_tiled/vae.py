@@ -30,7 +30,7 @@ from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
 from zvae_tiled.weights.find import find_checkpoint
-from zvae_tiled.weights.vae import DTYPES, Origin, chosen_config, dtype_name, read_weights, sources_of
+from zvae_tiled.weights.vae import DTYPES, Origin, chosen_config, dtype_name, read_weights, sources_of, zero_biases
 
 
 class VAE:
@@ -53,7 +53,7 @@ class VAE:
     ) -> None:
         """Take loaded weights. Most callers should use `VAE.load`."""
         self.config = config
-        self.weights = weights
+        self.weights = {**weights, **zero_biases(config, weights, dtype)}
         self.dtype = dtype
         self.sources = sources
         self._origin = origin

@@ -109,7 +109,7 @@ class Chain:
         lines = [f"{'cut':>3}  {'scale':>5}  {'channels':>11}  {'reads':<24} step"]
         for i, step in enumerate(self.steps):
             norm = "" if step.norm is None else {"group": "norm", "rms": "RMS norm"}[step.norm.kind]
-            reads = [norm, "SiLU" if step.activation == "silu" else ""]
+            reads = [norm, {"none": "", "silu": "SiLU", "relu": "ReLU"}[step.activation]]
             reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
             reads.append("opens skip" if step.opens else "")
             reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")

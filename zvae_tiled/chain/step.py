@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 Shape = tuple[int, ...]
 
-Activation = Literal["none", "silu"]
+Activation = Literal["none", "silu", "relu"]
 
 Gathered = Literal["moments", "keys"]
 """What a barrier waits for: the statistics of a norm, or the keys and values of an attention."""
@@ -76,10 +76,12 @@ class Skip:
     Attributes:
         channels: Channels of the skip.
         shortcut: The path of a 1×1 convolution of the skip, where its channels are not the output's.
+        relu: Whether ReLU is applied to the skip before it is added: the Step that opened it reads its input so too.
     """
 
     channels: int
     shortcut: str | None = None
+    relu: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,12 @@ class Step:
         outputs: Channels written.
         kernel: Height and width of the convolution: 3 or 1.
         norm: The norm before the convolution, if any.
-        activation: What is applied to the normalised map. Only a Step with a norm may have one.
+        activation: What is applied to the normalised map. Only a Step with a norm may have ``silu``.
         resample: `SAME`, `DOUBLE` or `HALVE`.
         padding: Zeros around the map. Default: half a kernel on every side.
         opens: Whether its input is kept as a skip.
         closes: The skip that is added to its output, if any.
+        bias: Whether the convolution has a bias. Without one it is zeros.
     """
 
     name: str
@@ -114,15 +117,19 @@ class Step:
     padding: Padding | None = None
     opens: bool = False
     closes: Skip | None = None
+    bias: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no kernel computes.
 
         Raises:
-            ValueError: An activation has no norm before it.
+            ValueError: SiLU has no norm before it, or ReLU has one; or ReLU is applied to a skip behind a shortcut.
         """
-        if self.activation != "none" and self.norm is None:
-            raise ValueError(f"{self.name}: activation {self.activation!r} needs a norm before it")
+        if (self.activation == "silu" and self.norm is None) or (self.activation == "relu" and self.norm is not None):
+            norm = "a norm" if self.norm is None else "no norm"
+            raise ValueError(f"{self.name}: activation {self.activation!r} needs {norm} before it")
+        if self.closes is not None and self.closes.relu and self.closes.shortcut is not None:
+            raise ValueError(f"{self.name}: a skip with a shortcut is added without ReLU")
 
     @property
     def gathers(self) -> tuple[Gathered, ...]:
@@ -201,6 +208,8 @@ class Step:
             for name, weight in layers.items()
             for part, shape in (("weight", weight), ("bias", weight[:1]))
         }
+        if not self.bias:
+            del parts[f"{self.name}.bias"]
         norm = {} if self.norm is None else {f"{self.norm.name}.{part}": (self.inputs,) for part in self.norm.parts}
         return parts | norm
 

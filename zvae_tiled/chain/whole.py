@@ -36,9 +36,11 @@ def run_whole(chain: Chain, weights: Weights, x: mx.array) -> mx.array:
         y = x if step.norm is None else NORMS[step.norm.kind](x, step.norm, weights)
         if step.activation == "silu":
             y = y * mx.sigmoid(y)  # nn.silu is compiled, for which MLX runs the system's C++ compiler on a CPU
+        if step.activation == "relu":
+            y = mx.maximum(y, 0)
         y = attention(step, weights, y) if step.kind == "attention" else convolution(step, weights, y)
         if step.closes:
-            skip = skips.pop()
+            skip = mx.maximum(skips.pop(), 0) if step.closes.relu else skips.pop()
             if step.shortcut is not None:
                 skip = mx.conv2d(skip, weights[f"{step.shortcut}.weight"]) + weights[f"{step.shortcut}.bias"]
             y = skip + y

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 def full_decode(vae: VAE, latents: mx.array, scaled: bool = True) -> mx.array:
     """Decode a pipeline's latents (B, h, w, C) at once, without a budget."""
     ready = ready_latents(latents, vae.config, vae.weights, vae.dtype, scaled)
-    return finished(run_whole(vae.config.chain("decode"), vae.weights, ready), raw=False)
+    return finished(run_whole(vae.config.chain("decode"), vae.weights, ready), False, vae.config)

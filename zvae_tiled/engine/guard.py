@@ -61,6 +61,8 @@ class Guard(Generic[T]):
             column = (column - mean) * scale + shift
         if self._step.activation == "silu":
             column /= 1 + np.exp(-np.maximum(column, -700))
+        if self._step.activation == "relu":
+            column = np.maximum(column, 0)
         return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
     def conv(self, pieces: list[T], skip: T | None) -> T:

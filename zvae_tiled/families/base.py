@@ -46,6 +46,8 @@ class LatentConvention:
         mean: Subtracted from each channel of the VAE's latents, in place of one shift; empty if there are none.
         std: Each channel is divided by its deviation then; empty if there are none.
         statistics: The means and variances, if the weights hold them.
+        clamp: If above 0, the decoder reads ``clamp * tanh(z / clamp)``.
+        deterministic: Whether the encoder gives latents themselves, not their mean and variance.
     """
 
     channels: int
@@ -58,6 +60,8 @@ class LatentConvention:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     statistics: Statistics | None = None
+    clamp: float = 0.0
+    deterministic: bool = False
 
     @property
     def returned(self) -> tuple[int, int]:
@@ -90,6 +94,9 @@ class VAEConfig(ABC):
 
     clips: ClassVar[bool] = False
     """Whether the decoder's own values are clipped to [-1, 1]."""
+
+    unit: ClassVar[bool] = False
+    """Whether pictures lie in [0, 1] inside the network, not in [-1, 1]."""
 
     @property
     @abstractmethod

@@ -109,7 +109,7 @@ class Decode(Job):
         return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)
 
     def _finish(self, rows: mx.array) -> mx.array:
-        return finished(rows, self._raw, self._vae.config.clips)
+        return finished(rows, self._raw, self._vae.config)
 
 
 def ready_latents(
@@ -121,25 +121,30 @@ def ready_latents(
         ready = unscale_latents(latents, convention, weights)
     else:
         ready = unpacked(latents, convention.patch, convention.order)
+    if convention.clamp:
+        ready = (mx.tanh(ready.astype(mx.float32) / convention.clamp) * convention.clamp).astype(ready.dtype)
+        mx.eval(ready)
     make_room(ready.size * dtype.size)
     ready = ready.astype(dtype)
     mx.eval(ready)
     return ready
 
 
-def finished(rows: mx.array, raw: bool, clips: bool = False) -> mx.array:
+def finished(rows: mx.array, raw: bool, config: VAEConfig) -> mx.array:
     """Convert the decoder's values, about [-1, 1], to a picture's in [0, 1].
 
     Args:
         rows: What the last Step gives.
         raw: Whether they stay as they are.
-        clips: Whether the decoder's own values are clipped to [-1, 1].
+        config: The VAE's config.
     """
     make_room(2 * 4 * rows.size)
-    if raw and clips:
-        rows = mx.clip(rows, -1.0, 1.0)
-    elif not raw:
-        rows = mx.clip(rows.astype(mx.float32) * 0.5 + 0.5, 0.0, 1.0)
+    if raw:
+        rows = (rows.astype(mx.float32) * 2 - 1).astype(rows.dtype) if config.unit else rows
+        rows = mx.clip(rows, -1.0, 1.0) if config.clips else rows
+    else:
+        wide = rows.astype(mx.float32)
+        rows = mx.clip(wide if config.unit else wide * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)
     return rows
 

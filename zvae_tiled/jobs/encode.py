@@ -29,20 +29,23 @@ class Encode(Job):
         return self._inputs.shape[1] // scale, self._inputs.shape[2] // scale
 
     def _ready(self, picture: int) -> mx.array:
-        return ready_image(self._inputs[picture : picture + 1], self._vae.dtype)
+        return ready_image(self._inputs[picture : picture + 1], self._vae.dtype, self._vae.config.unit)
 
     def _finish(self, rows: mx.array) -> mx.array:
         return rows
 
 
-def ready_image(image: mx.array, dtype: mx.Dtype) -> mx.array:
-    """Return a picture (1, H, W, C) in [-1, 1] and in the VAE's type, converted in parts to avoid a float32 copy."""
+def ready_image(image: mx.array, dtype: mx.Dtype, unit: bool = False) -> mx.array:
+    """Return a picture (1, H, W, C) in [-1, 1], or in [0, 1] if `unit`, and in the VAE's type.
+
+    It is converted in parts to avoid a float32 copy.
+    """
     ready = mx.zeros(image.shape, dtype=dtype)
     mx.eval(ready)
     for top in range(0, image.shape[1], READY_ROWS):
         rows = image[:, top : top + READY_ROWS].astype(mx.float32)
         if image.dtype == mx.uint8:
             rows = rows / 255
-        ready[:, top : top + READY_ROWS] = (rows * 2 - 1).astype(dtype)
+        ready[:, top : top + READY_ROWS] = (rows if unit else rows * 2 - 1).astype(dtype)
         mx.eval(ready)  # in place, because there is no other reference to the array
     return ready

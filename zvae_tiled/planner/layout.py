@@ -80,7 +80,8 @@ def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Ite
     if isinstance(quality, Exact):
         yield exact_layout(case, held)
         return
-    media: tuple[Medium | None, ...] = (None,) if quality.moments == "tile" else ("ram", "disk")
+    local = quality.moments == "tile" or not case.chain.barriers  # no tile needs anything of the others
+    media: tuple[Medium | None, ...] = (None,) if local else ("ram", "disk")
     for tile in _tile_sizes(case, quality):
         grid = _grid(case, quality, tile)
         for keeps in media if grid is not None else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +97,14 @@ def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -
     """Return the shape of every weight that these tasks need."""
     chains = (config.chain(task) for task in tasks)
     return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes
+
+
+def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> dict[str, mx.array]:
+    """Return zeros as the biases of convolutions that have none."""
+    tasks: tuple[Task, ...] = ("decode", "encode")
+    without = [step for task in tasks for step in config.chain(task).steps if not step.bias]
+    present = [step for step in without if f"{step.name}.weight" in weights]
+    return {f"{step.name}.bias": mx.zeros(step.outputs, dtype=dtype) for step in present}
 
 
 @dataclass(frozen=True)

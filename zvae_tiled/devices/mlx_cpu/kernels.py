@@ -82,7 +82,7 @@ class RowKernels(MlxStorage):
                 self._note_extent(i, 1, y)
                 y = y + weights["bias"]
                 if skip is not None:
-                    y = y + _skip(weights, skip[:, at, left:right])
+                    y = y + _skip(step, weights, skip[:, at, left:right])
                 out[:, at, left * step.factor : right * step.factor] = y.astype(self.dtype)
                 mx.eval(out)
         return out
@@ -191,6 +191,8 @@ def _activated(step: Step, row: mx.array, affine: Affine | None) -> mx.array:
             x -= mean
             x *= scale
             x += shift
+        if step.activation == "relu":
+            np.maximum(x, 0, out=x)
         if step.activation == "silu":
             room = now(mx.zeros(row.shape))
             below = np.asarray(room)
@@ -235,8 +237,10 @@ def _patch(
     return mx.conv_general(window[:, :, low:high], kernel, stride=stride, padding=padding)
 
 
-def _skip(weights: dict[str, mx.array], skip: mx.array) -> mx.array:
+def _skip(step: Step, weights: dict[str, mx.array], skip: mx.array) -> mx.array:
     skip = skip.astype(mx.float32)
+    if step.closes is not None and step.closes.relu:
+        skip = mx.maximum(skip, 0)
     if "shortcut.weight" in weights:
         return mx.conv2d(skip, weights["shortcut.weight"]) + weights["shortcut.bias"]
     return skip

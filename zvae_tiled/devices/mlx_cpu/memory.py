@@ -61,7 +61,7 @@ class CpuWorkspace:
         if step.shortcut:
             adding += 3 * columns * step.skip + result
         elif step.closes:
-            adding += columns * step.skip
+            adding += (2 if step.closes.relu else 1) * columns * step.skip
         casts = 0 if itemsize == 4 else itemsize * result
         if rows == 1 and width <= ROW_CHUNK:
             casts -= itemsize * result  # the only chunk becomes the result itself

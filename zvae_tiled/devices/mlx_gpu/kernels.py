@@ -79,6 +79,8 @@ class StripKernels(MlxStorage):
         """Normalise and apply SiLU, then upsample."""
         if affine is not None:
             x = now(self._normalised(step, x, affine))
+        if step.activation == "relu":
+            x = now(mx.maximum(x, 0))
         if step.upsample:
             _, rows, width, channels = x.shape
             large = mx.broadcast_to(x[:, :, None, :, None], (1, rows, 2, width, 2, channels))
@@ -135,6 +137,8 @@ class StripKernels(MlxStorage):
         y = now(self._product(step, weights["weight"], x, left, right))
         self._note_extent(top, y.shape[1], y)
         bias = weights["bias"]
+        if skip is not None and step.closes is not None and step.closes.relu:
+            skip = mx.maximum(skip, 0)
         if skip is not None and "shortcut.weight" in weights:
             skip = _project(skip, weights["shortcut.weight"])
             bias = bias.astype(mx.float32) + weights["shortcut.bias"].astype(mx.float32)

@@ -97,6 +97,8 @@ class StripWorkspace(ABC):
         tall, wide = conv_part(step, rows, width)
         pixels, result = tall * wide, tall * wide * step.outputs * itemsize
         adding = 0 if self.fused or itemsize == 4 else result + (8 if step.closes else 4) * pixels * step.outputs
+        if step.closes is not None and step.closes.relu:
+            adding += 2 * result
         if step.shortcut:
             adding += result + self._product(pixels, step.skip, step.outputs)
         if step.halo:

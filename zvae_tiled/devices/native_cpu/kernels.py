@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.chain.step import Activation
 from zvae_tiled.devices.heap import SMALL
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
@@ -24,6 +25,9 @@ from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.storage import MlxStorage, magnitudes, now
 from zvae_tiled.devices.workspace import Workspace
+
+_ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
+"""Numbers of the activations (native/zvae.h)."""
 
 _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
 
@@ -130,7 +134,7 @@ class NativeKernels(MlxStorage):
             weights.biases["bias"],
             pieces,
             skip,
-            silu=step.activation == "silu",
+            activation=step.activation,
             rms=step.rms,
         )
 
@@ -246,7 +250,7 @@ class NativeKernels(MlxStorage):
         bias: np.ndarray,
         pieces: list[Rows],
         skip: mx.array | None = None,
-        silu: bool = False,
+        activation: Activation = "none",
         dtype: mx.Dtype | None = None,
         rms: float | None = None,
     ) -> mx.array:
@@ -280,10 +284,11 @@ class NativeKernels(MlxStorage):
             tile_rows=tile.rows,
             tile_columns=tile.columns,
             rows_in=ctypes.addressof(addresses),
-            silu=int(silu),
+            activation=_ACTIVATIONS[activation],
             weights=weights_at,
             bias=bias_at,
             skip=ctypes.addressof(skips) if skip is not None else None,
+            skip_relu=int(step.closes is not None and step.closes.relu),
             skip_inputs=step.skip if shortcut is not None else 0,
             shortcut=None if shortcut is None else address(shortcut),
             out=out_at,
@@ -318,7 +323,7 @@ def _activated(piece: Rows, step: Step) -> mx.array:
         return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
     rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)
     if piece.affine is None:
-        return rows
+        return mx.maximum(rows, 0) if step.activation == "relu" else rows
     scale, shift, mean = piece.affine
     if step.rms is not None:
         rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 5
+CONTRACT = 6
 """Version of the structs (native/zvae.h)."""
 
 
@@ -65,10 +65,11 @@ class Conv(Structure):
         *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "winograd", "tile_rows", "tile_columns")),
         *((name, c_void_p) for name in ("rows_in", "scale", "shift", "mean")),
         ("rms", c_float),
-        ("silu", _Whole),
+        ("activation", _Whole),
         ("weights", c_void_p),
         ("bias", c_void_p),
         ("skip", c_void_p),
+        ("skip_relu", _Whole),
         ("skip_inputs", _Whole),
         *((name, c_void_p) for name in ("shortcut", "out", "low", "high", "sums", "scratch")),
         *((name, _Whole) for name in ("scratch_bytes", "threads")),
