@@ -11,7 +11,7 @@ import pytest
 from tests.support.checkpoints import vae_rows
 from tests.support.models import PRESETS, to_torch_layout
 from tests.support.plans import TASKS, random_config
-from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -203,9 +203,17 @@ def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops
     assert costs.flops(attention) + costs.key_flops(attention) == 2048 * pixels**2 + projections
 
 
-def test_an_activation_without_a_norm_is_refused() -> None:
+def test_an_activation_that_no_kernel_computes_is_refused() -> None:
     with pytest.raises(ValueError, match="first: activation 'silu' needs a norm"):
         Step("first", "conv", 4, 4, activation="silu")
+    with pytest.raises(ValueError, match="first: activation 'relu' needs no norm"):
+        Step("first", "conv", 4, 4, norm=Norm("norm", 2), activation="relu")
+    with pytest.raises(ValueError, match="a skip with a shortcut is added without ReLU"):
+        Step("first", "conv", 4, 4, closes=Skip(3, "wider", relu=True))
+
+
+def test_a_convolution_without_a_bias_has_no_weight_for_it() -> None:
+    assert set(Step("first", "conv", 4, 4, bias=False).shapes) == {"first.weight"}
 
 
 FIRST = Step("first", "conv", 4, 8, opens=True)

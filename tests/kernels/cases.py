@@ -21,7 +21,11 @@ SKIP = replace(NORMED, name="skip", closes=Skip(7))
 SHORTCUT = replace(SKIP, name="shortcut", closes=Skip(4, "conv_shortcut"))
 PROJECTION = Step("post_quant_conv", "conv", 5, 7, kernel=1)
 DOWN = Step("down", "conv", 5, 7, resample=HALVE, padding=Padding(0, 1))
+RELU = Step("relu", "conv", 5, 7, activation="relu", bias=False)
+RELU_SKIP = replace(RELU, name="relu skip", closes=Skip(7, relu=True))
+WHOLE_DOWN = replace(RELU, name="relu down", resample=HALVE, padding=Padding(1, 1))
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
+RELUS = (RELU, RELU_SKIP, WHOLE_DOWN, replace(RELU, name="relu up", resample=DOUBLE))
 READS = ("as it is", "norm", "norm and SiLU")
 RMS = "RMS norm and SiLU"
 PIXELS = Norm("norm", 1, 1e-12, "rms")
@@ -49,10 +53,11 @@ def weights_of(step: Step, dtype: mx.Dtype, rng: np.random.Generator) -> dict[st
     return {name: random(shape, dtype, rng) for name, shape in shapes.items()}
 
 
-def convolve64(x: Array, weight: Array, stride: int = 1) -> Array:
-    """Convolve one picture's rows, padded left and right; with stride 2 on the right alone."""
+def convolve64(x: Array, weight: Array, stride: int = 1, before: int | None = None) -> Array:
+    """Convolve one picture's rows, padded left and right; with stride 2 on the right alone, or as `before` says."""
     reach = weight.shape[1] // 2
-    x = np.pad(x, ((0, 0), (reach if stride == 1 else 0, reach), (0, 0)))
+    before = (reach if stride == 1 else 0) if before is None else before
+    x = np.pad(x, ((0, 0), (before, reach), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[1:3], axis=(0, 1))
     y: Array = np.einsum("hwcij,oijc->hwo", windows[::stride, ::stride], weight)
     return y
@@ -78,7 +83,9 @@ def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array
 
 
 def reading(step: Step, through: str) -> Step:
-    """A Step that reads its map through one of `READS`."""
+    """A Step that reads its map through one of `READS`; one with ReLU stays as it is."""
+    if step.activation == "relu":
+        return step
     norm = None if through == "as it is" else PIXELS if through == RMS else NORM
     return replace(step, norm=norm, activation="silu" if through.endswith("SiLU") else "none")
 

@@ -32,7 +32,7 @@ seeds = st.integers(0, 1 << 32)
 def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
     """Normalised and activated in float64."""
     if affine is None:
-        return x
+        return np.maximum(x, 0) if step.activation == "relu" else x
     normal = normal64(step, x, affine)
     return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
 
@@ -55,10 +55,15 @@ def step64(
     if step.upsample:
         a = a.repeat(2, axis=0).repeat(2, axis=1)
     a = np.pad(a, (step.zeros, (0, 0), (0, 0)))
-    y, size = convolve64(a, w["weight"], step.stride), convolve64(abs(a), abs(w["weight"]), step.stride)
+    y, size = (
+        convolve64(values, weight, step.stride, step.zeros.before)
+        for values, weight in ((a, w["weight"]), (abs(a), abs(w["weight"])))
+    )
     total = y + w["bias"]
     if skip is not None:
         aside = wide(skip)[0]
+        if step.closes is not None and step.closes.relu:
+            aside = np.maximum(aside, 0)
         if step.shortcut:
             size = size + convolve64(abs(aside), abs(w["shortcut.weight"]))
             aside = convolve64(aside, w["shortcut.weight"]) + w["shortcut.bias"]

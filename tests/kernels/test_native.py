@@ -16,6 +16,7 @@ from tests.kernels.cases import (
     EPS,
     NORM,
     READS,
+    RELUS,
     RMS,
     STEPS,
     random,
@@ -34,7 +35,16 @@ from zvae_tiled.devices.native_cpu.arrays import room
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 
 
-@given(st.sampled_from(STEPS), cases, rows, widths, channels, channels, seeds, st.sampled_from((*READS, RMS)))
+@given(
+    st.sampled_from((*STEPS, *RELUS)),
+    cases,
+    rows,
+    widths,
+    channels,
+    channels,
+    seeds,
+    st.sampled_from((*READS, RMS)),
+)
 @examples(150)
 def test_a_step_is_right(
     step: Step, case: tuple[str, mx.Dtype], height: int, width: int, inputs: int, outputs: int, seed: int, through: str

@@ -20,6 +20,7 @@ from tests.kernels.cases import (
     NORM,
     PIXELS,
     READS,
+    RELUS,
     RMS,
     SHORTCUT,
     SKIP,
@@ -111,7 +112,7 @@ def spy(convolve: Callable[..., mx.array], counts: list[int]) -> Callable[..., m
 
 
 @given(
-    st.sampled_from(STEPS),
+    st.sampled_from((*STEPS, *RELUS)),
     st.sampled_from((*READS, RMS)),
     st.sampled_from([mx.float32, mx.bfloat16]),
     lengths,

@@ -130,7 +130,8 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
     activated = rows * width * factor**2 * 32 * size if step.norm or step.upsample else 0
     if activated:
         activated += space.activate(step, rows, width, size)
-        check(peak(lambda: kernels.activate(step, x, affine)), activated)
+        # Of an RMS norm MLX frees parts while others are computed, sooner or later.
+        check(peak(lambda: kernels.activate(step, x, affine)), activated, 0.7 if step.rms is None else 0.3)
     written = rows * width * factor**2 * 48 * size
     edge = 2 * width * factor * step.stride * 32 * size if step.halo else 0
     working = written + space.conv(step, rows * factor, width * factor, size) - edge

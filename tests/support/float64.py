@@ -42,8 +42,8 @@ def decode64(vae: VAE, latents: Array) -> Array:
 
 
 def ready_images(vae: VAE, images: Array) -> mx.array:
-    """Pictures in [0, 1] as the encoder reads them: in [-1, 1], and rounded to its type."""
-    return (mx.array(images) * 2 - 1).astype(vae.dtype)
+    """Pictures in [0, 1] as the encoder reads them: in [-1, 1] but for some, and rounded to its type."""
+    return (mx.array(images) if vae.config.unit else mx.array(images) * 2 - 1).astype(vae.dtype)
 
 
 def encode64(vae: VAE, images: Array) -> Array:

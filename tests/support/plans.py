@@ -17,6 +17,7 @@ from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.families.qwen_image import QwenImageConfig
+from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.layout import Resident, exact_layout
@@ -63,6 +64,8 @@ def random_kin(rng: Random) -> VAEConfig:
             pipeline=rng.choice(pipelines),
         )
         return replace(config, decoder_block_out_channels=widths[::-1] if rng.random() < 0.3 else None)
+    if rng.random() < 0.4:
+        return random_tiny(rng)
     levels = rng.randint(1, 4)
     channels = rng.choice([2, 4, 16])
     return QwenImageConfig(
@@ -74,6 +77,19 @@ def random_kin(rng: Random) -> VAEConfig:
         input_channels=rng.choice([3, 3, 4]),
         latents_mean=tuple(rng.gauss(0, 1) for _ in range(channels)),
         latents_std=tuple(rng.uniform(0.5, 3) for _ in range(channels)),
+    )
+
+
+def random_tiny(rng: Random) -> TinyConfig:
+    """A small AutoencoderTiny."""
+    levels, width = rng.randint(1, 4), rng.randint(2, 9)
+    down, up = ([rng.choice([1, 1, 2, 3]) for _ in range(levels)] for _ in range(2))
+    return TinyConfig(
+        latent_channels=rng.choice([2, 4, 16]),
+        encoder_block_out_channels=(width,) * levels,
+        decoder_block_out_channels=(width,) * levels,
+        num_encoder_blocks=tuple(down),
+        num_decoder_blocks=tuple(up),
     )
 
 

@@ -109,6 +109,8 @@ class Plan:
         """Which map the norms' statistics and the attention are computed on, in words."""
         if isinstance(self.quality, Exact):
             return "the whole picture"
+        if not self.case.chain.barriers:
+            return "none: this VAE has neither norms nor attention"
         if self._whole_moments:
             return "moments of the whole picture; middle block on the whole map"
         if self.quality.moments == "tile":

@@ -86,8 +86,8 @@ class StripWorkspace(ABC):
         if step.norm is None:
             return 0
         pixels = rows * width * step.inputs
-        if step.rms is not None:  # the map and its squares in float32, then a scale for every number
-            return pixels * (4 if itemsize == 4 else 8) + 8 * rows * width
+        if step.rms is not None:  # in float32 the map, its squares, and a scale for every number
+            return 12 * pixels + 8 * rows * width
         if step.upsample:
             return pixels * itemsize
         return 0 if self.fused else pixels * (4 if itemsize == 4 else 8)
