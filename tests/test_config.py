@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.families.flux2 import DEV
 from tests.families.test_qwen_image import QWEN
+from tests.families.test_tiny import TINY
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import FAMILIES, PRESETS, VAEConfig, config_from, config_of, preset_names
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -131,6 +132,10 @@ PUBLISHED = {
     "qwen-image": QWEN,
     "qwen-image-layered": QWEN | {"input_channels": 4},
     "wan2.1": QWEN | {"_class_name": "AutoencoderKLWan"},
+    "taesd": TINY | {"latent_channels": 4},
+    "taesdxl": TINY | {"latent_channels": 4},
+    "taesd3": TINY,
+    "taef1": TINY,
     "flux2-small": DEV | {"decoder_block_out_channels": [96, 192, 384, 384]},
     "ernie-image": DEV | {"batch_norm_eps": 1e-5},  # as its pipeline computes; its config.json says 1e-4
     "ideogram4": DEV | {"pipeline": "ideogram4"},
@@ -294,7 +299,8 @@ def test_what_a_config_does_not_say_of_its_class_is_not_guessed() -> None:
 def test_a_difference_is_told_in_fields(name: str) -> None:
     config: VAEConfig = config_of(name)
     assert config.different_from(config) == ""
-    field, value = ("norm_num_groups", 16) if hasattr(config, "norm_num_groups") else ("num_res_blocks", 1)
+    changes = {"norm_num_groups": 16, "num_res_blocks": 1, "out_channels": 1}
+    field, value = next((name, value) for name, value in changes.items() if hasattr(config, name))
     other = config_from({"_class_name": config.class_name, **asdict(config), field: value})
     assert other.different_from(config) == f"{field}={value}"
     kin = config_of("sd1" if config.class_name == "AutoencoderKLFlux2" else "flux2")

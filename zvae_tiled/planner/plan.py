@@ -99,7 +99,7 @@ class Plan:
         """Whether the result is that of a full decode, to rounding."""
         if isinstance(self.quality, Exact):
             return True
-        if self.quality.moments == "tile" and self.case.chain.barriers:
+        if self.quality.moments == "tile":
             return self.grid.count == 1
         chain, shared = self.case.chain, self.grid.shared
         return self._whole_moments and (shared is None or shared >= chain.reach(chain.middle))
