@@ -15,7 +15,7 @@ constexpr int64_t CONTRACT = 6;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
-// input rows -> (x - mean)·scale + shift, or x / |x|·scale -> SiLU -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
+// input rows -> (x - mean)·scale + shift, or x / |x|·scale -> SiLU, or ReLU without a norm -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
 struct Conv {
   int64_t in_type, out_type;  // the skip has out_type too
   int64_t rows, width;        // size of the result, before doubling if upsample is set
@@ -26,7 +26,7 @@ struct Conv {
   int64_t winograd;              // 3×3, stride 1, multiplied in float32 by fewer products than taps (winograd.h)
   int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
-  const float *scale, *shift, *mean;  // scale is null: neither norm nor SiLU
+  const float *scale, *shift, *mean;  // scale is null: no norm
   float rms;  // above 0: each pixel is divided by its length first, or by this if that is more
   int64_t activation;  // 0: none, 1: SiLU behind a norm, 2: ReLU without one
   const void* weights;

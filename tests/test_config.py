@@ -186,6 +186,8 @@ def test_glm_image_uses_no_scaling_factor() -> None:
     """Its pipeline multiplies by the deviations and adds the means, whatever scaling_factor its config has."""
     glm = PUBLISHED["cogview4"] | {"latents_mean": [0.5] * 16, "latents_std": [2.0] * 16, "scaling_factor": 0.18215}
     assert config_from(without(glm, "shift_factor")).latents.scaling == 1
+    with pytest.raises(ConfigError, match=r"scaling_factor is 0\.5 beside latents_mean"):
+        config_from(without(glm, "shift_factor") | {"scaling_factor": 0.5})
 
 
 @pytest.mark.parametrize("key", sorted(HARMLESS))

@@ -48,8 +48,9 @@ def test_any_plans_decode_to_the_same_bytes_near_the_reference(seed: int) -> Non
     assert bits(first) == bits(second)
     ready = ready_latents(read_latents(latents, config), config, vae.weights, mx.float32, scaled=True)
     assert near(first, finished(whole_decode(vae, ready), raw=True, config=config))
-    own = vae.decode(Latents(latents, scaled=False), plan=plans[0], raw=True)
-    assert own.shape == first.shape
+    if not config.latents.only_scaled:
+        own = vae.decode(Latents(latents, scaled=False), plan=plans[0], raw=True)
+        assert own.shape == first.shape
 
 
 @given(st.integers(0, 1 << 32))

@@ -76,6 +76,8 @@ def test_what_fibo_cannot_have_returned_is_refused() -> None:
         theirs.decode(np.zeros((1, CHANNELS, 5, 4), np.float32))
     with pytest.raises(LatentsError, match=f"latents have {CHANNELS} channels"):
         theirs.decode(np.zeros((1, 4 * CHANNELS, 4, 4), np.float32))
+    with pytest.raises(LatentsError, match=r"not packed; a packed map .* is FLUX\.2's"):
+        theirs.decode(np.zeros((1, 4 * CHANNELS, 4, 4), np.float32))
 
 
 def test_ernie_adds_another_eps() -> None:

@@ -188,6 +188,15 @@ def test_slices_before_the_last_change_nothing(tmp_path: Path) -> None:
     assert all(bits(vae.weights[name]) == bits(values) for name, values in loaded().weights.items())
 
 
+def test_other_families_take_no_3_d_convolution(tmp_path: Path) -> None:
+    tiny = load_file(DATA / "taef1" / "diffusion_pytorch_model.safetensors")
+    name = "decoder.layers.0.weight"
+    tiny[name] = np.repeat(tiny[name][:, :, None], 3, axis=2)
+    save_file(tiny, tmp_path / "vae.safetensors")
+    with pytest.raises(WeightsError, match=r"decoder\.layers\.0\.weight: \(8, 16, 3, 3, 3\) stored"):
+        VAE.load(tmp_path / "vae.safetensors", config=DATA / "taef1" / "config.json")
+
+
 def test_a_missing_part_of_the_attention_is_named(tmp_path: Path) -> None:
     tensors = {name: values for name, values in stored().items() if "mid_block.attentions.0.to_qkv.bias" not in name}
     save_file(tensors, tmp_path / "vae.safetensors")

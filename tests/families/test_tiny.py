@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from tests.data import SIZES
 from tests.support.models import random_vae
 from tests.support.plans import bits
-from zvae_tiled import VAE, Tiles, config_of, plan
-from zvae_tiled.errors import ConfigError
+from zvae_tiled import VAE, Latents, Tiles, config_of, plan
+from zvae_tiled.errors import ConfigError, LatentsError
 from zvae_tiled.families import config_from
 from zvae_tiled.families.tiny import TinyConfig
 
@@ -90,6 +90,7 @@ def test_the_published_config_is_the_preset() -> None:
         ({"act_fn": "silu"}, "act_fn must be 'relu'"),
         ({"upsampling_scaling_factor": 4}, "upsampling_scaling_factor must be 2"),
         ({"scaling_factor": 0.5}, "scaling_factor must be 1"),
+        ({"encoder_block_out_channels": [[8], {"a": 1}]}, r"encoder_block_out_channels\[0\] must be a whole number"),
         ({"latent_channels": 0}, "latent_channels must be a whole number"),
         ({"decoder_block_out_channels": [64, 32, 64, 64]}, "decoder_block_out_channels must list 1 to 8 equal widths"),
         ({"encoder_block_out_channels": [1 << 40] * 4}, r"encoder_block_out_channels\[0\] must be a whole number"),
@@ -112,15 +113,28 @@ def test_a_decode_is_one_sweep_and_tiles_are_exact_without_a_pass_before() -> No
     latents = np.random.default_rng(0).standard_normal((1, 4, 70, 61)).astype(np.float32)
     exact, report = vae.decode(latents, return_report=True)
     assert [sweep.ends for sweep in report.plan.sweeps] == ["pixels"]
-    for quality in ("stream", Tiles(80)):
+    for quality in ("stream", Tiles(80), Tiles(80, overlap=40, moments="tile")):
         tiles, report = vae.decode(latents, quality=quality, return_report=True)
         assert report.exact
         assert [stage.name for stage in report.plan.stages] == ["pixels"]
         assert np.abs(np.asarray(tiles) - np.asarray(exact)).max() < 1e-5
     narrow, report = vae.decode(latents, quality=Tiles(80, overlap=4), return_report=True)
     assert not report.exact
+    assert "exact from an overlap of 14 pixels" in report.statistics
+    assert report.plan.expected_error == "unknown: not measured for this VAE"
     assert np.abs(np.asarray(narrow) - np.asarray(exact)).max() > 1e-4
-    assert "neither norms nor attention" in str(plan("taesd", 4096, 4096, "1GB", quality=Tiles(1024)))
+
+
+def test_latents_that_are_not_scaled_are_refused() -> None:
+    with pytest.raises(LatentsError, match="an AutoencoderTiny reads latents as a pipeline has them"):
+        random_vae(SMALL).decode(Latents(np.zeros((1, 4, 3, 3), np.float32), scaled=False))
+
+
+def test_a_plan_without_weights_predicts_as_much_as_one_with() -> None:
+    whole = random_vae(SMALL)
+    names = SMALL.chain("decode").shapes
+    vae = VAE(SMALL, {name: whole.weights[name] for name in names}, whole.dtype)
+    assert plan(SMALL, 64, 64, "1GB", dtype="float32").predicted_peak == vae.plan(64, 64, "1GB").predicted_peak
 
 
 def test_an_encode_has_no_variance() -> None:

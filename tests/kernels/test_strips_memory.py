@@ -20,6 +20,7 @@ from tests.kernels.cases import (
     PIXELS,
     PROJECTION,
     READS,
+    RELUS,
     SHORTCUT,
     STEPS,
     random,
@@ -113,7 +114,7 @@ PIXEL_NORM = replace(NORMED, name="rms", norm=PIXELS)
 @on_cpu
 @pytest.mark.parametrize(
     ("step", "dtype", "most"),
-    sampled(5, (*STEPS, PIXEL_NORM), [mx.float32, mx.bfloat16], [1 << 30, 9 * 32 * 40 * 4, 9 * 32 * 12]),
+    sampled(5, (*STEPS, PIXEL_NORM, RELUS[-1]), [mx.float32, mx.bfloat16], [1 << 30, 9 * 32 * 40 * 4, 9 * 32 * 12]),
 )
 def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_gpu, "MAX_ELEMENTS", most)
@@ -127,7 +128,8 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
     pieces = [random(large, dtype, rng)]
     skip = random((1, rows, width, step.skip), dtype, rng) if step.closes else None
     mx.eval(affine or [])
-    activated = rows * width * factor**2 * 32 * size if step.norm or step.upsample else 0
+    activates = step.norm or step.upsample or step.activation != "none"
+    activated = rows * width * factor**2 * 32 * size if activates else 0
     if activated:
         activated += space.activate(step, rows, width, size)
         # Of an RMS norm MLX frees parts while others are computed, sooner or later.

@@ -215,5 +215,5 @@ class Step:
 
     @property
     def parameters(self) -> int:
-        """Numbers in its weights, norm and shortcut included."""
-        return sum(prod(shape) for shape in self.shapes.values())
+        """Numbers in its weights, norm and shortcut included, and the zeros of a missing bias."""
+        return sum(prod(shape) for shape in self.shapes.values()) + (0 if self.bias else self.outputs)

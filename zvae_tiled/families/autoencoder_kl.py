@@ -119,6 +119,11 @@ def _check(config: AutoencoderKLConfig) -> None:
         check_number("shift_factor", config.shift_factor)
     if config.latents_mean is not None or config.latents_std is not None:
         check_means(config.latents_mean, config.latents_std, config.latent_channels)
+        if not config.mid_block_add_attention and config.scaling_factor not in (1.0, 0.18215):
+            raise ConfigError(
+                f"scaling_factor is {config.scaling_factor} beside latents_mean, without attention: the only such VAE "
+                "is GLM-Image's, whose pipeline does not use it (1, or 0.18215, the default of diffusers)"
+            )
         if config.shift_factor:
             raise ConfigError("shift_factor and latents_mean are both set; only one of them can be subtracted")
 

@@ -48,6 +48,7 @@ class LatentConvention:
         statistics: The means and variances, if the weights hold them.
         clamp: If above 0, the decoder reads ``clamp * tanh(z / clamp)``.
         deterministic: Whether the encoder gives latents themselves, not their mean and variance.
+        only_scaled: Whether latents whose scale and shift are undone cannot be decoded.
     """
 
     channels: int
@@ -62,6 +63,7 @@ class LatentConvention:
     statistics: Statistics | None = None
     clamp: float = 0.0
     deterministic: bool = False
+    only_scaled: bool = False
 
     @property
     def returned(self) -> tuple[int, int]:
@@ -91,6 +93,9 @@ class VAEConfig(ABC):
 
     unused: ClassVar[tuple[str, ...]] = ()
     """Prefixes of weights that neither decode nor encode needs."""
+
+    causal: ClassVar[bool] = False
+    """Whether 3-D convolutions are stored, of which one frame reads the last temporal slice."""
 
     clips: ClassVar[bool] = False
     """Whether the decoder's own values are clipped to [-1, 1]."""

@@ -53,6 +53,7 @@ class QwenImageConfig(VAEConfig):
     class_name: ClassVar[str] = "AutoencoderKLQwenImage"
     harmless: ClassVar[frozenset[str]] = frozenset({"dropout"})
     unused: ClassVar[tuple[str, ...]] = TIME
+    causal: ClassVar[bool] = True
     clips: ClassVar[bool] = True
 
     base_dim: int = 96

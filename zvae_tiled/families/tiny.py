@@ -1,7 +1,7 @@
 """AutoencoderTiny: TAESD, TAESDXL, TAESD3 and TAEF1, tiny decoders of the latents of other VAEs.
 
-Nothing is gathered over the picture: there is no norm and no attention. So a decode is one sweep, and tiles are exact.
-Latents are read as a pipeline has them, scaled; pictures lie in [0, 1] inside.
+Nothing is gathered over the picture: there is no norm and no attention. So a decode is one sweep, and tiles that
+overlap by the Chain's reach are exact. Latents are read as a pipeline has them, scaled; pictures lie in [0, 1] inside.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TinyConfig(VAEConfig):
     @property
     def latents(self) -> LatentConvention:
         """As a pipeline has them, clamped; an encode gives them without a variance."""
-        return LatentConvention(self.latent_channels, clamp=CLAMP, deterministic=True)
+        return LatentConvention(self.latent_channels, clamp=CLAMP, deterministic=True, only_scaled=True)
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
@@ -91,9 +91,12 @@ class TinyConfig(VAEConfig):
 
 def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
     listed, counts = getattr(config, widths), getattr(config, blocks)
-    if not isinstance(listed, tuple) or not 1 <= len(listed) <= MAX_LEVELS or len(set(listed)) != 1:
+    if not isinstance(listed, tuple) or not 1 <= len(listed) <= MAX_LEVELS:
         raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} equal widths, it is {short(listed)}")
-    check_count(f"{widths}[0]", listed[0])
+    for level, width in enumerate(listed):
+        check_count(f"{widths}[{level}]", width)
+    if len(set(listed)) != 1:
+        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} equal widths, it is {short(listed)}")
     if not isinstance(counts, tuple) or len(counts) != len(listed):
         raise ConfigError(f"{blocks} must list {len(listed)} numbers, as {widths} does, it is {short(counts)}")
     for level, count in enumerate(counts):

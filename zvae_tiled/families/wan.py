@@ -35,6 +35,7 @@ class WanConfig(VAEConfig):
     class_name: ClassVar[str] = "AutoencoderKLWan"
     harmless: ClassVar[frozenset[str]] = frozenset({"dropout", "scale_factor_temporal", "scale_factor_spatial"})
     unused: ClassVar[tuple[str, ...]] = TIME
+    causal: ClassVar[bool] = True
     clips: ClassVar[bool] = True
 
     base_dim: int = 96

@@ -64,6 +64,11 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
     array = to_mlx(wrapped.array, "latents", LatentsError)
     if wrapped.layout not in (None, "NCHW", "NHWC"):
         raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {wrapped.layout!r:.40}")
+    if not wrapped.scaled and config.latents.only_scaled:
+        raise LatentsError(
+            f"an {config.class_name} reads latents as a pipeline has them, these are not scaled (scaled=False)",
+            "Scale them as the VAE that they are of: (latents - shift_factor) * scaling_factor.",
+        )
     if array.size == 0:
         problem = f"latents of shape {shape_text(array.shape)} are empty"
         raise LatentsError(problem, "There is nothing to decode. Check how they were saved.")
@@ -120,9 +125,12 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
 def _where_channels_are(array: mx.array, convention: LatentConvention, other: int) -> str:
     """Return advice for latents whose channels are not in the axis of the layout."""
     channels = convention.returned[0]
-    if array.ndim == 3 and array.shape[-1] == convention.token**2 * channels:
+    if array.ndim == 3 and array.shape[-1] == convention.token**2 * convention.channels:
         return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels (--height, --width)."
-    another_family = "latents of another family? Compare the VAE's config.latents.channels."
+    another_family = "latents of another family? This preset of the VAE may be another one's: docs/models.md."
+    if convention.spread:
+        packed_map = f"(B, {convention.channels}, h, w)"
+        return f"This VAE's pipeline returns (B, {channels}, h, w), not packed; a packed map {packed_map} is FLUX.2's."
     if array.shape[other] != channels:
         return f"Are these {another_family}"
     if other != -1:

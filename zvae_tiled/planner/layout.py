@@ -138,11 +138,12 @@ def tiled_layout(
 def tile_grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid:
     """Return the grid of tiles of size `tile` (latents), with the overlap and the context of the quality."""
     chain, scale = case.chain, case.config.scale
-    reach = 0 if quality.moments == "tile" else chain.reach(chain.middle)
+    alone = quality.moments == "tile" and bool(chain.barriers)  # with moments and an attention of its own
+    reach = 0 if alone else chain.reach(chain.middle)
     named = quality.latents("overlap", scale) if isinstance(quality, Tiles) else None
     if named is not None:
         overlap = named
-    elif quality.moments == "tile":  # no overlap would make these exact, so 64 pixels, as in mflux
+    elif alone:  # no overlap would make these exact, so 64 pixels, as in mflux
         usual = max(1, 64 // scale)
         overlap = min(tile[0] // 4, usual), min(tile[1] // 4, usual)
     else:

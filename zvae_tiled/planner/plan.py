@@ -21,6 +21,9 @@ LOOKS = {
 }
 """Visible differences to add to a PSNR, by the source of the moments."""
 
+MEASURED_FAMILIES = ("AutoencoderKL", "AutoencoderKLFlux2")
+"""Families whose network is that of the VAE that was measured."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -99,10 +102,11 @@ class Plan:
         """Whether the result is that of a full decode, to rounding."""
         if isinstance(self.quality, Exact):
             return True
-        if self.quality.moments == "tile":
+        if self.quality.moments == "tile" and self.case.chain.barriers:
             return self.grid.count == 1
         chain, shared = self.case.chain, self.grid.shared
-        return self._whole_moments and (shared is None or shared >= chain.reach(chain.middle))
+        whole = self._whole_moments or not chain.barriers
+        return whole and (shared is None or shared >= chain.reach(chain.middle))
 
     @property
     def statistics(self) -> str:
@@ -110,7 +114,8 @@ class Plan:
         if isinstance(self.quality, Exact):
             return "the whole picture"
         if not self.case.chain.barriers:
-            return "none: this VAE has neither norms nor attention"
+            reach = self.case.chain.reach(self.case.chain.middle) * self.case.config.scale
+            return f"each tile by itself; tiles of this VAE are exact from an overlap of {reach} pixels"
         if self._whole_moments:
             return "moments of the whole picture; middle block on the whole map"
         if self.quality.moments == "tile":
@@ -122,6 +127,8 @@ class Plan:
         """The error measured for such plans in docs/quality.md, in words; ``rounding`` if the plan is exact."""
         if self.exact:
             return "rounding"
+        if self.case.config.class_name not in MEASURED_FAMILIES:
+            return "unknown: not measured for this VAE"
         source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
         source = "global" if self._whole_moments else source
         levels = MEASURED[source]

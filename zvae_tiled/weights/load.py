@@ -27,6 +27,7 @@ def load_weights(
     assign: Callable[[str, mx.array], object],
     ignore: tuple[str, ...] = (),
     wide: Collection[str] = (),
+    causal: bool = False,
 ) -> None:
     """Read the expected tensors of a checkpoint, each in its final layout and type.
 
@@ -41,6 +42,7 @@ def load_weights(
             discard the tensors assigned so far.
         ignore: Prefixes of names that may be in the checkpoint and are never read, such as ``"encoder."``.
         wide: Names of tensors that are loaded as float32 for every ``dtype``.
+        causal: Whether 3-D convolutions are accepted, of which the last temporal slice is kept.
 
     Raises:
         WeightsError: The checkpoint cannot be read or does not fit. The message lists every fault.
@@ -52,7 +54,7 @@ def load_weights(
         where = checkpoint.files[0] if len(files) == 1 else checkpoint.files[0].parent
         complaints = Complaints()
         stored = _stored(checkpoint, files, complaints)
-        matches, layout = match(stored, expected, ignore, complaints)
+        matches, layout = match(stored, expected, ignore, complaints, causal)
         complaints.raise_if_any(
             f"{where} cannot be loaded into this VAE",
             "Check that the weights and the config are of the same model.",
@@ -72,7 +74,12 @@ def load_weights(
         )
 
 
-def fits(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignore: tuple[str, ...] = ()) -> bool:
+def fits(
+    checkpoint: Checkpoint,
+    expected: Mapping[str, tuple[int, ...]],
+    ignore: tuple[str, ...] = (),
+    causal: bool = False,
+) -> bool:
     """Return whether the checkpoint has exactly the tensors that `load_weights` needs. Only headers are read.
 
     Raises:
@@ -81,7 +88,7 @@ def fits(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]], ignore
     complaints = Complaints()
     with ExitStack() as stack:
         files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
-        match(_stored(checkpoint, files, complaints), expected, ignore, complaints)
+        match(_stored(checkpoint, files, complaints), expected, ignore, complaints, causal)
     return not complaints
 
 

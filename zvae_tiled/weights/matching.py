@@ -66,6 +66,7 @@ def match(
     expected: Mapping[str, Shape],
     ignore: tuple[str, ...],
     complaints: Complaints,
+    causal: bool = False,
 ) -> tuple[list[Match], Layout]:
     """Pair every expected tensor with a stored one.
 
@@ -74,6 +75,7 @@ def match(
         expected: Canonical names and shapes, in MLX's layout.
         ignore: Prefixes of canonical names that may be present and are never read.
         complaints: Receives every fault. The result is valid only if there are none.
+        causal: Whether 3-D convolutions are accepted, of which the last temporal slice is kept.
 
     Returns:
         The matches in the order of their bytes, and the layout of the checkpoint.
@@ -92,7 +94,7 @@ def match(
             used.update(companions)
             each = _unpacked(name, shape, source, [table.get(leaf) for leaf in companions], complaints)
         else:
-            each = _plain(name, shape, source, complaints)
+            each = _plain(name, shape, source, complaints, causal)
         matches += [each] if each is not None else []
     for name in sorted(table.keys() - used):
         original = table[name].name
@@ -134,12 +136,12 @@ def _apart(stored: Sequence[Stored], names: dict[str, str]) -> Iterator[Stored]:
             yield replace(tensor, name=name, info=TensorInfo(info.dtype, shape, start, start + size))
 
 
-def _plain(name: str, shape: Shape, source: Stored, complaints: Complaints) -> Match | None:
+def _plain(name: str, shape: Shape, source: Stored, complaints: Complaints, causal: bool) -> Match | None:
     if source.info.dtype not in SOURCES:
         complaints.add(UNUSABLE, f"{source.name}: {source.info.dtype}, must be one of {', '.join(SOURCES)}")
         return None
     stored, frames = source.info.shape, 1
-    if len(stored) == 5 and len(shape) == 4 and not is_matrix(shape):  # (O, I, T, H, W)
+    if causal and len(stored) == 5 and len(shape) == 4 and not is_matrix(shape):  # (O, I, T, H, W)
         stored, frames = (*stored[:2], *stored[3:]), stored[2]
     return _shaped(Match(name, shape, source, stored, frames=frames), complaints)
 

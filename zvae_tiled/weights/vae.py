@@ -58,7 +58,7 @@ def fitting_presets(checkpoint: Checkpoint) -> list[str]:
     return [
         name
         for name, config in PRESETS.items()
-        if fits(checkpoint, shapes_of(config, ("decode",)), (*config.unused, *ENCODER))
+        if fits(checkpoint, shapes_of(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
     ]
 
 
@@ -89,6 +89,7 @@ def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, dec
         assign=weights.__setitem__,
         ignore=ignored,
         wide=config.latents.shapes.keys(),
+        causal=config.causal,
     )
     return weights
 

@@ -83,9 +83,9 @@ class StripWorkspace(ABC):
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of two float32 maps if nothing is fused, or of the small map if the Step upsamples."""
-        if step.norm is None:
-            return 0
         pixels = rows * width * step.inputs
+        if step.norm is None:
+            return 2 * pixels * itemsize if step.activation == "relu" and step.upsample else 0
         if step.rms is not None:  # in float32 the map, its squares, and a scale for every number
             return 12 * pixels + 8 * rows * width
         if step.upsample:
