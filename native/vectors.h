@@ -148,8 +148,11 @@ inline void store_some(void* p, V x, int64_t count) {
   store_bits_some<T>(p, bits_of<T>(x), count);
 }
 
+// Without it, compilers call these once they have many users: 4 % slower, and fused and rounded otherwise.
+#define ALWAYS_INLINE __attribute__((always_inline)) inline
+
 // e^x = 2^n · e^r with |r| <= ln(2)/2, and the Taylor polynomial of e^r. The error is within 2 units in the last place.
-inline V exp_of(V x) {
+ALWAYS_INLINE V exp_of(V x) {
   x = select(x > splat(88.0f), splat(88.0f), x);
   x = select(x < splat(-87.0f), splat(-87.0f), x);
   const float magic = 12582912.0f;  // 1.5·2^23: adding it rounds to an integer, which is then in the last bits
@@ -168,7 +171,7 @@ inline V exp_of(V x) {
   return p * (V)(((I)shifted << 23) + (127 << 23));
 }
 
-inline V silu(V x) { return x / (1.0f + exp_of(-x)); }
+ALWAYS_INLINE V silu(V x) { return x / (1.0f + exp_of(-x)); }
 
 inline float largest(V x) {
   float most = x[0];
