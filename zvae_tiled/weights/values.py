@@ -15,7 +15,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PIECE = 1 << 17
-"""Values per piece. A piece and its copies are under 4 MiB and stay in the CPU's cache."""
+"""Values per piece. A piece and its copies are under 4.2 MB and stay in the CPU's cache."""
 
 SOURCES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
