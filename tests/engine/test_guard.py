@@ -25,6 +25,7 @@ from zvae_tiled.devices.workspace import MAX_ELEMENTS
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS
+from zvae_tiled.families.tiny import TinyConfig
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
 CONVOLUTIONS = [step.name for step in CONFIG.chain("decode").steps if step.kind == "conv"]
@@ -212,6 +213,17 @@ def test_a_norm_that_gives_one_value_is_no_fault() -> None:
         f"{step.norm.name}.{part}" for step in CONFIG.chain("decode").steps if step.norm for part in ("weight", "bias")
     ]
     assert np.isfinite(decoded(changed(random_vae(CONFIG), mx.zeros_like, *names))).all()
+
+
+def test_rows_that_relu_makes_zeros_are_no_fault() -> None:
+    config = TinyConfig(
+        encoder_block_out_channels=(4, 4),
+        decoder_block_out_channels=(4, 4),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    vae = changed(random_vae(config), lambda bias: bias - 1e3, "decoder.layers.2.conv.0.bias")
+    assert np.isfinite(decoded(vae, random_latents(config, 5, 6))).all()
 
 
 def test_a_single_value_is_no_fault() -> None:
