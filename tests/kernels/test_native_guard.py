@@ -11,6 +11,8 @@ import pytest
 from tests.kernels.cases import (
     NORMED,
     READS,
+    RELU,
+    RMS,
     wide,
 )
 from tests.kernels.native import CASES
@@ -56,3 +58,20 @@ def test_an_idle_step_is_told_from_a_broken_one(case: tuple[str, mx.Dtype]) -> N
     assert kernels.idle(step, kernels.prepare(step, weights), flat)
     weights["weight"] = mx.full(weights["weight"].shape, 0.5).astype(case[1])
     assert kernels.idle(step, kernels.prepare(step, weights), pieces)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_map_that_relu_makes_zeros_leaves_a_step_idle(case: tuple[str, mx.Dtype]) -> None:
+    kernels, step, weights, x, _, _ = random_step(RELU, case, 5, 9, 6, 40, 0, READS[0])
+    prepared = kernels.prepare(step, weights)
+    assert not kernels.idle(step, prepared, kernels.activate(step, x, None))
+    assert kernels.idle(step, prepared, kernels.activate(step, -abs(x), None))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_map_that_an_rms_norm_makes_flat_leaves_a_step_idle(case: tuple[str, mx.Dtype]) -> None:
+    kernels, step, weights, x, _, _ = random_step(NORMED, case, 5, 9, 6, 40, 0, RMS)
+    prepared, affine = kernels.prepare(step, weights), kernels.affine(np.ones(6), np.zeros(6))
+    assert not kernels.idle(step, prepared, kernels.activate(step, x, affine))
+    powers = mx.array(2.0 ** np.arange(9)).astype(case[1])  # each pixel has its own length, and the same direction
+    assert kernels.idle(step, prepared, kernels.activate(step, mx.ones_like(x) * powers[:, None], affine))
