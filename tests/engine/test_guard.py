@@ -17,11 +17,13 @@ import pytest
 from tests.support.models import random_images, random_latents, random_vae, with_weights
 from tests.support.plans import bits, plan_for, with_rows
 from tests.support.samples import sampled
+from tests.support.toys import PixelNorms
 from zvae_tiled import VAE
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.workspace import MAX_ELEMENTS
+from zvae_tiled.engine.guard import Guard
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS
@@ -224,6 +226,17 @@ def test_rows_that_relu_makes_zeros_are_no_fault() -> None:
     )
     vae = changed(random_vae(config), lambda bias: bias - 1e3, "decoder.layers.2.conv.0.bias")
     assert np.isfinite(decoded(vae, random_latents(config, 5, 6))).all()
+
+
+def test_small_values_become_no_zeros_by_an_rms_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = next(step for step in PixelNorms().chain("decode").steps if step.rms is not None)
+    kernels = mlx_rows.RowKernels(mx.float32)
+    monkeypatch.setattr(mlx_rows.RowKernels, "blank", lambda self, pieces: True)
+    affine = kernels.affine(np.ones(step.inputs), np.zeros(step.inputs))
+    guard, zeros = Guard(kernels, step, None), mx.zeros((1, 3, 4, step.inputs))
+    assert guard.activate(zeros, affine)
+    with pytest.raises(SilentFailureError):
+        guard.activate(zeros + 1e-9, affine)
 
 
 def test_a_single_value_is_no_fault() -> None:
