@@ -68,6 +68,12 @@ void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels,
   });
 }
 
+template <Norm NORM>
+inline auto* normed_row(int64_t activation) {
+  if (activation == SILU) return activate_row<NORM, SILU>;
+  return activation == RELU ? activate_row<NORM, RELU> : activate_row<NORM, PLAIN>;
+}
+
 // The smallest and the largest sum of a row. NaN has its own flag, because comparisons skip it.
 struct Extent {
   V low = splat(INFINITY), high = splat(-INFINITY);
@@ -131,9 +137,9 @@ struct MapTile {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
     auto* row = c.activation == RELU ? activate_row<NONE, RELU> : activate_row<NONE, PLAIN>;
     if (c.scale && c.rms > 0)
-      row = c.activation == SILU ? activate_row<RMS, SILU> : activate_row<RMS, PLAIN>;
+      row = normed_row<RMS>(c.activation);
     else if (c.scale)
-      row = c.activation == SILU ? activate_row<AFFINE, SILU> : activate_row<AFFINE, PLAIN>;
+      row = normed_row<AFFINE>(c.activation);
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
       const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
         row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);

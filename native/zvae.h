@@ -28,7 +28,7 @@ struct Conv {
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: no norm
   float rms;  // above 0: each pixel is divided by its length first, or by this if that is more
-  int64_t activation;  // 0: none, 1: SiLU behind a norm, 2: ReLU without one
+  int64_t activation;  // 0: none, 1: SiLU, which needs a norm, 2: ReLU
   const void* weights;
   const float* bias;
   const void* const* skip;  // pointers to rows, or null if there is no skip

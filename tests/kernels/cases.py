@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import ATTENTION, DOUBLE, HALVE, Norm, Padding, Skip, Step
+from zvae_tiled.chain.step import Activation
 from zvae_tiled.devices.kernels import Affine, Kernels
 
 Array = np.ndarray
@@ -26,7 +27,7 @@ RELU_SKIP = replace(RELU, name="relu skip", closes=Skip(7, relu=True))
 WHOLE_DOWN = replace(RELU, name="relu down", resample=HALVE, padding=Padding(1, 1))
 STEPS = (CONV, UP, SKIP, SHORTCUT, PROJECTION, DOWN)
 RELUS = (RELU, RELU_SKIP, WHOLE_DOWN, replace(RELU, name="relu up", resample=DOUBLE))
-READS = ("as it is", "norm", "norm and SiLU")
+READS = ("as it is", "norm", "norm and ReLU", "norm and SiLU")
 RMS = "RMS norm and SiLU"
 PIXELS = Norm("norm", 1, 1e-12, "rms")
 """How a Step may read its map."""
@@ -83,11 +84,12 @@ def conv64(step: Step, weights: dict[str, mx.array], x: mx.array, skip: mx.array
 
 
 def reading(step: Step, through: str) -> Step:
-    """A Step that reads its map through one of `READS`; one with ReLU stays as it is."""
+    """A Step that reads its map through one of `READS`; one that has ReLU already stays as it is."""
     if step.activation == "relu":
         return step
     norm = None if through == "as it is" else PIXELS if through == RMS else NORM
-    return replace(step, norm=norm, activation="silu" if through.endswith("SiLU") else "none")
+    activation: Activation = "silu" if through.endswith("SiLU") else "relu" if through.endswith("ReLU") else "none"
+    return replace(step, norm=norm, activation=activation)
 
 
 def normal64(step: Step, x: Array, affine: Affine) -> Array:

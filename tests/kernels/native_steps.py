@@ -31,9 +31,9 @@ seeds = st.integers(0, 1 << 32)
 
 def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
     """Normalised and activated in float64."""
-    if affine is None:
-        return np.maximum(x, 0) if step.activation == "relu" else x
-    normal = normal64(step, x, affine)
+    normal = x if affine is None else normal64(step, x, affine)
+    if step.activation == "relu":
+        return np.maximum(normal, 0)
     return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
 
 

@@ -123,11 +123,10 @@ class Step:
         """Refuse what no kernel computes.
 
         Raises:
-            ValueError: SiLU has no norm before it, or ReLU has one; or ReLU is applied to a skip behind a shortcut.
+            ValueError: SiLU has no norm before it; or ReLU is applied to a skip behind a shortcut.
         """
-        if (self.activation == "silu" and self.norm is None) or (self.activation == "relu" and self.norm is not None):
-            norm = "a norm" if self.norm is None else "no norm"
-            raise ValueError(f"{self.name}: activation {self.activation!r} needs {norm} before it")
+        if self.activation == "silu" and self.norm is None:
+            raise ValueError(f"{self.name}: activation 'silu' needs a norm before it")
         if self.closes is not None and self.closes.relu and self.closes.shortcut is not None:
             raise ValueError(f"{self.name}: a skip with a shortcut is added without ReLU")
 

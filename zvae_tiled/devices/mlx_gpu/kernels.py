@@ -57,8 +57,7 @@ class StripKernels(MlxStorage):
         self.winograd = winograd
         fuse = compiled if compiled is not None else mx.default_device().type == mx.gpu
         wrap: Callable[[Arithmetic], Arithmetic] = mx.compile if fuse else lambda function: function
-        self._normal = wrap(_normal)
-        self._silu = wrap(_silu)
+        self._normed = {"none": wrap(_normal), "silu": wrap(_silu), "relu": wrap(_relu)}
         self._sum = wrap(_sum)
         self._sum_skip = wrap(_sum_skip)
 
@@ -79,7 +78,7 @@ class StripKernels(MlxStorage):
         """Normalise and apply SiLU, then upsample."""
         if affine is not None:
             x = now(self._normalised(step, x, affine))
-        if step.activation == "relu":
+        elif step.activation == "relu":
             x = now(mx.maximum(x, 0))
         if step.upsample:
             _, rows, width, channels = x.shape
@@ -92,7 +91,7 @@ class StripKernels(MlxStorage):
         if step.rms is not None:
             lengths = mx.linalg.norm(x.astype(mx.float32), axis=-1, keepdims=True)
             affine = (affine[0] / mx.maximum(now(lengths), step.rms), *affine[1:])
-        return (self._silu if step.activation == "silu" else self._normal)(x, *affine)
+        return self._normed[step.activation](x, *affine)
 
     def span(self, pieces: Pieces, start: int, stop: int) -> Pieces:
         """Return some rows of pieces. Pieces are joined in place, so a band is held only once while it is convolved.
@@ -240,6 +239,10 @@ def _normal(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx
 def _silu(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
     y = (x.astype(mx.float32) - mean) * scale + shift
     return (y * mx.sigmoid(y)).astype(x.dtype)
+
+
+def _relu(x: mx.array, scale: mx.array, shift: mx.array, mean: mx.array) -> mx.array:
+    return mx.maximum((x.astype(mx.float32) - mean) * scale + shift, 0).astype(x.dtype)
 
 
 def _sum(y: mx.array, bias: mx.array) -> mx.array:

@@ -322,11 +322,11 @@ def _activated(piece: Rows, step: Step) -> mx.array:
     if piece.array is None:
         return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
     rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)
-    if piece.affine is None:
-        return mx.maximum(rows, 0) if step.activation == "relu" else rows
-    scale, shift, mean = piece.affine
-    if step.rms is not None:
-        rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)
-    normal: mx.array = (rows - mean) * scale + shift
-    activated: mx.array = normal / (1.0 + mx.exp(-normal))
-    return activated
+    if piece.affine is not None:
+        scale, shift, mean = piece.affine
+        if step.rms is not None:
+            rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)
+        rows = (rows - mean) * scale + shift
+    if step.activation == "silu":
+        rows = rows / (1.0 + mx.exp(-rows))
+    return mx.maximum(rows, 0) if step.activation == "relu" else rows
