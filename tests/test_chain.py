@@ -11,7 +11,7 @@ import pytest
 from tests.support.checkpoints import vae_rows
 from tests.support.models import PRESETS, to_torch_layout
 from tests.support.plans import TASKS, random_config
-from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Step
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig

@@ -136,6 +136,15 @@ PUBLISHED = {
     "taesdxl": TINY | {"latent_channels": 4},
     "taesd3": TINY,
     "taef1": TINY,
+    # Published without a config: these say in our words what the author's taesd.py builds.
+    "taef2": TINY | {"latent_channels": 32, "pools": True, "patch": 2},
+    "taesana": TINY
+    | {
+        "latent_channels": 32,
+        "encoder_stem": [32, 64],
+        "decoder_block_out_channels": [256, 128, 64, 64, 64, 64],
+        "num_decoder_blocks": [3, 3, 3, 3, 3, 1],
+    },
     "flux2-small": DEV | {"decoder_block_out_channels": [96, 192, 384, 384]},
     "ernie-image": DEV | {"batch_norm_eps": 1e-5},  # as its pipeline computes; its config.json says 1e-4
     "ideogram4": DEV | {"pipeline": "ideogram4"},

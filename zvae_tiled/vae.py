@@ -30,7 +30,8 @@ from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
 from zvae_tiled.weights.find import find_checkpoint
-from zvae_tiled.weights.vae import DTYPES, Origin, chosen_config, dtype_name, read_weights, sources_of, zero_biases
+from zvae_tiled.weights.recognise import chosen_config
+from zvae_tiled.weights.vae import DTYPES, Origin, dtype_name, read_weights, sources_of, zero_biases
 
 
 class VAE:
@@ -73,10 +74,12 @@ class VAE:
                 file, or a shard index.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
             decoder_only: Whether to skip the weights of the encoder.
-            config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights.
+            config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights,
+                else the preset whose names and shapes the weights have.
 
         Raises:
-            ConfigError: There is no config, or no VAE can be built from it.
+            ConfigError: No VAE can be built from the config; or there is none, and the weights fit no preset, or
+                several that differ in their latents.
             WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
         """
         check_threads()

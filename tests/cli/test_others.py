@@ -142,7 +142,8 @@ def test_a_vae_is_inspected(place: Path) -> None:
         assert line in told
     assert run("inspect", "vae/diffusion_pytorch_model.safetensors").stdout == told
     (place / "vae" / "config.json").rename(place / "away.json")
-    assert "none beside it: use --config" in run("inspect", "vae").stdout
+    told = run("inspect", "vae").stdout
+    assert "there is no config.json beside the weights, and no preset has their names and shapes" in told
     assert "nowhere" in run("inspect", "nowhere", code=3).stderr
 
 

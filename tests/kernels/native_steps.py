@@ -33,7 +33,7 @@ def activated64(step: Step, x: Array, affine: Affine | None) -> Array:
     """Normalised and activated in float64."""
     normal = x if affine is None else normal64(step, x, affine)
     if step.activation == "relu":
-        return np.maximum(normal, 0)
+        return np.asarray(np.maximum(normal, 0))
     return np.asarray(normal / (1 + np.exp(-normal))) if step.activation == "silu" else normal
 
 

@@ -82,14 +82,19 @@ def random_kin(rng: Random) -> VAEConfig:
 
 def random_tiny(rng: Random) -> TinyConfig:
     """A small AutoencoderTiny."""
-    levels, width = rng.randint(1, 4), rng.randint(2, 9)
-    down, up = ([rng.choice([1, 1, 2, 3]) for _ in range(levels)] for _ in range(2))
+    levels = rng.randint(1, 4)
+    halved = rng.randint(0, levels - 1)  # by the encoder's stem
+    down, up = ([rng.choice([1, 1, 2, 3]) for _ in range(count)] for count in (levels - halved, levels))
+    widths = [[rng.randint(2, 9) for _ in range(levels)] for _ in range(2)]
     return TinyConfig(
         latent_channels=rng.choice([2, 4, 16]),
-        encoder_block_out_channels=(width,) * levels,
-        decoder_block_out_channels=(width,) * levels,
+        encoder_block_out_channels=tuple(widths[0][halved - 1 : -1] if halved else widths[0]),
+        decoder_block_out_channels=tuple(widths[1]),
         num_encoder_blocks=tuple(down),
         num_decoder_blocks=tuple(up),
+        encoder_stem=tuple(widths[0][:halved]),
+        pools=rng.random() < 0.4,
+        patch=rng.choice([1, 1, 2]),
     )
 
 

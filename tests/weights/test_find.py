@@ -38,6 +38,16 @@ def test_a_file_without_a_config(tmp_path: Path) -> None:
     assert find_checkpoint(file) == Checkpoint(None, (file,))
 
 
+def test_the_other_half_beside_a_file(tmp_path: Path) -> None:
+    halves = tuple(tmp_path / f"taef2_{half}.safetensors" for half in ("decoder", "encoder"))
+    touch(*halves)
+    assert [find_checkpoint(path).files for path in (*halves, tmp_path)] == [halves] * 3
+    alone, _ = touch(tmp_path / "taef1_decoder.safetensors"), touch(tmp_path / "taesd_encoder.safetensors")
+    assert find_checkpoint(alone).files == (alone,)
+    with pytest.raises(WeightsError, match="holds several checkpoints"):
+        find_checkpoint(tmp_path)
+
+
 def test_a_file_whose_name_says_nothing_is_left_to_its_content(tmp_path: Path) -> None:
     blob = touch(tmp_path / "3f2a9c")
     assert find_checkpoint(blob).files == (blob,)

@@ -10,7 +10,8 @@ import click
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import vae_names
 from zvae_tiled.cli.sources import DEMO, vae_path
-from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, config_of, preset_names
+from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, preset_names
 
 if TYPE_CHECKING:
     from zvae_tiled.inputs.latents import Latents
@@ -37,13 +38,16 @@ def _is_vae(what: str) -> bool:
 
 def _tensors(path: Path) -> dict[str, TensorInfo]:
     from zvae_tiled.weights.safetensors_file import SafetensorsFile
+    from zvae_tiled.weights.tiny_names import diffusers_names
 
     with SafetensorsFile(path) as file:
-        return file.tensors
+        names = diffusers_names(file.tensors)
+        return {names[name]: info for name, info in file.tensors.items() if name in names}
 
 
 def _vae(what: str) -> list[tuple[str, Any]]:
     from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.recognise import chosen_config
 
     checkpoint = find_checkpoint(vae_path(what))
     tensors = {name: info for path in checkpoint.files for name, info in _tensors(path).items()}
@@ -55,13 +59,13 @@ def _vae(what: str) -> list[tuple[str, Any]]:
         ("tensors", f"{len(tensors)}, {types}, {sum(sizes.values()) / 1e6:,.1f} MB"),
         ("encoder", f"{encoder / 1e6:,.1f} MB of them, read for zvae encode only" if encoder else "none"),
     ]
-    if checkpoint.folder_config is None:
-        from zvae_tiled.weights.vae import fitting_presets
-
-        named = "".join(f"{name} or " for name in fitting_presets(checkpoint))
-        return [*lines, ("config", f"none beside it: use --config {named}FILE, a config.json")]
-    config = config_of(checkpoint.folder_config)
-    return [*lines, ("config", checkpoint.folder_config), *_shape(config)]
+    try:
+        config = chosen_config(None, checkpoint)
+    except ConfigError as error:
+        if checkpoint.folder_config is not None:
+            raise
+        return [*lines, ("config", error.problem), ("", error.advice)]
+    return [*lines, ("config", checkpoint.folder_config or "none beside it"), *_shape(config)]
 
 
 def _shape(config: VAEConfig) -> list[tuple[str, Any]]:

@@ -83,12 +83,6 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
     if name is None or name in PRESETS or name.endswith(".json"):
         return config_of(name or "z-image")
     from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.recognise import chosen_config
 
-    checkpoint = find_checkpoint(vae_path(name))
-    if checkpoint.folder_config is None:
-        from zvae_tiled.weights.vae import fitting_presets
-
-        fitting = " or ".join(fitting_presets(checkpoint))
-        advice = f"Name a config.json{f', or {fitting}, which fits these weights,' if fitting else ''} with --config."
-        raise ConfigError(f"there is no config.json beside {name}", advice)
-    return config_of(checkpoint.folder_config)
+    return chosen_config(None, find_checkpoint(vae_path(name)))

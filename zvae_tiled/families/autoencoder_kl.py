@@ -294,4 +294,4 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
 }
 """Models on Hugging Face that hold the VAE of each preset."""
 
-FAMILY = Family(AutoencoderKLConfig, PRESETS, REPOSITORIES)
+FAMILY = Family(AutoencoderKLConfig, PRESETS, REPOSITORIES, lookalikes={"cogview4": "GLM-Image"})

@@ -42,6 +42,9 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
 }
 """Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no entry."""
 
+LOOKALIKES: dict[str, str] = {name: model for family in FAMILIES.values() for name, model in family.lookalikes.items()}
+"""Models without a preset whose weights have a preset's names and shapes, but other latents."""
+
 HARMLESS = frozenset({"_diffusers_version", "_name_or_path", "_commit_hash", "sample_size"})
 """Keys that a decode does not depend on: provenance, and the size at which diffusers starts to tile."""
 

@@ -1,7 +1,7 @@
-"""AutoencoderTiny: TAESD, TAESDXL, TAESD3 and TAEF1, tiny decoders of the latents of other VAEs.
+"""AutoencoderTiny: TAESD, TAESDXL, TAESD3, TAEF1, TAEF2 and TAESANA, tiny decoders of the latents of other VAEs.
 
-Nothing is gathered over the picture: there is no norm and no attention. So a decode is one sweep, and tiles that
-overlap by the Chain's reach are exact. Latents are read as a pipeline has them, scaled; pictures lie in [0, 1] inside.
+But for TAEF2's three norms, nothing is gathered over the picture. So a decode is one sweep, and tiles that overlap by
+the Chain's reach are exact. Latents are read as a pipeline has them, scaled; pictures lie in [0, 1] inside.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
 from zvae_tiled.chain.step import Activation
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
-from zvae_tiled.families.checks import MAX_LEVELS, MAX_RESNETS, check_count, frozen, short
+from zvae_tiled.families.checks import MAX_LEVELS, MAX_RESNETS, check_count, check_flag, frozen, short
 
 CLAMP = 3.0
 """Latents are clamped to about this magnitude: 3 tanh(x / 3)."""
+
+POOL_GROUPS, POOL_TIMES, POOL_EPS = 4, 4, 1e-5
+"""Groups and eps of the norm of a pool, and how many times its channels are the block's."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,18 @@ class TinyConfig(VAEConfig):
     Attributes:
         in_channels: Channels of the picture the encoder reads.
         out_channels: Channels of the picture the decoder writes.
-        encoder_block_out_channels: Width of each level of the encoder, which must be equal.
-        decoder_block_out_channels: Width of each level of the decoder, which must be equal.
+        encoder_block_out_channels: Width of each level of the encoder, from the picture's resolution down.
+        decoder_block_out_channels: Width of each level of the decoder, from the latents' resolution up.
         latent_channels: Channels of the latents.
-        num_encoder_blocks: Blocks in each level of the encoder, from the picture's resolution down.
-        num_decoder_blocks: Blocks in each level of the decoder, from the latents' resolution up.
+        num_encoder_blocks: Blocks in each level of the encoder.
+        num_decoder_blocks: Blocks in each level of the decoder.
         scaling_factor: Must be 1: latents are read scaled.
         shift_factor: Must be 0.
+        encoder_stem: Widths of convolutions that halve the picture before the encoder's first level. diffusers has no
+            such key.
+        pools: Whether blocks at the latents' resolution begin with a norm over the whole map. diffusers has no such
+            key.
+        patch: Rows, and columns, of latents in one pixel of the pipeline's map: 1, or 2. diffusers has no such key.
     """
 
     class_name: ClassVar[str] = "AutoencoderTiny"
@@ -56,6 +64,9 @@ class TinyConfig(VAEConfig):
     num_decoder_blocks: tuple[int, ...] = (3, 3, 3, 1)
     scaling_factor: float = 1.0
     shift_factor: float = 0.0
+    encoder_stem: tuple[int, ...] = ()
+    pools: bool = False
+    patch: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a config that cannot be built.
@@ -69,8 +80,10 @@ class TinyConfig(VAEConfig):
             for name in (f"{half}_block_out_channels", f"num_{half}_blocks"):
                 object.__setattr__(self, name, frozen(getattr(self, name)))
             _check_half(f"{half}_block_out_channels", f"num_{half}_blocks", self)
-        if len(self.encoder_block_out_channels) != len(self.decoder_block_out_channels):
-            raise ConfigError("encoder_block_out_channels and decoder_block_out_channels must list as many levels")
+        object.__setattr__(self, "encoder_stem", frozen(self.encoder_stem))
+        _check_stem(self)
+        check_flag("pools", self.pools)
+        check_count("patch", self.patch, 2)
         if self.scaling_factor != 1 or self.shift_factor != 0:
             raise ConfigError("scaling_factor must be 1 and shift_factor 0: an AutoencoderTiny reads scaled latents")
 
@@ -82,21 +95,42 @@ class TinyConfig(VAEConfig):
     @property
     def latents(self) -> LatentConvention:
         """As a pipeline has them, clamped; an encode gives them without a variance."""
-        return LatentConvention(self.latent_channels, clamp=CLAMP, deterministic=True, only_scaled=True)
+        return LatentConvention(
+            self.latent_channels * self.patch**2,
+            self.patch,
+            token=2 if self.patch == 1 else 1,
+            clamp=CLAMP,
+            deterministic=True,
+            only_scaled=True,
+        )
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
         return Chain(tuple(_decoder(self) if task == "decode" else _encoder(self)))
 
 
+def _check_stem(config: TinyConfig) -> None:
+    stem = config.encoder_stem
+    if not isinstance(stem, tuple) or len(stem) > MAX_LEVELS:
+        raise ConfigError(f"encoder_stem must list at most {MAX_LEVELS} widths, it is {short(stem)}")
+    for number, width in enumerate(stem):
+        check_count(f"encoder_stem[{number}]", width)
+    if stem and stem[-1] != (first := config.encoder_block_out_channels[0]):
+        raise ConfigError(f"encoder_stem must end with the encoder's first width, {first}, it ends with {stem[-1]}")
+    down, up = len(stem) + len(config.encoder_block_out_channels), len(config.decoder_block_out_channels)
+    if down != up:
+        raise ConfigError(
+            "decoder_block_out_channels must list as many levels as encoder_block_out_channels and encoder_stem do "
+            f"together: it lists {up}, they list {down}"
+        )
+
+
 def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
     listed, counts = getattr(config, widths), getattr(config, blocks)
     if not isinstance(listed, tuple) or not 1 <= len(listed) <= MAX_LEVELS:
-        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} equal widths, it is {short(listed)}")
+        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} widths, it is {short(listed)}")
     for level, width in enumerate(listed):
         check_count(f"{widths}[{level}]", width)
-    if len(set(listed)) != 1:
-        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} equal widths, it is {short(listed)}")
     if not isinstance(counts, tuple) or len(counts) != len(listed):
         raise ConfigError(f"{blocks} must list {len(listed)} numbers, as {widths} does, it is {short(counts)}")
     for level, count in enumerate(counts):
@@ -106,54 +140,80 @@ def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
 
 
 def _decoder(config: TinyConfig) -> Iterator[Step]:
-    width, layer = config.decoder_block_out_channels[0], 2  # layer 1 is the ReLU behind the first convolution
-    yield Step("decoder.layers.0", "conv", config.latent_channels, width)
-    relu = True
-    for level, blocks in enumerate(config.num_decoder_blocks):
+    widths, layer = config.decoder_block_out_channels, 2  # layer 1 is the ReLU behind the first convolution
+    yield Step("decoder.layers.0", "conv", config.latent_channels, widths[0])
+    relu, last = True, len(widths) - 1
+    for level, (width, blocks) in enumerate(zip(widths, config.num_decoder_blocks, strict=True)):
         for _ in range(blocks):
-            yield from _block(f"decoder.layers.{layer}", width, relu)
+            yield from _block(f"decoder.layers.{layer}", width, relu, config.pools and level == 0)
             relu, layer = True, layer + 1
-        if level == len(config.num_decoder_blocks) - 1:
+        if level == last:
             yield Step(f"decoder.layers.{layer}", "conv", width, config.out_channels, activation="relu")
         else:
-            name = f"decoder.layers.{layer + 1}"
-            yield Step(name, "conv", width, width, activation="relu", resample=DOUBLE, bias=False)
+            name, wider = f"decoder.layers.{layer + 1}", widths[level + 1]
+            yield Step(name, "conv", width, wider, activation="relu", resample=DOUBLE, bias=False)
         relu, layer = False, layer + 2
 
 
 def _encoder(config: TinyConfig) -> Iterator[Step]:
-    width, layer = config.encoder_block_out_channels[0], 0
+    width, layer, relu = config.in_channels, 0, False
+    for each in config.encoder_stem:
+        yield _halving(f"encoder.layers.{layer}", width, each, relu)
+        width, layer, relu = each, layer + 2, True  # a ReLU is a layer of its own here
+    last = len(config.encoder_block_out_channels) - 1
     for level, blocks in enumerate(config.num_encoder_blocks):
-        name = f"encoder.layers.{layer}"
-        if level == 0:
-            yield Step(name, "conv", config.in_channels, width)
-        else:
-            yield Step(name, "conv", width, width, activation="relu", resample=HALVE, padding=Padding(1, 1), bias=False)
-        relu, layer = False, layer + 1
+        outputs = config.encoder_block_out_channels[level]
+        if level == 0 and not config.encoder_stem:
+            yield Step(f"encoder.layers.{layer}", "conv", width, outputs)
+            layer, relu = layer + 1, False
+        elif level > 0:
+            yield _halving(f"encoder.layers.{layer}", width, outputs, relu=True, bias=False)
+            layer, relu = layer + 1, False
+        width = outputs
         for _ in range(blocks):
-            yield from _block(f"encoder.layers.{layer}", width, relu)
+            yield from _block(f"encoder.layers.{layer}", width, relu, config.pools and level == last)
             relu, layer = True, layer + 1
     yield Step(f"encoder.layers.{layer}", "conv", width, config.latent_channels, activation="relu")
 
 
-def _block(name: str, width: int, relu: bool) -> Iterator[Step]:
-    """Yield three convolutions, and a skip around them. ReLU behind the sum is applied where the sum is read."""
+def _halving(name: str, inputs: int, outputs: int, relu: bool, bias: bool = True) -> Step:
+    activation: Activation = "relu" if relu else "none"
+    return Step(name, "conv", inputs, outputs, activation=activation, resample=HALVE, padding=Padding(1, 1), bias=bias)
+
+
+def _block(name: str, width: int, relu: bool, pool: bool) -> Iterator[Step]:
+    """Yield three convolutions, and a skip around them. ReLU behind a sum is applied where the sum is read."""
     first: Activation = "relu" if relu else "none"
+    if pool:
+        wide, norm = POOL_TIMES * width, Norm(f"{name}.pool.1", POOL_GROUPS, POOL_EPS)
+        into, out, skip = f"{name}.pool.0", f"{name}.pool.3", Skip(width, relu=relu)
+        yield Step(into, "conv", width, wide, kernel=1, activation=first, opens=True, bias=False)
+        yield Step(out, "conv", wide, width, kernel=1, norm=norm, activation="relu", closes=skip, bias=False)
+        relu, first = False, "none"
     yield Step(f"{name}.conv.0", "conv", width, width, activation=first, opens=True)
     yield Step(f"{name}.conv.2", "conv", width, width, activation="relu")
     yield Step(f"{name}.conv.4", "conv", width, width, activation="relu", closes=Skip(width, relu=relu))
 
 
 _FOUR, _SIXTEEN = TinyConfig(), TinyConfig(latent_channels=16)
+_FLUX2 = TinyConfig(latent_channels=32, pools=True, patch=2)
+_SANA = TinyConfig(
+    latent_channels=32,
+    encoder_stem=(32, 64),
+    decoder_block_out_channels=(256, 128, 64, 64, 64, 64),
+    num_decoder_blocks=(3, 3, 3, 3, 3, 1),
+)
 
 PRESETS: dict[str, TinyConfig] = {
     "taesd": _FOUR,  # madebyollin/taesd, config.json
     "taesdxl": _FOUR,  # madebyollin/taesdxl, config.json
     "taesd3": _SIXTEEN,  # madebyollin/taesd3, config.json
     "taef1": _SIXTEEN,  # madebyollin/taef1, config.json
+    "taef2": _FLUX2,  # github.com/madebyollin/taesd, taesd.py, as the next
+    "taesana": _SANA,
 }
 
-REPOSITORIES: dict[str, tuple[str, ...]] = {name: (f"madebyollin/{name}",) for name in PRESETS}
+REPOSITORIES: dict[str, tuple[str, ...]] = {name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana"}
 """Models on Hugging Face that hold the VAE of each preset."""
 
 FAMILY = Family(TinyConfig, PRESETS, REPOSITORIES)

@@ -16,6 +16,9 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 _STEM = "diffusion_pytorch_model"
 
+_HALVES = ("_decoder.safetensors", "_encoder.safetensors")
+"""Ends of the names of TAESD's files, which hold one half each."""
+
 # The first row with an existing file is used. Two existing files of one row are an error.
 _RULES = (
     (f"{_STEM}.safetensors", f"{_STEM}.safetensors.index.json", "ae.safetensors"),
@@ -29,7 +32,7 @@ class Checkpoint:
 
     Attributes:
         folder_config: The ``config.json`` beside the weights, if there is one.
-        files: The safetensors files: one, or all shards.
+        files: The safetensors files: one, both halves, or all shards.
         weight_map: The file of each tensor, if there is a shard index.
         index: The shard index, if there is one.
     """
@@ -94,9 +97,18 @@ def _from_file(path: Path) -> Checkpoint:
     beside = path.parent / "config.json"
     config = beside if beside.is_file() else None
     if path.suffix != ".json":
-        return Checkpoint(config, (path,))
+        return Checkpoint(config, _with_other_half(path))
     weight_map = read_index(path)
     return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map, path)
+
+
+def _with_other_half(path: Path) -> tuple[Path, ...]:
+    """Return a file, and the other half beside it if its name says that it is one half: the decoder first."""
+    for end in _HALVES:
+        halves = tuple(path.with_name(path.name.removesuffix(end) + half) for half in _HALVES)
+        if path.name.endswith(end) and all(half.is_file() for half in halves):
+            return halves
+    return (path,)
 
 
 def _choose(folder: Path) -> Path | None:
@@ -106,7 +118,7 @@ def _choose(folder: Path) -> Path | None:
     # After the known names: the only index of any name, then the only file of any name.
     for rule in (*_RULES, indices, weights):
         candidates = [name for name in rule if name in names]
-        if len(candidates) > 1:
+        if len(candidates) > 1 and len(_with_other_half(folder / candidates[0])) != len(candidates):
             problem = f"{folder} holds several checkpoints: {', '.join(candidates)}. It is not clear which to load."
             raise WeightsError(problem, "Pass the path of one of them.")
         if candidates:

@@ -40,6 +40,9 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
         for config in folders:
             if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
                 return config.parent
+        for folder in snapshots.glob("*/"):  # taef2 has no config
+            if not any(folder.glob("*.json")) and any(folder.glob("*.safetensors")):
+                return folder
     return None
 
 

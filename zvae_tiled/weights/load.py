@@ -15,6 +15,7 @@ from zvae_tiled.weights.layout import Layout, is_matrix
 from zvae_tiled.weights.matching import Match, Stored, match
 from zvae_tiled.weights.reading import read_values
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
+from zvae_tiled.weights.tiny_names import diffusers_names
 from zvae_tiled.weights.values import TARGETS, Target, to_mlx
 
 WIDE = next(target for target in TARGETS if target.dtype == mx.float32)
@@ -74,21 +75,29 @@ def load_weights(
         )
 
 
-def fits(
-    checkpoint: Checkpoint,
-    expected: Mapping[str, tuple[int, ...]],
-    ignore: tuple[str, ...] = (),
-    causal: bool = False,
-) -> bool:
-    """Return whether the checkpoint has exactly the tensors that `load_weights` needs. Only headers are read.
+def headers(checkpoint: Checkpoint) -> list[Stored]:
+    """Return the tensors of a checkpoint. Only headers are read.
 
     Raises:
-        WeightsError: A file cannot be read, or is not a safetensors file.
+        WeightsError: A file cannot be read, is not a safetensors file, or does not agree with the index.
     """
     complaints = Complaints()
     with ExitStack() as stack:
         files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
-        match(_stored(checkpoint, files, complaints), expected, ignore, complaints, causal)
+        stored = _stored(checkpoint, files, complaints)
+    complaints.raise_if_any(f"{checkpoint.index} cannot be used", "Download the index and its files again.")
+    return stored
+
+
+def fits(
+    stored: Sequence[Stored],
+    expected: Mapping[str, tuple[int, ...]],
+    ignore: tuple[str, ...] = (),
+    causal: bool = False,
+) -> bool:
+    """Return whether these are exactly the tensors that `load_weights` needs."""
+    complaints = Complaints()
+    match(stored, expected, ignore, complaints, causal)
     return not complaints
 
 
@@ -101,9 +110,9 @@ def _target(dtype: mx.Dtype) -> Target:
 
 
 def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints: Complaints) -> list[Stored]:
-    everything = [Stored(file, name, info) for file in files for name, info in file.tensors.items()]
     if checkpoint.weight_map is None:
-        return everything
+        return [each for file in files for each in _named(file)]
+    everything = [Stored(file, name, info) for file in files for name, info in file.tensors.items()]
     indexed = {(file, name) for name, file in checkpoint.weight_map.items()}
     present = {(tensor.file.path, tensor.name) for tensor in everything}
     for file, name in sorted(indexed - present):
@@ -111,6 +120,12 @@ def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints
     for file, name in sorted(present - indexed):
         complaints.add("in a file, but not in the index", f"{name} in {file.name}")
     return everything
+
+
+def _named(file: SafetensorsFile) -> list[Stored]:
+    """Return a file's tensors. Those of a half of TAESD's have their names in the whole."""
+    names = diffusers_names(file.tensors)
+    return [Stored(file, names[name], info) for name, info in file.tensors.items() if name in names]
 
 
 def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:

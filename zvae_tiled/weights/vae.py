@@ -11,12 +11,12 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.errors import ConfigError, WeightsError
-from zvae_tiled.families import PRESETS, Task, VAEConfig, config_of
+from zvae_tiled.errors import WeightsError
+from zvae_tiled.families import PRESETS, Task, VAEConfig
 from zvae_tiled.files.opening import unreadable
 from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.find import Checkpoint
-from zvae_tiled.weights.load import fits, load_weights
+from zvae_tiled.weights.load import load_weights
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
@@ -28,38 +28,6 @@ ENCODER = ("encoder.", "quant_conv.")
 def dtype_name(dtype: mx.Dtype) -> str:
     """Return the name of this type in `VAE.load`."""
     return next(name for name, each in DTYPES.items() if each == dtype)
-
-
-def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint: Checkpoint) -> VAEConfig:
-    """Return `config`, or the one beside the weights if it is None.
-
-    Raises:
-        ConfigError: There is no config, or it describes a VAE that cannot be built.
-        WeightsError: There is no config, and the weights cannot be read to suggest a preset.
-    """
-    if config is not None:
-        return config_of(config)
-    if checkpoint.folder_config is None:
-        fitting = fitting_presets(checkpoint)
-        presets = f"the preset of the model ({' or '.join(fitting)} fits these weights), or " if fitting else ""
-        raise ConfigError(
-            "there is no config.json beside the weights, and config= is not set",
-            f"Set config= to {presets}the path of a config.json{'' if fitting else '; no preset fits these weights'}.",
-        )
-    return config_of(checkpoint.folder_config)
-
-
-def fitting_presets(checkpoint: Checkpoint) -> list[str]:
-    """Return the presets whose decoders have weights of these names and shapes. Some differ in their latents only.
-
-    Raises:
-        WeightsError: A file cannot be read, or is not a safetensors file.
-    """
-    return [
-        name
-        for name, config in PRESETS.items()
-        if fits(checkpoint, shapes_of(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
-    ]
 
 
 def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:

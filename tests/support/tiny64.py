@@ -1,0 +1,65 @@
+"""TAESD in float64, in plain NumPy, from its author's description: a list of modules for each half.
+
+It reads the author's own names: a number is the place in that list. It shares no line with the package. Maps are
+(height, width, channels), weights (out, in, rows, columns).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+Weights = dict[str, Array]
+
+TAEF1 = (
+    "clamp conv relu block block block up conv block block block up conv block block block up conv block conv",
+    "conv block half block block block half block block block half block block block conv",
+)
+TAESANA = (
+    f"clamp conv relu {'block block block up conv ' * 5}block conv",
+    "half relu half relu block half block block block half block block block half block block block conv",
+)
+"""The modules of the decoder, and of the encoder. TAEF2 has TAEF1's, some of whose blocks have a pool."""
+
+
+def run64(modules: str, weights: Weights, x: Array) -> Array:
+    """Apply the modules to a map, one after the other. `weights` have the author's own names."""
+    for number, module in enumerate(modules.split()):
+        x = _apply(module, {name: w for name, w in weights.items() if name.startswith(f"{number}.")}, f"{number}.", x)
+    return x
+
+
+def _apply(module: str, weights: Weights, name: str, x: Array) -> Array:
+    if module == "clamp":
+        return np.asarray(np.tanh(x / 3) * 3)
+    if module == "relu":
+        return np.asarray(np.maximum(x, 0))
+    if module == "up":
+        return x.repeat(2, axis=0).repeat(2, axis=1)
+    if module == "block":
+        return _block(weights, name, x)
+    return _conv(weights, name, x)[:: 2 if module == "half" else 1, :: 2 if module == "half" else 1]
+
+
+def _block(weights: Weights, name: str, x: Array) -> Array:
+    if f"{name}pool.0.weight" in weights:
+        wide = _conv(weights, f"{name}pool.0.", x)
+        grouped = wide.reshape(-1, 4, wide.shape[-1] // 4)
+        grouped = (grouped - grouped.mean((0, 2), keepdims=True)) / np.sqrt(grouped.var((0, 2), keepdims=True) + 1e-5)
+        normal = grouped.reshape(wide.shape) * weights[f"{name}pool.1.weight"] + weights[f"{name}pool.1.bias"]
+        x = x + _conv(weights, f"{name}pool.3.", np.maximum(normal, 0))
+    y = _conv(weights, f"{name}conv.0.", x)
+    y = _conv(weights, f"{name}conv.2.", np.maximum(y, 0))
+    y = _conv(weights, f"{name}conv.4.", np.maximum(y, 0))
+    return np.asarray(np.maximum(x + y, 0))
+
+
+def _conv(weights: Weights, name: str, x: Array) -> Array:
+    kernel = weights[f"{name}weight"]
+    size, (height, width, _) = kernel.shape[2], x.shape
+    padded = np.pad(x, ((size // 2,) * 2, (size // 2,) * 2, (0, 0)))
+    y: Array = np.zeros((height, width, kernel.shape[0])) + weights.get(f"{name}bias", 0.0)
+    for down in range(size):
+        for right in range(size):
+            y += padded[down : down + height, right : right + width] @ kernel[:, :, down, right].T
+    return y

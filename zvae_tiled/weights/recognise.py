@@ -1,0 +1,60 @@
+"""Finds the config of weights: the one beside them, or the preset whose names and shapes they have."""
+
+from __future__ import annotations
+
+import os
+
+from zvae_tiled.errors import ConfigError
+from zvae_tiled.families import LOOKALIKES, PRESETS, VAEConfig, config_of
+from zvae_tiled.weights.find import Checkpoint
+from zvae_tiled.weights.load import fits, headers
+from zvae_tiled.weights.vae import ENCODER, shapes_of
+
+_ADVICE = "the path of a config.json; on the command line: --config."
+
+
+def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint: Checkpoint) -> VAEConfig:
+    """Return `config`; if it is None, the one beside the weights, else the preset that they fit.
+
+    Raises:
+        ConfigError: It describes a VAE that cannot be built; or there is none, and the weights fit no preset, or
+            presets that differ in their latents.
+        WeightsError: There is no config, and the weights cannot be read.
+    """
+    if config is not None:
+        return config_of(config)
+    if checkpoint.folder_config is not None:
+        return config_of(checkpoint.folder_config)
+    fitting = fitting_presets(checkpoint)
+    models = [*fitting, *(LOOKALIKES[name] for name in fitting if name in LOOKALIKES)]
+    if len(models) == len(fitting) > 0 and all(alike(PRESETS[name], PRESETS[fitting[0]]) for name in fitting):
+        return PRESETS[fitting[0]]
+    if not fitting:
+        problem = "there is no config.json beside the weights, and no preset has their names and shapes"
+        raise ConfigError(problem, f"Set config= to {_ADVICE}")
+    same = " and ".join(models)
+    same = " and ".join(models)
+    raise ConfigError(
+        f"there is no config.json beside the weights, and {same} have these names and shapes, but other latents",
+        f"Set config= to the preset of the model ({' or '.join(fitting)}), or to {_ADVICE}",
+    )
+
+
+def fitting_presets(checkpoint: Checkpoint) -> list[str]:
+    """Return the presets whose decoders have weights of these names and shapes. Some differ in their latents only.
+
+    Raises:
+        WeightsError: A file cannot be read, or is not a safetensors file.
+    """
+    stored = headers(checkpoint)
+    return [
+        name
+        for name, config in PRESETS.items()
+        if fits(stored, shapes_of(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
+    ]
+
+
+def alike(one: VAEConfig, other: VAEConfig) -> bool:
+    """Return whether two configs decode and encode alike."""
+    parts = [(each.latents, each.clips, each.unit, each.chain("decode"), each.chain("encode")) for each in (one, other)]
+    return parts[0] == parts[1]
