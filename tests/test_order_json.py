@@ -36,6 +36,14 @@ shared: dict[str, Any] = {
     "overwrite": st.booleans(),
 }
 
+previews = st.builds(
+    Order,
+    task=st.just("decode"),
+    **shared | {"plan": st.none()},
+    preview=st.just(True),
+    tiny=st.none() | texts,
+)
+
 decodes = st.builds(
     Order,
     task=st.just("decode"),
@@ -48,7 +56,7 @@ decodes = st.builds(
 encodes = st.builds(Order, task=st.just("encode"), **shared, crop=st.booleans(), sample=st.none() | numbers)
 
 
-@given(decodes | encodes)
+@given(decodes | encodes | previews)
 def test_an_order_comes_back_from_json(order: Order) -> None:
     again = Order.from_json(order.to_json())
     assert again == order
@@ -57,9 +65,8 @@ def test_an_order_comes_back_from_json(order: Order) -> None:
 
 
 def test_every_field_of_an_order_is_drawn() -> None:
-    assert {*shared, "task", "quality", "tensor", "layout", "height", "width", "bits", "crop", "sample"} == {
-        field.name for field in fields(Order)
-    }
+    drawn = {*shared, "task", "quality", "tensor", "layout", "height", "width", "bits", "crop", "sample"}
+    assert drawn | {"preview", "tiny"} == {field.name for field in fields(Order)}
 
 
 def changed(order: Order, **values: Any) -> str:
@@ -84,6 +91,9 @@ WRONG = [
     ("bits", True, "bits must be a whole number or null, it is True"),
     ("overwrite", 1, "overwrite must be true or false, it is 1"),
     ("overwrite", None, "overwrite must be true or false"),
+    ("preview", 1, "preview must be true or false, it is 1"),
+    ("tiny", 1, "tiny must be text or null, it is 1"),
+    ("tiny", "taef1", "tiny has an effect on a preview only"),
     ("crop", "no", "crop must be true or false"),
     ("sample", 1.5, "sample must be a whole number or null"),
     ("quality", "tiles", "this is not an order"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.jobs.decode import Decode
     from zvae_tiled.jobs.limits import calibrate
+    from zvae_tiled.jobs.preview import Preview
     from zvae_tiled.report.progress import Progress
     from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
@@ -29,6 +30,7 @@ _LATER = {
     "Decode": "zvae_tiled.jobs.decode",
     "LatentDistribution": "zvae_tiled.inputs.latent_space",
     "Latents": "zvae_tiled.inputs.latents",
+    "Preview": "zvae_tiled.jobs.preview",
     "Progress": "zvae_tiled.report.progress",
     "Report": "zvae_tiled.report.report",
     "calibrate": "zvae_tiled.jobs.limits",
@@ -46,6 +48,7 @@ __all__ = [
     "LatentDistribution",
     "Latents",
     "Plan",
+    "Preview",
     "Progress",
     "Report",
     "Stream",

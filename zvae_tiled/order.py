@@ -44,6 +44,8 @@ class Order:
         height: The picture's height in pixels, for packed tokens.
         width: The picture's width in pixels, for packed tokens.
         bits: Bits of a channel in a decoded picture.
+        preview: Whether a quick look is decoded, as by `VAE.preview`, not the picture.
+        tiny: The path of the tiny decoder of a preview. Default: one in the Hugging Face cache, or none.
         overwrite: Whether an existing file is replaced.
         spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
         crop: Whether a picture is cropped to a multiple of the VAE's ``config.cell`` before it is encoded.
@@ -64,6 +66,8 @@ class Order:
     height: int | None = None
     width: int | None = None
     bits: int | None = None
+    preview: bool = False
+    tiny: str | None = None
     overwrite: bool = True
     spill_folder: str | None = None
     crop: bool = False
@@ -115,21 +119,27 @@ class Order:
             if each.name in idle and getattr(self, each.name) != idle[each.name]:
                 problem = f'an order\'s {each.name} has no effect with task="{self.task}"'
                 raise InputError(problem, "Leave it out.")
+        if self.preview and (self.quality != Exact() or self.plan is not None):
+            problem = "an order's quality and plan have no effect on a preview"
+            raise InputError(problem, "Leave them out, or leave out preview.")
+        if self.tiny is not None and not self.preview:
+            raise InputError("an order's tiny has an effect on a preview only", "Set preview, or leave out tiny.")
 
 
 DECODES: dict[str, object] = {
     "quality": Exact(),
-    **dict.fromkeys(("tensor", "layout", "height", "width", "bits")),
+    "preview": False,
+    **dict.fromkeys(("tensor", "layout", "height", "width", "bits", "tiny")),
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
 """Fields that only a decode (`DECODES`) or only an encode (`ENCODES`) has, with their defaults."""
 
-_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder")
+_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder", "tiny")
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
     **dict.fromkeys(_TEXTS, (str, type(None))),
     **dict.fromkeys(("height", "width", "bits", "sample"), (int, type(None))),
-    **dict.fromkeys(("overwrite", "crop"), (bool,)),
+    **dict.fromkeys(("overwrite", "crop", "preview"), (bool,)),
 }
 
 
@@ -175,6 +185,8 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
         check_place(target, order.overwrite)
         return (target,)
     shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+    if order.preview:  # it is small enough for any format
+        shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
     return file_target(order.target, shape, order.bits, order.overwrite).paths
 
 
@@ -196,7 +208,16 @@ def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False)
     order.check()
     loaded = load(order) if vae is None else vae
     check_outputs(written(order, loaded), (Source.of(Path(order.source)), *loaded.sources))
+    if order.preview:
+        return _preview(order, loaded, progress)
     return _decode(order, loaded, progress) if order.task == "decode" else _encode(order, loaded, progress)
+
+
+def _preview(order: Order, vae: VAE, progress: bool | Listener) -> Report:
+    job = vae.preview(
+        latents_of(order), tiny=order.tiny, budget=order.budget, progress=progress, spill_folder=order.spill_folder
+    )
+    return job.write(order.target, order.bits, order.overwrite)
 
 
 def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:

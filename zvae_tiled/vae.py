@@ -14,7 +14,7 @@ from zvae_tiled.checks import path_of
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, this_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families import REPOSITORIES, VAEConfig
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType
 from zvae_tiled.inputs.images import read_images
@@ -22,6 +22,7 @@ from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode, scaled_of
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
+from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.make import make_plan
@@ -30,6 +31,7 @@ from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
 from zvae_tiled.weights.find import find_checkpoint
+from zvae_tiled.weights.hub import find_in_cache
 from zvae_tiled.weights.recognise import chosen_config
 from zvae_tiled.weights.vae import DTYPES, Origin, dtype_name, read_weights, sources_of, zero_biases
 
@@ -270,6 +272,48 @@ class VAE:
         rows that the caller keeps. Closing the iterator early frees everything.
         """
         return self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder)).rows()
+
+    def preview(
+        self,
+        latents: Any,
+        *,
+        tiny: VAE | str | os.PathLike[str] | None = None,
+        budget: str | float | None = None,
+        progress: bool | Listener = False,
+        spill_folder: str | os.PathLike[str] | None = None,
+    ) -> Preview:
+        """Plan a quick look at latents, which takes about a second. It is not the picture of a full decode.
+
+        A tiny decoder of the same latents decodes them, if there is one: TAESD for SD 1 and 2, TAEF1 for FLUX.1 and
+        Z-Image, and so on. Else this VAE decodes a smaller map of them. Latents that would take longer are shrunk.
+
+        Args:
+            latents: As in `decode`.
+            tiny: The tiny decoder, or its path. Default: the one of this VAE's preset in the Hugging Face cache, if it
+                is there.
+            budget: As in `decode`. It includes this VAE.
+            progress: As in `decode`.
+            spill_folder: As in `decode`.
+
+        Returns:
+            A `Preview`. Its ``.array()``, ``.write(path)`` and ``.rows()`` run it. Its ``.made_by`` says what decodes
+            which part of the latents.
+
+        Raises:
+            LatentsError: The latents cannot be decoded as they are.
+            ConfigError: `tiny` is no tiny decoder of these latents.
+            BudgetError: The budget is too small.
+        """
+        given = read_latents(latents, self.config)
+        decoder = find_in_cache(REPOSITORIES.get(tiny_of(self) or "", ())) if tiny is None else tiny
+        if decoder is not None and not isinstance(decoder, VAE):
+            decoder = VAE.load(decoder, dtype_name(self.dtype))
+        if decoder is not None:
+            check_tiny(self, decoder)
+        terms = Terms(budget, progress=progress, spill_folder=spill_folder)
+        job = Preview(self, decoder, given, scaled_of(latents), terms)
+        _ = job.plan  # raises here if nothing fits
+        return job
 
     def encode(
         self,

@@ -29,7 +29,7 @@ from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, 
 from zvae_tiled.cli.sources import load_vae, vae_path
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order, run, written
-from zvae_tiled.planner.quality import Quality
+from zvae_tiled.planner.quality import Exact, Quality
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -48,6 +48,19 @@ class Writing:
     bits: str | None
     overwrite: bool
     save_plan: Path | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """The options for a quick look, as they were typed.
+
+    Attributes:
+        preview: ``--preview``.
+        tiny: ``--tiny``.
+    """
+
+    preview: bool
+    tiny: str | None
 
 
 @click.command(cls=Command, short_help="Decode latents into pictures.")
@@ -78,6 +91,22 @@ class Writing:
     save_plan=save_plan_option,
 )
 @plan_file_option
+@group(
+    "look",
+    Look,
+    preview=click.option(
+        "--preview",
+        is_flag=True,
+        help="Decode a quick look in about a second, not the picture: by a tiny decoder of the same latents (TAESD), "
+        "or from a small map of the latents.",
+    ),
+    tiny=click.option(
+        "--tiny",
+        metavar="DIR|FILE",
+        type=click.Path(exists=True),
+        help="The tiny decoder for --preview. Default: the model's own, if it is in the Hugging Face cache.",
+    ),
+)
 @quiet_option
 def decode(
     latents: tuple[str, ...],
@@ -88,6 +117,7 @@ def decode(
     reading: Reading,
     writing: Writing,
     plan_file: str | None,
+    look: Look,
     quiet: bool,
 ) -> None:
     """Decode LATENTS, files of .safetensors, .npy or .npz, into pictures.
@@ -95,6 +125,7 @@ def decode(
     LATENTS may be several files, quoted patterns, or - for standard input. All files are read and checked before
     the first is decoded. If one decode fails, the others still run.
     """
+    _check_look(look, quality, plan_file, writing)
     names = expanded(latents)
     with ExitStack() as stack:
         stdin = stack.enter_context(standard_input(names))
@@ -124,6 +155,7 @@ def decode(
             dtype=model.dtype,
             **asdict(limits),
             **asdict(reading),
+            **asdict(look),
         )
         orders = [
             replace(alike, source=str(source), target=str(target))
@@ -139,6 +171,13 @@ def decode(
             raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
         shown = "standard output" if out == STDOUT else None
         _run(vae, dict(zip(names, orders, strict=True)), writing.save_plan, shown, quiet)
+
+
+def _check_look(look: Look, quality: Quality, plan_file: str | None, writing: Writing) -> None:
+    if look.tiny is not None and not look.preview:
+        raise click.UsageError("--tiny: only --preview has a tiny decoder. Remove it, or add --preview.")
+    if look.preview and (quality != Exact() or plan_file is not None or writing.save_plan is not None):
+        raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
 
 
 def _run(vae: VAE, orders: dict[str, Order], save_plan: Path | None, shown: str | None, quiet: bool) -> None:

@@ -216,4 +216,16 @@ PRESETS: dict[str, TinyConfig] = {
 REPOSITORIES: dict[str, tuple[str, ...]] = {name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana"}
 """Models on Hugging Face that hold the VAE of each preset."""
 
+TINY_OF: dict[str, str] = {
+    "sd1": "taesd",
+    "sdxl": "taesdxl",
+    "sdxl-fp16-fix": "taesdxl",
+    "sd3": "taesd3",
+    "flux1": "taef1",
+    "z-image": "taef1",
+    "flux2": "taef2",
+    "flux2-small": "taef2",
+}
+"""Presets of other families with the tiny decoder of the same latents."""
+
 FAMILY = Family(TinyConfig, PRESETS, REPOSITORIES)

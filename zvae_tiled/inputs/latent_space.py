@@ -34,8 +34,8 @@ class LatentDistribution:
             return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in (mean, logvar)))
         mean, logvar = (packed(half, patch, order) for half in mx.split(moments, 2, axis=-1))
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
-        shift, scale = _shift_and_scale(convention, weights)
-        normal = _rounded(_rounded(mean, mx.subtract, shift), mx.multiply, scale)
+        normal = scale_latents(mean, convention, weights)
+        _, scale = _shift_and_scale(convention, weights)
         spread = (logvar.astype(mx.float32) + 2 * mx.log(scale)).astype(logvar.dtype)
         halves = (unpacked(half, patch, order) if convention.spread else half for half in (normal, spread))
         return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
@@ -48,6 +48,12 @@ class LatentDistribution:
         """Draw latents. The same ``mx.random.key`` draws the same latents."""
         noise = mx.random.normal(self.mean.shape, dtype=self.mean.dtype, key=key)
         return self.mean + mx.exp(0.5 * self.logvar) * noise
+
+
+def scale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
+    """Convert the VAE's latents (B, h, w, channels), packed if the convention packs, to a pipeline's."""
+    shift, scale = _shift_and_scale(convention, weights)
+    return _rounded(_rounded(latents, mx.subtract, shift), mx.multiply, scale)
 
 
 def unscale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import Task, VAEConfig
-from zvae_tiled.files.protect import check_outputs
+from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.inputs.arrays import OutputType, check_output_type
 from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
 from zvae_tiled.inputs.latents import Latents, picture_shape
@@ -52,6 +52,11 @@ class Decode(Job):
         return self.planned("rows")
 
     @property
+    def _sources(self) -> tuple[Source, ...]:
+        """Files that were read, which no output may replace."""
+        return self._vae.sources
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """(B, H, W, C) of the pictures."""
         return picture_shape(self._vae.config, self._inputs)
@@ -77,10 +82,14 @@ class Decode(Job):
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
         """
         target = file_target(path, self.shape, bits, overwrite)
-        check_outputs(target.paths, self._vae.sources)
+        check_outputs(target.paths, self._sources)
         plan = self.planned("rows", target.gathered) if target.gathered else self.plan
         target.check_room(plan.spilled, self._folder)
-        return self._run(plan, target.sink(notes_of(plan)))
+        return self._run(plan, target.sink(self.notes(plan)))
+
+    def notes(self, plan: Plan) -> dict[str, str]:
+        """Return what a picture's file says of how it was made."""
+        return notes_of(plan)
 
     def rows(self) -> Iterator[mx.array]:
         """Yield rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.

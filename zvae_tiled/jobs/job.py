@@ -110,7 +110,7 @@ class Job(ABC):
             PlanError: The caller's plan was made for another case.
         """
         vae, device, terms = self._vae, self._device, self._terms
-        dtype, weights = dtype_name(vae.dtype), vae.weight_bytes
+        dtype, weights = dtype_name(vae.dtype), self._weights
         case = Case(vae.config, *self._size, device.name, dtype, self._inputs.shape[0], output, self.task)
         if terms.plan is not None:
             return replayed(terms.plan, case, device, weights, gathered)
@@ -126,7 +126,7 @@ class Job(ABC):
                     sink.write(picture, rows)
                     meter.host(sink.host_bytes)
                     del rows
-                report = meter.report(plan)
+                report = self._described(meter.report(plan))
             sink.close()
         except BaseException:  # Ctrl-C too
             sink.abort()
@@ -134,10 +134,19 @@ class Job(ABC):
         self.report = report
         return report
 
+    def _described(self, report: Report) -> Report:
+        """Return the report of a run as this job is to be described."""
+        return report
+
     @property
     def _held(self) -> int:
         """Bytes of weights and inputs, which exist before the job starts."""
-        return self._vae.weight_bytes + self._inputs.nbytes
+        return self._weights + self._inputs.nbytes
+
+    @property
+    def _weights(self) -> int:
+        """Bytes of weights that are loaded."""
+        return self._vae.weight_bytes
 
     def _rows(self, plan: Plan, listener: Listener | None) -> Iterator[tuple[int, mx.array]]:
         """Yield the number of a picture and its next finished rows, top to bottom."""

@@ -36,9 +36,10 @@ class Report:
         footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
             start, or 0 if the process was larger before. Weights and latents are in its size at the start.
         seconds: Duration.
-        quality: ``exact``, ``tiles`` or ``stream``.
+        quality: ``exact``, ``tiles``, ``stream`` or ``preview``.
         exact: Whether the result equals a full decode, except for rounding.
         statistics: Source of the norms' moments and of the attention.
+        expected_error: How far the result is from that of a full decode.
         timeline: Points of seconds since the start, and the most bytes in use since the previous point.
     """
 
@@ -52,6 +53,7 @@ class Report:
     quality: str
     exact: bool
     statistics: str
+    expected_error: str
     timeline: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
@@ -63,7 +65,7 @@ class Report:
             [
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
                 f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
-                f"expected   {plan.expected_error}",
+                f"expected   {self.expected_error}",
                 f"budget     {size(self.budget)}",
                 f"predicted  {size(self.predicted_peak)}",
                 f"measured   {size(self.measured_peak)}",
@@ -135,6 +137,7 @@ class Meter:
             quality=plan.quality.name,
             exact=plan.exact,
             statistics=plan.statistics,
+            expected_error=plan.expected_error,
             timeline=tuple(self._line),
         )
 
