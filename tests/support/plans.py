@@ -50,6 +50,11 @@ def random_config(rng: Random, narrowest: int = 1) -> AutoencoderKLConfig:
     return replace(config, use_quant_conv=config.use_post_quant_conv)
 
 
+def random_any(rng: Random) -> VAEConfig:
+    """A small VAE of any family."""
+    return random_config(rng) if rng.random() < 0.5 else random_kin(rng)
+
+
 def random_kin(rng: Random) -> VAEConfig:
     """A small VAE of another family than AutoencoderKL."""
     if rng.random() < 0.4:
