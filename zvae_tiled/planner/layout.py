@@ -117,7 +117,8 @@ def tiled_layout(
     """
     chain, config, itemsize = case.chain, case.config, case.itemsize
     base = held.weights + held.gathered + given_bytes(case)
-    base += case.height * case.width * config.latent_channels * itemsize  # latents of one picture, made ready
+    if grid.count > 1 or keeps is not None:  # latents of one picture, made ready; one tile frees them as it reads them
+        base += case.height * case.width * config.latent_channels * itemsize
     blending = _blending(case, grid, device, one_by_one=keeps is None)
     if keeps is None:
         return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))
