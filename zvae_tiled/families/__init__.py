@@ -1,7 +1,7 @@
 """What a VAE is, one file for each family: config, Chain, latents, presets, Hugging Face repositories. No MLX."""
 
 from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
-from zvae_tiled.families.table import FAMILIES, PRESETS, REPOSITORIES, config_from, config_of, preset_names
+from zvae_tiled.families.table import FAMILIES, PRESETS, REPOSITORIES, config_from, config_of, preset_names, weightless
 
 __all__ = [
     "FAMILIES",
@@ -13,4 +13,5 @@ __all__ = [
     "config_from",
     "config_of",
     "preset_names",
+    "weightless",
 ]

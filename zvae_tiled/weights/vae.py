@@ -40,6 +40,9 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint:
     if config is not None:
         return config_of(config)
     if checkpoint.folder_config is None:
+        marked = marked_config(checkpoint)
+        if marked is not None:
+            return marked
         fitting = fitting_presets(checkpoint)
         presets = f"the preset of the model ({' or '.join(fitting)} fits these weights), or " if fitting else ""
         raise ConfigError(
@@ -60,6 +63,15 @@ def fitting_presets(checkpoint: Checkpoint) -> list[str]:
         for name, config in PRESETS.items()
         if fits(checkpoint, shapes_of(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
     ]
+
+
+def marked_config(checkpoint: Checkpoint) -> VAEConfig | None:
+    """Return the preset whose marks these files hold, or None. A mark leaves no scale and no shift to ask for.
+
+    Raises:
+        WeightsError: A file cannot be read, or is not a safetensors file.
+    """
+    return next((PRESETS[name] for name in fitting_presets(checkpoint) if PRESETS[name].marks), None)
 
 
 def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str] | None) -> tuple[Source, ...]:
@@ -97,7 +109,8 @@ def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, dec
 def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight that these tasks need."""
     chains = (config.chain(task) for task in tasks)
-    return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes
+    used = {name: shape for chain in chains for name, shape in chain.shapes.items()}
+    return used | config.latents.shapes | config.marks
 
 
 def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> dict[str, mx.array]:
