@@ -12,16 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.numpy import save_file
 
 from tests.support.plans import random_plan
 from tests.support.samples import examples
 from zvae_tiled import VAE, Tiles, config_of, plan, read_plan
-from zvae_tiled.cli.sources import named_config
-from zvae_tiled.errors import BudgetError, ConfigError, LatentsError, WeightsError
+from zvae_tiled.errors import BudgetError, LatentsError
 from zvae_tiled.families.pixel_space import PixelSpaceConfig
 from zvae_tiled.inputs.latents import read_latents
-from zvae_tiled.order import Order, run
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality
 from zvae_tiled.report.report import Report
@@ -146,35 +143,3 @@ def test_looking_for_them_takes_no_memory() -> None:
 def test_a_sum_beyond_the_type_is_no_fault() -> None:
     given = np.full((1, 3, 200, 200), 3e38, np.float32)
     assert (VAE.load("pixel-space").decode(given, "np") == 1).all()
-
-
-def test_the_preset_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("pixels.npy", pixels(1, 3, 20, 30))
-    order = Order.from_json(Order("decode", "pixel-space", "pixels.npy", "picture.png").to_json())
-    assert run(order).plan.case.config == PIXELS
-    vae = VAE.load("pixel-space", "float32")
-    assert (vae.config, vae.weights, vae.sources, vae.dtype) == (PIXELS, {}, (), mx.float32)
-    Path("pixel-space").mkdir()
-    with pytest.raises(WeightsError, match="pixel-space holds no weights"):
-        VAE.load("pixel-space")
-
-
-def test_comfyui_s_file_is_recognised(tmp_path: Path) -> None:
-    path = tmp_path / "pixel_space.safetensors"
-    save_file({"pixel_space_vae": np.array(1.0, np.float32)}, path)
-    assert named_config(str(path), None) == PIXELS
-    given = pixels(1, 3, 6, 7)
-    for config in (None, "pixel-space"):
-        vae = VAE.load(path, config=config, decoder_only=False)
-        assert vae.config == PIXELS
-        assert np.array_equal(vae.decode(given, "np"), picture(mx.array(given)))
-
-
-@pytest.mark.parametrize("name", ["encoder.conv_in.weight", "quant_conv.bias", "pixel_space_vae.weight"])
-def test_other_files_are_not(name: str, tmp_path: Path) -> None:
-    save_file({name: np.zeros((1, 1), np.float32)}, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match="no preset fits these weights"):
-        VAE.load(tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="pixel_space_vae"):
-        VAE.load(tmp_path / "other.safetensors", config="pixel-space")
