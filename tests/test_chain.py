@@ -234,5 +234,5 @@ def test_skips_that_do_not_fit_together_are_refused(problem: str, steps: list[St
 def test_a_skip_stays_open_over_any_number_of_steps() -> None:
     middle, last = Step("middle", "conv", 8, 8), Step("last", "conv", 8, 8, closes=Skip(4, "shortcut"))
     chain = Chain((FIRST, middle, middle, last))
-    assert chain.aside == (0, 4, 4, 4)
+    assert chain.aside == (0, 4, 4, 4, 0)
     assert chain.channels == (4, 12, 12, 12, 8)

@@ -14,7 +14,7 @@ from zvae_tiled.checks import path_of
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, this_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import REPOSITORIES, VAEConfig
+from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType
 from zvae_tiled.inputs.images import read_images
@@ -73,7 +73,7 @@ class VAE:
 
         Args:
             path: A diffusers folder (the VAE's, or a pipeline's with a ``vae`` folder in it), a ``.safetensors``
-                file, or a shard index.
+                file, or a shard index. Or the name of a preset that has no weights: ``pixel-space``.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
             decoder_only: Whether to skip the weights of the encoder.
             config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights,
@@ -87,7 +87,11 @@ class VAE:
         check_threads()
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
-        checkpoint = find_checkpoint(path_of(path, "path"))
+        place = path_of(path, "path")
+        without = weightless(place)
+        if without is not None:
+            return cls(without, {}, DTYPES[dtype])
+        checkpoint = find_checkpoint(place)
         vae_config = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
         weights = read_weights(checkpoint, vae_config, DTYPES[dtype], decoder_only)

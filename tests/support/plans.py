@@ -16,6 +16,7 @@ from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.families.pixel_space import PixelSpaceConfig
 from zvae_tiled.families.qwen_image import QwenImageConfig
 from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.planner.budget import Budget
@@ -50,8 +51,15 @@ def random_config(rng: Random, narrowest: int = 1) -> AutoencoderKLConfig:
     return replace(config, use_quant_conv=config.use_post_quant_conv)
 
 
+def random_any(rng: Random) -> VAEConfig:
+    """A small VAE of any family."""
+    return random_config(rng) if rng.random() < 0.5 else random_kin(rng)
+
+
 def random_kin(rng: Random) -> VAEConfig:
     """A small VAE of another family than AutoencoderKL."""
+    if rng.random() < 0.1:
+        return PixelSpaceConfig(rng.choice([1, 3, 4]))
     if rng.random() < 0.4:
         narrow, groups = random_config(rng), rng.choice([1, 2])
         widths = tuple(2 * groups * rng.randint(1, 3) for _ in narrow.block_out_channels)

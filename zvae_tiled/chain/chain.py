@@ -18,10 +18,12 @@ class Chain:
     Attributes:
         steps: The Steps, from the latents to the picture, or from the picture to the moments of its latents.
         middle: The cut behind the middle block, where nothing later looks at the whole map but norms.
+        carries: Channels of the only cut of a Chain without Steps.
     """
 
     steps: tuple[Step, ...]
     middle: int = 0
+    carries: int = 0
 
     def __post_init__(self) -> None:
         """Refuse skips that do not fit together; a band carries one skip at a time.
@@ -55,18 +57,18 @@ class Chain:
 
     @cached_property
     def aside(self) -> tuple[int, ...]:
-        """For each Step, the channels of the skip that is open where it reads; 0 if none is."""
-        channels, opened = [], 0
+        """For each cut, the channels of the skip that is open there; 0 if none is."""
+        channels = [0]
         for step in self.steps:
-            channels.append(opened)
-            opened = 0 if step.closes else step.inputs if step.opens else opened
+            channels.append(0 if step.closes else step.inputs if step.opens else channels[-1])
         return tuple(channels)
 
     @cached_property
     def channels(self) -> tuple[int, ...]:
         """For each cut, the channels of everything alive there: the map's and an open skip's."""
-        alive = (step.inputs + skip for step, skip in zip(self.steps, self.aside, strict=True))
-        return (*alive, self.steps[-1].outputs)
+        last = self.steps[-1].outputs if self.steps else self.carries
+        maps = (*(step.inputs for step in self.steps), last)
+        return tuple(channels + skip for channels, skip in zip(maps, self.aside, strict=True))
 
     @cached_property
     def barriers(self) -> tuple[int, ...]:

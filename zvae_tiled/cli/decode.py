@@ -26,7 +26,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, write_plan
-from zvae_tiled.cli.sources import load_vae, vae_path
+from zvae_tiled.cli.sources import load_vae, order_vae
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order, run, written
 from zvae_tiled.planner.quality import Exact, Quality
@@ -144,7 +144,7 @@ def decode(
         vae = load_vae(model.vae, model.config, model.dtype)
         alike = Order(
             "decode",
-            str(vae_path(model.vae).absolute()),
+            order_vae(model.vae),
             source="",
             target="",
             plan=None if plan_file is None else plan_text(plan_file),

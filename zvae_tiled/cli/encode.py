@@ -10,7 +10,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import Limits, Model, limit_options, quiet_option, vae_options
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
+from zvae_tiled.cli.sources import load_vae, order_vae, vae_sources
 
 
 @click.command(cls=Command, short_help="Encode a picture into latents.")
@@ -46,7 +46,7 @@ def encode(image: str, out: str, model: Model, limits: Limits, crop: bool, sampl
     vae = load_vae(model.vae, model.config, model.dtype, decoder_only=False)
     order = Order(
         "encode",
-        str(vae_path(model.vae).absolute()),
+        order_vae(model.vae),
         image,
         out,
         config=model.config,

@@ -11,13 +11,15 @@ from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import vae_names
 from zvae_tiled.cli.sources import DEMO, vae_path
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig, preset_names
+from zvae_tiled.families import FAMILIES, PRESETS, LatentConvention, VAEConfig, preset_names, weightless
 
 if TYPE_CHECKING:
     from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.weights.header import TensorInfo
 
 ENCODER = ("encoder.", "quant_conv.")
+
+MARKS = frozenset(name for family in FAMILIES.values() for name in family.config.marks)
 
 
 @click.command(cls=Command, short_help="Show what a VAE or a file of latents contains.")
@@ -33,7 +35,7 @@ def _is_vae(what: str) -> bool:
     path = Path(what)
     if what == DEMO or path.is_dir() or path.suffix == ".json" or (what in PRESETS and not path.exists()):
         return True
-    return path.suffix == ".safetensors" and any("decoder." in name for name in _tensors(path))
+    return path.suffix == ".safetensors" and any("decoder." in name or name in MARKS for name in _tensors(path))
 
 
 def _tensors(path: Path) -> dict[str, TensorInfo]:
@@ -49,6 +51,9 @@ def _vae(what: str) -> list[tuple[str, Any]]:
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.recognise import chosen_config
 
+    without = weightless(what)
+    if without is not None:
+        return [("files", "none: this VAE has no weights"), *_shape(without)]
     checkpoint = find_checkpoint(vae_path(what))
     tensors = {name: info for path in checkpoint.files for name, info in _tensors(path).items()}
     sizes = {name: info.stop - info.start for name, info in tensors.items()}
@@ -71,12 +76,12 @@ def _vae(what: str) -> list[tuple[str, Any]]:
 def _shape(config: VAEConfig) -> list[tuple[str, Any]]:
     convention, cell, steps = config.latents, config.cell, config.chain("decode").steps
     channels, grain = convention.returned
-    levels = [steps[-1].inputs, *(step.inputs for step in reversed(steps) if step.upsample)]
+    levels = [step.inputs for step in reversed(steps) if step.upsample or step is steps[-1]]
     return [
         ("family", config.class_name),
         ("like", ", ".join(preset_names(config)) or "no preset"),
         ("latents", f"{channels} channels, one for {cell // grain}x{cell // grain} pixels"),
-        ("widths", ", ".join(map(str, levels))),
+        ("widths", ", ".join(map(str, levels)) or "none: there are no convolutions"),
         ("scaling", _scaling(convention)),
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of
+from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.hub import cache_folder, default_path, find_in_cache
 
@@ -26,7 +26,7 @@ def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: boo
 
 
 def vae_path(name: str | None) -> Path:
-    """Return the path of the weights.
+    """Return the path of the weights, or the name of a preset that has none.
 
     Raises:
         ConfigError: There is no default VAE, or the cache has no model of the preset that `name` names.
@@ -37,7 +37,7 @@ def vae_path(name: str | None) -> Path:
         from zvae_tiled import demo
 
         return demo.FOLDER
-    if name not in PRESETS or Path(name).exists():
+    if name not in PRESETS or Path(name).exists() or weightless(name):
         return Path(name)
     models = REPOSITORIES.get(name, ())
     folder = find_in_cache(models)
@@ -50,12 +50,19 @@ def vae_path(name: str | None) -> Path:
     return folder
 
 
+def order_vae(name: str | None) -> str:
+    """Return what an `Order` calls the VAE that ``--vae`` names."""
+    path = vae_path(name)
+    return str(path if weightless(path) else path.absolute())
+
+
 def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
     """Return the files that `load_vae` reads. Only a shard index is opened."""
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.vae import sources_of
 
-    return sources_of(find_checkpoint(vae_path(name)), config)
+    path = vae_path(name)
+    return () if weightless(path) else sources_of(find_checkpoint(path), config)
 
 
 def config_sources(name: str | None, config: str | None) -> list[Path]:

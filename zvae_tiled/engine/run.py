@@ -186,8 +186,8 @@ class Run(Generic[T]):
         return prepared(self._kernels, step, weights)
 
     def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
-        step, aside = self._chain.steps[cut], self._chain.aside[cut]
-        value = self._bands(cut, medium, step.inputs, stack)
+        aside = self._chain.aside[cut]
+        value = self._bands(cut, medium, self._chain.channels[cut] - aside, stack)
         return Store(value, self._bands(cut, medium, aside, stack) if aside else None)
 
     def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:

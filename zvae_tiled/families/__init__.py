@@ -1,7 +1,16 @@
 """What a VAE is, one file for each family: config, Chain, latents, presets, Hugging Face repositories. No MLX."""
 
 from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
-from zvae_tiled.families.table import FAMILIES, LOOKALIKES, PRESETS, REPOSITORIES, config_from, config_of, preset_names
+from zvae_tiled.families.table import (
+    FAMILIES,
+    LOOKALIKES,
+    PRESETS,
+    REPOSITORIES,
+    config_from,
+    config_of,
+    preset_names,
+    weightless,
+)
 
 __all__ = [
     "FAMILIES",
@@ -14,4 +23,5 @@ __all__ = [
     "config_from",
     "config_of",
     "preset_names",
+    "weightless",
 ]

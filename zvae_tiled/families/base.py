@@ -94,6 +94,9 @@ class VAEConfig(ABC):
     unused: ClassVar[tuple[str, ...]] = ()
     """Prefixes of weights that neither decode nor encode needs."""
 
+    marks: ClassVar[dict[str, Shape]] = {}
+    """Tensors that files of no other family hold, by which a file without a config is recognised."""
+
     causal: ClassVar[bool] = False
     """Whether 3-D convolutions are stored, of which one frame reads the last temporal slice."""
 

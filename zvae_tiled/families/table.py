@@ -72,6 +72,12 @@ def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
     raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {short(value)}")
 
 
+def weightless(name: str | os.PathLike[str]) -> VAEConfig | None:
+    """Return the preset of this name if its VAE has no weights, so that no file is looked for; else None."""
+    preset = PRESETS.get(os.fspath(name))
+    return None if preset is None or preset.chain("decode").steps or Path(name).exists() else preset
+
+
 def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
     """Build a config from the parsed JSON of diffusers.
 

@@ -28,10 +28,9 @@ class LatentDistribution:
     def from_moments(cls, moments: mx.array, convention: LatentConvention, weights: Weights) -> LatentDistribution:
         """Split the encoder's output into mean and log-variance, and convert both to a pipeline's latents."""
         patch, order = convention.patch, convention.order
-        if convention.deterministic:  # a variance of 0
-            mean = packed(moments, patch, order)
-            logvar = mx.full(mean.shape, -mx.inf, dtype=mean.dtype)
-            return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in (mean, logvar)))
+        if convention.deterministic:  # a variance of 0, of which one number is held
+            mean = mx.contiguous(mx.moveaxis(packed(moments, patch, order), -1, 1))
+            return cls(mean, mx.broadcast_to(mx.array(-mx.inf, dtype=mean.dtype), mean.shape))
         mean, logvar = (packed(half, patch, order) for half in mx.split(moments, 2, axis=-1))
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
         normal = scale_latents(mean, convention, weights)

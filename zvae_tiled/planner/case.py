@@ -56,9 +56,14 @@ class Case:
         return self.config.chain(self.task)
 
     @property
+    def as_given(self) -> bool:
+        """Whether finished rows are made from the latents as they are given, because the decoder has no Steps."""
+        return self.task == "decode" and not self.chain.steps
+
+    @property
     def itemsize(self) -> int:
-        """Bytes per number in storage."""
-        return ITEMSIZES[self.dtype]
+        """Bytes per number in storage. Latents used as they are given keep their own type, of at most 4 bytes."""
+        return 4 if self.as_given else ITEMSIZES[self.dtype]
 
     @property
     def kind(self) -> str:

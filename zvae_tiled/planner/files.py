@@ -33,6 +33,7 @@ _NOT_ONE = "It is an array: if it holds plans, save one of them by itself."
 def written(plan: Plan) -> str:
     """Return a plan as JSON."""
     case = asdict(plan.case)
+    case["config"]["_class_name"] = plan.case.config.class_name
     values = {
         "format": FORMAT,
         "case": case,

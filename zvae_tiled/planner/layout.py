@@ -80,13 +80,17 @@ def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Ite
     if isinstance(quality, Exact):
         yield exact_layout(case, held)
         return
-    local = quality.moments == "tile" or not case.chain.barriers  # no tile needs anything of the others
-    media: tuple[Medium | None, ...] = (None,) if local else ("ram", "disk")
     for tile in _tile_sizes(case, quality):
         grid = _grid(case, quality, tile)
-        for keeps in media if grid is not None else ():
+        for keeps in middle_media(case, quality) if grid is not None else ():
             assert grid is not None
             yield tiled_layout(case, quality, grid, keeps, held, device)
+
+
+def middle_media(case: Case, quality: Quality) -> tuple[Medium | None, ...]:
+    """Return where the middle block's map may be kept: None if no tile needs anything of the others."""
+    local = quality.moments == "tile" or not case.chain.barriers
+    return (None,) if local else ("ram", "disk")
 
 
 def exact_layout(case: Case, held: Resident) -> Layout:
@@ -113,7 +117,8 @@ def tiled_layout(
     """
     chain, config, itemsize = case.chain, case.config, case.itemsize
     base = held.weights + held.gathered + given_bytes(case)
-    base += case.height * case.width * config.latent_channels * itemsize  # latents of one picture, made ready
+    if grid.count > 1 or keeps is not None:  # latents of one picture, made ready; one tile frees them as it reads them
+        base += case.height * case.width * config.latent_channels * itemsize
     blending = _blending(case, grid, device, one_by_one=keeps is None)
     if keeps is None:
         return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))

@@ -14,6 +14,7 @@ from zvae_tiled.planner.layout import (
     Resident,
     check_grid,
     exact_layout,
+    middle_media,
     resident_bytes,
     tile_grid,
     tiled_layout,
@@ -118,7 +119,7 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
     if grid != plan.grid or tile != (named or tile):
         raise PlanError("the plan's tiles do not match its quality", AGAIN)
     keeps = plan.stages[0].keeps if plan.stages else None
-    if keeps not in ((None,) if plan.quality.moments == "tile" else ("ram", "disk")):
+    if keeps not in middle_media(plan.case, plan.quality):
         raise PlanError(f"the middle block's map cannot be kept in {keeps!r:.40}", AGAIN)
     return tiled_layout(plan.case, plan.quality, grid, keeps, held, device)
 

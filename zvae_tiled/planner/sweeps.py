@@ -80,6 +80,7 @@ class SweepCosts:
         else:  # picture rows in float32; for some sinks also multiplied by 255 and converted to whole numbers
             pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
             last = max(pixels // costs.size.itemsize * 9, pixels + pixels // costs.size.itemsize * 4)
+            seconds += costs.cut_bytes(stop) / costs.device.bandwidth  # also a Chain of no Steps takes its time
         released = store is not None or ends == "pixels"
         stored = self._stored(held, store, medium, rows, store == stop, released)
         stored += gathered if medium == "ram" else 0

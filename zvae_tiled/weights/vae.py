@@ -65,7 +65,8 @@ def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, dec
 def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight that these tasks need."""
     chains = (config.chain(task) for task in tasks)
-    return {name: shape for chain in chains for name, shape in chain.shapes.items()} | config.latents.shapes
+    used = {name: shape for chain in chains for name, shape in chain.shapes.items()}
+    return used | config.latents.shapes | config.marks
 
 
 def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> dict[str, mx.array]:

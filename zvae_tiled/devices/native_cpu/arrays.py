@@ -42,6 +42,15 @@ def room(shape: int | tuple[int, ...], dtype: mx.Dtype = mx.uint8) -> mx.array:
     return now(mx.zeros(shape, dtype=dtype))
 
 
+def is_contiguous(x: mx.array) -> bool:
+    """Return whether the numbers of an array follow one another in memory."""
+    try:
+        np.frombuffer(cast(Any, x), np.uint8)
+    except BufferError:
+        return False
+    return True
+
+
 def memory_of(x: mx.array) -> np.ndarray:
     """Return the memory of an array. The bits of 16-bit floats are whole numbers there."""
     kind, buffer = _NUMPY.get(x.dtype, np.float32), cast(Any, x)

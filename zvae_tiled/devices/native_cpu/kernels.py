@@ -19,7 +19,17 @@ from zvae_tiled.chain.step import Activation
 from zvae_tiled.devices.heap import SMALL
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
-from zvae_tiled.devices.native_cpu.arrays import BITS, TYPES, Rows, address, floats, memory_of, room, row_addresses
+from zvae_tiled.devices.native_cpu.arrays import (
+    BITS,
+    TYPES,
+    Rows,
+    address,
+    floats,
+    is_contiguous,
+    memory_of,
+    room,
+    row_addresses,
+)
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
@@ -102,6 +112,8 @@ class NativeKernels(MlxStorage):
         first, rows = spans[0][0], sum(stop - start for _, start, stop in spans)
         shape = (1, rows, *first.shape[2:])
         if math.prod(shape) * first.dtype.size > SMALL or (len(spans) == 1 and rows == first.shape[1]):
+            return super().join(spans)
+        if not all(is_contiguous(x) for x, _, _ in spans):  # pixels given as NCHW: their memory would be copied whole
             return super().join(spans)
         parts = [memory_of(x)[:, start:stop] for x, start, stop in spans]
         return now(mx.array(np.concatenate(parts, axis=1)).view(first.dtype))  # without an evaluation for each span
