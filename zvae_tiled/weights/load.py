@@ -114,7 +114,7 @@ def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints
 
 
 def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
-    host = read_values(tensor, target, complaints)
+    host = read_values(tensor, target, layout, complaints)
     array = to_mlx(host, target)
     mx.eval(array)
     del host  # before a transposed copy is made
