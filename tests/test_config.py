@@ -131,6 +131,7 @@ PUBLISHED = {
     "flux2": DEV,
     "qwen-image": QWEN,
     "qwen-image-layered": QWEN | {"input_channels": 4},
+    "ming-image": QWEN | {"input_channels": 4, "latents_mean": [0] * 16, "latents_std": [1 / 8.0064] * 16},
     "wan2.1": QWEN | {"_class_name": "AutoencoderKLWan"},
     "taesd": TINY | {"latent_channels": 4},
     "taesdxl": TINY | {"latent_channels": 4},

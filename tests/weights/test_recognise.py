@@ -25,6 +25,7 @@ SAME = (
     {"sd1", "sdxl", "sdxl-fp16-fix", "playground-2.5"},
     {"cogview4"},
     {"flux2", "ideogram4", "ernie-image", "fibo2"},
+    {"qwen-image-layered", "ming-image"},
 )
 """Presets of the same names and shapes, and of other latents than another of them, or than a model without a preset."""
 

@@ -192,6 +192,9 @@ def _conv_out(half: str, inputs: int, outputs: int) -> Step:
 PRESETS: dict[str, QwenImageConfig] = {
     "qwen-image": QwenImageConfig(),  # Qwen/Qwen-Image, vae/config.json
     "qwen-image-layered": QwenImageConfig(input_channels=4),  # Qwen/Qwen-Image-Layered, vae/config.json
+    "ming-image": QwenImageConfig(  # one factor for all channels, as mflux's MingVAE has it
+        input_channels=4, latents_mean=(0.0,) * 16, latents_std=(1 / 8.0064,) * 16
+    ),
 }
 
 REPOSITORIES: dict[str, tuple[str, ...]] = {

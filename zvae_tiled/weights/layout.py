@@ -53,3 +53,24 @@ def pytorch_shape(expected: Shape) -> Shape:
     if len(expected) < 3:
         return expected
     return (expected[0], expected[-1], *expected[1:-1])
+
+
+TIME = (1, 2, 3)
+"""Lengths in time that a causal convolution may have: every published one has 3."""
+
+
+def one_frame(stored: Shape, expected: Shape) -> tuple[Shape, int]:
+    """Return the shape of the last temporal slice of a stored convolution, and how many slices it has.
+
+    Args:
+        stored: The shape in the checkpoint. PyTorch's 3-D convolutions are (O, I, T, H, W), MLX's (O, T, H, W, I).
+        expected: The shape of the model's tensor, in MLX's layout.
+
+    Returns:
+        The stored shape and 1 if it is no 3-D convolution. Where both layouts fit, both give the same.
+    """
+    if len(stored) == 5 and len(expected) == 4 and not is_matrix(expected):
+        for axis, shape in ((1, expected), (2, pytorch_shape(expected))):
+            if stored[axis] in TIME and (*stored[:axis], *stored[axis + 1 :]) == shape:
+                return shape, stored[axis]
+    return stored, 1

@@ -129,7 +129,7 @@ def _named(file: SafetensorsFile) -> list[Stored]:
 
 
 def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
-    host = read_values(tensor, target, complaints)
+    host = read_values(tensor, target, layout, complaints)
     array = to_mlx(host, target)
     mx.eval(array)
     del host  # before a transposed copy is made

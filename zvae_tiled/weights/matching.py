@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.header import TensorInfo
-from zvae_tiled.weights.layout import Layout, Shape, is_matrix, layouts_of, pytorch_shape
+from zvae_tiled.weights.layout import Layout, Shape, is_matrix, layouts_of, one_frame, pytorch_shape
 from zvae_tiled.weights.names import canonical_names
 from zvae_tiled.weights.quantised import Packing, infer_packing
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
@@ -140,9 +140,7 @@ def _plain(name: str, shape: Shape, source: Stored, complaints: Complaints, caus
     if source.info.dtype not in SOURCES:
         complaints.add(UNUSABLE, f"{source.name}: {source.info.dtype}, must be one of {', '.join(SOURCES)}")
         return None
-    stored, frames = source.info.shape, 1
-    if causal and len(stored) == 5 and len(shape) == 4 and not is_matrix(shape):  # (O, I, T, H, W)
-        stored, frames = (*stored[:2], *stored[3:]), stored[2]
+    stored, frames = one_frame(source.info.shape, shape) if causal else (source.info.shape, 1)
     return _shaped(Match(name, shape, source, stored, frames=frames), complaints)
 
 

@@ -26,6 +26,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from zvae_tiled.weights.mflux_names import from_mflux
+
 PREFIXES = ("first_stage_model.", "vae.")
 """Prefixes of a VAE's names in a whole model's checkpoint."""
 
@@ -45,6 +47,7 @@ _ATTENTION = {
     "key": "to_k",
     "value": "to_v",
     "proj_attn": "to_out.0",
+    "to_out": "to_out.0",  # in mflux's snapshots of FLUX.2
 }
 
 # At most two digits: no VAE has more levels or blocks, and a number of thousands of digits is never parsed.
@@ -64,9 +67,6 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # FLUX.2's original file keeps the 1×1 convolutions inside the two halves.
     (re.compile(r"^encoder\.quant_conv\."), "quant_conv."),
     (re.compile(r"^decoder\.post_quant_conv\."), "post_quant_conv."),
-    # mflux's snapshots have diffusers' names, but it wraps three layers.
-    (re.compile(r"^(encoder|decoder)\.(conv_in|conv_out)\.conv(2d)?\."), r"\1.\2."),
-    (re.compile(r"^(encoder|decoder)\.conv_norm_out\.norm\."), r"\1.conv_norm_out."),
 )
 
 
@@ -83,6 +83,8 @@ def canonical_names(stored: Iterable[str]) -> dict[str, str]:
     bare = _vae_names(stored)
     if _WAN in bare.values():
         bare = {name: _from_wan(short) for name, short in bare.items()}
+    unwrapped = from_mflux(bare.values())
+    bare = {name: unwrapped[short] for name, short in bare.items()}
     levels = 1 + max((int(up[1]) for name in bare.values() if (up := _UP.match(name))), default=-1)
     return {name: _canonical(short, levels) for name, short in bare.items()}
 

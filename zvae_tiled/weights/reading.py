@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.weights.complaints import Complaints
+from zvae_tiled.weights.layout import Layout
 from zvae_tiled.weights.matching import Match, Quantised, Stored
 from zvae_tiled.weights.quantised import dequantise
 from zvae_tiled.weights.values import FLOAT32, PIECE, SOURCES, Array, Tally, Target
@@ -16,12 +17,13 @@ from zvae_tiled.weights.values import FLOAT32, PIECE, SOURCES, Array, Tally, Tar
 UNUSABLE_VALUES = "with values that cannot be used"
 
 
-def read_values(match: Match, target: Target, complaints: Complaints) -> Array:
+def read_values(match: Match, target: Target, layout: Layout, complaints: Complaints) -> Array:
     """Return a tensor in its stored order and the target's storage type. Values out of range become complaints."""
     if match.quantised is not None:
         values = _dequantised(match.source, match.quantised, target, complaints)
     else:
-        inner = prod(match.stored_shape[2:]) if match.frames > 1 else 1
+        # Time comes after the outputs, and in PyTorch's layout after the inputs too.
+        inner = prod(match.stored_shape[1 if layout is Layout.MLX else 2 :]) if match.frames > 1 else 1
         values = _floats(match.source, target, complaints, match.frames, inner)
     return values.reshape(match.stored_shape)
 
