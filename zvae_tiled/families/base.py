@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from zvae_tiled.chain import Chain, Shape
 
@@ -157,10 +157,12 @@ class Family:
         presets: Published configs by their names.
         repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no
             entry.
+        pipelines: What a pipeline of diffusers changes in its VAE's config, by the pipeline's class.
         lookalikes: A model without a preset whose weights have a preset's names and shapes, but other latents.
     """
 
     config: type[VAEConfig]
     presets: Mapping[str, VAEConfig]
     repositories: Mapping[str, tuple[str, ...]]
+    pipelines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     lookalikes: Mapping[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ pipelines order packed channels, add an eps, or return latents in other ways. So
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.errors import ConfigError
@@ -144,4 +144,11 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
 }
 """Models on Hugging Face that hold the VAE of each preset."""
 
-FAMILY = Family(Flux2Config, PRESETS, REPOSITORIES)
+PIPELINES: dict[str, dict[str, Any]] = {
+    "Ideogram4Pipeline": {"pipeline": "ideogram4"},
+    "ErnieImagePipeline": {"batch_norm_eps": 1e-5},
+    "BriaFibo2Pipeline": {"pipeline": "fibo2"},
+}
+"""What pipelines of diffusers do otherwise than their VAE's config.json says."""
+
+FAMILY = Family(Flux2Config, PRESETS, REPOSITORIES, PIPELINES)

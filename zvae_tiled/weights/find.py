@@ -35,23 +35,25 @@ class Checkpoint:
         files: The safetensors files: one, both halves, or all shards.
         weight_map: The file of each tensor, if there is a shard index.
         index: The shard index, if there is one.
+        pipeline: The ``model_index.json`` of the pipeline whose ``vae/`` holds the weights, if there is one.
     """
 
     folder_config: Path | None
     files: tuple[Path, ...]
     weight_map: Mapping[str, Path] | None = None
     index: Path | None = None
+    pipeline: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All of its files: weights, index and config."""
-        return (*self.files, *(path for path in (self.index, self.folder_config) if path is not None))
+        return (*self.files, *(path for path in (self.index, self.folder_config, self.pipeline) if path is not None))
 
     def absolute(self) -> Checkpoint:
         """Return it with absolute paths."""
         weight_map = self.weight_map and {name: path.absolute() for name, path in self.weight_map.items()}
-        config, index = (path and path.absolute() for path in (self.folder_config, self.index))
-        return Checkpoint(config, tuple(path.absolute() for path in self.files), weight_map, index)
+        config, index, pipeline = (path and path.absolute() for path in (self.folder_config, self.index, self.pipeline))
+        return Checkpoint(config, tuple(path.absolute() for path in self.files), weight_map, index, pipeline)
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -96,10 +98,12 @@ def _is_folder(path: Path, missing_ok: bool = False) -> bool:
 def _from_file(path: Path) -> Checkpoint:
     beside = path.parent / "config.json"
     config = beside if beside.is_file() else None
+    above = path.absolute().parent.parent / "model_index.json"
+    pipeline = above if config is not None and above.is_file() else None
     if path.suffix != ".json":
-        return Checkpoint(config, _with_other_half(path))
+        return Checkpoint(config, _with_other_half(path), pipeline=pipeline)
     weight_map = read_index(path)
-    return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map, path)
+    return Checkpoint(config, tuple(sorted(set(weight_map.values()))), weight_map, path, pipeline)
 
 
 def _with_other_half(path: Path) -> tuple[Path, ...]:

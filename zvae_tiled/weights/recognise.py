@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import LOOKALIKES, PRESETS, VAEConfig, config_of
+from zvae_tiled.families import FAMILIES, LOOKALIKES, PRESETS, VAEConfig, config_of
+from zvae_tiled.families.reading import parse_json, read_file
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import fits, headers
 from zvae_tiled.weights.vae import ENCODER, shapes_of
@@ -24,7 +27,7 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint:
     if config is not None:
         return config_of(config)
     if checkpoint.folder_config is not None:
-        return config_of(checkpoint.folder_config)
+        return _as_in_pipeline(config_of(checkpoint.folder_config), checkpoint.pipeline)
     fitting = fitting_presets(checkpoint)
     models = [*fitting, *(LOOKALIKES[name] for name in fitting if name in LOOKALIKES)]
     if len(models) == len(fitting) > 0 and all(alike(PRESETS[name], PRESETS[fitting[0]]) for name in fitting):
@@ -38,6 +41,15 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint:
         f"there is no config.json beside the weights, and {same} have these names and shapes, but other latents",
         f"Set config= to the preset of the model ({' or '.join(fitting)}), or to {_ADVICE}",
     )
+
+
+def _as_in_pipeline(config: VAEConfig, index: Path | None) -> VAEConfig:
+    """Return the config with what the pipeline around its folder changes in it."""
+    changes = FAMILIES[config.class_name].pipelines
+    if index is None or not changes:
+        return config
+    name = parse_json(read_file(index), str(index)).get("_class_name")
+    return replace(config, **changes.get(name, {})) if isinstance(name, str) else config
 
 
 def fitting_presets(checkpoint: Checkpoint) -> list[str]:
