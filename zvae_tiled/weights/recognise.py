@@ -35,8 +35,8 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint:
     if not fitting:
         problem = "there is no config.json beside the weights, and no preset has their names and shapes"
         raise ConfigError(problem, f"Set config= to {_ADVICE}")
-    same = " and ".join(models)
-    same = " and ".join(models)
+    same = f"{', '.join(models[:-1])} and {models[-1]}"
+    same = f"{', '.join(models[:-1])} and {models[-1]}"
     raise ConfigError(
         f"there is no config.json beside the weights, and {same} have these names and shapes, but other latents",
         f"Set config= to the preset of the model ({' or '.join(fitting)}), or to {_ADVICE}",
