@@ -2,97 +2,13 @@
 // that stays in the L2 cache. They are multiplied with packed weights, and the sums are finished while they are in L1.
 #pragma once
 
-#include <cmath>
-
-#include "readback.h"
+#include "extent.h"
+#include "prologue.h"
 #include "winograd.h"
 
 namespace {
 
 constexpr int64_t TILE_ROWS = 64;  // maximum rows of a tile, which one thread computes
-
-enum Norm { NONE, AFFINE, RMS };
-enum Activation : int64_t { PLAIN = 0, SILU = 1, RELU = 2 };
-
-// Negative numbers become zeros; NaN stays.
-inline V relu(V x) { return x < V{} ? V{} : x; }
-
-// One over the length of a pixel's channels.
-template <Type T>
-inline float inverse_length(const Conv& c, const char* in, int64_t channels) {
-  V squares{};
-  for (int64_t i = 0; i < channels; i += LANES) {
-    const V x = load_some<T>(in + i * size_of(T), channels - i);
-    squares += x * x;
-  }
-  float sum = 0;
-  for (int i = 0; i < LANES; i++) sum += squares[i];
-  const float length = sqrtf(sum);
-  return 1 / (length > c.rms ? length : c.rms);
-}
-
-// Normalises and activates one pixel for the product. Channels from `channels` to `padded` are zeros.
-template <Type T, Norm NORM, Activation ACTIVATION>
-inline void activate(const Conv& c, const char* in, Number* out, int64_t channels, int64_t padded) {
-  const float inverse = NORM == RMS ? inverse_length<T>(c, in, channels) : 1;
-  for (int64_t i = 0; i < padded; i += LANES) {
-    const int64_t count = channels - i;
-    if (count <= 0) {
-      store_some<NUMBER>(out + i, V{}, padded - i);
-      continue;
-    }
-    V x = load_some<T>(in + i * size_of(T), count);
-    if (NORM == RMS) x = x * inverse * load_some<F32>(c.scale + i, count);
-    if (NORM == AFFINE) x = (x - load_some<F32>(c.mean + i, count)) * load_some<F32>(c.scale + i, count) + load_some<F32>(c.shift + i, count);
-    if (ACTIVATION == SILU) x = silu(x);
-    if (ACTIVATION == RELU) x = relu(x);
-    if (count < LANES)
-      for (int64_t j = count; j < LANES; j++) x[j] = 0;
-    store_some<NUMBER>(out + i, x, padded - i);
-  }
-}
-
-// Activates `columns` pixels of a row, from column `left` on. Pixels outside the map are zeros.
-template <Norm NORM, Activation ACTIVATION>
-void activate_row(const Conv& c, int64_t type, const void* in, int64_t channels, int64_t width, int64_t left,
-                  int64_t columns, Number* out) {
-  const int64_t padded = round_up(channels, DEPTH), pitch = pitch_of(channels);
-  typed(type, [&](auto is) {
-    constexpr Type T = decltype(is)::type;
-    for (int64_t x = left; x < left + columns; x++, out += pitch) {
-      if (in == nullptr || x < 0 || x >= width)
-        memset(out, 0, padded * sizeof(Number));
-      else
-        activate<T, NORM, ACTIVATION>(c, (const char*)in + x * channels * size_of(T), out, channels, padded);
-    }
-  });
-}
-
-template <Norm NORM>
-inline auto* normed_row(int64_t activation) {
-  if (activation == SILU) return activate_row<NORM, SILU>;
-  return activation == RELU ? activate_row<NORM, RELU> : activate_row<NORM, PLAIN>;
-}
-
-// The smallest and the largest sum of a row. NaN has its own flag, because comparisons skip it.
-struct Extent {
-  V low = splat(INFINITY), high = splat(-INFINITY);
-  I nan = {};
-  BitSum written;  // bits of the sums with bias and skip
-
-  void add(V x, int64_t count) {
-    if (count < LANES)
-      for (int64_t j = count; j < LANES; j++) x[j] = x[0];
-    low = select(x < low, x, low);
-    high = select(x > high, x, high);
-    nan |= x != x;
-  }
-  bool has_nan() const {
-    int32_t any = 0;
-    for (int i = 0; i < LANES; i++) any |= nan[i];
-    return any != 0;
-  }
-};
 
 // Adds bias and skip to sums, rounds them to type T, and writes them to `out`.
 template <Type T>
@@ -135,14 +51,12 @@ struct MapTile {
 
   void read() {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
-    auto* row = c.activation == RELU ? activate_row<NONE, RELU> : activate_row<NONE, PLAIN>;
-    if (c.scale && c.rms > 0)
-      row = normed_row<RMS>(c.activation);
-    else if (c.scale)
-      row = normed_row<AFFINE>(c.activation);
+    const auto row = activation_of<NUMBER>(c);
+    const int64_t padded = round_up(c.inputs, DEPTH), more = round_up(c.skip_inputs, DEPTH);
     for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
       const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
-        row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out);
+        row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out, padded,
+            pitch_of(c.inputs));
       };
       if (pairs)
         read_pairs(pixels_of, lines + i * line);
@@ -153,8 +67,9 @@ struct MapTile {
     }
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
-        activate_row<NONE, PLAIN>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
-                                   aside + i * c.tile_columns * pitch_of(c.skip_inputs));
+        activate_row<NUMBER, NONE, PLAIN>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
+                                           aside + i * c.tile_columns * pitch_of(c.skip_inputs), more,
+                                           pitch_of(c.skip_inputs));
   }
 
   // Reads a row pair by pair. A few pairs at a time are activated into `spare`, which stays in L1.
