@@ -18,7 +18,8 @@ PATHS = {
     "portable": ("ZVAE_F32", []),
     "avx2": ("ZVAE_F32", AVX2),
     "avx512": ("ZVAE_F32", AVX512),
-    "avx512bf16": ("ZVAE_BF16", [*AVX512, "-mavx512bf16"]),
+    "avx512vnni": ("ZVAE_F32", [*AVX512, "-mavx512vnni", "-DZVAE_I16"]),
+    "avx512bf16": ("ZVAE_BF16", [*AVX512, "-mavx512bf16", "-mavx512vnni", "-DZVAE_I16"]),
     "amx": ("ZVAE_AMX", [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
 }
 """For each path: the macro that selects its product (native/micro.h), and its compiler flags."""

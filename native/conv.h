@@ -4,6 +4,7 @@
 
 #include "extent.h"
 #include "prologue.h"
+#include "squares.h"
 #include "winograd.h"
 
 namespace {
@@ -194,12 +195,7 @@ struct MapTile {
                    (const Number*)c.weights + phase * all + first * depth,
                    c.skip_inputs ? (const Number*)c.shortcut + first * more : nullptr, extents[row]);
     const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns;
-    for (int64_t row = 0; row < rows; row++) {
-      const int64_t at = (top + row) * across + left / c.tile_columns;
-      c.low[at] = extents[row].has_nan() ? NAN : smallest(extents[row].low);
-      c.high[at] = extents[row].has_nan() ? NAN : largest(extents[row].high);
-      c.sums[at] = extents[row].written.total();
-    }
+    for (int64_t row = 0; row < rows; row++) extents[row].report(c, (top + row) * across + left / c.tile_columns);
   }
 };
 
@@ -214,7 +210,11 @@ void conv_tile(const void* context, int64_t item, int64_t thread) {
 
 void convolve(const Conv& c) {
   const int64_t down = (c.rows + c.tile_rows - 1) / c.tile_rows, across = (c.width + c.tile_columns - 1) / c.tile_columns;
-  parallel(down * across, c.threads, conv_tile, &c);
+  auto* tile = conv_tile;
+#if !defined(ZVAE_AMX)
+  if (c.winograd == SQUARED) tile = c.upsample ? square_tile<Doubled> : square_tile<Four>;
+#endif
+  parallel(down * across, c.threads, tile, &c);
 }
 
 }  // namespace

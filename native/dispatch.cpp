@@ -49,9 +49,11 @@ int64_t runs(const char* name) {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool bfloat16 = avx512 && __builtin_cpu_supports("avx512bf16");
   if (!strcmp(name, "avx2")) return avx2 ? FAST : NO;
+  const bool integers = avx512 && __builtin_cpu_supports("avx512vnni");
+  if (!strcmp(name, "avx512vnni")) return integers ? FAST : NO;
   if (!strcmp(name, "avx512")) return avx512 ? FAST : NO;
   // AMD multiplies pairs of bfloat16 at twice the rate of float32. Intel, without AMX, has the same rate for both.
-  if (!strcmp(name, "avx512bf16")) return !bfloat16 ? NO : __builtin_cpu_is("amd") ? FAST : YES;
+  if (!strcmp(name, "avx512bf16")) return !bfloat16 || !integers ? NO : __builtin_cpu_is("amd") ? FAST : YES;
   if (!strcmp(name, "amx")) return bfloat16 && allowed_tiles() ? FAST : NO;
   return YES;
 }

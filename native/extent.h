@@ -11,6 +11,7 @@ namespace {
 struct Extent {
   V low = splat(INFINITY), high = splat(-INFINITY);
   I nan = {};
+  V nan_if_not_finite = {};
   BitSum written;  // bits of the sums with bias and skip
 
   void add(V x, int64_t count) {
@@ -20,10 +21,21 @@ struct Extent {
     high = select(x > high, x, high);
     nan |= x != x;
   }
+  // The same for a whole vector, faster: a number that is not finite makes the extent NaN.
+  void note(V x) {
+    low = lesser(x, low), high = greater(x, high);
+    nan_if_not_finite += x * 0.0f;
+  }
   bool has_nan() const {
     int32_t any = 0;
-    for (int i = 0; i < LANES; i++) any |= nan[i];
+    for (int i = 0; i < LANES; i++) any |= nan[i] | (nan_if_not_finite[i] != 0);
     return any != 0;
+  }
+  // Writes what was noted of a row of a tile.
+  void report(const Conv& c, int64_t at) const {
+    c.low[at] = has_nan() ? NAN : smallest(low);
+    c.high[at] = has_nan() ? NAN : largest(high);
+    c.sums[at] = written.total();
   }
 };
 

@@ -1,7 +1,7 @@
 // Packs weights in the order that the kernels read: block of outputs, tap, group of GROUP channels, output, channel.
 #pragma once
 
-#include "readback.h"
+#include "pack_squares.h"
 #include "winograd.h"
 
 namespace {
@@ -80,6 +80,10 @@ void pack_item(const void* context, int64_t item, int64_t) {
 }
 
 void pack_weights(const Pack& p) {
+#if !defined(ZVAE_AMX)
+  if (p.winograd == SQUARED)
+    return parallel(p.outputs / OUTPUTS, p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
+#endif
   parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * phases_of(p), p.threads, pack_item, &p);
 }
 

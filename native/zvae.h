@@ -11,9 +11,12 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 6;
+constexpr int64_t CONTRACT = 7;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
+
+// How a 3×3 convolution is multiplied: all its taps, Winograd's pairs and folds (winograd.h), or squares (squares.h).
+enum Products : int64_t { TAPS = 0, PAIRS = 1, SQUARED = 2 };
 
 // input rows -> (x - mean)·scale + shift, or x / |x|·scale -> SiLU, or ReLU without a norm -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
 struct Conv {
@@ -23,7 +26,7 @@ struct Conv {
   int64_t inputs, outputs;
   int64_t kernel, stride, left;  // left: columns of zeros before the first column
   int64_t upsample;              // weights hold four 2×2 kernels, one for each phase, or Winograd's nine products
-  int64_t winograd;              // 3×3, stride 1, multiplied in float32 by fewer products than taps (winograd.h)
+  int64_t winograd;              // of Products: 3×3, stride 1
   int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: no norm
@@ -101,6 +104,9 @@ struct Path {
   int64_t folded;        // Winograd's products in each direction of a folded upsampling
   int64_t queries;       // maximum queries that a thread computes at a time
   int64_t softmax_keys;  // keys between two updates of the softmax
+  int64_t small;         // bytes of the numbers that squares multiply: 2 for int16, or 4
+  int64_t blocks;        // blocks of outputs whose products a tile of squares holds at once
+  int64_t square_rows;   // maximum rows of a tile of squares
   void (*conv)(const Conv&);
   void (*pack)(const Pack&);
   void (*attend)(const Attend&);

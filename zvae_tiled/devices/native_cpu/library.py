@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 6
+CONTRACT = 7
 """Version of the structs (native/zvae.h)."""
 
 
@@ -30,12 +30,16 @@ class NativePath(Structure):
         folded: Products in each direction of a folded upsampling.
         queries: Queries of a tile of the attention, at most.
         softmax_keys: Keys between two updates of the attention's softmax.
+        small: Bytes of the numbers that squares multiply: 2, 4, or 0 if the path multiplies no squares.
+        blocks: Blocks of outputs whose products a tile of squares holds at once.
+        square_rows: Rows of a tile of squares, at most.
     """
 
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "number", "tile_rows")),
         *((name, _Whole) for name in ("planes", "paired", "folded", "queries", "softmax_keys")),
+        *((name, _Whole) for name in ("small", "blocks", "square_rows")),
         ("_functions", 6 * c_void_p),
     )
     pixels: int
@@ -49,6 +53,9 @@ class NativePath(Structure):
     folded: int
     queries: int
     softmax_keys: int
+    small: int
+    blocks: int
+    square_rows: int
     _name: bytes
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices.native_cpu.squares import Scheme, Squares, scheme_of
 from zvae_tiled.devices.workspace import block_rows
 
 SCRATCH = 512 << 10
@@ -21,6 +22,10 @@ WINOGRAD_INPUTS = 16
 
 LINE = 64
 """Bytes of a cache line; scratch begins on one."""
+
+
+TAPS, PAIRS, SQUARED = 0, 1, 2
+"""Ways to multiply (native/zvae.h)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ class NativeWorkspace:
     folded: int
     queries: int
     softmax_keys: int
+    small: int
+    blocks: int
+    square_rows: int
 
     folds: bool = True
     shares: bool = True
@@ -71,6 +79,11 @@ class NativeWorkspace:
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
         """Return the tile of a band with `rows` output rows; of a folded upsampling, rows and width before doubling."""
+        scheme = self.squared(step)
+        if scheme is not None:
+            tall, columns = self.squares.cut(scheme, rows, width, self.threads)
+            across = -(-width // columns)
+            return Tile(tall, columns, -(-rows // tall) * across, across, self.squares.scratch(step, scheme, rows, width))
         most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
         if self.winograd(step):  # narrow, tall tiles read fewer rows twice
             most, grain = (self.pixels, 1) if step.upsample else (2 * self.pixels, 2)
@@ -90,8 +103,23 @@ class NativeWorkspace:
             scratch += (fit * columns + self.pixels) * self.pitch(step.skip)
         return Tile(-(-rows // down), columns, down * across, across, _round_up(scratch + LINE, LINE))
 
+    @property
+    def squares(self) -> Squares:
+        """The squares of this path."""
+        return Squares(self.small, self.outputs, self.blocks, self.number, self.pixels)
+
+    def squared(self, step: Step) -> Scheme | None:
+        """Return the scheme of a Step that is computed by squares (native/squares.h), else None."""
+        return scheme_of(step) if self.small else None
+
+    def products(self, step: Step) -> int:
+        """Return how the library multiplies this Step (native/zvae.h)."""
+        return SQUARED if self.squared(step) is not None else PAIRS if self.winograd(step) else TAPS
+
     def winograd(self, step: Step) -> bool:
-        """Tell whether Winograd computes this Step (native/winograd.h). It multiplies float32 only."""
+        """Tell whether Winograd's pairs compute this Step (native/winograd.h). They multiply float32 only."""
+        if self.squared(step) is not None:
+            return False
         return self.number == 4 and step.kernel == 3 and step.stride == 1 and step.inputs >= WINOGRAD_INPUTS
 
     def taps(self, step: Step) -> int:
@@ -115,6 +143,13 @@ class NativeWorkspace:
         """Return the bytes of packed weights."""
         return _round_up(outputs, self.lanes) * taps * _round_up(inputs, self.depth) * self.number
 
+    def packed_step(self, step: Step) -> int:
+        """Return the bytes of a convolution's packed weights, its shortcut's left out."""
+        scheme = self.squared(step)
+        if scheme is not None:
+            return self.squares.packed(step, scheme)
+        return self.packed(step.outputs, step.inputs, self.taps(step))
+
     def packed_keys(self, keys: int, channels: int) -> int:
         """Return the bytes of a packed block of keys and values."""
         values = _round_up(keys, max(self.lanes, self.depth)) * _round_up(channels, self.lanes)
@@ -136,7 +171,7 @@ class NativeWorkspace:
             held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
             return held, 2 * step.inputs**2 * itemsize
         shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
-        return self.packed(step.outputs, step.inputs, self.taps(step)) + shortcut, 0
+        return self.packed_step(step) + shortcut, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return 0: activation is part of the convolution."""

@@ -1,0 +1,136 @@
+// Packs the weights of squares: a kernel's nine taps become the weights of all products (scheme.h), in float64.
+//
+// A block of outputs holds, for each product, its outputs' scales if weights are int16, then its weights: group of PAIR
+// channels, output, channel.
+#pragma once
+
+#include "squares.h"
+
+namespace {
+
+typedef double D __attribute__((vector_size(LANES * 8)));
+
+// What reading back a 32-bit word of packed weights adds to the sum of bits (readback.h).
+inline uint32_t bits_of_word(uint32_t word) {
+  return sizeof(Number) == 2 ? (word & 0xffff) + (word >> 16) : word + (word >> 16);
+}
+
+template <class S>
+struct SquarePacker {
+  static constexpr int64_t PRODUCTS = S::PRODUCTS * S::PRODUCTS, CHANNELS = 2 * LANES;  // channels at a time
+
+  const Pack& p;
+  int64_t first;  // output
+  float* shares;
+  Small* weights;
+  uint32_t written = 0;
+  float scales[OUTPUTS][PRODUCTS];
+  alignas(64) Small lines[PRODUCTS][OUTPUTS][CHANNELS];
+
+  SquarePacker(const Pack& pack, int64_t block) : p(pack), first(block * OUTPUTS) {
+    char* at = (char*)p.packed + block * Packed<S>::bytes(p.inputs);
+    shares = (float*)at, weights = (Small*)(at + Packed<S>::SHARES);
+  }
+
+  // The weights of all products for LANES channels of an output.
+  template <Type T>
+  void transform(int64_t output, int64_t channel, D (&out)[PRODUCTS]) const {
+    D half[3][S::PRODUCTS];
+    for (int64_t x = 0; x < 3; x++) {
+      D taps[3];
+      for (int64_t y = 0; y < 3; y++) {
+        const int64_t at = (((first + output) * 3 + y) * 3 + x) * p.inputs + channel;
+        taps[y] = __builtin_convertvector(load<T>((const char*)p.weights + at * size_of(T)), D);
+      }
+      S::share(taps, half[x]);
+    }
+    for (int64_t y = 0; y < S::PRODUCTS; y++) {
+      const D taps[3] = {half[0][y], half[1][y], half[2][y]};
+      S::share(taps, out + y * S::PRODUCTS);
+    }
+  }
+
+#if defined(ZVAE_I16)
+  // Finds the scale of each product of an output: int16 holds every weight, and their norm is at most WEIGHTS_NORM.
+  template <Type T>
+  void measure(int64_t output) {
+    V most[PRODUCTS] = {};
+    D square[PRODUCTS] = {};
+    for (int64_t i = 0; i < p.inputs; i += LANES) {
+      D out[PRODUCTS];
+      transform<T>(output, i, out);
+      for (int64_t n = 0; n < PRODUCTS; n++) {
+        const V x = __builtin_convertvector(out[n], V);
+        most[n] = greater(x < V{} ? -x : x, most[n]);
+        square[n] += out[n] * out[n];
+      }
+    }
+    for (int64_t n = 0; n < PRODUCTS; n++) {
+      double sum = 0;
+      for (int64_t i = 0; i < LANES; i++) sum += square[n][i];
+      const double top = largest(most[n]), norm = sqrt(sum);
+      double scale = top > 0 ? 32767 / top : 1;
+      if (norm > 0 && WEIGHTS_NORM / norm < scale) scale = WEIGHTS_NORM / norm;
+      if (scale > LARGEST_SCALE) scale = LARGEST_SCALE;
+      scales[output][n] = scale;
+      const float share = 1 / scale;
+      uint32_t word;
+      memcpy(&word, &share, 4);
+      shares[n * OUTPUTS + output] = share;
+      written += bits_of_word(word);
+    }
+  }
+#endif
+
+  template <Type T>
+  void fill(int64_t channel) {
+    for (int64_t output = 0; output < OUTPUTS; output++)
+      for (int64_t i = 0; i < CHANNELS; i += LANES) {
+        D out[PRODUCTS];
+        transform<T>(output, channel + i, out);
+        for (int64_t n = 0; n < PRODUCTS; n++) {
+          const V x = __builtin_convertvector(out[n], V);
+#if defined(ZVAE_I16)
+          const __m512i whole = _mm512_cvtps_epi32((__m512)(x * scales[output][n]));
+          _mm256_storeu_si256((__m256i*)&lines[n][output][i], _mm512_cvtepi32_epi16(whole));
+#else
+          store<F32>(&lines[n][output][i], x);
+#endif
+        }
+      }
+  }
+
+  void spread(int64_t channel) {
+    for (int64_t n = 0; n < PRODUCTS; n++) {
+      char* to = (char*)(weights + (n * p.inputs + channel) * OUTPUTS);
+      for (int64_t i = 0; i < CHANNELS; i += PAIR)
+        for (int64_t output = 0; output < OUTPUTS; output++, to += 4) {
+          uint32_t word;
+          memcpy(&word, &lines[n][output][i], 4);
+          memcpy(to, &word, 4);
+          written += bits_of_word(word);
+        }
+    }
+  }
+
+  template <Type T>
+  void pack() {
+#if defined(ZVAE_I16)
+    for (int64_t output = 0; output < OUTPUTS; output++) measure<T>(output);
+#endif
+    for (int64_t channel = 0; channel < p.inputs; channel += CHANNELS) {
+      fill<T>(channel);
+      spread(channel);
+    }
+  }
+};
+
+template <class S>
+void pack_squares(const void* context, int64_t item, int64_t) {
+  const Pack& p = *(const Pack*)context;
+  SquarePacker<S> packer(p, item);
+  typed(p.type, [&](auto is) { packer.template pack<decltype(is)::type>(); });
+  p.sums[item] = packer.written;
+}
+
+}  // namespace

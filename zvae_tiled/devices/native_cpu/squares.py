@@ -1,0 +1,103 @@
+"""Tiles of squares, and their memory: 3×3 convolutions of 4×4 pixels by fewer products than taps (native/squares.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zvae_tiled.chain import Step
+
+CHANNELS = 32
+"""A Step has squares if this many divide its inputs and its outputs: then no vector is cut."""
+
+MOST_ACROSS = 14
+"""Squares side by side in a tile, at most: as many as AVX-512 holds in registers."""
+
+MOST_DOWN = 4
+"""Rows of squares in a tile, at most: their numbers stay in the L2 cache while all outputs are computed."""
+
+LINE = 64
+"""Bytes of a cache line."""
+
+
+class Scheme(NamedTuple):
+    """A scheme of native/scheme.h.
+
+    Attributes:
+        reads: Rows, and columns, that a square reads.
+        step: Rows from one square to the next, before doubling.
+        products: Products in each direction.
+        writes: Rows that a square writes.
+    """
+
+    reads: int
+    step: int
+    products: int
+    writes: int
+
+
+FOUR = Scheme(6, 4, 6, 4)
+DOUBLED = Scheme(4, 2, 5, 4)
+
+
+def scheme_of(step: Step) -> Scheme | None:
+    """Return the scheme of a Step that has squares, else None."""
+    whole = step.inputs % CHANNELS == step.outputs % CHANNELS == 0
+    if step.kind != "conv" or step.kernel != 3 or step.stride != 1 or not whole:
+        return None
+    return DOUBLED if step.upsample else FOUR
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The squares of one path; the numbers are the library's (`NativePath`).
+
+    Attributes:
+        small: Bytes of a number that is multiplied.
+        outputs: Outputs of a block.
+        blocks: Blocks of outputs whose products a tile holds at once.
+        number: Bytes of a number of the path's other products.
+        pixels: Pixels of the path's other products.
+    """
+
+    small: int
+    outputs: int
+    blocks: int
+    number: int
+    pixels: int
+
+    def cut(self, scheme: Scheme, rows: int, width: int, threads: int) -> tuple[int, int]:
+        """Return the rows and the columns of a tile: nearly equal tiles, which threads can share evenly."""
+        squares_down, squares_across = -(-rows // scheme.step), -(-width // scheme.step)
+        down, across = -(-squares_down // MOST_DOWN), -(-squares_across // MOST_ACROSS)
+        while down * across < 4 * threads and down * across % threads and across < squares_across:
+            across += 1
+        return -(-squares_down // down) * scheme.step, -(-squares_across // across) * scheme.step
+
+    def scratch(self, step: Step, scheme: Scheme, rows: int, width: int) -> int:
+        """Return the bytes of scratch for the largest tile of a map of `rows` rows."""
+        across = -(-width // scheme.step)
+        across = -(-across // -(-across // MOST_ACROSS))
+        most = min(MOST_DOWN, -(-rows // scheme.step)) * across
+        inputs, planes = step.inputs, scheme.reads**2
+        parts = [
+            scheme.reads * (across * scheme.step + scheme.reads - scheme.step) * (4 * inputs + LINE),
+            planes * _odd_lines(most * _odd_lines(inputs * self.small)),
+            scheme.products**2 * _odd_lines(self.blocks * most * self.outputs * 4),
+        ]
+        if self.small == 2:
+            parts += [planes * (4 * inputs + LINE), planes * most * 4]
+        if step.shortcut:
+            pixels = scheme.writes**2 * across + self.pixels
+            parts += [pixels * _odd_lines(step.skip * self.number), pixels * self.outputs * 4]
+        return sum(-(-part // LINE) * LINE for part in parts) + LINE
+
+    def packed(self, step: Step, scheme: Scheme) -> int:
+        """Return the bytes of packed weights."""
+        shares = 4 if self.small == 2 else 0
+        return step.outputs * scheme.products**2 * (step.inputs * self.small + shares)
+
+
+def _odd_lines(size: int) -> int:
+    """Return a size rounded up to an odd number of cache lines, so that rows do not share a cache set."""
+    return (-(-size // LINE) | 1) * LINE
