@@ -2,10 +2,8 @@
 // that stays in the L2 cache. They are multiplied with packed weights, and the sums are finished while they are in L1.
 #pragma once
 
-#include "extent.h"
-#include "prologue.h"
+#include "pack.h"
 #include "squares.h"
-#include "winograd.h"
 
 namespace {
 
@@ -35,17 +33,14 @@ struct MapTile {
   const Conv& c;
   int64_t top, left, rows, columns;
   Number *lines, *spare, *aside;  // spare: working memory, which AMX's last tile also reads
-  int64_t line, plane;  // numbers in a row of `lines`, and in one of its planes
-  bool pairs, folds;    // Winograd's pairs or folds (winograd.h)
+  int64_t line;  // numbers in a row of `lines`
 
   MapTile(const Conv& conv, int64_t item, int64_t thread) : c(conv) {
     const int64_t across = (c.width + c.tile_columns - 1) / c.tile_columns, pitch = pitch_of(c.inputs);
     top = item / across * c.tile_rows, left = item % across * c.tile_columns;
     rows = least(c.tile_rows, c.rows - top), columns = least(c.tile_columns, c.width - left);
     lines = (Number*)aligned((char*)c.scratch + thread * c.scratch_bytes);
-    pairs = NUMBER == F32 && c.winograd && !c.upsample, folds = NUMBER == F32 && c.winograd && c.upsample;
-    plane = (pairs ? (c.tile_columns + 1) / 2 : (c.tile_columns - 1) * c.stride + c.kernel) * pitch;
-    line = pairs || folds ? PLANES * plane : plane;
+    line = ((c.tile_columns - 1) * c.stride + c.kernel) * pitch;
     spare = lines + ((c.tile_rows - 1) * c.stride + c.kernel) * line;
     aside = spare + PIXELS * pitch;
   }
@@ -54,46 +49,14 @@ struct MapTile {
     const int64_t count = (columns - 1) * c.stride + c.kernel, from = left * c.stride - c.left;
     const auto row = activation_of<NUMBER>(c);
     const int64_t padded = round_up(c.inputs, DEPTH), more = round_up(c.skip_inputs, DEPTH);
-    for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++) {
-      const auto pixels_of = [&](int64_t first, int64_t pixels, Number* out) {
-        row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from + first, pixels, out, padded,
-            pitch_of(c.inputs));
-      };
-      if (pairs)
-        read_pairs(pixels_of, lines + i * line);
-      else if (folds)
-        read_folds(pixels_of, count, lines + i * line, i > 0);
-      else
-        pixels_of(0, count, lines + i * line);
-    }
+    for (int64_t i = 0; i < (rows - 1) * c.stride + c.kernel; i++)
+      row(c, c.in_type, c.in[top * c.stride + i], c.inputs, c.in_width, from, count, lines + i * line, padded,
+          pitch_of(c.inputs));
     if (c.skip_inputs)
       for (int64_t i = 0; i < rows; i++)
         activate_row<NUMBER, NONE, PLAIN>(c, c.out_type, c.skip[top + i], c.skip_inputs, c.width, left, columns,
                                            aside + i * c.tile_columns * pitch_of(c.skip_inputs), more,
                                            pitch_of(c.skip_inputs));
-  }
-
-  // Reads a row pair by pair. A few pairs at a time are activated into `spare`, which stays in L1.
-  template <class Read>
-  void read_pairs(Read read, Number* out) {
-    const int64_t pitch = pitch_of(c.inputs), pairs = (columns + 1) / 2, at_once = (PIXELS - 2) / 2;
-    read(0, 2, spare);
-    for (int64_t p = 0; p < pairs; p += at_once) {
-      const int64_t count = least(at_once, pairs - p);
-      read(2 + 2 * p, 2 * count, spare + 2 * pitch);
-      for (int64_t i = 0; i < count; i++) pair_up(spare + 2 * i * pitch, pitch, out + (p + i) * pitch, plane);
-      memmove(spare, spare + 2 * count * pitch, 2 * pitch * sizeof(Number));
-    }
-  }
-
-  // Reads a row into plane 0, and each pixel minus its right neighbour into plane 1. Planes 2 and 3 hold planes 0 and 1
-  // of the row above, minus those of this row. `below` is set if there is a row above.
-  template <class Read>
-  void read_folds(Read read, int64_t count, Number* out, bool below) {
-    const int64_t pitch = pitch_of(c.inputs);
-    read(0, count, out);
-    subtract(out, out + pitch, (count - 1) * pitch, out + plane);
-    if (below) subtract(out - line, out, 2 * plane, out + 2 * plane);
   }
 
   // The taps of the pixel at (row, column). If upsampling is folded, they are those of the phase (down, right).
@@ -107,56 +70,20 @@ struct MapTile {
     return found;
   }
 
-  // Computes two pixels for each of `pairs` pairs.
-  void multiply_pairs(int64_t pairs, int64_t outputs, int64_t row, int64_t first, const Number* weights, float* sums) {
-    alignas(64) Sums products[PAIRED];
-    Source<Number> found;
-    found.count = c.kernel, found.depth = round_up(c.inputs, DEPTH), found.pitch = pitch_of(c.inputs);
-    for (int64_t p = 0; p < PAIRED; p++, weights += c.kernel * found.depth * block(outputs)) {
-      for (int64_t i = 0; i < c.kernel; i++) found.taps[i] = lines + (row + i) * line + p * plane + first * found.pitch;
-      multiply(pairs, outputs, found, weights, products[p], true);
-    }
-    part_pairs(pairs, outputs, products, sums);
-  }
-
-  // Doubles `pixels` pixels to two rows. Across, the middle product reads pixels, and the two outer products read
-  // differences of neighbours. Down, the middle product reads one row, and the outer products read differences of rows.
-  void multiply_folds(int64_t pixels, int64_t outputs, int64_t row, int64_t column, const Number* weights, float* upper,
-                      float* lower) {
-    alignas(64) Sums products[FOLDED * FOLDED];
-    Source<Number> found;
-    found.count = 1, found.depth = round_up(c.inputs, DEPTH), found.pitch = pitch_of(c.inputs);
-    for (int64_t p = 0; p < FOLDED * FOLDED; p++, weights += found.depth * block(outputs)) {
-      const int64_t down = p / FOLDED, across = p % FOLDED, differences = (down != 1) * 2 + (across != 1);
-      found.taps[0] = lines + (row + 1 + down / 2) * line + differences * plane + (column + (across > 0)) * found.pitch;
-      multiply(pixels, outputs, found, weights, products[p], true);
-    }
-    part_folds(pixels, outputs, products, upper, lower);
-  }
-
-  static int64_t block(int64_t outputs) { return outputs > LANES ? OUTPUTS : LANES; }
-
-  // Writes a block of outputs of one row, or of both doubled rows if `folds` is set.
+  // Writes a block of outputs of one row, of one phase if upsampling is folded.
   template <Type T>
   void write(int64_t row, int64_t first, int64_t outputs, int64_t phase, const Number* weights, const Number* shortcut,
              Extent& extent) {
-    const int64_t most = pairs ? 2 * PIXELS : PIXELS, groups = (columns + most - 1) / most;
-    const int64_t group = round_up((columns + groups - 1) / groups, pairs ? 2 : GRAIN);
-    alignas(64) float sums[2 * PIXELS * OUTPUTS], lower[2 * PIXELS * OUTPUTS];
+    const int64_t groups = (columns + PIXELS - 1) / PIXELS;
+    const int64_t group = round_up((columns + groups - 1) / groups, GRAIN);
+    alignas(64) float sums[PIXELS * OUTPUTS];
     for (int64_t x = 0; x < columns; x += group) {
-      const int64_t pixels = least(group, columns - x);
-      if (folds) {
-        multiply_folds(pixels, outputs, row, x, weights, sums, lower);
-        put<T>(sums, 2 * pixels, first, outputs, 2 * row, 2 * x, 1, nullptr, extent);
-        put<T>(lower, 2 * pixels, first, outputs, 2 * row + 1, 2 * x, 1, nullptr, extent);
-      } else if (c.upsample) {
-        multiply(pixels, outputs, source(row, x, phase / 2, phase % 2), weights, sums, true);
-        put<T>(sums, pixels, first, outputs, 2 * row + phase / 2, 2 * x + phase % 2, 2, nullptr, extent);
+      const int64_t pixels = least(group, columns - x), down = phase / 2, right = phase % 2;
+      if (c.upsample) {
+        multiply(pixels, outputs, source(row, x, down, right), weights, sums, true);
+        put<T>(sums, pixels, first, outputs, 2 * row + down, 2 * x + right, 2, nullptr, extent);
       } else {
-        if (pairs)
-          multiply_pairs((pixels + 1) / 2, outputs, row, x / 2, weights, sums);
-        else
-          multiply(pixels, outputs, source(row, x, 0, 0), weights, sums, true);
+        multiply(pixels, outputs, source(row, x, 0, 0), weights, sums, true);
         put<T>(sums, pixels, first, outputs, row, x, 1, shortcut, extent);
       }
     }
@@ -212,7 +139,7 @@ void convolve(const Conv& c) {
   const int64_t down = (c.rows + c.tile_rows - 1) / c.tile_rows, across = (c.width + c.tile_columns - 1) / c.tile_columns;
   auto* tile = conv_tile;
 #if !defined(ZVAE_AMX)
-  if (c.winograd == SQUARED) tile = c.upsample ? square_tile<Doubled> : square_tile<Four>;
+  if (c.squares) tile = c.upsample ? square_tile<Doubled> : square_tile<Four>;
 #endif
   parallel(down * across, c.threads, tile, &c);
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "pack_squares.h"
-#include "winograd.h"
 
 namespace {
 
@@ -17,7 +16,7 @@ inline void spread(const Number* line, int64_t first, int64_t count, int64_t out
 
 // The taps (of 3 in one direction) that are summed into one packed tap. If upsampling is folded, output pixel 2i + a
 // reads rows i - 1 + a and i + a of the small map. So for a = 0 the two sums are tap 0 and taps 1 + 2. For a = 1 they
-// are taps 0 + 1 and tap 2. Winograd's products sum all three taps.
+// are taps 0 + 1 and tap 2.
 struct Taps {
   int64_t first, last;
   Taps(int64_t tap) : first(tap), last(tap) {}
@@ -25,20 +24,26 @@ struct Taps {
   static Taps folded(int64_t a, int64_t half) { return {half == 0 ? 0 : 1 + a, half == 0 ? a : 2}; }
 };
 
-// The kernel's rows and columns that are summed into one packed number. Winograd multiplies each by its share().
+// The kernel's rows and columns that are summed into one packed number.
 struct Tap {
   Taps rows, columns;
-  int64_t down = -1, across = -1;  // Winograd's product in each direction, or -1
 
   Tap(const Pack& p, int64_t phase, int64_t tap) : rows(tap / p.kernel), columns(tap % p.kernel) {
-    if (p.winograd) {
-      columns = {0, 2}, across = p.upsample ? tap % FOLDED : tap / p.kernel;
-      rows = p.upsample ? Taps{0, 2} : Taps(tap % p.kernel), down = p.upsample ? tap / FOLDED : -1;
-    } else if (p.upsample) {
+    if (p.upsample) {
       rows = Taps::folded(phase / 2, tap / 2), columns = Taps::folded(phase % 2, tap % 2);
     }
   }
 };
+
+// The number of kernels in the packed weights, and of taps in each kernel.
+template <class Operation>
+int64_t phases_of(const Operation& o) {
+  return o.upsample ? 4 : 1;
+}
+template <class Operation>
+int64_t taps_of(const Operation& o) {
+  return o.upsample ? 4 : o.kernel * o.kernel;
+}
 
 template <Type T>
 uint32_t pack_block(const Pack& p, int64_t phase, int64_t first) {
@@ -59,9 +64,7 @@ uint32_t pack_block(const Pack& p, int64_t phase, int64_t first) {
             for (int64_t row = tap.rows.first; row <= tap.rows.last; row++)
               for (int64_t column = tap.columns.first; column <= tap.columns.last; column++) {
                 const int64_t at = (((first + o) * p.kernel + row) * p.kernel + column) * p.inputs + chunk + i;
-                const float part = (tap.across < 0 ? 1 : share(p.upsample, tap.across, column)) *
-                                   (tap.down < 0 ? 1 : share(p.upsample, tap.down, row));
-                sum += part * load_some<T>((const char*)p.weights + at * size_of(T), left);
+                sum += load_some<T>((const char*)p.weights + at * size_of(T), left);
               }
           const U bits = bits_of<NUMBER>(sum);
           store_bits<NUMBER>(line + i, bits);
@@ -81,7 +84,7 @@ void pack_item(const void* context, int64_t item, int64_t) {
 
 void pack_weights(const Pack& p) {
 #if !defined(ZVAE_AMX)
-  if (p.winograd == SQUARED)
+  if (p.squares)
     return parallel(p.outputs / OUTPUTS, p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
 #endif
   parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * phases_of(p), p.threads, pack_item, &p);

@@ -4,8 +4,8 @@
 // map's edge need no copy.
 //
 // Sums are float32. Every pixel adds its terms in the same order: the kernel's taps row by row, and the channels of
-// each tap. With Winograd the terms are products, which two pixels of a row share. The first of the two is in an even
-// column. So the bits of a pixel depend neither on its band nor on its tile.
+// each tap. Squares begin at a multiple of 4 rows of the map, or of 2 rows before doubling, and so must the rows of a
+// call. So the bits of a pixel depend neither on its band nor on its tile.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,6 @@ constexpr int64_t CONTRACT = 7;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
-// How a 3×3 convolution is multiplied: all its taps, Winograd's pairs and folds (winograd.h), or squares (squares.h).
-enum Products : int64_t { TAPS = 0, PAIRS = 1, SQUARED = 2 };
-
 // input rows -> (x - mean)·scale + shift, or x / |x|·scale -> SiLU, or ReLU without a norm -> convolution -> + bias -> + skip, or its 1×1 shortcut -> output rows
 struct Conv {
   int64_t in_type, out_type;  // the skip has out_type too
@@ -25,8 +22,8 @@ struct Conv {
   int64_t in_width;
   int64_t inputs, outputs;
   int64_t kernel, stride, left;  // left: columns of zeros before the first column
-  int64_t upsample;              // weights hold four 2×2 kernels, one for each phase, or Winograd's nine products
-  int64_t winograd;              // of Products: 3×3, stride 1
+  int64_t upsample;              // weights hold four 2×2 kernels, one for each phase, unless squares is set
+  int64_t squares;               // 3×3, stride 1, channels in multiples of 32: multiplied square by square (squares.h)
   int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: no norm
@@ -50,7 +47,7 @@ struct Conv {
 struct Pack {
   int64_t type;
   int64_t outputs, inputs, kernel;
-  int64_t upsample, winograd;
+  int64_t upsample, squares;
   const void* weights;
   void* packed;
   int64_t* sums;  // sum of the bits written in each block of outputs of each kernel (readback.h)
@@ -99,14 +96,10 @@ struct Path {
   int64_t depth;    // input channels are padded to a multiple of depth
   int64_t number;   // bytes of the type that the path multiplies
   int64_t tile_rows;     // maximum rows of a convolution's tile
-  int64_t planes;        // planes in a row of Winograd's scratch: a product reads one
-  int64_t paired;        // Winograd's products for two pixels of a row
-  int64_t folded;        // Winograd's products in each direction of a folded upsampling
   int64_t queries;       // maximum queries that a thread computes at a time
   int64_t softmax_keys;  // keys between two updates of the softmax
   int64_t small;         // bytes of the numbers that squares multiply: 2 for int16, or 4
   int64_t blocks;        // blocks of outputs whose products a tile of squares holds at once
-  int64_t square_rows;   // maximum rows of a tile of squares
   void (*conv)(const Conv&);
   void (*pack)(const Pack&);
   void (*attend)(const Attend&);

@@ -31,7 +31,7 @@ from zvae_tiled.devices.native_cpu.arrays import (
     row_addresses,
 )
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
-from zvae_tiled.devices.native_cpu.memory import TAPS, NativeWorkspace
+from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.storage import MlxStorage, magnitudes, now
 from zvae_tiled.devices.workspace import Workspace
@@ -243,12 +243,12 @@ class NativeKernels(MlxStorage):
         source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
         whole = replace(step, inputs=inputs, outputs=outputs)
         packed = room(self.workspace.packed_step(whole))
-        products = self.workspace.products(whole)
-        kernels, blocks = 4 if step.upsample and products == TAPS else 1, -(-outputs // self.workspace.outputs)
+        squares = self.workspace.squared(whole) is not None
+        kernels, blocks = 4 if step.upsample and not squares else 1, -(-outputs // self.workspace.outputs)
         written = unwritten(kernels * blocks)
         numbers = memory_of(packed).view(np.uint16 if self.workspace.number == 2 else np.uint32)
         memories = [memory_of(source), numbers, written]
-        shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), products)
+        shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(squares))
         operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
         self._compare(
@@ -293,7 +293,7 @@ class NativeKernels(MlxStorage):
             stride=step.stride,
             left=step.zeros[0],
             upsample=int(step.upsample),
-            winograd=self.workspace.products(step),
+            squares=int(self.workspace.squared(step) is not None),
             tile_rows=tile.rows,
             tile_columns=tile.columns,
             rows_in=ctypes.addressof(addresses),

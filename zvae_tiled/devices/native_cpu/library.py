@@ -25,21 +25,16 @@ class NativePath(Structure):
         depth: Input channels are padded to a multiple of it.
         number: Bytes of the type it multiplies: 4, or 2 for bfloat16.
         tile_rows: Rows of a tile, at most.
-        planes: Numbers that are multiplied for each pixel in a row of Winograd's scratch.
-        paired: Products along a row of two pixels, by Winograd.
-        folded: Products in each direction of a folded upsampling.
         queries: Queries of a tile of the attention, at most.
         softmax_keys: Keys between two updates of the attention's softmax.
         small: Bytes of the numbers that squares multiply: 2, 4, or 0 if the path multiplies no squares.
         blocks: Blocks of outputs whose products a tile of squares holds at once.
-        square_rows: Rows of a tile of squares, at most.
     """
 
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "number", "tile_rows")),
-        *((name, _Whole) for name in ("planes", "paired", "folded", "queries", "softmax_keys")),
-        *((name, _Whole) for name in ("small", "blocks", "square_rows")),
+        *((name, _Whole) for name in ("queries", "softmax_keys", "small", "blocks")),
         ("_functions", 6 * c_void_p),
     )
     pixels: int
@@ -48,14 +43,10 @@ class NativePath(Structure):
     depth: int
     number: int
     tile_rows: int
-    planes: int
-    paired: int
-    folded: int
     queries: int
     softmax_keys: int
     small: int
     blocks: int
-    square_rows: int
     _name: bytes
 
     @property
@@ -69,7 +60,7 @@ class Conv(Structure):
 
     _fields_ = (
         *((name, _Whole) for name in ("in_type", "out_type", "rows", "width", "in_width", "inputs", "outputs")),
-        *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "winograd", "tile_rows", "tile_columns")),
+        *((name, _Whole) for name in ("kernel", "stride", "left", "upsample", "squares", "tile_rows", "tile_columns")),
         *((name, c_void_p) for name in ("rows_in", "scale", "shift", "mean")),
         ("rms", c_float),
         ("activation", _Whole),
@@ -87,7 +78,7 @@ class Pack(Structure):
     """Weights to pack into the kernels' order."""
 
     _fields_ = (
-        *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample", "winograd")),
+        *((name, _Whole) for name in ("type", "outputs", "inputs", "kernel", "upsample", "squares")),
         *((name, c_void_p) for name in ("weights", "packed", "sums")),
         ("threads", _Whole),
     )

@@ -15,17 +15,10 @@ SCRATCH = 512 << 10
 """Bytes of activated rows in one tile: half of an L2 cache of 1 MB. The other half is for weights."""
 
 TILE_COLUMNS = 70
-"""Columns of a tile, at most: 5 × 14 pixels, of which AVX-512 holds 14 in registers. Winograd takes fewer."""
-
-WINOGRAD_INPUTS = 16
-"""Winograd needs this many input channels: with fewer, single taps are more exact (benchmarks/exactness.py)."""
+"""Columns of a tile, at most: 5 × 14 pixels, of which AVX-512 holds 14 in registers."""
 
 LINE = 64
 """Bytes of a cache line; scratch begins on one."""
-
-
-TAPS, PAIRS, SQUARED = 0, 1, 2
-"""Ways to multiply (native/zvae.h)."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +57,10 @@ class NativeWorkspace:
     depth: int
     number: int
     tile_rows: int
-    planes: int
-    paired: int
-    folded: int
     queries: int
     softmax_keys: int
     small: int
     blocks: int
-    square_rows: int
 
     folds: bool = True
     shares: bool = True
@@ -85,8 +74,6 @@ class NativeWorkspace:
             across = -(-width // columns)
             return Tile(tall, columns, -(-rows // tall) * across, across, self.squares.scratch(step, scheme, rows, width))
         most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
-        if self.winograd(step):  # narrow, tall tiles read fewer rows twice
-            most, grain = (self.pixels, 1) if step.upsample else (2 * self.pixels, 2)
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
@@ -112,28 +99,13 @@ class NativeWorkspace:
         """Return the scheme of a Step that is computed by squares (native/squares.h), else None."""
         return scheme_of(step) if self.small else None
 
-    def products(self, step: Step) -> int:
-        """Return how the library multiplies this Step (native/zvae.h)."""
-        return SQUARED if self.squared(step) is not None else PAIRS if self.winograd(step) else TAPS
-
-    def winograd(self, step: Step) -> bool:
-        """Tell whether Winograd's pairs compute this Step (native/winograd.h). They multiply float32 only."""
-        if self.squared(step) is not None:
-            return False
-        return self.number == 4 and step.kernel == 3 and step.stride == 1 and step.inputs >= WINOGRAD_INPUTS
-
     def taps(self, step: Step) -> int:
         """Return the products for each input and output channel, which is how many weights are packed."""
-        if self.winograd(step):
-            return self.folded**2 if step.upsample else self.paired * step.kernel
         return 16 if step.upsample else step.kernel**2
 
     def line(self, step: Step, columns: int) -> int:
         """Return the bytes of one row of scratch for `columns` output columns."""
-        pixels = step.reads(columns)
-        if self.winograd(step):
-            pixels = self.planes * (pixels if step.upsample else -(-columns // 2))
-        return pixels * self.pitch(step.inputs)
+        return step.reads(columns) * self.pitch(step.inputs)
 
     def pitch(self, channels: int) -> int:
         """Return the bytes between two pixels in scratch: an odd number of cache lines."""
