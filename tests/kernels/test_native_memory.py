@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels.cases import NORM, STEPS, random, sized, weights_of
-from tests.kernels.native import CASES, PATHS, ROUNDED, kernels_of
+from tests.kernels.cases import DOWN, NORM, STEPS, random, sized, weights_of
+from tests.kernels.native import CASES, PATHS, kernels_of
 from tests.support.samples import examples
 from zvae_tiled.chain import DOUBLE, Skip, Step
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
@@ -27,7 +27,7 @@ LITTLE = 4096
 
 cases, threads = st.sampled_from(CASES), st.integers(1, 5)
 rows, widths = st.sampled_from([1, 2, 3, 16, 40]), st.sampled_from([1, 7, 64, 70, 71, 300, 1025])
-channels = st.sampled_from([1, 3, 8, 31, 65, 128])
+channels = st.sampled_from([1, 3, 8, 31, 65, 64, 128])
 
 
 @pytest.fixture(autouse=True)
@@ -120,18 +120,19 @@ def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: i
 def test_tiles_cover_the_map_and_keep_their_limits(
     step: Step, count: int, height: int, width: int, inputs: int, case: tuple[str, mx.Dtype]
 ) -> None:
-    step, space = sized(step, inputs, 9), workspace_of(kernels_of(*case, count))
-    tile = space.tile(step, height, width)
-    assert 1 <= tile.rows <= min(height, space.tile_rows)
+    step, space = sized(step, inputs, 9 if inputs % 32 else 64), workspace_of(kernels_of(*case, count))
+    tile, grain = space.tile(step, height, width), space.grain(step)
+    assert 1 <= tile.rows <= min(height + grain - 1, space.tile_rows)
     assert 1 <= tile.columns <= max(70, space.pixels)
+    assert tile.rows % grain == tile.columns % grain == 0
     down, rest = divmod(tile.count, tile.across)
     assert rest == 0
     assert (down - 1) * tile.rows < height <= down * tile.rows, "all rows, and no tile without any"
     assert (tile.across - 1) * tile.columns < width <= tile.across * tile.columns
-    assert tile.columns == width or tile.columns % (2 if space.winograd(step) and not step.upsample else 1) == 0
-    line = space.line(step, tile.columns)
-    assert tile.scratch >= step.reads(tile.rows) * line + space.pixels * space.pitch(inputs)
-    assert tile.rows == 1 or step.reads(tile.rows) * line <= SCRATCH
+    if space.squared(step) is None:
+        line = space.line(step, tile.columns)
+        assert tile.scratch >= step.reads(tile.rows) * line + space.pixels * space.pitch(inputs)
+        assert tile.rows == 1 or step.reads(tile.rows) * line <= SCRATCH
 
 
 @given(
@@ -152,15 +153,15 @@ def test_fewer_rows_never_need_more_scratch(
     assert needs == sorted(needs)
 
 
-@pytest.mark.parametrize("inputs", [8, 16, 128])
-@pytest.mark.parametrize("case", CASES)
-def test_float32_multiplies_less_where_sums_are_long(case: tuple[str, mx.Dtype], inputs: int) -> None:
-    """Two pixels side by side share their products; so do the four that a doubled pixel becomes."""
-    space = workspace_of(kernels_of(*case))
-    plain = Step("plain", "conv", inputs, 16)
+def test_steps_of_whole_vectors_have_squares() -> None:
+    """Squares are computed where no vector of channels is cut, and their rows begin at multiples of a grain."""
+    plain = Step("plain", "conv", 64, 32)
     doubled = replace(plain, resample=DOUBLE)
-    fewer = case[0] not in ROUNDED and inputs >= 16
-    assert space.winograd(plain) == space.winograd(doubled) == fewer
-    assert (space.taps(plain) < 9 * (1 + fewer)) == fewer
-    assert (space.taps(doubled) < 4 * 4) == fewer
-    assert not space.winograd(replace(plain, kernel=1))
+    for case in CASES:
+        space = workspace_of(kernels_of(*case))
+        has = space.small > 0
+        assert [space.squared(step) is not None for step in (plain, doubled)] == [has, has]
+        assert [space.grain(step) for step in (plain, doubled)] == ([4, 2] if has else [1, 1])
+        for other in (replace(plain, inputs=48), replace(plain, outputs=3), replace(plain, kernel=1), DOWN):
+            assert space.squared(other) is None
+            assert space.grain(other) == 1

@@ -95,6 +95,11 @@ class NativeWorkspace:
         """The squares of this path."""
         return Squares(self.small, self.outputs, self.blocks, self.number, self.pixels)
 
+    def grain(self, step: Step) -> int:
+        """Return the rows of a square, before doubling; 1 if the Step has no squares."""
+        scheme = self.squared(step)
+        return 1 if scheme is None else scheme.step
+
     def squared(self, step: Step) -> Scheme | None:
         """Return the scheme of a Step that is computed by squares (native/squares.h), else None."""
         return scheme_of(step) if self.small else None
