@@ -1,4 +1,5 @@
-// Packs the weights of squares: a kernel's nine taps become the weights of all products (scheme.h), in float64.
+// Packs the weights of squares: a kernel's nine taps become the weights of all products (scheme.h), in float64 if they
+// stay float32. Rounding to int16 is coarser than float32.
 //
 // A block of outputs holds, for each product, its outputs' scales if weights are int16, then its weights: group of PAIR
 // channels, output, channel.
@@ -8,7 +9,15 @@
 
 namespace {
 
-typedef double D __attribute__((vector_size(LANES * 8)));
+#if defined(ZVAE_I16)
+typedef V Wide;
+inline Wide widened(V x) { return x; }
+inline V narrowed(Wide x) { return x; }
+#else
+typedef double Wide __attribute__((vector_size(LANES * 8)));
+inline Wide widened(V x) { return __builtin_convertvector(x, Wide); }
+inline V narrowed(Wide x) { return __builtin_convertvector(x, V); }
+#endif
 
 // What reading back a 32-bit word of packed weights adds to the sum of bits (readback.h).
 inline uint32_t bits_of_word(uint32_t word) {
@@ -34,18 +43,18 @@ struct SquarePacker {
 
   // The weights of all products for LANES channels of an output.
   template <Type T>
-  void transform(int64_t output, int64_t channel, D (&out)[PRODUCTS]) const {
-    D half[3][S::PRODUCTS];
+  void transform(int64_t output, int64_t channel, Wide (&out)[PRODUCTS]) const {
+    Wide half[3][S::PRODUCTS];
     for (int64_t x = 0; x < 3; x++) {
-      D taps[3];
+      Wide taps[3];
       for (int64_t y = 0; y < 3; y++) {
         const int64_t at = (((first + output) * 3 + y) * 3 + x) * p.inputs + channel;
-        taps[y] = __builtin_convertvector(load<T>((const char*)p.weights + at * size_of(T)), D);
+        taps[y] = widened(load<T>((const char*)p.weights + at * size_of(T)));
       }
       S::share(taps, half[x]);
     }
     for (int64_t y = 0; y < S::PRODUCTS; y++) {
-      const D taps[3] = {half[0][y], half[1][y], half[2][y]};
+      const Wide taps[3] = {half[0][y], half[1][y], half[2][y]};
       S::share(taps, out + y * S::PRODUCTS);
     }
   }
@@ -55,14 +64,14 @@ struct SquarePacker {
   template <Type T>
   void measure(int64_t output) {
     V most[PRODUCTS] = {};
-    D square[PRODUCTS] = {};
+    V square[PRODUCTS] = {};
     for (int64_t i = 0; i < p.inputs; i += LANES) {
-      D out[PRODUCTS];
+      Wide out[PRODUCTS];
       transform<T>(output, i, out);
       for (int64_t n = 0; n < PRODUCTS; n++) {
-        const V x = __builtin_convertvector(out[n], V);
+        const V x = narrowed(out[n]);
         most[n] = greater(x < V{} ? -x : x, most[n]);
-        square[n] += out[n] * out[n];
+        square[n] += x * x;
       }
     }
     for (int64_t n = 0; n < PRODUCTS; n++) {
@@ -86,10 +95,10 @@ struct SquarePacker {
   void fill(int64_t channel) {
     for (int64_t output = 0; output < OUTPUTS; output++)
       for (int64_t i = 0; i < CHANNELS; i += LANES) {
-        D out[PRODUCTS];
+        Wide out[PRODUCTS];
         transform<T>(output, channel + i, out);
         for (int64_t n = 0; n < PRODUCTS; n++) {
-          const V x = __builtin_convertvector(out[n], V);
+          const V x = narrowed(out[n]);
 #if defined(ZVAE_I16)
           const __m512i whole = _mm512_cvtps_epi32((__m512)(x * scales[output][n]));
           _mm256_storeu_si256((__m256i*)&lines[n][output][i], _mm512_cvtepi32_epi16(whole));

@@ -4,6 +4,8 @@
 // scheme is linear: in() transforms the inputs, out() the products, and share() the three taps of a kernel.
 #pragma once
 
+#include <type_traits>
+
 #include "vectors.h"
 
 namespace {
@@ -38,11 +40,15 @@ struct Four {
   template <class X>
   static inline void share(const X* g, X* u) {
     constexpr double a = A, b = B, a2 = a * a, b2 = b * b, na = 2 * a2 * (a2 - b2), nb = 2 * b2 * (b2 - a2);
-    u[0] = g[0] / (a2 * b2);
-    u[1] = (g[0] + a * g[1] + a2 * g[2]) / na;
-    u[2] = (g[0] - a * g[1] + a2 * g[2]) / na;
-    u[3] = (g[0] + b * g[1] + b2 * g[2]) / nb;
-    u[4] = (g[0] - b * g[1] + b2 * g[2]) / nb;
+    typedef std::remove_reference_t<decltype(g[0][0])> Number;
+    const auto times = [](double factor, X x) { return (Number)factor * x; };
+    const X even_a = times(1 / na, g[0]) + times(a2 / na, g[2]), odd_a = times(a / na, g[1]);
+    const X even_b = times(1 / nb, g[0]) + times(b2 / nb, g[2]), odd_b = times(b / nb, g[1]);
+    u[0] = times(1 / (a2 * b2), g[0]);
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
     u[5] = g[2];
   }
 };
@@ -71,10 +77,11 @@ struct Doubled {
 
   template <class X>
   static inline void share(const X* g, X* u) {
+    const X sum = g[0] + g[1];
     u[0] = g[0];
-    u[1] = (g[0] + g[1] + g[2]) * 0.5;
-    u[2] = (g[0] - g[1] - g[2]) * 0.5;
-    u[3] = (g[2] - g[0] - g[1]) * 0.5;
+    u[1] = (sum + g[2]) / 2;
+    u[2] = (g[0] - g[1] - g[2]) / 2;
+    u[3] = (g[2] - sum) / 2;
     u[4] = g[2];
   }
 };
