@@ -8,11 +8,10 @@ the system. It is called only if the next block could pass the limit, because it
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import psutil
 
 SMALL = 1 << 16
 """Smaller blocks are not checked, because a check takes as long as filling such a block."""
@@ -28,32 +27,37 @@ def _trimmer() -> Callable[[int], int] | None:
 
 _trim = _trimmer()
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 class Ceiling:
     """A limit on how much this process may grow, counted from the first `begin`."""
 
     def __init__(self, growth: int) -> None:
         """Allow this many bytes."""
-        self._process = psutil.Process()
         self._growth = growth
         self._limit: int | None = None
 
     def begin(self) -> None:
         """Return freed memory to the system, and count from here. Later calls do nothing."""
-        if self._limit is None:
-            if _trim is not None:
-                _trim(0)
-            self._limit = self._resident() + self._growth
+        if self._limit is None and _trim is not None:
+            _trim(0)
+            self._limit = _resident() + self._growth
 
     def make_room(self, size: int) -> None:
         """Return free memory to the system if a block of `size` bytes could pass the limit."""
-        if _trim is None or self._limit is None or self._resident() + size <= self._limit:
+        if _trim is None or self._limit is None or _resident() + size <= self._limit:
             return
         _trim(0)
-        self._limit = max(self._limit, self._resident() + size + STEP)
+        self._limit = max(self._limit, _resident() + size + STEP)
 
-    def _resident(self) -> int:
-        return int(self._process.memory_info().rss)
+def _resident() -> int:
+    """Return the bytes of memory that this process holds. It is asked for thousands of times in a decode."""
+    handle = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(handle, 100).split()[1]) * _PAGE
+    finally:
+        os.close(handle)
 
 
 _ceiling: Ceiling | None = None
