@@ -2,8 +2,8 @@
 
     python -m benchmarks.steps [path ...]
 
-GFLOP/s count the taps, on one thread, by its CPU time, so that other work on the machine does not matter. Winograd
-needs fewer products (native/winograd.h), so it can exceed the limit of the registers.
+GFLOP/s count the taps, on one thread, by its CPU time, so that other work on the machine does not matter. Squares
+need fewer products (native/squares.h), so they can exceed the limit of the registers.
 """
 
 from __future__ import annotations

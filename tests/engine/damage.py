@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments, NativePath, Pack
+from zvae_tiled.devices.native_cpu.squares import DOUBLED, FOUR
 
 DAMAGE = ("all zeros", "a row of zeros", "one flat value", "a flat row", "one NaN", "one other value")
 LOSSES = ("means of zeros", "M2 of zeros")
@@ -44,9 +45,15 @@ def results(path: NativePath, call: Any) -> list[np.ndarray]:
         sizes = ((call.total, call.channels), (call.weight, 1), (call.top, 1))
         return [_memory(at, call.queries, row, np.uint32) for at, row in sizes]
     assert isinstance(call, Pack)
-    taps = (9 if call.upsample else 12) if call.winograd else 16 if call.upsample else call.kernel**2
+    kind = np.uint32 if path.number == 4 else np.uint16
+    if call.squares:
+        products = (DOUBLED if call.upsample else FOUR).products ** 2
+        size = call.outputs * products * (call.inputs * path.small + (4 if path.small == 2 else 0))
+        blocks = call.outputs // path.outputs
+        return [_memory(call.packed, blocks, size // blocks // path.number, kind)]
+    taps = 16 if call.upsample else call.kernel**2
     outputs, inputs = (-(-n // to) * to for n, to in ((call.outputs, path.lanes), (call.inputs, path.depth)))
-    return [_memory(call.packed, outputs, taps * inputs, np.uint32 if path.number == 4 else np.uint16)]
+    return [_memory(call.packed, outputs, taps * inputs, kind)]
 
 
 def _memory(at: int, rows: int, row: int, kind: Any) -> np.ndarray:

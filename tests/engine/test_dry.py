@@ -38,9 +38,8 @@ LITTLE = 32 << 10
 def native(threads: int, pixels: int, outputs: int, lanes: int, depth: int, number: int) -> Device:
     """A CPU with a path of this shape, which need not be built here; its other numbers are those of every path."""
     shape = (threads, pixels, outputs, lanes, depth, number)
-    space = NativeWorkspace(
-        *shape, tile_rows=64, planes=4, paired=4, folded=3, queries=min(64, 4 * pixels), softmax_keys=256
-    )
+    small = 0 if depth == 32 else number
+    space = NativeWorkspace(*shape, tile_rows=64, queries=min(64, 4 * pixels), softmax_keys=256, small=small, blocks=4)
     return replace(CPU, workspace=space)
 
 

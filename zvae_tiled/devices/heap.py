@@ -51,6 +51,7 @@ class Ceiling:
         _trim(0)
         self._limit = max(self._limit, _resident() + size + STEP)
 
+
 def _resident() -> int:
     """Return the bytes of memory that this process holds. It is asked for thousands of times in a decode."""
     handle = os.open("/proc/self/statm", os.O_RDONLY)

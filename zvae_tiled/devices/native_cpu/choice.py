@@ -20,7 +20,15 @@ FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "portable"
 BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "amx_emulated")
 """Paths that multiply bfloat16, and round activations to it. VAEs of other types need more digits."""
 
-FLOPS = {"amx": 1e12, "avx512bf16": 1.8e11, "avx512vnni": 1.2e11, "avx512": 1.2e11, "avx2": 8e10, "portable": 2e10, "amx_emulated": 1e9}
+FLOPS = {
+    "amx": 1e12,
+    "avx512bf16": 1.8e11,
+    "avx512vnni": 1.2e11,
+    "avx512": 1.2e11,
+    "avx2": 8e10,
+    "portable": 2e10,
+    "amx_emulated": 1e9,
+}
 """Floating-point operations a second and thread: benchmarks/steps.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"

@@ -72,7 +72,9 @@ class NativeWorkspace:
         if scheme is not None:
             tall, columns = self.squares.cut(scheme, rows, width, self.threads)
             across = -(-width // columns)
-            return Tile(tall, columns, -(-rows // tall) * across, across, self.squares.scratch(step, scheme, rows, width))
+            return Tile(
+                tall, columns, -(-rows // tall) * across, across, self.squares.scratch(step, scheme, rows, width)
+            )
         most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), grain)
