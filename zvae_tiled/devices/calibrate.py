@@ -150,7 +150,10 @@ class Bench:
         working = space.conv(step, rows * grown, width * grown, itemsize)
         computing = self._peak(lambda: kernels.conv(step, weights, pieces, skip), written + working, timed)
         if timed:
-            self.flops, self.computing = self.flops + step_flops(step, pixels, space.folds), self.computing + computing
+            self.flops, self.computing = (
+                self.flops + step_flops(step, pixels, space.taps(step)),
+                self.computing + computing,
+            )
         if timed and step.norm:  # both pass over the map four times, as `Costs.seconds` and `SweepCosts.sweep` count
             self.moved, self.moving = self.moved + 2 * 4 * x.nbytes, self.moving + seconds
 

@@ -35,6 +35,12 @@ class Workspace(Protocol):
     def piece_rows(self) -> int | None:
         """Rows per piece; None if a band is one piece."""
 
+    def taps(self, step: Step) -> float:
+        """Return how many products a convolution computes for a pixel that it reads, an input and an output.
+
+        With stride 2 it counts them for a pixel that it writes.
+        """
+
     def compute_size(self, itemsize: int) -> int:
         """Return the bytes of a number in activated rows."""
 

@@ -97,6 +97,10 @@ class MarginWorkspace:
         """Rows of one piece of activated rows; None if a band is one piece."""
         return self.inner.piece_rows
 
+    def taps(self, step: Step) -> float:
+        """Products for a pixel."""
+        return self.inner.taps(step)
+
     def compute_size(self, itemsize: int) -> int:
         """Bytes per number in activated rows."""
         return self.inner.compute_size(itemsize)

@@ -106,7 +106,8 @@ class Costs:
     def _flops(self, cut: int) -> int:
         """Return multiplications and additions of the Step at a cut, for the whole map."""
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
-        return step_flops(self.chain.steps[cut], pixels, self._workspace.folds)
+        step = self.chain.steps[cut]
+        return step_flops(step, pixels, self._workspace.taps(step))
 
     def key_flops(self, cut: int) -> int:
         """Return multiplications and additions of the attention's keys and values."""
@@ -135,18 +136,15 @@ class Costs:
         return 3 * rows * self.row_bytes(cut) + spike
 
 
-def step_flops(step: Step, pixels: int, folds: bool) -> int:
+def step_flops(step: Step, pixels: int, taps: float) -> int:
     """Return multiplications and additions of a Step that reads a map of `pixels` pixels.
 
     Args:
         step: The Step.
         pixels: Pixels of its input map.
-        folds: Whether the device folds upsampling into the convolution.
+        taps: What each pixel that is read costs (`Workspace.taps`).
     """
     if step.kind == "attention":  # query and output projections, scores, weighted sums
         return pixels * step.inputs * (4 * step.inputs + 4 * pixels)
-    taps = step.kernel**2
-    if step.upsample:
-        taps = 16 if folds else 36
     written = pixels // step.stride**2
-    return 2 * written * (step.inputs * step.outputs * taps + (step.skip * step.outputs if step.shortcut else 0))
+    return int(2 * written * step.outputs * (step.inputs * taps + (step.skip if step.shortcut else 0)))

@@ -25,6 +25,10 @@ class CpuWorkspace:
     shares: bool = False
     piece_rows: int | None = 1
 
+    def taps(self, step: Step) -> float:
+        """Return the kernel's taps; of a folded upsampling those of its four small kernels."""
+        return 16 if step.upsample else step.kernel**2
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of float32, for every storage type."""
         del itemsize

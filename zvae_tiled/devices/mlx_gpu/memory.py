@@ -72,6 +72,10 @@ class StripWorkspace(ABC):
     fused: ClassVar[bool]
     """Whether elementwise arithmetic is compiled into one kernel, which needs no extra memory."""
 
+    def taps(self, step: Step) -> float:
+        """Return the kernel's taps, for every pixel of a doubled map."""
+        return step.factor**2 * step.kernel**2
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of the storage type. float32 exists only inside an operation."""
         return itemsize

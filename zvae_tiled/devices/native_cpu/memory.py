@@ -106,8 +106,13 @@ class NativeWorkspace:
         """Return the scheme of a Step that is computed by squares (native/squares.h), else None."""
         return scheme_of(step) if self.small else None
 
-    def taps(self, step: Step) -> int:
-        """Return the products for each input and output channel, which is how many weights are packed."""
+    def taps(self, step: Step) -> float:
+        """Return the products for a pixel: those of a square, shared by its pixels, or all taps."""
+        scheme = self.squared(step)
+        return self._kernel_taps(step) if scheme is None else scheme.products**2 / scheme.step**2
+
+    def _kernel_taps(self, step: Step) -> int:
+        """Return the taps for which weights are packed."""
         return 16 if step.upsample else step.kernel**2
 
     def line(self, step: Step, columns: int) -> int:
@@ -127,7 +132,7 @@ class NativeWorkspace:
         scheme = self.squared(step)
         if scheme is not None:
             return self.squares.packed(step, scheme)
-        return self.packed(step.outputs, step.inputs, self.taps(step))
+        return self.packed(step.outputs, step.inputs, self._kernel_taps(step))
 
     def packed_keys(self, keys: int, channels: int) -> int:
         """Return the bytes of a packed block of keys and values."""
