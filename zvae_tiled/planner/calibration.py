@@ -97,6 +97,10 @@ class MarginWorkspace:
         """Rows of one piece of activated rows; None if a band is one piece."""
         return self.inner.piece_rows
 
+    def grain(self, step: Step) -> int:
+        """Rows of a result that belong together."""
+        return self.inner.grain(step)
+
     def compute_size(self, itemsize: int) -> int:
         """Bytes per number in activated rows."""
         return self.inner.compute_size(itemsize)

@@ -25,6 +25,11 @@ class CpuWorkspace:
     shares: bool = False
     piece_rows: int | None = 1
 
+    def grain(self, step: Step) -> int:
+        """Return 1: each row is computed by itself."""
+        del step
+        return 1
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of float32, for every storage type."""
         del itemsize

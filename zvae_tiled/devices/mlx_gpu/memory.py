@@ -72,6 +72,11 @@ class StripWorkspace(ABC):
     fused: ClassVar[bool]
     """Whether elementwise arithmetic is compiled into one kernel, which needs no extra memory."""
 
+    def grain(self, step: Step) -> int:
+        """Return 1: one call may compute any rows."""
+        del step
+        return 1
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of the storage type. float32 exists only inside an operation."""
         return itemsize

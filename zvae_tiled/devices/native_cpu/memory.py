@@ -126,6 +126,11 @@ class NativeWorkspace:
         scores = 4 * self.queries * (self.softmax_keys + self.outputs + 1)
         return -(-queries // self.queries), _round_up(numbers + scores + LINE, LINE)
 
+    def grain(self, step: Step) -> int:
+        """Return 1: each row is computed by itself."""
+        del step
+        return 1
+
     def compute_size(self, itemsize: int) -> int:
         """Return `itemsize`: rows stay in the storage type, and are activated tile by tile."""
         return itemsize
@@ -143,10 +148,10 @@ class NativeWorkspace:
         return 0
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Return the bytes of scratch, or of the rows carried over, which are copied afterwards."""
+        """Return the bytes of scratch."""
+        del itemsize
         tile = self.tile(step, rows, width)
-        carried = 2 * step.halo * width * step.stride * step.inputs * itemsize
-        return max(min(self.threads, tile.count) * tile.scratch, carried)
+        return min(self.threads, tile.count) * tile.scratch
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of scratch."""
