@@ -62,6 +62,17 @@ def test_strips_of_nearly_as_many_rows_are_not_copied() -> None:
     assert all(strip is given for strip, given in zip(found[:3], put[:3], strict=True))
 
 
+def test_strips_are_not_cut_where_they_fit() -> None:
+    """A sweep whose Steps lag stores a low first strip. It is a band, and the strips below it stay whole."""
+    bands = RamBands(KERNELS)
+    put = strips([4, 16, 16, 3, 4, 12, 20], 3)
+    for strip in put:
+        bands.append(strip)
+    found = list(bands.read(16, release=False, exact=False))
+    assert [strip.shape[1] for strip in found] == [4, 16, 16, 7, 12, 16, 4]
+    assert all(found[index] is put[kept] for index, kept in ((0, 0), (1, 1), (2, 2), (4, 5)))
+
+
 @given(heights)
 def test_progress_counts_rows(heights: list[int]) -> None:
     told: list[int] = []

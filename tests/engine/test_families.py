@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.chain64 import chain64
 from tests.support.float64 import ready_images
-from tests.support.models import random_vae, whole_decode, whole_encode
+from tests.support.models import pipelines, random_vae, whole_decode, whole_encode
 from tests.support.plans import bits, random_kin, random_plan
 from tests.support.samples import examples
 from zvae_tiled import VAE, Latents
@@ -24,13 +24,6 @@ from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import ready_latents
 from zvae_tiled.planner.ends import PROCESS
-
-
-def pipelines(config: VAEConfig, height: int, width: int, batch: int, seed: int) -> np.ndarray:
-    """Latents as a pipeline returns them, NCHW, of this many packed pixels."""
-    channels, grain = config.latents.returned
-    shape = (batch, channels, height * grain, width * grain)
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def as_near(bands: Any, full: Any, want: np.ndarray) -> bool:

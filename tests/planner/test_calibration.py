@@ -188,7 +188,7 @@ def test_applied_it_never_plans_with_less(device: Device) -> None:
     assert again.workspace.inner == device.workspace
     whole = config_of("z-image").chain("decode")
     for cut in range(len(whole.steps)):
-        before, after = (Costs(whole, Size(12, 40, 2), each).step(cut, 6) for each in (device, grown))
+        before, after = (Costs(whole, Size(12, 40, 2), each).step(cut, 6, 6) for each in (device, grown))
         assert after.working >= before.working
         assert after.preparing >= before.preparing
 

@@ -67,6 +67,10 @@ class DryKernels:
         self._itemsize = itemsize
         self._compute = workspace.compute_size(itemsize)
 
+    def grain(self, step: Step) -> int:
+        """Return how many rows belong together."""
+        return self._workspace.grain(step)
+
     def rows(self, x: Shape) -> int:
         """Return how many rows there are."""
         return x.rows

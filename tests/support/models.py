@@ -102,6 +102,13 @@ def random_latents(config: VAEConfig, height: int, width: int, batch: int = 1, s
     return rng.standard_normal((batch, config.latents.channels, height, width)).astype(np.float32)
 
 
+def pipelines(config: VAEConfig, height: int, width: int, batch: int, seed: int) -> np.ndarray:
+    """Latents as a pipeline returns them, NCHW, of this many packed pixels."""
+    channels, grain = config.latents.returned
+    shape = (batch, channels, height * grain, width * grain)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
 def pack(nchw: np.ndarray) -> np.ndarray:
     """FLUX's packing, written from its description: a token is a 2×2 cell, channel by channel."""
     batch, channels, height, width = nchw.shape

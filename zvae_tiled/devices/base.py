@@ -17,7 +17,7 @@ class Device:
         folder: The folder of its kernels in ``devices/``.
         likely: Returns whether MLX would compute on it here, without importing MLX.
         workspace: Predicts what its kernels allocate.
-        band_rows: Rows of a band; taller bands are not faster.
+        band_rows: Rows of a band, a multiple of every grain; taller bands are not faster.
         flops: Floating-point operations per second in convolutions.
         bandwidth: Bytes per second in all other operations.
         disk: Bytes per second to and from disk.

@@ -29,6 +29,9 @@ class Kernels(Protocol[T]):
     narrow: bool
     """Whether maps are stored in float16, whose range a decoder may exceed."""
 
+    def grain(self, step: Step) -> int:
+        """Return how many rows of a convolution's result belong together, as the `Workspace` does."""
+
     def rows(self, x: T) -> int:
         """Return the number of rows."""
 

@@ -59,6 +59,11 @@ class MlxStorage:
         self.narrow = dtype == mx.float16
         self._extent = np.empty((2, 0))
 
+    def grain(self, step: Step) -> int:
+        """Return 1: rows need no others."""
+        del step
+        return 1
+
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
         low, high = self._extent

@@ -41,6 +41,14 @@ class Workspace(Protocol):
         With stride 2 it counts them for a pixel that it writes.
         """
 
+    def grain(self, step: Step) -> int:
+        """Return how many rows of a convolution's result belong together, counted as `conv` counts them.
+
+        `Kernels.conv` gets whole grains, which begin at a multiple of the grain in the map; the last one ends with
+        the map. So a kernel that computes some rows together gives bits that do not depend on the plan. 1 if each row
+        is computed by itself. It divides the `band_rows` of the device.
+        """
+
     def compute_size(self, itemsize: int) -> int:
         """Return the bytes of a number in activated rows."""
 

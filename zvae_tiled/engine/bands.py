@@ -48,7 +48,8 @@ class Bands(Protocol[T]):
             release: Free each strip once it is read.
             first: First row to read.
             stop: The row to stop before. Default: the end of the map.
-            exact: If False, a stored strip with more than half of `rows` may be yielded as one band, without a copy.
+            exact: If False, a band may have fewer rows: a stored strip with more than half of `rows` may be yielded
+                as one band, without a copy, and no strip is cut that fits into a band.
         """
 
     def close(self) -> None:
@@ -75,11 +76,13 @@ class RamBands(Generic[T]):
         for i in range(len(self._strips)):
             strip = self._strips[i]
             assert strip is not None
-            bottom = top + self._kernels.rows(strip)
+            height = self._kernels.rows(strip)
+            bottom = top + height
+            if not exact and height <= rows < queue.rows + height:
+                yield queue.take(queue.rows)
             if first < bottom and (stop is None or top < stop):
                 queue.push(strip, max(first - top, 0), None if stop is None else min(bottom, stop) - top)
             top = bottom
-            height = self._kernels.rows(strip)
             del strip
             if release:
                 self._strips[i] = None

@@ -66,7 +66,7 @@ class Guard(Generic[T]):
         return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
     def conv(self, pieces: list[T], skip: T | None) -> T:
-        """Convolve. If a row cannot be right, convolve again, row by row.
+        """Convolve rows from the start of a grain on. If a row cannot be right, convolve again, grain by grain.
 
         Raises:
             SilentFailureError: A row cannot be right the second time either.
@@ -77,9 +77,11 @@ class Guard(Generic[T]):
         del out
         grown = self._step.factor if self._kernels.folds else 1
         parts = []
-        for row in range(self._step.gives(self._kernels.count(pieces))):
-            aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + 1) * grown)])
-            window = self._window(pieces, row)
+        count, grain = self._step.gives(self._kernels.count(pieces)), self._kernels.grain(self._step)
+        for row in range(0, count, grain):
+            rows = min(grain, count - row)
+            aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + rows) * grown)])
+            window = self._window(pieces, row, rows)
             parts.append(self._kernels.conv(self._step, self._weights, window, aside))
             if (flaw := self._flaw(parts[-1], window)) is not None:
                 raise self._failure(flaw)
@@ -139,10 +141,10 @@ class Guard(Generic[T]):
         blank = ~largest.all(axis=1) & (np.maximum(abs(low), abs(high)) > _STORED)
         return _ZEROS if (blank & (low < high)).any() else None
 
-    def _window(self, pieces: list[T], row: int) -> list[T]:
-        """Return the pieces that one row of the result is convolved from."""
+    def _window(self, pieces: list[T], row: int, rows: int = 1) -> list[T]:
+        """Return the pieces that some rows of the result are convolved from."""
         top = row * self._step.stride
-        return self._kernels.span(pieces, top, top + self._step.kernel)
+        return self._kernels.span(pieces, top, top + self._step.reads(rows))
 
     def _joined(self, parts: list[T]) -> T:
         return self._kernels.join([(part, 0, self._kernels.rows(part)) for part in parts])

@@ -27,6 +27,9 @@ def convolve(
 ) -> Iterator[Band[T]]:
     """Run a convolution Step.
 
+    Rows of the result are convolved by whole grains, from one multiple of the device's grain in the map to another.
+    Only the map's last grain may be smaller. Until a grain is complete, its input waits.
+
     Args:
         kernels: The device.
         step: The Step.
@@ -34,11 +37,14 @@ def convolve(
         affine: Its folded norm; None if it has none.
         width: Columns of the map that is convolved.
         height: Rows of that map.
-        limit: Most rows to convolve at once, counted in the result, but before upsampling where that is folded.
+        limit: Rows to convolve at once, counted in the result, but before upsampling where that is folded. Rounded
+            up to whole grains.
         bands: The Step's input, from the top of the map to the bottom.
     """
     above, below = step.zeros
     guard = Guard(kernels, step, weights)
+    grain = kernels.grain(step)
+    limit = -(-limit // grain) * grain
     pieces = kernels.edge(step, width) if above else []
     waiting = RowQueue(kernels)
     seen = 0
@@ -55,8 +61,7 @@ def convolve(
         del fresh
         if seen == height and below:
             pieces += kernels.edge(step, width)
-        while (rows := step.gives(kernels.count(pieces))) > 0:
-            rows = min(rows, limit)
+        while (rows := _whole(step.gives(kernels.count(pieces)), limit, 1 if seen == height else grain)) > 0:
             aside = waiting.take(rows) if waiting.rows else None
             waiting.shrink()
             out = guard.conv(kernels.span(pieces, 0, step.reads(rows)), aside if step.closes else None)
@@ -64,6 +69,11 @@ def convolve(
             del out, aside
             pieces = kernels.span(pieces, rows * step.stride, kernels.count(pieces))
             yield done
+
+
+def _whole(rows: int, limit: int, grain: int) -> int:
+    """Return how many of `rows` rows to convolve now: whole grains, at most `limit` rows."""
+    return min(rows // grain * grain, limit)
 
 
 def attend(

@@ -101,6 +101,10 @@ class MarginWorkspace:
         """Products for a pixel."""
         return self.inner.taps(step)
 
+    def grain(self, step: Step) -> int:
+        """Rows of a result that belong together."""
+        return self.inner.grain(step)
+
     def compute_size(self, itemsize: int) -> int:
         """Bytes per number in activated rows."""
         return self.inner.compute_size(itemsize)

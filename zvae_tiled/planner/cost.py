@@ -31,12 +31,14 @@ class StepCost:
         working: Bytes alive while it works, its input and its output included.
         prepared: Bytes of its prepared weights, held during the whole sweep.
         preparing: Extra bytes while the weights are prepared.
+        passed: The most rows that it hands over at once, counted in its result.
     """
 
     carried: int
     working: int
     prepared: int
     preparing: int
+    passed: int
 
 
 class Costs:
@@ -50,6 +52,8 @@ class Costs:
         self._workspace = device.workspace
         self._compute = self._workspace.compute_size(size.itemsize)
         self.step = cache(self._step)
+        self.seconds = cache(self._seconds)
+        self.grain = cache(self._grain)
         self.row_bytes = cache(self._row_bytes)
         self.flops = cache(self._flops)
 
@@ -69,39 +73,61 @@ class Costs:
         """Return the height of the map at a cut."""
         return self.size.height * self.chain.factors[cut]
 
-    def _step(self, cut: int, rows: int) -> StepCost:
-        """Return the cost of the Step at `cut`, for bands of `rows` input rows."""
+    def _grain(self, start: int, stop: int) -> int:
+        """Return how many rows at cut `start` fill a grain of every Step up to cut `stop`; 1 if no Step has grains."""
+        most = 1
+        for cut in range(start, stop):
+            step = self.chain.steps[cut]
+            if step.kind == "conv" and (grain := self._workspace.grain(step)) > 1:
+                most = max(most, self.chain.rows_at(start, grain * step.stride, cut))
+        return most
+
+    def _step(self, cut: int, rows: int, given: int) -> StepCost:
+        """Return the cost of the Step at `cut`.
+
+        Args:
+            cut: The cut.
+            rows: Rows of a band there, by the height of the sweep's bands.
+            given: The most rows that the Step gets at once: more than `rows` if the Step before hands over a grain.
+        """
         step = self.chain.steps[cut]
-        rows = min(rows, self.map_rows(cut))
+        rows, given = min(rows, self.map_rows(cut)), min(given, self.map_rows(cut))
         width, itemsize = self.size.width * self.chain.factors[cut], self.size.itemsize
         held, preparing = self._workspace.prepared(step, itemsize)
-        read = rows * width * step.inputs * itemsize
+        read = given * width * step.inputs * itemsize
         if step.kind == "attention":
             block = block_rows(width) * width * 2 * step.inputs * itemsize
-            spike = self._workspace.attend(step, rows, width, itemsize)
-            return StepCost(0, 2 * read + block + spike, held, preparing)
+            spike = self._workspace.attend(step, given, width, itemsize)
+            return StepCost(0, 2 * read + block + spike, held, preparing, given)
         grown = 1 if self._workspace.folds else step.factor
+        grain = self._workspace.grain(step)
+        whole, wanted = (-(-each * grown // step.stride) for each in (self.map_rows(cut), rows))
+        down, across = min(-(-wanted // grain) * grain, whole), width * grown // step.stride
+        # Rows that wait for the rest of their grain, and rows that the Step got and hands over in portions.
+        kept, late = step.reads(grain) - 1, max(given * grown - down * step.stride, 0)
         line = width * grown * step.inputs * self._compute
-        pieces = (rows * grown + 2 * step.halo) * line
+        pieces = (given * grown + kept) * line
         aside = step.inputs if step.opens else self.chain.aside[cut]
-        skip = rows * width * aside * itemsize
-        lag = step.halo * width * aside * itemsize
-        down, across = -(-rows * grown // step.stride), width * grown // step.stride
+        skip = given * width * aside * itemsize
+        lag = (step.halo + grain - 1 + late) * width * aside * itemsize
         written = down * across * (step.factor // grown) ** 2 * step.outputs * itemsize
-        spike = self._workspace.activate(step, rows, width, itemsize)
-        # The input is freed once it is activated, unless it is the skip. A skip waits, joined with the row before it.
+        spike = self._workspace.activate(step, given, width, itemsize)
+        # The input is freed once it is activated, unless it is the skip. A skip waits, joined with the rows before it.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
+        extra = self._workspace.conv(step, down, across, itemsize)
         if self._workspace.shares:  # the pieces are the input itself, and also the skip that this Step opens
             activating -= skip if step.opens else read
             joining -= skip if step.opens else 0
-        computing = pieces + written + self._workspace.conv(step, down, across, itemsize)
+            extra = max(extra, (kept + late) * line)  # rows that are carried over are copied
+        computing = pieces + written + extra
         if self._workspace.piece_rows is None:
             computing = max(2 * pieces, computing)  # a band is one piece: it is joined with the rows carried over first
         convolving = skip + lag + computing
         # The last band is one row taller. The extra row waits until the bands before it have been passed on.
-        waiting = 2 * step.halo + (step.halo if rows < self.map_rows(cut) else 0)
-        return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing)
+        waiting = kept + late + (step.halo if rows < self.map_rows(cut) else 0)
+        passed = down * step.factor // grown
+        return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing, passed)
 
     def _flops(self, cut: int) -> int:
         """Return multiplications and additions of the Step at a cut, for the whole map."""
@@ -113,7 +139,7 @@ class Costs:
         """Return multiplications and additions of the attention's keys and values."""
         return 4 * self.size.height * self.size.width * self.chain.steps[cut].inputs ** 2
 
-    def seconds(self, cut: int, rows: int) -> float:
+    def _seconds(self, cut: int, rows: int) -> float:
         """Return the seconds of the Step at `cut`, for bands of `rows` input rows."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]

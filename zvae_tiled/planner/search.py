@@ -33,7 +33,8 @@ class Path:
 def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] | None:
     """Return the sweeps with the least predicted time whose peaks fit the budget; None if there are none."""
 
-    def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
+    def choose(make: Callable[[int], Sweep], ladder: list[int], grain: int) -> Sweep | None:
+        del grain
         # Larger bands are never slower, so the first that fits is the fastest.
         return next((sweep for rows in ladder if (sweep := make(rows)).peak <= budget), None)
 
@@ -43,10 +44,11 @@ def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] |
 def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
     """Return the sweeps with the smallest possible peak."""
 
-    def choose(make: Callable[[int], Sweep], ladder: list[int]) -> Sweep | None:
-        # Bands of one row need least. A map of a few rows may need less in one band: its short ladder is tried whole.
-        rows = ladder if ladder[0] < costs.costs.device.band_rows else ladder[-1:]
-        return min(map(make, rows), key=lambda sweep: sweep.peak)
+    def choose(make: Callable[[int], Sweep], ladder: list[int], grain: int) -> Sweep | None:
+        # Bands of one row, or of a grain, need least. A map of a few rows may need less in one band: its short ladder
+        # is tried whole.
+        lean = ladder if ladder[0] < costs.costs.device.band_rows else [rows for rows in ladder if rows <= grain]
+        return min(map(make, lean), key=lambda sweep: sweep.peak)
 
     sweeps = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
     assert sweeps is not None
@@ -56,7 +58,7 @@ def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
 def _search(
     costs: SweepCosts,
     stage: Stage,
-    choose: Callable[[Callable[[int], Sweep], list[int]], Sweep | None],
+    choose: Callable[[Callable[[int], Sweep], list[int], int], Sweep | None],
     score: Callable[[float, Sweep], float],
 ) -> tuple[Sweep, ...] | None:
     paths = {Held(stage.start, "ram" if stage.start == 0 else None): Path(0.0)}
@@ -67,7 +69,9 @@ def _search(
         for held, path in paths.items():
             for after, store, medium in _moves(costs, held, stop, ends, read):
                 make = partial(_sweep, costs, held, stop, ends, store, medium)
-                sweep = choose(make, _ladder(costs, held.cut, stop, stop if store is None else store, medium))
+                grain = costs.costs.grain(held.cut, stop)
+                ladder = _ladder(costs, held.cut, stop, stop if store is None else store, medium, grain)
+                sweep = choose(make, ladder, grain)
                 if sweep is None:
                     continue
                 candidate = Path(score(path.score, sweep), sweep, path)
@@ -132,15 +136,16 @@ def _moves(
                     yield Held(cut, medium), cut, medium
 
 
-def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium | None) -> list[int]:
-    """Return band heights to try, largest first."""
+def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium | None, grain: int) -> list[int]:
+    """Return band heights to try, largest first: whole grains where a band has more than one."""
     device, factors = costs.costs.device, costs.costs.chain.factors
     tallest = min(device.band_rows, costs.costs.map_rows(start))
     if medium is not None:  # taller strips would be freed too late
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))
     ladder = [tallest]
     while ladder[-1] > 1:
-        ladder.append(ladder[-1] // 2)
+        half = ladder[-1] // 2
+        ladder.append(-(-half // grain) * grain if ladder[-1] > grain else half)
     # Buffers must stay below the device's limit. The largest is at most twice a band (Winograd's is 64/36 of it).
     most = device.max_buffer // (2 * costs.largest(start, stop))
     return [rows for rows in ladder if rows <= most] or [1]

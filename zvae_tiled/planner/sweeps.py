@@ -7,7 +7,7 @@ from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from zvae_tiled.planner.cost import Costs
+from zvae_tiled.planner.cost import Costs, StepCost
 from zvae_tiled.planner.stage import Ending, Medium, Stage, Sweep
 
 
@@ -27,8 +27,9 @@ class Held:
 
 
 class _Costs(NamedTuple):
-    """Costs of Steps at one band height: one entry per Step, or running totals from a cut on."""
+    """Running totals from a cut on, at one band height; and the most rows that reach each later cut at once."""
 
+    reached: list[int]
     carried: list[int]
     prepared: list[int]
     preparing: list[int]
@@ -54,7 +55,6 @@ class SweepCosts:
         self._output = output
         self._starting = starting
         self._sums = cache(self._sums_from)
-        self._band = cache(self._band_of)
         self._finish = cache(costs.finish)
         self._largest = cache(self._largest_from)
 
@@ -63,7 +63,7 @@ class SweepCosts:
     ) -> Sweep:
         """Return the sweep with its predicted costs."""
         costs, sums, passed = self.costs, self._sums(held.cut, rows), stop - held.cut
-        reached = costs.chain.rows_at(stop, rows, held.cut)
+        reached = sums.reached[passed]
         last, gathered, flops, seconds = 0, 0, sums.flops[passed], sums.seconds[passed]
         prepared, preparing = sums.prepared[passed], sums.preparing[passed]
         if ends == "moments":
@@ -72,7 +72,7 @@ class SweepCosts:
             seconds += 4 * costs.cut_bytes(stop) / costs.device.bandwidth
         elif ends == "keys":
             last = costs.gather_keys(stop, reached)
-            attention = costs.step(stop, reached)  # gathering keys prepares all of the attention's weights
+            attention = costs.step(stop, reached, reached)  # gathering keys prepares all of the attention's weights
             prepared, preparing = prepared + attention.prepared, max(preparing, attention.preparing)
             flops += costs.key_flops(stop)
             seconds += costs.key_flops(stop) / costs.device.flops
@@ -139,26 +139,18 @@ class SweepCosts:
 
     def _sums_from(self, start: int, rows: int) -> _Costs:
         """Return the running totals from `start` to every later cut."""
-        each = self._band(rows, self.costs.chain.factors[start])
+        costs, cuts = self.costs, range(start, len(self.costs.chain.steps))
+        heights = [costs.chain.rows_at(cut, rows, start) for cut in cuts]
+        steps, reached = list[StepCost](), [rows]
+        for cut, height in zip(cuts, heights, strict=True):
+            steps.append(costs.step(cut, height, reached[-1]))
+            reached.append(steps[-1].passed)
         return _Costs(
-            carried=list(accumulate(each.carried[start:], initial=0)),
-            prepared=list(accumulate(each.prepared[start:], initial=0)),
-            preparing=list(accumulate(each.preparing[start:], max, initial=0)),
-            working=list(accumulate(each.working[start:], max, initial=rows * self.costs.row_bytes(start))),
-            seconds=list(accumulate(each.seconds[start:], initial=0.0)),
-            flops=list(accumulate(each.flops[start:], initial=0)),
-        )
-
-    def _band_of(self, rows: int, factor: int) -> _Costs:
-        """Return the costs of all Steps, for bands of `rows` rows of a map `factor` times as high as the latents."""
-        costs = self.costs
-        heights = [-(-rows * each // factor) for each in costs.chain.factors[:-1]]
-        steps = [costs.step(cut, height) for cut, height in enumerate(heights)]
-        return _Costs(
-            [step.carried for step in steps],
-            [step.prepared for step in steps],
-            [step.preparing for step in steps],
-            [step.working for step in steps],
-            [costs.seconds(cut, height) for cut, height in enumerate(heights)],
-            [costs.flops(cut) for cut in range(len(steps))],
+            reached=reached,
+            carried=list(accumulate((step.carried for step in steps), initial=0)),
+            prepared=list(accumulate((step.prepared for step in steps), initial=0)),
+            preparing=list(accumulate((step.preparing for step in steps), max, initial=0)),
+            working=list(accumulate((step.working for step in steps), max, initial=rows * costs.row_bytes(start))),
+            seconds=list(accumulate(map(costs.seconds, cuts, heights), initial=0.0)),
+            flops=list(accumulate(map(costs.flops, cuts), initial=0)),
         )

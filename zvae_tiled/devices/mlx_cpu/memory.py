@@ -29,6 +29,11 @@ class CpuWorkspace:
         """Return the kernel's taps; of a folded upsampling those of its four small kernels."""
         return 16 if step.upsample else step.kernel**2
 
+    def grain(self, step: Step) -> int:
+        """Return 1: each row is computed by itself."""
+        del step
+        return 1
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of float32, for every storage type."""
         del itemsize

@@ -76,6 +76,11 @@ class StripWorkspace(ABC):
         """Return the kernel's taps, for every pixel of a doubled map."""
         return step.factor**2 * step.kernel**2
 
+    def grain(self, step: Step) -> int:
+        """Return 1: one call may compute any rows."""
+        del step
+        return 1
+
     def compute_size(self, itemsize: int) -> int:
         """Return the size of the storage type. float32 exists only inside an operation."""
         return itemsize

@@ -83,6 +83,10 @@ class NativeKernels(MlxStorage):
         self._intact = True
         self._checked = (0, np.empty(0))  # id of the last result, and the largest magnitude in each of its rows
 
+    def grain(self, step: Step) -> int:
+        """Return how many rows of the result belong together."""
+        return self.workspace.grain(step)
+
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Pack the weights, and fold an upsampling into its convolution."""
         packed: dict[str, mx.array] = {}

@@ -162,10 +162,10 @@ class NativeWorkspace:
         return 0
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
-        """Return the bytes of scratch, or of the rows carried over, which are copied afterwards."""
+        """Return the bytes of scratch."""
+        del itemsize
         tile = self.tile(step, rows, width)
-        carried = 2 * step.halo * width * step.stride * step.inputs * itemsize
-        return max(min(self.threads, tile.count) * tile.scratch, carried)
+        return min(self.threads, tile.count) * tile.scratch
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of scratch."""
