@@ -23,6 +23,10 @@ PATHS = {
     "amx": ("ZVAE_AMX", [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
 }
 """For each path: the macro that selects its product (native/micro.h), and its compiler flags."""
+SANITIZERS = os.environ.get("ZVAE_SANITIZE")  # set by scripts/sanitize, for a copy that is not kept
+CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g1", "-fno-wrapv"]
+"""Flags of a library that checks itself. Python's own -fwrapv would define the overflows that are looked for."""
+SANITIZED = [f"-fsanitize={SANITIZERS}", *CHECKED] if SANITIZERS else []
 
 
 class BuildKernels(build_ext):
@@ -46,14 +50,14 @@ class BuildKernels(build_ext):
         objects += self._compile(ext, "", "native/dispatch.cpp", [("ZVAE_PATHS(DO)", table)], [])
         objects += self._compile(ext, "", "native/pool.cpp", [], [])
         file = self.get_ext_fullpath(ext.name)
-        self.compiler.link_shared_object(objects, file, extra_postargs=["-pthread"], target_lang="c++")
+        self.compiler.link_shared_object(objects, file, extra_postargs=["-pthread", *SANITIZED], target_lang="c++")
 
     def _compile(
         self, ext: Extension, path: str, source: str, macros: list[tuple[str, str]], flags: list[str]
     ) -> list[str]:
         folder = os.path.join(self.build_temp, path)
         return self.compiler.compile(
-            [source], folder, macros, depends=ext.depends, extra_postargs=[*COMMON, "-pthread", *flags]
+            [source], folder, macros, depends=ext.depends, extra_postargs=[*COMMON, "-pthread", *flags, *SANITIZED]
         )
 
 

@@ -1,7 +1,7 @@
 """Settings before any test: float32 without TF32, signals as in a shell, and Hypothesis' profile.
 
 The default run tries the same examples every time. A run that selects slow tests tries fresh and more examples of
-every property. They follow from one seed, which the run prints.
+every property. They follow from one seed, which the run prints. scripts/sanitize names the profile `many`.
 """
 
 import os
@@ -25,6 +25,7 @@ default_signals()
 
 # No deadline: the machine is shared. No database: the seed alone decides which examples are tried.
 hypothesis.settings.register_profile("known", max_examples=30, derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("many", hypothesis.settings.get_profile("known"), max_examples=200)
 hypothesis.settings.register_profile("fresh", max_examples=1000, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("known")
 
