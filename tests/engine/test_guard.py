@@ -19,7 +19,7 @@ from tests.support.plans import bits, plan_for, with_rows
 from tests.support.samples import sampled
 from tests.support.toys import PixelNorms
 from zvae_tiled import VAE
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import DOUBLE, Step
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.workspace import MAX_ELEMENTS
@@ -284,3 +284,19 @@ def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pyte
     assert rows == {1}
     assert max(columns) == ROW_CHUNK
     assert ROW_CHUNK * 9 * MAX_CHANNELS <= MAX_ELEMENTS
+
+
+@pytest.mark.parametrize("blank", [0, 1])
+def test_a_doubled_row_may_be_zeros_beside_one_that_is_not(blank: int) -> None:
+    """ReLU made two of the three rows of its window zeros."""
+    rng, kernels = np.random.default_rng(0), mlx_rows.RowKernels(mx.float32)
+    step = Step("up", "conv", 6, 5, activation="relu", resample=DOUBLE, bias=False)
+    weights = {"weight": mx.array(rng.standard_normal((5, 3, 3, 6), np.float32)), "bias": mx.zeros(5)}
+    x = np.abs(rng.standard_normal((1, 3, 7, 6), np.float32))
+    x[:, [blank, 1 if blank == 0 else 2]] *= -1
+    guard = Guard(kernels, step, kernels.prepare(step, weights))
+    pieces = guard.activate(mx.array(x), None)
+    out = np.asarray(guard.conv(pieces, None))[0]
+    assert [bool(row.any()) for row in out] == [blank == 1, blank == 0]
+    faulty = Guard(kernels, step, kernels.prepare(step, {**weights, "bias": mx.zeros(5)}))
+    assert faulty._half_idle(np.array([1.0, 0.0]), guard.activate(mx.array(np.abs(x)), None), 0) is False

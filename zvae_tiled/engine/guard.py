@@ -139,7 +139,20 @@ class Guard(Generic[T]):
         if not np.isfinite(largest).all():
             return _NOT_FINITE
         blank = ~largest.all(axis=1) & (np.maximum(abs(low), abs(high)) > _STORED)
-        return _ZEROS if (blank & (low < high)).any() else None
+        blank_rows = np.flatnonzero(blank & (low < high)).tolist()
+        return None if all(self._half_idle(largest[row], pieces, row) for row in blank_rows) else _ZEROS
+
+    def _half_idle(self, largest: np.ndarray, pieces: list[T], row: int) -> bool:
+        """Return whether a row of zeros may be right beside another result of the same sums.
+
+        That is so where upsampling is folded: a result reads two of the window's three rows, which may be zeros.
+        """
+        if len(largest) == 1:
+            return False
+        top, kernels = row * self._step.stride, self._kernels
+        halves = [top + half for half in (0, 1) if not largest[half]]
+        pairs = (kernels.span(pieces, at, at + 2) + kernels.span(pieces, at, at + 1) for at in halves)
+        return all(kernels.idle(self._step, self._weights, pair) for pair in pairs)
 
     def _window(self, pieces: list[T], row: int, rows: int = 1) -> list[T]:
         """Return the pieces that some rows of the result are convolved from."""
