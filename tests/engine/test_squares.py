@@ -1,4 +1,4 @@
-"""Decoders and encoders of whole vectors, which compute squares: the same bytes from any plan, near float64, in budget."""
+"""Decoders and encoders that compute squares: the same bytes from any plan, near float64, within the budget."""
 
 from __future__ import annotations
 

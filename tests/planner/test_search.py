@@ -196,7 +196,7 @@ def test_the_search_is_short_where_no_tile_fits(real: Problem, monkeypatch: pyte
         with pytest.raises(BudgetError):
             make_plan(case, Tiles(), Budget(1 << 20, "a test"), CPU)
 
-    assert 50 < sweeps_costed(refused, monkeypatch) < 6_000
+    assert 50 < sweeps_costed(refused, monkeypatch) < 12_000  # each with weights held, and with weights prepared anew
 
 
 @pytest.mark.parametrize("device", [METAL, CUDA])

@@ -131,7 +131,8 @@ def random_plan(
         if attention or (ends == "moments" and rng.random() < 0.4):
             cuts = [stop] if attention or not chain.steps[stop - 1].upsample else [stop, stop - 1]
             store, medium = rng.choice(cuts), rng.choice(media)
-        sweeps.append(Sweep(stored, stop, ends, rng.randint(1, height * chain.factors[stored]), store, medium))
+        rows, anew = rng.randint(1, height * chain.factors[stored]), rng.random() < 0.3
+        sweeps.append(Sweep(stored, stop, ends, rows, store, medium, anew))
         stored = stored if store is None else store
     drawn = replace(stage, sweeps=tuple(sweeps))
     return costed(Plan(case, Exact(), 1 << 40, whole.grid, whole.factors, (drawn,)), CPU)

@@ -33,7 +33,14 @@ _STORED = 2.0**-23
 class Guard(Generic[T]):
     """Runs the kernels of one Step, and checks each result."""
 
-    def __init__(self, kernels: Kernels[T], step: Step, weights: Any) -> None:
+    def __init__(self, kernels: Kernels[T], step: Step, weights: Callable[[], Any]) -> None:
+        """Take a Step.
+
+        Args:
+            kernels: The device.
+            step: The Step.
+            weights: Returns its prepared weights. They are not kept from one call of a kernel to the next.
+        """
         self._kernels = kernels
         self._step = step
         self._weights = weights
@@ -71,8 +78,9 @@ class Guard(Generic[T]):
         Raises:
             SilentFailureError: A row cannot be right the second time either.
         """
-        out = self._kernels.conv(self._step, self._weights, pieces, skip)
-        if self._flaw(out, pieces) is None:
+        weights = self._weights()
+        out = self._kernels.conv(self._step, weights, pieces, skip)
+        if self._flaw(out, pieces, weights) is None:
             return out
         del out
         grown = self._step.factor if self._kernels.folds else 1
@@ -82,20 +90,20 @@ class Guard(Generic[T]):
             rows = min(grain, count - row)
             aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + rows) * grown)])
             window = self._window(pieces, row, rows)
-            parts.append(self._kernels.conv(self._step, self._weights, window, aside))
-            if (flaw := self._flaw(parts[-1], window)) is not None:
+            parts.append(self._kernels.conv(self._step, weights, window, aside))
+            if (flaw := self._flaw(parts[-1], window, weights)) is not None:
                 raise self._failure(flaw)
         return self._joined(parts)
 
     def keys(self, x: T, affine: Affine) -> T:
         """Return the attention's keys and values. If a row cannot be right, compute them again, row by row."""
-        return self._whole(x, lambda rows: self._kernels.keys(self._step, self._weights, rows, affine))
+        return self._whole(x, lambda rows: self._kernels.keys(self._step, self._weights(), rows, affine))
 
     def attend(self, x: T, affine: Affine, keys: Bands[T], block: int) -> T:
         """Attend to all keys, `block` rows at a time. If a row cannot be right, compute it again, row by row."""
 
         def attended(rows: T) -> T:
-            return self._kernels.attend(self._step, self._weights, rows, affine, keys.read(block, release=False))
+            return self._kernels.attend(self._step, self._weights(), rows, affine, keys.read(block, release=False))
 
         return self._whole(x, attended)
 
@@ -119,11 +127,11 @@ class Guard(Generic[T]):
         largest = self._kernels.largest(out)
         if not np.isfinite(largest).all():
             return _NOT_FINITE
-        if largest.all() or self._kernels.idle(self._step, self._weights, []):
+        if largest.all() or self._kernels.idle(self._step, self._weights(), []):
             return None
         return _ZEROS
 
-    def _flaw(self, out: T, pieces: list[T]) -> str | None:
+    def _flaw(self, out: T, pieces: list[T], weights: Any) -> str | None:
         """Return what is wrong with the last convolution; None if nothing is.
 
         The sums are checked too, because bias and skip could hide a fault in them.
@@ -133,16 +141,16 @@ class Guard(Generic[T]):
         low, high = self._kernels.extent()
         for row in np.flatnonzero(~(low < high)):  # true for NaN, too
             flat = low[row] == high[row] and np.isfinite(low[row])
-            if not (flat and self._kernels.idle(self._step, self._weights, self._window(pieces, int(row)))):
+            if not (flat and self._kernels.idle(self._step, weights, self._window(pieces, int(row)))):
                 return f"only the value {low[row]}" if flat else f"values from {low[row]} to {high[row]}"
         largest = self._kernels.largest(out).reshape(len(low), -1)  # one row of sums may be two rows of the result
         if not np.isfinite(largest).all():
             return _NOT_FINITE
         blank = ~largest.all(axis=1) & (np.maximum(abs(low), abs(high)) > _STORED)
         blank_rows = np.flatnonzero(blank & (low < high)).tolist()
-        return None if all(self._half_idle(largest[row], pieces, row) for row in blank_rows) else _ZEROS
+        return None if all(self._half_idle(largest[row], pieces, weights, row) for row in blank_rows) else _ZEROS
 
-    def _half_idle(self, largest: np.ndarray, pieces: list[T], row: int) -> bool:
+    def _half_idle(self, largest: np.ndarray, pieces: list[T], weights: Any, row: int) -> bool:
         """Return whether a row of zeros may be right beside another result of the same sums.
 
         That is so where upsampling is folded: a result reads two of the window's three rows, which may be zeros.
@@ -152,7 +160,7 @@ class Guard(Generic[T]):
         top, kernels = row * self._step.stride, self._kernels
         halves = [top + half for half in (0, 1) if not largest[half]]
         pairs = (kernels.span(pieces, at, at + 2) + kernels.span(pieces, at, at + 1) for at in halves)
-        return all(kernels.idle(self._step, self._weights, pair) for pair in pairs)
+        return all(kernels.idle(self._step, weights, pair) for pair in pairs)
 
     def _window(self, pieces: list[T], row: int, rows: int = 1) -> list[T]:
         """Return the pieces that some rows of the result are convolved from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Generic
 
@@ -126,7 +127,9 @@ class Run(Generic[T]):
 
     def _transducer(self, cut: int, sweep: Sweep, bands: Iterator[Band[T]]) -> Iterator[Band[T]]:
         step = self._chain.steps[cut]
-        weights = self._prepared(cut)
+        weights = partial(self._prepared, cut)
+        if not sweep.anew or step.kind == "attention":
+            weights = partial(_same, weights())
         if step.kind == "attention":
             block = block_rows(self._stage.width)
             return attend(self._kernels, step, weights, self._affine(cut), self._keys, block, bands)
@@ -147,7 +150,7 @@ class Run(Generic[T]):
         cut = sweep.stop
         step = self._chain.steps[cut]
         if sweep.ends == "keys":
-            guard = Guard(self._kernels, step, self._prepared(cut))
+            guard = Guard(self._kernels, step, partial(_same, self._prepared(cut)))
             for band in bands:
                 self._keys.append(guard.keys(band.take(), self._affine(cut)))
             return
@@ -197,3 +200,7 @@ class Run(Generic[T]):
         )
         stack.callback(bands.close)
         return bands
+
+
+def _same(weights: object) -> object:
+    return weights

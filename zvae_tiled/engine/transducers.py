@@ -18,7 +18,7 @@ from zvae_tiled.engine.guard import Guard
 def convolve(
     kernels: Kernels[T],
     step: Step,
-    weights: Any,
+    weights: Callable[[], Any],
     affine: Affine | None,
     width: int,
     height: int,
@@ -33,7 +33,7 @@ def convolve(
     Args:
         kernels: The device.
         step: The Step.
-        weights: Its prepared weights.
+        weights: Returns its prepared weights.
         affine: Its folded norm; None if it has none.
         width: Columns of the map that is convolved.
         height: Rows of that map.
@@ -79,7 +79,7 @@ def _whole(rows: int, limit: int, grain: int) -> int:
 def attend(
     kernels: Kernels[T],
     step: Step,
-    weights: Any,
+    weights: Callable[[], Any],
     affine: Affine,
     keys: Bands[T],
     block: int,

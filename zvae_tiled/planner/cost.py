@@ -32,6 +32,7 @@ class StepCost:
         prepared: Bytes of its prepared weights, held during the whole sweep.
         preparing: Extra bytes while the weights are prepared.
         passed: The most rows that it hands over at once, counted in its result.
+        working_anew: As `working`, with weights that are prepared for each band anew: then none are held.
     """
 
     carried: int
@@ -39,6 +40,7 @@ class StepCost:
     prepared: int
     preparing: int
     passed: int
+    working_anew: int
 
 
 class Costs:
@@ -98,7 +100,8 @@ class Costs:
         if step.kind == "attention":
             block = block_rows(width) * width * 2 * step.inputs * itemsize
             spike = self._workspace.attend(step, given, width, itemsize)
-            return StepCost(0, 2 * read + block + spike, held, preparing, given)
+            working = 2 * read + block + spike
+            return StepCost(0, working, held, preparing, given, working)
         grown = 1 if self._workspace.folds else step.factor
         grain = self._workspace.grain(step)
         whole, wanted = (-(-each * grown // step.stride) for each in (self.map_rows(cut), rows))
@@ -127,7 +130,9 @@ class Costs:
         # The last band is one row taller. The extra row waits until the bands before it have been passed on.
         waiting = kept + late + (step.halo if rows < self.map_rows(cut) else 0)
         passed = down * step.factor // grown
-        return StepCost(waiting * line + lag, max(activating, joining, convolving), held, preparing, passed)
+        others = max(activating, joining)
+        anew = skip + lag + held + max(computing, pieces + preparing)
+        return StepCost(waiting * line + lag, max(others, convolving), held, preparing, passed, max(others, anew))
 
     def _flops(self, cut: int) -> int:
         """Return multiplications and additions of the Step at a cut, for the whole map."""
@@ -147,6 +152,11 @@ class Costs:
         moved = (pixels * step.inputs * 4 + written * step.outputs * 2) * self.size.itemsize
         bands = -(-self.map_rows(cut) // rows)
         return self.flops(cut) / self.device.flops + moved / self.device.bandwidth + bands * self.device.call
+
+    def preparing_anew(self, cut: int, rows: int) -> float:
+        """Return the seconds in which the weights of a convolution are prepared for each band of `rows` input rows."""
+        bands = -(-self.map_rows(cut) // rows)
+        return bands * self._workspace.prepared(self.chain.steps[cut], self.size.itemsize)[0] / self.device.bandwidth
 
     def finish(self, cut: int, rows: int) -> int:
         """Return bytes while moments of a band are gathered, the band included."""

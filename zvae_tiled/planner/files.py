@@ -16,7 +16,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format. Increase it when plans saved before can no longer be read."""
 
 MAX_BYTES = 1 << 18
@@ -24,7 +24,7 @@ MAX_BYTES = 1 << 18
 
 MAX_SWEEPS = 1000
 
-EXECUTED = ("start", "stop", "ends", "rows", "store", "medium")
+EXECUTED = ("start", "stop", "ends", "rows", "store", "medium", "anew")
 """The fields of a sweep that are read."""
 
 _NOT_ONE = "It is an array: if it holds plans, save one of them by itself."

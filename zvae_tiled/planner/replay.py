@@ -127,7 +127,7 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
     sweeps, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
     for sweep in stage.sweeps:
-        sweeps.append(costs.sweep(held, sweep.stop, sweep.ends, sweep.rows, sweep.store, sweep.medium))
+        sweeps.append(costs.sweep(held, sweep.stop, sweep.ends, sweep.rows, sweep.store, sweep.medium, sweep.anew))
         if sweep.ends == "keys":
             held = replace(held, keys=sweep.medium)
         elif sweep.store is not None:

@@ -33,10 +33,12 @@ class Path:
 def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] | None:
     """Return the sweeps with the least predicted time whose peaks fit the budget; None if there are none."""
 
-    def choose(make: Callable[[int], Sweep], ladder: list[int], grain: int) -> Sweep | None:
+    def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
         del grain
-        # Larger bands are never slower, so the first that fits is the fastest.
-        return next((sweep for rows in ladder if (sweep := make(rows)).peak <= budget), None)
+        # Larger bands are never slower, so the first that fits is the fastest. Weights are prepared anew for each band
+        # only if nothing else fits.
+        choices = ((rows, anew) for anew in (False, True) for rows in ladder)
+        return next((sweep for choice in choices if (sweep := make(*choice)).peak <= budget), None)
 
     return _search(costs, stage, choose, lambda score, sweep: score + sweep.seconds)
 
@@ -44,11 +46,11 @@ def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] |
 def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
     """Return the sweeps with the smallest possible peak."""
 
-    def choose(make: Callable[[int], Sweep], ladder: list[int], grain: int) -> Sweep | None:
+    def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
         # Bands of one row, or of a grain, need least. A map of a few rows may need less in one band: its short ladder
         # is tried whole.
         lean = ladder if ladder[0] < costs.costs.device.band_rows else [rows for rows in ladder if rows <= grain]
-        return min(map(make, lean), key=lambda sweep: sweep.peak)
+        return min((make(rows, anew) for anew in (False, True) for rows in lean), key=lambda sweep: sweep.peak)
 
     sweeps = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
     assert sweeps is not None
@@ -58,7 +60,7 @@ def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
 def _search(
     costs: SweepCosts,
     stage: Stage,
-    choose: Callable[[Callable[[int], Sweep], list[int], int], Sweep | None],
+    choose: Callable[[Callable[[int, bool], Sweep], list[int], int], Sweep | None],
     score: Callable[[float, Sweep], float],
 ) -> tuple[Sweep, ...] | None:
     paths = {Held(stage.start, "ram" if stage.start == 0 else None): Path(0.0)}
@@ -102,9 +104,16 @@ def _undominated(costs: SweepCosts, reached: dict[Held, Path]) -> dict[Held, Pat
 
 
 def _sweep(
-    costs: SweepCosts, held: Held, stop: int, ends: Ending, store: int | None, medium: Medium | None, rows: int
+    costs: SweepCosts,
+    held: Held,
+    stop: int,
+    ends: Ending,
+    store: int | None,
+    medium: Medium | None,
+    rows: int,
+    anew: bool,
 ) -> Sweep:
-    return costs.sweep(held, stop, ends, rows, store, medium)
+    return costs.sweep(held, stop, ends, rows, store, medium, anew)
 
 
 def _moves(

@@ -27,6 +27,7 @@ class Sweep:
         rows: Height of a band at the start cut.
         store: The cut it stores, if any. The map stored before is then freed as it is read.
         medium: Where the stored cut or the keys are kept.
+        anew: Whether the weights of convolutions are prepared for each band anew, and not held during the sweep.
         peak: Predicted bytes.
         flops: Predicted multiplications and additions.
         io: Predicted bytes written to and read from disk.
@@ -39,6 +40,7 @@ class Sweep:
     rows: int
     store: int | None = None
     medium: Medium | None = None
+    anew: bool = False
     peak: int = 0
     flops: int = 0
     io: int = 0
@@ -50,9 +52,9 @@ class Sweep:
         return "drop" if self.medium is None else {"ram": "keep", "disk": "spill"}[self.medium]
 
     @property
-    def executed(self) -> tuple[int, int, Ending, int, int | None, Medium | None]:
+    def executed(self) -> tuple[int, int, Ending, int, int | None, Medium | None, bool]:
         """The fields that are executed, without the predictions."""
-        return self.start, self.stop, self.ends, self.rows, self.store, self.medium
+        return self.start, self.stop, self.ends, self.rows, self.store, self.medium, self.anew
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class Stage:
             kept = sweep.ends == "keys" or sweep.store is not None
             if sweep.medium not in (("ram", "disk") if kept else (None,)):
                 raise PlanError(f"a map cannot be kept in {shown(sweep.medium)}", AGAIN)
+            if not isinstance(sweep.anew, bool):
+                raise PlanError(f"anew must be true or false, it is {shown(sweep.anew)}", AGAIN)
             if sweep.store is not None and sweep.ends != "moments":
                 raise PlanError(f"{where} cannot store a map where it ends", AGAIN)
             stored = after

@@ -59,10 +59,17 @@ class SweepCosts:
         self._largest = cache(self._largest_from)
 
     def sweep(
-        self, held: Held, stop: int, ends: Ending, rows: int, store: int | None = None, medium: Medium | None = None
+        self,
+        held: Held,
+        stop: int,
+        ends: Ending,
+        rows: int,
+        store: int | None = None,
+        medium: Medium | None = None,
+        anew: bool = False,
     ) -> Sweep:
         """Return the sweep with its predicted costs."""
-        costs, sums, passed = self.costs, self._sums(held.cut, rows), stop - held.cut
+        costs, sums, passed = self.costs, self._sums(held.cut, rows, anew), stop - held.cut
         reached = sums.reached[passed]
         last, gathered, flops, seconds = 0, 0, sums.flops[passed], sums.seconds[passed]
         prepared, preparing = sums.prepared[passed], sums.preparing[passed]
@@ -95,7 +102,7 @@ class SweepCosts:
         if held.keys == "disk" and stop > held.cut:
             io += keys * -(-costs.size.height // rows)  # every band reads all keys
         seconds += io / costs.device.disk
-        return Sweep(held.cut, stop, ends, rows, store, medium, int(peak), flops, io, seconds)
+        return Sweep(held.cut, stop, ends, rows, store, medium, anew, int(peak), flops, io, seconds)
 
     def largest(self, start: int, stop: int) -> int:
         """Return the bytes of the largest map from `start` to `stop`, divided by the rows of the map at `start`."""
@@ -137,7 +144,7 @@ class SweepCosts:
         costs, cuts = self.costs, range(start, len(self.costs.chain.steps) + 1)
         return list(accumulate((costs.cut_bytes(cut) // costs.map_rows(start) for cut in cuts), max))
 
-    def _sums_from(self, start: int, rows: int) -> _Costs:
+    def _sums_from(self, start: int, rows: int, anew: bool) -> _Costs:
         """Return the running totals from `start` to every later cut."""
         costs, cuts = self.costs, range(start, len(self.costs.chain.steps))
         heights = [costs.chain.rows_at(cut, rows, start) for cut in cuts]
@@ -145,12 +152,19 @@ class SweepCosts:
         for cut, height in zip(cuts, heights, strict=True):
             steps.append(costs.step(cut, height, reached[-1]))
             reached.append(steps[-1].passed)
+        prepares = [anew and costs.chain.steps[cut].kind == "conv" for cut in cuts]
+        each = list(zip(steps, prepares, strict=True))
+        seconds = [
+            costs.seconds(cut, height) + (costs.preparing_anew(cut, height) if again else 0)
+            for cut, height, again in zip(cuts, heights, prepares, strict=True)
+        ]
+        working = (step.working_anew if again else step.working for step, again in each)
         return _Costs(
             reached=reached,
             carried=list(accumulate((step.carried for step in steps), initial=0)),
-            prepared=list(accumulate((step.prepared for step in steps), initial=0)),
-            preparing=list(accumulate((step.preparing for step in steps), max, initial=0)),
-            working=list(accumulate((step.working for step in steps), max, initial=rows * costs.row_bytes(start))),
-            seconds=list(accumulate(map(costs.seconds, cuts, heights), initial=0.0)),
+            prepared=list(accumulate((0 if again else step.prepared for step, again in each), initial=0)),
+            preparing=list(accumulate((0 if again else step.preparing for step, again in each), max, initial=0)),
+            working=list(accumulate(working, max, initial=rows * costs.row_bytes(start))),
+            seconds=list(accumulate(seconds, initial=0.0)),
             flops=list(accumulate(map(costs.flops, cuts), initial=0)),
         )
