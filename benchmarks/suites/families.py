@@ -18,6 +18,8 @@ TOOLS: dict[Task, tuple[str, str]] = {
     "encode": ("diffusers_encode", "ours_encode"),
 }
 
+PRESETS = (*FIRST, SMALL, COGVIEW)
+
 FEW = 10_000_000
 """A decoder of fewer weights decodes a larger picture, so that its seconds can be compared."""
 
@@ -25,7 +27,7 @@ FEW = 10_000_000
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield a group per VAE and task. The first case of a group is its reference: diffusers in float32."""
     del large
-    for preset in (*FIRST, SMALL, COGVIEW):
+    for preset in PRESETS:
         few = config_of(preset).chain("decode").parameters < FEW
         pixels = 128 if quick else 1024 if few else 512
         rounds = 1 if quick or preset == COGVIEW else 2  # CogView4 takes minutes
