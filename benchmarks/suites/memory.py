@@ -58,7 +58,7 @@ def published(preset: str, quick: bool) -> Iterator[Case]:
         yield native(dtype="float32")
         yield case(tool, 32, 32, label=label, budget="least")
         if not quick:
-            for budget in ("ample", "middle", "least"):
+            for budget in ("ample", "least"):
                 yield case(tool, 192, 256, budget=budget, label=label, kernels=PORTABLE)
 
 
