@@ -16,7 +16,20 @@ from zvae_tiled.errors import ZvaeError
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.report.figures import Row
 
-SUITES = ("promises", "process", "memory", "limit", "paths", "speed", "scale", "quality", "peers", "reference", "ends")
+SUITES = (
+    "promises",
+    "process",
+    "memory",
+    "limit",
+    "paths",
+    "speed",
+    "scale",
+    "quality",
+    "peers",
+    "families",
+    "reference",
+    "ends",
+)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import PRESETS, AutoencoderKLConfig
 
 Z_IMAGE = PRESETS["z-image"]
@@ -25,8 +26,8 @@ class Case:
         height: Height of the picture in pixels.
         width: Width of the picture in pixels.
         dtype: Type of the weights.
-        family: A preset of AutoencoderKL.
-        widths: Channels of the VAE's levels. Default: the published ones.
+        family: A preset.
+        widths: Channels of an AutoencoderKL's levels. Default: the published ones.
         batch: Pictures in the batch.
         budget: One of `BUDGETS`, or a budget for `VAE.decode`.
         options: Further options of the tool.
@@ -50,11 +51,12 @@ class Case:
     kernels: str = ""
 
     @property
-    def config(self) -> AutoencoderKLConfig:
+    def config(self) -> VAEConfig:
         """The config of the VAE."""
-        preset = PRESETS[self.family]
+        preset = config_of(self.family)
         if not self.widths:
             return preset
+        assert isinstance(preset, AutoencoderKLConfig)
         return replace(preset, block_out_channels=self.widths, norm_num_groups=min(32, self.widths[0]))
 
     @property

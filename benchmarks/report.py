@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.charts import charts
-from benchmarks.sections import bounds, decodes, machines, races
+from benchmarks.sections import bounds, decodes, families, machines, races
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "performance.md", ROOT / "README.md")
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "peers": races.peers,
+    "families": families.families,
     "reference": races.reference,
     "ends": races.ends,
     "readme": races.readme,

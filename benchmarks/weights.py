@@ -8,8 +8,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from benchmarks.frames import with_frames
 from tests.support.models import random_tensors, torch_shapes
 from zvae_tiled import VAEConfig
+from zvae_tiled.families.qwen_image import QwenImageConfig
+from zvae_tiled.families.wan import WanConfig
 
 SAMPLE_SIZE = 1024
 """Sample size of Z-Image's VAE in pixels. Only diffusers' tile size depends on it."""
@@ -18,13 +21,19 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def save_random_vae(config: VAEConfig, folder: Path) -> Path:
-    """Write config and weights. They are in bfloat16, so that every tool and type computes with the same numbers."""
+    """Write config and weights.
+
+    They are numbers of bfloat16, so that every tool and type computes with the same. Statistics of latents are stored
+    in float32, as in published files.
+    """
     folder.mkdir(parents=True)
-    named = {
-        name: mx.array(values).astype(mx.bfloat16) for name, values in random_tensors(torch_shapes(config)).items()
-    }
+    tensors = random_tensors(torch_shapes(config))
+    if isinstance(config, QwenImageConfig | WanConfig):
+        tensors = with_frames(tensors, config)
+    named = {name: mx.array(values).astype(mx.bfloat16) for name, values in tensors.items()}
+    named |= {name: named[name].astype(mx.float32) for name in config.latents.shapes}
     mx.save_safetensors(str(folder / WEIGHTS), named)
     (folder / "config.json").write_text(
-        json.dumps({"_class_name": "AutoencoderKL", "sample_size": SAMPLE_SIZE, **asdict(config)})
+        json.dumps({"_class_name": config.class_name, "sample_size": SAMPLE_SIZE, **asdict(config)})
     )
     return folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Z_IMAGE, Case
+from benchmarks.case import Case
 from benchmarks.quality import structured_latents
 from benchmarks.runner import Group
 from benchmarks.weights import save_random_vae
@@ -22,12 +22,13 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
 
 
 def race(cases: tuple[Case, ...], folder: Path, compare: bool) -> Group:
-    """Return a group whose cases read the same weights and the same latents."""
-    height, width = cases[0].height, cases[0].width
-    model, latents = folder / "vae", folder / f"{width}x{height}.npy"
+    """Return a group whose cases, all of one VAE and size, read the same weights and the same latents."""
+    first = cases[0]
+    config, cell = first.config, first.config.cell
+    model, latents = folder / first.model, folder / f"{first.width}x{first.height}.npy"
     if not model.exists():
-        save_random_vae(Z_IMAGE, model)
-    np.save(latents, structured_latents(height // Z_IMAGE.scale, width // Z_IMAGE.scale, Z_IMAGE.latent_channels))
+        save_random_vae(config, model)
+    np.save(latents, structured_latents(first.height // cell, first.width // cell, config.latents.channels))
     return Group(cases, model, latents, compare)
 
 

@@ -6,8 +6,8 @@ from functools import partial
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
+from benchmarks.images import images_of
 from benchmarks.tools.full import timed
-from benchmarks.tools.ours_encode import images_of
 from zvae_tiled.chain.whole import run_whole
 from zvae_tiled.jobs.encode import ready_image
 from zvae_tiled.report.figures import random_vae

@@ -1,4 +1,4 @@
-"""diffusers' AutoencoderKL in torch, in its fastest form for a CPU. All torch tools use it."""
+"""diffusers' VAE of a case, in torch, in its fastest form for a CPU. All torch tools use it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
+from benchmarks.tools.torch_latents import unscaled
 from benchmarks.work import full_flops
 
 STRIP = 64
@@ -31,24 +32,16 @@ def measure_with(case: Case, files: Files, how: Callable[[Any], Decode]) -> Samp
         files: The files of model, latents and picture.
         how: Returns the decode function for the model.
     """
-    footprint = Footprint()
-    dtype = getattr(torch, case.dtype)
-    assert files.model is not None
     assert files.latents is not None
-    model = diffusers.AutoencoderKL.from_pretrained(files.model, torch_dtype=dtype)
-    model = model.eval().to(memory_format=torch.channels_last)  # so that oneDNN's convolutions need no reordering
-    model.encoder = None
-    if dtype is torch.float64:
+    footprint = Footprint()
+    model = loaded(case, files, without="encoder")
+    if case.dtype == "float64":
         by_rows(model)
-    latents = torch.from_numpy(np.load(files.latents)).to(dtype)
-    latents = latents / model.config.scaling_factor + (model.config.shift_factor or 0.0)
-    latents = latents.contiguous(memory_format=torch.channels_last)
+    latents = torch.from_numpy(np.load(files.latents)).to(model.dtype)
+    latents = unscaled(latents, model).contiguous(memory_format=torch.channels_last)
     decode = how(model)
     with torch.inference_mode():
-        if case.options.get("compile"):
-            decode(latents)
-        else:
-            model.decode(latents[:, :, :8, :8])
+        decode(latents) if case.options.get("compile") else whole(model)(latents[:, :, :8, :8])
         footprint.forget()
         start = time.perf_counter()
         picture = decode(latents)
@@ -57,6 +50,24 @@ def measure_with(case: Case, files: Files, how: Callable[[Any], Decode]) -> Samp
         np.save(files.picture, picture.float().numpy().transpose(0, 2, 3, 1))
     flops = full_flops(case.config, *latents.shape[2:])
     return Sample(seconds=taken, footprint=footprint.grown(), flops=flops)
+
+
+def loaded(case: Case, files: Files, without: str = "") -> Any:
+    """Return diffusers' model, with its weights channels last, so that oneDNN's convolutions need no reordering.
+
+    Args:
+        case: The case.
+        files: The files of the model.
+        without: The half to drop. Default: neither.
+    """
+    kind = getattr(diffusers, case.config.class_name)
+    model = kind.from_pretrained(files.model, torch_dtype=getattr(torch, case.dtype)).eval()
+    if without:
+        setattr(model, without, torch.nn.Identity())  # not None, for Qwen-Image's class counts its layers
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        weight.data = weight.data.contiguous(memory_format=formats.get(weight.ndim, torch.contiguous_format))
+    return model
 
 
 def by_rows(model: Any) -> None:
@@ -79,4 +90,19 @@ def convolved(conv: torch.nn.Conv2d, x: Any) -> Any:
 
 def whole(model: Any) -> Decode:
     """Return the full decode of the model."""
+    if has_frames(model):
+        return lambda latents: model.decode(latents[:, :, None]).sample[:, :, 0]
     return lambda latents: model.decode(latents).sample
+
+
+def encoded(model: Any, images: Any) -> Any:
+    """Return the full encode of pictures in [-1, 1] (B, C, H, W): the encoder's latents, the mode if there is one."""
+    if has_frames(model):
+        return model.encode(images[:, :, None]).latent_dist.mode()[:, :, 0]
+    found = model.encode(images)
+    return found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+
+
+def has_frames(model: Any) -> bool:
+    """Return whether the model decodes videos, of which a picture is one frame."""
+    return any(weight.ndim == 5 for weight in model.parameters())

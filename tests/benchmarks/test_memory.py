@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from benchmarks import baselines
-from benchmarks.runner import Group, Machine, run_group
-from benchmarks.suites import memory
+from benchmarks.case import Sample
+from benchmarks.runner import Group, Machine, row_of, run_group
+from benchmarks.suites import families, memory
+from zvae_tiled.families import FAMILIES, config_of
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.report.figures import Row
 
@@ -87,5 +90,15 @@ def test_an_update_shows_and_keeps(tmp_path: Path) -> None:
 def test_every_case_of_the_matrix_has_a_baseline() -> None:
     known = baselines.read()
     for case in memory.cases(quick=True):
-        path, what = f"cpu/{case.kernels or 'mlx'}: ", f"{case.model}, {case.width}x{case.height}"
-        assert any(key.startswith(path) and what in key and case.dtype in key for key in known), case.name
+        where = {"device": "cpu", "kernels": case.kernels or "mlx"}
+        assert baselines.name(row_of(case, [Sample(environment=where)])) in known
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_family_is_measured_at_published_width(quick: bool) -> None:
+    measured = {(case.config.class_name, case.tool) for case in memory.cases(quick) if not case.widths}
+    assert measured == set(product(FAMILIES, ("ours", "ours_encode")))
+
+
+def test_every_family_is_raced() -> None:
+    assert {config_of(preset).class_name for preset in families.PRESETS} == FAMILIES.keys()

@@ -60,7 +60,7 @@ def decoded(case: Case, monkeypatch: pytest.MonkeyPatch, tile: int) -> tuple[np.
     from tests.peers.diffusers_model import random_diffusers_vae
 
     monkeypatch.setattr(a1111_like, "TILE", tile)
-    model = random_diffusers_vae(case.config)
+    model = random_diffusers_vae(CONFIG)
     latents = torch.from_numpy(structured_latents(case.height // 8, case.width // 8, 16))
     with torch.no_grad():
         return a1111_like.in_step(model.decoder, latents, 8).numpy(), model.decode(latents).sample.numpy()

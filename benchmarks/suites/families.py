@@ -1,0 +1,46 @@
+"""Races diffusers on every family: decode and encode at published width, of the same latents and pictures, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+
+from benchmarks.case import Case
+from benchmarks.published import COGVIEW, FIRST, SMALL
+from benchmarks.runner import Group
+from benchmarks.suites.peers import race
+from zvae_tiled.families import Task, config_of
+
+TOOLS: dict[Task, tuple[str, str]] = {
+    "decode": ("diffusers_full", "ours"),
+    "encode": ("diffusers_encode", "ours_encode"),
+}
+
+PRESETS = (*FIRST, SMALL, COGVIEW)
+
+FEW = 10_000_000
+"""A decoder of fewer weights decodes a larger picture, so that its seconds can be compared."""
+
+
+def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
+    """Yield a group per VAE and task. The first case of a group is its reference: diffusers in float32."""
+    del large
+    for preset in PRESETS:
+        few = config_of(preset).chain("decode").parameters < FEW
+        pixels = 128 if quick else 1024 if few else 512
+        rounds = 1 if quick or preset == COGVIEW else 2  # CogView4 takes minutes
+        for task in TOOLS:
+            yield race(tuple(racers(preset, task, pixels, rounds)), folder, compare=True)
+        rmtree(folder / preset)
+
+
+def racers(preset: str, task: Task, pixels: int, rounds: int) -> Iterator[Case]:
+    """Yield both tools in both types, and ours in the smallest budget too."""
+    theirs, ours = TOOLS[task]
+    case = partial(Case, "families", height=pixels, width=pixels, family=preset, rounds=rounds)
+    for dtype in ("float32", "bfloat16"):
+        yield case(theirs, dtype=dtype, label=f"diffusers, {task}")
+        yield case(ours, dtype=dtype, label=f"zvae_tiled, {task}")
+    yield case(ours, label=f"zvae_tiled, {task}", budget="least")
