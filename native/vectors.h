@@ -28,7 +28,7 @@ constexpr int64_t size_of(Type type) { return type == F32 ? 4 : 2; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-inline V splat(float x) { return V{} + x; }
+inline V splat(float x) { return x - V{}; }  // with + it would not be a mere copy: -0 + 0 is 0
 inline V select(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
 
 inline float half_to_float(uint16_t h) {
