@@ -14,6 +14,6 @@
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
     TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number),
-    TILE_ROWS, PLANES, PAIRED, FOLDED, ASKED, SOFTMAX_KEYS,
+    TILE_ROWS, PLANES, PAIRED, FOLDED, ASKED, ROWS, PANEL, SOFTMAX_KEYS,
     convolve, pack_weights, attend_block, gather_moments, read_back, multiply_registers,
 };

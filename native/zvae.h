@@ -11,7 +11,7 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 6;
+constexpr int64_t CONTRACT = 7;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -62,7 +62,7 @@ struct Attend {
   const float* query;  // (queries, channels)
   const void* block;   // (keys, 2·channels): each row is a key, then its value
   float *top, *weight, *total;
-  int64_t* sums;  // sum of the bits written to top, weight and total, for each ASKED (at most 64) queries (readback.h)
+  int64_t* sums;  // sum of the bits written to top, weight and total, for each ASKED queries (readback.h)
   void* packed;   // memory for the packed keys and values
   void* scratch;
   int64_t scratch_bytes;  // for each thread that runs
@@ -99,7 +99,9 @@ struct Path {
   int64_t planes;        // planes in a row of Winograd's scratch: a product reads one
   int64_t paired;        // Winograd's products for two pixels of a row
   int64_t folded;        // Winograd's products in each direction of a folded upsampling
-  int64_t queries;       // maximum queries that a thread computes at a time
+  int64_t queries;       // queries that a thread computes at a time in the attention, at most
+  int64_t panel_rows;    // rows of a product of the attention in registers
+  int64_t panel;         // outputs of that product: the attention pads keys, and channels of values, to a multiple
   int64_t softmax_keys;  // keys between two updates of the softmax
   void (*conv)(const Conv&);
   void (*pack)(const Pack&);

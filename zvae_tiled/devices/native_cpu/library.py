@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 6
+CONTRACT = 7
 """Version of the structs (native/zvae.h)."""
 
 
@@ -29,13 +29,16 @@ class NativePath(Structure):
         paired: Products along a row of two pixels, by Winograd.
         folded: Products in each direction of a folded upsampling.
         queries: Queries of a tile of the attention, at most.
+        panel_rows: Rows of a product of the attention in registers.
+        panel: Outputs of that product: keys, and channels of values, are padded to a multiple of it.
         softmax_keys: Keys between two updates of the attention's softmax.
     """
 
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "number", "tile_rows")),
-        *((name, _Whole) for name in ("planes", "paired", "folded", "queries", "softmax_keys")),
+        *((name, _Whole) for name in ("planes", "paired", "folded", "queries")),
+        *((name, _Whole) for name in ("panel_rows", "panel", "softmax_keys")),
         ("_functions", 6 * c_void_p),
     )
     pixels: int
@@ -48,6 +51,8 @@ class NativePath(Structure):
     paired: int
     folded: int
     queries: int
+    panel_rows: int
+    panel: int
     softmax_keys: int
     _name: bytes
 
