@@ -1,46 +1,12 @@
 // Attention to one block of keys, with an online softmax. A thread computes ASKED queries, SOFTMAX_KEYS keys at a time.
 #pragma once
 
-#include <cmath>
-
-#include "keys.h"
+#include "softmax.h"
 
 namespace {
 
 constexpr int64_t ASKED = 64;  // queries that a thread computes at a time
 static_assert(ASKED % LANES == 0, "tops and weights are vectors of queries");
-
-inline V greater(V a, V b) { return select(a > b, a, b); }
-
-// Rounds weights, which are no smaller than e^-87: the instruction would round subnormal numbers to 0.
-inline void store_chance(Number* to, V x) {
-#if defined(__AVX512BF16__)
-  const __m256bh rounded = _mm512_cvtneps_pbh((__m512)x);
-  memcpy(to, &rounded, sizeof rounded);
-#else
-  store<NUMBER>(to, x);
-#endif
-}
-
-// Turns the scores of one query into weights. Returns their sum in each lane.
-inline V soften(const float* scores, int64_t keys, float top, Number* to) {
-  V sum{};
-  for (int64_t k = 0; k < keys; k += LANES) {
-    const V x = exp_of(load<F32>(scores + k) - top);
-    store_chance(to + k, x);
-    sum += x;
-  }
-  return sum;
-}
-
-// Reduces each row to one number. Returns them as one vector.
-template <class Two>
-inline V reduce(V (&rows)[LANES], Two two) {
-  transpose((U(&)[LANES])rows);
-  V all = rows[0];
-  for (int i = 1; i < LANES; i++) all = two(all, rows[i]);
-  return all;
-}
 
 struct Asking {
   const Attend& a;
@@ -79,25 +45,25 @@ struct Asking {
     for (int64_t i = 0; i < count * LANES; i += LANES) store<F32>(most + i, splat(-INFINITY));
     for (int64_t k = 0; k < keys; k += PANEL)
       for (int64_t q = 0; q < count; q += ROWS) {
+        const Product product{least(ROWS, count - q), query + q * pitch, pitch, room.key + (key + k) * room.depth, room.depth};
         float *to = scores + q * LINE + k, *tops = most + q * LANES;
-        multiply_panel(least(ROWS, count - q), query + q * pitch, pitch, room.key + (key + k) * room.depth, room.depth,
-                       [to, tops, left = keys - k](int64_t m, V (&row)[WIDE]) {
-                         V top = load<F32>(tops + m * LANES);
-                         for (int n = 0; n < WIDE; n++) {
-                           const V x = left < (n + 1) * LANES ? first_of(row[n], left - n * LANES) : row[n];
-                           top = greater(x, top);
-                           store<F32>(to + m * LINE + n * LANES, x);
-                         }
-                         store<F32>(tops + m * LANES, top);
-                       });
+        if (keys - k >= PANEL) {
+          product.run([to, tops](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
+            V top = load<F32>(tops + m * LANES);
+            for (int n = 0; n < WIDE; n++) {
+              top = greater(row[n], top);
+              store<F32>(to + m * LINE + n * LANES, row[n]);
+            }
+            store<F32>(tops + m * LANES, top);
+          });
+        } else {
+          product.each([&](int64_t m, int64_t i, V sums) {
+            const V x = first_of(sums, keys - k - i);
+            store<F32>(to + m * LINE + i, x);
+            store<F32>(tops + m * LANES, greater(x, load<F32>(tops + m * LANES)));
+          });
+        }
       }
-  }
-
-  // Padding keys become the smallest weight, e^-87, which changes no sum, for the greatest weight is 1.
-  static V first_of(V x, int64_t left) {
-    I lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    return select(lane < (int32_t)left, x, splat(-INFINITY));
   }
 
   void weigh(int64_t keys) {
@@ -121,16 +87,15 @@ struct Asking {
   }
 
   void sum(int64_t key, int64_t keys) {
-    const int64_t depth = round_up(keys, DEPTH), pitch = pitch_of(SOFTMAX_KEYS);
+    const int64_t depth = round_up(keys, DEPTH), pitch = pitch_of(SOFTMAX_KEYS), channels = a.channels;
     const bool last = key + keys == a.keys;
-    for (int64_t c = 0; c < a.channels; c += PANEL)
+    for (int64_t c = 0; c < channels; c += PANEL)
       for (int64_t q = 0; q < count; q += ROWS) {
-        const auto multiply = [&](auto done) {
-          multiply_panel(least(ROWS, count - q), chance + q * pitch, pitch, room.value + key * room.width + c * depth, depth, done);
-        };
-        float* total = a.total + (first + q) * a.channels + c;
-        if (a.channels - c >= PANEL) {
-          multiply([total, fades = fade + q, channels = a.channels, last, this](int64_t m, V (&row)[WIDE]) {
+        const Number* values = room.value + key * room.width + c * depth;
+        const Product product{least(ROWS, count - q), chance + q * pitch, pitch, values, depth};
+        float *total = a.total + (first + q) * channels + c, *fades = fade + q;
+        if (channels - c >= PANEL) {
+          product.run([=](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
             float* to = total + m * channels;
             const V faded = splat(fades[m]);
             for (int n = 0; n < WIDE; n++) {
@@ -140,16 +105,14 @@ struct Asking {
             }
           });
         } else {
-          alignas(64) float sums[ROWS * PANEL];
-          multiply([&](int64_t m, V (&row)[WIDE]) { memcpy(sums + m * PANEL, row, sizeof row); });
-          for (int64_t m = 0; m < least(ROWS, count - q); m++)
-            for (int64_t i = 0; i < a.channels - c; i += LANES) {
-              float* to = total + m * a.channels + i;
-              const int64_t left = a.channels - c - i;
-              const V x = load_some<F32>(to, left) * fade[q + m] + load<F32>(sums + m * PANEL + i);
-              if (last) written.add((U)x, left);
-              store_some<F32>(to, x, left);
-            }
+          product.each([&](int64_t m, int64_t i, V sums) {
+            const int64_t left = channels - c - i;
+            if (left <= 0) return;
+            float* to = total + m * channels + i;
+            const V x = load_some<F32>(to, left) * splat(fades[m]) + sums;
+            if (last) written.add((U)x, left);
+            store_some<F32>(to, x, left);
+          });
         }
       }
   }
