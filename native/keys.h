@@ -51,16 +51,17 @@ inline U load_units(const char* from, int64_t left) {
   return units;
 }
 
-template <int HALF, int... LANE>
-inline U interleave(U a, U b, std::integer_sequence<int, LANE...>) {
-  return U{(LANE % 2 ? b : a)[HALF * LANES / 2 + LANE / 2]...};
+template <int HALF, class Vector, int... LANE>
+inline Vector interleave(Vector a, Vector b, std::integer_sequence<int, LANE...>) {
+  return Vector{(LANE % 2 ? b : a)[HALF * LANES / 2 + LANE / 2]...};
 }
 
 // Each step is a perfect shuffle of all rows, and log2(LANES) of them exchange rows and columns.
-inline void transpose(U (&rows)[LANES]) {
+template <class Vector>
+inline void transpose(Vector (&rows)[LANES]) {
   constexpr auto lanes = std::make_integer_sequence<int, LANES>{};
   for (int step = 1; step < LANES; step *= 2) {
-    U next[LANES];
+    Vector next[LANES];
     for (int i = 0; i < LANES / 2; i++) {
       next[2 * i] = interleave<0>(rows[i], rows[i + LANES / 2], lanes);
       next[2 * i + 1] = interleave<1>(rows[i], rows[i + LANES / 2], lanes);

@@ -33,7 +33,7 @@ inline V soften(const float* scores, int64_t keys, float top, Number* to) {
 // Reduces each row to one number. Returns them as one vector.
 template <class Two>
 inline V reduce(V (&rows)[LANES], Two two) {
-  transpose((U(&)[LANES])rows);
+  transpose(rows);
   V all = rows[0];
   for (int i = 1; i < LANES; i++) all = two(all, rows[i]);
   return all;

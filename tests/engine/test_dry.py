@@ -38,8 +38,17 @@ LITTLE = 32 << 10
 def native(threads: int, pixels: int, outputs: int, lanes: int, depth: int, number: int) -> Device:
     """A CPU with a path of this shape, which need not be built here; its other numbers are those of every path."""
     shape = (threads, pixels, outputs, lanes, depth, number)
-    panel = {"queries": 64, "panel_rows": 6, "panel": 64 if pixels == 14 else 2 * lanes, "softmax_keys": 256}
-    space = NativeWorkspace(*shape, tile_rows=64, planes=4, paired=4, folded=3, **panel)
+    space = NativeWorkspace(
+        *shape,
+        tile_rows=64,
+        planes=4,
+        paired=4,
+        folded=3,
+        queries=64,
+        panel_rows=32 if depth > 2 else 6,
+        panel=4 * lanes if pixels == 14 else 2 * lanes,
+        softmax_keys=256,
+    )
     return replace(CPU, workspace=space)
 
 
