@@ -4,6 +4,7 @@
 
 GFLOP/s count the taps, on one thread, by its CPU time, so that other work on the machine does not matter. Squares
 need fewer products (native/squares.h), so they can exceed the limit of the registers.
+The attention's count its two products and the projections of queries and result.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 
 from benchmarks.machine import describe
@@ -81,11 +83,11 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
     ready = kernels.prepare(step, weights)
     norm = kernels.affine(*(mx.ones(step.inputs) for _ in range(2)))  # type: ignore[arg-type]
     x = random((1, ROWS + 2 * step.halo, width, step.inputs), dtype)
-    if step.kind == "attention":
+    if step.kind == "attention":  # of a square map, whose keys are blocks that are alike
         block = random((1, block_rows(width), width, 2 * step.inputs), dtype)
-        pixels = ROWS * width
-        flops = 4 * pixels * step.inputs * (step.inputs + block.size // step.inputs // 2)
-        return best(lambda: kernels.attend(step, ready, x, norm, iter([block])) is None or flops)
+        blocks = width // block_rows(width)
+        flops = 4 * ROWS * width * step.inputs * (step.inputs + blocks * block_rows(width) * width)
+        return best(lambda: kernels.attend(step, ready, x, norm, repeat(block, blocks)) is None or flops)
     pieces = kernels.activate(step, x, norm if step.norm else None)
     skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
     flops = step_flops(step, ROWS * width, 16 if step.upsample else step.kernel**2)

@@ -30,9 +30,12 @@ template <int M, int N>
 inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, V (&sums)[M][N]) {
   for (int64_t i = 0; i < depth; i++, a++, b += N * LANES) {
     V w[N];
+#pragma GCC unroll 8
     for (int n = 0; n < N; n++) w[n] = load<F32>(b + n * LANES);
+#pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       V x = splat(a[m * pitch]);
+#pragma GCC unroll 8
       for (int n = 0; n < N; n++) sums[m][n] += x * w[n];
     }
   }
@@ -49,11 +52,14 @@ template <int M, int N>
 inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, V (&sums)[M][N]) {
   for (int64_t i = 0; i < depth; i += 2, a += 2, b += 2 * N * LANES) {
     __m512i w[N];
+#pragma GCC unroll 8
     for (int n = 0; n < N; n++) w[n] = _mm512_loadu_si512(b + 2 * n * LANES);
+#pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       int32_t pair;
       memcpy(&pair, a + m * pitch, 4);
       __m512i x = _mm512_set1_epi32(pair);
+#pragma GCC unroll 8
       for (int n = 0; n < N; n++) sums[m][n] = (V)_mm512_dpbf16_ps((__m512)sums[m][n], (__m512bh)x, (__m512bh)w[n]);
     }
   }

@@ -14,6 +14,6 @@
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH);
 extern "C" const Path NAMED(zvae_path_, ZVAE_PATH) = {
     TEXT(ZVAE_PATH), PIXELS, OUTPUTS, LANES, DEPTH, sizeof(Number),
-    TILE_ROWS, ASKED, SOFTMAX_KEYS, SMALL, BLOCKS,
+    TILE_ROWS, ASKED, ROWS, PANEL, SOFTMAX_KEYS, SMALL, BLOCKS,
     convolve, pack_weights, attend_block, gather_moments, read_back, multiply_registers,
 };

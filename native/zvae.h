@@ -11,7 +11,7 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 7;
+constexpr int64_t CONTRACT = 8;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -62,7 +62,7 @@ struct Attend {
   const float* query;  // (queries, channels)
   const void* block;   // (keys, 2·channels): each row is a key, then its value
   float *top, *weight, *total;
-  int64_t* sums;  // sum of the bits written to top, weight and total, for each ASKED (at most 64) queries (readback.h)
+  int64_t* sums;  // sum of the bits written to top, weight and total, for each ASKED queries (readback.h)
   void* packed;   // memory for the packed keys and values
   void* scratch;
   int64_t scratch_bytes;  // for each thread that runs
@@ -96,7 +96,9 @@ struct Path {
   int64_t depth;    // input channels are padded to a multiple of depth
   int64_t number;   // bytes of the type that the path multiplies
   int64_t tile_rows;     // maximum rows of a convolution's tile
-  int64_t queries;       // maximum queries that a thread computes at a time
+  int64_t queries;       // queries that a thread computes at a time in the attention, at most
+  int64_t panel_rows;    // rows of a product of the attention in registers
+  int64_t panel;         // outputs of that product: the attention pads keys, and channels of values, to a multiple
   int64_t softmax_keys;  // keys between two updates of the softmax
   int64_t small;         // bytes of the numbers that squares multiply: 2 for int16, or 4
   int64_t blocks;        // blocks of outputs whose products a tile of squares holds at once

@@ -35,8 +35,16 @@ LITTLE = 32 << 10
 def native(threads: int, pixels: int, outputs: int, lanes: int, depth: int, number: int) -> Device:
     """A CPU with a path of this shape, which need not be built here; its other numbers are those of every path."""
     shape = (threads, pixels, outputs, lanes, depth, number)
-    small = 0 if depth == 32 else number  # AMX has no squares
-    space = NativeWorkspace(*shape, tile_rows=64, queries=min(64, 4 * pixels), softmax_keys=256, small=small, blocks=4)
+    space = NativeWorkspace(
+        *shape,
+        tile_rows=64,
+        queries=64,
+        panel_rows=32 if depth > 2 else 6,
+        panel=4 * lanes if pixels == 14 else 2 * lanes,
+        softmax_keys=256,
+        small=0 if depth > 2 else number,  # AMX has no squares
+        blocks=4,
+    )
     return replace(CPU, workspace=space)
 
 

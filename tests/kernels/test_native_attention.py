@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -24,8 +25,12 @@ from tests.kernels.native import ROUNDED, kernels_of
 from tests.kernels.native_steps import cases, channels, rows, seeds, widths
 from tests.support.plans import bits
 from tests.support.samples import examples
-from zvae_tiled.chain import Skip, Step
+from zvae_tiled.chain import ATTENTION, Skip, Step
 from zvae_tiled.devices.workspace import block_rows
+
+
+def step_of(count: int) -> Step:
+    return Step("attention", "attention", count, count, kernel=1, norm=NORM, opens=True, closes=Skip(count))
 
 
 @given(cases, rows, widths, channels, st.sampled_from([0, 100]), seeds)
@@ -50,7 +55,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
 ) -> None:
     rng, norm = np.random.default_rng(seed), PIXELS if seed % 2 else NORM
-    step = Step("attention", "attention", count, count, kernel=1, norm=norm, opens=True, closes=Skip(count))
+    step = replace(step_of(count), norm=norm)
     kernels, weights, dtype = kernels_of(*case), weights_of(step, case[1], rng), case[1]
     weights = {name: (array * count**-0.5).astype(dtype) for name, array in weights.items()}
     x = random((1, height, width, count), dtype, rng)
@@ -81,3 +86,37 @@ def test_attention_is_right_and_the_same_for_any_band(
     slack = unit * (1 + abs(s).max()) * (4 + abs(v).max()) * (4 + math.sqrt(count))
     assert abs(wide(out).reshape(-1, count) - exact).max() <= slack + 1e-5
     assert bits(mx.concatenate([ask(row, row + 1) for row in range(height)], axis=1)) == bits(out)
+
+
+def attended(case: tuple[str, mx.Dtype], key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Ask keys (count, channels) with three queries of ones. The result has no projection and no skip."""
+    count, dtype = key.shape[1], case[1]
+    kernels, step = kernels_of(*case), step_of(count)
+    weights = {f"{name}.weight": mx.zeros((count, count), dtype) for name in ATTENTION}
+    weights |= {f"{name}.bias": mx.zeros(count, dtype) for name in ATTENTION}
+    weights |= {"to_q.bias": mx.ones(count, dtype), "to_out.0.weight": mx.eye(count, dtype=dtype)}
+    affine = kernels.affine(np.ones(count), np.zeros(count))
+    block = mx.array(np.concatenate([key, value], axis=1)[None, None].astype(np.float32)).astype(dtype)
+    mx.eval(block)
+    x = mx.zeros((1, 1, 3, count), dtype)
+    found: np.ndarray = wide(kernels.attend(step, kernels.prepare(step, weights), x, affine, iter([block])))[0, 0]
+    return found
+
+
+@given(cases, st.sampled_from([1, 15, 33, 63, 65, 257, 300]), st.sampled_from([1, 17, 64, 70]), seeds)
+@examples(40)
+def test_padding_is_never_attended_to(case: tuple[str, mx.Dtype], keys: int, count: int, seed: int) -> None:
+    """All scores are -200 or less: a padding key with a score of 0 would have all the weight."""
+    value = np.random.default_rng(seed).integers(-8, 9, (keys, count)) / 8
+    found = attended(case, np.full((keys, count), -256.0 * count**-0.5), value)
+    assert abs(found - value.mean(axis=0)).max() <= 2.0**-7
+
+
+@given(cases, st.sampled_from([1, 63, 65, 300]), st.booleans(), seeds)
+@examples(20)
+def test_a_nan_reaches_every_query(case: tuple[str, mx.Dtype], keys: int, in_key: bool, seed: int) -> None:
+    """So the guard sees it."""
+    key, value = np.ones((2, keys, 5))
+    (key if in_key else value)[seed % keys, seed % 5] = np.nan
+    found = np.isnan(attended(case, key, value))
+    assert found.all() if in_key else found[:, seed % 5].all()

@@ -198,10 +198,13 @@ class NativeKernels(MlxStorage):
         )
         total = now(mx.zeros(x.shape, dtype=mx.float32))
         tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
+        spare: list[mx.array] = []
         for block in blocks:
-            self._ask(query, block, tops, sums, total)
+            # The first block is the largest: new memory for each would cost a twentieth of the time.
+            spare = spare or self._asking(query, block)
+            self._ask(query, block, tops, sums, total, *spare)
             del block
-        del query
+        del query, spare
         with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
             memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
         attended = self.activate(step, total, None)
@@ -219,12 +222,26 @@ class NativeKernels(MlxStorage):
         self._library.call(self.path, operation)
         return mean, m2
 
-    def _ask(self, query: mx.array, block: mx.array, top: np.ndarray, weight: np.ndarray, total: mx.array) -> None:
+    def _asking(self, query: mx.array, block: mx.array) -> list[mx.array]:
+        """Return memory for the packed keys of a block, and scratch."""
+        channels = query.shape[-1]
+        parts, each = self.workspace.asking(query.size // channels, channels)
+        packed = self.workspace.packed_keys(block.size // channels // 2, channels)
+        return [room(packed), room(min(self.workspace.threads, parts) * each)]
+
+    def _ask(
+        self,
+        query: mx.array,
+        block: mx.array,
+        top: np.ndarray,
+        weight: np.ndarray,
+        total: mx.array,
+        packed: mx.array,
+        scratch: mx.array,
+    ) -> None:
         channels = query.shape[-1]
         queries, keys = query.size // channels, block.size // channels // 2
         parts, each = self.workspace.asking(queries, channels)
-        packed = room(self.workspace.packed_keys(keys, channels))
-        scratch = room(min(self.workspace.threads, parts) * each)
         written, sums = unwritten(parts), memory_of(total).reshape(queries, channels)
         memories = [
             memory_of(query),

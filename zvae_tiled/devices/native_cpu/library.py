@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 7
+CONTRACT = 8
 """Version of the structs (native/zvae.h)."""
 
 
@@ -26,6 +26,8 @@ class NativePath(Structure):
         number: Bytes of the type it multiplies: 4, or 2 for bfloat16.
         tile_rows: Rows of a tile, at most.
         queries: Queries of a tile of the attention, at most.
+        panel_rows: Rows of a product of the attention in registers.
+        panel: Outputs of that product: keys, and channels of values, are padded to a multiple of it.
         softmax_keys: Keys between two updates of the attention's softmax.
         small: Bytes of the numbers that squares multiply: 2, 4, or 0 if the path multiplies no squares.
         blocks: Blocks of outputs whose products a tile of squares holds at once.
@@ -34,7 +36,7 @@ class NativePath(Structure):
     _fields_ = (
         ("_name", c_char_p),
         *((name, _Whole) for name in ("pixels", "outputs", "lanes", "depth", "number", "tile_rows")),
-        *((name, _Whole) for name in ("queries", "softmax_keys", "small", "blocks")),
+        *((name, _Whole) for name in ("queries", "panel_rows", "panel", "softmax_keys", "small", "blocks")),
         ("_functions", 6 * c_void_p),
     )
     pixels: int
@@ -44,6 +46,8 @@ class NativePath(Structure):
     number: int
     tile_rows: int
     queries: int
+    panel_rows: int
+    panel: int
     softmax_keys: int
     small: int
     blocks: int

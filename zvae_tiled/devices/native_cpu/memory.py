@@ -58,6 +58,8 @@ class NativeWorkspace:
     number: int
     tile_rows: int
     queries: int
+    panel_rows: int
+    panel: int
     softmax_keys: int
     small: int
     blocks: int
@@ -136,13 +138,13 @@ class NativeWorkspace:
 
     def packed_keys(self, keys: int, channels: int) -> int:
         """Return the bytes of a packed block of keys and values."""
-        values = _round_up(keys, max(self.lanes, self.depth)) * _round_up(channels, self.lanes)
-        return (_round_up(keys, self.lanes) * _round_up(channels, self.depth) + values) * self.number + LINE
+        values = _round_up(keys, self.depth) * _round_up(channels, self.panel)
+        return (_round_up(keys, self.panel) * _round_up(channels, self.depth) + values) * self.number + LINE
 
     def asking(self, queries: int, channels: int) -> tuple[int, int]:
         """Return how many tiles the queries are cut into, and the bytes of scratch for each thread."""
-        numbers = (self.queries + self.pixels) * (self.pitch(channels) + self.pitch(self.softmax_keys))
-        scores = 4 * self.queries * (self.softmax_keys + self.outputs + 1)
+        numbers = (self.queries + self.panel_rows) * (self.pitch(channels) + self.pitch(self.softmax_keys))
+        scores = 4 * self.queries * (self.softmax_keys + 2 * self.lanes + 1)
         return -(-queries // self.queries), _round_up(numbers + scores + LINE, LINE)
 
     def compute_size(self, itemsize: int) -> int:
