@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "devices/workspace.py",
         "devices/*/__init__.py",
         "devices/*/memory.py",
+        "devices/native_cpu/squares.py",
     ),
     "planner": ("planner/*.py",),
     "weights": ("weights/*.py",),

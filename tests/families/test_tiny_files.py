@@ -81,7 +81,7 @@ def test_every_form_decodes_and_encodes_as_in_float64(preset: str, tmp_path: Pat
     latents = 2 * rng.standard_normal((1, halves.config.latent_channels, 2 * patch, 3 * patch)).astype(np.float32)
     want = run64(MODULES[preset][0], halves.decoder, latents[0].transpose(1, 2, 0).astype(np.float64))
     found = np.asarray(vae.decode(packed(latents, patch), "np", raw=True))[0] / 2 + 0.5
-    assert error(found, want) < 1e-5
+    assert error(found, want) < 3e-5
     image = rng.random((2 * patch * scale, patch * scale, 3), np.float32)
     encoded = run64(MODULES[preset][1], halves.encoder, image.astype(np.float64)).transpose(2, 0, 1)[None]
     assert error(vae.encode(image).mode(), packed(encoded, patch)) < 1e-5

