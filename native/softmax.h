@@ -7,8 +7,6 @@
 
 namespace {
 
-inline V greater(V a, V b) { return select(a > b, a, b); }
-
 // Rounds weights, which are no smaller than e^-87: the instruction would round subnormal numbers to 0.
 inline void store_chance(Number* to, V x) {
 #if defined(__AVX512BF16__)
