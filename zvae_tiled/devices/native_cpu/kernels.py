@@ -200,7 +200,7 @@ class NativeKernels(MlxStorage):
         tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
         spare: list[mx.array] = []
         for block in blocks:
-            # The first block is the largest: new memory for each would cost a twentieth of the time.
+            # The first block is the largest. Memory for each block would be filled with zeros each time.
             spare = spare or self._asking(query, block)
             self._ask(query, block, tops, sums, total, *spare)
             del block
