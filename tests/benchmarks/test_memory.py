@@ -101,4 +101,5 @@ def test_every_family_is_measured_at_published_width(quick: bool) -> None:
 
 
 def test_every_family_is_raced() -> None:
-    assert {config_of(preset).class_name for preset in families.PRESETS} == FAMILIES.keys()
+    networks = {name for name, family in FAMILIES.items() if family.config().chain("decode").steps}
+    assert {config_of(preset).class_name for preset in families.PRESETS} == networks

@@ -33,7 +33,7 @@ from zvae_tiled.devices.native_cpu.arrays import (
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
-from zvae_tiled.devices.storage import MlxStorage, magnitudes, now
+from zvae_tiled.devices.storage import MlxStorage, magnitudes, now, viewed
 from zvae_tiled.devices.workspace import Workspace
 
 _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
@@ -340,7 +340,7 @@ class NativeKernels(MlxStorage):
         largest = self._compare(written, memory_of(out).reshape(rows * step.factor, -1))
         del held, addresses, aside, skips, memories, scratch
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
-        result = now(out.view(dtype))
+        result = viewed(out, dtype)
         self._checked = (id(result), magnitudes(largest, dtype))
         return result
 
