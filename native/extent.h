@@ -23,7 +23,7 @@ struct Extent {
   }
   // The same for a whole vector, faster: a number that is not finite makes the extent NaN.
   void note(V x) {
-    low = lesser(x, low), high = greater(x, high);
+    low = smaller(x, low), high = greater(x, high);
     nan_if_not_finite += x * 0.0f;
   }
   bool has_nan() const {

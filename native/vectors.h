@@ -215,15 +215,6 @@ ALWAYS_INLINE V silu(V x) {
 ALWAYS_INLINE V silu(V x) { return x / (1.0f + exp_of(-x)); }
 #endif
 
-// The lesser, or the greater, of two numbers; `b` if `a` is NaN.
-#if defined(__AVX512F__)
-inline V lesser(V a, V b) { return (V)_mm512_min_ps((__m512)a, (__m512)b); }
-inline V greater(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
-#else
-inline V lesser(V a, V b) { return select(a < b, a, b); }
-inline V greater(V a, V b) { return select(a > b, a, b); }
-#endif
-
 inline float largest(V x) {
   float most = x[0];
   for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
