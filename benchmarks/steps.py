@@ -16,7 +16,7 @@ from itertools import repeat
 from pathlib import Path
 
 from benchmarks.machine import describe
-from zvae_tiled.chain import ATTENTION, Step
+from zvae_tiled.chain import ATTENTION, Chain, Step
 from zvae_tiled.devices.calibrate import distinct_steps
 from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
@@ -38,8 +38,7 @@ def steps(paths: list[str]) -> str:
     if isinstance(library, str):
         sys.exit(library)
     chain = config_of("z-image").chain("decode")
-    factors = dict(zip(chain.steps, chain.factors, strict=False))
-    widest = {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
+    widest = widest_of(chain)
     shown = paths or [name for name in native_status().runs if name in library.fast]
     ceilings = {path: best(lambda path=path: library.peak(path, 1 << 20)) for path in shown}  # type: ignore[misc]
     lines = [
@@ -57,10 +56,17 @@ def steps(paths: list[str]) -> str:
     )
 
 
+def widest_of(chain: Chain) -> dict[Step, int]:
+    """Return every kind of Step, and the factor of the widest map that it reads."""
+    factors = dict(zip(chain.steps, chain.factors, strict=False))
+    return {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
+
+
 def same(one: Step, step: Step) -> bool:
     """Return whether two Steps differ only in their names."""
-    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "shortcut", "skip")
-    return all(getattr(one, name) == getattr(step, name) for name in fields)
+    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "skip")
+    alike = all(getattr(one, name) == getattr(step, name) for name in fields)
+    return alike and (one.shortcut is None) == (step.shortcut is None)
 
 
 def label(step: Step) -> str:
