@@ -23,13 +23,14 @@ BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "amx_emulated")
 FLOPS = {
     "amx": 1e12,
     "avx512bf16": 1.8e11,
-    "avx512vnni": 1.2e11,
-    "avx512": 1.2e11,
-    "avx2": 8e10,
+    "avx512vnni": 1.5e11,
+    "avx512": 9e10,
+    "avx2": 7.5e10,
     "portable": 2e10,
     "amx_emulated": 1e9,
 }
-"""Floating-point operations a second and thread: benchmarks/steps.py on an AMD EPYC; AMX's a prototype's (issue 6)."""
+"""Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
+benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
