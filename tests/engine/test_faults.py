@@ -30,7 +30,7 @@ SEEN = {
 """Faults of MLX's calls that are detected."""
 
 NATIVE_CASES = [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
-MLX_CASES = sorted(SEEN)
+MLX_CASES = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(sorted(SEEN))]
 TASKS: tuple[Task, ...] = ("decode", "encode")
 MLX_KERNELS = {"rows": RowKernels, "strips": StripKernels}
 
@@ -72,7 +72,7 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int
 @pytest.mark.parametrize(
     ("kernels", "flat", "zeros"),
     sampled(
-        3,
+        5,
         [*PATHS[:1], *MLX_KERNELS],
         [None, 0.0],
         [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""],

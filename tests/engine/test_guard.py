@@ -53,6 +53,7 @@ CASES = [
     *(("decoder.up_blocks.0.upsamplers.0.conv", fault) for fault in FAULTS),
 ]
 """Every Step with some fault, and every fault in some Step."""
+HALF_SLOW = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(CASES)]
 
 pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into those
 
@@ -95,7 +96,7 @@ def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VA
     return with_weights(vae, {name: change(vae.weights[name]) for name in names})
 
 
-@pytest.mark.parametrize(("name", "fault"), CASES)
+@pytest.mark.parametrize(("name", "fault"), HALF_SLOW)
 def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae = random_vae(CONFIG)
     healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)

@@ -180,7 +180,9 @@ def test_so_are_tiles(moments: Any) -> None:
     assert costed(first, CPU) == first
 
 
-@pytest.mark.parametrize("quality", QUALITIES, ids=str)
+@pytest.mark.parametrize(
+    "quality", [*QUALITIES[::2], *(pytest.param(each, marks=pytest.mark.slow) for each in QUALITIES[1::2])], ids=str
+)
 def test_a_replayed_plan_gives_the_same_bits(quality: str | Quality) -> None:
     vae, latents = random_vae(SMALL), random_latents(SMALL, 12, 16)
     want, report = vae.decode(latents, output_type="np", return_report=True, budget="1GB", quality=quality)
