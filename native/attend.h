@@ -73,7 +73,8 @@ struct Asking {
       float *tops = a.top + first + q, *weights = a.weight + first + q;
       V rows[LANES];
       for (int i = 0; i < LANES; i++) rows[i] = load<F32>(most + (q + i) * LANES);
-      const V before = load_some<F32>(tops, queries), top = greater(reduce(rows, [](V a, V b) { return greater(a, b); }), before);
+      const V before = load_some<F32>(tops, queries);
+      const V top = greater(reduce(rows, [](V a, V b) { return greater(a, b); }), before);
       const V faded = exp_of(before - top);
       for (int i = 0; i < queries; i++)
         rows[i] = soften(scores + (q + i) * LINE, round_up(keys, PANEL), top[i], chance + (q + i) * pitch_of(SOFTMAX_KEYS));
