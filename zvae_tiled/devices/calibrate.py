@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -46,8 +46,14 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
         OutputError: The disk cannot be measured, or the result cannot be stored.
     """
     say = progress if progress is not None else lambda _: None
-    chain = config_of("z-image").chain("decode")
-    steps = distinct_steps(chain)
+    bench = measured_steps(say)
+    say("the disk")
+    return _stored(bench)
+
+
+def measured_steps(say: Callable[[str], None]) -> Bench:
+    """Measure each kind of Step of Z-Image's decoder, on bands of a few sizes, in each type."""
+    steps = distinct_steps(config_of("z-image").chain("decode"))
     device = this_device(calibrated=False)
     sizes = SIZES.get(device.kind, SIZES["metal"])
     bench = Bench(device)
@@ -58,8 +64,7 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
                 bench.device = this_device(dtype, calibrated=False)
                 for rows, width in sizes:
                     bench.measure(step, rows, width, dtype, timed=(dtype, (rows, width)) == (DTYPES[-1], sizes[-1]))
-    say("the disk")
-    return _stored(bench)
+    return bench
 
 
 def _stored(bench: Bench) -> Calibration:
@@ -101,10 +106,28 @@ def no_cache() -> Iterator[None]:
         mx.set_cache_limit(before)
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One operation on one band: the memory that was predicted, and what it took.
+
+    Attributes:
+        name: The operation, its channels, its band and its type.
+        predicted: Bytes that the Workspace predicts, the result included.
+        measured: Bytes that MLX's allocator counted.
+        seconds: Time of the second run; None if it was not timed.
+    """
+
+    name: str
+    predicted: int
+    measured: int
+    seconds: float | None
+
+
 class Bench:
     """Measures operations, and keeps the largest ratio of measured to predicted peak.
 
     Attributes:
+        operations: Every operation that was measured.
         worst: Largest ratio of measured to predicted bytes, results included.
         flops: Multiplications and additions of the timed convolutions.
         computing: Seconds of the timed convolutions.
@@ -114,6 +137,7 @@ class Bench:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.operations: list[Operation] = []
         self.worst = 0.0
         self.flops, self.computing = 0, 0.0
         self.moved, self.moving = 0, 0.0
@@ -121,9 +145,13 @@ class Bench:
     def measure(self, step: Step, rows: int, width: int, dtype: mx.Dtype, timed: bool) -> None:
         """Measure all operations of one Step on a band of this size. Time them too if `timed`."""
         kernels, space, itemsize = kernels_for(self.device, dtype), self.device.workspace, dtype.size
+        kind = str(dtype).removeprefix("mlx.core.")
+        about = f"{step.kernel}x{step.kernel} {step.inputs} to {step.outputs}, {rows}x{width}, {kind}"
         ready: list[object] = []
         model = _weights(step, dtype)
-        self._peak(lambda: ready.append(kernels.prepare(step, model)), sum(space.prepared(step, itemsize)))
+        self._peak(
+            f"prepare {about}", lambda: ready.append(kernels.prepare(step, model)), sum(space.prepared(step, itemsize))
+        )
         weights = ready[0]
         norm = kernels.affine(np.full(step.inputs, 0.5), np.full(step.inputs, 0.1))
         affine = norm if step.norm else None
@@ -132,23 +160,27 @@ class Bench:
         if step.kind == "attention":
             blocks = [_random((1, block_rows(width), width, 2 * step.inputs), dtype)]
             both = 2 * pixels * step.inputs * itemsize + space.keys(step, rows, width, itemsize)
-            self._peak(lambda: kernels.keys(step, weights, x, norm), both)
+            self._peak(f"keys {about}", lambda: kernels.keys(step, weights, x, norm), both)
             attended = pixels * step.outputs * itemsize + space.attend(step, rows, width, itemsize)
             # The list gives up its reference to a block, as the engine does, so that kernels may free it.
-            self._peak(lambda: kernels.attend(step, weights, x, norm, (blocks.pop() for _ in range(1))), attended)
+            attend = lambda: kernels.attend(step, weights, x, norm, (blocks.pop() for _ in range(1)))  # noqa: E731
+            self._peak(f"attend {about}", attend, attended)
             return
         grown = 1 if kernels.folds else step.factor
         held = pixels * grown**2 * step.inputs * space.compute_size(itemsize)
-        seconds = self._peak(
-            lambda: kernels.activate(step, x, affine), held + space.activate(step, rows, width, itemsize), timed
+        activated = held + space.activate(step, rows, width, itemsize)
+        seconds = self._peak(f"activate {about}", lambda: kernels.activate(step, x, affine), activated, timed)
+        seconds += self._peak(
+            f"moments {about}", lambda: kernels.moments(x), space.moments(step.inputs, rows, width, itemsize), timed
         )
-        seconds += self._peak(lambda: kernels.moments(x), space.moments(step.inputs, rows, width, itemsize), timed)
         pieces = kernels.activate(step, _random((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine)
         pieces = kernels.span(pieces, 0, rows * grown + 2 * step.halo)
         skip = _random((1, rows * grown, width * grown, step.skip), dtype) if step.closes else None
         written = pixels * step.factor**2 * step.outputs * itemsize
         working = space.conv(step, rows * grown, width * grown, itemsize)
-        computing = self._peak(lambda: kernels.conv(step, weights, pieces, skip), written + working, timed)
+        computing = self._peak(
+            f"conv {about}", lambda: kernels.conv(step, weights, pieces, skip), written + working, timed
+        )
         if timed:
             self.flops, self.computing = (
                 self.flops + step_flops(step, pixels, space.taps(step)),
@@ -157,7 +189,7 @@ class Bench:
         if timed and step.norm:  # both pass over the map four times, as `Costs.seconds` and `SweepCosts.sweep` count
             self.moved, self.moving = self.moved + 2 * 4 * x.nbytes, self.moving + seconds
 
-    def _peak(self, run: Callable[[], object], predicted: int, timed: bool = False) -> float:
+    def _peak(self, name: str, run: Callable[[], object], predicted: int, timed: bool = False) -> float:
         mx.synchronize()
         before = mx.get_active_memory()
         mx.reset_peak_memory()
@@ -165,12 +197,16 @@ class Bench:
         mx.synchronize()
         measured = mx.get_peak_memory() - before - SLACK
         self.worst = max(self.worst, measured / max(predicted, 1))
-        if not timed:
-            return 0.0
-        start = time.perf_counter()  # the second run, because the first may have compiled
-        run()
-        mx.synchronize()
-        return time.perf_counter() - start
+        seconds = _seconds(run) if timed else None  # of the second run, because the first may have compiled
+        self.operations.append(Operation(name, predicted, measured + SLACK, seconds))
+        return seconds or 0.0
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    mx.synchronize()
+    return time.perf_counter() - start
 
 
 def _weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
