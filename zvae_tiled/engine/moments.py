@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
+BLOCK = 32
+"""Rows that are merged at once. One at a time, Python takes longer than a GPU computes them."""
+
+
+class Merged(NamedTuple):
+    """Numbers in each group, and the mean and the M2 of each group."""
+
+    numbers: int
+    mean: Array
+    m2: Array
+
+
 class Moments:
     """Count, mean and M2 (the sum of squared distances from the mean) of every group of channels.
 
-    Rows are merged one at a time, in their order, in float64, by the formula of Chan, Golub and LeVeque (1979).
-    So the result does not depend on how the rows were split into bands. A large mean costs no accuracy, as it
-    would in a sum of squares.
+    Rows are gathered into blocks of `BLOCK`, counted from the map's first row, and each block is merged in float64, by
+    the formula of Chan, Golub and LeVeque (1979). So the result does not depend on how the rows were split into bands.
+    A large mean costs no accuracy, as it would in a sum of squares.
     """
 
     def __init__(self, groups: int) -> None:
-        self.count = 0
-        self.mean: Array = np.zeros(groups)
-        self.m2: Array = np.zeros(groups)
+        self._merged = Merged(0, np.zeros(groups), np.zeros(groups))
+        self._rows: Array = np.empty((2, BLOCK, groups))
+        self._waiting = 0
+        self._each = 0
+
+    @property
+    def count(self) -> int:
+        """Numbers in a group."""
+        return self._total.numbers
+
+    @property
+    def mean(self) -> Array:
+        """The mean of each group."""
+        return self._total.mean
+
+    @property
+    def m2(self) -> Array:
+        """The M2 of each group."""
+        return self._total.m2
+
+    @property
+    def _total(self) -> Merged:
+        return _with_rows(self._merged, self._each, self._rows[:, : self._waiting])
 
     @np.errstate(invalid="ignore", over="ignore")  # the guard reports an overflow at the next convolution
     def add(self, means: Array, m2s: Array, width: int) -> None:
-        """Merge the moments of some rows.
+        """Add the moments of some rows.
 
         Args:
             means: Mean of every channel of every row, (rows, channels).
             m2s: M2 of every channel of every row, (rows, channels).
-            width: Pixels per row.
+            width: Pixels per row, the same at each call.
         """
-        rows, channels = means.shape
-        members = channels // self.mean.size
-        means = means.reshape(rows, self.mean.size, members).astype(np.float64)
-        m2s = m2s.reshape(rows, self.mean.size, members).astype(np.float64)
+        (rows, channels), groups = means.shape, self._rows.shape[2]
+        members = channels // groups
+        self._each = width * members
+        means = means.reshape(rows, groups, members).astype(np.float64)
+        m2s = m2s.reshape(rows, groups, members).astype(np.float64)
         row_means = means.mean(axis=2)
         row_m2s = m2s.sum(axis=2) + width * np.square(means - row_means[:, :, None]).sum(axis=2)
-        for mean, m2 in zip(row_means, row_m2s, strict=True):
-            self._merge(width * members, mean, m2)
+        self._add(np.stack([row_means, row_m2s]))
 
-    def _merge(self, count: int, mean: Array, m2: Array) -> None:
-        total = self.count + count
-        distance = mean - self.mean
-        self.mean = self.mean + distance * (count / total)
-        self.m2 = self.m2 + m2 + np.square(distance) * (self.count * count / total)
-        self.count = total
+    def _add(self, rows: Array) -> None:
+        while rows.shape[1]:
+            taken = min(rows.shape[1], BLOCK - self._waiting)
+            self._rows[:, self._waiting : self._waiting + taken] = rows[:, :taken]
+            self._waiting, rows = self._waiting + taken, rows[:, taken:]
+            if self._waiting == BLOCK:
+                self._merged, self._waiting = self._total, 0
 
     @np.errstate(invalid="ignore", over="ignore")
     def affine(self, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -53,7 +86,25 @@ class Moments:
 
         The mean is not folded into the shift: x·scale + shift cancels where the spread is small beside the mean.
         """
-        members = weight.size // self.mean.size
-        deviation = np.sqrt(self.m2 / self.count + eps)
+        count, mean, m2 = self._total
+        members = weight.size // mean.size
+        deviation = np.sqrt(m2 / count + eps)
         scale = weight / np.repeat(deviation, members)
-        return scale, bias, np.repeat(self.mean, members)
+        return scale, bias, np.repeat(mean, members)
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _with_rows(merged: Merged, each: int, rows: Array) -> Merged:
+    """Merge a block of rows (mean and M2, row, group) of `each` numbers."""
+    means, m2s = rows
+    if not len(means):
+        return merged
+    mean = means.mean(axis=0)
+    m2 = m2s.sum(axis=0) + each * np.square(means - mean).sum(axis=0)
+    count = each * len(means)
+    total, distance = merged.numbers + count, mean - merged.mean
+    return Merged(
+        total,
+        merged.mean + distance * (count / total),
+        merged.m2 + m2 + np.square(distance) * (merged.numbers * count / total),
+    )
