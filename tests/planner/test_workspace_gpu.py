@@ -171,10 +171,10 @@ def test_no_convolution_is_above_2_30_elements(step: Step, rows: int, width: int
         assert wide == width or (wide + 1) * taps > MAX_ELEMENTS
 
 
-def test_moments_take_64_mib_at_most() -> None:
+def test_moments_take_512_mib_at_most() -> None:
     for channels in (128, 512):
         for width in (1, 1024, 16_384):
-            assert 8 * moments_rows(width, channels) * width * channels <= 64 << 20
+            assert 8 * moments_rows(width, channels) * width * channels <= 512 << 20
     assert moments_rows(1 << 20, 512) == 1
 
 

@@ -104,9 +104,8 @@ class MlxStorage:
         """Return the largest magnitude in each row, from the bits: no copy, and a tenth of the time of isfinite."""
         x = x.reshape(x.shape[1], -1)
         signed, unsigned = _WHOLE[x.dtype.size]
-        ends = [mx.max(x.view(whole), axis=1) for whole in (signed, unsigned)]
-        mx.eval(ends)
-        positive, negative = (np.asarray(end).astype(np.int64) for end in ends)
+        ends = mx.stack([mx.max(x.view(whole), axis=1).astype(mx.int64) for whole in (signed, unsigned)])
+        positive, negative = np.asarray(ends)  # read from the device at once
         without_sign = negative & ((1 << (8 * x.dtype.size - 1)) - 1)
         return magnitudes(np.maximum(positive, without_sign), x.dtype)
 

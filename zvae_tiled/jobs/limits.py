@@ -15,7 +15,7 @@ from zvae_tiled.planner.calibration import Calibration
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.plan import Plan
 
-CACHE = 64 << 20
+CACHE = 1 << 30
 """The most bytes of freed buffers that MLX keeps on a GPU, if the budget allows it: the workspace of a Step."""
 
 _ONE_AT_A_TIME = threading.RLock()

@@ -55,6 +55,7 @@ class StripKernels(MlxStorage):
         """
         super().__init__(dtype)
         self.winograd = winograd
+        self._extents: list[tuple[int, mx.array]] = []  # of each part of the last convolution: its first row, and these
         fuse = compiled if compiled is not None else mx.default_device().type == mx.gpu
         wrap: Callable[[Arithmetic], Arithmetic] = mx.compile if fuse else lambda function: function
         self._normed = {"none": wrap(_normal), "silu": wrap(_silu), "relu": wrap(_relu)}
@@ -112,7 +113,7 @@ class StripKernels(MlxStorage):
         x = _joined(pieces)
         rows, width = step.gives(x.shape[1]), x.shape[2] // step.stride
         tall, wide = conv_part(step, rows, width)
-        self._begin_extent(rows)
+        self._extents = []
         if (tall, wide) == (rows, width):
             return now(self._convolved(step, weights, x, skip, 0, 0, width))
         out = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype))
@@ -126,6 +127,16 @@ class StripKernels(MlxStorage):
                 mx.eval(out)  # in place, because no other reference to the array exists
         return out
 
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
+        rows = max(top + part.shape[1] for top, part in self._extents)
+        low, high = np.full(rows, np.inf), np.full(rows, -np.inf)
+        for top, part in self._extents:
+            (least, most), place = np.asarray(part), slice(top, top + part.shape[1])
+            low[place] = np.minimum(low[place], least)  # NumPy's minimum and maximum keep a NaN
+            high[place] = np.maximum(high[place], most)
+        return low, high
+
     def _convolved(
         self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None, top: int, left: int, right: int
     ) -> mx.array:
@@ -134,7 +145,7 @@ class StripKernels(MlxStorage):
         The caller evaluates the sums: then no reference to the product remains, and MLX overwrites it.
         """
         y = now(self._product(step, weights["weight"], x, left, right))
-        self._note_extent(top, y.shape[1], y)
+        self._extents.append((top, now(_extent(y))))
         bias = weights["bias"]
         if skip is not None and step.closes is not None and step.closes.relu:
             skip = mx.maximum(skip, 0)
@@ -189,15 +200,9 @@ class StripKernels(MlxStorage):
         """Return mean and M2 of every channel of every row. They take two passes, over some rows at a time."""
         _, rows, width, channels = x.shape
         at_once = moments_rows(width, channels)
-        means, m2s = [], []
-        for start in range(0, rows, at_once):
-            part = now(x[0, start : start + at_once].astype(mx.float32))
-            mean = now(mx.mean(part, axis=1, keepdims=True))
-            m2 = now(mx.sum(mx.square(part - mean), axis=1))
-            means.append(np.asarray(mean)[:, 0])
-            m2s.append(np.asarray(m2))
-            del part, mean, m2
-        return np.concatenate(means), np.concatenate(m2s)
+        parts = [_moments(x[0, start : start + at_once]) for start in range(0, rows, at_once)]
+        means, m2s = np.concatenate(parts, axis=1)
+        return means, m2s
 
 
 class _Softmax:
@@ -221,6 +226,19 @@ class _Softmax:
 
     def result(self, dtype: mx.Dtype) -> mx.array:
         return now((self.total / self.weight).astype(dtype))
+
+
+def _moments(rows: mx.array) -> np.ndarray:
+    """Return mean and M2 (2, rows, channels), read from the device at once."""
+    wide = rows.astype(mx.float32)
+    mean = mx.mean(wide, axis=1, keepdims=True)
+    return np.asarray(now(mx.stack([mean[:, 0], mx.sum(mx.square(wide - mean), axis=1)])))
+
+
+def _extent(y: mx.array) -> mx.array:
+    """Return the smallest and the largest number of each row (2, rows)."""
+    rows = y.reshape(y.shape[1], -1)
+    return mx.stack([mx.min(rows, axis=1), mx.max(rows, axis=1)]).astype(mx.float32)
 
 
 def _joined(pieces: Pieces) -> mx.array:
