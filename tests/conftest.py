@@ -16,12 +16,14 @@ import secrets
 from random import Random
 
 import hypothesis
+import mlx.core as mx
 import pytest
 
 from tests.support.samples import Seeds
 from tests.support.signals import default_signals
 
 default_signals()
+
 
 # No deadline: the machine is shared. No database: the seed alone decides which examples are tried.
 hypothesis.settings.register_profile("known", max_examples=20, derandomize=True, deadline=None, database=None)
@@ -37,7 +39,10 @@ def explores(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed before Hypothesis' plugin reads it, and the profile before tests are imported."""
+    """Choose the device, the seed before Hypothesis' plugin reads it, and the profile before tests are imported."""
+    if config.option.markexpr != "gpu":  # on a machine with a GPU too, in this process and in its children
+        os.environ["ZVAE_DEVICE"] = "cpu"
+        mx.set_default_device(mx.cpu)
     if explores(config):
         hypothesis.settings.load_profile("fresh")
         if config.option.hypothesis_seed is None:

@@ -12,13 +12,19 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.native_cpu.choice import MLX, cpu_device, native_status
-from zvae_tiled.devices.table import DEVICES
+from zvae_tiled.devices.table import DEVICES, wants_cpu
 from zvae_tiled.planner.budget import Available, available_memory
 from zvae_tiled.planner.calibration import Calibration, apply, bare_workspace, load
 
 
 def device_kind() -> str:
-    """Return the kind of MLX's default device: ``cpu``, ``metal`` or ``cuda``."""
+    """Return the kind of MLX's default device: ``cpu``, ``metal`` or ``cuda``.
+
+    Raises:
+        InputError: ``ZVAE_DEVICE`` has a value that is not possible.
+    """
+    if wants_cpu():
+        mx.set_default_device(mx.cpu)
     return next(device.kind for device in reversed(DEVICES.values()) if _folder(device).present(device.kind))
 
 
