@@ -50,8 +50,9 @@ def follow(block: Block, folder: Path) -> None:
         work = folder / "work"
         work.mkdir()
         command = [sys.executable, "-W", "error", "-c", block.code]
+        kept = {name: value for name, value in os.environ.items() if name != "ZVAE_DEVICE"}  # a toy is no CPU
         done = subprocess.run(
-            command, cwd=work, env={**os.environ, "PYTHONPATH": f"{folder}"}, capture_output=True, check=False
+            command, cwd=work, env={**kept, "PYTHONPATH": f"{folder}"}, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
 
