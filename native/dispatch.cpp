@@ -58,6 +58,10 @@ int64_t runs(const char* name) {
   return YES;
 }
 
+#elif defined(__aarch64__)
+
+int64_t runs(const char* name) { return strcmp(name, "neon") ? YES : FAST; }  // every such CPU has NEON
+
 #else
 
 int64_t runs(const char*) { return YES; }

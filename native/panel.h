@@ -7,14 +7,13 @@
 namespace {
 
 #if defined(ZVAE_AMX)
-constexpr int ROWS = PIXELS;
+constexpr int ROWS = PIXELS, WIDE = 2;
+#elif defined(__AVX512F__)
+constexpr int ROWS = 6, WIDE = 4;  // 6 × 4 sums, 4 outputs, 1 input: 29 of 32 registers
+#elif defined(NEON)
+constexpr int ROWS = PIXELS, WIDE = VECTORS;
 #else
-constexpr int ROWS = 6;
-#endif
-#if defined(__AVX512F__) && !defined(ZVAE_AMX)
-constexpr int WIDE = 4;  // 6 × 4 sums, 4 outputs, 1 input: 29 of 32 registers
-#else
-constexpr int WIDE = 2;  // 6 × 2 sums, 2 outputs, 1 input: 15 of 16 registers
+constexpr int ROWS = 6, WIDE = 2;  // 6 × 2 sums, 2 outputs, 1 input: 15 of 16 registers
 #endif
 constexpr int64_t PANEL = WIDE * LANES;
 
@@ -51,7 +50,9 @@ struct Product {
     source.taps[0] = from, source.count = 1, source.depth = depth, source.pitch = pitch;
     multiply(rows, PANEL, source, panel, sums, true);
 #else
-    run(kept(sums));
+    run([to = sums](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
+      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
+    });
 #endif
     for (int64_t m = 0; m < rows; m++)
       for (int64_t i = 0; i < PANEL; i += LANES) use(m, i, load<F32>(sums + m * PANEL + i));
@@ -59,12 +60,6 @@ struct Product {
 
 #if !defined(ZVAE_AMX)
  private:
-  static auto kept(float* to) {
-    return [to](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
-      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
-    };
-  }
-
   template <int M, class Use>
   void run_rows(Use use) const {
     if constexpr (M > 1)

@@ -27,7 +27,11 @@ int64_t multiply_registers(int64_t rounds, float* sink) {
   *sink = out[0];
   return rounds * 4 * 2 * 16 * 16 * 32;
 #else
+#if defined(NEON)
+  constexpr int CHAINS = 16;  // enough for 4 units with a latency of 4 cycles
+#else
   constexpr int CHAINS = 12;  // enough for 2 units with a latency of 6 cycles
+#endif
   V sums[CHAINS], x = splat(*sink), y = splat(1 - *sink);
   for (V& sum : sums) sum = x;
   for (int64_t i = 0; i < rounds; i++)

@@ -16,7 +16,7 @@ VARIABLE = "ZVAE_KERNELS"
 THREADS = "ZVAE_THREADS"
 
 MLX = "mlx"
-FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "portable")
+FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon", "portable")
 BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "amx_emulated")
 """Paths that multiply bfloat16, and round activations to it. VAEs of other types need more digits."""
 
@@ -26,11 +26,12 @@ FLOPS = {
     "avx512vnni": 1.5e11,
     "avx512": 9e10,
     "avx2": 7.5e10,
+    "neon": 4e10,
     "portable": 2e10,
     "amx_emulated": 1e9,
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
-benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's."""
+benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's, and NEON's an estimate (two units of 4 numbers at 3 GHz)."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
@@ -40,7 +41,8 @@ class NativeStatus:
     """The kernels that compute on this CPU.
 
     Attributes:
-        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx``, MLX's own kernels.
+        path: ``amx``, ``avx512bf16``, ``avx512vnni``, ``avx512``, ``avx2``, ``neon``, ``portable``, or ``mlx``,
+            MLX's own kernels.
         reason: One sentence: why this path was chosen, and what a faster one would need.
         runs: Native paths that this CPU can run, fastest first.
         threads: Threads of the native kernels.
