@@ -11,6 +11,12 @@
 #include <unistd.h>
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #define DECLARE(name) extern "C" const Path zvae_path_##name;
 ZVAE_PATHS(DECLARE)
 
@@ -60,7 +66,25 @@ int64_t runs(const char* name) {
 
 #elif defined(__aarch64__)
 
-int64_t runs(const char* name) { return strcmp(name, "neon") ? YES : FAST; }  // every such CPU has NEON
+// Whether there are products of bfloat16.
+bool multiplies_bfloat16() {
+#if defined(__linux__)
+  const unsigned long bfloat16 = 1 << 14;  // HWCAP2_BF16, which older headers do not name
+  return getauxval(AT_HWCAP2) & bfloat16;
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has;
+#else
+  return false;
+#endif
+}
+
+int64_t runs(const char* name) {
+  if (!strcmp(name, "neon")) return FAST;  // every such CPU has NEON
+  if (!strcmp(name, "neon_bf16")) return multiplies_bfloat16() ? FAST : NO;
+  return YES;
+}
 
 #else
 

@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr int64_t GROUP = DEPTH > 1 ? 2 : 1;  // bfloat16 is multiplied in pairs
+constexpr int64_t GROUP = DEPTH > 4 ? 2 : DEPTH;  // bfloat16 is multiplied in pairs, or in fours
 constexpr int64_t CHUNK = 256;
 
 // Writes `count` channels of one output, from channel `first` on, between the channels of the block's other outputs.

@@ -17,9 +17,6 @@ constexpr int ROWS = 6, WIDE = 2;  // 6 × 2 sums, 2 outputs, 1 input: 15 of 16 
 #endif
 constexpr int64_t PANEL = WIDE * LANES;
 
-// Of a lambda that takes sums: if it were called, they would have to be in memory.
-#define IN_REGISTERS __attribute__((always_inline))
-
 struct Product {
   int64_t rows;
   const Number* from;  // rows that are `pitch` numbers apart

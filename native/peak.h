@@ -38,13 +38,15 @@ int64_t multiply_registers(int64_t rounds, float* sink) {
     for (V& sum : sums)
 #if defined(ZVAE_BF16)
       sum = (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
+#elif defined(ZVAE_BFMMLA)
+      sum = (V)vbfmmlaq_f32((float32x4_t)sum, (bfloat16x8_t)x, (bfloat16x8_t)y);
 #else
       sum = sum * y + x;
 #endif
   V all{};
   for (V& sum : sums) all += sum;
   *sink = largest(all);
-  return rounds * CHAINS * LANES * 2 * (sizeof(Number) == 2 ? 2 : 1);
+  return rounds * CHAINS * LANES * 2 * DEPTH;
 #endif
 }
 

@@ -110,7 +110,11 @@ void small_product(const Small* planes, int64_t pitch, const float*, int64_t, co
 
 #endif
 
-constexpr int SQUARES = LANES == 16 ? 14 : LANES == 8 ? 6 : PIXELS;  // in registers
+#if defined(NEON)
+constexpr int SQUARES = 5;  // in registers
+#else
+constexpr int SQUARES = LANES == 16 ? 14 : 6;
+#endif
 
 template <int M = SQUARES>
 inline void small_product_of(int64_t count, const Small* planes, int64_t pitch, const float* scales, int64_t apart,

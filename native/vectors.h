@@ -158,6 +158,8 @@ inline void store_some(void* p, V x, int64_t count) {
 
 // Without it, compilers call these once they have many users: 4 % slower, and fused and rounded otherwise.
 #define ALWAYS_INLINE __attribute__((always_inline)) inline
+// Of a lambda that takes sums: if it were called, they would have to be in memory.
+#define IN_REGISTERS __attribute__((always_inline))
 
 // The greater and the smaller of two numbers. If one is NaN: b, or NaN on NEON, so callers must do with either. With all
 // lanes in a mask, GCC 12 does not warn of its own header.
