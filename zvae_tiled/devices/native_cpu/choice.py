@@ -32,7 +32,7 @@ FLOPS = {
     "amx_emulated": 1e9,
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
-benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's, and NEON's estimates for two units of 4 numbers at 3 GHz."""
+benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
@@ -122,7 +122,7 @@ def _missing(asked: str, library: Library | str) -> str:
     if isinstance(library, str):
         return library
     if asked not in library.built:
-        return "the package was built by a compiler that does not know these instructions"
+        return "the package was built for another kind of CPU, or by a compiler that does not know these instructions"
     return "this CPU, or its operating system, does not have these instructions"
 
 
