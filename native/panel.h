@@ -24,6 +24,14 @@ struct Product {
   const Number* panel;
   int64_t depth;
 
+#if !defined(ZVAE_AMX)
+  static auto kept(float* to) {  // before its users: Clang must have deduced its type
+    return [to](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
+      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
+    };
+  }
+#endif
+
   // Calls use(row, sums) for each row.
   template <class Use>
   void run(Use use) const {
@@ -47,9 +55,7 @@ struct Product {
     source.taps[0] = from, source.count = 1, source.depth = depth, source.pitch = pitch;
     multiply(rows, PANEL, source, panel, sums, true);
 #else
-    run([to = sums](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
-      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
-    });
+    run(kept(sums));
 #endif
     for (int64_t m = 0; m < rows; m++)
       for (int64_t i = 0; i < PANEL; i += LANES) use(m, i, load<F32>(sums + m * PANEL + i));

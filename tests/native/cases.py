@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 from tests.native.conv_cases import BFLOAT, CHANNELS, FLOAT16, FLOAT32, MOST, WHOLE, WIDTHS, Row, conv
 from zvae_tiled.devices.native_cpu.choice import BFLOAT16
@@ -66,7 +67,7 @@ def moments(path: str, workspace: NativeWorkspace, rng: Random) -> Iterator[Row]
     )
 
 
-def cases(path: str, constants: dict[str, int], count: int, rng: Random) -> Iterator[Row]:
+def cases(path: str, constants: dict[str, Any], count: int, rng: Random) -> Iterator[Row]:
     """Random cases of a path: of ten, seven convolutions, two attentions and the moments."""
     for number in range(count):
         workspace = NativeWorkspace(rng.randint(1, 3), **constants)
@@ -78,7 +79,7 @@ def main(count: int, seed: int) -> None:
     """Read paths and write cases."""
     for line in sys.stdin:
         _, path, *words = line.split()
-        constants = {name: int(number) for name, number in (word.split("=") for word in words)}
+        constants: dict[str, Any] = {name: int(number) for name, number in (word.split("=") for word in words)}
         for head, numbers in cases(path, constants, count, Random(seed)):
             print(head, *(f"{name}={int(number)}" for name, number in numbers.items()))
 
