@@ -16,6 +16,8 @@ AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 PATHS = {
     "portable": ("ZVAE_F32", []),
+    "neon": ("ZVAE_F32", ["-DZVAE_NEON"]),
+    "neon_bf16": ("ZVAE_BFMMLA", ["-march=armv8.2-a+bf16", "-DZVAE_NEON"]),
     "avx2": ("ZVAE_F32", AVX2),
     "avx512": ("ZVAE_F32", AVX512),
     "avx512vnni": ("ZVAE_F32", [*AVX512, "-mavx512vnni", "-DZVAE_I16"]),
@@ -23,6 +25,10 @@ PATHS = {
     "amx": ("ZVAE_AMX", [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"]),
 }
 """For each path: the macro that selects its product (native/micro.h), and its compiler flags."""
+X86 = [path for path in PATHS if "neon" not in path]
+ARM = [path for path in PATHS if "neon" in path or path == "portable"]
+MACHINES = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}
+MACHINE = os.environ.get("ZVAE_MACHINE", platform.machine())  # set by scripts/arm, whose compiler builds for another
 SANITIZERS = os.environ.get("ZVAE_SANITIZE")  # set by scripts/sanitize, for a copy that is not kept
 CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g1", "-fno-wrapv"]
 """Flags of a library that checks itself. Python's own -fwrapv would define the overflows that are looked for."""
@@ -34,7 +40,7 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Build the paths, then the table of the paths that were built."""
-        paths = dict(PATHS) if platform.machine() in ("x86_64", "AMD64") else {"portable": PATHS["portable"]}
+        paths = {path: PATHS[path] for path in MACHINES.get(MACHINE, ["portable"])}
         if os.environ.get("ZVAE_EMULATE_AMX"):  # to test AMX's packing and indexing on any CPU
             paths["amx_emulated"] = ("ZVAE_AMX", ["-DZVAE_EMULATE"])
         objects = []

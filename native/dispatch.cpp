@@ -11,6 +11,12 @@
 #include <unistd.h>
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #define DECLARE(name) extern "C" const Path zvae_path_##name;
 ZVAE_PATHS(DECLARE)
 
@@ -55,6 +61,28 @@ int64_t runs(const char* name) {
   // AMD multiplies pairs of bfloat16 at twice the rate of float32. Intel, without AMX, has the same rate for both.
   if (!strcmp(name, "avx512bf16")) return !bfloat16 || !integers ? NO : __builtin_cpu_is("amd") ? FAST : YES;
   if (!strcmp(name, "amx")) return bfloat16 && allowed_tiles() ? FAST : NO;
+  return YES;
+}
+
+#elif defined(__aarch64__)
+
+// Whether there are products of bfloat16.
+bool multiplies_bfloat16() {
+#if defined(__linux__)
+  const unsigned long bfloat16 = 1 << 14;  // HWCAP2_BF16, which older headers do not name
+  return getauxval(AT_HWCAP2) & bfloat16;
+#elif defined(__APPLE__)
+  int has = 0;
+  size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has;
+#else
+  return false;
+#endif
+}
+
+int64_t runs(const char* name) {
+  if (!strcmp(name, "neon")) return FAST;  // every such CPU has NEON
+  if (!strcmp(name, "neon_bf16")) return multiplies_bfloat16() ? FAST : NO;
   return YES;
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t SOFTMAX_KEYS = 256;  // keys between two updates of the softmax: a multiple of PANEL and DEPTH
 constexpr int64_t UNIT = 4 / sizeof(Number);  // numbers in 32 bits, which are packed together
+constexpr int64_t UNITS = GROUP / UNIT;       // that follow one another for each key or channel
 
 // The packed keys: (panel of keys, group of channels, key, channel). The packed values, for each update of the softmax:
 // (panel of channels, group of keys, channel, key).
@@ -70,10 +71,21 @@ inline void transpose(Vector (&rows)[LANES]) {
   }
 }
 
+// Writes the groups of LANES keys or channels.
+inline void put_groups(const U* units, Number* to) {
+  if constexpr (UNITS == 1) {
+    memcpy(to, units, sizeof *units);
+  } else {
+    constexpr auto lanes = std::make_integer_sequence<int, LANES>{};
+    const U both[2] = {interleave<0>(units[0], units[1], lanes), interleave<1>(units[0], units[1], lanes)};
+    memcpy(to, both, sizeof both);
+  }
+}
+
 // Packs LANES keys, which are in one panel.
 template <Type T>
 void pack_keys(const Attend& a, const Room& room, int64_t first) {
-  Number* to = room.key + first / PANEL * PANEL * room.depth + first % PANEL * UNIT;
+  Number* to = room.key + first / PANEL * PANEL * room.depth + first % PANEL * GROUP;
   for (int64_t c = 0; c < room.depth; c += LANES * UNIT) {
     U units[LANES];
     for (int64_t k = 0; k < LANES; k++) {
@@ -82,7 +94,7 @@ void pack_keys(const Attend& a, const Room& room, int64_t first) {
       units[k] = load_units<T>(from, first + k < a.keys ? a.channels - c : 0);
     }
     transpose(units);
-    for (int64_t i = 0; i < least(LANES, (room.depth - c) / UNIT); i++, to += PANEL * UNIT) memcpy(to, &units[i], sizeof(U));
+    for (int64_t i = 0; i < least(LANES, (room.depth - c) / UNIT); i += UNITS, to += PANEL * GROUP) put_groups(units + i, to);
   }
 }
 
@@ -90,15 +102,15 @@ void pack_keys(const Attend& a, const Room& room, int64_t first) {
 template <Type T>
 void pack_values(const Attend& a, const Room& room, int64_t first) {
   const int64_t count = round_up(least(SOFTMAX_KEYS, a.keys - first), DEPTH);
-  for (int64_t k = 0; k < count; k += UNIT)
+  for (int64_t k = 0; k < count; k += GROUP)
     for (int64_t c = 0; c < room.width; c += LANES) {
-      U units{};
-      for (int64_t i = 0; i < UNIT; i++) {
+      U units[UNITS] = {};
+      for (int64_t i = 0; i < GROUP; i++) {
         const char* from = (const char*)a.block + ((first + k + i) * 2 * a.channels + a.channels + c) * size_of(T);
         const int64_t left = first + k + i < a.keys ? a.channels - c : 0;
-        if (left > 0) units |= number_bits<T>(from, left) << (int)(16 * i);
+        if (left > 0) units[i / UNIT] |= number_bits<T>(from, left) << (int)(16 * (i % UNIT));
       }
-      memcpy(room.value + first * room.width + c / PANEL * PANEL * count + k * PANEL + c % PANEL * UNIT, &units, sizeof units);
+      put_groups(units, room.value + first * room.width + c / PANEL * PANEL * count + k * PANEL + c % PANEL * GROUP);
     }
 }
 

@@ -1,6 +1,7 @@
 // The product of a few pixels and a block of outputs, in registers. The kernels above it are the same for all CPUs.
 //
-// Build with one of ZVAE_F32 (vectors of float32), ZVAE_BF16 (AVX-512's products of bfloat16 pairs), ZVAE_AMX (tiles).
+// Build with one of ZVAE_F32 (vectors of float32), ZVAE_BF16 (AVX-512's products of bfloat16 pairs), ZVAE_BFMMLA (ARM's of
+// fours), ZVAE_AMX (tiles).
 #pragma once
 
 #include "vectors.h"
@@ -20,9 +21,11 @@ typedef float Number;
 constexpr Type NUMBER = F32;
 constexpr int64_t DEPTH = 1;
 #if defined(__AVX512F__)
-constexpr int PIXELS = 14;  // 14 × 2 sums, 2 weights, 1 input: 31 of 32 registers
+constexpr int PIXELS = 14, VECTORS = 2;  // 14 × 2 sums, 2 weights, 1 input: 31 of 32 registers
+#elif defined(NEON)
+constexpr int PIXELS = 5, VECTORS = 4;  // 5 × 4 sums, 4 weights, 5 inputs, which GCC loads first: 29 of 32 registers
 #else
-constexpr int PIXELS = 6;  // 6 × 2 sums, 2 weights, 1 input: 15 of 16 registers
+constexpr int PIXELS = 6, VECTORS = 2;  // 6 × 2 sums, 2 weights, 1 input: 15 of 16 registers
 #endif
 typedef V Sum;
 
@@ -46,7 +49,7 @@ inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, 
 typedef uint16_t Number;
 constexpr Type NUMBER = BF16;
 constexpr int64_t DEPTH = 2;
-constexpr int PIXELS = 14;
+constexpr int PIXELS = 14, VECTORS = 2;
 
 template <int M, int N>
 inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, V (&sums)[M][N]) {
@@ -65,6 +68,10 @@ inline void add(const Number* a, const Number* b, int64_t depth, int64_t pitch, 
   }
 }
 
+#elif defined(ZVAE_BFMMLA)
+
+#include "fours.h"
+
 #endif
 
 #if defined(ZVAE_AMX)
@@ -78,13 +85,13 @@ template <int M, int N>
 void product(const Source<Number>& source, const Number* weights, float* out, bool fresh) {
   V sums[M][N];
   for (int m = 0; m < M; m++)
-    for (int n = 0; n < N; n++) sums[m][n] = fresh ? V{} : load<F32>(out + (m * 2 + n) * LANES);
+    for (int n = 0; n < N; n++) sums[m][n] = fresh ? V{} : load<F32>(out + (m * VECTORS + n) * LANES);
   for (int64_t tap = 0; tap < source.count; tap++) {
     add<M, N>(source.taps[tap], weights, source.depth, source.pitch, sums);
     weights += source.depth * N * LANES;
   }
   for (int m = 0; m < M; m++)
-    for (int n = 0; n < N; n++) store<F32>(out + (m * 2 + n) * LANES, sums[m][n]);
+    for (int n = 0; n < N; n++) store<F32>(out + (m * VECTORS + n) * LANES, sums[m][n]);
 }
 
 template <int N, int M = PIXELS>
@@ -95,20 +102,19 @@ inline void product_of(int64_t pixels, const Source<Number>& source, const Numbe
 
 #endif
 
-constexpr int OUTPUTS = 2 * LANES;
+constexpr int OUTPUTS = VECTORS * LANES;
 #if defined(ZVAE_AMX)
 constexpr int64_t GRAIN = 16;  // AMX computes 16 pixels at the cost of one
 #else
 constexpr int64_t GRAIN = 1;
 #endif
 
-// Multiplies by one block of packed weights: two vectors of outputs, or one if no more are left.
+// Multiplies by one block of packed weights: VECTORS vectors of outputs, or fewer if no more are left.
+template <int N = VECTORS>
 inline void multiply(int64_t pixels, int64_t outputs, const Source<Number>& source, const Number* weights, float* out,
                      bool fresh) {
-  if (outputs > LANES)
-    product_of<2>(pixels, source, weights, out, fresh);
-  else
-    product_of<1>(pixels, source, weights, out, fresh);
+  if (outputs > (N - 1) * LANES) return product_of<N>(pixels, source, weights, out, fresh);
+  if constexpr (N > 1) multiply<N - 1>(pixels, outputs, source, weights, out, fresh);
 }
 
 #if !defined(ZVAE_AMX)

@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr int64_t GROUP = DEPTH > 1 ? 2 : 1;  // bfloat16 is multiplied in pairs
+constexpr int64_t GROUP = DEPTH > 4 ? 2 : DEPTH;  // bfloat16 is multiplied in pairs, or in fours
 constexpr int64_t CHUNK = 256;
 
 // Writes `count` channels of one output, from channel `first` on, between the channels of the block's other outputs.
@@ -48,7 +48,7 @@ int64_t taps_of(const Operation& o) {
 template <Type T>
 uint32_t pack_block(const Pack& p, int64_t phase, int64_t first) {
   const int64_t taps = taps_of(p), depth = round_up(p.inputs, DEPTH);
-  const int64_t outputs = p.outputs - first > LANES ? OUTPUTS : LANES;
+  const int64_t outputs = least(OUTPUTS, round_up(p.outputs - first, LANES));
   Number* to = (Number*)p.packed + (phase * round_up(p.outputs, LANES) + first) * taps * depth;
   Number line[CHUNK + LANES];
   BitSum written;

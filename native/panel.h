@@ -7,19 +7,15 @@
 namespace {
 
 #if defined(ZVAE_AMX)
-constexpr int ROWS = PIXELS;
+constexpr int ROWS = PIXELS, WIDE = 2;
+#elif defined(__AVX512F__)
+constexpr int ROWS = 6, WIDE = 4;  // 6 × 4 sums, 4 outputs, 1 input: 29 of 32 registers
+#elif defined(NEON)
+constexpr int ROWS = PIXELS, WIDE = VECTORS;
 #else
-constexpr int ROWS = 6;
-#endif
-#if defined(__AVX512F__) && !defined(ZVAE_AMX)
-constexpr int WIDE = 4;  // 6 × 4 sums, 4 outputs, 1 input: 29 of 32 registers
-#else
-constexpr int WIDE = 2;  // 6 × 2 sums, 2 outputs, 1 input: 15 of 16 registers
+constexpr int ROWS = 6, WIDE = 2;  // 6 × 2 sums, 2 outputs, 1 input: 15 of 16 registers
 #endif
 constexpr int64_t PANEL = WIDE * LANES;
-
-// Of a lambda that takes sums: if it were called, they would have to be in memory.
-#define IN_REGISTERS __attribute__((always_inline))
 
 struct Product {
   int64_t rows;
@@ -27,6 +23,14 @@ struct Product {
   int64_t pitch;
   const Number* panel;
   int64_t depth;
+
+#if !defined(ZVAE_AMX)
+  static auto kept(float* to) {  // before its users: Clang must have deduced its type
+    return [to](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
+      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
+    };
+  }
+#endif
 
   // Calls use(row, sums) for each row.
   template <class Use>
@@ -59,12 +63,6 @@ struct Product {
 
 #if !defined(ZVAE_AMX)
  private:
-  static auto kept(float* to) {
-    return [to](int64_t m, V (&row)[WIDE]) IN_REGISTERS {
-      for (int n = 0; n < WIDE; n++) store<F32>(to + m * PANEL + n * LANES, row[n]);
-    };
-  }
-
   template <int M, class Use>
   void run_rows(Use use) const {
     if constexpr (M > 1)

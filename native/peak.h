@@ -27,20 +27,26 @@ int64_t multiply_registers(int64_t rounds, float* sink) {
   *sink = out[0];
   return rounds * 4 * 2 * 16 * 16 * 32;
 #else
+#if defined(NEON)
+  constexpr int CHAINS = 16;  // enough for 4 units with a latency of 4 cycles
+#else
   constexpr int CHAINS = 12;  // enough for 2 units with a latency of 6 cycles
+#endif
   V sums[CHAINS], x = splat(*sink), y = splat(1 - *sink);
   for (V& sum : sums) sum = x;
   for (int64_t i = 0; i < rounds; i++)
     for (V& sum : sums)
 #if defined(ZVAE_BF16)
       sum = (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
+#elif defined(ZVAE_BFMMLA)
+      sum = (V)vbfmmlaq_f32((float32x4_t)sum, (bfloat16x8_t)x, (bfloat16x8_t)y);
 #else
       sum = sum * y + x;
 #endif
   V all{};
   for (V& sum : sums) all += sum;
   *sink = largest(all);
-  return rounds * CHAINS * LANES * 2 * (sizeof(Number) == 2 ? 2 : 1);
+  return rounds * CHAINS * LANES * 2 * DEPTH;
 #endif
 }
 

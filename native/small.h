@@ -88,19 +88,21 @@ constexpr int64_t CHANNELS_AT_ONCE = 64;  // longer sums are added up from sums 
 template <int M>
 void small_product(const Small* planes, int64_t pitch, const float*, int64_t, const Small* weights, const float*,
                    int64_t depth, float* out, bool more) {
-  V sums[M][2];
-  for (int m = 0; m < M; m++) sums[m][0] = sums[m][1] = V{};
+  V sums[M][VECTORS] = {};
   for (int64_t i = 0; i < depth; i++, planes++, weights += OUTPUTS) {
-    const V w0 = load<F32>(weights), w1 = load<F32>(weights + LANES);
+    V w[VECTORS];
+#pragma GCC unroll 8
+    for (int n = 0; n < VECTORS; n++) w[n] = load<F32>(weights + n * LANES);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       const V x = splat(planes[m * pitch]);
-      sums[m][0] += x * w0, sums[m][1] += x * w1;
+#pragma GCC unroll 8
+      for (int n = 0; n < VECTORS; n++) sums[m][n] += x * w[n];
     }
   }
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
-    for (int n = 0; n < 2; n++) {
+    for (int n = 0; n < VECTORS; n++) {
       float* to = out + m * OUTPUTS + n * LANES;
       store<F32>(to, more ? load<F32>(to) + sums[m][n] : sums[m][n]);
     }
@@ -108,7 +110,11 @@ void small_product(const Small* planes, int64_t pitch, const float*, int64_t, co
 
 #endif
 
-constexpr int SQUARES = LANES == 16 ? 14 : 6;  // in registers
+#if defined(NEON)
+constexpr int SQUARES = 5;  // in registers
+#else
+constexpr int SQUARES = LANES == 16 ? 14 : 6;
+#endif
 
 template <int M = SQUARES>
 inline void small_product_of(int64_t count, const Small* planes, int64_t pitch, const float* scales, int64_t apart,

@@ -6,7 +6,7 @@
 typedef uint16_t Number;
 constexpr Type NUMBER = BF16;
 constexpr int64_t DEPTH = 32;
-constexpr int PIXELS = 32;
+constexpr int PIXELS = 32, VECTORS = 2;
 
 #if defined(ZVAE_EMULATE)
 

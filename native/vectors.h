@@ -5,6 +5,10 @@
 #if defined(__F16C__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+#if defined(ZVAE_NEON) && defined(__aarch64__)  // not in the x86-64 half of a universal library for macOS
+#define NEON
+#include <arm_neon.h>
+#endif
 
 #include "zvae.h"
 
@@ -79,6 +83,8 @@ inline H f16_bits(V x) {
   return (H)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
 #elif defined(__F16C__) && !defined(ZVAE_AMX)
   return (H)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(NEON)
+  return (H)vcvt_f16_f32((float32x4_t)x);
 #else
   H h;
   for (int i = 0; i < LANES; i++) h[i] = float_to_half(x[i]);
@@ -105,6 +111,8 @@ inline V load(const void* p) {
   x = (V)_mm512_cvtph_ps((__m256i)h);
 #elif defined(__F16C__) && !defined(ZVAE_AMX)
   x = (V)_mm256_cvtph_ps((__m128i)h);
+#elif defined(NEON)
+  x = (V)vcvt_f32_f16((float16x4_t)h);
 #else
   for (int i = 0; i < LANES; i++) x[i] = half_to_float(h[i]);
 #endif
@@ -150,14 +158,18 @@ inline void store_some(void* p, V x, int64_t count) {
 
 // Without it, compilers call these once they have many users: 4 % slower, and fused and rounded otherwise.
 #define ALWAYS_INLINE __attribute__((always_inline)) inline
+// Of a lambda that takes sums: if it were called, they would have to be in memory.
+#define IN_REGISTERS __attribute__((always_inline))
 
-// The greater and the smaller of two numbers, or b if one is NaN. With all lanes in a mask, GCC 12 does not warn of its
-// own header.
+// The greater and the smaller of two numbers. If one is NaN: b, or NaN on NEON, so callers must do with either. With all
+// lanes in a mask, GCC 12 does not warn of its own header.
 ALWAYS_INLINE V greater(V a, V b) {
 #if defined(__AVX512F__) && !defined(ZVAE_AMX)
   return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
 #elif defined(__AVX2__) && !defined(ZVAE_AMX)
   return (V)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(NEON)
+  return (V)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
 #else
   return select(a > b, a, b);
 #endif
@@ -168,6 +180,8 @@ ALWAYS_INLINE V smaller(V a, V b) {
   return (V)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);
 #elif defined(__AVX2__) && !defined(ZVAE_AMX)
   return (V)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(NEON)
+  return (V)vminq_f32((float32x4_t)a, (float32x4_t)b);
 #else
   return select(a < b, a, b);
 #endif

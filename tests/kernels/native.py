@@ -12,7 +12,7 @@ LIBRARY = open_library()
 PATHS = sorted(LIBRARY.runs) if isinstance(LIBRARY, Library) else []
 """The paths this machine can run; none where the package was installed without a compiler."""
 
-ROUNDED = {"amx", "avx512bf16", "avx512vnni", "amx_emulated"} & set(PATHS)
+ROUNDED = {"amx", "avx512bf16", "avx512vnni", "neon_bf16", "amx_emulated"} & set(PATHS)
 """Paths that round their factors to bfloat16, or to whole numbers."""
 
 assert set(PATHS) <= {*FASTEST_FIRST, "amx_emulated"}

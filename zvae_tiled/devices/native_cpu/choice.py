@@ -16,8 +16,8 @@ VARIABLE = "ZVAE_KERNELS"
 THREADS = "ZVAE_THREADS"
 
 MLX = "mlx"
-FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "portable")
-BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "amx_emulated")
+FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon_bf16", "neon", "portable")
+BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "neon_bf16", "amx_emulated")
 """Paths that multiply bfloat16, and round activations to it. VAEs of other types need more digits."""
 
 FLOPS = {
@@ -26,11 +26,13 @@ FLOPS = {
     "avx512vnni": 1.5e11,
     "avx512": 9e10,
     "avx2": 7.5e10,
+    "neon_bf16": 5e10,
+    "neon": 4e10,
     "portable": 2e10,
     "amx_emulated": 1e9,
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
-benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's."""
+benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
@@ -40,7 +42,8 @@ class NativeStatus:
     """The kernels that compute on this CPU.
 
     Attributes:
-        path: ``amx``, ``avx512bf16``, ``avx512``, ``avx2``, ``portable``, or ``mlx``, MLX's own kernels.
+        path: ``amx``, ``avx512bf16``, ``avx512vnni``, ``avx512``, ``avx2``, ``neon_bf16``, ``neon``,
+            ``portable``, or ``mlx``, MLX's own kernels.
         reason: One sentence: why this path was chosen, and what a faster one would need.
         runs: Native paths that this CPU can run, fastest first.
         threads: Threads of the native kernels.
@@ -119,7 +122,7 @@ def _missing(asked: str, library: Library | str) -> str:
     if isinstance(library, str):
         return library
     if asked not in library.built:
-        return "the package was built by a compiler that does not know these instructions"
+        return "the package was built for another kind of CPU, or by a compiler that does not know these instructions"
     return "this CPU, or its operating system, does not have these instructions"
 
 

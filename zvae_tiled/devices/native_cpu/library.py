@@ -18,7 +18,8 @@ class NativePath(Structure):
     """One path: the kernels, built for one kind of CPU.
 
     Attributes:
-        name: ``amx``, ``avx512bf16``, ``avx512``, ``avx2`` or ``portable``.
+        name: ``amx``, ``avx512bf16``, ``avx512vnni``, ``avx512``, ``avx2``, ``neon_bf16``, ``neon`` or
+            ``portable``.
         pixels: Pixels of a tile in registers.
         outputs: Output channels of a tile in registers.
         lanes: Output channels are padded to a multiple of it.

@@ -77,7 +77,7 @@ class NativeWorkspace:
             return Tile(
                 tall, columns, -(-rows // tall) * across, across, self.squares.scratch(step, scheme, rows, width)
             )
-        most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 2 else 1
+        most, grain = max(TILE_COLUMNS // self.pixels, 1) * self.pixels, 16 if self.depth > 4 else 1
         across = -(-width // most)
         columns = width if across == 1 else _round_up(-(-width // across), grain)
         across = -(-width // columns)
