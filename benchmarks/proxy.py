@@ -44,7 +44,7 @@ class FromLatents(PictureRun):
 
     def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array]:
         source = self._run(self.plan.stages[0]).stored(latents, stack)
-        store: Store[mx.array] = Store(RamBands(self.kernels), None)
+        store: Store[mx.array] = Store(self.kernels, RamBands(self.kernels), None)
         store.append(Band(latents))
         small = shrunk(self.kernels, store, (FACTOR, FACTOR), (SIDE, SIDE), CONFIG.latent_channels)
         rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))

@@ -95,7 +95,7 @@ def speed(library: Library, path: str, step: Step, width: int) -> float:
         flops = 4 * ROWS * width * step.inputs * (step.inputs + blocks * block_rows(width) * width)
         return best(lambda: kernels.attend(step, ready, x, norm, repeat(block, blocks)) is None or flops)
     pieces = kernels.activate(step, x, norm if step.norm else None)
-    skip = random((1, ROWS, width, step.skip), dtype) if step.closes else None
+    skip = kernels.beside([(random((1, ROWS, width, step.skip), dtype), 0, ROWS)]) if step.closes else None
     flops = step_flops(step, ROWS * width, 16 if step.upsample else step.kernel**2)
     return best(lambda: kernels.conv(step, ready, pieces, skip) is None or flops)
 

@@ -92,13 +92,18 @@ int64_t runs(const char*) { return YES; }
 
 #endif
 
+void copy_row(const void* context, int64_t row, int64_t) {
+  const Copy& c = *(const Copy*)context;
+  memcpy((char*)c.out + row * c.bytes, c.in[row], c.bytes);
+}
+
 }  // namespace
 
 extern "C" {
 
 // Python checks these before its first call (devices/native_cpu/library.py).
 extern const int64_t zvae_contract[];
-const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments), sizeof(ReadBack)};
+const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pack), sizeof(Attend), sizeof(Moments), sizeof(ReadBack), sizeof(Copy)};
 
 int64_t zvae_paths() { return sizeof(paths) / sizeof(*paths); }
 const Path* zvae_path(int64_t path) { return paths[path]; }
@@ -108,6 +113,7 @@ void zvae_pack(int64_t path, const Pack* pack) { paths[path]->pack(*pack); }
 void zvae_attend(int64_t path, const Attend* attend) { paths[path]->attend(*attend); }
 void zvae_moments(int64_t path, const Moments* moments) { paths[path]->moments(*moments); }
 void zvae_readback(int64_t path, const ReadBack* memory) { paths[path]->read_back(*memory); }
+void zvae_copy(int64_t, const Copy* copy) { parallel(copy->rows, copy->threads, copy_row, copy); }
 int64_t zvae_peak(int64_t path, int64_t rounds) {
   float sink = 0;
   return paths[path]->peak(rounds, &sink);

@@ -11,7 +11,7 @@
 #include <cstdint>
 
 // Raise this here and in Python when the meaning of a field changes. Python compares the sizes of the structs too.
-constexpr int64_t CONTRACT = 8;
+constexpr int64_t CONTRACT = 9;
 
 enum Type : int64_t { F32 = 0, BF16 = 1, F16 = 2 };
 
@@ -84,6 +84,14 @@ struct ReadBack {
   const void* in;
   int64_t* sums;     // sum of the bits of each row (readback.h)
   int64_t* largest;  // bits of the largest magnitude in each row, greater than infinity's if the row has a NaN
+  int64_t threads;
+};
+
+// Copies rows, which lie anywhere, to rows that follow one another.
+struct Copy {
+  int64_t rows, bytes;  // bytes of a row
+  const void* const* in;
+  void* out;
   int64_t threads;
 };
 

@@ -86,7 +86,8 @@ def whole(
 ) -> mx.array:
     above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.zeros)
     pieces = [*above, *kernels.activate(step, x, affine), *below]
-    return kernels.conv(step, kernels.prepare(step, weights), pieces, skip)
+    aside = None if skip is None else kernels.beside([(skip, 0, skip.shape[1])])
+    return kernels.conv(step, kernels.prepare(step, weights), pieces, aside)
 
 
 def random_step(

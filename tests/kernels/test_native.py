@@ -30,7 +30,7 @@ from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import Skip, Step
 from zvae_tiled.devices.native_cpu import kernels as native_rows
-from zvae_tiled.devices.native_cpu.arrays import room
+from zvae_tiled.devices.native_cpu.arrays import spare
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 
@@ -90,7 +90,9 @@ def test_bands_of_any_height_and_any_threads_give_the_same_bits(
         grain = kernels.workspace.grain(step)
         some = min(left, grain * int(np.random.default_rng(seed + left).integers(1, -(-left // grain) + 1)))
         done = height - left
-        aside = None if skip is None else kernels.join([(skip, done, done + some)])
+        half = done + some // 2  # rows of the skip may lie anywhere
+        spans = [] if skip is None else [(kernels.join([(skip, done, half)]), 0, half - done)] if half > done else []
+        aside = None if skip is None else kernels.beside([*spans, (skip, half, done + some)])
         parts.append(kernels.conv(step, prepared, kernels.span(pieces, 0, step.reads(some)), aside))
         pieces = kernels.span(pieces, some * step.stride, kernels.count(pieces))
         assert parts[-1].shape[1] == some * grown
@@ -115,15 +117,13 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
     dtype, rng, fence = mx.bfloat16, np.random.default_rng(0), 4 << 20
     fenced: list[tuple[int, np.ndarray]] = []
 
-    def fenced_room(shape: int | tuple[int, ...], kind: mx.Dtype = mx.uint8) -> mx.array:
-        if not isinstance(shape, int):
-            return room(shape, kind)
-        array = room(shape + fence)
-        fenced.append((shape, np.asarray(array)))
-        fenced[-1][1][shape:] = 0xA5
-        return array
+    def fenced_spare(size: int) -> np.ndarray:
+        memory = spare(size + fence)
+        memory[size:] = 0xA5
+        fenced.append((size, memory))
+        return memory
 
-    monkeypatch.setattr(native_rows, "room", fenced_room)
+    monkeypatch.setattr(native_rows, "spare", fenced_spare)
     conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=Skip(40))
     x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)

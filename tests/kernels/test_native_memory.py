@@ -21,7 +21,10 @@ from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.memory import SCRATCH, NativeWorkspace
 from zvae_tiled.devices.workspace import block_rows
 
-pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
+pytestmark = [
+    pytest.mark.skipif(not PATHS, reason="built without the native kernels"),
+    pytest.mark.usefixtures("counted_scratch"),
+]
 LITTLE = 4096
 """Bytes of single numbers, and of allocations rounded up, which SMALL_CHANGE covers."""
 
@@ -75,12 +78,13 @@ def test_convolving(
     prepared = kernels.prepare(step, weights)
     x = random((1, step.reads(height), width * step.stride, inputs), dtype, rng)
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
+    aside = None if skip is None else kernels.beside([(skip, 0, height)])
     affine = kernels.affine(np.ones(inputs), np.zeros(inputs)) if step.norm else None
     mx.eval(affine or [])
     check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, affine))
     pieces = kernels.activate(step, x, affine)
     result = height * width * step.factor**2 * outputs * dtype.size
-    convolved = taken(lambda: kernels.conv(step, prepared, pieces, skip)) - result
+    convolved = taken(lambda: kernels.conv(step, prepared, pieces, aside)) - result
     compare(space.conv(step, height, width, dtype.size), convolved)
 
 

@@ -16,6 +16,7 @@ from tests.support.models import narrow, random_latents, random_vae
 from tests.support.samples import examples
 from zvae_tiled import VAE
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.native_cpu import choice
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -148,7 +149,8 @@ def test_exact_is_the_default_and_only_a_name_gives_anything_else(vae: VAE, late
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str) -> None:
+def test_narrow_types_batches_and_streams(latents: np.ndarray, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "BAND_ROWS", 16)  # MLX's own kernels have as many
     vae = random_vae(TWO_LEVELS, dtype)
     both = np.concatenate([latents, latents[:, :, ::-1]])
     quality = Tiles(40, ramp="linear")
@@ -171,7 +173,7 @@ def test_a_proxy_has_the_mean_and_the_spread_of_its_map(
     down, across = min(down, height), min(across, width)
     values = np.random.default_rng(seed).normal(3, 2, (height, width, 4)).astype(np.float32)
     bands = RamBands(kernels)
-    store: Store[mx.array] = Store(bands, None)
+    store: Store[mx.array] = Store(kernels, bands, None)
     store.append(Band(mx.array(values[None])))
     small = proxy.shrunk(kernels, store, (down, across), (height, width), 4)
     found = np.concatenate([kernels.to_host(band) for band in small.values().read(7, release=False)])

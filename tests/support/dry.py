@@ -61,6 +61,7 @@ class DryKernels:
     def __init__(self, workspace: Workspace, itemsize: int, ledger: Ledger) -> None:
         """Count as this device would allocate."""
         self.folds = workspace.folds
+        self.scattered = workspace.shares
         self.narrow = False
         self.ledger = ledger
         self._workspace = workspace
@@ -146,7 +147,11 @@ class DryKernels:
         """Return how many rows the pieces have."""
         return sum(piece.rows for piece in pieces)
 
-    def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Shape | None) -> Shape:
+    def beside(self, skip: list[tuple[Shape, int, int]]) -> list[tuple[Shape, int, int]]:
+        """Return the skip."""
+        return skip
+
+    def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Any) -> Shape:
         """Count a convolution."""
         del weights, skip
         rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride

@@ -175,7 +175,9 @@ class Bench:
         )
         pieces = kernels.activate(step, _random((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine)
         pieces = kernels.span(pieces, 0, rows * grown + 2 * step.halo)
-        skip = _random((1, rows * grown, width * grown, step.skip), dtype) if step.closes else None
+        skip = None
+        if step.closes:
+            skip = kernels.beside([(_random((1, rows * grown, width * grown, step.skip), dtype), 0, rows * grown)])
         written = pixels * step.factor**2 * step.outputs * itemsize
         working = space.conv(step, rows * grown, width * grown, itemsize)
         computing = self._peak(

@@ -12,6 +12,9 @@ from zvae_tiled.chain import Step
 T = TypeVar("T")
 """An array with rows of a map: (1, rows, width, channels)."""
 
+Span = tuple[T, int, int]
+"""Some rows of an array: the array, the first row, and the row to stop before."""
+
 Affine = tuple[Any, Any, Any]
 """A GroupNorm folded into scale, shift and mean per channel: (x - mean)·scale + shift."""
 
@@ -26,6 +29,9 @@ class Kernels(Protocol[T]):
     folds: bool
     """Whether nearest ×2 and its 3×3 convolution are computed as four 2×2 convolutions of the small map."""
 
+    scattered: bool
+    """Whether `conv` reads the rows of a skip wherever they lie. If not, the engine joins them."""
+
     narrow: bool
     """Whether maps are stored in float16, whose range a decoder may exceed."""
 
@@ -35,7 +41,7 @@ class Kernels(Protocol[T]):
     def rows(self, x: T) -> int:
         """Return the number of rows."""
 
-    def join(self, spans: list[tuple[T, int, int]]) -> T:
+    def join(self, spans: list[Span[T]]) -> T:
         """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
 
     def span(self, pieces: list[Any], start: int, stop: int) -> list[Any]:
@@ -71,10 +77,13 @@ class Kernels(Protocol[T]):
     def count(self, pieces: list[Any]) -> int:
         """Return the number of rows in the pieces."""
 
-    def conv(self, step: Step, weights: Any, pieces: list[Any], skip: T | None) -> T:
+    def beside(self, skip: list[Span[T]]) -> Any:
+        """Return the rows of a skip in the form that `conv` takes."""
+
+    def conv(self, step: Step, weights: Any, pieces: list[Any], skip: Any) -> T:
         """Convolve. A 3×3 kernel needs one extra input row above and below.
 
-        If the device folds upsampling, rows are counted before doubling.
+        If the device folds upsampling, rows are counted before doubling. The skip is what `beside` returned, or None.
         """
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
@@ -59,6 +59,8 @@ def magnitudes(bits: np.ndarray, dtype: mx.Dtype) -> np.ndarray:
 
 class MlxStorage:
     """Rows of maps as MLX arrays (1, rows, width, channels) of one type."""
+
+    scattered = False
 
     def __init__(self, dtype: mx.Dtype) -> None:
         """Store maps in this type."""
@@ -141,6 +143,10 @@ class MlxStorage:
         parts = [x[:, start:stop] for x, start, stop in spans]
         # A slice shares its parent's memory. Only a concatenation is sure to copy.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
+
+    def beside(self, skip: list[tuple[mx.array, int, int]]) -> Any:
+        """Return the rows of a skip as one array."""
+        return self.join(skip)
 
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Return a folded norm as MLX arrays."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
-from zvae_tiled.devices.kernels import Kernels, T
+from zvae_tiled.devices.kernels import Kernels, Span, T
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Band(Generic[T]):
     """
 
     value: T | None
-    skip: T | None = None
+    skip: list[Span[T]] | None = None
 
     def take(self) -> T:
         """Return the value, and drop it from the band."""
@@ -26,7 +26,7 @@ class Band(Generic[T]):
         assert value is not None
         return value
 
-    def take_skip(self) -> T | None:
+    def take_skip(self) -> list[Span[T]] | None:
         """Return the skip, or None, and drop it from the band."""
         skip, self.skip = self.skip, None
         return skip
@@ -103,7 +103,7 @@ class RowQueue(Generic[T]):
 
     def __init__(self, kernels: Kernels[T]) -> None:
         self._kernels = kernels
-        self._strips: deque[tuple[T, int, int]] = deque()  # array, first row, row to stop before
+        self._strips: deque[Span[T]] = deque()
         self.rows = 0
 
     def push(self, strip: T, first: int = 0, stop: int | None = None) -> None:
@@ -113,8 +113,12 @@ class RowQueue(Generic[T]):
         self.rows += end - first
 
     def take(self, rows: int) -> T:
-        """Remove and return rows from the top. A strip stays in memory until its last row is taken."""
-        spans: list[tuple[T, int, int]] = []
+        """Remove and return rows from the top, joined. A strip stays in memory until its last row is taken."""
+        return self._kernels.join(self.take_spans(rows))
+
+    def take_spans(self, rows: int) -> list[Span[T]]:
+        """Remove and return rows from the top, where they lie."""
+        spans: list[Span[T]] = []
         self.rows -= rows
         while rows:
             strip, first, end = self._strips.popleft()
@@ -123,7 +127,7 @@ class RowQueue(Generic[T]):
             rows -= stop - first
             if stop < end:
                 self._strips.appendleft((strip, stop, end))
-        return self._kernels.join(spans)
+        return spans
 
     def shrink(self) -> None:
         """Copy the remaining rows of the top strip, so that the strip itself is freed while they wait."""
@@ -132,10 +136,22 @@ class RowQueue(Generic[T]):
             self._strips.appendleft((self._kernels.join([(strip, first, end)]), 0, end - first))
 
 
+def part(spans: list[Span[T]], start: int, stop: int) -> list[Span[T]]:
+    """Return the rows of spans from `start` to `stop`."""
+    found, top = [], 0
+    for x, first, end in spans:
+        low, high = max(start - top, 0), min(stop - top, end - first)
+        if low < high:
+            found.append((x, first + low, first + high))
+        top += end - first
+    return found
+
+
 class Store(Generic[T]):
     """What is stored at a cut: the value, and inside a resnet also the skip."""
 
-    def __init__(self, value: Bands[T], skip: Bands[T] | None) -> None:
+    def __init__(self, kernels: Kernels[T], value: Bands[T], skip: Bands[T] | None) -> None:
+        self._kernels = kernels
         self._value = value
         self._skip = skip
 
@@ -144,12 +160,14 @@ class Store(Generic[T]):
         return self._value
 
     def append(self, band: Band[T]) -> None:
-        """Store a band. The caller may still pass the band on."""
+        """Store a band. The caller may still pass the band on: it then holds the rows that are stored."""
         assert band.value is not None
         self._value.append(band.value)
         if self._skip is not None:
             assert band.skip is not None
-            self._skip.append(band.skip)
+            skip = self._kernels.join(band.skip)
+            band.skip = [(skip, 0, self._kernels.rows(skip))]
+            self._skip.append(skip)
 
     def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
         """Yield bands from the top of the map. Value and skip were appended in equal heights, and are read in them."""
@@ -157,7 +175,10 @@ class Store(Generic[T]):
         if self._skip is None:
             return map(Band, values)
         # `map`, not a generator: a generator's variables would keep rows in memory while later Steps run.
-        return map(Band, values, self._skip.read(rows, release, exact=False))
+        return map(self._with_skip, values, self._skip.read(rows, release, exact=False))
+
+    def _with_skip(self, value: T, skip: T) -> Band[T]:
+        return Band(value, [(skip, 0, self._kernels.rows(skip))])
 
     def close(self) -> None:
         """Free the rows that remain."""

@@ -13,8 +13,8 @@ from typing import Any, Generic
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine, Kernels, T
-from zvae_tiled.engine.bands import Bands
+from zvae_tiled.devices.kernels import Affine, Kernels, Span, T
+from zvae_tiled.engine.bands import Bands, part
 from zvae_tiled.errors import SilentFailureError
 
 _LOST = "results that memory did not keep"
@@ -72,14 +72,14 @@ class Guard(Generic[T]):
             column = np.maximum(column, 0)
         return bool((abs(column).max(axis=(1, 2)) <= _STORED).any())
 
-    def conv(self, pieces: list[T], skip: T | None) -> T:
+    def conv(self, pieces: list[T], skip: list[Span[T]] | None) -> T:
         """Convolve rows from the start of a grain on. If a row cannot be right, convolve again, grain by grain.
 
         Raises:
             SilentFailureError: A row cannot be right the second time either.
         """
         weights = self._weights()
-        out = self._kernels.conv(self._step, weights, pieces, skip)
+        out = self._kernels.conv(self._step, weights, pieces, skip and self._kernels.beside(skip))
         if self._flaw(out, pieces, weights) is None:
             return out
         del out
@@ -88,7 +88,7 @@ class Guard(Generic[T]):
         count, grain = self._step.gives(self._kernels.count(pieces)), self._kernels.grain(self._step)
         for row in range(0, count, grain):
             rows = min(grain, count - row)
-            aside = None if skip is None else self._kernels.join([(skip, row * grown, (row + rows) * grown)])
+            aside = skip and self._kernels.beside(part(skip, row * grown, (row + rows) * grown))
             window = self._window(pieces, row, rows)
             parts.append(self._kernels.conv(self._step, weights, window, aside))
             if (flaw := self._flaw(parts[-1], window, weights)) is not None:

@@ -53,7 +53,7 @@ def shrunk(
         _restore(part, moments)
         for first in range(0, rows, PROXY_BAND):
             bands.append(kernels.from_host(part[first : first + PROXY_BAND]))
-    return Store(bands, None)
+    return Store(kernels, bands, None)
 
 
 def picked(count: int, factor: int) -> np.ndarray:

@@ -191,7 +191,7 @@ class Run(Generic[T]):
     def _store(self, cut: int, medium: str | None, stack: ExitStack) -> Store[T]:
         aside = self._chain.aside[cut]
         value = self._bands(cut, medium, self._chain.channels[cut] - aside, stack)
-        return Store(value, self._bands(cut, medium, aside, stack) if aside else None)
+        return Store(self._kernels, value, self._bands(cut, medium, aside, stack) if aside else None)
 
     def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
         width = self._stage.width * self._chain.factors[cut]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine, Kernels, T
+from zvae_tiled.devices.kernels import Affine, Kernels, Span, T
 from zvae_tiled.engine.bands import Band, Bands, RowQueue, Store
 from zvae_tiled.engine.guard import Guard
 
@@ -50,10 +50,9 @@ def convolve(
     seen = 0
     for band in bands:
         value = band.take()
-        skip = value if step.opens else band.take_skip()
-        if skip is not None:
-            waiting.push(skip)
-            del skip
+        for span in [(value, 0, kernels.rows(value))] if step.opens else band.take_skip() or []:
+            waiting.push(*span)
+            del span
         fresh = guard.activate(value, affine)
         del value
         seen += kernels.count(fresh)
@@ -62,13 +61,19 @@ def convolve(
         if seen == height and below:
             pieces += kernels.edge(step, width)
         while (rows := _whole(step.gives(kernels.count(pieces)), limit, 1 if seen == height else grain)) > 0:
-            aside = waiting.take(rows) if waiting.rows else None
-            waiting.shrink()
+            aside = _beside(kernels, waiting, rows) if waiting.rows else None
             out = guard.conv(kernels.span(pieces, 0, step.reads(rows)), aside if step.closes else None)
             done = Band(out, None if step.closes else aside)
             del out, aside
             pieces = kernels.span(pieces, rows * step.stride, kernels.count(pieces))
             yield done
+
+
+def _beside(kernels: Kernels[T], waiting: RowQueue[T], rows: int) -> list[Span[T]]:
+    """Take rows of the skip. Those that go on waiting are copied, so that the others can be freed."""
+    taken = waiting.take_spans(rows) if kernels.scattered else [(waiting.take(rows), 0, rows)]
+    waiting.shrink()
+    return taken
 
 
 def _whole(rows: int, limit: int, grain: int) -> int:

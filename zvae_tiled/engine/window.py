@@ -14,7 +14,7 @@ class Window(Store[T]):
 
     def __init__(self, kernels: Kernels[T], bands: Bands[T], rows: Span, columns: Span) -> None:
         """Select the rows and columns that the spans read, with their context."""
-        super().__init__(bands, None)
+        super().__init__(kernels, bands, None)
         self._kernels = kernels
         self._rows = rows
         self._columns = columns

@@ -119,19 +119,24 @@ class Costs:
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
         joining = 2 * skip + 2 * lag + pieces
         extra = self._workspace.conv(step, down, across, itemsize)
+        beside = skip + lag
         if self._workspace.shares:  # the pieces are the input itself, and also the skip that this Step opens
             activating -= skip if step.opens else read
-            joining -= skip if step.opens else 0
+            # The skip is not joined: its strips stay, and only rows that wait are copied.
+            joining = (0 if step.opens else skip) + 2 * lag + pieces
+            beside = lag if step.opens else skip + 2 * lag
+            if not step.closes:  # a skip that is passed on may be stored, and is joined for that
+                joining = max(joining, 2 * skip + 2 * lag + written)
             extra = max(extra, (kept + late) * line)  # rows that are carried over are copied
         computing = pieces + written + extra
         if self._workspace.piece_rows is None:
             computing = max(2 * pieces, computing)  # a band is one piece: it is joined with the rows carried over first
-        convolving = skip + lag + computing
+        convolving = beside + computing
         # The last band is one row taller. The extra row waits until the bands before it have been passed on.
         waiting = kept + late + (step.halo if rows < self.map_rows(cut) else 0)
         passed = down * step.factor // grown
         others = max(activating, joining)
-        anew = skip + lag + held + max(computing, pieces + preparing)
+        anew = beside + held + max(computing, pieces + preparing)
         return StepCost(waiting * line + lag, max(others, convolving), held, preparing, passed, max(others, anew))
 
     def _flops(self, cut: int) -> int:

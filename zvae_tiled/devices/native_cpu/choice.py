@@ -34,6 +34,9 @@ FLOPS = {
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
 benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
 
+BAND_ROWS = 64
+"""Of 16 rows, a decode of 512×512 spends a third of its time between native calls; of 128, it is no faster."""
+
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
 
@@ -111,7 +114,8 @@ def cpu_device(bfloat16: bool) -> Device:
         return CPU
     flops = FLOPS[path.name] * status.threads
     workspace = native_workspace(path, status.threads)
-    return replace(CPU, name=f"cpu/{path.name}", folder="native_cpu", workspace=workspace, flops=flops)
+    name = f"cpu/{path.name}"
+    return replace(CPU, name=name, folder="native_cpu", workspace=workspace, band_rows=BAND_ROWS, flops=flops)
 
 
 def _ordered(library: Library) -> tuple[str, ...]:

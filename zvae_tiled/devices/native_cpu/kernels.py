@@ -7,7 +7,6 @@ rows in their storage type, and the norm that the convolution applies to them.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,6 @@ import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.chain.step import Activation
-from zvae_tiled.devices.heap import SMALL
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import (
@@ -29,10 +27,11 @@ from zvae_tiled.devices.native_cpu.arrays import (
     memory_of,
     room,
     row_addresses,
+    spare,
 )
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
-from zvae_tiled.devices.native_cpu.readback import kept, unwritten
+from zvae_tiled.devices.native_cpu.readback import WAKE, kept, unwritten
 from zvae_tiled.devices.storage import MlxStorage, magnitudes, now, viewed
 from zvae_tiled.devices.workspace import Workspace
 
@@ -65,6 +64,7 @@ class NativeKernels(MlxStorage):
     """Kernels for a CPU whose instructions the native code knows."""
 
     folds = True
+    scattered = True
 
     def __init__(self, dtype: mx.Dtype, path: native.NativePath, workspace: NativeWorkspace) -> None:
         """Compute by one path.
@@ -114,13 +114,16 @@ class NativeKernels(MlxStorage):
     def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
         """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
         first, rows = spans[0][0], sum(stop - start for _, start, stop in spans)
-        shape = (1, rows, *first.shape[2:])
-        if math.prod(shape) * first.dtype.size > SMALL or (len(spans) == 1 and rows == first.shape[1]):
+        whole = len(spans) == 1 and rows == first.shape[1]
+        if whole or not all(is_contiguous(x) for x, _, _ in spans):  # of others the whole memory would be copied first
             return super().join(spans)
-        if not all(is_contiguous(x) for x, _, _ in spans):  # pixels given as NCHW: their memory would be copied whole
-            return super().join(spans)
-        parts = [memory_of(x)[:, start:stop] for x, start, stop in spans]
-        return now(mx.array(np.concatenate(parts, axis=1)).view(first.dtype))  # without an evaluation for each span
+        out = room((1, rows, *first.shape[2:]), BITS[first.dtype.size])
+        held, addresses, _ = row_addresses(self.beside(spans))
+        threads = self.workspace.threads if out.nbytes >= WAKE else 1
+        at = (ctypes.addressof(addresses), address(memory_of(out)))
+        self._library.call(self.path, native.Copy(rows, out.nbytes // rows, *at, threads))
+        del held
+        return viewed(out, first.dtype)
 
     def count(self, pieces: list[Rows]) -> int:
         """Return how many rows the pieces have."""
@@ -142,7 +145,11 @@ class NativeKernels(MlxStorage):
             spans.append(part)
         return spans
 
-    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: mx.array | None) -> mx.array:
+    def beside(self, skip: list[tuple[mx.array, int, int]]) -> list[Rows]:
+        """Return the rows of a skip, which are read where they lie."""
+        return [Rows(x, start, stop, x.shape[2], None) for x, start, stop in skip]
+
+    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> mx.array:
         """Activate, convolve, add bias and skip, tile by tile."""
         return self._convolved(
             step,
@@ -198,19 +205,20 @@ class NativeKernels(MlxStorage):
         )
         total = now(mx.zeros(x.shape, dtype=mx.float32))
         tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
-        spare: list[mx.array] = []
+        memory: list[np.ndarray] = []
         for block in blocks:
-            # The first block is the largest. Memory for each block would be filled with zeros each time.
-            spare = spare or self._asking(query, block)
-            self._ask(query, block, tops, sums, total, *spare)
+            memory = memory or self._asking(query, block)  # the first block is the largest
+            self._ask(query, block, tops, sums, total, *memory)
             del block
-        del query, spare
+        del query, memory
         with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
             memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
         attended = self.activate(step, total, None)
         del total
         packed = {"weight": weights.packed["to_out.0"]}
-        return self._convolved(projection, packed, weights.biases["to_out.0.bias"], attended, skip=x)
+        return self._convolved(
+            projection, packed, weights.biases["to_out.0.bias"], attended, skip=self.beside([(x, 0, rows)])
+        )
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row."""
@@ -222,12 +230,12 @@ class NativeKernels(MlxStorage):
         self._library.call(self.path, operation)
         return mean, m2
 
-    def _asking(self, query: mx.array, block: mx.array) -> list[mx.array]:
+    def _asking(self, query: mx.array, block: mx.array) -> list[np.ndarray]:
         """Return memory for the packed keys of a block, and scratch."""
         channels = query.shape[-1]
         parts, each = self.workspace.asking(query.size // channels, channels)
         packed = self.workspace.packed_keys(block.size // channels // 2, channels)
-        return [room(packed), room(min(self.workspace.threads, parts) * each)]
+        return [spare(packed), spare(min(self.workspace.threads, parts) * each)]
 
     def _ask(
         self,
@@ -236,8 +244,8 @@ class NativeKernels(MlxStorage):
         top: np.ndarray,
         weight: np.ndarray,
         total: mx.array,
-        packed: mx.array,
-        scratch: mx.array,
+        packed: np.ndarray,
+        scratch: np.ndarray,
     ) -> None:
         channels = query.shape[-1]
         queries, keys = query.size // channels, block.size // channels // 2
@@ -250,8 +258,8 @@ class NativeKernels(MlxStorage):
             weight,
             sums,
             written,
-            memory_of(packed),
-            memory_of(scratch),
+            packed,
+            scratch,
         ]
         shape = (TYPES[block.dtype], queries, keys, channels)
         operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
@@ -283,7 +291,7 @@ class NativeKernels(MlxStorage):
         packed: dict[str, mx.array],
         bias: np.ndarray,
         pieces: list[Rows],
-        skip: mx.array | None = None,
+        skip: list[Rows] | None = None,
         activation: Activation = "none",
         dtype: mx.Dtype | None = None,
         rms: float | None = None,
@@ -292,14 +300,14 @@ class NativeKernels(MlxStorage):
         tile = self.workspace.tile(step, rows, width)
         dtype = self.dtype if dtype is None else dtype
         out = room((1, rows * step.factor, width * step.factor, step.outputs), BITS[dtype.size])
-        scratch = room(min(self.workspace.threads, tile.count) * tile.scratch)
+        scratch = spare(min(self.workspace.threads, tile.count) * tile.scratch)
         held, addresses, affine = row_addresses(pieces)
         norm = [] if affine is None else [np.asarray(each) for each in affine]
         low, high = np.full((2, rows, tile.across), np.nan, np.float32)
         written = unwritten(rows, tile.across)
         shortcut = memory_of(packed["shortcut"]) if step.shortcut and skip is not None else None
-        aside, skips, _ = row_addresses([] if skip is None else [Rows(skip, 0, rows, width, None)])
-        memories = [memory_of(packed["weight"]), bias, memory_of(out), memory_of(scratch)]
+        aside, skips, _ = row_addresses(skip or [])
+        memories = [memory_of(packed["weight"]), bias, memory_of(out), scratch]
         weights_at, bias_at, out_at, scratch_at = map(address, memories)
         source = next((piece.array for piece in pieces if piece.array is not None), None)
         operation = native.Conv(

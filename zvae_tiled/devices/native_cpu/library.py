@@ -10,7 +10,7 @@ from pathlib import Path
 
 _Whole = c_int64
 
-CONTRACT = 8
+CONTRACT = 9
 """Version of the structs (native/zvae.h)."""
 
 
@@ -120,6 +120,16 @@ class ReadBack(Structure):
     )
 
 
+class Copy(Structure):
+    """Rows to copy to rows that follow one another."""
+
+    _fields_ = (
+        *((name, _Whole) for name in ("rows", "bytes")),
+        *((name, c_void_p) for name in ("rows_in", "out")),
+        ("threads", _Whole),
+    )
+
+
 class Library:
     """The shared library, and the paths that this CPU can run."""
 
@@ -131,7 +141,7 @@ class Library:
             ValueError: The file was built from another version of the sources.
         """
         self._calls = ctypes.CDLL(str(file))
-        expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments, ReadBack))]
+        expected = [CONTRACT, *map(ctypes.sizeof, (NativePath, Conv, Pack, Attend, Moments, ReadBack, Copy))]
         if list((_Whole * len(expected)).in_dll(self._calls, "zvae_contract")) != expected:
             raise ValueError
         self._calls.zvae_path.restype = POINTER(NativePath)
@@ -140,7 +150,7 @@ class Library:
             getattr(self._calls, name).restype = _Whole
         for name in ("zvae_path", "zvae_runs"):
             getattr(self._calls, name).argtypes = [_Whole]
-        for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments", "zvae_readback"):
+        for name in ("zvae_conv", "zvae_pack", "zvae_attend", "zvae_moments", "zvae_readback", "zvae_copy"):
             getattr(self._calls, name).argtypes = [_Whole, c_void_p]
             getattr(self._calls, name).restype = None
         built = [self._calls.zvae_path(i).contents for i in range(self._calls.zvae_paths())]
@@ -150,7 +160,7 @@ class Library:
         self.runs = {name: path for name, path in self.built.items() if answers[name]}
         self.fast = {name for name in self.runs if answers[name] == 2}
 
-    def call(self, path: str, operation: Conv | Pack | Attend | Moments | ReadBack) -> None:
+    def call(self, path: str, operation: Conv | Pack | Attend | Moments | ReadBack | Copy) -> None:
         """Run one operation. Other Python threads run meanwhile."""
         name = f"zvae_{type(operation).__name__.lower()}"
         getattr(self._calls, name)(self._numbers[path], ctypes.byref(operation))

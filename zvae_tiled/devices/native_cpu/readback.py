@@ -21,8 +21,8 @@ _UNREAD = -1
 _MAGNITUDE = 0x7FFFFFFF
 """All bits but the sign. They make an unread magnitude a NaN, so it counts as not finite."""
 
-_WAKE = 1 << 16
-"""Bytes from which on several threads read. Waking them takes as long as reading this much."""
+WAKE = 1 << 16
+"""Bytes from which on several threads read or copy. Waking them takes as long as reading this much."""
 
 
 def unwritten(*shape: int) -> np.ndarray:
@@ -50,6 +50,6 @@ def kept(
         sums, largest = np.full((2, len(memory)), _UNREAD, np.int64)
         kind = TYPES[mx.float32 if memory.itemsize == 4 else mx.bfloat16]  # float16's bits are read alike
         at = map(address, (memory, sums, largest))
-        library.call(path, native.ReadBack(kind, *memory.shape, *at, threads if memory.nbytes >= _WAKE else 1))
+        library.call(path, native.ReadBack(kind, *memory.shape, *at, threads if memory.nbytes >= WAKE else 1))
         total -= int(sums.sum())
     return total % (1 << 32) == 0, np.bitwise_and(largest, _MAGNITUDE)
