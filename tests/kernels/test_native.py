@@ -29,6 +29,7 @@ from tests.kernels.native_steps import both, cases, random_step, rows, seeds, st
 from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import Skip, Step
+from zvae_tiled.devices.native_cpu import attention as native_attention
 from zvae_tiled.devices.native_cpu import kernels as native_rows
 from zvae_tiled.devices.native_cpu.arrays import spare
 
@@ -123,7 +124,8 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
         fenced.append((size, memory))
         return memory
 
-    monkeypatch.setattr(native_rows, "spare", fenced_spare)
+    for module in (native_rows, native_attention):
+        monkeypatch.setattr(module, "spare", fenced_spare)
     conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=Skip(40))
     x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)

@@ -29,6 +29,7 @@ from zvae_tiled.devices.native_cpu.arrays import (
     row_addresses,
     spare,
 )
+from zvae_tiled.devices.native_cpu.attention import Softmax
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import WAKE, kept, unwritten
@@ -192,8 +193,7 @@ class NativeKernels(MlxStorage):
 
     def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
         """Attend to all blocks of keys, project the result, and add x."""
-        _, rows, width, channels = x.shape
-        queries = rows * width
+        rows, channels = x.shape[1], x.shape[-1]
         projection = replace(_PROJECTION, inputs=channels, outputs=channels)
         query = self._convolved(
             projection,
@@ -203,22 +203,23 @@ class NativeKernels(MlxStorage):
             dtype=mx.float32,
             rms=step.rms,
         )
-        total = now(mx.zeros(x.shape, dtype=mx.float32))
-        tops, sums = (memory_of(now(mx.full((queries,), value))) for value in (-np.inf, 0.0))
-        memory: list[np.ndarray] = []
+        softmax = Softmax(self.workspace, query, self._attended)
         for block in blocks:
-            memory = memory or self._asking(query, block)  # the first block is the largest
-            self._ask(query, block, tops, sums, total, *memory)
+            softmax.add(block)
             del block
-        del query, memory
-        with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
-            memory_of(total)[...] /= sums.reshape(1, rows, width, 1)
+        del query
+        total = softmax.result()
+        del softmax
         attended = self.activate(step, total, None)
         del total
         packed = {"weight": weights.packed["to_out.0"]}
         return self._convolved(
             projection, packed, weights.biases["to_out.0.bias"], attended, skip=self.beside([(x, 0, rows)])
         )
+
+    def _attended(self, operation: native.Attend, written: np.ndarray, memories: list[np.ndarray]) -> None:
+        self._library.call(self.path, operation)
+        self._compare(written, *memories)
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row."""
@@ -229,42 +230,6 @@ class NativeKernels(MlxStorage):
         operation = native.Moments(*shape, *map(address, (memory, mean, m2)), self.workspace.threads)
         self._library.call(self.path, operation)
         return mean, m2
-
-    def _asking(self, query: mx.array, block: mx.array) -> list[np.ndarray]:
-        """Return memory for the packed keys of a block, and scratch."""
-        channels = query.shape[-1]
-        parts, each = self.workspace.asking(query.size // channels, channels)
-        packed = self.workspace.packed_keys(block.size // channels // 2, channels)
-        return [spare(packed), spare(min(self.workspace.threads, parts) * each)]
-
-    def _ask(
-        self,
-        query: mx.array,
-        block: mx.array,
-        top: np.ndarray,
-        weight: np.ndarray,
-        total: mx.array,
-        packed: np.ndarray,
-        scratch: np.ndarray,
-    ) -> None:
-        channels = query.shape[-1]
-        queries, keys = query.size // channels, block.size // channels // 2
-        parts, each = self.workspace.asking(queries, channels)
-        written, sums = unwritten(parts), memory_of(total).reshape(queries, channels)
-        memories = [
-            memory_of(query),
-            memory_of(block),
-            top,
-            weight,
-            sums,
-            written,
-            packed,
-            scratch,
-        ]
-        shape = (TYPES[block.dtype], queries, keys, channels)
-        operation = native.Attend(*shape, channels**-0.5, *map(address, memories), each, self.workspace.threads)
-        self._library.call(self.path, operation)
-        self._compare(written, top[None], weight[None], sums)
 
     def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
         """Pack weights (O, kernel, kernel, I); the outputs of several weights follow one another."""
