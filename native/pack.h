@@ -85,7 +85,7 @@ void pack_item(const void* context, int64_t item, int64_t) {
 void pack_weights(const Pack& p) {
 #if !defined(ZVAE_AMX)
   if (p.squares)
-    return parallel(p.outputs / OUTPUTS, p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
+    return parallel((p.outputs + OUTPUTS - 1) / OUTPUTS, p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
 #endif
   parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * phases_of(p), p.threads, pack_item, &p);
 }

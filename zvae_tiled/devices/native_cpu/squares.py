@@ -54,6 +54,7 @@ class Squares:
 
     Attributes:
         small: Bytes of a number that is multiplied.
+        lanes: Floats in a vector.
         outputs: Outputs of a block.
         blocks: Blocks of outputs whose products a tile holds at once.
         number: Bytes of a number of the path's other products.
@@ -61,6 +62,7 @@ class Squares:
     """
 
     small: int
+    lanes: int
     outputs: int
     blocks: int
     number: int
@@ -79,7 +81,7 @@ class Squares:
         across = -(-width // scheme.step)
         across = -(-across // -(-across // MOST_ACROSS))
         most = min(MOST_DOWN, -(-rows // scheme.step)) * across
-        inputs, planes = step.inputs, scheme.reads**2
+        inputs, planes = _round_up(step.inputs, LINE // self.small), scheme.reads**2
         parts = [
             scheme.reads * (across * scheme.step + scheme.reads - scheme.step) * (4 * inputs + LINE),
             planes * _odd_lines(most * _odd_lines(inputs * self.small)),
@@ -90,12 +92,17 @@ class Squares:
         if step.shortcut:
             pixels = scheme.writes**2 * across + self.pixels
             parts += [pixels * _odd_lines(step.skip * self.number), pixels * self.outputs * 4]
-        return sum(-(-part // LINE) * LINE for part in parts) + LINE
+        return sum(_round_up(part, LINE) for part in parts) + LINE
 
     def packed(self, step: Step, scheme: Scheme) -> int:
         """Return the bytes of packed weights."""
         shares = 4 if self.small == 2 else 0
-        return step.outputs * scheme.products**2 * (step.inputs * self.small + shares)
+        outputs, inputs = _round_up(step.outputs, self.lanes), _round_up(step.inputs, 4 // self.small)
+        return outputs * scheme.products**2 * (inputs * self.small + shares)
+
+
+def _round_up(number: int, to: int) -> int:
+    return -(-number // to) * to
 
 
 def _odd_lines(size: int) -> int:
