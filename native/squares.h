@@ -6,14 +6,13 @@
 // its bits depend on nothing else.
 #pragma once
 
+#include "blocks.h"
 #include "extent.h"
 #include "prologue.h"
 #include "scheme.h"
-#include "small.h"
 
 namespace {
 
-constexpr int64_t BLOCKS = 4;  // blocks of outputs whose products are held at once
 constexpr int64_t MOST_ROWS = 16;  // of a tile of squares
 #if defined(ZVAE_AMX)
 constexpr int64_t SMALL = 0;  // its tiles multiply all taps
@@ -23,34 +22,6 @@ constexpr int64_t SMALL = sizeof(Small);
 constexpr int64_t LINE = 64 / sizeof(float);
 
 inline int64_t odd_lines(int64_t bytes) { return (round_up(bytes, 64) / 64 | 1) * 64; }
-
-// Channels are padded with zeros. Inputs are transformed by cache lines of small numbers and multiplied by pairs, outputs
-// are multiplied by vectors.
-inline int64_t transformed(int64_t inputs) { return round_up(inputs, 64 / sizeof(Small)); }
-inline int64_t multiplied(int64_t inputs) { return round_up(inputs, PAIR); }
-inline int64_t outputs_of_block(int64_t left) { return round_up(least(OUTPUTS, left), LANES); }
-
-// A block's packed weights: for each product, its outputs' scales if there are any, then for each product its weights.
-template <class S>
-struct Packed {
-  static constexpr int64_t PRODUCTS = S::PRODUCTS * S::PRODUCTS;
-
-  const int64_t depth, outputs;
-  char* const at;
-
-  Packed(const void* all, int64_t inputs, int64_t every, int64_t first)
-      : depth(multiplied(inputs)), outputs(outputs_of_block(every - first)), at((char*)all + first * bytes_of_output()) {}
-
-  float* shares(int64_t product) const { return (float*)at + product * outputs; }
-  Small* weights(int64_t product) const {
-    return (Small*)(at + PRODUCTS * outputs * SHARE) + product * depth * outputs;
-  }
-
- private:
-  static constexpr int64_t SHARE = sizeof(Small) == 2 ? 4 : 0;  // bytes
-
-  int64_t bytes_of_output() const { return PRODUCTS * (SHARE + depth * sizeof(Small)); }
-};
 
 template <class S>
 struct SquareTile {
@@ -76,7 +47,7 @@ struct SquareTile {
     ring_row = (wides * S::STEP + S::IN - S::STEP) * (inputs + LINE);
     pitch = odd_lines(inputs * sizeof(Small)) / sizeof(Small);
     plane = odd_lines(most * pitch * sizeof(Small)) / sizeof(Small);
-    product = odd_lines(BLOCKS * most * OUTPUTS * 4) / 4;
+    product = odd_lines(least(BLOCKS, blocks_of(c.outputs)) * most * OUTPUTS * 4) / 4;
     char* room = aligned((char*)c.scratch + thread * c.scratch_bytes);
     const auto take = [&](int64_t bytes) {
       char* at = room;
@@ -217,16 +188,19 @@ struct SquareTile {
   void write_all() {
     Extent extents[MOST_ROWS];
     for (int64_t first = 0; first < c.outputs; first += BLOCKS * OUTPUTS) {
-      const int64_t blocks = least(BLOCKS, (c.outputs - first + OUTPUTS - 1) / OUTPUTS);
+      const int64_t blocks = least(BLOCKS, blocks_of(c.outputs - first));
       multiply_blocks(first, blocks);
       for (int64_t row = 0; row < down; row++) {
         if (c.skip_inputs) read_skip(row);
         for (int64_t b = 0; b < blocks; b++) {
           const int64_t at = first + b * OUTPUTS;
           if (c.skip_inputs) multiply_skip(row, at);
-          const auto put_block = c.outputs - at < OUTPUTS ? &SquareTile::put<T, false> : &SquareTile::put<T, true>;
-          for (int64_t x = 0; x < across; x++)
-            (this->*put_block)(row, x, at, products + (b * most + row * across + x) * OUTPUTS, extents);
+          const float* from = products + (b * most + row * across) * OUTPUTS;
+          for (int64_t x = 0; x < across; x++, from += OUTPUTS)
+            if (c.outputs - at < OUTPUTS)
+              put<T, false>(row, x, at, from, extents);
+            else
+              put<T, true>(row, x, at, from, extents);
         }
       }
     }
