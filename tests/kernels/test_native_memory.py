@@ -115,7 +115,9 @@ def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: i
     check(model, lambda: kernels.attend(step, prepared, x, affine, read()), 1.2)
 
 
-@given(st.sampled_from(STEPS), st.integers(1, 64), st.integers(1, 200), st.integers(1, 20000), channels, channels, cases)
+@given(
+    st.sampled_from(STEPS), st.integers(1, 64), st.integers(1, 200), st.integers(1, 20000), channels, channels, cases
+)
 def test_tiles_cover_the_map_and_keep_their_limits(
     step: Step, count: int, height: int, width: int, inputs: int, outputs: int, case: tuple[str, mx.Dtype]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zvae_tiled.chain import Step
 
 FEWEST, ENOUGH = 16, 32
-"""A Step has squares if it has at least 16 inputs, and at least 32 inputs or outputs. Fewer cannot pay for the transforms.
+"""A Step has squares if it has at least 16 inputs, and at least 32 inputs or outputs. Fewer cannot pay for transforms.
 
 Time of squares, as a share of the ordinary kernel's, on a Zen 4 core, 2026-11-26 (avx512bf16, avx512, avx2;
 best of 9, in turn):
@@ -61,6 +61,9 @@ def scheme_of(step: Step) -> Scheme | None:
 @dataclass(frozen=True)
 class Squares:
     """The squares of one path; the numbers are the library's (`NativePath`).
+
+    Inputs are padded to cache lines where they are transformed, and to pairs of int16 in packed weights. Outputs are
+    padded to vectors (native/blocks.h).
 
     Attributes:
         small: Bytes of a number that is multiplied.
