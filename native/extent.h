@@ -21,8 +21,10 @@ struct Extent {
     high = select(x > high, x, high);
     nan |= x != x;
   }
-  // The same for a whole vector, faster: a number that is not finite makes the extent NaN.
-  void note(V x) {
+  // The same, faster: a number that is not finite makes the extent NaN.
+  void note(V x, int64_t count) {
+    if (count < LANES)
+      for (int64_t j = count; j < LANES; j++) x[j] = x[0];
     low = smaller(x, low), high = greater(x, high);
     nan_if_not_finite += x * 0.0f;
   }

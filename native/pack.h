@@ -78,16 +78,16 @@ uint32_t pack_block(const Pack& p, int64_t phase, int64_t first) {
 
 void pack_item(const void* context, int64_t item, int64_t) {
   const Pack& p = *(const Pack*)context;
-  const int64_t blocks = (p.outputs + OUTPUTS - 1) / OUTPUTS;
+  const int64_t blocks = blocks_of(p.outputs);
   typed(p.type, [&](auto is) { p.sums[item] = pack_block<decltype(is)::type>(p, item / blocks, item % blocks * OUTPUTS); });
 }
 
 void pack_weights(const Pack& p) {
 #if !defined(ZVAE_AMX)
   if (p.squares)
-    return parallel(p.outputs / OUTPUTS, p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
+    return parallel(blocks_of(p.outputs), p.threads, p.upsample ? pack_squares<Doubled> : pack_squares<Four>, &p);
 #endif
-  parallel((p.outputs + OUTPUTS - 1) / OUTPUTS * phases_of(p), p.threads, pack_item, &p);
+  parallel(blocks_of(p.outputs) * phases_of(p), p.threads, pack_item, &p);
 }
 
 }  // namespace

@@ -29,19 +29,16 @@ struct SquarePacker {
   static constexpr int64_t PRODUCTS = S::PRODUCTS * S::PRODUCTS, CHANNELS = 2 * LANES;  // channels at a time
 
   const Pack& p;
-  int64_t first;  // output
-  float* shares;
-  Small* weights;
+  const int64_t first;  // output
+  const Packed<S> block;
   uint32_t written = 0;
   float scales[OUTPUTS][PRODUCTS];
   alignas(64) Small lines[PRODUCTS][OUTPUTS][CHANNELS];
 
-  SquarePacker(const Pack& pack, int64_t block) : p(pack), first(block * OUTPUTS) {
-    char* at = (char*)p.packed + block * Packed<S>::bytes(p.inputs);
-    shares = (float*)at, weights = (Small*)(at + Packed<S>::SHARES);
-  }
+  SquarePacker(const Pack& pack, int64_t item)
+      : p(pack), first(item * OUTPUTS), block(p.packed, p.inputs, p.outputs, first) {}
 
-  // The weights of all products for LANES channels of an output.
+  // The weights of all products for LANES channels of an output. Those beyond the last input or output are zeros.
   template <Type T>
   void transform(int64_t output, int64_t channel, Wide (&out)[PRODUCTS]) const {
     Wide half[3][S::PRODUCTS];
@@ -49,7 +46,7 @@ struct SquarePacker {
       Wide taps[3];
       for (int64_t y = 0; y < 3; y++) {
         const int64_t at = (((first + output) * 3 + y) * 3 + x) * p.inputs + channel;
-        taps[y] = widened(load<T>((const char*)p.weights + at * size_of(T)));
+        taps[y] = widened(first + output < p.outputs ? load_some<T>((const char*)p.weights + at * size_of(T), p.inputs - channel) : V{});
       }
       S::share(taps, half[x]);
     }
@@ -85,7 +82,7 @@ struct SquarePacker {
       const float share = 1 / scale;
       uint32_t word;
       memcpy(&word, &share, 4);
-      shares[n * OUTPUTS + output] = share;
+      block.shares(n)[output] = share;
       written += bits_of_word(word);
     }
   }
@@ -93,8 +90,8 @@ struct SquarePacker {
 
   template <Type T>
   void fill(int64_t channel) {
-    for (int64_t output = 0; output < OUTPUTS; output++)
-      for (int64_t i = 0; i < CHANNELS; i += LANES) {
+    for (int64_t output = 0; output < block.outputs; output++)
+      for (int64_t i = 0; i < least(CHANNELS, p.inputs - channel); i += LANES) {
         Wide out[PRODUCTS];
         transform<T>(output, channel + i, out);
         for (int64_t n = 0; n < PRODUCTS; n++) {
@@ -111,9 +108,9 @@ struct SquarePacker {
 
   void spread(int64_t channel) {
     for (int64_t n = 0; n < PRODUCTS; n++) {
-      char* to = (char*)(weights + (n * p.inputs + channel) * OUTPUTS);
-      for (int64_t i = 0; i < CHANNELS; i += PAIR)
-        for (int64_t output = 0; output < OUTPUTS; output++, to += 4) {
+      char* to = (char*)(block.weights(n) + channel * block.outputs);
+      for (int64_t i = 0; i < least(CHANNELS, block.depth - channel); i += PAIR)
+        for (int64_t output = 0; output < block.outputs; output++, to += 4) {
           uint32_t word;
           memcpy(&word, &lines[n][output][i], 4);
           memcpy(to, &word, 4);
@@ -125,7 +122,7 @@ struct SquarePacker {
   template <Type T>
   void pack() {
 #if defined(ZVAE_I16)
-    for (int64_t output = 0; output < OUTPUTS; output++) measure<T>(output);
+    for (int64_t output = 0; output < block.outputs; output++) measure<T>(output);
 #endif
     for (int64_t channel = 0; channel < p.inputs; channel += CHANNELS) {
       fill<T>(channel);

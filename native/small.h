@@ -25,31 +25,34 @@ inline float planes_norm(int64_t channels) {
   return 0.9999 * ((2147483647.0 / (WEIGHTS_NORM + half)) - half);
 }
 
-// Sums of M squares × 2 vectors of outputs: `planes` are `pitch` apart, `out` is OUTPUTS apart.
-template <int M>
+// Sums of M squares × N vectors of outputs: `planes` are `pitch` apart, `out` is OUTPUTS apart.
+template <int M, int N>
 void small_product(const Small* planes, int64_t pitch, const float* scales, int64_t apart, const Small* weights,
                    const float* shares, int64_t depth, float* out, bool) {
-  V sums[M][2];  // whole numbers, by their bits: GCC keeps an array of V in registers, but none of __m512i
-  for (int m = 0; m < M; m++) sums[m][0] = sums[m][1] = V{};
-  for (int64_t i = 0; i < depth; i += 2, planes += 2, weights += 4 * LANES) {
-    const __m512i w0 = _mm512_loadu_si512(weights), w1 = _mm512_loadu_si512(weights + 2 * LANES);
+  V sums[M][N] = {};  // whole numbers, by their bits: GCC keeps an array of V in registers, but none of __m512i
+  for (int64_t i = 0; i < depth; i += 2, planes += 2, weights += 2 * N * LANES) {
+    __m512i w[N];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; n++) w[n] = _mm512_loadu_si512(weights + 2 * n * LANES);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       int32_t pair;
       memcpy(&pair, planes + m * pitch, 4);
       const __m512i x = _mm512_set1_epi32(pair);
-      V s0 = sums[m][0], s1 = sums[m][1];  // an element of an array as an operand would put the array into memory
-      asm("vpdpwssd %2, %1, %0" : "+v"(s0) : "v"(x), "v"(w0));
-      asm("vpdpwssd %2, %1, %0" : "+v"(s1) : "v"(x), "v"(w1));
-      sums[m][0] = s0, sums[m][1] = s1;
+#pragma GCC unroll 8
+      for (int n = 0; n < N; n++) {
+        V sum = sums[m][n];  // an element of an array as an operand would put the array into memory
+        asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w[n]));
+        sums[m][n] = sum;
+      }
     }
   }
-  const V u0 = load<F32>(shares), u1 = load<F32>(shares + LANES);
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++) {
     const V scale = splat(scales[m * apart]);
-    store<F32>(out + m * OUTPUTS, (V)_mm512_cvtepi32_ps((__m512i)sums[m][0]) * (u0 * scale));
-    store<F32>(out + m * OUTPUTS + LANES, (V)_mm512_cvtepi32_ps((__m512i)sums[m][1]) * (u1 * scale));
+    for (int n = 0; n < N; n++)
+      store<F32>(out + m * OUTPUTS + n * LANES,
+                 (V)_mm512_cvtepi32_ps((__m512i)sums[m][n]) * (load<F32>(shares + n * LANES) * scale));
   }
 }
 
@@ -85,24 +88,24 @@ typedef float Small;
 constexpr int64_t PAIR = 1;
 constexpr int64_t CHANNELS_AT_ONCE = 64;  // longer sums are added up from sums of this many: a smaller error
 
-template <int M>
+template <int M, int N>
 void small_product(const Small* planes, int64_t pitch, const float*, int64_t, const Small* weights, const float*,
                    int64_t depth, float* out, bool more) {
-  V sums[M][VECTORS] = {};
-  for (int64_t i = 0; i < depth; i++, planes++, weights += OUTPUTS) {
-    V w[VECTORS];
+  V sums[M][N] = {};
+  for (int64_t i = 0; i < depth; i++, planes++, weights += N * LANES) {
+    V w[N];
 #pragma GCC unroll 8
-    for (int n = 0; n < VECTORS; n++) w[n] = load<F32>(weights + n * LANES);
+    for (int n = 0; n < N; n++) w[n] = load<F32>(weights + n * LANES);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       const V x = splat(planes[m * pitch]);
 #pragma GCC unroll 8
-      for (int n = 0; n < VECTORS; n++) sums[m][n] += x * w[n];
+      for (int n = 0; n < N; n++) sums[m][n] += x * w[n];
     }
   }
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
-    for (int n = 0; n < VECTORS; n++) {
+    for (int n = 0; n < N; n++) {
       float* to = out + m * OUTPUTS + n * LANES;
       store<F32>(to, more ? load<F32>(to) + sums[m][n] : sums[m][n]);
     }
@@ -116,11 +119,19 @@ constexpr int SQUARES = 5;  // in registers
 constexpr int SQUARES = LANES == 16 ? 14 : 6;
 #endif
 
-template <int M = SQUARES>
+template <int N, int M = SQUARES>
 inline void small_product_of(int64_t count, const Small* planes, int64_t pitch, const float* scales, int64_t apart,
                              const Small* weights, const float* shares, int64_t depth, float* out, bool more) {
-  if (count == M) return small_product<M>(planes, pitch, scales, apart, weights, shares, depth, out, more);
-  if constexpr (M > 1) small_product_of<M - 1>(count, planes, pitch, scales, apart, weights, shares, depth, out, more);
+  if (count == M) return small_product<M, N>(planes, pitch, scales, apart, weights, shares, depth, out, more);
+  if constexpr (M > 1)
+    small_product_of<N, M - 1>(count, planes, pitch, scales, apart, weights, shares, depth, out, more);
+}
+
+// Multiplies by `outputs` outputs, a whole number of vectors.
+template <int N = VECTORS, class... Rest>
+inline void small_multiply(int64_t outputs, Rest... rest) {
+  if (outputs == N * LANES) return small_product_of<N>(rest...);
+  if constexpr (N > 1) small_multiply<N - 1>(outputs, rest...);
 }
 
 }  // namespace

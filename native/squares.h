@@ -6,14 +6,13 @@
 // its bits depend on nothing else.
 #pragma once
 
+#include "blocks.h"
 #include "extent.h"
 #include "prologue.h"
 #include "scheme.h"
-#include "small.h"
 
 namespace {
 
-constexpr int64_t BLOCKS = 4;  // blocks of outputs whose products are held at once
 constexpr int64_t MOST_ROWS = 16;  // of a tile of squares
 #if defined(ZVAE_AMX)
 constexpr int64_t SMALL = 0;  // its tiles multiply all taps
@@ -24,15 +23,6 @@ constexpr int64_t LINE = 64 / sizeof(float);
 
 inline int64_t odd_lines(int64_t bytes) { return (round_up(bytes, 64) / 64 | 1) * 64; }
 
-// Numbers of a block's packed weights: for each product, its outputs' scales if there are any, then its weights.
-template <class S>
-struct Packed {
-  static constexpr int64_t PRODUCTS = S::PRODUCTS * S::PRODUCTS;
-  static constexpr int64_t SHARES = sizeof(Small) == 2 ? PRODUCTS * OUTPUTS * 4 : 0;  // bytes
-
-  static int64_t bytes(int64_t inputs) { return SHARES + PRODUCTS * inputs * OUTPUTS * sizeof(Small); }
-};
-
 template <class S>
 struct SquareTile {
   static constexpr int64_t PLANES = S::IN * S::IN, PRODUCTS = S::PRODUCTS * S::PRODUCTS, GROWN = S::OUT / S::STEP;
@@ -40,6 +30,7 @@ struct SquareTile {
   const Conv& c;
   int64_t top, left, rows, columns;  // of the result, before doubling
   int64_t down, across, most;        // rows and columns of squares; squares that scratch has room for
+  int64_t inputs;                    // padded
   int64_t ring_row, plane, pitch, product;
   float *ring, *wide, *scales, *products, *added;
   Small* planes;
@@ -52,10 +43,11 @@ struct SquareTile {
     down = (rows + S::STEP - 1) / S::STEP, across = (columns + S::STEP - 1) / S::STEP;
     const int64_t wides = (c.tile_columns + S::STEP - 1) / S::STEP;
     most = (c.tile_rows + S::STEP - 1) / S::STEP * wides;
-    ring_row = (wides * S::STEP + S::IN - S::STEP) * (c.inputs + LINE);
-    pitch = odd_lines(c.inputs * sizeof(Small)) / sizeof(Small);
+    inputs = transformed(c.inputs);
+    ring_row = (wides * S::STEP + S::IN - S::STEP) * (inputs + LINE);
+    pitch = odd_lines(inputs * sizeof(Small)) / sizeof(Small);
     plane = odd_lines(most * pitch * sizeof(Small)) / sizeof(Small);
-    product = odd_lines(BLOCKS * most * OUTPUTS * 4) / 4;
+    product = odd_lines(least(BLOCKS, blocks_of(c.outputs)) * most * OUTPUTS * 4) / 4;
     char* room = aligned((char*)c.scratch + thread * c.scratch_bytes);
     const auto take = [&](int64_t bytes) {
       char* at = room;
@@ -65,7 +57,7 @@ struct SquareTile {
     ring = (float*)take(S::IN * ring_row * 4);
     planes = (Small*)take(PLANES * plane * sizeof(Small));
     products = (float*)take(PRODUCTS * product * 4);
-    wide = (float*)take(sizeof(Small) == 2 ? PLANES * (c.inputs + LINE) * 4 : 0);
+    wide = (float*)take(sizeof(Small) == 2 ? PLANES * (inputs + LINE) * 4 : 0);
     scales = (float*)take(sizeof(Small) == 2 ? PLANES * most * 4 : 0);
     aside = (Number*)take(c.skip_inputs ? (S::OUT * wides * S::OUT + PIXELS) * pitch_of(c.skip_inputs) * sizeof(Number) : 0);
     added = (float*)take(c.skip_inputs ? (S::OUT * wides * S::OUT + PIXELS) * OUTPUTS * 4 : 0);
@@ -79,8 +71,8 @@ struct SquareTile {
       for (int64_t i = row ? S::IN - S::STEP : 0; i < S::IN; i++) {
         const int64_t at = row * S::STEP + i;
         const void* in = top + at < c.rows + 2 ? c.in[top + at] : nullptr;
-        activate(c, c.in_type, in, c.inputs, c.in_width, left - 1, pixels, ring + at % S::IN * ring_row, c.inputs,
-                 c.inputs + LINE);
+        activate(c, c.in_type, in, c.inputs, c.in_width, left - 1, pixels, ring + at % S::IN * ring_row, inputs,
+                 inputs + LINE);
       }
       const float* lines[S::IN];
       for (int64_t i = 0; i < S::IN; i++) lines[i] = ring + (row * S::STEP + i) % S::IN * ring_row;
@@ -89,8 +81,8 @@ struct SquareTile {
   }
 
   void transform(const float* const* lines, int64_t column, int64_t square) {
-    const int64_t next = c.inputs + LINE;
-    for (int64_t i = 0; i < c.inputs; i += LANES) {
+    const int64_t next = inputs + LINE;
+    for (int64_t i = 0; i < inputs; i += LANES) {
       V half[S::IN][S::IN];
       for (int64_t x = 0; x < S::IN; x++) {
         V in[S::IN], out[S::IN];
@@ -113,7 +105,7 @@ struct SquareTile {
 #if defined(ZVAE_I16)
     const float norm = planes_norm(c.inputs);
     for (int64_t p = 0; p < PLANES; p++)
-      scales[square * PLANES + p] = quantise(wide + p * next, c.inputs, norm, planes + p * plane + square * pitch);
+      scales[square * PLANES + p] = quantise(wide + p * next, inputs, norm, planes + p * plane + square * pitch);
 #endif
   }
 
@@ -122,15 +114,14 @@ struct SquareTile {
     for (int64_t p = 0; p < PRODUCTS; p++) {
       const int64_t from = S::plane(p / S::PRODUCTS) * S::IN + S::plane(p % S::PRODUCTS);
       for (int64_t b = 0; b < blocks; b++) {
-        const char* block = (const char*)c.weights + (first / OUTPUTS + b) * Packed<S>::bytes(c.inputs);
-        const float* shares = (const float*)block + p * OUTPUTS;
-        const Small* weights = (const Small*)(block + Packed<S>::SHARES) + p * c.inputs * OUTPUTS;
+        const Packed<S> block(c.weights, c.inputs, c.outputs, first + b * OUTPUTS);
         for (int64_t g = 0; g < groups; g++) {
           const int64_t at = squares * g / groups, count = squares * (g + 1) / groups - at;
           float* out = products + p * product + (b * most + at) * OUTPUTS;
-          for (int64_t i = 0; i < c.inputs; i += CHANNELS_AT_ONCE)
-            small_product_of(count, planes + from * plane + at * pitch + i, pitch, scales + at * PLANES + from, PLANES,
-                             weights + i * OUTPUTS, shares, least(CHANNELS_AT_ONCE, c.inputs - i), out, i > 0);
+          for (int64_t i = 0; i < block.depth; i += CHANNELS_AT_ONCE)
+            small_multiply(block.outputs, count, planes + from * plane + at * pitch + i, pitch,
+                           scales + at * PLANES + from, PLANES, block.weights(p) + i * block.outputs, block.shares(p),
+                           least(CHANNELS_AT_ONCE, block.depth - i), out, i > 0);
         }
       }
     }
@@ -138,13 +129,14 @@ struct SquareTile {
 
   // Multiplies the skip of a row of squares by the shortcut's weights, for one block of outputs.
   void multiply_skip(int64_t row, int64_t first) {
+    const int64_t outputs = outputs_of_block(c.outputs - first);
     const int64_t high = least(S::OUT, rows - row * S::OUT), step = pitch_of(c.skip_inputs);
     Source<Number> source;
     source.count = 1, source.depth = round_up(c.skip_inputs, DEPTH), source.pitch = step;
     const Number* weights = (const Number*)c.shortcut + first * source.depth;
     for (int64_t i = 0; i < high * columns; i += PIXELS) {
       source.taps[0] = aside + i * step;
-      multiply(least(PIXELS, high * columns - i), OUTPUTS, source, weights, added + i * OUTPUTS, true);
+      multiply(least(PIXELS, high * columns - i), outputs, source, weights, added + i * OUTPUTS, true);
     }
   }
 
@@ -155,12 +147,14 @@ struct SquareTile {
                                         round_up(c.skip_inputs, DEPTH), pitch_of(c.skip_inputs));
   }
 
-  // Writes a block of outputs of one square.
-  template <Type T>
+  // Writes a block of outputs of one square, which is WHOLE or the last.
+  template <Type T, bool WHOLE>
   void put(int64_t row, int64_t x, int64_t first, const float* from, Extent* extents) {
     const int64_t high = least(S::OUT, rows * GROWN - row * S::OUT), wider = least(S::OUT, columns * GROWN - x * S::OUT);
     const int64_t y0 = top * GROWN + row * S::OUT, x0 = left * GROWN + x * S::OUT, line = c.width * GROWN;
-    for (int64_t i = 0; i < OUTPUTS; i += LANES) {
+    const int64_t outputs = WHOLE ? OUTPUTS : c.outputs - first;
+    for (int64_t i = 0; i < outputs; i += LANES) {
+      const int64_t count = outputs - i;
       V half[S::OUT][S::PRODUCTS];
       for (int64_t q = 0; q < S::PRODUCTS; q++) {
         V in[S::PRODUCTS], out[S::OUT];
@@ -168,23 +162,23 @@ struct SquareTile {
         S::out(in, out);
         for (int64_t y = 0; y < S::OUT; y++) half[y][q] = out[y];
       }
-      const V bias = load<F32>(c.bias + first + i);
+      const V bias = load_some<F32>(c.bias + first + i, count);
       for (int64_t y = 0; y < high; y++) {
         V out[S::OUT];
         S::out(half[y], out);
         Extent& extent = extents[row * S::STEP + y / GROWN];
         for (int64_t j = 0; j < S::OUT && j < wider; j++) {
-          extent.note(out[j]);
+          extent.note(out[j], count);
           V sum = out[j] + bias;
           if (c.skip_inputs) {
             sum += load<F32>(added + (y * columns + x * S::OUT + j) * OUTPUTS + i);
           } else if (c.skip) {
-            const V skip = load<T>((const char*)c.skip[y0 + y] + ((x0 + j) * c.outputs + first + i) * size_of(T));
+            const V skip = load_some<T>((const char*)c.skip[y0 + y] + ((x0 + j) * c.outputs + first + i) * size_of(T), count);
             sum += c.skip_relu ? relu(skip) : skip;
           }
           const U bits = bits_of<T>(sum);
-          extent.written.add(bits);
-          store_bits<T>((char*)c.out + (((y0 + y) * line + x0 + j) * c.outputs + first + i) * size_of(T), bits);
+          extent.written.add(bits, count);
+          store_bits_some<T>((char*)c.out + (((y0 + y) * line + x0 + j) * c.outputs + first + i) * size_of(T), bits, count);
         }
       }
     }
@@ -194,14 +188,19 @@ struct SquareTile {
   void write_all() {
     Extent extents[MOST_ROWS];
     for (int64_t first = 0; first < c.outputs; first += BLOCKS * OUTPUTS) {
-      const int64_t blocks = least(BLOCKS, (c.outputs - first) / OUTPUTS);
+      const int64_t blocks = least(BLOCKS, blocks_of(c.outputs - first));
       multiply_blocks(first, blocks);
       for (int64_t row = 0; row < down; row++) {
         if (c.skip_inputs) read_skip(row);
         for (int64_t b = 0; b < blocks; b++) {
-          if (c.skip_inputs) multiply_skip(row, first + b * OUTPUTS);
-          for (int64_t x = 0; x < across; x++)
-            put<T>(row, x, first + b * OUTPUTS, products + (b * most + row * across + x) * OUTPUTS, extents);
+          const int64_t at = first + b * OUTPUTS;
+          if (c.skip_inputs) multiply_skip(row, at);
+          const float* from = products + (b * most + row * across) * OUTPUTS;
+          for (int64_t x = 0; x < across; x++, from += OUTPUTS)
+            if (c.outputs - at < OUTPUTS)
+              put<T, false>(row, x, at, from, extents);
+            else
+              put<T, true>(row, x, at, from, extents);
         }
       }
     }

@@ -23,7 +23,7 @@ struct Conv {
   int64_t inputs, outputs;
   int64_t kernel, stride, left;  // left: columns of zeros before the first column
   int64_t upsample;              // weights hold four 2×2 kernels, one for each phase, unless squares is set
-  int64_t squares;               // 3×3, stride 1, channels in multiples of 32: multiplied square by square (squares.h)
+  int64_t squares;               // 3×3, stride 1: multiplied square by square (squares.h)
   int64_t tile_rows, tile_columns;  // size of a tile, which one thread computes, with at most 64 rows
   const void* const* in;            // (rows - 1)·stride + kernel pointers, null for a row of zeros
   const float *scale, *shift, *mean;  // scale is null: no norm

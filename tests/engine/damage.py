@@ -48,9 +48,9 @@ def results(path: NativePath, call: Any) -> list[np.ndarray]:
     kind = np.uint32 if path.number == 4 else np.uint16
     if call.squares:
         products = (DOUBLED if call.upsample else FOUR).products ** 2
-        size = call.outputs * products * (call.inputs * path.small + (4 if path.small == 2 else 0))
-        blocks = call.outputs // path.outputs
-        return [_memory(call.packed, blocks, size // blocks // path.number, kind)]
+        outputs, inputs = (-(-n // to) * to for n, to in ((call.outputs, path.lanes), (call.inputs, 4 // path.small)))
+        output = products * (inputs * path.small + (4 if path.small == 2 else 0))
+        return [_memory(call.packed, outputs, output // path.number, kind)]
     taps = 16 if call.upsample else call.kernel**2
     outputs, inputs = (-(-n // to) * to for n, to in ((call.outputs, path.lanes), (call.inputs, path.depth)))
     return [_memory(call.packed, outputs, taps * inputs, kind)]

@@ -30,7 +30,7 @@ from zvae_tiled.planner.ends import PROCESS
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 
 CONFIGS: tuple[VAEConfig, ...] = (
-    AutoencoderKLConfig(block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=4),
+    AutoencoderKLConfig(block_out_channels=(36, 72), layers_per_block=1, norm_num_groups=4),
     QwenImageConfig(base_dim=32, dim_mult=(1, 2), num_res_blocks=1, temperal_downsample=(False,)),
     TinyConfig(
         encoder_block_out_channels=(32, 64),

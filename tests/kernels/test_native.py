@@ -31,7 +31,7 @@ from tests.support.samples import examples
 from zvae_tiled.chain import Skip, Step
 from zvae_tiled.devices.native_cpu import attention as native_attention
 from zvae_tiled.devices.native_cpu import kernels as native_rows
-from zvae_tiled.devices.native_cpu.arrays import spare
+from zvae_tiled.devices.native_cpu.arrays import room, spare
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 
@@ -112,25 +112,43 @@ def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
     assert mx.get_active_memory() <= before - size + size // 50 + (16 << 10)  # rounded up to pages
 
 
+@pytest.mark.parametrize("inputs", [15, 40])
 @pytest.mark.parametrize("path", PATHS)
-def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decode's number of threads must not reach another decode: its scratch is for fewer threads."""
+def test_kernels_of_different_threads_keep_to_their_own_scratch(
+    path: str, inputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decode's number of threads must not reach another decode: its scratch is for fewer threads.
+
+    What scratch and packed weights held before, here NaN, must not reach results.
+    """
     dtype, rng, fence = mx.bfloat16, np.random.default_rng(0), 4 << 20
     fenced: list[tuple[int, np.ndarray]] = []
 
+    def fill(size: int, memory: np.ndarray) -> None:
+        memory[:size], memory[size:] = 0xFF, 0xA5
+        fenced.append((size, memory))
+
     def fenced_spare(size: int) -> np.ndarray:
         memory = spare(size + fence)
-        memory[size:] = 0xA5
-        fenced.append((size, memory))
+        fill(size, memory)
         return memory
+
+    def fenced_room(shape: int | tuple[int, ...], kind: mx.Dtype = mx.uint8) -> mx.array:
+        if not isinstance(shape, int):
+            return room(shape, kind)
+        array = room(shape + fence)
+        fill(shape, np.asarray(array))
+        return array
 
     for module in (native_rows, native_attention):
         monkeypatch.setattr(module, "spare", fenced_spare)
-    conv, asks = sized(CONV, 40, 8), Step("a", "attention", 40, 40, kernel=1, norm=NORM, opens=True, closes=Skip(40))
-    x, asked = (random((1, *shape, 40), dtype, rng) for shape in [(12, 200), (2, 160)])
+    monkeypatch.setattr(native_rows, "room", fenced_room)
+    asks = Step("a", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=Skip(inputs))
+    conv = sized(CONV, inputs, 8)
+    x, asked = (random((1, *shape, inputs), dtype, rng) for shape in [(12, 200), (2, 160)])
     weights, wants = weights_of(conv, dtype, rng), weights_of(asks, dtype, rng)
     few, many = kernels_of(path, dtype, 1), kernels_of(path, dtype, 8)
-    affine, seen = few.affine(*rng.standard_normal((2, 40))), set()
+    affine, seen = few.affine(*rng.standard_normal((2, inputs))), set()
     for kernels in (few, many, few):
         out = whole(kernels, conv, weights, x, affine, None)
         prepared = kernels.prepare(asks, wants)
@@ -139,4 +157,6 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(path: str, monke
         moments = b"".join(array.tobytes() for array in kernels.moments(x))
         seen.add((bits(out), bits(keys), bits(found), moments))
     assert len(seen) == 1
+    assert np.isfinite(wide(out)).all()
+    assert np.isfinite(wide(found)).all()
     assert all((memory[size:] == 0xA5).all() for size, memory in fenced)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.cases import (
+    CONV,
     NORMED,
     READS,
     RELU,
@@ -21,10 +22,11 @@ from zvae_tiled.chain import Step
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("inputs", [15, 20])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], value: float) -> None:
-    step = Step("conv", "conv", 20, 40)
-    kernels, _, weights, x, _, _ = random_step(step, case, 9, 90, 20, 40, 0, "as it is")
+def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], inputs: int, value: float) -> None:
+    """Of a Step of few channels, and of one that is computed square by square: its squares may be told whole."""
+    kernels, step, weights, x, _, _ = random_step(CONV, case, 9, 90, inputs, 35, 0, "as it is")
     whole(kernels, step, weights, x, None, None)
     low, high = kernels.extent()
     assert (np.isfinite(low) & np.isfinite(high) & (low < high)).all()
@@ -32,8 +34,25 @@ def test_what_is_not_finite_is_told_of_its_rows(case: tuple[str, mx.Dtype], valu
     out = whole(kernels, step, weights, x, None, None)
     low, high = kernels.extent()
     seen = ~(np.isfinite(low) & np.isfinite(high))
-    assert seen.tolist() == [False] * 3 + [True] * 3 + [False] * 3
+    grain = kernels.grain(step)
+    assert grain == (1 if inputs < 16 or kernels.workspace.small == 0 else 4)
+    assert seen[3:6].all()
+    assert not seen[: 3 // grain * grain].any()
+    assert not seen[-(-6 // grain) * grain :].any()
     assert not np.isfinite(kernels.largest(out)).all()
+    assert kernels.intact()
+
+
+@pytest.mark.parametrize("inputs", [15, 20])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_extents_leave_out_lanes_beyond_the_last_output(case: tuple[str, mx.Dtype], inputs: int) -> None:
+    kernels, step, weights, x, _, _ = random_step(CONV, case, 5, 9, inputs, 35, 0, "as it is")
+    for sign in (1, -1):
+        weights["weight"] = sign * abs(weights["weight"])
+        whole(kernels, step, weights, abs(x), None, None)
+        low, high = (sign * sums for sums in kernels.extent()[::sign])
+        assert (low > 0).all()
+        assert (low < high).all()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] == mx.float16], ids=str)

@@ -119,11 +119,13 @@ def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: i
     check(model, lambda: kernels.attend(step, prepared, x, affine, read()), 1.2)
 
 
-@given(st.sampled_from(STEPS), st.integers(1, 64), st.integers(1, 200), st.integers(1, 20000), channels, cases)
+@given(
+    st.sampled_from(STEPS), st.integers(1, 64), st.integers(1, 200), st.integers(1, 20000), channels, channels, cases
+)
 def test_tiles_cover_the_map_and_keep_their_limits(
-    step: Step, count: int, height: int, width: int, inputs: int, case: tuple[str, mx.Dtype]
+    step: Step, count: int, height: int, width: int, inputs: int, outputs: int, case: tuple[str, mx.Dtype]
 ) -> None:
-    step, space = sized(step, inputs, 9 if inputs % 32 else 64), workspace_of(kernels_of(*case, count))
+    step, space = sized(step, inputs, outputs), workspace_of(kernels_of(*case, count))
     tile, grain = space.tile(step, height, width), space.grain(step)
     assert 1 <= tile.rows <= min(height + grain - 1, space.tile_rows)
     assert 1 <= tile.columns <= max(70, space.pixels)
@@ -156,15 +158,17 @@ def test_fewer_rows_never_need_more_scratch(
     assert needs == sorted(needs)
 
 
-def test_steps_of_whole_vectors_have_squares() -> None:
-    """Squares are computed where no vector of channels is cut, and their rows begin at multiples of a grain."""
-    plain = Step("plain", "conv", 64, 32)
-    doubled = replace(plain, resample=DOUBLE)
-    for case in CASES:
-        space = workspace_of(kernels_of(*case))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_steps_of_enough_channels_have_squares(case: tuple[str, mx.Dtype]) -> None:
+    """Channels need not fill vectors, and the rows of squares begin at multiples of a grain."""
+    space, plain = workspace_of(kernels_of(*case)), Step("plain", "conv", 64, 32)
+    for inputs, outputs in ((64, 32), (144, 144), (16, 512), (128, 3), (33, 1), (17, 39)):
+        step = sized(plain, inputs, outputs)
+        doubled = replace(step, resample=DOUBLE)
         has = space.small > 0
-        assert [space.squared(step) is not None for step in (plain, doubled)] == [has, has]
-        assert [space.grain(step) for step in (plain, doubled)] == ([4, 2] if has else [1, 1])
-        for other in (replace(plain, inputs=48), replace(plain, outputs=3), replace(plain, kernel=1), DOWN):
-            assert space.squared(other) is None
-            assert space.grain(other) == 1
+        assert [space.squared(step) is not None for step in (step, doubled)] == [has, has]
+        assert [space.grain(step) for step in (step, doubled)] == ([4, 2] if has else [1, 1])
+    few = [sized(plain, inputs, outputs) for inputs, outputs in ((15, 512), (31, 31), (3, 128))]
+    for other in (*few, replace(plain, kernel=1), sized(DOWN, 64, 32)):
+        assert space.squared(other) is None
+        assert space.grain(other) == 1

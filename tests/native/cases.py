@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from tests.native.conv_cases import BFLOAT, CHANNELS, FLOAT16, FLOAT32, MOST, WHOLE, WIDTHS, Row, conv
+from tests.native.conv_cases import BFLOAT, CHANNELS, FLOAT16, FLOAT32, MANY, MOST, WIDTHS, Row, conv
 from zvae_tiled.devices.native_cpu.choice import BFLOAT16
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 
@@ -21,7 +21,7 @@ KEYS = (1, 15, 33, 63, 65, 257, 300)
 def attend(path: str, workspace: NativeWorkspace, rng: Random) -> Iterator[Row]:
     """Queries that ask some blocks of keys."""
     while True:
-        queries, channels = rng.choice((1, 5, 14, 63, 64, 65, 130)), rng.choice((*CHANNELS, *WHOLE))
+        queries, channels = rng.choice((1, 5, 14, 63, 64, 65, 130)), rng.choice((*CHANNELS, *MANY))
         blocks = [rng.choice(KEYS) for _ in range(rng.randint(1, 3))]
         if 2 * queries * channels * sum(blocks) <= MOST:
             break
@@ -60,7 +60,7 @@ def moments(path: str, workspace: NativeWorkspace, rng: Random) -> Iterator[Row]
             "type": rng.choice((FLOAT32, BFLOAT, FLOAT16)),
             "rows": rng.randint(1, 5),
             "width": rng.choice(WIDTHS),
-            "channels": rng.choice((*CHANNELS, *WHOLE)),
+            "channels": rng.choice((*CHANNELS, *MANY)),
             "mean": rng.choice((0, 100)),
             "threads": workspace.threads,
         },

@@ -16,7 +16,7 @@ FLOAT32, BFLOAT, FLOAT16 = range(3)
 
 ACTIVATIONS = ("none", "silu", "relu")
 CHANNELS = (1, 3, 7, 8, 16, 17, 31, 32, 33, 65, 130)
-WHOLE = (32, 64, 96, 160)
+MANY = (32, 33, 48, 64, 96, 144, 160)
 """Channels of Steps that are computed square by square."""
 
 WIDTHS = (1, 2, 3, 4, 5, 9, 13, 14, 15, 31, 33, 69, 71, 150)
@@ -29,7 +29,7 @@ Row = tuple[str, dict[str, int]]
 def conv(path: str, workspace: NativeWorkspace, rng: Random) -> Iterator[Row]:
     """A convolution of a whole map on some threads, and in two bands on one."""
     while True:
-        inputs, outputs = (rng.choice(WHOLE if rng.getrandbits(1) else CHANNELS) for _ in range(2))
+        inputs, outputs = (rng.choice(MANY if rng.getrandbits(1) else CHANNELS) for _ in range(2))
         step = reading(
             sized(rng.choice((*STEPS, *RELUS)), inputs, outputs, rng.choice((4, 17, 32))), rng.choice((*READS, RMS))
         )

@@ -97,7 +97,7 @@ class NativeWorkspace:
     @property
     def squares(self) -> Squares:
         """The squares of this path."""
-        return Squares(self.small, self.outputs, self.blocks, self.number, self.pixels)
+        return Squares(self.small, self.lanes, self.outputs, self.blocks, self.number, self.pixels)
 
     def grain(self, step: Step) -> int:
         """Return the rows of a square, before doubling; 1 if the Step has no squares."""

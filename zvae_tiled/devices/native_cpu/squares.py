@@ -7,8 +7,18 @@ from typing import NamedTuple
 
 from zvae_tiled.chain import Step
 
-CHANNELS = 32
-"""A Step has squares if this many divide its inputs and its outputs: then no vector is cut."""
+FEWEST, ENOUGH = 16, 32
+"""A Step has squares if it has at least 16 inputs, and at least 32 inputs or outputs. Fewer cannot pay for transforms.
+
+Time of squares, as a share of the ordinary kernel's, on a Zen 4 core, 2026-11-26 (avx512bf16, avx512, avx2;
+best of 9, in turn):
+
+    144 → 144             0.48  0.45  0.41      16 → 512   0.62  0.59  0.47
+    144 → 288             0.44  0.47  0.44      128 → 3    0.71  0.63  0.76
+    288 → 144             0.45  0.43  0.43      33 → 3     0.94  0.79  0.79
+    144 → 144, doubled    0.52  0.59  0.54      16 → 32    1.03  0.67  0.56
+    16 → 16 (no squares)  1.18  0.72  0.72      3 → 128 (no squares)  0.90  0.86  0.93
+"""
 
 MOST_ACROSS = 14
 """Squares side by side in a tile, at most: as many as AVX-512 holds in registers."""
@@ -42,8 +52,8 @@ DOUBLED = Scheme(4, 2, 5, 4)
 
 def scheme_of(step: Step) -> Scheme | None:
     """Return the scheme of a Step that has squares, else None."""
-    whole = step.inputs % CHANNELS == step.outputs % CHANNELS == 0
-    if step.kind != "conv" or step.kernel != 3 or step.stride != 1 or not whole:
+    many = step.inputs >= FEWEST and max(step.inputs, step.outputs) >= ENOUGH
+    if step.kind != "conv" or step.kernel != 3 or step.stride != 1 or not many:
         return None
     return DOUBLED if step.upsample else FOUR
 
@@ -52,8 +62,12 @@ def scheme_of(step: Step) -> Scheme | None:
 class Squares:
     """The squares of one path; the numbers are the library's (`NativePath`).
 
+    Inputs are padded to cache lines where they are transformed, and to pairs of int16 in packed weights. Outputs are
+    padded to vectors (native/blocks.h).
+
     Attributes:
         small: Bytes of a number that is multiplied.
+        lanes: Floats in a vector.
         outputs: Outputs of a block.
         blocks: Blocks of outputs whose products a tile holds at once.
         number: Bytes of a number of the path's other products.
@@ -61,6 +75,7 @@ class Squares:
     """
 
     small: int
+    lanes: int
     outputs: int
     blocks: int
     number: int
@@ -79,23 +94,29 @@ class Squares:
         across = -(-width // scheme.step)
         across = -(-across // -(-across // MOST_ACROSS))
         most = min(MOST_DOWN, -(-rows // scheme.step)) * across
-        inputs, planes = step.inputs, scheme.reads**2
+        inputs, planes = _round_up(step.inputs, LINE // self.small), scheme.reads**2
+        blocks = min(self.blocks, -(-step.outputs // self.outputs))
         parts = [
             scheme.reads * (across * scheme.step + scheme.reads - scheme.step) * (4 * inputs + LINE),
             planes * _odd_lines(most * _odd_lines(inputs * self.small)),
-            scheme.products**2 * _odd_lines(self.blocks * most * self.outputs * 4),
+            scheme.products**2 * _odd_lines(blocks * most * self.outputs * 4),
         ]
         if self.small == 2:
             parts += [planes * (4 * inputs + LINE), planes * most * 4]
         if step.shortcut:
             pixels = scheme.writes**2 * across + self.pixels
             parts += [pixels * _odd_lines(step.skip * self.number), pixels * self.outputs * 4]
-        return sum(-(-part // LINE) * LINE for part in parts) + LINE
+        return sum(_round_up(part, LINE) for part in parts) + LINE
 
     def packed(self, step: Step, scheme: Scheme) -> int:
         """Return the bytes of packed weights."""
         shares = 4 if self.small == 2 else 0
-        return step.outputs * scheme.products**2 * (step.inputs * self.small + shares)
+        inputs, outputs = _round_up(step.inputs, 4 // self.small), _round_up(step.outputs, self.lanes)
+        return outputs * scheme.products**2 * (inputs * self.small + shares)
+
+
+def _round_up(number: int, to: int) -> int:
+    return -(-number // to) * to
 
 
 def _odd_lines(size: int) -> int:
