@@ -33,7 +33,7 @@ FLOPS = {
     "amx_emulated": 1e9,
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
-benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
+benchmarks/kernels.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again; docs/performance.md says what it gains"
 
