@@ -1,129 +1,146 @@
-"""Compares each Step of the native CPU kernels with the limit of the CPU: the table of docs/performance.md.
+"""Compares every Step of Z-Image's decoder with the ceiling of its path, and with oneDNN through torch.
 
-    python -m benchmarks.steps [path ...]
-
-GFLOP/s count the taps, on one thread, by its CPU time, so that other work on the machine does not matter. Squares
-need fewer products (native/squares.h), so they can exceed the limit of the registers.
-The attention's count its two products and the projections of queries and result.
+One thread computes, and its processor time counts, so that other work on the machine matters little. Kernels and torch
+take turns. A Step is measured on one band, torch on more rows, for it packs its weights at each call.
 """
 
 from __future__ import annotations
 
-import sys
-import time
+from collections import Counter
 from collections.abc import Callable
-from itertools import repeat
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-from benchmarks.machine import describe
-from zvae_tiled.chain import ATTENTION, Chain, Step
+from benchmarks.bands import attention_flops, order, torch_rows, work
+from benchmarks.tables import table
+from benchmarks.thread_time import Seconds, best_in_turn, seconds_of
+from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.calibrate import distinct_steps
-from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_status, native_workspace
+from zvae_tiled.devices.native_cpu.choice import cpu_device, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
-from zvae_tiled.devices.native_cpu.library import Library, open_library
-from zvae_tiled.devices.workspace import block_rows
+from zvae_tiled.devices.native_cpu.library import Library, NativePath
+from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.cost import step_flops
 
 import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-ROWS, LATENT_WIDTH = 16, 128
-RUNS = 5
+LATENT_WIDTH = 128
+"""Latents of a picture of 1024×1024, on each side."""
+
+Torch = Callable[[dict[str, Any]], float]
+
+HEAD = ("Step", "map", "times", "s", "GFLOP/s", "of ceiling", "inputs", "products", "outputs", "torch s", "ratio")
 
 
-def steps(paths: list[str]) -> str:
-    """Return the table of Steps."""
-    library = open_library()
-    if isinstance(library, str):
-        sys.exit(library)
-    chain = config_of("z-image").chain("decode")
-    widest = widest_of(chain)
-    shown = paths or [name for name in native_status().runs if name in library.fast]
-    ceilings = {path: best(lambda path=path: library.peak(path, 1 << 20)) for path in shown}  # type: ignore[misc]
-    lines = [
-        "| Step | width | " + " | ".join(shown) + " |",
-        "|---|---:|" + "---:|" * len(shown),
-        "| *registers alone* | | " + " | ".join(f"{ceilings[path]:,.0f}" for path in shown) + " |",
-    ]
-    for step, factor in widest.items():
-        width = LATENT_WIDTH * factor
-        speeds = [speed(library, path, step, width) for path in shown]
-        shares = [f"{speed:,.0f} ({speed / ceilings[path]:.0%})" for speed, path in zip(speeds, shown, strict=True)]
-        lines.append(f"| {label(step)} | {width} | " + " | ".join(shares) + " |")
-    return "GFLOP/s on one thread, bands of 16 rows, and the share of what registers alone reach.\n\n" + "\n".join(
-        lines
+@dataclass(frozen=True)
+class Place:
+    """A kind of Step, and a map that it reads in a decode of 1024×1024.
+
+    Attributes:
+        step: The Step, without its name.
+        width: Columns, and rows, of the map.
+        times: How many Steps of the decoder are the same, on maps of this size.
+    """
+
+    step: Step
+    width: int
+    times: int
+
+
+def places(chain: Chain) -> list[Place]:
+    """Return every kind of Step with every size of map that it reads."""
+    found = []
+    for one in distinct_steps(chain):
+        factors = Counter(factor for step, factor in zip(chain.steps, chain.factors, strict=False) if _same(one, step))
+        found += [Place(one, LATENT_WIDTH * factor, times) for factor, times in factors.items()]
+    return found
+
+
+def _same(one: Step, step: Step) -> bool:
+    """Return whether two Steps differ only in their names."""
+    names = ("kind", "inputs", "outputs", "kernel", "upsample", "skip")
+    return all(getattr(one, name) == getattr(step, name) for name in names) and bool(one.shortcut) == bool(
+        step.shortcut
     )
 
 
-def widest_of(chain: Chain) -> dict[Step, int]:
-    """Return every kind of Step, and the factor of the widest map that it reads."""
-    factors = dict(zip(chain.steps, chain.factors, strict=False))
-    return {one: max(factors[step] for step in chain.steps if same(one, step)) for one in distinct_steps(chain)}
+def ceiling(library: Library, path: str) -> float:
+    """Return the products and sums a second that registers reach on one thread, without memory."""
+    rounds = 1 << 20
+    return max(library.peak(path, rounds) / seconds_of(lambda: library.peak(path, rounds)) for _ in range(5))
 
 
-def same(one: Step, step: Step) -> bool:
-    """Return whether two Steps differ only in their names."""
-    fields = ("kind", "inputs", "outputs", "kernel", "upsample", "skip")
-    alike = all(getattr(one, name) == getattr(step, name) for name in fields)
-    return alike and (one.shortcut is None) == (step.shortcut is None)
+def of_squares(path: NativePath | NativeWorkspace) -> int:
+    """Return how many times the ceiling holds for squares: int16 has twice the rate of float32."""
+    return 2 if path.small == 2 < path.number else 1
+
+
+def steps(path: NativePath, dtype: mx.Dtype, limit: float, torch: Torch | None) -> str:
+    """Return the table of Steps.
+
+    Args:
+        path: The path that computes.
+        dtype: Type of the maps.
+        limit: What `ceiling` returned for the path.
+        torch: Returns the seconds that torch takes for an order. Default: none.
+    """
+    kernels = NativeKernels(dtype, path, native_workspace(path, 1))
+    return table(HEAD, [line(place, kernels, limit, torch) for place in places(config_of("z-image").chain("decode"))])
+
+
+def line(place: Place, kernels: NativeKernels, limit: float, torch: Torch | None) -> list[str]:
+    """Measure a Step, and return its line."""
+    step, width = place.step, place.width
+    rows = cpu_device(kernels.dtype == mx.bfloat16).band_rows // step.factor
+    works: dict[str, Seconds] = {"step": _timed(work(kernels, step, rows, width))}
+    squared = kernels.workspace.squared(step) is not None
+    if squared and step.inputs % 64 == step.outputs % 64 == 0:
+        works["half the inputs"] = _timed(work(kernels, replace(step, inputs=step.inputs // 2), rows, width))
+        works["half the outputs"] = _timed(work(kernels, replace(step, outputs=step.outputs // 2), rows, width))
+    if torch is not None:
+        works["torch"] = lambda: torch(order(step, width, kernels.dtype))
+    best = best_in_turn(works)
+    bands, taken = width / rows, best["step"]
+    if step.kind == "attention":
+        direct = computed = attention_flops(step, rows, width)
+    else:
+        direct = step_flops(step, rows * width, step.kernel**2 * step.factor**2)
+        computed = step_flops(step, rows * width, kernels.workspace.taps(step))
+    top = limit * (of_squares(kernels.workspace) if squared else 1)
+    shares = parts(taken, best.get("half the inputs"), best.get("half the outputs"))
+    theirs = best["torch"] * width / torch_rows(width) if "torch" in best else None
+    return [
+        label(step),
+        f"{width}²",
+        str(place.times),
+        f"{taken * bands:.2f}",
+        f"{direct / taken / 1e9:,.0f}",
+        f"{computed / taken / top:.0%}",
+        *("–" if share is None else f"{share:.0%}" for share in shares),
+        "–" if theirs is None else f"{theirs:.2f}",
+        "–" if theirs is None else f"{taken * bands / theirs:.2f}×",
+    ]
+
+
+def parts(taken: float, half_inputs: float | None, half_outputs: float | None) -> tuple[float | None, ...]:
+    """Return the shares of a Step's time that grow with its inputs, with both, and with its outputs.
+
+    With I inputs and O outputs a Step takes a·I + b·I·O + c·O. Two more times give the three.
+    """
+    if half_inputs is None or half_outputs is None:
+        return (None, None, None)
+    inputs, outputs = max(2 * half_outputs - taken, 0.0), max(2 * half_inputs - taken, 0.0)
+    return inputs / taken, max(1 - (inputs + outputs) / taken, 0.0), outputs / taken
 
 
 def label(step: Step) -> str:
+    """Return a Step in a few words."""
     kind = "attention" if step.kind == "attention" else f"{step.kernel}×{step.kernel}"
-    more = ", folded ×2" if step.upsample else ", + shortcut" if step.shortcut else ", + skip" if step.closes else ""
+    more = ", doubled" if step.upsample else ", + shortcut" if step.shortcut else ", + skip" if step.closes else ""
     return f"{kind} {step.inputs} → {step.outputs}{more}"
 
 
-def speed(library: Library, path: str, step: Step, width: int) -> float:
-    """Return the GFLOP/s of one Step on a band."""
-    dtype = mx.bfloat16 if path in BFLOAT16 else mx.float32
-    kernels = NativeKernels(dtype, library.runs[path], native_workspace(library.runs[path], 1))
-    shapes: dict[str, tuple[int, ...]] = {"weight": (step.outputs, step.kernel, step.kernel, step.inputs)}
-    if step.kind == "attention":
-        shapes = {f"{name}.weight": (step.outputs, step.inputs) for name in ATTENTION}
-    if step.shortcut:
-        shapes["shortcut.weight"] = (step.outputs, 1, 1, step.skip)
-    weights = {name: random(shape, dtype) for name, shape in shapes.items()}
-    weights |= {name.replace("weight", "bias"): random(shape[:1], dtype) for name, shape in shapes.items()}
-    ready = kernels.prepare(step, weights)
-    norm = kernels.affine(*(mx.ones(step.inputs) for _ in range(2)))  # type: ignore[arg-type]
-    x = random((1, ROWS + 2 * step.halo, width, step.inputs), dtype)
-    if step.kind == "attention":  # of a square map, whose keys are blocks that are alike
-        block = random((1, block_rows(width), width, 2 * step.inputs), dtype)
-        blocks = width // block_rows(width)
-        flops = 4 * ROWS * width * step.inputs * (step.inputs + blocks * block_rows(width) * width)
-        return best(lambda: kernels.attend(step, ready, x, norm, repeat(block, blocks)) is None or flops)
-    pieces = kernels.activate(step, x, norm if step.norm else None)
-    skip = kernels.beside([(random((1, ROWS, width, step.skip), dtype), 0, ROWS)]) if step.closes else None
-    flops = step_flops(step, ROWS * width, 16 if step.upsample else step.kernel**2)
-    return best(lambda: kernels.conv(step, ready, pieces, skip) is None or flops)
-
-
-def best(work: Callable[[], int]) -> float:
-    """Return the GFLOP/s of the fastest run, by the CPU time of this thread."""
-    fastest = 0.0
-    for _ in range(RUNS):
-        start = time.thread_time()
-        flops = work()
-        fastest = max(fastest, flops / (time.thread_time() - start) / 1e9)
-    return fastest
-
-
-def random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
-    x = (0.1 * mx.random.normal(shape)).astype(dtype)
-    mx.eval(x)
-    return x
-
-
-def main() -> None:
-    """Write the table between its marks on the page."""
-    table = steps(sys.argv[1:])
-    print(table)
-    head, begin, rest = PAGE.read_text().partition("<!-- steps: begin -->\n")
-    _, end, tail = rest.partition("<!-- steps: end -->")
-    PAGE.write_text(f"{head}{begin}\n{table}\n\n({describe()})\n\n{end}{tail}")
-
-
-if __name__ == "__main__":
-    main()
+def _timed(run: Callable[[], object]) -> Seconds:
+    run()
+    return lambda: seconds_of(run)

@@ -10,6 +10,7 @@ import mlx.core as mx
 import pytest
 
 from tests.kernels.cases import NORMED
+from tests.kernels.native import PATHS
 from tests.support.models import narrow
 from zvae_tiled.chain import Step
 from zvae_tiled.devices import calibrate as module
@@ -18,9 +19,12 @@ from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
+from zvae_tiled.devices.native_cpu import race
+from zvae_tiled.devices.native_cpu.choice import native_status
 from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import Calibration, MarginWorkspace, apply
+from zvae_tiled.planner.proposal import Proposal
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "config_of", lambda _: config)
     monkeypatch.setattr(module, "SIZES", dict.fromkeys(DEVICE_KINDS, ((2, 24), (3, 40))))
     monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
+    monkeypatch.setattr(race, "path_times", lambda _: {"mlx": 2.0, **dict.fromkeys(native_status().runs, 1.0)})
 
 
 @pytest.mark.usefixtures("small")
@@ -104,6 +109,17 @@ def test_each_kind_of_step_is_measured_once() -> None:
         measured = [shape(step) for step in module.distinct_steps(chain)]
         assert len(set(measured)) == len(measured) < len(chain.steps)
         assert set(measured) == {shape(step) for step in chain.steps}
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="only a CPU has paths to choose from")
+@pytest.mark.skipif(not PATHS, reason="built without the native kernels")
+@pytest.mark.usefixtures("small")
+def test_a_faster_path_is_proposed_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_KERNELS", "portable")
+    monkeypatch.setattr(race, "path_times", lambda _: {"portable": 1.3, "mlx": 1.0})
+    found = module.calibrate()
+    assert found.proposals == tuple(Proposal(dtype, "portable", "mlx", 1.3) for dtype in ("bfloat16", "float32"))
+    assert (stored_calibration()[0], this_device().name) == (found, "cpu/portable")
 
 
 def test_kernels_follow_the_device() -> None:

@@ -52,6 +52,16 @@ def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.
 
 
 @CPU_ONLY
+@BUILT
+def test_plan_and_report_name_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does the doctor (tests/cli/test_others.py)."""
+    monkeypatch.setenv("ZVAE_KERNELS", "portable")
+    _, report = random_vae(CONFIG, "bfloat16").decode(random_latents(CONFIG, 2, 3), return_report=True)
+    assert "bfloat16 on cpu/portable" in str(report)
+    assert "bfloat16 on cpu/portable" in str(report.plan)
+
+
+@CPU_ONLY
 @pytest.mark.skipif(not ROUNDED, reason="every path here computes every type")
 def test_a_device_made_for_another_path_gets_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its scratch is of another size, and native code would write beyond it."""
@@ -77,11 +87,25 @@ def test_the_fastest_path_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(LIBRARY, Library)
     monkeypatch.delenv("ZVAE_KERNELS", raising=False)
     fast = [name for name in FASTEST_FIRST if name in LIBRARY.fast]
-    assert native_status().path == (fast[0] if fast else "mlx")
+    assert native_status().path == (fast[0] if fast else "portable")
     assert native_status().runs[: len(fast)] == tuple(fast)
+
+
+@CPU_ONLY
+@BUILT
+@pytest.mark.parametrize("dtype", list(DTYPES), ids=str)
+def test_portable_is_chosen_where_no_other_path_is_fast(dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such are CPUs without AVX2, and those of other architectures, whatever BLAS MLX has."""
+    monkeypatch.delenv("ZVAE_KERNELS", raising=False)
     monkeypatch.setattr(LIBRARY, "fast", set())
+    status = native_status()
+    assert (status.path, status.advice) == ("portable", "")
+    assert "this CPU" in status.reason
+    kernels = kernels_for(this_device(dtype), dtype)
+    assert isinstance(kernels, NativeKernels)
+    assert kernels.path == "portable"
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx")
     assert native_status().path == "mlx"
-    assert "this CPU" in native_status().reason
 
 
 def test_a_path_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

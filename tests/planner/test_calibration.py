@@ -38,8 +38,10 @@ from zvae_tiled.planner.calibration import (
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.proposal import Proposal
 
-FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8)
+PROPOSAL: dict[str, Any] = {"dtype": "bfloat16", "chosen": "avx512bf16", "path": "avx512", "ratio": 1.3}
+FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8, (Proposal(**PROPOSAL),))
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +59,12 @@ def test_round_trip() -> None:
     assert loaded.flops == 2e11
     assert load("cpu", FOUND.device, "0.33.0")[0] is None
     assert load("cuda", FOUND.device, FOUND.mlx)[0] is None
+
+
+def test_a_file_from_before_paths_were_timed_has_no_proposals() -> None:
+    text = written(lambda v: v.pop("proposals") and v)
+    calibration_file(FOUND.kind, FOUND.device, FOUND.mlx).write_text(text)
+    assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] == replace(FOUND, proposals=())
 
 
 @pytest.mark.usefixtures("mlx_kernels")
@@ -108,6 +116,21 @@ def written(change: Callable[[dict[str, Any]], object]) -> str:
         (lambda v: v | {"device": "another chip"}, "is for another chip"),
         (lambda v: v | {"mlx": "0.1"}, "MLX 0.1"),
         (lambda v: [v], "not a calibration of format"),
+        (lambda v: v | {"proposals": None}, "proposals is not a list"),
+        (lambda v: v | {"proposals": PROPOSAL}, "proposals is not a list"),
+        (lambda v: v | {"proposals": ["avx2"]}, "a proposal has a dtype"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"more": 1}]}, "a proposal has a dtype"),
+        (lambda v: v | {"proposals": [{"path": "avx2"}]}, "a proposal has a dtype"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"dtype": "int8"}]}, "dtype is 'int8'"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"dtype": []}]}, "TypeError"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"path": "avx2; rm -r /"}]}, "is not the name of a path"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"chosen": "a" * 21}]}, "is not the name of a path"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"chosen": 7}]}, "is not the name of a path"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"ratio": 1}]}, "ratio is not a number above 1"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"ratio": True}]}, "ratio is not a number above 1"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"ratio": "2"}]}, "ratio is not a number above 1"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"ratio": float("nan")}]}, "ratio is not a number above 1"),
+        (lambda v: v | {"proposals": [PROPOSAL | {"ratio": float("inf")}]}, "ratio is not a number above 1"),
     ],
 )
 def test_a_foreign_file_is_ignored_with_a_reason(change: Callable[[dict[str, Any]], object], said: str) -> None:

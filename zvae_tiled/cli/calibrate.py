@@ -11,7 +11,10 @@ from zvae_tiled.cli.options import quiet_option
 @click.command(cls=Command, short_help="Measure this device, once.")
 @quiet_option
 def calibrate(quiet: bool) -> None:
-    """Measure memory and speed of this device, and store the figures for the planner. Takes some 20 seconds."""
+    """Measure memory and speed of this device, and store the figures for the planner. Takes some 20 seconds.
+
+    On a CPU each path of kernels is timed too. One that is faster than the chosen one is shown, here and by doctor.
+    """
     from zvae_tiled.jobs.limits import calibrate as measure
 
     measured = measure(None if quiet else lambda line: click.echo(line, err=True))
@@ -20,3 +23,5 @@ def calibrate(quiet: bool) -> None:
         f"convolutions, {measured.bandwidth / 1e9:,.1f} GB/s in memory, {measured.disk / 1e9:,.2f} GB/s to disk; "
         f"a Step used up to {measured.margin:.2f} times the predicted memory"
     )
+    for proposal in measured.proposals:
+        click.echo(str(proposal))

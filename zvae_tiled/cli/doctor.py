@@ -50,12 +50,13 @@ def _device() -> list[Finding]:
         f"{device.flops / 1e9:,.0f} GFLOP/s, {device.bandwidth / 1e9:,.1f} GB/s, disk {device.disk / 1e9:,.1f} GB/s"
     )
     slow = kind == "cpu" and native.path == MLX and blas.name == "builtin" and "system's own" not in blas.reason
+    faster = "; ".join(filter(None, (native.advice, *map(str, calibration.proposals if calibration else ()))))
     return [
         Finding("zvae_tiled", __version__),
         Finding("device", f"{device_name()} ({kind})"),
         Finding("MLX", mlx_version()),
         Finding("BLAS", f"{blas.name}: {blas.reason}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
-        *([Finding("kernels", f"{native.path}: {native.reason}", native.advice)] if kind == "cpu" else []),
+        *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
     ]

@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import ATTENTION, Chain, Step
+from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.here import device_kind, device_name, kernels_for, mlx_version, this_device
+from zvae_tiled.devices.native_cpu import race
+from zvae_tiled.devices.samples import random_map, random_weights
 from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
 from zvae_tiled.planner.cost import step_flops
+from zvae_tiled.planner.proposal import Proposal
 
 SIZES = {"cpu": ((1, 64), (2, 128)), "metal": ((12, 256), (24, 256), (48, 384))}
 """Rows and columns of the bands. On Metal, below and above Winograd's 4,096 pixels. The last size is timed too."""
@@ -37,7 +40,8 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
     """Measure this device, and store the figures for all later decodes.
 
     Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes. The allocator's peak is compared
-    with the device's Workspace. A run takes seconds, and empties MLX's cache of free buffers.
+    with the device's Workspace. On a CPU every path of kernels is timed too: a faster one than the chosen one is
+    proposed, and never chosen. A run takes seconds, and empties MLX's cache of free buffers.
 
     Args:
         progress: Called with a line of text before each measurement. Default: no calls.
@@ -47,8 +51,12 @@ def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
     """
     say = progress if progress is not None else lambda _: None
     bench = measured_steps(say)
+    proposals: tuple[Proposal, ...] = ()
+    if bench.device.kind == "cpu":
+        say("every path of kernels")
+        proposals = race.proposals()
     say("the disk")
-    return _stored(bench)
+    return _stored(bench, proposals)
 
 
 def measured_steps(say: Callable[[str], None]) -> Bench:
@@ -67,7 +75,7 @@ def measured_steps(say: Callable[[str], None]) -> Bench:
     return bench
 
 
-def _stored(bench: Bench) -> Calibration:
+def _stored(bench: Bench, proposals: tuple[Proposal, ...]) -> Calibration:
     calibration = Calibration(
         kind=device_kind(),
         device=device_name(),
@@ -76,6 +84,7 @@ def _stored(bench: Bench) -> Calibration:
         flops=bench.flops / bench.computing,
         bandwidth=bench.moved / bench.moving,
         disk=_disk_speed(),
+        proposals=proposals,
     )
     store(calibration)
     return calibration
@@ -148,17 +157,17 @@ class Bench:
         kind = str(dtype).removeprefix("mlx.core.")
         about = f"{step.kernel}x{step.kernel} {step.inputs} to {step.outputs}, {rows}x{width}, {kind}"
         ready: list[object] = []
-        model = _weights(step, dtype)
+        model = random_weights(step, dtype)
         self._peak(
             f"prepare {about}", lambda: ready.append(kernels.prepare(step, model)), sum(space.prepared(step, itemsize))
         )
         weights = ready[0]
         norm = kernels.affine(np.full(step.inputs, 0.5), np.full(step.inputs, 0.1))
         affine = norm if step.norm else None
-        x = _random((1, rows, width, step.inputs), dtype)
+        x = random_map((1, rows, width, step.inputs), dtype)
         pixels = rows * width
         if step.kind == "attention":
-            blocks = [_random((1, block_rows(width), width, 2 * step.inputs), dtype)]
+            blocks = [random_map((1, block_rows(width), width, 2 * step.inputs), dtype)]
             both = 2 * pixels * step.inputs * itemsize + space.keys(step, rows, width, itemsize)
             self._peak(f"keys {about}", lambda: kernels.keys(step, weights, x, norm), both)
             attended = pixels * step.outputs * itemsize + space.attend(step, rows, width, itemsize)
@@ -173,11 +182,13 @@ class Bench:
         seconds += self._peak(
             f"moments {about}", lambda: kernels.moments(x), space.moments(step.inputs, rows, width, itemsize), timed
         )
-        pieces = kernels.activate(step, _random((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine)
+        pieces = kernels.activate(
+            step, random_map((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine
+        )
         pieces = kernels.span(pieces, 0, rows * grown + 2 * step.halo)
         skip = None
         if step.closes:
-            skip = kernels.beside([(_random((1, rows * grown, width * grown, step.skip), dtype), 0, rows * grown)])
+            skip = kernels.beside([(random_map((1, rows * grown, width * grown, step.skip), dtype), 0, rows * grown)])
         written = pixels * step.factor**2 * step.outputs * itemsize
         working = space.conv(step, rows * grown, width * grown, itemsize)
         computing = self._peak(
@@ -209,24 +220,6 @@ def _seconds(run: Callable[[], object]) -> float:
     run()
     mx.synchronize()
     return time.perf_counter() - start
-
-
-def _weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
-    names = {"": (step.outputs, step.kernel, step.kernel, step.inputs)}
-    if step.shortcut:
-        names["shortcut."] = (step.outputs, 1, 1, step.skip)
-    if step.kind == "attention":
-        shape = (step.outputs, step.inputs)
-        kernels = {f"{name}.weight": _random(shape, dtype) for name in ATTENTION}
-    else:
-        kernels = {f"{name}weight": _random(shape, dtype) for name, shape in names.items()}
-    return kernels | {name.replace("weight", "bias"): _random(kernels[name].shape[:1], dtype) for name in kernels}
-
-
-def _random(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
-    x = (0.1 * mx.random.normal(shape)).astype(dtype)
-    mx.eval(x)
-    return x
 
 
 def _disk_speed() -> float:

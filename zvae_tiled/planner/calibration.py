@@ -17,6 +17,7 @@ from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.devices.workspace import Workspace
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import atomic_file
+from zvae_tiled.planner.proposal import Proposal
 
 FORMAT = 1
 """Version of the file format. Increase it when files stored before can no longer be read."""
@@ -42,6 +43,8 @@ class Calibration:
         flops: Floating-point operations a second in convolutions.
         bandwidth: Bytes a second in everything else.
         disk: Bytes a second to and from disk.
+        proposals: Paths of CPU kernels that were faster than the chosen ones. Default: none. Files stored before
+            paths were timed have none.
     """
 
     kind: str
@@ -51,6 +54,7 @@ class Calibration:
     flops: float
     bandwidth: float
     disk: float
+    proposals: tuple[Proposal, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot have been measured.
@@ -219,7 +223,10 @@ def _read(file: Path) -> Calibration:
         values = json.loads(stream.read(LARGEST_FILE + 1).decode())
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(f"it is not a calibration of format {FORMAT}")
-    return Calibration(**values)
+    proposals = values.pop("proposals", [])
+    if not isinstance(proposals, list):
+        raise ValueError("proposals is not a list")
+    return Calibration(**values, proposals=tuple(map(Proposal.from_json, proposals)))
 
 
 def newest(kind: str, mlx: str) -> Calibration | None:

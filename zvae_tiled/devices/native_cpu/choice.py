@@ -16,7 +16,8 @@ VARIABLE = "ZVAE_KERNELS"
 THREADS = "ZVAE_THREADS"
 
 MLX = "mlx"
-FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon_bf16", "neon", "portable")
+PORTABLE = "portable"
+FASTEST_FIRST = ("amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neon_bf16", "neon", PORTABLE)
 BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "neon_bf16", "amx_emulated")
 """Paths that multiply bfloat16, and round activations to it. VAEs of other types need more digits."""
 
@@ -32,7 +33,7 @@ FLOPS = {
     "amx_emulated": 1e9,
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
-benchmarks/steps.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
+benchmarks/kernels.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
 
 BAND_ROWS = 64
 """Of 16 rows, a decode of 512×512 spends a third of its time between native calls; of 128, it is no faster."""
@@ -74,10 +75,10 @@ def native_status() -> NativeStatus:
     if asked == "auto":
         if isinstance(library, str):
             return NativeStatus(MLX, library, runs, threads, ADVICE)
-        fast = [name for name in runs if name in library.fast]
-        if not fast:
-            return NativeStatus(MLX, "this CPU has no instructions with which native kernels are faster", runs, threads)
-        return NativeStatus(fast[0], "the fastest this CPU has", runs, threads)
+        fast = next((name for name in runs if name in library.fast), None)
+        if fast is None:  # it needs fewer products than MLX, and no single-threaded passes: docs/performance.md
+            return NativeStatus(PORTABLE, "this CPU has no instructions of a faster path", runs, threads)
+        return NativeStatus(fast, "the fastest this CPU has", runs, threads)
     if asked not in (*FASTEST_FIRST, *runs):
         known = ", ".join(("auto", *FASTEST_FIRST, MLX))
         raise InputError(f"{VARIABLE} must be one of {known}, it is {asked!r}", f"Unset {VARIABLE}, or choose another.")
