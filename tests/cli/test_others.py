@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,6 +16,7 @@ from safetensors.numpy import save_file
 from tests.support.running import run, save_latents
 from zvae_tiled import VAE, read_latent_file
 from zvae_tiled.devices import calibrate as calibrating
+from zvae_tiled.jobs import limits
 from zvae_tiled.planner import calibration
 from zvae_tiled.report import metrics
 
@@ -220,7 +224,21 @@ def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.M
     assert "GFLOP/s in convolutions" in told.stdout
     assert "the disk" in told.stderr
     assert len(list((place / "cache").iterdir())) == 1
-    assert "calibration: zvae calibrate" not in run("doctor").stdout
+    told = run("doctor").stdout
+    assert "calibration: zvae calibrate" not in told
+    assert re.search(r"^calibrated   [\d.]+ s ago$", told, re.M)
+    (file,) = (place / "cache").iterdir()
+    os.utime(file, (time.time() - 4e5,) * 2)
+    assert "\ncalibrated   4.6 days ago\n" in run("doctor").stdout
+
+
+def test_a_higher_speed_is_replaced_only_if_one_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bool] = []
+    stored = calibration.Calibration("cpu", "A chip", "0", 1.0, 1e11, 1e10, 1e9)
+    monkeypatch.setattr(limits, "calibrate", lambda progress, replace: said.append(replace) or stored)
+    run("calibrate")
+    assert "100.0 GFLOP/s in convolutions" in run("calibrate", "--replace").stdout
+    assert said == [False, True]
 
 
 def test_a_batch_of_one_is_a_picture(place: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import click
 
 from zvae_tiled.cli.command import Command
+from zvae_tiled.wording import duration
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,17 @@ def _device() -> list[Finding]:
         *([Finding("kernels", f"{native.path}: {native.reason}", native.advice)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
+        *([Finding("calibrated", f"{_age()} ago")] if calibration else []),
     ]
+
+
+def _age() -> str:
+    """Return the time since this device was calibrated."""
+    from zvae_tiled.devices.here import device_kind, device_name, mlx_version
+    from zvae_tiled.planner.calibration import calibration_file
+
+    file = calibration_file(device_kind(), device_name(), mlx_version())
+    return duration(max(0.0, time.time() - file.stat().st_mtime))
 
 
 def _memory() -> list[Finding]:
