@@ -224,9 +224,9 @@ def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.M
     assert "GFLOP/s in convolutions" in told.stdout
     assert "the disk" in told.stderr
     assert len(list((place / "cache").iterdir())) == 1
-    told = run("doctor").stdout
-    assert "calibration: zvae calibrate" not in told
-    assert re.search(r"^calibrated   [\d.]+ s ago$", told, re.M)
+    healthy = run("doctor").stdout
+    assert "calibration: zvae calibrate" not in healthy
+    assert re.search(r"^calibrated   [\d.]+ s ago$", healthy, re.M)
     (file,) = (place / "cache").iterdir()
     os.utime(file, (time.time() - 4e5,) * 2)
     assert "\ncalibrated   4.6 days ago\n" in run("doctor").stdout
@@ -234,8 +234,13 @@ def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.M
 
 def test_a_higher_speed_is_replaced_only_if_one_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[bool] = []
+
+    def calibrated(_: object, replace: bool) -> calibration.Calibration:
+        said.append(replace)
+        return stored
+
     stored = calibration.Calibration("cpu", "A chip", "0", 1.0, 1e11, 1e10, 1e9)
-    monkeypatch.setattr(limits, "calibrate", lambda progress, replace: said.append(replace) or stored)
+    monkeypatch.setattr(limits, "calibrate", calibrated)
     run("calibrate")
     assert "100.0 GFLOP/s in convolutions" in run("calibrate", "--replace").stdout
     assert said == [False, True]

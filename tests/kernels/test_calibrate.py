@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import psutil
 import pytest
-from psutil import cpu_count
 
 from tests.kernels.cases import NORMED
 from tests.support.models import narrow
@@ -23,6 +24,8 @@ from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
 from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import Calibration, MarginWorkspace, apply, store
+
+CORES = psutil.cpu_count() or 1
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +85,7 @@ def test_an_operation_is_timed_several_times_and_the_shortest_counts(monkeypatch
     def run() -> None:
         clock[0] += next(lengths)
 
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     assert module._shortest(run) == pytest.approx(0.01)
     assert list(lengths) == [9.0], "five runs"
     lengths = iter([module.ENOUGH, 9.0])
@@ -93,19 +96,19 @@ def test_an_operation_is_timed_several_times_and_the_shortest_counts(monkeypatch
 @pytest.mark.usefixtures("small")
 def test_other_programs_that_compute_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(load.OtherLoad, "cores", lambda _: 0.9 * load.BUSY * cpu_count())
+    monkeypatch.setattr(load.OtherLoad, "cores", lambda _: 0.9 * load.BUSY * CORES)
     assert load.OtherLoad().sentence() == ""
-    monkeypatch.setattr(load.OtherLoad, "cores", lambda _: 1.5 * load.BUSY * cpu_count())
+    monkeypatch.setattr(load.OtherLoad, "cores", lambda _: 1.5 * load.BUSY * CORES)
     module.calibrate(lines.append)
     (line,) = [line for line in lines if "other programs" in line]
-    assert f"of {cpu_count()} cores meanwhile: measure again when they are idle" in line
+    assert f"of {CORES} cores meanwhile: measure again when they are idle" in line
 
 
 def test_the_load_of_others_is_that_of_all_without_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     used, own, clock = iter([100.0, 115.0]), iter([1.0, 6.0]), iter([50.0, 55.0])
     monkeypatch.setattr(load, "_used", lambda: next(used))
     monkeypatch.setattr(load, "_own", lambda: next(own))
-    monkeypatch.setattr(load.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     assert load.OtherLoad().cores() == 2.0
 
 

@@ -31,9 +31,13 @@ from zvae_tiled.planner.better import better_of, kept
 from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
 from zvae_tiled.planner.cost import step_flops
 
-SIZES = {"cpu": ((1, 64), (2, 128), (16, 128)), "metal": ((12, 256), (24, 256), (48, 384))}
-"""Rows and columns of the bands. On Metal, below and above Winograd's 4,096 pixels. The last size, whose rows are those
-of a decode, is timed too."""
+SIZES = {
+    "cpu": ((1, 64), (2, 128), (16, 128)),
+    "cpu/mlx": ((1, 64), (2, 128)),
+    "metal": ((12, 256), (24, 256), (48, 384)),
+}
+"""Rows and columns of the bands, by device or kind. On Metal, below and above Winograd's 4,096 pixels. The last size is
+timed too: its rows are those of a decode, but for MLX's slow kernels on a CPU, where that would take minutes."""
 
 RUNS = 5
 """The most timed runs of an operation. The shortest counts, because other programs only make a run longer."""
@@ -80,7 +84,7 @@ def measured_steps(say: Callable[[str], None]) -> Bench:
     """Measure each kind of Step of Z-Image's decoder, on bands of a few sizes, in each type."""
     steps = distinct_steps(config_of("z-image").chain("decode"))
     device = this_device(calibrated=False)
-    sizes = SIZES.get(device.kind, SIZES["metal"])
+    sizes = SIZES.get(device.name, SIZES.get(device.kind, SIZES["metal"]))
     bench = Bench(device)
     with no_cache():
         for number, step in enumerate(steps, 1):
