@@ -45,6 +45,20 @@ def duration(seconds: float) -> str:
     return f"{value:,.0f} {name}" if 9.95 <= value < 1e6 else f"{round(value, 3):.2g} {name}"
 
 
+def clock(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds: 0:01:01, 32:09:51."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def in_one_unit(*counts: int) -> list[str]:
+    """Return numbers of bytes in the unit of the largest, without it and with as many digits each; then the unit."""
+    unit, name = next(((unit, name) for unit, name in _UNITS if max(counts) >= unit), (1, "bytes"))
+    digits = max(0, 3 - len(str(max(counts) // unit))) if unit > 1 else 0
+    return [*(f"{count / unit:,.{digits}f}" for count in counts), name]
+
+
 def operations(count: float) -> str:
     """Write a number of multiplications and additions: 618 GFLOP, 36.6 PFLOP."""
     power = next((power for power in range(2, 8) if count < 999.5 * 1000**power), 8)
