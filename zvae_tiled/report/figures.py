@@ -52,6 +52,7 @@ class Row:
         budget: The budget; None if it was ample, or if the tool has none.
         plan: Digest of the plan.
         predicted_peak: The most memory that the plan predicts.
+        predicted_seconds: The time that the plan predicts on an idle machine.
         allocator_peak: Peak of MLX's allocator, weights and latents included.
         footprint: High-water mark of the process, minus its size before the weights were loaded.
         seconds: Median of the runs.
@@ -78,6 +79,7 @@ class Row:
     budget: int | None = None
     plan: str | None = None
     predicted_peak: int | None = None
+    predicted_seconds: float | None = None
     allocator_peak: int | None = None
     footprint: int | None = None
     seconds: float | None = None
@@ -199,6 +201,7 @@ def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
         budget=None if budget == AMPLE else budget,
         plan=plan.digest,
         predicted_peak=plan.predicted_peak,
+        predicted_seconds=plan.predicted_seconds,
         allocator_peak=max(report.measured_peak for report in reports),
         footprint=max(report.footprint for report in reports),
         seconds=statistics.median(times),

@@ -68,14 +68,23 @@ class Report:
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
                 f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
                 f"expected   {self.expected_error}",
-                f"memory     {size(self.predicted_peak)} predicted, {size(self.measured_peak)} measured, "
-                f"of the budget of {size(self.budget)}",
+                self.memory_line(),
                 f"others     {size(self.others)} in other MLX arrays before the decode",
-                f"time       {duration(self.predicted_seconds)} predicted if idle, {duration(self.seconds)} measured "
-                f"({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
+                self.time_line(),
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
         )
+
+    def memory_line(self) -> str:
+        """Return the line of predicted and measured memory."""
+        used = f"{size(self.predicted_peak)} predicted, {size(self.measured_peak)} measured"
+        return f"memory     {used}, of the budget of {size(self.budget)}"
+
+    def time_line(self) -> str:
+        """Return the line of predicted and measured time."""
+        speed = self.plan.predicted_flops / self.seconds / 1e9
+        times = f"{duration(self.predicted_seconds)} predicted if idle, {duration(self.seconds)} measured"
+        return f"time       {times} ({speed:,.0f} GFLOP/s)"
 
     def _repr_html_(self) -> str:
         """Return HTML for a notebook: the text, and memory over time."""
