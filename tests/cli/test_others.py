@@ -15,9 +15,14 @@ from safetensors.numpy import save_file
 
 from tests.support.running import run, save_latents
 from zvae_tiled import VAE, read_latent_file
+from zvae_tiled.cli.full import full_decode
 from zvae_tiled.devices import calibrate as calibrating
+from zvae_tiled.devices import here
+from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs import limits
 from zvae_tiled.planner import calibration
+from zvae_tiled.planner.budget import Available
+from zvae_tiled.planner.full import full_plan
 from zvae_tiled.report import metrics
 
 
@@ -52,6 +57,31 @@ def test_a_decode_is_compared_with_the_full_one(place: Path, quality: list[str])
     psnr = float(told.split()[1])
     assert (psnr > 100) is (not quality)
     assert "the full decode has" in told
+
+
+def test_a_full_decode_is_that_of_the_plain_model_by_the_kernels_of_a_decode(place: Path) -> None:
+    vae, latents = VAE.load(place / "vae", "float32"), np.load(place / "a.npy")
+    whole = full_plan(vae.plan(12, 20, f"{1 << 62}B"))
+    assert (whole.extra_flops, whole.spilled) == (0, 0)
+    assert {sweep.rows for sweep in whole.sweeps} == {6, 12}, "each map at once"
+    decoded = vae.decode(latents, "np", plan=whole)
+    plain = np.asarray(full_decode(vae, read_latents(latents, vae.config)))
+    assert np.abs(decoded - plain).max() < 1e-5
+
+
+def test_what_a_full_decode_costs_is_said_first_and_what_does_not_fit_is_not_tried(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("compare", "a.npy", "--reference", "full")
+    (said,) = run(*words).stderr.splitlines()
+    assert re.fullmatch(r"the decode takes .+ s and .+ MB; the full decode .+ s and .+ MB, if idle", said)
+    assert run(*words, "-q").stderr == ""
+    monkeypatch.setattr(here, "available", lambda _: Available(10**6))
+    monkeypatch.setattr(VAE, "decode", lambda *_, **__: pytest.fail("it was decoded first"))
+    said = run(*words, "--budget", "1GB", code=4).stderr
+    assert "the full decode takes" not in said
+    assert "the full decode needs at least" in said
+    assert "1 MB available" in said
 
 
 @pytest.mark.parametrize(
