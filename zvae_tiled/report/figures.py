@@ -182,20 +182,22 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
         latents = random_latents(config, pixels, pixels)
         least = least_budget(vae, latents)
         for budget, runs in ((AMPLE, 3), (least, 2)):
-            row = _measured(vae, latents, budget, runs)
+            row = measured(vae, latents, budget, runs)
             taken = max(taken, row.seconds or 0.0) if budget == AMPLE else taken
             yield row
 
 
-def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
+def measured(
+    vae: VAE, latents: np.ndarray, budget: int, runs: int, suite: str = "self", family: str = "z-image"
+) -> Row:
     """Decode `runs` times, and return the row."""
     reports = [vae.decode(latents, "np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)]
     times = [report.seconds for report in reports]
     plan: Plan = reports[0].plan
     return Row(
-        "self",
+        suite,
         "zvae_tiled",
-        "z-image",
+        family,
         *plan.case.pixels,
         plan.case.dtype,
         budget=None if budget == AMPLE else budget,
