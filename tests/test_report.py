@@ -19,6 +19,7 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report import report
 from zvae_tiled.report.chart import line_chart, logarithmic
 from zvae_tiled.report.report import Meter
+from zvae_tiled.wording import size
 
 VAE = random_vae(AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2))
 LATENTS = random_latents(VAE.config, 32, 40)
@@ -36,6 +37,17 @@ def test_the_timeline_goes_forward_and_its_highest_point_is_the_peak(tmp_path: P
     assert 0 <= times[0] < times[-1] <= told.seconds
     assert max(size for _, size in told.timeline) == told.measured_peak
     assert min(size for _, size in told.timeline) >= VAE.weight_bytes
+
+
+def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
+    told = decoded(tmp_path)
+    assert told.predicted_seconds == told.plan.predicted_seconds > 0
+    lines = dict(
+        line.split(maxsplit=1) for line in str(replace(told, predicted_seconds=115_791, seconds=120.0)).splitlines()
+    )
+    used = f"{size(told.predicted_peak)} predicted, {size(told.measured_peak)} measured, of the budget of 10 MB"
+    assert lines["memory"] == used
+    assert lines["time"].startswith("32 h predicted if idle, 2 min measured (")
 
 
 def test_a_long_timeline_is_thinned_and_keeps_its_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

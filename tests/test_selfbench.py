@@ -44,6 +44,8 @@ def test_a_file_holds_products_and_decodes(found: dict[str, object], tmp_path: P
         assert 0 < row.allocator_peak <= row.predicted_peak - PROCESS
         assert row.predicted_peak <= (row.budget or row.predicted_peak)
         assert row.seconds is not None
+        assert row.predicted_seconds is not None
+        assert row.predicted_seconds > 0
         assert row.spread is not None
         assert row.spread[0] <= row.seconds <= row.spread[1]
 

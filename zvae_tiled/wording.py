@@ -1,4 +1,4 @@
-"""Text for messages: numbers of bytes in decimal units, and lists that show only a few names."""
+"""Text for messages: bytes, times and work in units that people use, and lists that show only a few names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ MOST = 20
 LETTERS = 120
 """The most characters of a name that a message shows, because names come from files."""
 
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+_UNITS = ((10**18, "EB"), (10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+_TIMES = (("s", 1, 99.5), ("min", 60, 99.5), ("h", 3600, 99.5), ("days", 86400, 999.5), ("years", 31_557_600, 1e300))
+"""Units of time: name, seconds, and the most that are written in it."""
 
 
 def listed(names: Iterable[object], most: int = MOST) -> str:
@@ -27,6 +30,39 @@ def size(count: float) -> str:
             value = count / unit
             return f"{value:,.0f} {name}" if value >= 99.95 or unit == 10**3 else f"{value:.3g} {name}"
     return f"{count:.0f} bytes"
+
+
+def rounded_up(count: int) -> str:
+    """Write a number of bytes rounded up to two digits: "5.2 GB" is enough where 5.11 GB are needed."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return size(-(-count // step) * step)
+
+
+def duration(seconds: float) -> str:
+    """Write a time with about two digits: 0.35 s, 37 s, 25 min, 32 h."""
+    name, unit = next((name, unit) for name, unit, most in _TIMES if seconds < most * unit)
+    value = seconds / unit
+    return f"{value:,.0f} {name}" if 9.95 <= value < 1e6 else f"{round(value, 3):.2g} {name}"
+
+
+def clock(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds: 0:01:01, 32:09:51."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def in_one_unit(*counts: int) -> list[str]:
+    """Return numbers of bytes in the unit of the largest, without it and with as many digits each; then the unit."""
+    unit, name = next(((unit, name) for unit, name in _UNITS if max(counts) >= unit), (1, "bytes"))
+    digits = max(0, 3 - len(str(max(counts) // unit))) if unit > 1 else 0
+    return [*(f"{count / unit:,.{digits}f}" for count in counts), name]
+
+
+def operations(count: float) -> str:
+    """Write a number of multiplications and additions: 618 GFLOP, 36.6 PFLOP."""
+    power = next((power for power in range(2, 8) if count < 999.5 * 1000**power), 8)
+    return f"{count / 1000**power:.3g} {'MGTPEZY'[power - 2]}FLOP"
 
 
 def at_least(count: int) -> str:

@@ -1,25 +1,105 @@
-"""The progress bar: the text beside it, and when it is shown."""
+"""The progress line: what it says at any width, that it fits, and when it is shown."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.support.running import run
+from tests.support.running import COMMAND, environment, run
 from zvae_tiled import Progress
-from zvae_tiled.cli.bar import details
+from zvae_tiled.cli.bar import line_of
+from zvae_tiled.wording import clock
 
 HALF = Progress(0.5, 3, 30, 61.0, rows=512, height=1024, budget=8_000_000_000, memory=1_234_000_000, peak=2_345_000_000)
+NAME = "z-image-turbo-00042-of-a-long-batch.safetensors"
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def test_rows_time_and_memory_stand_beside_the_bar() -> None:
-    assert details(HALF) == "rows 512/1024 of sweep 3/30, 0:01:01 to go, 1.23 GB now, 2.35 peak, 8.00 budget"
+def on_a_terminal(words: list[str], columns: int) -> list[str]:
+    """What a command shows on a pseudo-terminal, frame by frame, without colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    plain = {name: value for name, value in environment(TERM="xterm", LANG="C.UTF-8").items() if name != "COLUMNS"}
+    child = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=plain)
+    os.close(theirs)
+    told = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            told += piece
+    except OSError:  # Linux' way to say that the other end is closed
+        pass
+    os.close(ours)
+    assert child.wait() == 0, told.decode()
+    return [line for line in re.split(r"[\r\n]+", ESCAPES.sub("", told.decode())) if line.strip()]
 
 
-def test_what_is_not_known_is_left_out() -> None:
-    assert details(replace(HALF, done=0.0, memory=None)) == "rows 512/1024 of sweep 3/30"
+@pytest.mark.parametrize("columns", [60, 80, 110])
+def test_on_a_terminal_the_line_fits_and_keeps_name_bar_per_cent_time_and_memory(columns: int) -> None:
+    code = (
+        "from zvae_tiled import Progress; from zvae_tiled.cli.bar import bar\n"
+        f"with bar({NAME!r}, False) as listener:\n"
+        f"    listener({HALF!r}); listener({replace(HALF, done=1.0)!r})"
+    )
+    frames = on_a_terminal([sys.executable, "-c", code], columns)
+    assert max(map(len, frames)) < columns
+    last = frames[-1]
+    assert re.match(r"z-image[^ ]*… ━+ +100%  0:00:00 to go  1\.23 of 8\.00 GB", last), last
+    assert ("sweep 3/30" in last) == (columns == 110)
+
+
+def test_a_decode_shows_it_in_80_columns(place: Path) -> None:
+    frames = on_a_terminal([*COMMAND, "decode", "a.npy", "-o", "a.png", "--budget", "500MB"], 80)
+    lines = [frame for frame in frames if "to go" in frame]
+    assert re.match(r"a\.npy ━{24} 100%  0:00:00 to go  \d+ of 500 MB$", lines[-1]), lines
+    assert max(map(len, lines)) < 80
+
+
+@given(
+    st.text(min_size=1, max_size=60),
+    st.integers(30, 300),
+    st.floats(0, 1),
+    st.floats(0, 1e7),
+    st.integers(10**6, 1 << 62),
+    st.booleans(),
+)
+def test_it_fits_any_terminal(name: str, width: int, done: float, seconds: float, budget: int, plain: bool) -> None:
+    progress = Progress(done, 30, 30, seconds, budget=budget, memory=budget // 3, peak=budget)
+    for each in (None, progress, replace(progress, memory=None, peak=None)):
+        line = line_of(name, each, width, plain)
+        assert line.cell_len < width
+        assert "%" in line.plain
+        assert line.plain.isprintable()
+
+
+def test_what_does_not_fit_is_left_out_and_the_name_is_no_markup() -> None:
+    assert line_of("[red]a", HALF, 200).plain == (
+        f"[red]a {'━' * 12}{'╺' * 12}  50%  0:01:01 to go  1.23 of 8.00 GB  peak 2.35 GB  sweep 3/30"
+    )
+    assert line_of("a", HALF, 40, True).plain == "a ########.........  50%  0:01:01 to go"
+    assert line_of("a", replace(HALF, memory=None), 80).plain.endswith("50%  0:01:01 to go  sweep 3/30")
+    assert line_of("a", replace(HALF, done=0.0), 80).plain.endswith(" 0%  -:--:-- to go  1.23 of 8.00 GB")
+    assert clock(115_791) == "32:09:51"
+
+
+def test_memory_is_in_one_unit() -> None:
+    for budget, said in (
+        (900_000_000, "50 of 900 MB"),
+        (50_000_000_000, "0.1 of 50.0 GB"),
+        (2 * 10**12, "0.00 of 2.00 TB"),
+    ):
+        assert said in line_of("a", replace(HALF, budget=budget, memory=50_000_000, peak=60_000_000), 90).plain
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -27,10 +107,10 @@ def test_it_is_shown_on_a_terminal_only_and_not_when_asked_to_be_quiet(
     place: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
 ) -> None:
     words = ("decode", "a.npy", "-o", "a.png", *(["-q"] if quiet else []))
-    assert "of sweep" not in run(*words).stderr
+    assert "to go" not in run(*words).stderr
     monkeypatch.setenv("FORCE_COLOR", "1")  # with it, rich takes any stream for a terminal
     monkeypatch.setenv("COLUMNS", "200")
     told = run(*words)
-    assert ("rows 12/12 of sweep" in told.stderr) is not quiet
+    assert ("sweep" in told.stderr) is not quiet
     assert ("0:00:00 to go" in told.stderr) is not quiet
     assert told.stdout == ""

@@ -19,12 +19,16 @@ def test_the_picture_is_the_middle_of_what_the_library_decodes(place: Path) -> N
     (want,) = VAE.demo("float32").decode(middle, output_type="pil")
     with Image.open(place / "demo.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(want))
-    assert "1 x 64x64 exact decode, float32 on cpu" in told
-    sizes = {name: float(size) for name, size in re.findall(r"^(predicted|measured) +([\d.]+) MB$", told, re.M)}
-    assert 0 < sizes["measured"] <= sizes["predicted"]
-    found = re.search(r"Compared with a full decode by the plain model, for 32x32 of it: (\d+) dB", told)
+    picture, memory, time, exact = told.splitlines()
+    assert picture == "picture    demo.png: 64x64, the middle of 2048x2048 (all: --size 2048)"
+    sizes = re.fullmatch(r"memory     ([\d.]+) MB predicted, ([\d.]+) MB measured, of the budget of .+", memory)
+    assert sizes is not None
+    assert 0 < float(sizes[2]) <= float(sizes[1])
+    assert re.fullmatch(r"time       .+ predicted if idle, .+ measured \(\d+ GFLOP/s\)", time)
+    found = re.fullmatch(r"exact      (\d+) dB from a full decode of 32x32, in .+ MB, not .+ MB", exact)
     assert found is not None
     assert int(found[1]) > 90
+    assert max(map(len, (picture, memory, time, exact))) <= 80
 
 
 def test_quiet_and_budget(place: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,9 +15,15 @@ from safetensors.numpy import save_file
 
 from tests.support.running import run, save_latents
 from zvae_tiled import VAE, read_latent_file
+from zvae_tiled.cli.full import full_decode
 from zvae_tiled.devices import calibrate as calibrating
+from zvae_tiled.devices import here
 from zvae_tiled.devices.native_cpu import race
+from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.jobs import limits
 from zvae_tiled.planner import calibration
+from zvae_tiled.planner.budget import Available
+from zvae_tiled.planner.full import full_plan
 from zvae_tiled.planner.proposal import Proposal
 from zvae_tiled.report import metrics
 
@@ -50,6 +59,31 @@ def test_a_decode_is_compared_with_the_full_one(place: Path, quality: list[str])
     psnr = float(told.split()[1])
     assert (psnr > 100) is (not quality)
     assert "the full decode has" in told
+
+
+def test_a_full_decode_is_that_of_the_plain_model_by_the_kernels_of_a_decode(place: Path) -> None:
+    vae, latents = VAE.load(place / "vae", "float32"), np.load(place / "a.npy")
+    whole = full_plan(vae.plan(12, 20, f"{1 << 62}B"))
+    assert (whole.extra_flops, whole.spilled) == (0, 0)
+    assert {sweep.rows for sweep in whole.sweeps} == {6, 12}, "each map at once"
+    decoded = vae.decode(latents, "np", plan=whole)
+    plain = np.asarray(full_decode(vae, read_latents(latents, vae.config)))
+    assert np.abs(decoded - plain).max() < 1e-5
+
+
+def test_what_a_full_decode_costs_is_said_first_and_what_does_not_fit_is_not_tried(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("compare", "a.npy", "--reference", "full")
+    (said,) = run(*words).stderr.splitlines()
+    assert re.fullmatch(r"the decode takes .+ s and .+ MB; the full decode .+ s and .+ MB, if idle", said)
+    assert run(*words, "-q").stderr == ""
+    monkeypatch.setattr(here, "available", lambda _: Available(10**6))
+    monkeypatch.setattr(VAE, "decode", lambda *_, **__: pytest.fail("it was decoded first"))
+    said = run(*words, "--budget", "1GB", code=4).stderr
+    assert "the full decode takes" not in said
+    assert "the full decode needs at least" in said
+    assert "1 MB available" in said
 
 
 @pytest.mark.parametrize(
@@ -225,11 +259,29 @@ def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.M
     assert "GFLOP/s in convolutions" in told.stdout
     assert "the disk" in told.stderr
     assert len(list((place / "cache").iterdir())) == 1
-    seen = run("doctor").stdout
-    assert "calibration: zvae calibrate" not in seen
+    healthy = run("doctor").stdout
+    assert "calibration: zvae calibrate" not in healthy
     faster = "path avx512 was 1.3 times as fast as avx512bf16 here: ZVAE_KERNELS=avx512 takes it (other bits)"
     assert f"\nbfloat16: {faster}" in told.stdout
-    assert f"  kernels: bfloat16: {faster}" in seen.partition("To improve:")[2]
+    assert f"  kernels: bfloat16: {faster}" in healthy.partition("To improve:")[2]
+    assert re.search(r"^calibrated   [\d.]+ s ago$", healthy, re.M)
+    (file,) = (place / "cache").iterdir()
+    os.utime(file, (time.time() - 4e5,) * 2)
+    assert "\ncalibrated   4.6 days ago\n" in run("doctor").stdout
+
+
+def test_a_higher_speed_is_replaced_only_if_one_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bool] = []
+
+    def calibrated(_: object, replace: bool) -> calibration.Calibration:
+        said.append(replace)
+        return stored
+
+    stored = calibration.Calibration("cpu", "A chip", "0", 1.0, 1e11, 1e10, 1e9)
+    monkeypatch.setattr(limits, "calibrate", calibrated)
+    run("calibrate")
+    assert "100.0 GFLOP/s in convolutions" in run("calibrate", "--replace").stdout
+    assert said == [False, True]
 
 
 def test_a_batch_of_one_is_a_picture(place: Path) -> None:

@@ -24,7 +24,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_it_prints_the_plan_that_the_library_makes() -> None:
     want = plan("z-image", 512, 768, "1GB", task="stream")
     assert run("plan", "768x512", "--vae", "z-image", "--budget", "1GB").stdout == f"{want}\n"
-    assert run("plan", "768x512", "--budget", "1GB").stdout == f"{want}\n", "z-image is what is left out"
+    told = run("plan", "768x512", "--budget", "1GB", "--sweeps").stdout
+    assert told == f"{want}\n\n{want.table()}\n", "z-image is what is left out"
 
 
 @pytest.mark.parametrize("vae", ["vae", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"])
@@ -43,10 +44,9 @@ def test_options_reach_the_planner() -> None:
 def test_tiles_and_stream() -> None:
     tiles = ("--quality", "tiles", "--tile", "256", "--overlap", "64", "--ramp", "cosine", "--moments", "tile")
     told = run("plan", "512", "--budget", "2GB", *tiles).stdout
-    assert "512x512 tiles" in told
-    assert "statistics: moments and middle block of each tile by itself" in told
-    assert "3 x 3 tiles that read at most 216x216 pixels, cosine ramp" in told
-    assert "512x512 stream" in run("plan", "512", "--budget", "2GB", "--quality", "stream").stdout
+    assert "statistics moments and middle block of each tile by itself" in told
+    assert "quality    tiles: 3 x 3 of at most 216x216 pixels, cosine ramp" in told
+    assert "quality    stream" in run("plan", "512", "--budget", "2GB", "--quality", "stream").stdout
 
 
 def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
@@ -107,6 +107,8 @@ def test_a_chart_has_the_mode_of_any_other_file(place: Path) -> None:
         (["wide"], 2, "is no size"),
         (["512", "--sweep-budgets", "--budget", "1GB"], 2, "remove --budget"),
         (["512", "--sweep-budgets", "--quality", "tiles"], 2, "remove --quality"),
+        (["512", "--sweeps", "--json"], 2, "remove --json"),
+        (["512", "--sweeps", "--sweep-budgets"], 2, "remove --json and --sweep-budgets"),
         (["512", "--batch", "0"], 2, "--batch"),
         (["510x512"], 3, "The nearest is 512"),
         (["510x512", "--quality", "stream"], 3, "The nearest is 512"),

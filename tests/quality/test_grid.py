@@ -220,7 +220,7 @@ def test_a_plan_knows_when_it_is_exact() -> None:
 
 
 def test_plans_print_what_they_are() -> None:
-    assert "expected error: rounding" in str(planned(128, 128, tile=256))
+    assert "expected   rounding" in str(planned(128, 128, tile=256))
     for asked in ({"quality": "stream"}, {"tile": 256, "overlap": 32}, {"tile": 256, "moments": "tile"}):
         plan = planned(128, 128, **asked)
         assert plan.expected_error != "rounding"

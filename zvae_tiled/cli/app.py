@@ -14,10 +14,11 @@ from zvae_tiled.cli.doctor import doctor
 from zvae_tiled.cli.encode import encode
 from zvae_tiled.cli.inspect import inspect
 from zvae_tiled.cli.plan import plan
+from zvae_tiled.cli.selfcheck import selfcheck
 
 
 @click.group(
-    commands=[demo, decode, plan, encode, compare, inspect, calibrate, benchmark, doctor],
+    commands=[demo, decode, plan, encode, compare, inspect, calibrate, benchmark, selfcheck, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",
 )

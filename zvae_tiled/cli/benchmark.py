@@ -31,12 +31,17 @@ from zvae_tiled.files.atomic import check_place
 def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
     """Decode random latents with random weights of Z-Image's size, and record predicted and measured time and memory.
 
+    Prints the figures, and writes them to a file.
     Nothing is downloaded or sent. The file contains no user name, no host name and no path.
     """
     check_place(submit_file)
     refuse_clashes([submit_file], [])
     from zvae_tiled.report.figures import self_benchmark, write
+    from zvae_tiled.report.rows import lines_of
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
-    write(self_benchmark(float(seconds), say), submit_file)
+    figures = self_benchmark(float(seconds), say)
+    write(figures, submit_file)
+    for line in lines_of(figures["rows"]):
+        click.echo(line)
     click.echo(f"The figures are in {submit_file}.")

@@ -9,15 +9,19 @@ from zvae_tiled.cli.options import quiet_option
 
 
 @click.command(cls=Command, short_help="Measure this device, once.")
+@click.option("--replace", is_flag=True, help="Store this run's speeds, also where a stored speed is higher.")
 @quiet_option
-def calibrate(quiet: bool) -> None:
+def calibrate(replace: bool, quiet: bool) -> None:
     """Measure memory and speed of this device, and store the figures for the planner. Takes some 20 seconds.
+
+    Each operation is run several times. Other programs that compute meanwhile are reported. A stored speed is kept if
+    it is higher than the measured one, because a busy machine only looks slower.
 
     On a CPU each path of kernels is timed too. One that is faster than the chosen one is shown, here and by doctor.
     """
     from zvae_tiled.jobs.limits import calibrate as measure
 
-    measured = measure(None if quiet else lambda line: click.echo(line, err=True))
+    measured = measure(None if quiet else lambda line: click.echo(line, err=True), replace)
     click.echo(
         f"{measured.device} ({measured.kind}), MLX {measured.mlx}: {measured.flops / 1e9:,.1f} GFLOP/s in "
         f"convolutions, {measured.bandwidth / 1e9:,.1f} GB/s in memory, {measured.disk / 1e9:,.2f} GB/s to disk; "

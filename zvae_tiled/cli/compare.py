@@ -23,9 +23,12 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_sources
+from zvae_tiled.errors import BudgetError
 from zvae_tiled.inputs.pictures import as_floats, check_picture, read_picture, write_picture
+from zvae_tiled.planner.budget import MOST_BYTES
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality
+from zvae_tiled.wording import at_least, duration, size
 
 
 @click.command(cls=Command, short_help="Compare two pictures, or a decode with the full one.")
@@ -34,8 +37,8 @@ from zvae_tiled.planner.quality import Quality
 @click.option(
     "--reference",
     type=click.Choice(["full"]),
-    help="Decode the latents A with the other options, and compare the result with a full decode by the plain model, "
-    "which needs about 4 kB of memory per pixel.",
+    help="Decode the latents A with the other options, and compare the result with a full decode: whole maps, all kept "
+    "in memory. Its cost is printed first. It is refused if it does not fit the available memory.",
 )
 @click.option(
     "--heat-map",
@@ -100,23 +103,31 @@ def _decode_options_typed() -> list[str]:
 def _decoded(
     path: str, model: Model, limits: Limits, quality: Quality, reading: Reading, quiet: bool
 ) -> tuple[Any, Any, Plan]:
-    import numpy as np
-
-    from zvae_tiled.cli.full import full_decode
-    from zvae_tiled.inputs.latents import read_latents
+    from zvae_tiled.devices.here import available
+    from zvae_tiled.inputs.latents import picture_shape, read_latents
     from zvae_tiled.order import Order, latents_of
+    from zvae_tiled.planner.full import full_plan
 
     vae = load_vae(model.vae, model.config, model.dtype)
     latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
-    with bar(path, quiet) as listener:
-        ours, report = vae.decode(
-            latents,
-            "np",
-            budget=limits.budget,
-            quality=quality,
-            progress=listener or False,
-            return_report=True,
-            spill_folder=limits.spill_folder,
+    batch, height, width, _ = picture_shape(vae.config, read_latents(latents, vae.config))
+    plan = vae.plan(height, width, limits.budget, batch, quality=quality)
+    whole = full_plan(vae.plan(height, width, f"{MOST_BYTES}B", batch))
+    if not quiet:
+        click.echo(f"the decode takes {_cost(plan)}; the full decode {_cost(whole)}, if idle", err=True)
+    memory = available(vae.weight_bytes)
+    if whole.predicted_peak > memory.size:
+        raise BudgetError(
+            f"the full decode needs at least {at_least(whole.predicted_peak)}, {memory}", "Compare a smaller picture."
         )
-    whole = full_decode(vae, read_latents(latents, vae.config), latents.scaled)
-    return ours, np.asarray(whole), report.plan
+    pictures = []
+    for name, each in ((path, plan), ("full decode", whole)):
+        with bar(name, quiet) as listener:
+            pictures.append(
+                vae.decode(latents, "np", plan=each, progress=listener or False, spill_folder=limits.spill_folder)
+            )
+    return pictures[0], pictures[1], plan
+
+
+def _cost(plan: Plan) -> str:
+    return f"{duration(plan.predicted_seconds)} and {size(plan.predicted_peak)}"

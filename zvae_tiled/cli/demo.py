@@ -14,8 +14,10 @@ from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import DEMO, load_vae, vae_sources
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.wording import budget_of
+from zvae_tiled.wording import size as written
 
 if TYPE_CHECKING:
+    from zvae_tiled.planner.case import PlannedTask
     from zvae_tiled.vae import VAE
 
 LATENTS = "album"
@@ -51,7 +53,7 @@ SPARE = 1.2
 def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     """Decode a large sample picture with the small VAE bundled in this package, in little memory.
 
-    Prints the plan, the progress, predicted and measured figures, and a comparison with the full decode. Writes a PNG.
+    Writes a PNG, and prints four lines: predicted and measured memory and time, and a comparison with the full decode.
     """
     from zvae_tiled.demo import latents, path
 
@@ -61,16 +63,16 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     side = size or SIDES[_speed()]
     middle = _middle(latents(LATENTS), side // vae.config.scale)
     height, width = (cells * vae.config.scale for cells in middle.shape[2:])
-    plan = vae.plan(height, width, budget or _tight(vae, height, width), task="stream")
-    say(f"The plan, computed from shapes alone, before decoding:\n\n{plan}\n")
+    plan = vae.plan(height, width, budget or _tight(vae, height, width, "stream"), task="stream")
     with bar(LATENTS, quiet) as listener:
         report = vae.decode_to_file(middle, out, plan=plan, progress=listener or False)
-    say(f"Predicted and measured:\n\n{report}\n")
-    say(_compared(vae, _middle(middle, middle.shape[2] // 2)))
-    if size is None and side < SIDES["gpu"]:
-        say(f"\nThis is the middle of a larger picture. To decode all of it: --size {SIDES['gpu']}.")
-        say("zvae doctor shows how to make this machine faster.")
-    say(f"\nThe picture is in {out}.")
+    whole = SIDES["gpu"]
+    part = f", the middle of {whole}x{whole} (all: --size {whole})" if width < whole else ""
+    say(f"picture    {out}: {width}x{height}{part}")
+    say(report.memory_line())
+    say(report.time_line())
+    if not quiet:
+        say(_compared(vae, _middle(middle, middle.shape[2] // 2)))
 
 
 def _speed() -> str:
@@ -90,16 +92,16 @@ def _middle(latents: Any, side: int) -> Any:
     return latents[:, :, top : top + side, left : left + side]
 
 
-def _tight(vae: VAE, height: int, width: int) -> str:
+def _tight(vae: VAE, height: int, width: int, task: PlannedTask) -> str:
     try:
-        vae.plan(height, width, "1B", task="stream")
+        vae.plan(height, width, "1B", task=task)
     except BudgetError as error:
         return budget_of(int(error.needed * SPARE))
     raise AssertionError("one byte is never enough")
 
 
 def _compared(vae: VAE, latents: Any) -> str:
-    """Return a sentence that compares a decode with the full decode by the plain model, in memory and in pixels."""
+    """Return a line that compares a decode with the full decode by the plain model, in memory and in pixels."""
     import mlx.core as mx
 
     from zvae_tiled.cli.full import full_decode
@@ -107,13 +109,11 @@ def _compared(vae: VAE, latents: Any) -> str:
     from zvae_tiled.report.metrics import psnr
 
     ready = read_latents(latents, vae.config)
-    ours, report = vae.decode(latents, return_report=True)
-    height, width = report.plan.case.pixels
+    height, width = (cells * vae.config.scale for cells in latents.shape[2:])
+    ours, report = vae.decode(latents, budget=_tight(vae, height, width, "decode"), return_report=True)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     whole = full_decode(vae, ready)
     used = vae.weight_bytes + mx.get_peak_memory() - before
-    return (
-        f"Compared with a full decode by the plain model, for {width}x{height} of it: {psnr(ours, whole):.0f} dB. "
-        f"The full decode took {used / 1e6:,.0f} MB, this one {report.measured_peak / 1e6:,.0f} MB."
-    )
+    measured = f"in {written(used)}, not {written(report.measured_peak)}"
+    return f"exact      {psnr(ours, whole):.0f} dB from a full decode of {width}x{height}, {measured}"

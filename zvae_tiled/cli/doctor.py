@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import click
 
 from zvae_tiled.cli.command import Command
+from zvae_tiled.wording import duration
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,17 @@ def _device() -> list[Finding]:
         *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
+        *([Finding("calibrated", f"{_age()} ago")] if calibration else []),
     ]
+
+
+def _age() -> str:
+    """Return the time since this device was calibrated."""
+    from zvae_tiled.devices.here import device_kind, device_name, mlx_version
+    from zvae_tiled.planner.calibration import calibration_file
+
+    file = calibration_file(device_kind(), device_name(), mlx_version())
+    return duration(max(0.0, time.time() - file.stat().st_mtime))
 
 
 def _memory() -> list[Finding]:
@@ -103,7 +115,7 @@ def _vae() -> Finding:
 
 
 def _files() -> list[Finding]:
-    from zvae_tiled.engine.spill import temporary_folder
+    from zvae_tiled.files.temporary import temporary_folder
 
     folder = temporary_folder()
     pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")

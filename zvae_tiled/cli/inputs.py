@@ -59,7 +59,7 @@ def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
 
 
 def _keep(path: Path, names: tuple[str, ...]) -> None:
-    from zvae_tiled.engine.spill import temporary_folder
+    from zvae_tiled.files.temporary import temporary_folder
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)

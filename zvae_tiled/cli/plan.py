@@ -21,7 +21,7 @@ from zvae_tiled.files.atomic import check_place, write_text
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.report.chart import line_chart
-from zvae_tiled.wording import size
+from zvae_tiled.wording import duration, size
 
 BUDGETS = 8
 """Number of budgets that --sweep-budgets tries, from the smallest that works to that of the fastest plan."""
@@ -91,13 +91,27 @@ class Picture:
 @click.option(
     "--sweep-budgets", is_flag=True, help="Show what less memory costs in time, from the smallest budget that works."
 )
+@click.option(
+    "--sweeps",
+    "as_table",
+    is_flag=True,
+    help="Add a table of the sweeps: what each keeps in memory, spills to disk or computes again.",
+)
 def plan(
-    picture: Picture, budget: str | None, quality: Quality, plot: Path | None, as_json: bool, sweep_budgets: bool
+    picture: Picture,
+    budget: str | None,
+    quality: Quality,
+    plot: Path | None,
+    as_json: bool,
+    sweep_budgets: bool,
+    as_table: bool,
 ) -> None:
     """Plan the decode of a picture of SIZE: WIDTHxHEIGHT in pixels.
 
-    The plan lists what is kept in memory, spilled to disk or computed twice. It predicts memory and time.
+    Prints predicted memory, disk and time, what the time is made of, and what would make it cheaper.
     """
+    if as_table and (as_json or sweep_budgets):
+        raise click.UsageError("--sweeps adds a table to one plan's text: remove --json and --sweep-budgets.")
     if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
     if plot is not None:
@@ -114,6 +128,7 @@ def plan(
     else:
         decode_plan = _plan(picture, quality, budget)
         text, chart = decode_plan.to_json() if as_json else str(decode_plan), sweeps(decode_plan)
+        text += f"\n\n{decode_plan.table()}" if as_table else ""
     if plot is not None:
         write_text(plot, chart)
     click.echo(text)
@@ -134,12 +149,12 @@ def swept(picture: Picture) -> list[Plan]:
 
 def table(plans: list[Plan]) -> list[str]:
     """Return the lines of a table, one per plan, below a head."""
-    lines = [f"{'budget':>12}  {'predicted':>12}  {'on disk':>12}  {'recomputed':>10}  {'time':>10}"]
+    lines = [f"{'budget':>12}  {'predicted':>12}  {'on disk':>12}  {'recomputed':>10}  {'time':>8}"]
     for each in plans:
         # The fastest plan had a budget without effect: show what it uses instead.
         budget = min(each.budget, max(other.predicted_peak for other in plans))
         sizes = "  ".join(f"{size(bytes_):>12}" for bytes_ in (budget, each.predicted_peak, each.spilled))
-        lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {each.predicted_seconds:>8,.0f} s")
+        lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {duration(each.predicted_seconds):>8}")
     return lines
 
 

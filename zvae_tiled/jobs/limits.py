@@ -22,19 +22,24 @@ _ONE_AT_A_TIME = threading.RLock()
 """Held while a decode runs. Two decodes at once would need the sum of their budgets."""
 
 
-def calibrate(progress: Callable[[str], None] | None = None) -> Calibration:
-    """Measure this device once, and store the figures for the planner. It takes about 20 seconds.
+def calibrate(progress: Callable[[str], None] | None = None, replace: bool = False) -> Calibration:
+    """Measure this device, and store the figures for the planner. It takes about 20 seconds.
 
     It compares the memory of every kind of Step with its prediction, and measures the speed of convolutions, of memory
     and of the disk. The planner's predictions of memory are never below the measurements. On a CPU it also times every
     path of kernels, and returns those that were faster than the chosen ones (`Calibration.proposals`). It chooses none.
 
     Args:
-        progress: Called with a description of each measurement before it starts.
+        progress: Called with a line of text before each measurement. At the end it is called again if other programs
+            computed meanwhile, and for each stored speed that is kept because the new one is lower.
+        replace: Whether a stored speed is replaced by a lower one.
+
+    Returns:
+        The figures that are stored now.
     """
     check_threads()
     with _ONE_AT_A_TIME:
-        return measure(progress)
+        return measure(progress, replace)
 
 
 def ceiling_of(plan: Plan, held: int) -> Ceiling:

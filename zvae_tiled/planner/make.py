@@ -101,6 +101,7 @@ def filled(
         spilled=max(first.spilled, *(layout.kept + stage.spilled for stage in later), 0),
         weights=held.weights,
         gathered=held.gathered,
+        device=device,
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
+from zvae_tiled.devices.base import Device
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid, Span
 from zvae_tiled.planner.measured import MEASURED
@@ -17,7 +20,7 @@ LOOKS = {
     "global": "",
     "proxy": ", a shift of tone",
     "stream": ", a shift of tone",
-    "tile": ", colours that differ from tile to tile",
+    "tile": ", colours differ by tile",
 }
 """Visible differences to add to a PSNR, by the source of the moments."""
 
@@ -40,6 +43,7 @@ class Plan:
         spilled: The most bytes on disk at once.
         weights: Bytes of weights, included in the peak.
         gathered: Bytes of finished rows, included in the peak: the pictures, or the rows that a file gathers.
+        device: The device of the predictions; None in a plan from a pickle. Plans that differ in it are equal.
     """
 
     case: Case
@@ -52,6 +56,11 @@ class Plan:
     spilled: int = 0
     weights: int = 0
     gathered: int = 0
+    device: Device | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds. A device has functions, which cannot be pickled."""
+        return {**vars(self), "device": None}
 
     @property
     def pixels(self) -> Stage:
@@ -78,8 +87,13 @@ class Plan:
     @property
     def predicted_seconds(self) -> float:
         """Time for the whole batch on this device, by its calibrated or default speeds."""
-        before = sum(stage.seconds for stage in self.stages[:-1])
-        return self.case.batch * (before + self.pixels.seconds * self.grid.area / self._largest)
+        return self.time_of(lambda sweep: sweep.seconds)
+
+    def time_of(self, part: Callable[[Sweep], float]) -> float:
+        """Return the time that a part of each sweep takes, in seconds, for the whole batch in all its tiles."""
+        before = sum(part(sweep) for stage in self.stages[:-1] for sweep in stage.sweeps)
+        tile = sum(part(sweep) for sweep in self.pixels.sweeps)
+        return self.case.batch * (before + tile * self.grid.area / self._largest)
 
     @property
     def extra_flops(self) -> float:
@@ -115,12 +129,12 @@ class Plan:
             return "the whole picture"
         if not self.case.chain.barriers:
             reach = self.case.chain.reach(self.case.chain.middle) * self.case.config.scale
-            return f"each tile by itself; tiles of this VAE are exact from an overlap of {reach} pixels"
+            return f"each tile by itself, exact from an overlap of {reach} pixels"
         if self._whole_moments:
             return "moments of the whole picture; middle block on the whole map"
         if self.quality.moments == "tile":
             return "moments and middle block of each tile by itself"
-        return f"moments of a proxy ({self.factors[0]}x{self.factors[1]} averaged); middle block on the whole map"
+        return f"moments of a proxy ({self.factors[0]}x{self.factors[1]} averaged); middle block: whole map"
 
     @property
     def expected_error(self) -> str:
@@ -129,13 +143,15 @@ class Plan:
             return "rounding"
         if self.case.config.class_name not in MEASURED_FAMILIES:
             return "unknown: not measured for this VAE"
-        source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
-        source = "global" if self._whole_moments else source
-        levels = MEASURED[source]
-        overlap = max(levels) if self.grid.shared is None else self.grid.shared
-        psnr = levels[max(least for least in levels if least <= overlap)]
+        source, overlap, psnr = self._measured
         seams = ", seams" if overlap < 2 and source != "stream" else ""
-        return f"a PSNR of {psnr:.0f} dB{LOOKS[source]}{seams}, as measured in docs/quality.md"
+        return f"a PSNR of {psnr:.0f} dB{LOOKS[source]}{seams} (docs/quality.md)"
+
+    @property
+    def expected_psnr(self) -> float | None:
+        """The PSNR in dB that was measured for such plans; None if the plan is exact, or its VAE was not measured."""
+        unknown = self.exact or self.case.config.class_name not in MEASURED_FAMILIES
+        return None if unknown else self._measured[2]
 
     @property
     def digest(self) -> str:
@@ -157,15 +173,30 @@ class Plan:
         return written(self)
 
     def __str__(self) -> str:
-        """Render the plan as text."""
-        from zvae_tiled.planner.table import render
+        """Return what the plan does and costs, in at most ten lines of 80 columns."""
+        from zvae_tiled.planner.summary import summary
 
-        return render(self)
+        return summary(self)
+
+    def table(self) -> str:
+        """Return a table with one line for each sweep, in at most 110 columns."""
+        from zvae_tiled.planner.table import table
+
+        return table(self)
 
     @property
     def _largest(self) -> int:
         """Number of latents in the largest tile."""
         return self.pixels.height * self.pixels.width
+
+    @property
+    def _measured(self) -> tuple[str, int, float]:
+        """The row of the table of measured errors that fits: source of the moments, overlap in latents, PSNR in dB."""
+        source = "stream" if isinstance(self.quality, Stream) else self.quality.moments
+        source = "global" if self._whole_moments else source
+        levels = MEASURED[source]
+        overlap = max(levels) if self.grid.shared is None else self.grid.shared
+        return source, overlap, levels[max(least for least in levels if least <= overlap)]
 
     @property
     def _whole_moments(self) -> bool:

@@ -32,6 +32,8 @@ class Sweep:
         flops: Predicted multiplications and additions.
         io: Predicted bytes written to and read from disk.
         seconds: Predicted time.
+        attending: The seconds of the attention, its keys and values included.
+        spilling: The seconds of the disk.
     """
 
     start: int
@@ -45,6 +47,8 @@ class Sweep:
     flops: int = 0
     io: int = 0
     seconds: float = 0.0
+    attending: float = 0.0
+    spilling: float = 0.0
 
     @property
     def choice(self) -> str:

@@ -54,6 +54,7 @@ class SweepCosts:
         self._base = base
         self._output = output
         self._starting = starting
+        self._attention = costs.chain.attention
         self._sums = cache(self._sums_from)
         self._finish = cache(costs.finish)
         self._largest = cache(self._largest_from)
@@ -72,6 +73,7 @@ class SweepCosts:
         costs, sums, passed = self.costs, self._sums(held.cut, rows, anew), stop - held.cut
         reached = sums.reached[passed]
         last, gathered, flops, seconds = 0, 0, sums.flops[passed], sums.seconds[passed]
+        attending = self._attending(held.cut, stop, rows)
         prepared, preparing = sums.prepared[passed], sums.preparing[passed]
         if ends == "moments":
             last = self._finish(stop, reached)
@@ -82,7 +84,8 @@ class SweepCosts:
             attention = costs.step(stop, reached, reached)  # gathering keys prepares all of the attention's weights
             prepared, preparing = prepared + attention.prepared, max(preparing, attention.preparing)
             flops += costs.key_flops(stop)
-            seconds += costs.key_flops(stop) / costs.device.flops
+            computing = costs.key_flops(stop) / costs.device.flops
+            seconds, attending = seconds + computing, attending + computing
             gathered = costs.key_bytes(stop)
         else:  # picture rows in float32; for some sinks also multiplied by 255 and converted to whole numbers
             pixels = min(reached, costs.map_rows(stop)) * costs.row_bytes(stop)
@@ -101,8 +104,11 @@ class SweepCosts:
         io += gathered if medium == "disk" else 0
         if held.keys == "disk" and stop > held.cut:
             io += keys * -(-costs.size.height // rows)  # every band reads all keys
-        seconds += io / costs.device.disk
-        return Sweep(held.cut, stop, ends, rows, store, medium, anew, int(peak), flops, io, seconds)
+        spilling = io / costs.device.disk
+        seconds += spilling
+        return Sweep(
+            held.cut, stop, ends, rows, store, medium, anew, int(peak), flops, io, seconds, attending, spilling
+        )
 
     def largest(self, start: int, stop: int) -> int:
         """Return the bytes of the largest map from `start` to `stop`, divided by the rows of the map at `start`."""
@@ -138,6 +144,13 @@ class SweepCosts:
         # when its last row is read, so memory peaks while the first strip is read or while the last one is.
         strip = before if held.cut == 0 else tall * costs.row_bytes(held.cut)
         return max(before + early, after + min(strip, before))
+
+    def _attending(self, start: int, stop: int, rows: int) -> float:
+        """Return the seconds of the attention in a sweep with bands of `rows` rows at cut `start`."""
+        costs, attention = self.costs, self._attention
+        if attention is None or not start <= attention < stop:
+            return 0.0
+        return costs.seconds(attention, costs.chain.rows_at(attention, rows, start))
 
     def _largest_from(self, start: int) -> list[int]:
         """Return `largest` for every cut from `start` on."""

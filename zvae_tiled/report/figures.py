@@ -52,6 +52,7 @@ class Row:
         budget: The budget; None if it was ample, or if the tool has none.
         plan: Digest of the plan.
         predicted_peak: The most memory that the plan predicts.
+        predicted_seconds: The time that the plan predicts on an idle machine.
         allocator_peak: Peak of MLX's allocator, weights and latents included.
         footprint: High-water mark of the process, minus its size before the weights were loaded.
         seconds: Median of the runs.
@@ -78,6 +79,7 @@ class Row:
     budget: int | None = None
     plan: str | None = None
     predicted_peak: int | None = None
+    predicted_seconds: float | None = None
     allocator_peak: int | None = None
     footprint: int | None = None
     seconds: float | None = None
@@ -180,25 +182,28 @@ def _rows(end: float, progress: Callable[[str], None]) -> Iterator[Row]:
         latents = random_latents(config, pixels, pixels)
         least = least_budget(vae, latents)
         for budget, runs in ((AMPLE, 3), (least, 2)):
-            row = _measured(vae, latents, budget, runs)
+            row = measured(vae, latents, budget, runs)
             taken = max(taken, row.seconds or 0.0) if budget == AMPLE else taken
             yield row
 
 
-def _measured(vae: VAE, latents: np.ndarray, budget: int, runs: int) -> Row:
+def measured(
+    vae: VAE, latents: np.ndarray, budget: int, runs: int, suite: str = "self", family: str = "z-image"
+) -> Row:
     """Decode `runs` times, and return the row."""
     reports = [vae.decode(latents, "np", budget=f"{budget}B", return_report=True)[1] for _ in range(runs)]
     times = [report.seconds for report in reports]
     plan: Plan = reports[0].plan
     return Row(
-        "self",
+        suite,
         "zvae_tiled",
-        "z-image",
+        family,
         *plan.case.pixels,
         plan.case.dtype,
         budget=None if budget == AMPLE else budget,
         plan=plan.digest,
         predicted_peak=plan.predicted_peak,
+        predicted_seconds=plan.predicted_seconds,
         allocator_peak=max(report.measured_peak for report in reports),
         footprint=max(report.footprint for report in reports),
         seconds=statistics.median(times),

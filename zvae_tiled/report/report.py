@@ -14,7 +14,7 @@ import psutil
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
-from zvae_tiled.wording import size
+from zvae_tiled.wording import duration, size
 
 _MARKS = Path("/proc/self/status")
 """Where Linux keeps a process's high-water mark. It is not reset before a decode, because others may read it too."""
@@ -31,6 +31,7 @@ class Report:
         plan: The plan that was run.
         budget: The budget in bytes.
         predicted_peak: Predicted peak in bytes.
+        predicted_seconds: Predicted duration on an idle device.
         measured_peak: Measured peak in bytes: of MLX's allocator, weights and latents included, and of host buffers.
         others: Bytes of other MLX arrays that the process held before the decode.
         footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
@@ -46,6 +47,7 @@ class Report:
     plan: Plan
     budget: int
     predicted_peak: int
+    predicted_seconds: float
     measured_peak: int
     others: int
     footprint: int
@@ -66,14 +68,23 @@ class Report:
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
                 f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
                 f"expected   {self.expected_error}",
-                f"budget     {size(self.budget)}",
-                f"predicted  {size(self.predicted_peak)}",
-                f"measured   {size(self.measured_peak)}",
+                self.memory_line(),
                 f"others     {size(self.others)} in other MLX arrays before the decode",
-                f"seconds    {self.seconds:.1f} ({plan.predicted_flops / self.seconds / 1e9:,.0f} GFLOP/s)",
+                self.time_line(),
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
         )
+
+    def memory_line(self) -> str:
+        """Return the line of predicted and measured memory."""
+        used = f"{size(self.predicted_peak)} predicted, {size(self.measured_peak)} measured"
+        return f"memory     {used}, of the budget of {size(self.budget)}"
+
+    def time_line(self) -> str:
+        """Return the line of predicted and measured time."""
+        speed = self.plan.predicted_flops / self.seconds / 1e9
+        times = f"{duration(self.predicted_seconds)} predicted if idle, {duration(self.seconds)} measured"
+        return f"time       {times} ({speed:,.0f} GFLOP/s)"
 
     def _repr_html_(self) -> str:
         """Return HTML for a notebook: the text, and memory over time."""
@@ -130,6 +141,7 @@ class Meter:
             plan=plan,
             budget=plan.budget,
             predicted_peak=plan.predicted_peak,
+            predicted_seconds=plan.predicted_seconds,
             measured_peak=self._peak,
             others=max(0, self._before - self._held),
             footprint=max(0, _high_water() - self._size),

@@ -1,0 +1,24 @@
+"""The folder for temporary files, and the space that is free there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def temporary_folder() -> Path:
+    """Return the folder for spilled maps: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
+    lasting = Path("/var/tmp")
+    if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
+        return lasting
+    return Path(tempfile.gettempdir())
+
+
+def free_space() -> int:
+    """Return the free bytes of that folder's disk; 0 if the folder cannot be used."""
+    try:
+        return shutil.disk_usage(temporary_folder()).free
+    except OSError:
+        return 0

@@ -1,0 +1,65 @@
+"""Describes a plan to people, in at most ten lines of 80 columns: what it does and costs, and what costs less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zvae_tiled.files.temporary import free_space, temporary_folder
+from zvae_tiled.planner.cheaper import cheaper
+from zvae_tiled.wording import duration, operations, size
+
+if TYPE_CHECKING:
+    from zvae_tiled.planner.plan import Plan
+
+FOLDER = 30
+"""The most characters of a folder's name. The end of a longer one is shown."""
+
+
+def summary(plan: Plan) -> str:
+    """Return the plan as a few lines of text, each with a name in front."""
+    case, (height, width) = plan.case, plan.case.pixels
+    done = "encodes" if case.task == "encode" else "decodes"
+    lines = [f"{done:<11}{case.batch} x {width}x{height}, {case.dtype} on {case.device}", *_quality(plan)]
+    lines.append(f"memory     {size(plan.predicted_peak)} of the budget of {size(plan.budget)}")
+    lines.append(f"disk       {_disk(plan)}")
+    lines.append(f"time       {duration(plan.predicted_seconds)} if idle{_parts(plan)}")
+    lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan), strict=False)]
+    sweeps = f"{plan.sweep_count:,} sweep{'s' * (plan.sweep_count != 1)}"
+    work = f"{operations(plan.predicted_flops)}, {100 * plan.extra_flops:.0f} % of it computed again"
+    return "\n".join([*lines, f"plan       {plan.digest}: {sweeps}, {work}"])
+
+
+def _quality(plan: Plan) -> list[str]:
+    if plan.quality.name == "exact":
+        return ["quality    exact: same pixels as a full decode"]
+    tiles = ""
+    if plan.grid.count > 1:
+        rows, columns = (side * plan.case.config.scale for side in plan.grid.largest)
+        down, across = len(plan.grid.rows), len(plan.grid.columns)
+        tiles = f": {down} x {across} of at most {columns}x{rows} pixels, {plan.quality.ramp} ramp"
+    return [
+        f"quality    {plan.quality.name}{tiles}",
+        f"statistics {plan.statistics}",
+        f"expected   {plan.expected_error}",
+    ]
+
+
+def _disk(plan: Plan) -> str:
+    if not plan.spilled:
+        return "nothing is spilled"
+    free, folder = free_space(), str(temporary_folder())
+    place = folder if len(folder) <= FOLDER else f"…{folder[1 - FOLDER :]}"
+    return f"{size(plan.spilled)} needed, {size(free)} free in {place}" + (
+        ": too little" if free < plan.spilled else ""
+    )
+
+
+def _parts(plan: Plan) -> str:
+    """Return what the time is made of, the largest part first."""
+    total = plan.predicted_seconds
+    if not total:
+        return ""
+    parts = {"attention": plan.time_of(lambda sweep: sweep.attending), "disk": plan.time_of(lambda s: s.spilling)}
+    parts["convolutions and norms" if plan.case.chain.barriers else "convolutions"] = total - sum(parts.values())
+    shares = sorted(((seconds / total, name) for name, seconds in parts.items()), reverse=True)
+    return ": " + ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares if share >= 0.005)
