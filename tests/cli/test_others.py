@@ -147,6 +147,25 @@ def test_a_vae_is_inspected(place: Path) -> None:
     assert "nowhere" in run("inspect", "nowhere", code=3).stderr
 
 
+def test_a_preset_and_a_config_are_inspected_without_weights(place: Path) -> None:
+    told = run("inspect", "z-image").stdout
+    for line in (
+        "latents    16 channels",
+        "widths     128, 256, 512, 512",
+        "Tongyi-MAI/Z-Image-Turbo",
+        "like       z-image",
+    ):
+        assert line in told
+    assert f"files      none: the Hugging Face cache ({place / 'hub'}) has none" in told
+    assert "models" not in run("inspect", "pixel-space").stdout
+    assert "latents    4 channels, one for 2x2 pixels" in run("inspect", "vae/config.json").stdout
+    for model, name in (("Tongyi-MAI/Z-Image-Turbo", "z-image"), ("a/b", "a/b")):
+        folder = place / "hub" / f"models--{model.replace('/', '--')}" / "snapshots" / "a1"
+        folder.mkdir(parents=True)
+        (folder / "vae").symlink_to(place / "vae")
+        assert run("inspect", name).stdout == run("inspect", folder / "vae").stdout
+
+
 def test_latents_are_inspected(place: Path) -> None:
     told = run("inspect", "a.npy").stdout
     values = np.load(place / "a.npy")

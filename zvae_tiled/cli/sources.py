@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of, weightless
+from zvae_tiled.families import PRESETS, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
-from zvae_tiled.weights.hub import cache_folder, default_path, find_in_cache
+from zvae_tiled.weights.hub import default_path, located
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -37,17 +36,7 @@ def vae_path(name: str | None) -> Path:
         from zvae_tiled import demo
 
         return demo.FOLDER
-    if name not in PRESETS or Path(name).exists() or weightless(name):
-        return Path(name)
-    models = REPOSITORIES.get(name, ())
-    folder = find_in_cache(models)
-    if folder is None:
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
-        raise ConfigError(
-            f"--vae {name} needs a model of that family in the Hugging Face cache ({cache_folder()}), which has none",
-            f"Name the VAE's folder or its .safetensors file.{looked_for}",
-        )
-    return folder
+    return located(Path(name))
 
 
 def order_vae(name: str | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from zvae_tiled.checks import shown
 from zvae_tiled.devices.cgroup import PROC, memory_left
 from zvae_tiled.errors import InputError
 
@@ -116,6 +117,6 @@ def _bytes_as_gb(value: Real) -> InputError:
 
 def _refused(value: object) -> InputError:
     return InputError(
-        f"a budget must be an amount of memory above 0, it is {value!r}",
+        f"a budget must be an amount of memory above 0, it is {shown(value)}",
         'Write "8GB", "500MB", 8.0 (GB), "60%" (of the memory available now), or None for a safe share.',
     )

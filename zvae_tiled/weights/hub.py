@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import REPOSITORIES
+from zvae_tiled.errors import ConfigError, InputError, WeightsError
+from zvae_tiled.families import PRESETS, REPOSITORIES, weightless
 
 VARIABLE = "ZVAE_VAE"
 
@@ -30,6 +31,44 @@ def default_path() -> str | Path:
     return path
 
 
+def located(name: Path) -> Path:
+    """Return the path that `VAE.load` reads: an existing one as it is, else that of a model in the Hugging Face cache.
+
+    Args:
+        name: A path; or ``OWNER/MODEL``; or a preset, which means any model with that VAE.
+
+    Raises:
+        ConfigError: The cache has no model of this preset.
+        WeightsError: The cache has no model of this name.
+    """
+    text = str(name)
+    if os.path.exists(name) or weightless(name):
+        return name
+    if text in PRESETS:
+        models = REPOSITORIES.get(text, ())
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
+        missing: InputError = ConfigError(
+            f"{text} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
+            f"Name the VAE's folder or its .safetensors file.{looked_for}",
+        )
+    elif _MODEL.fullmatch(text) and not os.path.exists(name.parent):
+        models = (text,)
+        missing = WeightsError(
+            f"there is no folder {text}, and no model of that name in the Hugging Face cache ({cache_folder()})",
+            f"Download its VAE first, with: hf download {text} --include 'vae/*'",
+        )
+    else:
+        return name
+    folder = find_in_cache(models)
+    if folder is None:
+        raise missing
+    return folder
+
+
+_MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
+"""The name of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
+
+
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
     """Return the VAE folder of the first of these models that is in the local Hugging Face cache."""
     for repository in repositories:
@@ -40,6 +79,9 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
         for config in folders:
             if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
                 return config.parent
+        for folder in snapshots.glob("*/vae"):  # mflux's snapshots have no config
+            if any(folder.glob("*.safetensors")):
+                return folder
         for folder in snapshots.glob("*/"):  # taef2 has no config
             if not any(folder.glob("*.json")) and any(folder.glob("*.safetensors")):
                 return folder
