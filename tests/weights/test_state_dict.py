@@ -223,7 +223,7 @@ ANY: Any = WHOLE
     ("call", "error", "said"),
     [
         (lambda: VAE.from_state_dict(ANY), WeightsError, "not an AutoencoderKL"),
-        (lambda: VAE.from_state_dict({ANY: np.zeros(1)}), WeightsError, "an ndarray"),
+        (lambda: VAE.from_state_dict({ANY: np.zeros(1)}), WeightsError, "an AutoencoderKL: a"),
         (lambda: VAE.from_state_dict({"a": [1.0], "b": "c"}), WeightsError, "a: a list"),
         (lambda: VAE.from_state_dict({"a": {"b": np.zeros(1)}}), WeightsError, "a: a dict"),
         (lambda: VAE.from_state_dict({}, CONFIG), WeightsError, "missing"),
