@@ -245,7 +245,7 @@ def test_a_snapshot_without_a_config_is_found_in_its_folder(tmp_path: Path) -> N
     assert find_in_cache(("a/b",)) == folder
 
 
-@pytest.mark.parametrize("path", ["weights/vae.safetensors", "a/b/c", "nowhere", "/a/b", "a/b.pt"])
+@pytest.mark.parametrize("path", ["weights/vae.safetensors", "a/b/c", "nowhere.pt", "/a/b", "a/b.pt"])
 def test_a_path_is_not_taken_for_a_model(path: str) -> None:
     with pytest.raises(WeightsError, match=f"{Path(path)} cannot be read"):
         VAE.load(path)

@@ -94,7 +94,7 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     ("out", "code", "said"),
     [
         ("e.xyz", 5, "not as '.xyz'"),
-        ("none/e.npy", 5, "its folder does not exist"),
+        ("none/e.npy", 5, "the folder none does not exist"),
         ("-", 5, "not as ''"),
         ("p.npy", 2, "p.npy is an input"),
     ],
@@ -143,7 +143,8 @@ def test_a_vae_is_inspected(place: Path) -> None:
     assert run("inspect", "vae/diffusion_pytorch_model.safetensors").stdout == told
     (place / "vae" / "config.json").rename(place / "away.json")
     told = run("inspect", "vae").stdout
-    assert "there is no config.json beside the weights, and no preset has their names and shapes" in told
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    assert f"there is no config.json beside {weights}, and no preset has their names and shapes" in told
     assert "nowhere" in run("inspect", "nowhere", code=3).stderr
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
 import click
 
 from zvae_tiled.cli.again import next_command
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
 INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, UNREAD, TERMINATED = 3, 4, 5, 6, 130, 141, 143
@@ -33,9 +34,32 @@ def exit_code(error: Exception) -> int:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message of an error, preceded by its type unless it is one of ours."""
+    """Return the message of an error in the command line's words. Its type precedes it unless it is ours."""
     text = str(error) or type(error).__name__
-    return text if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
+    return spoken(text) if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
+
+
+class SomeFailed(Exception):
+    """Some of several files could not be decoded.
+
+    Attributes:
+        first: The error of the first. It decides the exit code.
+    """
+
+    def __init__(self, failed: Mapping[str, Exception], count: int) -> None:
+        """Compose the message.
+
+        Args:
+            failed: The errors by the names of the files.
+            count: Number of all files.
+        """
+        lines = [f"{len(failed)} of {count} files could not be decoded:"]
+        for name, error in failed.items():
+            problem = spoken(error.problem) if isinstance(error, ZvaeError) else message_of(error)
+            line = problem.partition("\n")[0]
+            lines.append(line if name in line else f"{name}: {line}")
+        super().__init__("\n".join(lines))
+        self.first = next(iter(failed.values()))
 
 
 class Failure(click.ClickException):
@@ -49,11 +73,11 @@ class Failure(click.ClickException):
 
     def __init__(self, error: Exception, debug: bool, command: str | None) -> None:
         """Keep the arguments."""
-        super().__init__(message_of(error))
-        self.error = error
+        self.error = error.first if isinstance(error, SomeFailed) else error
+        super().__init__(str(error) if isinstance(error, SomeFailed) else message_of(error))
         self.debug = debug
         self.command = command
-        self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it from the instance
+        self.exit_code = exit_code(self.error)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error."""
@@ -125,7 +149,8 @@ class Command(click.Command):
         except _Terminated:
             raise Interrupted(TERMINATED) from None
         except Exception as error:
-            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, error)) from error
+            first = error.first if isinstance(error, SomeFailed) else error
+            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, first)) from error
 
 
 def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:

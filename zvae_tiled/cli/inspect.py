@@ -10,6 +10,7 @@ import click
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import vae_names
 from zvae_tiled.cli.sources import vae_path
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import (
     FAMILIES,
@@ -37,12 +38,21 @@ MARKS = frozenset(name for family in FAMILIES.values() for name in family.config
 @click.option("--tensor", metavar="NAME", help="The tensor to inspect in a file of latents. Default: the only one.")
 def inspect(what: str, tensor: str | None) -> None:
     """Show what a VAE (a folder, a file, a preset, demo) or a file of latents contains, and whether it can be used."""
+    lines = _described(what, tensor)
+    click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
+
+
+def _described(what: str, tensor: str | None) -> list[tuple[str, Any]]:
     if what in PRESETS and not Path(what).exists():
         lines = _preset(what)
     else:
         place = vae_path(what)
-        lines = _vae(place) if _is_vae(place) else _latents(place, tensor)
-    click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
+        if not _is_vae(place):
+            return _latents(place, tensor)
+        lines = _vae(place)
+    if tensor is not None:
+        raise click.UsageError(f"--tensor: {what} is a VAE, not a file of latents. Remove it.")
+    return lines
 
 
 def _is_vae(path: Path) -> bool:
@@ -93,7 +103,7 @@ def _vae(place: Path) -> list[tuple[str, Any]]:
     except ConfigError as error:
         if checkpoint.folder_config is not None:
             raise
-        return [*lines, ("config", error.problem), ("", error.advice)]
+        return [*lines, ("config", error.problem), ("", spoken(error.advice))]
     return [*lines, ("config", checkpoint.folder_config or "none beside it"), *_shape(config)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from zvae_tiled.errors import OutputError
+from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.calibration import calibration_files
 
@@ -24,14 +25,15 @@ KIND = ".png"
 """The default file kind."""
 
 
-def outputs(out: str, names: list[Path]) -> list[Path]:
-    """Return the file for each input.
+@contextmanager
+def outputs(out: str, names: list[Path]) -> Iterator[list[Path]]:
+    """Yield the file for each input. A folder is created if there is none, and removed again if it stays empty.
 
     Args:
         out: The value of ``-o``.
         names: The inputs, one or more.
     """
-    folder = out.endswith("/") or Path(out).is_dir()
+    folder = out.endswith("/") or os.path.isdir(out)
     if folder:
         targets = [Path(out) / f"{name.stem}{KIND}" for name in names]
     elif STEM in out:
@@ -42,12 +44,20 @@ def outputs(out: str, names: list[Path]) -> list[Path]:
         raise click.UsageError(
             f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
         )
-    if folder and not Path(out).is_dir():
-        try:
-            Path(out).mkdir()
-        except OSError as error:
-            raise OutputError(f"{out} cannot be created: {error.strerror}", "Name another folder.") from error
-    return targets
+    if not folder or os.path.isdir(out):
+        yield targets
+        return
+    if not os.path.isdir(Path(out).parent):
+        raise MissingFolderError(out, Path(out).parent)
+    try:
+        Path(out).mkdir()
+    except OSError as error:
+        raise OutputError(f"{out} cannot be created: {error.strerror}", "Name another folder.") from error
+    try:
+        yield targets
+    finally:
+        with suppress(OSError):  # it holds pictures
+            Path(out).rmdir()
 
 
 def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from zvae_tiled.families import PRESETS, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.hub import default_path, located
@@ -19,6 +21,8 @@ def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: boo
     """Load the VAE that ``--vae`` names. Default: the default VAE."""
     from zvae_tiled.vae import VAE
 
+    if config is not None and name is not None and (name == DEMO or weightless(name)):
+        raise _idle_config(name)
     if name == DEMO:
         return VAE.demo(dtype=dtype, decoder_only=decoder_only)
     return VAE.load(vae_path(name), dtype, decoder_only, config)
@@ -74,6 +78,12 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         name: The value of ``--vae``. Default: ``z-image``, the shape of Z-Image and FLUX.1.
         config: The value of ``--config``.
     """
+    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
+    if config is not None and shape and not Path(name or "").is_dir():
+        raise _idle_config(name)
+    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
+    if config is not None and shape and not Path(name or "").is_dir():
+        raise _idle_config(name)
     if config is not None:
         return config_of(config)
     if name is None or name in PRESETS or name.endswith(".json"):
@@ -82,3 +92,7 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
     from zvae_tiled.weights.recognise import chosen_config
 
     return chosen_config(None, find_checkpoint(vae_path(name)))
+
+
+def _idle_config(name: str | None) -> click.UsageError:
+    return click.UsageError(f"--config: --vae {name} has a config of its own. Remove one of them.")

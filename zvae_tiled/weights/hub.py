@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from zvae_tiled.errors import ConfigError, InputError, WeightsError
+from zvae_tiled.errors import ConfigError, WeightsError
 from zvae_tiled.families import PRESETS, REPOSITORIES, weightless
 
 VARIABLE = "ZVAE_VAE"
@@ -25,8 +25,8 @@ def default_path() -> str | Path:
     if path is None:
         raise ConfigError(
             "no VAE was passed, no default is set, and none was found in the cache",
-            f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path; on the command "
-            f"line: --vae PATH. The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
+            f"Pass vae=path, or call set_default_vae(path), or set ${VARIABLE} to a path. The Hugging Face cache "
+            f"({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
         )
     return path
 
@@ -39,34 +39,49 @@ def located(name: Path) -> Path:
 
     Raises:
         ConfigError: The cache has no model of this preset.
-        WeightsError: The cache has no model of this name.
+        WeightsError: The cache has no model of this name, or a word is no preset.
     """
     text = str(name)
     if os.path.exists(name) or weightless(name):
         return name
     if text in PRESETS:
-        models = REPOSITORIES.get(text, ())
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
-        missing: InputError = ConfigError(
-            f"{text} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
-            f"Name the VAE's folder or its .safetensors file.{looked_for}",
-        )
-    elif _MODEL.fullmatch(text) and not os.path.exists(name.parent):
-        models = (text,)
-        missing = WeightsError(
-            f"there is no folder {text}, and no model of that name in the Hugging Face cache ({cache_folder()})",
-            f"Download its VAE first, with: hf download {text} --include 'vae/*'",
-        )
-    else:
-        return name
+        return _with_preset(text)
+    if _MODEL.fullmatch(text) and not os.path.exists(name.parent):
+        return _model(text)
+    if _WORD.fullmatch(text):
+        near = [preset for preset in PRESETS if text.lower() in preset or preset in text.lower()]
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        problem = f"there is no file, no folder and no preset called {text}"
+        raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}.")
+    return name
+
+
+def _with_preset(preset: str) -> Path:
+    models = REPOSITORIES.get(preset, ())
     folder = find_in_cache(models)
     if folder is None:
-        raise missing
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
+        raise ConfigError(
+            f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
+            f"Name the VAE's folder or its .safetensors file.{looked_for}",
+        )
     return folder
 
 
+def _model(name: str) -> Path:
+    folder = find_in_cache((name,))
+    if folder is None:
+        raise WeightsError(
+            f"there is no folder {name}, and no model of that name in the Hugging Face cache ({cache_folder()})",
+            f"Download its VAE first, with: hf download {name} --include 'vae/*'",
+        )
+    return folder
+
+
+_WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
+_WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
 _MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
-"""The name of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
+"""A name, and that of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
 
 
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:

@@ -14,7 +14,7 @@ from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import fits, headers
 from zvae_tiled.weights.vae import ENCODER, shapes_of
 
-_ADVICE = "the path of a config.json; on the command line: --config."
+_ADVICE = "the path of a config.json."
 
 
 def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, source: Checkpoint | Arrays) -> VAEConfig:
@@ -33,7 +33,11 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, source: Che
         return config_of(config)
     if isinstance(source, Checkpoint) and source.folder_config is not None:
         return _as_in_pipeline(config_of(source.folder_config), source.pipeline)
-    absent = "there is no config.json beside the weights" if isinstance(source, Checkpoint) else "no config was passed"
+    absent = (
+        f"there is no config.json beside {source.files[0]}"
+        if isinstance(source, Checkpoint)
+        else "no config was passed"
+    )
     fitting = fitting_presets(source)
     models = [*fitting, *(LOOKALIKES[name] for name in fitting if name in LOOKALIKES)]
     if len(models) == len(fitting) > 0 and all(alike(PRESETS[name], PRESETS[fitting[0]]) for name in fitting):
