@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from zvae_tiled import demo
 from zvae_tiled.checks import path_of
+from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, this_device
 from zvae_tiled.errors import InputError
@@ -89,6 +90,7 @@ class VAE:
             WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
         """
         check_threads()
+        preload()  # an error of ZVAE_BLAS
         kind, place = dtype_of(dtype), located(path_of(path, "path"))
         without = weightless(place)
         if without is not None:
@@ -121,7 +123,6 @@ class VAE:
             ConfigError: As in `load`.
             WeightsError: The tensors are incomplete, or do not fit the config.
         """
-        check_threads()
         return cls._copied(Arrays(tensors), config, dtype, decoder_only)
 
     @classmethod
@@ -145,7 +146,6 @@ class VAE:
             ConfigError: As in `load`.
             WeightsError: The tensors are incomplete, or do not fit the config.
         """
-        check_threads()
         tensors = module_tensors(module)
         return cls._copied(tensors, module_config(module) if config is None else config, dtype, decoder_only)
 
@@ -153,6 +153,8 @@ class VAE:
     def _copied(
         cls, tensors: Arrays, config: VAEConfig | str | os.PathLike[str] | None, dtype: str, decoder_only: bool
     ) -> VAE:
+        check_threads()
+        preload()  # an error of ZVAE_BLAS
         kind, vae_config = dtype_of(dtype), chosen_config(config, tensors)
         return cls(vae_config, read_weights(tensors, vae_config, kind, decoder_only), kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def _described(what: str, tensor: str | None) -> list[tuple[str, Any]]:
 
 
 def _is_vae(path: Path) -> bool:
-    if path.is_dir() or path.suffix == ".json":
+    if os.path.isdir(path) or path.suffix == ".json":
         return True
     return path.suffix == ".safetensors" and any("decoder." in name or name in MARKS for name in _tensors(path))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
+from zvae_tiled.cli.command import give_up_standard_output
+from zvae_tiled.cli.spoken import show_as
+from zvae_tiled.cli.temporary import temporary_folder
 from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.calibration import calibration_files
@@ -85,18 +88,23 @@ def standard_output() -> Iterator[Path]:
         OutputError: The reader of standard output ended before it had read everything.
     """
     stream = sys.stdout.buffer
+    with suppress(OSError):  # no file at all, as in a test
+        if fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise click.UsageError("Standard output (-) is closed: name a file with -o, or redirect it with | or >.")
     if stream.isatty():
         raise click.UsageError(
             "Standard output is a terminal: name a file with -o, or redirect the output with | or >."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"stdout{KIND}"
+    with temporary_folder("standard output") as folder:
+        path = folder / f"stdout{KIND}"
+        show_as(path, "standard output")
         yield path
         try:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, stream)
             stream.flush()
         except OSError as error:
-            raise OutputError(
-                f"standard output: {error.strerror}", "The program that reads it ended too early."
-            ) from error
+            give_up_standard_output()
+            early = isinstance(error, BrokenPipeError)
+            advice = "The program that reads it ended too early." if early else "Name a file with -o."
+            raise OutputError(f"standard output: {error.strerror}", advice) from error

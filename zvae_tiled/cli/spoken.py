@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import click
 
 _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Pass Latents\(\w+, layout=\"(\w+)\"\)", r"Use --layout \1"),
@@ -33,4 +36,17 @@ def spoken(text: str) -> str:
     """Return a message of the library in the words of the command line."""
     for pattern, words in _PHRASES:
         text = re.sub(pattern, words, text)
-    return re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
+    text = re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
+    context = click.get_current_context(silent=True)
+    for path, name in context.meta.get(_NAMES, {}).items() if context else ():
+        text = text.replace(path, name)
+    return text
+
+
+_NAMES = "zvae_tiled.names"
+"""Key in `ctx.meta` for names of temporary files."""
+
+
+def show_as(path: Path, name: str) -> None:
+    """Let messages say this name for a temporary file."""
+    click.get_current_context().meta.setdefault(_NAMES, {})[str(path)] = name
