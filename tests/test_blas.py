@@ -136,7 +136,8 @@ def test_a_library_that_was_there_first_is_left_alone() -> None:
     ],
 )
 def test_a_bad_library_is_an_error(setting: str, said: str) -> None:
-    done = child("import zvae_tiled", ZVAE_BLAS=setting)
+    done = child("from zvae_tiled import VAE; print('imported'); VAE.demo()", ZVAE_BLAS=setting)
+    assert done.stdout == "imported\n", "the command line starts, and says what is wrong"
     assert done.returncode == 1
     assert "zvae_tiled.errors.BlasError: [blas] ZVAE_BLAS must be" in done.stderr
     assert f"but it is {setting!r}" in done.stderr

@@ -36,6 +36,10 @@ GIB = 1 << 30
         ("1TiB", 1 << 40),
         ("1e3 MB", 10**9),
         ("7B", 7),
+        ("8", 8 * 1000**3),
+        ("0.5", 500_000_000),
+        ("8G", 8 * 1000**3),
+        ("500m", 500_000_000),
         (".5KiB", 512),
         (8.0, 8 * 1000**3),
         (8, 8 * 1000**3),
@@ -95,6 +99,7 @@ def test_a_budget_says_where_it_comes_from(value: Any, available: Available, sou
     [
         (8_000_000_000, "did you mean 8 (GB), or '8000000000B'?"),
         (8e9, "did you mean 8 (GB), or '8000000000B'?"),
+        ("8000000000", "did you mean 8 (GB), or '8000000000B'?"),
         (np.int64(8 * GIB), "did you mean 8.589934592 (GB), or '8589934592B'?"),
         (1_000_000, "did you mean 0.001 (GB), or '1000000B'?"),
     ],
@@ -126,7 +131,6 @@ def test_a_plan_may_be_for_a_larger_machine(value: Any, gigabytes: int) -> None:
         *(
             "",
             " ",
-            "8",
             "GB",
             "8GB 8GB",
             "8 G B",
@@ -151,7 +155,7 @@ def test_what_is_no_amount_is_refused(value: Any) -> None:
 
 @given(
     st.one_of(
-        st.text(max_size=20), st.from_regex(r"\s*[0-9.e+\-]{1,8}\s*([kmgt]i?b|b|%)?\s*"), st.floats(), st.integers()
+        st.text(max_size=20), st.from_regex(r"\s*[0-9.e+\-]{1,8}\s*([kmgt]i?b?|b|%)?\s*"), st.floats(), st.integers()
     )
 )
 @examples(500)

@@ -159,6 +159,8 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        ({"vae": 3}, "vae must be a VAE or a path, it is 3"),
+        ({"vae": ["a"]}, "vae must be a VAE or a path"),
         ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= are both set"),
         ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
         ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
@@ -169,7 +171,25 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
 )
 def test_arguments_that_cannot_be_meant_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        decode_tiled(LATENTS, vae=random_vae(CONFIG), **options)
+        decode_tiled(LATENTS, **{"vae": random_vae(CONFIG), **options})
+    if "vae" in options:
+        with pytest.raises(InputError, match=reason):
+            set_default_vae(options["vae"])
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_vae_is_named_by_its_path_and_read_once(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[Path] = []
+    load = VAE.load
+    monkeypatch.setattr(VAE, "load", lambda path: loads.append(path) or load(path))  # type: ignore[func-returns-value]
+    path = kind(save(tmp_path / "vae", seed=1))
+    for _ in range(2):
+        assert np.array_equal(decode_tiled(LATENTS, vae=path), decoded(seed=1))
+    assert len(loads) == 1
+    save(tmp_path / "vae", seed=2)  # another file of the same name
+    assert np.array_equal(decode_tiled(LATENTS, vae=path), decoded(seed=2))
+    with pytest.raises(WeightsError, match="nowhere"):
+        decode_tiled(LATENTS, vae=kind(tmp_path / "nowhere"))
 
 
 def test_an_unknown_option_is_a_type_error() -> None:
@@ -196,6 +216,39 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: default_vae(), range(16)))
     assert len({id(vae) for vae in found}) == 1
+
+
+@pytest.mark.parametrize("model", [KNOWN[0], "someone/FLUX.1-dev-mflux-4bit"])
+def test_a_model_is_named_as_on_hugging_face(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match=f"hf download {model} --include") as error:
+        VAE.load(model)
+    assert str(tmp_path / "hub") in str(error.value)
+    snapshot(tmp_path / "hub", model, seed=3)
+    assert np.array_equal(VAE.load(model).decode(LATENTS), decoded(seed=3))
+    assert np.array_equal(decode_tiled(LATENTS, vae=model), decoded(seed=3))
+    assert sources.load_vae(model, None, "bfloat16").sources == VAE.load(model).sources
+    save(tmp_path / model, seed=4)
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(VAE.load(model).decode(LATENTS), decoded(seed=4)), "a folder comes first"
+
+
+def test_a_preset_means_a_model_in_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"Looked for: {KNOWN[0]}, "):
+        VAE.load(USUAL)
+    snapshot(tmp_path / "hub", KNOWN[1], seed=3)
+    assert np.array_equal(VAE.load(USUAL).decode(LATENTS), decoded(seed=3))
+
+
+def test_a_snapshot_without_a_config_is_found_in_its_folder(tmp_path: Path) -> None:
+    folder = snapshot(tmp_path / "hub", "a/b")
+    (folder / "config.json").unlink()
+    assert find_in_cache(("a/b",)) == folder
+
+
+@pytest.mark.parametrize("path", ["weights/vae.safetensors", "a/b/c", "nowhere.pt", "/a/b", "a/b.pt"])
+def test_a_path_is_not_taken_for_a_model(path: str) -> None:
+    with pytest.raises(WeightsError, match=f"{Path(path)} cannot be read"):
+        VAE.load(path)
 
 
 def test_a_preset_without_known_models_asks_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from zvae_tiled.checks import one_of
+from zvae_tiled.checks import one_of, shown
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.named import device_of, named_device, unprobed_device
 from zvae_tiled.errors import ConfigError, InputError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 _chosen: VAE | str | os.PathLike[str] | None = None
 _loaded: VAE | None = None
+_last: tuple[str, VAE] | None = None
+"""The VAE that `decode_tiled` loaded last, with its path."""
 
 
 def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
@@ -35,6 +37,8 @@ def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
         vae: A VAE, or a path to load it from at its first use. None to search for one again.
     """
     global _chosen, _loaded
+    if vae is not None and not isinstance(vae, str | os.PathLike) and not hasattr(vae, "decode"):
+        raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
     with _lock:
         _chosen, _loaded = vae, None
 
@@ -66,7 +70,7 @@ def decode_tiled(
     latents: Any,
     budget_gb: float | None = None,
     *,
-    vae: VAE | None = None,
+    vae: VAE | str | os.PathLike[str] | None = None,
     budget: str | float | None = None,
     **options: Any,
 ) -> Any:
@@ -75,8 +79,8 @@ def decode_tiled(
     Args:
         latents: A pipeline's latents, NCHW, as an mx, numpy or torch array; or `Latents`, for NHWC or packed tokens.
         budget_gb: The budget as a number of GB.
-        vae: The VAE. Default: the one set with `set_default_vae`, else the one at the path ``$ZVAE_VAE``, else that of
-            a Z-Image or FLUX.1 model in the local Hugging Face cache.
+        vae: The VAE, or a path or name as in `VAE.load`. Default: the one set with `set_default_vae`, else the one at
+            the path ``$ZVAE_VAE``, else that of a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
         options: As in `VAE.decode`: ``output_type``, ``raw``, ``plan``, ``quality``, ``progress``, ``return_report``,
             ``spill_folder``.
@@ -90,10 +94,28 @@ def decode_tiled(
     if budget_gb is not None and budget is not None:
         raise InputError("budget_gb= and budget= are both set", "Leave one of them out.")
     if isinstance(budget_gb, str):
-        raise InputError(f"budget_gb must be a number of GB, it is {budget_gb!r}", f"Write budget={budget_gb!r}.")
-    if vae is not None and not hasattr(vae, "decode"):
-        raise InputError(f"vae must be a VAE, it is {vae!r}", "Load it first, once: VAE.load(path).")
-    return (vae or default_vae()).decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
+        raise InputError(
+            f"budget_gb must be a number of GB, it is {shown(budget_gb)}", f"Write budget={shown(budget_gb)}."
+        )
+    chosen = default_vae() if vae is None else _vae_of(vae)
+    return chosen.decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
+
+
+def _vae_of(vae: VAE | str | os.PathLike[str]) -> VAE:
+    """Return a VAE as it is, or loaded from a path. The last one is kept, until one of its files changes."""
+    global _last
+    if hasattr(vae, "decode") and not isinstance(vae, str):
+        return cast("VAE", vae)
+    if not isinstance(vae, str | os.PathLike):
+        raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
+    from zvae_tiled.vae import VAE
+
+    check_threads()
+    with _lock:
+        if _last is None or _last[0] != os.fspath(vae) or any(each.changed for each in _last[1].sources):
+            _last = None  # two VAEs never exist at the same time
+            _last = os.fspath(vae), VAE.load(vae)
+        return _last[1]
 
 
 def plan(

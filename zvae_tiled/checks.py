@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,33 @@ def path_of(value: Any, what: str) -> Path:
         InputError: It is not a path.
     """
     if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(os.fspath(value)):
-        raise InputError(f"{what} must be a path, it is {value!r}")
+        raise InputError(f"{what} must be a path, it is {shown(value)}")
     return Path(value)
 
 
+MOST_LETTERS = 80
+"""The most letters of a value that an error shows."""
+
+
 def shown(value: object) -> str:
-    """Return a short text for a value in an error."""
+    """Return a short text for a value in an error: the value in a line, or what kind of thing it is."""
     if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
         return "a number of more than 60 digits"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    text = _shortening().repr(value)
+    if "\n" in text or (len(text) > MOST_LETTERS and not isinstance(value, str | list | tuple | dict)):
+        return a_kind(value)
+    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 3] + "..."
+
+
+def _shortening() -> reprlib.Repr:
+    """Return what writes a long list without writing all of it."""
+    short = reprlib.Repr()
+    short.maxstring, short.maxother = MOST_LETTERS, 10 * MOST_LETTERS
+    short.maxtuple = short.maxlist = short.maxdict = 12
+    return short
+
+
+def a_kind(value: object) -> str:
+    """Return the type of a value in words: "a dict", "an AutoencoderKL"."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'AEIOUaeio' else 'a'} {name}"

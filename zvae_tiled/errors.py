@@ -11,6 +11,7 @@ The tree::
     │   └── PlanError           a plan cannot be made, or does not fit these latents, this VAE or this version
     ├── BudgetError             the decode does not fit the budget; ``needed`` is the smallest that works
     ├── OutputError             rows could not be written: disk full, folder not writable
+    │   └── MissingFolderError  the folder of the file does not exist
     ├── SilentFailureError      the device computed zeros, a flat map or NaN by mistake, twice
     ├── ForkError               MLX was used before this process was forked, and cannot compute here
     ├── BlasError               the BLAS library in ZVAE_BLAS cannot be loaded
@@ -23,6 +24,11 @@ A message says what is needed, what the value is, and what to do next::
 """
 
 from __future__ import annotations
+
+import os
+import shlex
+from copy import copy
+from typing import Self
 
 
 class ZvaeError(Exception):
@@ -39,8 +45,18 @@ class ZvaeError(Exception):
         """
         self.problem = problem
         self.advice = advice
+        self._compose()
+
+    def about(self, path: str) -> Self:
+        """Return the same error with the name of the file that it is about."""
+        named = copy(self)
+        named.problem = f"{path}: {self.problem}"
+        named._compose()
+        return named
+
+    def _compose(self) -> None:
         tag = f"[{self.area}] "
-        lines = [*problem.splitlines(), *advice.splitlines()]
+        lines = [*self.problem.splitlines(), *self.advice.splitlines()]
         super().__init__(tag + ("\n" + " " * len(tag)).join(lines))
 
 
@@ -99,6 +115,26 @@ class OutputError(ZvaeError):
     """Rows could not be written."""
 
     area = "output"
+
+
+class MissingFolderError(OutputError):
+    """The folder of a file to be written does not exist.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder = ""
+
+    @classmethod
+    def of(cls, path: str, folder: str | os.PathLike[str]) -> Self:
+        """Return the error for a file and its folder."""
+        name = os.fspath(folder)
+        error = cls(
+            f"{path} cannot be written: the folder {name} does not exist", f"Create it: mkdir -p {shlex.quote(name)}"
+        )
+        error.folder = name
+        return error
 
 
 class SilentFailureError(ZvaeError):

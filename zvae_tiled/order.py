@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zvae_tiled.checks import shown
-from zvae_tiled.errors import InputError
+from zvae_tiled.errors import (
+    BudgetError,
+    ImageError,
+    InputError,
+    LatentsError,
+    PlanError,
+    SilentFailureError,
+)
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
@@ -155,6 +164,21 @@ def load(order: Order) -> VAE:
     return VAE.load(order.vae, order.dtype, decoder_only=order.task == "decode", config=order.config)
 
 
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Let an error about what is in this file name it. Other errors name their own files.
+
+    Raises:
+        ZvaeError: An error of the same type that names it.
+    """
+    try:
+        yield
+    except (LatentsError, ImageError, PlanError, BudgetError, SilentFailureError) as error:
+        if path in error.problem:
+            raise
+        raise error.about(path) from error
+
+
 def latents_of(order: Order) -> Latents:
     """Read the latents of a decode. The order's layout, height and width replace those in the file.
 
@@ -184,7 +208,8 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
         target = latent_target(order.target)
         check_place(target, order.overwrite)
         return (target,)
-    shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+    with about(order.source):
+        shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
     return file_target(order.target, shape, order.bits, order.overwrite).paths
@@ -208,9 +233,10 @@ def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False)
     order.check()
     loaded = load(order) if vae is None else vae
     check_outputs(written(order, loaded), (Source.of(Path(order.source)), *loaded.sources))
-    if order.preview:
-        return _preview(order, loaded, progress)
-    return _decode(order, loaded, progress) if order.task == "decode" else _encode(order, loaded, progress)
+    with about(order.source):
+        if order.preview:
+            return _preview(order, loaded, progress)
+        return _decode(order, loaded, progress) if order.task == "decode" else _encode(order, loaded, progress)
 
 
 def _preview(order: Order, vae: VAE, progress: bool | Listener) -> Report:

@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from zvae_tiled import demo
 from zvae_tiled.checks import path_of
+from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, this_device
 from zvae_tiled.errors import InputError
@@ -30,10 +31,12 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
+from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import find_checkpoint
-from zvae_tiled.weights.hub import find_in_cache
+from zvae_tiled.weights.hub import find_in_cache, located
+from zvae_tiled.weights.modules import module_config, module_tensors
 from zvae_tiled.weights.recognise import chosen_config
-from zvae_tiled.weights.vae import DTYPES, Origin, dtype_name, read_weights, sources_of, zero_biases
+from zvae_tiled.weights.vae import Origin, dtype_name, dtype_of, read_weights, sources_of, zero_biases
 
 
 class VAE:
@@ -73,7 +76,9 @@ class VAE:
 
         Args:
             path: A diffusers folder (the VAE's, or a pipeline's with a ``vae`` folder in it), a ``.safetensors``
-                file, or a shard index. Or the name of a preset that has no weights: ``pixel-space``.
+                file, or a shard index. Or a model that is in the local Hugging Face cache, by its name
+                (``Tongyi-MAI/Z-Image-Turbo``) or by a preset's (``z-image``). Or a preset that has no weights:
+                ``pixel-space``.
             dtype: ``bfloat16``, ``float32`` or ``float16``, for every tensor.
             decoder_only: Whether to skip the weights of the encoder.
             config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights,
@@ -85,18 +90,73 @@ class VAE:
             WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
         """
         check_threads()
-        if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {dtype!r}")
-        place = path_of(path, "path")
+        preload()  # an error of ZVAE_BLAS
+        kind, place = dtype_of(dtype), located(path_of(path, "path"))
         without = weightless(place)
         if without is not None:
-            return cls(without, {}, DTYPES[dtype])
+            return cls(without, {}, kind)
         checkpoint = find_checkpoint(place)
         vae_config = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
-        weights = read_weights(checkpoint, vae_config, DTYPES[dtype], decoder_only)
+        weights = read_weights(checkpoint, vae_config, kind, decoder_only)
         origin = Origin(checkpoint.absolute(), vae_config, dtype, decoder_only)
-        return cls(vae_config, weights, DTYPES[dtype], sources, origin)
+        return cls(vae_config, weights, kind, sources, origin)
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        tensors: Mapping[str, Any],
+        config: VAEConfig | str | os.PathLike[str] | None = None,
+        dtype: str = "bfloat16",
+        decoder_only: bool = True,
+    ) -> VAE:
+        """Copy a VAE from tensors in memory. Beside the copy, no more than one tensor exists twice at a time.
+
+        Args:
+            tensors: Names and arrays of torch, mx, numpy or any library with DLPack. Names and layouts are those that
+                `load` reads in files.
+            config: As in `load`. Default: the preset whose names and shapes the tensors have.
+            dtype: As in `load`.
+            decoder_only: As in `load`.
+
+        Raises:
+            ConfigError: As in `load`.
+            WeightsError: The tensors are incomplete, or do not fit the config.
+        """
+        return cls._copied(Arrays(tensors), config, dtype, decoder_only)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: Any,
+        config: VAEConfig | str | os.PathLike[str] | None = None,
+        dtype: str = "bfloat16",
+        decoder_only: bool = True,
+    ) -> VAE:
+        """Copy a VAE from a module of torch (diffusers) or MLX (mflux), tensor by tensor.
+
+        Args:
+            module: Such as ``pipeline.vae``.
+            config: As in `load`. Default: the config that a module of diffusers keeps, else the preset whose names and
+                shapes the tensors have.
+            dtype: As in `load`.
+            decoder_only: As in `load`.
+
+        Raises:
+            ConfigError: As in `load`.
+            WeightsError: The tensors are incomplete, or do not fit the config.
+        """
+        tensors = module_tensors(module)
+        return cls._copied(tensors, module_config(module) if config is None else config, dtype, decoder_only)
+
+    @classmethod
+    def _copied(
+        cls, tensors: Arrays, config: VAEConfig | str | os.PathLike[str] | None, dtype: str, decoder_only: bool
+    ) -> VAE:
+        check_threads()
+        preload()  # an error of ZVAE_BLAS
+        kind, vae_config = dtype_of(dtype), chosen_config(config, tensors)
+        return cls(vae_config, read_weights(tensors, vae_config, kind, decoder_only), kind)
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:

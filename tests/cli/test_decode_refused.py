@@ -38,7 +38,7 @@ def test_all_files_of_all_pictures_are_checked_before_the_first(
 @pytest.mark.parametrize(
     ("kept", "code", "said"),
     [
-        ("none/plan.json", 5, "none/plan.json is a folder, or its folder does not exist"),
+        ("none/plan.json", 5, "none/plan.json cannot be written: the folder none does not exist"),
         ("a.npy", 2, "a.npy is an input"),
         ("a.png", 2, "would be written to a.png"),
     ],
@@ -73,7 +73,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "-o", "a.png", "--budget", "1kB"], 4, "needs at least"),
         (["a.npy", "-o", "none/a.png"], 5, "none/a.png"),
         (["a.npy", "-o", "a.gif"], 5, ".gif"),
-        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be created"),
+        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be written: the folder none does not exist"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:

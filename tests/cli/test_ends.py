@@ -16,7 +16,12 @@ from tests.support.running import COMMAND, environment, process, run, save_laten
 from zvae_tiled import errors
 from zvae_tiled.cli.command import Command, exit_code
 
-MEANINGS = {errors.BudgetError: "budget", errors.OutputError: "output", errors.SilentFailureError: "decode"}
+MEANINGS: dict[type, str] = {
+    errors.BudgetError: "budget",
+    errors.OutputError: "output",
+    errors.MissingFolderError: "output",
+    errors.SilentFailureError: "decode",
+}
 """Names that the help text gives to the exit codes of errors. All other errors have the code of "bad input"."""
 
 

@@ -130,7 +130,7 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     ("out", "code", "said"),
     [
         ("e.xyz", 5, "not as '.xyz'"),
-        ("none/e.npy", 5, "its folder does not exist"),
+        ("none/e.npy", 5, "the folder none does not exist"),
         ("-", 5, "not as ''"),
         ("p.npy", 2, "p.npy is an input"),
     ],
@@ -179,8 +179,28 @@ def test_a_vae_is_inspected(place: Path) -> None:
     assert run("inspect", "vae/diffusion_pytorch_model.safetensors").stdout == told
     (place / "vae" / "config.json").rename(place / "away.json")
     told = run("inspect", "vae").stdout
-    assert "there is no config.json beside the weights, and no preset has their names and shapes" in told
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    assert f"there is no config.json beside {weights}, and no preset has their names and shapes" in told
     assert "nowhere" in run("inspect", "nowhere", code=3).stderr
+
+
+def test_a_preset_and_a_config_are_inspected_without_weights(place: Path) -> None:
+    told = run("inspect", "z-image").stdout
+    for line in (
+        "latents    16 channels",
+        "widths     128, 256, 512, 512",
+        "Tongyi-MAI/Z-Image-Turbo",
+        "like       z-image",
+    ):
+        assert line in told
+    assert f"files      none: the Hugging Face cache ({place / 'hub'}) has none" in told
+    assert "models" not in run("inspect", "pixel-space").stdout
+    assert "latents    4 channels, one for 2x2 pixels" in run("inspect", "vae/config.json").stdout
+    for model, name in (("Tongyi-MAI/Z-Image-Turbo", "z-image"), ("a/b", "a/b")):
+        folder = place / "hub" / f"models--{model.replace('/', '--')}" / "snapshots" / "a1"
+        folder.mkdir(parents=True)
+        (folder / "vae").symlink_to(place / "vae")
+        assert run("inspect", name).stdout == run("inspect", folder / "vae").stdout
 
 
 def test_latents_are_inspected(place: Path) -> None:

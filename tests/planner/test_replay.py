@@ -141,9 +141,9 @@ def test_a_plan_of_an_encode_is_replayed() -> None:
 
 def test_a_plan_of_the_other_task_is_refused() -> None:
     vae = random_vae(CONFIG)
-    with pytest.raises(PlanError, match='made for task="encode", this is task="decode"'):
+    with pytest.raises(PlanError, match="made for the task encode, this is the task decode"):
         vae.decode(random_latents(CONFIG, 8, 12), plan=ENCODE)
-    with pytest.raises(PlanError, match='made for task="decode", this is task="encode"'):
+    with pytest.raises(PlanError, match="made for the task decode, this is the task encode"):
         vae.encode(random_images(CONFIG, 8, 12), plan=PLAN)
     with pytest.raises(PlanError, match="width 12, this encode has 11"):
         vae.encode(random_images(CONFIG, 8, 11), plan=ENCODE)

@@ -68,11 +68,21 @@ def test_every_place_of_a_batch_is_looked_at(tmp_path: Path) -> None:
     file_target(tmp_path / "b.png", (3, 8, 8, 3))
 
 
-@pytest.mark.parametrize("name", ["missing/a.png", "file/a.png", "folder.png"])
-def test_places_that_are_none(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing/a.png", "missing does not exist"),
+        ("file/a.png", "file is not a folder"),
+        ("folder.png", "is a folder"),
+        ("link/a.png", "link is not a folder"),
+        ("a" * 300 + ".png", "cannot be written: "),
+    ],
+)
+def test_places_that_are_none(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("none")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").touch()
-    assert "is a folder, or its folder does not exist" in refusal(file_target, tmp_path / name, (1, 8, 8, 3))
+    assert said in refusal(file_target, tmp_path / name, (1, 8, 8, 3))
 
 
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 """``python -m zvae_tiled.cli``: the same as ``zvae``."""
 
-from zvae_tiled.cli.app import zvae
+from zvae import main
 
-zvae(prog_name="zvae")
+main()

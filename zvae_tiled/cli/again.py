@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from zvae_tiled.cli.options import Size
-from zvae_tiled.errors import BudgetError, SilentFailureError, ZvaeError
+from zvae_tiled.errors import BudgetError, MissingFolderError, SilentFailureError, ZvaeError
 from zvae_tiled.wording import budget_of
 
 CHANGES = "zvae_tiled.changes"
@@ -28,6 +28,8 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
     options = {param.name for param in ctx.command.params}
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
+    if isinstance(error, MissingFolderError) and error.folder:
+        return f"mkdir -p {shlex.quote(error.folder)} && {again(ctx)}"
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
         return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
     out_of_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
 from zvae_tiled._version import __version__
 from zvae_tiled.cli.benchmark import benchmark
 from zvae_tiled.cli.calibrate import calibrate
+from zvae_tiled.cli.command import OUTPUT, Failure, unwritable
 from zvae_tiled.cli.compare import compare
 from zvae_tiled.cli.decode import decode
 from zvae_tiled.cli.demo import demo
@@ -17,7 +21,23 @@ from zvae_tiled.cli.plan import plan
 from zvae_tiled.cli.selfcheck import selfcheck
 
 
+class Commands(click.Group):
+    """The group, whose own texts may not reach standard output either."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().main(*args, **options)
+        except OSError as raised:
+            error = unwritable(raised)
+            if error is None:
+                raise
+            Failure(error, debug=False, command=None).show()
+            sys.exit(OUTPUT)
+
+
 @click.group(
+    cls=Commands,
     commands=[demo, decode, plan, encode, compare, inspect, calibrate, benchmark, selfcheck, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",

@@ -6,17 +6,23 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from traceback import walk_tb
 from typing import IO, Any
 
 import click
+import click.utils
 
 from zvae_tiled.cli.again import next_command
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
-INPUT, BUDGET, OUTPUT, DECODE, INTERRUPTED, UNREAD, TERMINATED = 3, 4, 5, 6, 130, 141, 143
+INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
 """Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
+
+ENDINGS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+"""Exit codes of the signals that end a command: those that shells report."""
 
 DEBUG = "zvae_tiled.debug"
 
@@ -33,9 +39,32 @@ def exit_code(error: Exception) -> int:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message of an error, preceded by its type unless it is one of ours."""
+    """Return the message of an error in the command line's words. Its type precedes it unless it is ours."""
     text = str(error) or type(error).__name__
-    return text if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
+    return spoken(text) if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
+
+
+class SomeFailed(Exception):
+    """Some of several files could not be decoded.
+
+    Attributes:
+        first: The error of the first. It decides the exit code.
+    """
+
+    def __init__(self, failed: Mapping[str, Exception], count: int) -> None:
+        """Compose the message.
+
+        Args:
+            failed: The errors by the names of the files.
+            count: Number of all files.
+        """
+        lines = [f"{len(failed)} of {count} files could not be decoded:"]
+        for name, error in failed.items():
+            problem = spoken(error.problem) if isinstance(error, ZvaeError) else message_of(error)
+            line = problem.partition("\n")[0]
+            lines.append(line if name in line else f"{name}: {line}")
+        super().__init__("\n".join(lines))
+        self.first = next(iter(failed.values()))
 
 
 class Failure(click.ClickException):
@@ -49,11 +78,11 @@ class Failure(click.ClickException):
 
     def __init__(self, error: Exception, debug: bool, command: str | None) -> None:
         """Keep the arguments."""
-        super().__init__(message_of(error))
-        self.error = error
+        self.error = error.first if isinstance(error, SomeFailed) else error
+        super().__init__(str(error) if isinstance(error, SomeFailed) else message_of(error))
         self.debug = debug
         self.command = command
-        self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it from the instance
+        self.exit_code = exit_code(self.error)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error."""
@@ -68,16 +97,17 @@ class Failure(click.ClickException):
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM or SIGHUP."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, number: signal.Signals) -> None:
         """Keep the exit code."""
         super().__init__("interrupted: no unfinished files remain")
-        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+        self.exit_code = ENDINGS[number]  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error."""
-        click.echo(self.message, err=True)
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(self.message, err=True)
 
 
 class Unread(click.ClickException):
@@ -90,9 +120,27 @@ class Unread(click.ClickException):
         super().__init__("the reader of standard output ended first")
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print nothing. Standard output goes to the null device, so that Python's last flush does not fail."""
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        """Print nothing."""
+        give_up_standard_output()
+
+
+def give_up_standard_output() -> None:
+    """Let standard output go to the null device, so that Python's last flush does not fail."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def unwritable(error: OSError) -> OutputError | None:
+    """Return an error of standard output as ours; None if another file failed."""
+    printing = any(frame.f_globals.get("__name__") == click.utils.__name__ for frame, _ in walk_tb(error.__traceback__))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        printing = True
+    if not printing:
+        return None
+    give_up_standard_output()
+    return OutputError(f"standard output: {error.strerror}", "Redirect it to a file on a disk with free space.")
 
 
 class Command(click.Command):
@@ -114,35 +162,48 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            with _terminable():
+            with _endable():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
             raise Unread from None
         except KeyboardInterrupt:
-            raise Interrupted(INTERRUPTED) from None
-        except _Terminated:
-            raise Interrupted(TERMINATED) from None
-        except Exception as error:
-            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, error)) from error
+            raise Interrupted(signal.SIGINT) from None
+        except _Ended as ended:
+            raise Interrupted(ended.number) from None
+        except Exception as raised:
+            error = (unwritable(raised) if isinstance(raised, OSError) else None) or raised
+            first = error.first if isinstance(error, SomeFailed) else error
+            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, first)) from error
 
 
 def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = value
 
 
-class _Terminated(BaseException):
-    """SIGTERM as an exception: it unwinds the stack as Ctrl-C does, which removes unfinished files."""
+class _Ended(BaseException):
+    """SIGTERM or SIGHUP as an exception: it unwinds the stack as Ctrl-C does, which removes unfinished files."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    def end(*_: object) -> None:
-        raise _Terminated
+def _endable() -> Iterator[None]:
+    """Let signals end the block by an exception. A second one does not interrupt the removal of unfinished files."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    handled = [number for number, old in before.items() if old is not signal.SIG_IGN]  # nohup ignores SIGHUP
 
-    before = signal.signal(signal.SIGTERM, end)
+    def end(number: int, _: object) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Ended(signal.Signals(number))
+
     try:
+        for number in handled:
+            signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in handled:
+            signal.signal(number, before[number])

@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from zvae_tiled.cli.again import CHANGES
-from zvae_tiled.cli.bar import bar
-from zvae_tiled.cli.command import Command, message_of
+from zvae_tiled.cli.batch import checked
+from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
 from zvae_tiled.cli.options import (
     Limits,
@@ -25,14 +23,11 @@ from zvae_tiled.cli.options import (
     vae_options,
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
-from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option, write_plan
+from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option
 from zvae_tiled.cli.sources import load_vae, order_vae
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.order import Order, run, written
+from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
-
-if TYPE_CHECKING:
-    from zvae_tiled.vae import VAE
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,13 @@ class Writing:
     Attributes:
         bits: ``--bits``.
         overwrite: ``--overwrite``.
+        skip_existing: ``--skip-existing``.
         save_plan: ``--save-plan``.
     """
 
     bits: str | None
     overwrite: bool
+    skip_existing: bool
     save_plan: Path | None
 
 
@@ -88,6 +85,9 @@ class Look:
     overwrite=click.option(
         "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
     ),
+    skip_existing=click.option(
+        "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
+    ),
     save_plan=save_plan_option,
 )
 @plan_file_option
@@ -123,7 +123,7 @@ def decode(
     """Decode LATENTS, files of .safetensors, .npy or .npz, into pictures.
 
     LATENTS may be several files, quoted patterns, or - for standard input. All files are read and checked before
-    the first is decoded. If one decode fails, the others still run.
+    the first is decoded. One that cannot be decoded does not stop the others: it is listed at the end.
     """
     _check_look(look, quality, plan_file, writing)
     names = expanded(latents)
@@ -134,9 +134,11 @@ def decode(
         if out == STDOUT:
             if len(inputs) > 1:
                 raise click.UsageError(f"{len(inputs)} pictures do not fit on standard output: name a folder with -o.")
+            if writing.skip_existing or not writing.overwrite:
+                raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
             targets = [stack.enter_context(standard_output())]
         else:
-            targets = outputs(out, inputs)
+            targets = stack.enter_context(outputs(out, inputs))
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
@@ -161,16 +163,17 @@ def decode(
             replace(alike, source=str(source), target=str(target))
             for source, target in zip(inputs, targets, strict=True)
         ]
-        # Refuse what cannot be read or written before hours of work, not after.
-        files = [path for order in orders for path in written(order, vae)]
+        batch = checked(dict(zip(names, orders, strict=True)), vae, writing.skip_existing, quiet)
         standard = [STDOUT_FILE] if out == STDOUT else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
-        refuse_clashes([*files, *plans, *standard], [*read, *vae.sources])
-        if out == STDOUT and len(files) > 1:
-            raise click.UsageError(f"A batch of {len(files)} does not fit on standard output: name a file with -o.")
+        refuse_clashes([*batch.files, *plans, *standard], [*read, *vae.sources])
+        if out == STDOUT and len(batch.files) > 1:
+            raise click.UsageError(
+                f"A batch of {len(batch.files)} does not fit on standard output: name a file with -o."
+            )
         shown = "standard output" if out == STDOUT else None
-        _run(vae, dict(zip(names, orders, strict=True)), writing.save_plan, shown, quiet)
+        batch.decode(vae, writing.save_plan, shown)
 
 
 def _check_look(look: Look, quality: Quality, plan_file: str | None, writing: Writing) -> None:
@@ -178,35 +181,3 @@ def _check_look(look: Look, quality: Quality, plan_file: str | None, writing: Wr
         raise click.UsageError("--tiny: only --preview has a tiny decoder. Remove it, or add --preview.")
     if look.preview and (quality != Exact() or plan_file is not None or writing.save_plan is not None):
         raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
-
-
-def _run(vae: VAE, orders: dict[str, Order], save_plan: Path | None, shown: str | None, quiet: bool) -> None:
-    """Carry out all orders, then raise the first error.
-
-    Args:
-        vae: The VAE of all orders.
-        orders: The orders by the names of their inputs on the command line.
-        save_plan: Where the plan is written, if it is.
-        shown: What the report calls the target. Default: its path.
-        quiet: Whether progress and report are left out.
-    """
-    failed: dict[str, Exception] = {}
-    for name, order in orders.items():
-        try:
-            _decode(vae, order, save_plan, shown, quiet)
-        except Exception as error:  # the device may run out of memory for this picture, but not for the next
-            if len(orders) > 1:
-                click.echo(f"{order.source}: {message_of(error)}", err=True)
-            failed[name] = error
-    if failed:
-        click.get_current_context().meta[CHANGES] = {"latents": list(failed)}
-        raise next(iter(failed.values()))
-
-
-def _decode(vae: VAE, order: Order, save_plan: Path | None, shown: str | None, quiet: bool) -> None:
-    with bar(Path(order.source).name, quiet) as listener:
-        report = run(order, vae, listener or False)
-    if save_plan is not None:
-        write_plan(save_plan, report.plan, order.overwrite)
-    if not quiet:
-        click.echo(f"{report}\nwritten    {shown or order.target}", err=True)

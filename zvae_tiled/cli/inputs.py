@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from zvae_tiled.cli.again import CHANGES
+from zvae_tiled.cli.spoken import show_as
+from zvae_tiled.cli.temporary import no_room, temporary_folder
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.files.atomic import atomic_file
 
@@ -28,7 +30,7 @@ def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the files that the names and quoted patterns match."""
     files: list[str] = []
     for name in names:
-        if name == STDIN or Path(name).exists() or not glob.has_magic(name):
+        if name == STDIN or os.path.exists(name) or not glob.has_magic(name):
             files.append(name)
             continue
         matches = sorted(glob.glob(name, recursive=True))
@@ -49,8 +51,9 @@ def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
     if STDIN not in names:
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = _received(Path(folder))
+    with temporary_folder("standard input") as folder:
+        path = _received(folder)
+        show_as(path, "standard input")
         try:
             yield path
         except BaseException:  # Ctrl-C and SIGTERM too
@@ -59,13 +62,13 @@ def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
 
 
 def _keep(path: Path, names: tuple[str, ...]) -> None:
-    from zvae_tiled.files.temporary import temporary_folder
+    from zvae_tiled.files.temporary import temporary_folder as spill_folder
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)
-    if STDIN not in left:  # its picture was written, and only other files failed
+    if STDIN not in left or not path.stat().st_size:  # its picture was written, and only other files failed
         return
-    for folder in (Path(), temporary_folder()):
+    for folder in (Path(), spill_folder()):
         kept = _free_name(folder, path.suffix)
         try:
             with path.open("rb") as received, atomic_file(kept, overwrite=False) as file:
@@ -79,18 +82,26 @@ def _keep(path: Path, names: tuple[str, ...]) -> None:
 
 
 def _received(folder: Path) -> Path:
+    if sys.stdin is None:
+        raise click.UsageError("Standard input (-) is closed: redirect latents to it with | or <, or name a file.")
     stream = sys.stdin.buffer
     if stream.isatty():
         raise click.UsageError("Standard input (-) is a terminal: redirect latents to it with | or <, or name a file.")
-    start = stream.read(8)
+    try:
+        start = stream.read(8)
+    except OSError as error:
+        raise LatentsError(f"standard input cannot be read: {error.strerror}", "Name a file.") from error
     suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), ".safetensors")
     path = folder / f"stdin{suffix}"
-    with path.open("wb") as file:
-        file.write(start)
-        shutil.copyfileobj(stream, file)
+    try:
+        with path.open("wb") as file:
+            file.write(start)
+            shutil.copyfileobj(stream, file)
+    except OSError as error:
+        raise no_room("standard input", error) from error
     return path
 
 
 def _free_name(folder: Path, suffix: str) -> Path:
     numbers = iter(range(1, 1 << 30))
-    return next(path for path in (folder / f"zvae-latents-{n}{suffix}" for n in numbers) if not path.exists())
+    return next(path for path in (folder / f"zvae-latents-{n}{suffix}" for n in numbers) if not os.path.lexists(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,20 @@ import click
 
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import vae_names
-from zvae_tiled.cli.sources import DEMO, vae_path
+from zvae_tiled.cli.sources import vae_path
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import FAMILIES, PRESETS, LatentConvention, VAEConfig, preset_names, weightless
+from zvae_tiled.families import (
+    FAMILIES,
+    PRESETS,
+    REPOSITORIES,
+    LatentConvention,
+    VAEConfig,
+    config_of,
+    preset_names,
+    weightless,
+)
+from zvae_tiled.weights.hub import cache_folder, find_in_cache
 
 if TYPE_CHECKING:
     from zvae_tiled.inputs.latents import Latents
@@ -27,13 +39,25 @@ MARKS = frozenset(name for family in FAMILIES.values() for name in family.config
 @click.option("--tensor", metavar="NAME", help="The tensor to inspect in a file of latents. Default: the only one.")
 def inspect(what: str, tensor: str | None) -> None:
     """Show what a VAE (a folder, a file, a preset, demo) or a file of latents contains, and whether it can be used."""
-    lines = _vae(what) if _is_vae(what) else _latents(Path(what), tensor)
+    lines = _described(what, tensor)
     click.echo("\n".join(f"{name:<10} {value}" for name, value in lines))
 
 
-def _is_vae(what: str) -> bool:
-    path = Path(what)
-    if what == DEMO or path.is_dir() or path.suffix == ".json" or (what in PRESETS and not path.exists()):
+def _described(what: str, tensor: str | None) -> list[tuple[str, Any]]:
+    if what in PRESETS and not Path(what).exists():
+        lines = _preset(what)
+    else:
+        place = vae_path(what)
+        if not _is_vae(place):
+            return _latents(place, tensor)
+        lines = _vae(place)
+    if tensor is not None:
+        raise click.UsageError(f"--tensor: {what} is a VAE, not a file of latents. Remove it.")
+    return lines
+
+
+def _is_vae(path: Path) -> bool:
+    if os.path.isdir(path) or path.suffix == ".json":
         return True
     return path.suffix == ".safetensors" and any("decoder." in name or name in MARKS for name in _tensors(path))
 
@@ -47,14 +71,25 @@ def _tensors(path: Path) -> dict[str, TensorInfo]:
         return {names[name]: info for name, info in file.tensors.items() if name in names}
 
 
-def _vae(what: str) -> list[tuple[str, Any]]:
+def _preset(name: str) -> list[tuple[str, Any]]:
+    """Describe a preset: the weights in the cache, if there are any, else its shape alone."""
+    if weightless(name):
+        return [("files", "none: this VAE has no weights"), *_shape(PRESETS[name])]
+    models = REPOSITORIES.get(name, ())
+    folder = find_in_cache(models)
+    if folder is not None:
+        return _vae(folder)
+    known = [("models", ", ".join(models))] if models else []
+    return [("files", f"none: the Hugging Face cache ({cache_folder()}) has none"), *known, *_shape(PRESETS[name])]
+
+
+def _vae(place: Path) -> list[tuple[str, Any]]:
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.recognise import chosen_config
 
-    without = weightless(what)
-    if without is not None:
-        return [("files", "none: this VAE has no weights"), *_shape(without)]
-    checkpoint = find_checkpoint(vae_path(what))
+    if place.suffix == ".json" and ".index." not in place.name:
+        return [("config", place), *_shape(config_of(place))]
+    checkpoint = find_checkpoint(place)
     tensors = {name: info for path in checkpoint.files for name, info in _tensors(path).items()}
     sizes = {name: info.stop - info.start for name, info in tensors.items()}
     encoder = sum(size for name, size in sizes.items() if name.startswith(ENCODER))
@@ -69,7 +104,7 @@ def _vae(what: str) -> list[tuple[str, Any]]:
     except ConfigError as error:
         if checkpoint.folder_config is not None:
             raise
-        return [*lines, ("config", error.problem), ("", error.advice)]
+        return [*lines, ("config", error.problem), ("", spoken(error.advice))]
     return [*lines, ("config", checkpoint.folder_config or "none beside it"), *_shape(config)]
 
 

@@ -140,7 +140,7 @@ vae_options = group(
 budget_option = click.option(
     "--budget",
     metavar="AMOUNT",
-    help="Most memory to use, weights included: 8GB, 500MB, or 60% of the memory available now. "
+    help="Most memory to use, weights included: 8GB (or 8), 500MB, or 60% of the memory available now. "
     "Default: a safe share of that memory.",
 )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
-from zvae_tiled.errors import OutputError
+from zvae_tiled.cli.command import give_up_standard_output
+from zvae_tiled.cli.spoken import show_as
+from zvae_tiled.cli.temporary import temporary_folder
+from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.calibration import calibration_files
 
@@ -24,14 +28,15 @@ KIND = ".png"
 """The default file kind."""
 
 
-def outputs(out: str, names: list[Path]) -> list[Path]:
-    """Return the file for each input.
+@contextmanager
+def outputs(out: str, names: list[Path]) -> Iterator[list[Path]]:
+    """Yield the file for each input. A folder is created if there is none, and removed again if it stays empty.
 
     Args:
         out: The value of ``-o``.
         names: The inputs, one or more.
     """
-    folder = out.endswith("/") or Path(out).is_dir()
+    folder = out.endswith("/") or os.path.isdir(out)
     if folder:
         targets = [Path(out) / f"{name.stem}{KIND}" for name in names]
     elif STEM in out:
@@ -42,12 +47,20 @@ def outputs(out: str, names: list[Path]) -> list[Path]:
         raise click.UsageError(
             f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
         )
-    if folder and not Path(out).is_dir():
-        try:
-            Path(out).mkdir()
-        except OSError as error:
-            raise OutputError(f"{out} cannot be created: {error.strerror}", "Name another folder.") from error
-    return targets
+    if not folder or os.path.isdir(out):
+        yield targets
+        return
+    if not os.path.isdir(Path(out).parent):
+        raise MissingFolderError.of(out, Path(out).parent)
+    try:
+        Path(out).mkdir()
+    except OSError as error:
+        raise OutputError(f"{out} cannot be created: {error.strerror}", "Name another folder.") from error
+    try:
+        yield targets
+    finally:
+        with suppress(OSError):  # it holds pictures
+            Path(out).rmdir()
 
 
 def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> None:
@@ -75,18 +88,23 @@ def standard_output() -> Iterator[Path]:
         OutputError: The reader of standard output ended before it had read everything.
     """
     stream = sys.stdout.buffer
+    with suppress(OSError):  # no file at all, as in a test
+        if fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise click.UsageError("Standard output (-) is closed: name a file with -o, or redirect it with | or >.")
     if stream.isatty():
         raise click.UsageError(
             "Standard output is a terminal: name a file with -o, or redirect the output with | or >."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"stdout{KIND}"
+    with temporary_folder("standard output") as folder:
+        path = folder / f"stdout{KIND}"
+        show_as(path, "standard output")
         yield path
         try:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, stream)
             stream.flush()
         except OSError as error:
-            raise OutputError(
-                f"standard output: {error.strerror}", "The program that reads it ended too early."
-            ) from error
+            give_up_standard_output()
+            early = isinstance(error, BrokenPipeError)
+            advice = "The program that reads it ended too early." if early else "Name a file with -o."
+            raise OutputError(f"standard output: {error.strerror}", advice) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import PRESETS, REPOSITORIES, VAEConfig, config_of, weightless
+import click
+
+from zvae_tiled.families import PRESETS, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
-from zvae_tiled.weights.hub import cache_folder, default_path, find_in_cache
+from zvae_tiled.weights.hub import default_path, located
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -20,6 +21,8 @@ def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: boo
     """Load the VAE that ``--vae`` names. Default: the default VAE."""
     from zvae_tiled.vae import VAE
 
+    if config is not None and name is not None and (name == DEMO or weightless(name)):
+        raise _idle_config(name)
     if name == DEMO:
         return VAE.demo(dtype=dtype, decoder_only=decoder_only)
     return VAE.load(vae_path(name), dtype, decoder_only, config)
@@ -37,17 +40,7 @@ def vae_path(name: str | None) -> Path:
         from zvae_tiled import demo
 
         return demo.FOLDER
-    if name not in PRESETS or Path(name).exists() or weightless(name):
-        return Path(name)
-    models = REPOSITORIES.get(name, ())
-    folder = find_in_cache(models)
-    if folder is None:
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
-        raise ConfigError(
-            f"--vae {name} needs a model of that family in the Hugging Face cache ({cache_folder()}), which has none",
-            f"Name the VAE's folder or its .safetensors file.{looked_for}",
-        )
-    return folder
+    return located(Path(name))
 
 
 def order_vae(name: str | None) -> str:
@@ -85,6 +78,12 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         name: The value of ``--vae``. Default: ``z-image``, the shape of Z-Image and FLUX.1.
         config: The value of ``--config``.
     """
+    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
+    if config is not None and shape and not Path(name or "").is_dir():
+        raise _idle_config(name)
+    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
+    if config is not None and shape and not Path(name or "").is_dir():
+        raise _idle_config(name)
     if config is not None:
         return config_of(config)
     if name is None or name in PRESETS or name.endswith(".json"):
@@ -93,3 +92,7 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
     from zvae_tiled.weights.recognise import chosen_config
 
     return chosen_config(None, find_checkpoint(vae_path(name)))
+
+
+def _idle_config(name: str | None) -> click.UsageError:
+    return click.UsageError(f"--config: --vae {name} has a config of its own. Remove one of them.")

@@ -60,6 +60,10 @@ class BlasStatus:
     reason: str
 
 
+_refused: dict[str, BlasError] = {}
+"""Errors of settings by the settings: after MLX is imported, nothing is tried again."""
+
+
 def _none(reason: str) -> BlasStatus:
     return BlasStatus("builtin", None, False, reason)
 
@@ -79,6 +83,8 @@ def preload() -> BlasStatus:
         BlasError: ``ZVAE_BLAS`` names a library that cannot be used. Nothing else raises.
     """
     setting = os.environ.get(VARIABLE, "").strip() or "auto"
+    if setting in _refused:
+        raise _refused[setting]
     if platform.system() != "Linux":
         return _none(f"nothing to do on {platform.system()}: MLX uses the system's own fast BLAS there")
     if setting.lower() == "off":
@@ -98,10 +104,11 @@ def _named(setting: str) -> BlasStatus:
     try:
         detail = _load(path)
     except (OSError, _UnusableError) as error:
-        raise BlasError(
+        _refused[setting] = BlasError(
             f"{VARIABLE} must be auto, off or a library with {SYMBOL}, but it is {setting!r}.\n{error}",
             f"Set it to the full path of an LP64 BLAS, or unset it and run: {INSTALL}",
-        ) from error
+        )
+        raise _refused[setting] from error
     return BlasStatus("custom", path, True, f"named in {VARIABLE}{detail}")
 
 

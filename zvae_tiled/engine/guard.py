@@ -176,7 +176,7 @@ class Guard(Generic[T]):
         elif flaw == _ZEROS or flaw.startswith("only"):
             advice = _MEMORY
         elif self._kernels.narrow:
-            advice = 'float16 ends at 65,504: load the VAE with dtype="bfloat16" (--dtype bfloat16).'
+            advice = 'float16 ends at 65,504: load the VAE with dtype="bfloat16".'
         else:
             advice = "Check the weights, or close other programs: the device may be out of memory."
         return SilentFailureError(f"{self._step.name} gave {flaw}, also when computed again in smaller bands", advice)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
 from zvae_tiled.families.checks import (
@@ -17,7 +18,6 @@ from zvae_tiled.families.checks import (
     check_resnets,
     check_widths,
     frozen,
-    short,
 )
 
 
@@ -109,7 +109,7 @@ def _check(config: AutoencoderKLConfig) -> None:
     for name, block in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
         kinds = getattr(config, name)
         if kinds != (block,) * len(widths):
-            raise ConfigError(f"{name} must be {block!r} once for each of {len(widths)} levels, it is {short(kinds)}")
+            raise ConfigError(f"{name} must be {block!r} once for each of {len(widths)} levels, it is {shown(kinds)}")
     for name in ("use_quant_conv", "use_post_quant_conv", "mid_block_add_attention", "force_upcast"):
         check_flag(name, getattr(config, name))
     check_number("scaling_factor", config.scaling_factor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 
 MAX_CHANNELS = 1 << 16
@@ -17,15 +18,15 @@ def check_count(name: str, value: object, most: int = MAX_CHANNELS) -> None:
     """Refuse a value that is not a whole number from 1 to `most`."""
     # bool is an int to Python; `true` channels are a mistake all the same.
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"{name} must be a whole number from 1 to {most}, it is {short(value)}")
+        raise ConfigError(f"{name} must be a whole number from 1 to {most}, it is {shown(value)}")
 
 
 def check_number(name: str, value: object) -> None:
     """Refuse a value that is not a number, or that float32 and bfloat16 round to zero or infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name} must be a number, it is {short(value)}")
+        raise ConfigError(f"{name} must be a number, it is {shown(value)}")
     if isinstance(value, int) and abs(value) > 1 << 100:  # too long for a float
-        raise ConfigError(f"{name} must be between -1e30 and 1e30, it is {short(value)}")
+        raise ConfigError(f"{name} must be between -1e30 and 1e30, it is {shown(value)}")
     if not math.isfinite(value) or abs(value) > 1e30 or 0 < abs(value) < 1e-30:
         raise ConfigError(f"{name} must be finite, and 0 or between 1e-30 and 1e30 in magnitude; it is {value}")
 
@@ -33,15 +34,15 @@ def check_number(name: str, value: object) -> None:
 def check_flag(name: str, value: object) -> None:
     """Refuse a value that is neither true nor false."""
     if not isinstance(value, bool):
-        raise ConfigError(f"{name} must be true or false, it is {short(value)}")
+        raise ConfigError(f"{name} must be true or false, it is {shown(value)}")
 
 
 def check_widths(name: str, widths: object, groups: int, levels: int | None = None) -> None:
     """Refuse a value that is not a list of widths, each a multiple of `groups`."""
     if not isinstance(widths, tuple) or not 1 <= len(widths) <= MAX_LEVELS:
-        raise ConfigError(f"{name} must list 1 to {MAX_LEVELS} widths, it is {short(widths)}")
+        raise ConfigError(f"{name} must list 1 to {MAX_LEVELS} widths, it is {shown(widths)}")
     if levels is not None and len(widths) != levels:
-        raise ConfigError(f"{name} must list {levels} widths, as block_out_channels does, it is {short(widths)}")
+        raise ConfigError(f"{name} must list {levels} widths, as block_out_channels does, it is {shown(widths)}")
     for level, width in enumerate(widths):
         check_count(f"{name}[{level}]", width)
         if width % groups:
@@ -52,7 +53,7 @@ def check_means(means: object, deviations: object, channels: int) -> None:
     """Refuse values that are not a mean and a deviation above 0 for each channel of the latents."""
     for name, values in (("latents_mean", means), ("latents_std", deviations)):
         if not isinstance(values, tuple) or len(values) != channels:
-            raise ConfigError(f"{name} must list {channels} numbers, one a latent channel, it is {short(values)}")
+            raise ConfigError(f"{name} must list {channels} numbers, one a latent channel, it is {shown(values)}")
         for channel, value in enumerate(values):
             check_number(f"{name}[{channel}]", value)
             if name == "latents_std" and value <= 0:
@@ -73,11 +74,3 @@ def check_resnets(levels: int, layers: int, name: str = "layers_per_block", widt
 def frozen(value: object) -> object:
     """Return a list as a tuple."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def short(value: object) -> str:
-    """Return a value as text for a message, cut to 80 letters."""
-    if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
-        return "a number of more than 60 digits"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

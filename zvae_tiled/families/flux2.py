@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from zvae_tiled.chain import Chain
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.base import Family, LatentConvention, Statistics, Task, VAEConfig
-from zvae_tiled.families.checks import check_number, check_widths, frozen, short
+from zvae_tiled.families.checks import check_number, check_widths, frozen
 
 PATCH = 2
 
@@ -82,9 +83,9 @@ class Flux2Config(VAEConfig):
         if self.batch_norm_eps <= 0:
             raise ConfigError(f"batch_norm_eps must be above 0, it is {self.batch_norm_eps}")
         if self.patch_size != (PATCH, PATCH):
-            raise ConfigError(f"patch_size must be {[PATCH, PATCH]}, it is {short(self.patch_size)}")
+            raise ConfigError(f"patch_size must be {[PATCH, PATCH]}, it is {shown(self.patch_size)}")
         if self.pipeline not in ("flux2", "ideogram4", "fibo2"):
-            raise ConfigError(f"pipeline must be flux2, ideogram4 or fibo2, it is {short(self.pipeline)}")
+            raise ConfigError(f"pipeline must be flux2, ideogram4 or fibo2, it is {shown(self.pipeline)}")
 
     @property
     def scale(self) -> int:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
-from zvae_tiled.families.checks import MAX_LEVELS, check_count, check_means, check_resnets, frozen, short
+from zvae_tiled.families.checks import MAX_LEVELS, check_count, check_means, check_resnets, frozen
 
 EPS = 1e-12
 """The smallest length that an RMS norm divides by, as in torch.nn.functional.normalize."""
@@ -78,7 +79,7 @@ class QwenImageConfig(VAEConfig):
             check_count(name, getattr(self, name))
         _check_levels(self.base_dim, self.dim_mult, self.num_res_blocks, self.temperal_downsample)
         if self.attn_scales != ():
-            raise ConfigError(f"attn_scales must be [], it is {short(self.attn_scales)}")
+            raise ConfigError(f"attn_scales must be [], it is {shown(self.attn_scales)}")
         check_means(self.latents_mean, self.latents_std, self.z_dim)
 
     @property
@@ -113,16 +114,16 @@ class QwenImageConfig(VAEConfig):
 
 def _check_levels(base: int, multiples: object, resnets: int, halved: object) -> None:
     if not isinstance(multiples, tuple) or not 1 <= len(multiples) <= MAX_LEVELS:
-        raise ConfigError(f"dim_mult must list 1 to {MAX_LEVELS} multiples of base_dim, it is {short(multiples)}")
+        raise ConfigError(f"dim_mult must list 1 to {MAX_LEVELS} multiples of base_dim, it is {shown(multiples)}")
     for level, multiple in enumerate(multiples):
         check_count(f"dim_mult[{level}]", multiple, 1 << 10)
         if base * multiple % 2 and len(multiples) > 1:
             raise ConfigError(f"base_dim times dim_mult must be even; level {level} has {base * multiple}")
     check_resnets(len(multiples), resnets, "num_res_blocks", "dim_mult")
     if not isinstance(halved, tuple) or len(halved) != len(multiples) - 1:
-        raise ConfigError(f"temperal_downsample must list {len(multiples) - 1} values, it is {short(halved)}")
+        raise ConfigError(f"temperal_downsample must list {len(multiples) - 1} values, it is {shown(halved)}")
     if not all(isinstance(each, bool) for each in halved):
-        raise ConfigError(f"temperal_downsample must list true and false, it is {short(halved)}")
+        raise ConfigError(f"temperal_downsample must list true and false, it is {shown(halved)}")
 
 
 def _chain(config: QwenImageConfig, task: Task) -> Chain:

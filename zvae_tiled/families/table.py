@@ -15,9 +15,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, cast
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, VAEConfig
-from zvae_tiled.families.checks import frozen, short
+from zvae_tiled.families.checks import frozen
 from zvae_tiled.families.reading import parse_json, read_file
 from zvae_tiled.wording import listed
 
@@ -63,13 +64,13 @@ def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
     if isinstance(value, str) and not value.endswith(".json"):
         if value not in PRESETS:
             raise ConfigError(
-                f"no preset is called {short(value)}", f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
+                f"no preset is called {shown(value)}", f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
             )
         return PRESETS[value]
     if isinstance(value, str | os.PathLike):
         source = os.fspath(value)
         return config_from(parse_json(read_file(Path(value)), source), source)
-    raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {short(value)}")
+    raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {shown(value)}")
 
 
 def weightless(name: str | os.PathLike[str]) -> VAEConfig | None:
@@ -89,11 +90,11 @@ def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
         ConfigError: The class or a key is unknown, or a value is of the wrong type or impossible.
     """
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{source} must be the keys and values of a config.json, it is {short(values)}")
+        raise ConfigError(f"{source} must be the keys and values of a config.json, it is {shown(values)}")
     name = values.get("_class_name", USUAL)
     if not isinstance(name, str) or name not in FAMILIES:
         raise ConfigError(
-            f"{source}: _class_name must be one of {', '.join(FAMILIES)}, it is {short(name)}",
+            f"{source}: _class_name must be one of {', '.join(FAMILIES)}, it is {shown(name)}",
             "Is this the config.json of the VAE itself?",
         )
     family = FAMILIES[name].config
@@ -106,7 +107,7 @@ def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:
         )
     for key, only in family.only.items():
         if values.get(key, only) != only:
-            raise ConfigError(f"{source}: {key} must be {only!r}, it is {short(values[key])}")
+            raise ConfigError(f"{source}: {key} must be {only!r}, it is {shown(values[key])}")
     try:
         return build(**{key: frozen(values[key]) for key in known & set(values)})
     except ConfigError as error:

@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
 from zvae_tiled.chain.step import Activation
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
-from zvae_tiled.families.checks import MAX_LEVELS, MAX_RESNETS, check_count, check_flag, frozen, short
+from zvae_tiled.families.checks import MAX_LEVELS, MAX_RESNETS, check_count, check_flag, frozen
 
 CLAMP = 3.0
 """Latents are clamped to about this magnitude: 3 tanh(x / 3)."""
@@ -112,7 +113,7 @@ class TinyConfig(VAEConfig):
 def _check_stem(config: TinyConfig) -> None:
     stem = config.encoder_stem
     if not isinstance(stem, tuple) or len(stem) > MAX_LEVELS:
-        raise ConfigError(f"encoder_stem must list at most {MAX_LEVELS} widths, it is {short(stem)}")
+        raise ConfigError(f"encoder_stem must list at most {MAX_LEVELS} widths, it is {shown(stem)}")
     for number, width in enumerate(stem):
         check_count(f"encoder_stem[{number}]", width)
     if stem and stem[-1] != (first := config.encoder_block_out_channels[0]):
@@ -128,11 +129,11 @@ def _check_stem(config: TinyConfig) -> None:
 def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
     listed, counts = getattr(config, widths), getattr(config, blocks)
     if not isinstance(listed, tuple) or not 1 <= len(listed) <= MAX_LEVELS:
-        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} widths, it is {short(listed)}")
+        raise ConfigError(f"{widths} must list 1 to {MAX_LEVELS} widths, it is {shown(listed)}")
     for level, width in enumerate(listed):
         check_count(f"{widths}[{level}]", width)
     if not isinstance(counts, tuple) or len(counts) != len(listed):
-        raise ConfigError(f"{blocks} must list {len(listed)} numbers, as {widths} does, it is {short(counts)}")
+        raise ConfigError(f"{blocks} must list {len(listed)} numbers, as {widths} does, it is {shown(counts)}")
     for level, count in enumerate(counts):
         check_count(f"{blocks}[{level}]", count, MAX_RESNETS)
     if sum(counts) > MAX_RESNETS:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from zvae_tiled.errors import OutputError
+from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.filesystem import created_beside, is_file, name_beside, rename_exclusively, sync_folder
 
 TRIES = 100
@@ -161,12 +161,17 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         OutputError: It is not a regular file, its folder cannot be written to, or it exists and `overwrite` is False.
     """
     try:
-        folder, other = path.is_dir() or not path.parent.is_dir(), path.exists() and not path.is_file()
+        missing, folder = not path.parent.is_dir(), path.is_dir()
+        other = path.exists() and not path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be entered
         problem = f"{path} cannot be written: {error.strerror or error}"
         raise OutputError(problem, "Name another file.") from error
+    if missing and os.path.lexists(path.parent):
+        raise OutputError(f"{path} cannot be written: {path.parent} is not a folder", "Name a file in a folder.")
+    if missing:
+        raise MissingFolderError.of(str(path), path.parent)
     if folder:
-        raise OutputError(f"{path} is a folder, or its folder does not exist", "Name a file in a folder that exists.")
+        raise OutputError(f"{path} is a folder", "Name a file in it.")
     if other:  # a rename would replace the device itself
         raise OutputError(f"{path} is a device, a pipe or a socket", "Name a regular file.")
     if not os.access(path.parent, os.W_OK):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, MissingExtraError
 
 OutputType = Literal["mx", "np", "pil", "torch"]
@@ -31,14 +32,8 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
     Raises:
         InputError: It is not an array, has a type that is not accepted, or is lazy and was made in another thread.
     """
-    types = {**_FLOATS, **(more or {})}
-    if isinstance(array, mx.array):
-        kind = str(array.dtype).removeprefix("mlx.core.")
-    elif isinstance(array, np.ndarray | np.generic):
-        kind = array.dtype.name
-    elif hasattr(array, "__dlpack__"):
-        kind = str(array.dtype).rpartition(".")[2]
-    else:
+    types, kind = {**_FLOATS, **(more or {})}, kind_of(array)
+    if kind is None:
         raise error(
             f"{what} must be an mx, numpy or torch array (or support DLPack), not {type(array).__name__}",
             "Load a file first: numpy.load, or safetensors' load_file.",
@@ -52,6 +47,15 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
     if isinstance(array, mx.array):
         _compute(array, what, error)
     return _converted(array, kind, types[kind], what, error)
+
+
+def kind_of(array: Any) -> str | None:
+    """Return the name of an array's type, such as "bfloat16"; None if it is not an array."""
+    if isinstance(array, mx.array):
+        return str(array.dtype).removeprefix("mlx.core.")
+    if isinstance(array, np.ndarray | np.generic):
+        return str(array.dtype.name)
+    return str(array.dtype).rpartition(".")[2] if hasattr(array, "__dlpack__") else None
 
 
 def _compute(array: mx.array, what: str, error: type[InputError]) -> None:
@@ -135,7 +139,7 @@ def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> N
         InputError: The type is unknown, or cannot hold values outside [0, 1].
     """
     if output_type not in OUTPUT_TYPES:
-        raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {output_type!r}")
+        raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {shown(output_type)}")
     if output_type == "pil":
         if channels > 4:
             raise InputError(

@@ -66,7 +66,7 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
         raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {wrapped.layout!r:.40}")
     if not wrapped.scaled and config.latents.only_scaled:
         raise LatentsError(
-            f"an {config.class_name} reads latents as a pipeline has them, these are not scaled (scaled=False)",
+            f"an {config.class_name} reads latents as a pipeline has them, these are not",
             "Scale them as the VAE that they are of: (latents - shift_factor) * scaling_factor.",
         )
     if array.size == 0:
@@ -126,7 +126,7 @@ def _where_channels_are(array: mx.array, convention: LatentConvention, other: in
     """Return advice for latents whose channels are not in the axis of the layout."""
     channels = convention.returned[0]
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * convention.channels:
-        return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels (--height, --width)."
+        return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels."
     another_family = "latents of another family? This preset of the VAE may be another one's: docs/models.md."
     if convention.spread:
         packed_map = f"(B, {convention.channels}, h, w)"
@@ -134,9 +134,9 @@ def _where_channels_are(array: mx.array, convention: LatentConvention, other: in
     if array.shape[other] != channels:
         return f"Are these {another_family}"
     if other != -1:
-        return 'The channels come first: leave out the layout, or set it to "NCHW" (--layout NCHW).'
-    call = 'Latents(latents, layout="NHWC") (--layout NHWC)'
-    return f"Are the channels in the last axis? Then pass {call}. If not: are these {another_family}"
+        return 'The channels come first: leave out the layout, or set it to "NCHW".'
+    asked = 'Are the channels in the last axis? Pass Latents(latents, layout="NHWC").'
+    return f"{asked} If not: are these {another_family}"
 
 
 def _without_frames(array: mx.array, frames_at: int) -> mx.array:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from zvae_tiled.checks import shown
 from zvae_tiled.devices.cgroup import PROC, memory_left
 from zvae_tiled.errors import InputError
 
 UNITS = {
     "b": 1,
     **{f"{p}b": 1000**n for n, p in enumerate("kmgt", 1)},
+    **{p: 1000**n for n, p in enumerate("kmgt", 1)},
     **{f"{p}ib": 1024**n for n, p in enumerate("kmgt", 1)},
 }
 
@@ -64,7 +66,7 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
-        value: "8GB", "500MB", a number of GB, or "60%" of the available memory. None: a safe share of it.
+        value: "8GB", "500MB", a number of GB (8 or "8"), or "60%" of the available memory. None: a safe share of it.
         available: The memory available now.
 
     Raises:
@@ -75,22 +77,21 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise _refused(value)
     text = str(value).strip().lower()
-    if isinstance(value, Real):
-        if MOST_GB <= value < MOST_GB * 10**9:
-            raise _bytes_as_gb(value)
-        text += "gb"
-    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|b|%)", text)
+    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|[kmgt]|b|%|)", text)
     if match is None:
         raise _refused(value)
     try:
         number = float(match[1])
     except ValueError:
         raise _refused(value) from None
-    if match[2] == "%":
+    unit = match[2] or "gb"
+    if not match[2] and MOST_GB <= number < MOST_GB * 10**9:
+        raise _bytes_as_gb(number)
+    if unit == "%":
         if not 0 < number <= 100:
             raise _refused(value)
         return Budget(int(available.size * number / 100), f"{number:g}% of {available}")
-    size = number * UNITS[match[2]]
+    size = number * UNITS[unit]
     if not math.isfinite(size) or size < 1 or size > MOST_BYTES:
         raise _refused(value)
     return Budget(int(size), f"set as {value!r}")
@@ -106,8 +107,7 @@ def available_memory(proc: Path = PROC) -> Available:
     return Available(free) if left is None or left >= free else Available(left, "memory limit of this container")
 
 
-def _bytes_as_gb(value: Real) -> InputError:
-    number = float(value)
+def _bytes_as_gb(number: float) -> InputError:
     return InputError(
         f"a number is an amount in GB, and no machine has {number:,.0f} GB: "
         f"did you mean {number / 1e9:.10g} (GB), or '{int(number)}B'?"
@@ -116,6 +116,6 @@ def _bytes_as_gb(value: Real) -> InputError:
 
 def _refused(value: object) -> InputError:
     return InputError(
-        f"a budget must be an amount of memory above 0, it is {value!r}",
+        f"a budget must be an amount of memory above 0, it is {shown(value)}",
         'Write "8GB", "500MB", 8.0 (GB), "60%" (of the memory available now), or None for a safe share.',
     )

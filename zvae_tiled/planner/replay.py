@@ -90,7 +90,7 @@ def replayed(plan: Plan, case: Case, device: Device, weights: int, gathered: int
 def _check_same(theirs: Case, ours: Case) -> None:
     if theirs.task != ours.task:
         raise PlanError(
-            f'the plan was made for task="{theirs.task}", this is task="{ours.task}"', f"Make a plan for {ours.task}."
+            f"the plan was made for the task {theirs.task}, this is the task {ours.task}", "Make a plan for this task."
         )
     for name in ("config", "batch", "height", "width", "dtype", "kind"):
         made_for, here = getattr(theirs, name), getattr(ours, name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from zvae_tiled.errors import ConfigError
-from zvae_tiled.families import REPOSITORIES
+from zvae_tiled.errors import ConfigError, WeightsError
+from zvae_tiled.families import PRESETS, REPOSITORIES, weightless
 
 VARIABLE = "ZVAE_VAE"
 
@@ -24,10 +25,63 @@ def default_path() -> str | Path:
     if path is None:
         raise ConfigError(
             "no VAE was passed, no default is set, and none was found in the cache",
-            f"Pass vae=VAE.load(path), or call set_default_vae(path), or set ${VARIABLE} to a path; on the command "
-            f"line: --vae PATH. The Hugging Face cache ({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
+            f"Pass vae=path, or call set_default_vae(path), or set ${VARIABLE} to a path. The Hugging Face cache "
+            f"({cache_folder()}) holds no VAE of Z-Image or FLUX.1.",
         )
     return path
+
+
+def located(name: Path) -> Path:
+    """Return the path that `VAE.load` reads: an existing one as it is, else that of a model in the Hugging Face cache.
+
+    Args:
+        name: A path; or ``OWNER/MODEL``; or a preset, which means any model with that VAE.
+
+    Raises:
+        ConfigError: The cache has no model of this preset.
+        WeightsError: The cache has no model of this name, or a word is no preset.
+    """
+    text = str(name)
+    if os.path.exists(name) or weightless(name):
+        return name
+    if text in PRESETS:
+        return _with_preset(text)
+    if _MODEL.fullmatch(text) and not os.path.exists(name.parent):
+        return _model(text)
+    if _WORD.fullmatch(text):
+        near = [preset for preset in PRESETS if text.lower() in preset or preset in text.lower()]
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        problem = f"there is no file, no folder and no preset called {text}"
+        raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}.")
+    return name
+
+
+def _with_preset(preset: str) -> Path:
+    models = REPOSITORIES.get(preset, ())
+    folder = find_in_cache(models)
+    if folder is None:
+        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
+        raise ConfigError(
+            f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
+            f"Name the VAE's folder or its .safetensors file.{looked_for}",
+        )
+    return folder
+
+
+def _model(name: str) -> Path:
+    folder = find_in_cache((name,))
+    if folder is None:
+        raise WeightsError(
+            f"there is no folder {name}, and no model of that name in the Hugging Face cache ({cache_folder()})",
+            f"Download its VAE first, with: hf download {name} --include 'vae/*'",
+        )
+    return folder
+
+
+_WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
+_WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
+_MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
+"""A name, and that of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
 
 
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
@@ -40,6 +94,9 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
         for config in folders:
             if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
                 return config.parent
+        for folder in snapshots.glob("*/vae"):  # mflux's snapshots have no config
+            if any(folder.glob("*.safetensors")):
+                return folder
         for folder in snapshots.glob("*/"):  # taef2 has no config
             if not any(folder.glob("*.json")) and any(folder.glob("*.safetensors")):
                 return folder

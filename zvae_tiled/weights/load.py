@@ -1,18 +1,20 @@
-"""Loads weights: matches all tensors first, then reads, converts and assigns them one at a time."""
+"""Loads weights from files or memory: matches all tensors first, then reads and converts them one at a time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import mlx.core as mx
 
 from zvae_tiled.errors import WeightsError
+from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.find import Checkpoint, find_checkpoint
 from zvae_tiled.weights.layout import Layout, is_matrix
-from zvae_tiled.weights.matching import Match, Stored, match
+from zvae_tiled.weights.matching import Match, Store, Stored, match
 from zvae_tiled.weights.reading import read_values
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
 from zvae_tiled.weights.tiny_names import diffusers_names
@@ -22,7 +24,7 @@ WIDE = next(target for target in TARGETS if target.dtype == mx.float32)
 
 
 def load_weights(
-    path: str | os.PathLike[str] | Checkpoint,
+    path: str | os.PathLike[str] | Checkpoint | Arrays,
     expected: Mapping[str, tuple[int, ...]],
     dtype: mx.Dtype,
     assign: Callable[[str, mx.array], object],
@@ -36,7 +38,7 @@ def load_weights(
     so far, and one more in its widest form: float32 for a quantised tensor, else ``dtype``.
 
     Args:
-        path: A path as in `find_checkpoint`, or its result.
+        path: A path as in `find_checkpoint`, or its result; or tensors in memory.
         expected: Names as in diffusers, and shapes as in MLX: convolutions (O, H, W, I), linear maps (O, I).
         dtype: ``mx.float32``, ``mx.bfloat16`` or ``mx.float16``, for every tensor.
         assign: Called once for each tensor, with its name and the evaluated array. After an error, the caller must
@@ -49,12 +51,11 @@ def load_weights(
         WeightsError: The checkpoint cannot be read or does not fit. The message lists every fault.
     """
     target = _target(dtype)
-    checkpoint = path if isinstance(path, Checkpoint) else find_checkpoint(path)
-    with ExitStack() as stack:
-        files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
-        where = checkpoint.files[0] if len(files) == 1 else checkpoint.files[0].parent
-        complaints = Complaints()
-        stored = _stored(checkpoint, files, complaints)
+    source = path if isinstance(path, Checkpoint | Arrays) else find_checkpoint(path)
+    complaints = Complaints()
+    with _opened(source) as stores:
+        where = stores[0].path if len(stores) == 1 else Path(stores[0].path).parent
+        stored = _stored(source, stores, complaints)
         matches, layout = match(stored, expected, ignore, complaints, causal)
         complaints.raise_if_any(
             f"{where} cannot be loaded into this VAE",
@@ -67,26 +68,37 @@ def load_weights(
             del array
             # Otherwise buffers freed by the conversion pile up in MLX's cache.
             mx.clear_cache()
-        for file in files:
-            file.check_unchanged()
-        complaints.raise_if_any(
-            f"{where} cannot be used as {target.name}",
-            "Values beyond float16 need bfloat16 or float32. NaN and Inf mean a damaged file: download it again.",
-        )
+    complaints.raise_if_any(
+        f"{where} cannot be used as {target.name}",
+        "Values beyond float16 need bfloat16 or float32. NaN and Inf mean damaged weights: download them again.",
+    )
 
 
-def headers(checkpoint: Checkpoint) -> list[Stored]:
-    """Return the tensors of a checkpoint. Only headers are read.
+def headers(source: Checkpoint | Arrays) -> list[Stored]:
+    """Return the tensors of a checkpoint, or those in memory. Of files only headers are read.
 
     Raises:
         WeightsError: A file cannot be read, is not a safetensors file, or does not agree with the index.
     """
     complaints = Complaints()
-    with ExitStack() as stack:
-        files = [stack.enter_context(SafetensorsFile(file)) for file in checkpoint.files]
-        stored = _stored(checkpoint, files, complaints)
-    complaints.raise_if_any(f"{checkpoint.index} cannot be used", "Download the index and its files again.")
+    with _opened(source) as stores:
+        stored = _stored(source, stores, complaints)
+    if isinstance(source, Checkpoint):
+        complaints.raise_if_any(f"{source.index} cannot be used", "Download the index and its files again.")
     return stored
+
+
+@contextmanager
+def _opened(source: Checkpoint | Arrays) -> Iterator[Sequence[Store]]:
+    """Open what holds the tensors. At the end, refuse files that were written to meanwhile."""
+    if isinstance(source, Arrays):
+        yield [source]
+        return
+    with ExitStack() as stack:
+        files = [stack.enter_context(SafetensorsFile(file)) for file in source.files]
+        yield files
+        for file in files:
+            file.check_unchanged()
 
 
 def fits(
@@ -109,12 +121,12 @@ def _target(dtype: mx.Dtype) -> Target:
     raise WeightsError(f"dtype must be one of {names}, it is {dtype}.", "bfloat16 suits every published VAE.")
 
 
-def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints: Complaints) -> list[Stored]:
-    if checkpoint.weight_map is None:
-        return [each for file in files for each in _named(file)]
-    everything = [Stored(file, name, info) for file in files for name, info in file.tensors.items()]
-    indexed = {(file, name) for name, file in checkpoint.weight_map.items()}
-    present = {(tensor.file.path, tensor.name) for tensor in everything}
+def _stored(source: Checkpoint | Arrays, stores: Sequence[Store], complaints: Complaints) -> list[Stored]:
+    if isinstance(source, Arrays) or source.weight_map is None:
+        return [each for store in stores for each in _named(store)]
+    everything = [Stored(store, name, info) for store in stores for name, info in store.tensors.items()]
+    indexed = {(file, name) for name, file in source.weight_map.items()}
+    present = {(Path(tensor.file.path), tensor.name) for tensor in everything}
     for file, name in sorted(indexed - present):
         complaints.add("not in the file that the index names", f"{name} in {file.name}")
     for file, name in sorted(present - indexed):
@@ -122,8 +134,8 @@ def _stored(checkpoint: Checkpoint, files: Sequence[SafetensorsFile], complaints
     return everything
 
 
-def _named(file: SafetensorsFile) -> list[Stored]:
-    """Return a file's tensors. Those of a half of TAESD's have their names in the whole."""
+def _named(file: Store) -> list[Stored]:
+    """Return a store's tensors. Those of a half of TAESD's have their names in the whole."""
     names = diffusers_names(file.tensors)
     return [Stored(file, names[name], info) for name, info in file.tensors.items() if name in names]
 

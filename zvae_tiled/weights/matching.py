@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.header import TensorInfo
 from zvae_tiled.weights.layout import Layout, Shape, is_matrix, layouts_of, one_frame, pytorch_shape
 from zvae_tiled.weights.names import canonical_names
 from zvae_tiled.weights.quantised import Packing, infer_packing
-from zvae_tiled.weights.safetensors_file import SafetensorsFile
 from zvae_tiled.weights.values import SOURCES
 
 TWICE = "stored twice"
@@ -22,11 +23,26 @@ MISSING = "missing"
 EXTRA = "not part of this VAE"
 
 
+class Store(Protocol):
+    """What holds tensors: a `SafetensorsFile`, or `Arrays` in memory."""
+
+    @property
+    def path(self) -> Path | str:
+        """What an error calls it."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Its tensors by name, in the order of their bytes."""
+
+    def read_tensor(self, info: TensorInfo, skip: int, into: memoryview) -> None:
+        """Fill ``into`` with a tensor's bytes, after skipping the first ``skip`` of them."""
+
+
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a checkpoint: its file, its name, and its entry in the header."""
+    """One tensor of a checkpoint: what holds it, its name, and its entry in the header."""
 
-    file: SafetensorsFile
+    file: Store
     name: str
     info: TensorInfo
 

@@ -9,15 +9,20 @@ from pathlib import Path
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import FAMILIES, LOOKALIKES, PRESETS, VAEConfig, config_of
 from zvae_tiled.families.reading import parse_json, read_file
+from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import fits, headers
 from zvae_tiled.weights.vae import ENCODER, shapes_of
 
-_ADVICE = "the path of a config.json; on the command line: --config."
+_ADVICE = "the path of a config.json."
 
 
-def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint: Checkpoint) -> VAEConfig:
+def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, source: Checkpoint | Arrays) -> VAEConfig:
     """Return `config`; if it is None, the one beside the weights, else the preset that they fit.
+
+    Args:
+        config: A config, a preset's name, or the path of a config.json.
+        source: The weights, in files or in memory.
 
     Raises:
         ConfigError: It describes a VAE that cannot be built; or there is none, and the weights fit no preset, or
@@ -26,19 +31,23 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, checkpoint:
     """
     if config is not None:
         return config_of(config)
-    if checkpoint.folder_config is not None:
-        return _as_in_pipeline(config_of(checkpoint.folder_config), checkpoint.pipeline)
-    fitting = fitting_presets(checkpoint)
+    if isinstance(source, Checkpoint) and source.folder_config is not None:
+        return _as_in_pipeline(config_of(source.folder_config), source.pipeline)
+    absent = (
+        f"there is no config.json beside {source.files[0]}"
+        if isinstance(source, Checkpoint)
+        else "no config was passed"
+    )
+    fitting = fitting_presets(source)
     models = [*fitting, *(LOOKALIKES[name] for name in fitting if name in LOOKALIKES)]
     if len(models) == len(fitting) > 0 and all(alike(PRESETS[name], PRESETS[fitting[0]]) for name in fitting):
         return PRESETS[fitting[0]]
     if not fitting:
-        problem = "there is no config.json beside the weights, and no preset has their names and shapes"
+        problem = f"{absent}, and no preset has their names and shapes"
         raise ConfigError(problem, f"Set config= to {_ADVICE}")
     same = f"{', '.join(models[:-1])} and {models[-1]}"
-    same = f"{', '.join(models[:-1])} and {models[-1]}"
     raise ConfigError(
-        f"there is no config.json beside the weights, and {same} have these names and shapes, but other latents",
+        f"{absent}, and {same} have these names and shapes, but other latents",
         f"Set config= to the preset of the model ({' or '.join(fitting)}), or to {_ADVICE}",
     )
 
@@ -52,13 +61,13 @@ def _as_in_pipeline(config: VAEConfig, index: Path | None) -> VAEConfig:
     return replace(config, **changes.get(name, {})) if isinstance(name, str) else config
 
 
-def fitting_presets(checkpoint: Checkpoint) -> list[str]:
+def fitting_presets(source: Checkpoint | Arrays) -> list[str]:
     """Return the presets whose decoders have weights of these names and shapes. Some differ in their latents only.
 
     Raises:
         WeightsError: A file cannot be read, or is not a safetensors file.
     """
-    stored = headers(checkpoint)
+    stored = headers(source)
     return [
         name
         for name, config in PRESETS.items()

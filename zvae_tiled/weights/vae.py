@@ -11,10 +11,12 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.errors import WeightsError
+from zvae_tiled.checks import shown
+from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.families import PRESETS, Task, VAEConfig
 from zvae_tiled.files.opening import unreadable
 from zvae_tiled.files.protect import Source
+from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import load_weights
 
@@ -23,6 +25,17 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 ENCODER = ("encoder.", "quant_conv.")
 """Prefixes of the names of weights that a decode does not need."""
+
+
+def dtype_of(name: object) -> mx.Dtype:
+    """Return the type of this name.
+
+    Raises:
+        InputError: There is no such type.
+    """
+    if not isinstance(name, str) or name not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {shown(name)}")
+    return DTYPES[name]
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
@@ -41,17 +54,19 @@ def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str
     return tuple(Source.of(path) for path in (*checkpoint.paths, *config_files))
 
 
-def read_weights(checkpoint: Checkpoint, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool) -> dict[str, mx.array]:
+def read_weights(
+    source: Checkpoint | Arrays, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool
+) -> dict[str, mx.array]:
     """Read the weights of the decoder, or of both halves, tensor by tensor.
 
     Raises:
-        WeightsError: The checkpoint is unsafe or incomplete, or does not fit the config.
+        WeightsError: The weights are unsafe or incomplete, or do not fit the config.
     """
     tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
     weights: dict[str, mx.array] = {}
     ignored = (*config.unused, *(ENCODER if decoder_only else ()))
     load_weights(
-        checkpoint,
+        source,
         shapes_of(config, tasks),
         dtype,
         assign=weights.__setitem__,

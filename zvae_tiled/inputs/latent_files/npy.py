@@ -22,6 +22,9 @@ MAX_AXES = 64
 
 MAX_LENGTH = 1 << 63
 
+MAX_READ = (1 << 31) - 1
+"""The longest axis of an MLX array."""
+
 PIECE = 1 << 20
 """Bytes read at a time."""
 
@@ -67,6 +70,8 @@ def read_header(file: IO[bytes], size: int, source: str, error: type[InputError]
     nbytes, present = math.prod(shape) * dtype.itemsize, size - start
     if nbytes != present and not dtype.hasobject:
         raise error(f"{source} needs {nbytes:,} bytes for shape {shape_text(shape)}, it has {present:,}", AGAIN)
+    if nbytes and max(shape, default=0) > MAX_READ:
+        raise error(f"{source} has the shape {shape_text(shape)}; an axis has at most {MAX_READ:,} values", AGAIN)
     return Header(shape, fortran, dtype, nbytes)
 
 
@@ -83,7 +88,7 @@ def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     shape, fortran, dtype = fields["shape"], fields["fortran_order"], np.lib.format.descr_to_dtype(fields["descr"])
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
         raise ValueError(f"its shape is not a tuple of at most {MAX_AXES} lengths")
-    if not all(type(axis) is int and abs(axis) <= MAX_LENGTH for axis in shape) or type(fortran) is not bool:
+    if not all(type(axis) is int and 0 <= axis <= MAX_LENGTH for axis in shape) or type(fortran) is not bool:
         raise ValueError("its shape is not a tuple of lengths, or its fortran_order is neither True nor False")
     return shape, fortran, dtype, len(start) + len(prefix) + length
 

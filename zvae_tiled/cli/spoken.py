@@ -1,0 +1,52 @@
+"""Turns the library's messages into those of the command line: options in place of Python's arguments."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+_PHRASES: tuple[tuple[str, str], ...] = (
+    (r"Pass Latents\(\w+, layout=\"(\w+)\"\)", r"Use --layout \1"),
+    (r"[Pp]ass Latents\(\w+, height=…, width=…\)(, in pixels)?", r"use --height and --width, in pixels"),
+    (r"Latents\(\w+, layout=\"(\w+)\"\)", r"--layout \1"),
+    (r"Latents\(\w+, height=…, width=…\)", r"--height and --width"),
+    (r"Pass the name of one of them as name=", r"Name one with --tensor"),
+    (r"Pass one of these names", r"Name one of these with --tensor"),
+    (r"Pass the name of another tensor", r"Name another with --tensor"),
+    (r"load the VAE with dtype=\"(\w+)\"", r"use --dtype \1"),
+    (r", or set overwrite=True", r", or use --overwrite"),
+    (r" A VAE loaded with decoder_only=True needs less\.", r""),
+    (r"with spill_folder=", r"with --spill-folder"),
+    (r"; in VAE\.load: dtype=\"(\w+)\"", r""),
+    (r"zvae_tiled\.plan\(\)", r"zvae plan"),
+    (r"with vae\.plan\(\)", r"with zvae plan"),
+    (r" \(vae\.(stream|decode_to_file)\)", r""),
+    (r"Pass vae=path, or call set_default_vae\(path\), or set", r"Name one with --vae, or set"),
+    (r"Set config= to ", r"Set --config to "),
+    (r"\"NCHW\"", r"NCHW"),
+    (r"zvae_tiled\.write_latent_file", r"zvae encode"),
+    (r"\b(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
+)
+"""What the library says, and what is said here."""
+
+
+def spoken(text: str) -> str:
+    """Return a message of the library in the words of the command line."""
+    for pattern, words in _PHRASES:
+        text = re.sub(pattern, words, text)
+    text = re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
+    context = click.get_current_context(silent=True)
+    for path, name in context.meta.get(_NAMES, {}).items() if context else ():
+        text = text.replace(path, name)
+    return text
+
+
+_NAMES = "zvae_tiled.names"
+"""Key in `ctx.meta` for names of temporary files."""
+
+
+def show_as(path: Path, name: str) -> None:
+    """Let messages say this name for a temporary file."""
+    click.get_current_context().meta.setdefault(_NAMES, {})[str(path)] = name

@@ -1,0 +1,34 @@
+"""A temporary folder for data from standard input, or for standard output."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zvae_tiled.errors import OutputError
+
+
+@contextmanager
+def temporary_folder(stream: str) -> Iterator[Path]:
+    """Yield a folder that is removed at the end.
+
+    Args:
+        stream: The name of the stream, for an error.
+
+    Raises:
+        OutputError: It cannot be created.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise no_room(stream, error) from error
+    with folder:
+        yield Path(folder.name)
+
+
+def no_room(stream: str, error: OSError) -> OutputError:
+    """Turn the operating system's error into one that says what to do."""
+    problem = f"{stream} needs a temporary file in $TMPDIR, which cannot be written: {error.strerror or error}"
+    return OutputError(problem, "Set TMPDIR to a folder with free space, or name a file.")
