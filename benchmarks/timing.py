@@ -111,8 +111,10 @@ def _calibrated(stored: bool) -> Iterator[None]:
         os.environ[CACHE_VARIABLE] = folder
         try:
             found = calibrate(lambda line: print(line, file=sys.stderr))
-            compute, memory, disk = (speed / 1e9 for speed in (found.flops, found.bandwidth, found.disk))
-            print(f"calibrated: {compute:,.0f} GFLOP/s, {memory:,.1f} GB/s in memory, {disk:,.2f} GB/s to disk")
+            compute, wide = found.flops / 1e9, found.wide / 1e9
+            memory, disk = found.bandwidth / 1e9, found.disk / 1e9
+            speeds = f"{compute:,.0f} GFLOP/s ({wide:,.0f} of float32)"
+            print(f"calibrated: {speeds}, {memory:,.1f} GB/s in memory, {disk:,.2f} GB/s to disk")
             yield
         finally:
             if before is None:

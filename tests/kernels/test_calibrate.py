@@ -56,13 +56,14 @@ def test_calibrating_this_machine(folder: Path) -> None:
     found = module.calibrate(lines.append)
     assert mx.set_cache_limit(limit) == 12345
     assert (found.kind, found.margin >= 1) == (device_kind(), True)
-    assert min(found.flops, found.bandwidth, found.disk) > 1e6
+    assert min(found.flops, found.wide, found.bandwidth, found.disk) > 1e6
     assert [line for line in lines if not line.startswith("other programs")][-1] == "the disk"
     assert any("attention" in line for line in lines)
     assert stored_calibration()[0] == found
     assert [path.suffix for path in folder.iterdir()] == [".json"]
     device = this_device()
     assert (device.flops, device.margin) == (found.flops, found.margin)
+    assert this_device(mx.float32).flops == found.wide
     assert this_device(calibrated=False).flops != found.flops
 
 

@@ -90,6 +90,21 @@ def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     assert read_plan(metal.to_json()) == metal or likely_device() == "metal"
 
 
+def test_float32_has_its_own_speed_where_it_was_measured() -> None:
+    both = replace(FOUND, wide=2e10)
+    for device, dtype, speed in (
+        (CPU, "bfloat16", 1e11),
+        (CPU, "float32", 2e10),
+        (CPU, "float16", 2e10),
+        (METAL, "float16", 1e11),
+        (METAL, "float32", 2e10),
+    ):
+        assert apply(device, replace(both, kind=device.kind), dtype).flops == speed
+        assert apply(device, replace(FOUND, kind=device.kind), dtype).flops == 1e11
+    store(both)
+    assert load("cpu", FOUND.device, FOUND.mlx)[0] == both
+
+
 def written(change: Callable[[dict[str, Any]], object]) -> str:
     values = json.loads(store(FOUND).read_text())
     return json.dumps(change(values) or values)
@@ -109,6 +124,8 @@ def written(change: Callable[[dict[str, Any]], object]) -> str:
         (lambda v: v | {"flops": float("nan")}, "flops is not between"),
         (lambda v: v | {"disk": float("inf")}, "disk is not between"),
         (lambda v: v | {"bandwidth": 0}, "bandwidth is not between"),
+        (lambda v: v | {"wide": 0.5}, "wide is not between"),
+        (lambda v: v | {"wide": "fast"}, "wide is not a number"),
         (lambda v: v | {"flops": 10**400}, "flops is not between"),
         (lambda v: v | {"kind": "tpu"}, "kind is 'tpu'"),
         (lambda v: v | {"kind": ["cpu"]}, "kind is ['cpu']"),

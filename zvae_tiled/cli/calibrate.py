@@ -22,9 +22,12 @@ def calibrate(replace: bool, quiet: bool) -> None:
     from zvae_tiled.jobs.limits import calibrate as measure
 
     measured = measure(None if quiet else lambda line: click.echo(line, err=True), replace)
+    compute, wide, memory, disk = (
+        speed / 1e9 for speed in (measured.flops, measured.wide, measured.bandwidth, measured.disk)
+    )
     click.echo(
-        f"{measured.device} ({measured.kind}), MLX {measured.mlx}: {measured.flops / 1e9:,.1f} GFLOP/s in "
-        f"convolutions, {measured.bandwidth / 1e9:,.1f} GB/s in memory, {measured.disk / 1e9:,.2f} GB/s to disk; "
+        f"{measured.device} ({measured.kind}), MLX {measured.mlx}: {compute:,.1f} GFLOP/s in convolutions "
+        f"({wide:,.1f} of float32), {memory:,.1f} GB/s in memory, {disk:,.2f} GB/s to disk; "
         f"a Step used up to {measured.margin:.2f} times the predicted memory"
     )
     for proposal in measured.proposals:

@@ -60,7 +60,8 @@ def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Devic
     if largest is not None:
         device = replace(device, max_buffer=int(largest))
     calibration = stored_calibration()[0] if calibrated else None
-    return apply(device, calibration) if calibration is not None else device
+    name = str(dtype).removeprefix("mlx.core.")
+    return apply(device, calibration, name) if calibration is not None else device
 
 
 def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:

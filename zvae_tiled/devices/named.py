@@ -31,7 +31,7 @@ def unprobed_device(dtype: str) -> Device:
     kind = likely_device()
     device = named_device(kind, dtype)
     calibration = newest(kind, metadata.version("mlx")) if installed("mlx") else None
-    return device if calibration is None else apply(device, calibration)
+    return device if calibration is None else apply(device, calibration, dtype)
 
 
 def device_of(case: Case) -> Device:

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 from zvae_tiled.planner.calibration import Calibration
 
-SPEEDS = {"flops": "GFLOP/s in convolutions", "bandwidth": "GB/s in memory", "disk": "GB/s to disk"}
+SPEEDS = {
+    "flops": "GFLOP/s in convolutions",
+    "wide": "GFLOP/s in convolutions of float32",
+    "bandwidth": "GB/s in memory",
+    "disk": "GB/s to disk",
+}
 """The measured speeds, and their units in words."""
 
 

@@ -40,11 +40,12 @@ class Calibration:
         device: The name that the device reports; on a CPU, with its BLAS.
         mlx: MLX's version.
         margin: The largest ratio of a measured peak to its prediction; 1.0 if no peak was above its prediction.
-        flops: Floating-point operations a second in convolutions.
+        flops: Floating-point operations a second in convolutions of bfloat16.
         bandwidth: Bytes a second in everything else.
         disk: Bytes a second to and from disk.
         proposals: Paths of CPU kernels that were faster than the chosen ones. Default: none. Files stored before
             paths were timed have none.
+        wide: As `flops`, of float32. 0 in files from before it was measured.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Calibration:
     bandwidth: float
     disk: float
     proposals: tuple[Proposal, ...] = ()
+    wide: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot have been measured.
@@ -67,7 +69,8 @@ class Calibration:
         for name in ("device", "mlx"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is not a string")
-        for name, most in (("margin", LARGEST_MARGIN), ("flops", 1e18), ("bandwidth", 1e18), ("disk", 1e18)):
+        speeds = ("flops", "bandwidth", "disk", *(("wide",) if self.wide != 0 else ()))
+        for name, most in (("margin", LARGEST_MARGIN), *((name, 1e18) for name in speeds)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} is not a number")
@@ -146,8 +149,13 @@ class MarginWorkspace:
         return spike + math.ceil((self.margin - 1.0) * (spike + result))
 
 
-def apply(device: Device, calibration: Calibration) -> Device:
+def apply(device: Device, calibration: Calibration, dtype: str = "bfloat16") -> Device:
     """Return the device with its measured speeds and its measured margin on memory.
+
+    Args:
+        device: The device.
+        calibration: Its measurements.
+        dtype: The type of the VAE. A CPU computes float16 as float32.
 
     Raises:
         ValueError: The calibration is for another kind of device.
@@ -155,11 +163,12 @@ def apply(device: Device, calibration: Calibration) -> Device:
     if device.kind != calibration.kind:
         raise ValueError(f"a calibration for {calibration.kind} cannot be used for {device.kind}")
     bare = bare_workspace(device)
+    wide = dtype == "float32" or (device.kind == "cpu" and dtype == "float16")
     return replace(
         device,
         workspace=bare if calibration.margin == 1.0 else MarginWorkspace(bare, calibration.margin),
         margin=calibration.margin,
-        flops=calibration.flops,
+        flops=calibration.wide if wide and calibration.wide else calibration.flops,
         bandwidth=calibration.bandwidth,
         disk=calibration.disk,
     )
