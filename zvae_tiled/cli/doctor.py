@@ -102,7 +102,7 @@ def _vae() -> Finding:
 
 
 def _files() -> list[Finding]:
-    from zvae_tiled.engine.spill import temporary_folder
+    from zvae_tiled.files.filesystem import temporary_folder
 
     folder = temporary_folder()
     pillow = ("installed", "") if find_spec("PIL") is not None else ("not installed", "pip install 'zvae-tiled[pil]'")

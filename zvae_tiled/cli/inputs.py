@@ -62,7 +62,7 @@ def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
 
 
 def _keep(path: Path, names: tuple[str, ...]) -> None:
-    from zvae_tiled.engine.spill import temporary_folder as spill_folder
+    from zvae_tiled.files.filesystem import temporary_folder as spill_folder
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)

@@ -55,14 +55,6 @@ class DiskBands(Generic[T]):
         self._file.close()
 
 
-def temporary_folder() -> Path:
-    """Return the folder for spilled maps: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
-    lasting = Path("/var/tmp")
-    if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
-        return lasting
-    return Path(tempfile.gettempdir())
-
-
 def check_free_space(folder: Path, needed: int) -> None:
     """Check that a folder has room for spilled maps.
 

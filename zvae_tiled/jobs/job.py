@@ -16,9 +16,10 @@ from zvae_tiled.checks import path_of
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.here import available, kernels_for, this_device
 from zvae_tiled.engine.picture import PictureRun
-from zvae_tiled.engine.spill import check_free_space, temporary_folder
+from zvae_tiled.engine.spill import check_free_space
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import Task
+from zvae_tiled.files.filesystem import temporary_folder
 from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case, Output
