@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from click.testing import CliRunner
 
 from tests.support.running import COMMAND, environment, process, run, save_latents
 from zvae_tiled import errors
-from zvae_tiled.cli.command import Command, exit_code
+from zvae_tiled.cli.command import ENDINGS, Command, exit_code
 
 MEANINGS: dict[type, str] = {
     errors.BudgetError: "budget",
@@ -129,12 +131,51 @@ def test_output_that_nobody_reads_ends_it_quietly(place: Path, words: list[str])
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def unfinished(place: Path) -> int:
-    """Return the bytes of unfinished pictures."""
-    return sum(part.stat().st_size for part in place.glob(".zvae-*.part"))
+def unfinished(place: Path, process: int) -> int:
+    """Return the bytes of unfinished pictures: of parts, or of files of this process that have no name yet."""
+    sizes = [part.stat().st_size for part in place.glob(".zvae-*.part")]
+    for handle in Path(f"/proc/{process}/fd").glob("*"):
+        with suppress(OSError):  # closed meanwhile
+            if os.readlink(handle).startswith(f"{place}/") and os.readlink(handle).endswith(" (deleted)"):
+                sizes.append(handle.stat().st_size)
+    return sum(sizes)
 
 
-def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
+KILLED = """
+import os, signal, sys
+from zvae_tiled.cli.app import zvae
+from zvae_tiled.files import new_file, parts
+if sys.argv.pop(1) == "named":
+    parts._unnamed = lambda *_: None
+finish, count = new_file.NewFile.finish, 0
+def killed(self):
+    global count
+    finish(self)
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+new_file.NewFile.finish = killed
+zvae(prog_name="zvae")
+"""
+
+
+@pytest.mark.parametrize("kind", ["unnamed", pytest.param("named", marks=pytest.mark.slow)])
+def test_a_batch_that_was_killed_leaves_nothing_that_stays(place: Path, kind: str) -> None:
+    if kind == "unnamed" and not hasattr(os, "O_TMPFILE"):
+        pytest.skip("only Linux has files without names")
+    save_latents(place / "c.npy", batch=3)
+    before = sorted(path.name for path in place.iterdir())
+    words = [sys.executable, "-c", KILLED, kind, "decode", "c.npy", "-o", "c.png"]
+    assert subprocess.run(words, capture_output=True, env=environment()).returncode == -signal.SIGKILL
+    assert len(list(place.glob(".zvae-*"))) == (0 if kind == "unnamed" else 2)
+    if kind == "named":
+        assert process(["plan", "64", "--budget", "1GB", "--plot", "plan.svg"]).returncode == 0
+        (place / "plan.svg").unlink()
+    assert sorted(path.name for path in place.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_an_interrupted_decode_leaves_nothing_behind(place: Path, number: signal.Signals) -> None:
     save_latents(
         place / "large.npy", 60, 60, batch=10
     )  # many pictures, so that the interrupt comes in the first one, however slow this process is
@@ -142,10 +183,10 @@ def test_an_interrupted_decode_leaves_nothing_behind(place: Path) -> None:
     words = [*COMMAND, "decode", "large.npy", "-o", "large.png", "--spill-folder", ".", "--dtype", "float32"]
     slow = environment() | {"ZVAE_KERNELS": "mlx"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, env=slow) as child:
-        while not unfinished(place) and child.poll() is None:
+        while not unfinished(place, child.pid) and child.poll() is None:
             time.sleep(0.01)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         said = child.communicate()[1]
-    assert child.returncode == 130, said
+    assert child.returncode == ENDINGS[number], said
     assert said == b"interrupted: no unfinished files remain\n"
     assert sorted(path.name for path in place.iterdir()) == before

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zvae_tiled.files import filesystem
-from zvae_tiled.files.atomic import AtomicFile
+from zvae_tiled.files.new_file import NewFile
 
 WAYS = ("link", "system", "claim")
 """Ways to rename without replacing: a hard link, a system call, and a claim where there is neither."""
@@ -33,8 +33,8 @@ def only(way: str) -> Iterator[None]:
         yield
 
 
-def finished(path: Path, text: str = "new") -> AtomicFile:
-    file = AtomicFile(path)
+def finished(path: Path, text: str = "new") -> NewFile:
+    file = NewFile(path)
     file.file.write(text.encode())
     file.finish()
     return file

@@ -117,7 +117,8 @@ def test_a_second_interrupt_does_not_stop_the_taking_back(seed: int, tmp_path_fa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from zvae_tiled.files.atomic import AtomicFile, publish
+from zvae_tiled.files.atomic import publish
+from zvae_tiled.files.new_file import NewFile
 if sys.argv[1] == "no links":
     os.link = None  # calling it raises an OSError, below
 calls = ("link", "replace", "unlink", "fsync")
@@ -139,7 +140,7 @@ for moment in range(100):
                     raise PermissionError(1, "no links here")
                 return call(*args, **options)
             return called
-        files = [AtomicFile(folder / name) for name in "abc"]
+        files = [NewFile(folder / name) for name in "abc"]
         for file in files:
             file.file.write(b"new")
             file.finish()
@@ -215,6 +216,8 @@ def test_an_old_file_that_cannot_be_put_back_is_named(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "replace", refused)
     with pytest.raises(OSError, match="the file that was there is now") as error:
         publish(files, overwrite=True)
+    for file in files:
+        file.discard()
     (kept,) = tmp_path.glob(".zvae-*.old")
     assert kept.read_text() == "old a"
     assert str(kept) in str(error.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tests.files.publishing import WAYS, contents, finished, only
 from tests.support.leftovers import refusal
 from tests.support.running import ROOT
+from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place, publish
 
 
@@ -46,10 +48,11 @@ def test_of_many_threads_one_publishes(way: str, tmp_path: Path) -> None:
 RIVAL = """
 import sys, time
 from pathlib import Path
-from zvae_tiled.files.atomic import AtomicFile, publish
+from zvae_tiled.files.atomic import publish
+from zvae_tiled.files.new_file import NewFile
 me, rivals, rounds, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 for number in range(rounds):
-    file = AtomicFile(folder / f"{number}")
+    file = NewFile(folder / f"{number}")
     file.file.write(me.encode())
     file.finish()
     (folder / f"ready-{number}-{me}").touch()
@@ -106,7 +109,7 @@ def test_the_kernel_applies_the_umask(umask: int, tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from zvae_tiled.files.atomic import atomic_file\n"
         "os.umask = lambda mask: sys.exit('other threads would see this')\n"
-        "with atomic_file(Path('a')) as file: part, = Path().glob('.zvae-*'); print(part.stat().st_mode & 0o777)\n"
+        "with atomic_file(Path('a')) as file: print(os.fstat(file.fileno()).st_mode & 0o777)\n"
         "print(Path('a').stat().st_mode & 0o777)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -122,17 +125,67 @@ def test_a_file_that_is_replaced_keeps_its_permissions(mode: int, tmp_path: Path
     path.write_text("old")
     path.chmod(mode)
     with atomic_file(path) as file:
-        (part,) = tmp_path.glob(".zvae-*")
-        assert part.stat().st_mode & 0o777 == mode, "what is half written is as private as what it replaces"
+        assert os.fstat(file.fileno()).st_mode & 0o777 == mode, "what is half written is as private as what it replaces"
         file.write(b"new")
     assert path.stat().st_mode & 0o777 == mode
     assert contents(tmp_path) == {"a": "new"}
 
 
-@pytest.mark.parametrize("special", ["/dev/null", "fifo"])
-def test_a_device_is_not_replaced(special: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    assert "is a device, a pipe or a socket" in refusal(check_place, tmp_path / special)
+@pytest.mark.parametrize("name", ["socket", "loop", "link to the socket"])
+def test_what_cannot_be_written_into_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link to the socket").symlink_to("socket")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(tmp_path / "socket"))
+        assert "is a disk, a socket, or a link to itself" in refusal(check_place, tmp_path / name)
+
+
+def test_a_device_is_written_into(tmp_path: Path) -> None:
+    check_place(Path("/dev/null"), overwrite=False)
+    with atomic_file(Path("/dev/null"), overwrite=False) as file:
+        file.write(b"new")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    if os.path.exists("/dev/full"):
+        with pytest.raises(OSError, match="No space"), atomic_file(Path("/dev/full")) as file:
+            file.write(b"new")
+
+
+def test_a_pipe_is_written_into_when_the_file_is_whole(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        check_place(tmp_path / name, overwrite=False)
+        reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+        reader.start()
+        with atomic_file(tmp_path / name) as file:
+            file.write(b"new" * 100_000)
+        reader.join()
+    assert read == [b"new" * 100_000] * 2
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed(there: bool, tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    link, target = tmp_path / "here" / "link", tmp_path / "there" / "target"
+    link.symlink_to("../there/target")
+    if there:
+        target.write_text("old")
+        target.chmod(0o640)
+    check_place(link)
+    with atomic_file(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert not there or target.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(OutputError, match="there is a file of that name"):
+        check_place(link, overwrite=False)
+    (tmp_path / "far").symlink_to("gone/target")
+    with pytest.raises(MissingFolderError, match="gone"):
+        check_place(tmp_path / "far")
 
 
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:

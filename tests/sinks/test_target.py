@@ -195,7 +195,7 @@ def test_an_interrupt_while_a_batch_gets_its_names_leaves_all_or_nothing(overwri
         whole = set(found) == names and b"what was there before" not in found.values()
         before = {"a-1.png": b"what was there before"} if overwrite else {}
         assert whole or (stopped and found == before)
-    assert moment >= 5, "there were moments"
+    assert moment >= 3, "one for each file, at least"
 
 
 def test_the_files_a_vae_was_loaded_from_are_not_replaced(tmp_path: Path, no_work: None) -> None:

@@ -81,9 +81,6 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
     shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
     if config is not None and shape and not Path(name or "").is_dir():
         raise _idle_config(name)
-    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
-    if config is not None and shape and not Path(name or "").is_dir():
-        raise _idle_config(name)
     if config is not None:
         return config_of(config)
     if name is None or name in PRESETS or name.endswith(".json"):

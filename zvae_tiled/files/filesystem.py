@@ -24,32 +24,13 @@ def name_beside(path: Path, ending: str) -> Path:
     return path.with_name(f".zvae-{secrets.token_hex(8)}{ending}")
 
 
-def created_beside(path: Path) -> tuple[Path, int]:
-    """Create a file in the folder of `path`, with the permissions of the file at `path` if there is one.
-
-    Returns:
-        The new file's path, and a handle to write to it.
-    """
+def mode_of(path: Path) -> int | None:
+    """Return the permissions of the file at `path`; None if there is none."""
     try:
         state = os.lstat(path)
-        mode = stat.S_IMODE(state.st_mode) & 0o777 if stat.S_ISREG(state.st_mode) else None
     except OSError:
-        mode = None
-    created = name_beside(path, ".part")
-    # The kernel applies the umask. Python can read it only by changing it, which affects all threads.
-    handle = os.open(created, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
-    if mode is not None:
-        with contextlib.suppress(OSError):  # some file systems keep no permissions
-            os.fchmod(handle, mode)
-    return created, handle
-
-
-def is_file(path: Path, state: os.stat_result) -> bool:
-    """Return whether `path` names the file that had this state."""
-    try:
-        return os.path.samestat(os.lstat(path), state)
-    except FileNotFoundError:
-        return False
+        return None
+    return stat.S_IMODE(state.st_mode) & 0o777 if stat.S_ISREG(state.st_mode) else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def temporary_folder() -> Path:
-    """Return the folder for spilled maps: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
+    """Return the folder for temporary files: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
     lasting = Path("/var/tmp")
     if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
         return lasting

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import mlx.core as mx
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.atomic import AtomicFile, publish
+from zvae_tiled.files.atomic import File, new_file, publish
 from zvae_tiled.sinks.writer import Writer, samples
 
 
@@ -35,7 +35,7 @@ class FileSink:
         self._new_writer = writer
         self._writer: Writer | None = None
         self._left = 0
-        self._files: list[AtomicFile] = []
+        self._files: list[File] = []
 
     @property
     def host_bytes(self) -> int:
@@ -47,7 +47,7 @@ class FileSink:
         path = self._paths[picture]
         try:
             if self._writer is None:
-                self._files.append(AtomicFile(path))
+                self._files.append(new_file(path))
                 self._writer = self._new_writer(self._files[-1].file)
                 self._left = self._rows
             for block in samples(rows, self._writer.bits_used):

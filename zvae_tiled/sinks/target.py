@@ -11,6 +11,8 @@ from pathlib import Path
 from zvae_tiled.checks import path_of
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.files.atomic import check_place
+from zvae_tiled.files.special import followed, is_special
+from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.inputs.arrays import imported
 from zvae_tiled.sinks.base import Sink
 from zvae_tiled.sinks.file import FileSink, failed
@@ -66,7 +68,7 @@ class Target:
         Raises:
             OutputError: There is too little free space.
         """
-        folder = self.paths[0].parent
+        folder = temporary_folder() if is_special(self.paths[0]) else followed(self.paths[0]).parent
         needed = len(self.paths) * self.kind.largest(self.shape, self.bits)
         try:
             shared = spilled if spill_folder.stat().st_dev == folder.stat().st_dev else 0
@@ -99,7 +101,7 @@ def file_target(
         MissingExtraError: The format needs Pillow.
     """
     target = path_of(path, "path")
-    kind = KINDS.get(target.suffix.lower())
+    kind = KINDS.get(target.suffix.lower(), Png if is_special(target) else None)
     if kind is None:
         endings = ", ".join(KINDS)
         problem = f"{target}: pictures are written as {endings}, not as {target.suffix!r}"
@@ -109,7 +111,7 @@ def file_target(
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     for name in paths:
         check_place(name)
-    existing = [str(name) for name in paths if os.path.lexists(name)]
+    existing = [str(name) for name in paths if os.path.lexists(name) and not is_special(name)]
     if existing and not overwrite:
         problem = f"{', '.join(existing)}: there is a file of that name"
         raise OutputError(problem, "Use another name, or set overwrite=True.")

@@ -79,7 +79,6 @@ def _model(name: str) -> Path:
 
 
 _WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
-_WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
 _MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
 """A name, and that of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
 

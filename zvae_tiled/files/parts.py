@@ -1,0 +1,173 @@
+"""Files that are being written: without a name where the system offers that, else under a name that marks them.
+
+A file without a name is gone when its process ends, however it ends. A part with a name is locked by the process that
+writes it. A part whose lock is free was left by a process that was killed, and the next process removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import resource
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+MOST_HANDLES = 10_240
+"""The most open files that macOS allows, whatever its hard limit says."""
+
+TRIES = 10
+"""How often a new part is tried that another process took for one that was left behind."""
+
+
+@functools.cache
+def _host() -> str:
+    """Return letters that mark the parts of this host. A lock on a network file system may not be seen elsewhere."""
+    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+
+
+def part_name(path: Path) -> Path:
+    """Return an unused hidden name in the folder of `path`."""
+    return path.with_name(f".zvae-{_host()}-{secrets.token_hex(8)}.part")
+
+
+def create(path: Path, mode: int | None) -> tuple[int, Path | None]:
+    """Create a file in the folder of `path`, and remove parts there that were left behind.
+
+    Args:
+        path: The name that the file will get.
+        mode: Its permissions. Default: those of new files.
+
+    Returns:
+        A handle to read and write, and the name of the part; None if it has no name.
+    """
+    sweep_once(path.parent)
+    handle, part = _unnamed(path.parent, mode), None
+    if handle is None:
+        part = part_name(path)
+        handle = create_named(part, mode)
+    return handle, part
+
+
+def create_named(part: Path, mode: int | None = None) -> int:
+    """Create a locked part, and return a handle to read and write."""
+    for _ in range(TRIES):
+        handle = _open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+        if _lock(handle) and is_file(part, os.fstat(handle)):
+            _set_mode(handle, mode)
+            return handle
+        os.close(handle)  # another process has just swept it away
+    raise OSError(errno.EBUSY, "another process removes unfinished files here")
+
+
+def link(handle: int, path: Path) -> None:
+    """Give an open file without a name this name.
+
+    Raises:
+        FileExistsError: Another file has the name.
+        OSError: The file cannot be linked.
+    """
+    # The folder makes Python call linkat, which follows the link in /proc. The path is absolute, so it has no effect.
+    os.link(_proc(handle), path, src_dir_fd=handle, follow_symlinks=True)
+
+
+def is_file(path: Path, state: os.stat_result) -> bool:
+    """Return whether `path` names the file that had this state."""
+    try:
+        return os.path.samestat(os.lstat(path), state)
+    except FileNotFoundError:
+        return False
+
+
+def sweep(folder: Path) -> None:
+    """Remove parts of this host that no process writes any more."""
+    mine = re.compile(rf"\.zvae-{_host()}-[0-9a-f]{{16}}\.part")
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if mine.fullmatch(name):
+                _remove(folder / name)
+
+
+sweep_once = functools.cache(sweep)
+"""Sweep a folder once in the life of a process."""
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            state = os.fstat(handle)
+            # Locked: somebody writes it. Another file by now: somebody else swept.
+            if stat.S_ISREG(state.st_mode) and _try_lock(handle) and is_file(part, state):
+                os.unlink(part)
+        finally:
+            os.close(handle)
+
+
+def _unnamed(folder: Path, mode: int | None) -> int | None:
+    """Open a file without a name; None where the system has none, or could not name it later."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        handle = _open(folder, os.O_TMPFILE | os.O_RDWR, mode)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS):
+            raise
+        return None  # the file system has none
+    if not os.path.exists(_proc(handle)):  # no /proc, as in some jails
+        os.close(handle)
+        return None
+    _lock(handle)  # it may get the name of a part for a moment
+    _set_mode(handle, mode)
+    return handle
+
+
+def _open(path: Path, flags: int, mode: int | None) -> int:
+    # The kernel applies the umask. Python can read it only by changing it, which affects all threads.
+    permissions = 0o666 if mode is None else mode
+    try:
+        return os.open(path, flags, permissions)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        _allow_more_files()  # each picture of a batch stays open until all get their names
+        return os.open(path, flags, permissions)
+
+
+def _set_mode(handle: int, mode: int | None) -> None:
+    if mode is not None:
+        with suppress(OSError):  # some file systems keep no permissions
+            os.fchmod(handle, mode)
+
+
+def _allow_more_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_HANDLES if hard == resource.RLIM_INFINITY else hard
+    if soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _lock(handle: int) -> bool:
+    """Lock a new file; False if another process has locked it. Where there are no locks, nothing is swept either."""
+    try:
+        return _try_lock(handle)
+    except OSError:
+        return True
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _proc(handle: int) -> str:
+    return f"/proc/self/fd/{handle}"
