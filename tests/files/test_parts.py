@@ -81,7 +81,7 @@ def test_what_is_written_has_no_name_and_is_not_copied(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a": "new", "b": "new"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_what_a_killed_process_wrote_is_gone_or_removed_by_the_next(
     writer: Callable[[str], Any], number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -138,7 +138,7 @@ def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> N
     Raises:
         InputError: The type is unknown, or cannot hold values outside [0, 1].
     """
-    if output_type not in OUTPUT_TYPES:
+    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
         raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {shown(output_type)}")
     if output_type == "pil":
         if channels > 4:
