@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import suppress as _suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zvae_tiled._version import __version__
 from zvae_tiled.api import decode_tiled, plan, read_plan, set_default_vae
 from zvae_tiled.devices.blas import preload as _preload
-from zvae_tiled.errors import BlasError, BudgetError, ZvaeError
+from zvae_tiled.errors import BlasError as _BlasError
+from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Stream, Tiles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
 
-with suppress(BlasError):  # raised when something is loaded or computed: the command line starts, and says it
+with _suppress(_BlasError):  # raised when something is loaded or computed: the command line starts, and says it
     _preload()  # before anything imports mlx.core: see blas.py
 
 _LATER = {

@@ -25,8 +25,6 @@ A message says what is needed, what the value is, and what to do next::
 
 from __future__ import annotations
 
-import os
-import shlex
 from copy import copy
 from typing import Self
 
@@ -124,11 +122,10 @@ class MissingFolderError(OutputError):
         folder: The folder.
     """
 
-    def __init__(self, path: str, folder: str | os.PathLike[str] = "") -> None:
+    def __init__(self, problem: str, advice: str = "", folder: str = "") -> None:
         """Compose the message, and store `folder`."""
-        self.folder = os.fspath(folder)
-        problem = f"{path} cannot be written: the folder {self.folder} does not exist"
-        super().__init__(problem, f"Create it: mkdir -p {shlex.quote(self.folder)}")
+        super().__init__(problem, advice)
+        self.folder = folder
 
 
 class SilentFailureError(ZvaeError):
