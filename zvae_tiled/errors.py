@@ -25,8 +25,6 @@ A message says what is needed, what the value is, and what to do next::
 
 from __future__ import annotations
 
-import os
-import shlex
 from copy import copy
 from typing import Self
 
@@ -124,17 +122,10 @@ class MissingFolderError(OutputError):
         folder: The folder.
     """
 
-    folder = ""
-
-    @classmethod
-    def of(cls, path: str, folder: str | os.PathLike[str]) -> Self:
-        """Return the error for a file and its folder."""
-        name = os.fspath(folder)
-        error = cls(
-            f"{path} cannot be written: the folder {name} does not exist", f"Create it: mkdir -p {shlex.quote(name)}"
-        )
-        error.folder = name
-        return error
+    def __init__(self, problem: str, advice: str = "", folder: str = "") -> None:
+        """Compose the message, and store `folder`."""
+        super().__init__(problem, advice)
+        self.folder = folder
 
 
 class SilentFailureError(ZvaeError):

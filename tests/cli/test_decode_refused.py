@@ -73,7 +73,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "-o", "a.png", "--budget", "1kB"], 4, "needs at least"),
         (["a.npy", "-o", "none/a.png"], 5, "none/a.png"),
         (["a.npy", "-o", "a.gif"], 5, ".gif"),
-        (["a.npy", "-o", "none/none/"], 5, "none/none/ cannot be written: the folder none does not exist"),
+        (["a.npy", "-o", "none/none/"], 5, "none/none cannot be written: the folder none does not exist"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_code(place: Path, words: list[str], code: int, said: str) -> None:

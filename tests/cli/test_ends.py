@@ -16,7 +16,8 @@ from click.testing import CliRunner
 
 from tests.support.running import COMMAND, environment, process, run, save_latents
 from zvae_tiled import errors
-from zvae_tiled.cli.command import ENDINGS, Command, exit_code
+from zvae_tiled.cli.command import Command, exit_code
+from zvae_tiled.cli.endings import ENDINGS
 
 MEANINGS: dict[type, str] = {
     errors.BudgetError: "budget",

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from tests.cli.decoding import files
 from tests.support.leftovers import file_size_limit
 from tests.support.running import environment, run
-from zvae_tiled.cli.command import ENDINGS, Command
+from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.endings import ENDINGS
 
 START = [sys.executable, "-m", "zvae"]
 

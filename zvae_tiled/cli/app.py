@@ -10,7 +10,7 @@ import click
 from zvae_tiled._version import __version__
 from zvae_tiled.cli.benchmark import benchmark
 from zvae_tiled.cli.calibrate import calibrate
-from zvae_tiled.cli.command import OUTPUT, Failure, unwritable
+from zvae_tiled.cli.command import OUTPUT, Failure
 from zvae_tiled.cli.compare import compare
 from zvae_tiled.cli.decode import decode
 from zvae_tiled.cli.demo import demo
@@ -18,6 +18,7 @@ from zvae_tiled.cli.doctor import doctor
 from zvae_tiled.cli.encode import encode
 from zvae_tiled.cli.inspect import inspect
 from zvae_tiled.cli.plan import plan
+from zvae_tiled.cli.printing import unwritable
 from zvae_tiled.cli.selfcheck import selfcheck
 
 

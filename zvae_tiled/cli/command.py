@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from traceback import walk_tb
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 import click
 import click.utils
 
 from zvae_tiled.cli.again import next_command
+from zvae_tiled.cli.endings import ENDINGS, Ended, endable
+from zvae_tiled.cli.printing import give_up_standard_output, unwritable
 from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
 
 INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
 """Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
-
-ENDINGS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-"""Exit codes of the signals that end a command: those that shells report."""
 
 DEBUG = "zvae_tiled.debug"
 
@@ -124,25 +120,6 @@ class Unread(click.ClickException):
         give_up_standard_output()
 
 
-def give_up_standard_output() -> None:
-    """Let standard output go to the null device, so that Python's last flush does not fail."""
-    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
-
-
-def unwritable(error: OSError) -> OutputError | None:
-    """Return an error of standard output as ours; None if another file failed."""
-    printing = any(frame.f_globals.get("__name__") == click.utils.__name__ for frame, _ in walk_tb(error.__traceback__))
-    try:
-        sys.stdout.flush()
-    except OSError:
-        printing = True
-    if not printing:
-        return None
-    give_up_standard_output()
-    return OutputError(f"standard output: {error.strerror}", "Redirect it to a file on a disk with free space.")
-
-
 class Command(click.Command):
     """A command with ``--debug``. Its errors are printed as messages, not as tracebacks."""
 
@@ -162,7 +139,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            with _endable():
+            with endable():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -170,7 +147,7 @@ class Command(click.Command):
             raise Unread from None
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT) from None
-        except _Ended as ended:
+        except Ended as ended:
             raise Interrupted(ended.number) from None
         except Exception as raised:
             error = (unwritable(raised) if isinstance(raised, OSError) else None) or raised
@@ -180,30 +157,3 @@ class Command(click.Command):
 
 def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = value
-
-
-class _Ended(BaseException):
-    """SIGTERM or SIGHUP as an exception: it unwinds the stack as Ctrl-C does, which removes unfinished files."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self.number = number
-
-
-@contextmanager
-def _endable() -> Iterator[None]:
-    """Let signals end the block by an exception. A second one does not interrupt the removal of unfinished files."""
-    before = {number: signal.getsignal(number) for number in ENDINGS}
-    handled = [number for number, old in before.items() if old is not signal.SIG_IGN]  # nohup ignores SIGHUP
-
-    def end(number: int, _: object) -> None:
-        for each in handled:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else _Ended(signal.Signals(number))
-
-    try:
-        for number in handled:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, before[number])

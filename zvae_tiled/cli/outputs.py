@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
-from zvae_tiled.cli.command import give_up_standard_output
+from zvae_tiled.cli.printing import give_up_standard_output
 from zvae_tiled.cli.spoken import show_as
 from zvae_tiled.cli.temporary import temporary_folder
-from zvae_tiled.errors import MissingFolderError, OutputError
+from zvae_tiled.errors import OutputError
+from zvae_tiled.files.atomic import missing_folder
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.calibration import calibration_files
 
@@ -51,7 +52,7 @@ def outputs(out: str, names: list[Path]) -> Iterator[list[Path]]:
         yield targets
         return
     if not os.path.isdir(Path(out).parent):
-        raise MissingFolderError.of(out, Path(out).parent)
+        raise missing_folder(Path(out), Path(out).parent)
     try:
         Path(out).mkdir()
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,7 +104,7 @@ def check_place(path: Path, overwrite: bool = True) -> None:
     if missing and os.path.lexists(place.parent):
         raise OutputError(f"{path} cannot be written: {place.parent} is not a folder", "Name a file in a folder.")
     if missing:
-        raise MissingFolderError.of(str(path), place.parent)
+        raise missing_folder(path, place.parent)
     if folder:
         raise OutputError(f"{path} is a folder", "Name a file in it.")
     if other:  # a rename would replace the disk itself
@@ -112,6 +113,12 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         raise OutputError(f"{place.parent} cannot be written to", "Name a file in another folder.")
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path}: there is a file of that name", "Name another file, or let it be replaced.")
+
+
+def missing_folder(path: Path, folder: Path) -> MissingFolderError:
+    """Return the error of a path whose folder does not exist."""
+    problem = f"{path} cannot be written: the folder {folder} does not exist"
+    return MissingFolderError(problem, f"Create it: mkdir -p {shlex.quote(str(folder))}", str(folder))
 
 
 def _surely(undo: Callable[[], None]) -> None:
