@@ -20,6 +20,7 @@ from tests.support.samples import sampled
 from tests.support.toys import PixelNorms
 from zvae_tiled import VAE
 from zvae_tiled.chain import DOUBLE, Step
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.devices.mlx_cpu import kernels as mlx_rows
 from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.workspace import MAX_ELEMENTS
@@ -264,7 +265,7 @@ def test_overflow_of_float16_says_what_to_do(name: str) -> None:
         decoded(grow)
     assert name in str(caught.value)
     assert 'dtype="bfloat16"' in caught.value.advice
-    assert "--dtype bfloat16" in caught.value.advice
+    assert "--dtype bfloat16" in spoken(caught.value.advice)
 
 
 def test_no_convolution_is_larger_than_what_mlx_computes_right(monkeypatch: pytest.MonkeyPatch) -> None:
