@@ -106,7 +106,7 @@ def test_the_variance_of_a_band_takes_no_memory_of_its_own() -> None:
 def test_rows_need_the_pixels_once_and_a_few_bands(quality: str, dtype: str) -> None:
     stream = plan(PIXELS, 8192, 4096, "1GB", dtype=dtype, device="cpu", task="stream", quality=quality)
     once = 8192 * 4096 * 3 * 4
-    assert once < stream.predicted_peak - PROCESS < 1.03 * once
+    assert once < stream.predicted_peak - PROCESS < 1.05 * once
     whole = plan(PIXELS, 8192, 4096, "2GB", dtype=dtype, device="cpu", quality=quality)
     assert 2 * once < whole.predicted_peak - PROCESS < 2.03 * once
     assert stream.predicted_seconds > 0
