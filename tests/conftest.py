@@ -40,7 +40,9 @@ def explores(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the device, the seed before Hypothesis' plugin reads it, and the profile before tests are imported."""
-    if config.option.markexpr != "gpu":  # on a machine with a GPU too, in this process and in its children
+    if "gpu" not in config.option.markexpr.replace(
+        "not gpu", ""
+    ):  # on a machine with a GPU too, in this process and in its children
         os.environ["ZVAE_DEVICE"] = "cpu"
         mx.set_default_device(mx.cpu)
     if explores(config):

@@ -50,8 +50,8 @@ def same(first: Path, second: Path) -> bool:
     return not first.exists() and not second.exists() and _place(first) == _place(second)
 
 
-def _place(path: Path) -> tuple[str, str]:
-    return os.path.realpath(path.parent), path.name
+def _place(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 @settings(max_examples=150)

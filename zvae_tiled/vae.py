@@ -13,7 +13,7 @@ from zvae_tiled import demo
 from zvae_tiled.checks import path_of
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
-from zvae_tiled.devices.here import available, this_device
+from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
 from zvae_tiled.files.protect import Source
@@ -91,6 +91,7 @@ class VAE:
         """
         check_threads()
         preload()  # an error of ZVAE_BLAS
+        device_kind()  # before the first tensor: ZVAE_DEVICE may name the CPU
         kind, place = dtype_of(dtype), located(path_of(path, "path"))
         without = weightless(place)
         if without is not None:
@@ -155,6 +156,7 @@ class VAE:
     ) -> VAE:
         check_threads()
         preload()  # an error of ZVAE_BLAS
+        device_kind()  # before the first tensor: ZVAE_DEVICE may name the CPU
         kind, vae_config = dtype_of(dtype), chosen_config(config, tensors)
         return cls(vae_config, read_weights(tensors, vae_config, kind, decoder_only), kind)
 

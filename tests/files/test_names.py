@@ -18,6 +18,8 @@ from tests.support.leftovers import refusal
 from tests.support.running import ROOT
 from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place, publish
+from zvae_tiled.files.protect import check_outputs
+from zvae_tiled.files.special import followed
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -204,3 +206,25 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path, monkeypatc
     with atomic_file(tmp_path / "a") as file:
         file.write(b"new")
     assert contents(tmp_path) == {"a": "new"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+def test_a_link_that_another_user_planted_is_not_followed(tmp_path: Path) -> None:
+    shared, own = tmp_path / "shared", tmp_path / "own.txt"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    own.write_text("mine")
+    (shared / "picture.png").symlink_to(own)
+    followed(shared / "picture.png")  # of this user
+    os.lchown(shared / "picture.png", 12345, 12345)
+    with pytest.raises(PermissionError, match="link of another user"):
+        followed(shared / "picture.png")
+    with pytest.raises(OutputError, match="link of another user"):
+        check_place(shared / "picture.png")
+    assert own.read_text() == "mine"
+
+
+def test_two_names_of_a_file_that_will_be_written_are_one(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    with pytest.raises(OutputError, match="Several files would be written"):
+        check_outputs([tmp_path / "a.png", tmp_path / "b.png"], [])

@@ -17,6 +17,7 @@ from zvae_tiled.errors import InputError
 from zvae_tiled.order import Order, run, written
 
 if TYPE_CHECKING:
+    from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
 
 
@@ -50,22 +51,24 @@ class Batch:
         count, failed = len(self.orders) + len(self.bad), dict(self.bad)
         for name, order in self.orders.items():
             try:
-                self._decode(vae, name, order, save_plan, shown)
+                report = self._decode(vae, order, save_plan)
             except Exception as error:  # the device may run out of memory for this picture, but not for the next
                 if count > 1:
                     tell(order.source, error)
                 failed[name] = error
+                continue
+            if not self.quiet:
+                click.echo(f"{report}\nwritten    {shown or order.target}", err=True)
         if failed:
             click.get_current_context().meta[CHANGES] = {"latents": list(failed)}
             raise SomeFailed(failed, count) if count > 1 else next(iter(failed.values()))
 
-    def _decode(self, vae: VAE, name: str, order: Order, save_plan: Path | None, shown: str | None) -> None:
+    def _decode(self, vae: VAE, order: Order, save_plan: Path | None) -> Report:
         with bar(Path(order.source).name, self.quiet) as listener:
             report = run(order, vae, listener or False)
         if save_plan is not None:
             write_plan(save_plan, report.plan, order.overwrite)
-        if not self.quiet:
-            click.echo(f"{report}\nwritten    {shown or order.target}", err=True)
+        return report
 
 
 def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool) -> Batch:
@@ -92,7 +95,7 @@ def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool
             batch.bad[name] = error
             continue
         batch.files.extend(paths)
-        if not (skip_existing and all(map(os.path.lexists, paths))):
+        if not (skip_existing and all(map(os.path.exists, paths))):
             batch.orders[name] = order
         elif not quiet:
             click.echo(f"skipped    {order.target}: it exists", err=True)

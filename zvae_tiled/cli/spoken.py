@@ -27,7 +27,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Set config= to ", r"Set --config to "),
     (r"\"NCHW\"", r"NCHW"),
     (r"zvae_tiled\.write_latent_file", r"zvae encode"),
-    (r"\b(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
+    (r"(?<![\w/.-])(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
 )
 """What the library says, and what is said here."""
 

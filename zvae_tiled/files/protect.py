@@ -127,7 +127,8 @@ def _unchanged(state: os.stat_result) -> Hashable:
 
 
 def _name_key(path: Path) -> Hashable:
-    return _folder_key(path), path.name
+    named = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link to a file that will be written
+    return _folder_key(named), named.name
 
 
 def _folded(path: Path) -> tuple[str, str]:

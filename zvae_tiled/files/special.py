@@ -1,7 +1,8 @@
-"""Pipes and devices as outputs: they are written into, and links are followed. Nothing there is replaced."""
+"""Pipes, devices and links as outputs: a pipe or a device is written into, and of a link the file that it names."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -10,10 +11,30 @@ from pathlib import Path
 
 from zvae_tiled.files.temporary import temporary_folder
 
+MOST_LINKS = 40
+"""The most links that are followed, as by Linux."""
+
 
 def followed(path: Path) -> Path:
-    """Return the file that a link names, or would name; any other path as it is."""
-    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+    """Return the file that a link names, or would name; any other path as it is.
+
+    Raises:
+        PermissionError: Another user may have planted the link: Linux itself would not follow it.
+    """
+    link = path
+    for _ in range(MOST_LINKS):
+        if not link.is_symlink():
+            break
+        _check_owner(link)
+        link = link.parent / os.readlink(link)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _check_owner(link: Path) -> None:
+    """Refuse a link of another user in a folder that all may write to, as with fs.protected_symlinks."""
+    folder, shared = os.stat(link.parent), stat.S_ISVTX | stat.S_IWOTH
+    if folder.st_mode & shared == shared and os.lstat(link).st_uid not in (os.geteuid(), folder.st_uid):
+        raise PermissionError(errno.EACCES, f"{link} is a link of another user, in a folder that all may write to")
 
 
 def is_special(path: Path) -> bool:
@@ -47,6 +68,9 @@ class PouredFile:
         del overwrite  # nothing is replaced
         self.file.seek(0)
         with open(os.open(self.path, os.O_WRONLY | os.O_NOCTTY), "wb") as target:
+            mode = os.fstat(target.fileno()).st_mode
+            if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):  # put in its place during the decode
+                raise OSError(errno.EEXIST, "it is no longer a pipe or a device", str(self.path))
             shutil.copyfileobj(self.file, target)
 
     def take_back(self) -> None:

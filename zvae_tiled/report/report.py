@@ -33,6 +33,7 @@ class Report:
         predicted_peak: Predicted peak in bytes.
         predicted_seconds: Predicted duration on an idle device.
         measured_peak: Measured peak in bytes: of MLX's allocator, weights and latents included, and of host buffers.
+            Scratch of native kernels is in the footprint alone; the prediction counts it too.
         others: Bytes of other MLX arrays that the process held before the decode.
         footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
             start, or 0 if the process was larger before. Weights and latents are in its size at the start.

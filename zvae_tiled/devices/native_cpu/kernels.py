@@ -1,7 +1,8 @@
 """The native CPU kernels behind the `Kernels` protocol.
 
-Native code reads and writes MLX's own memory, so MLX's allocator counts it. No activated rows are stored: a piece is
-rows in their storage type, and the norm that the convolution applies to them.
+Native code reads and writes MLX's own memory, so MLX's allocator counts it; scratch is NumPy's, and only the process's
+footprint has it. No activated rows are stored: a piece is rows in their storage type, and the norm that the
+convolution applies to them.
 """
 
 from __future__ import annotations
