@@ -108,7 +108,7 @@ def test_rows_need_the_pixels_once_and_a_few_bands(quality: str, dtype: str) -> 
     once = 8192 * 4096 * 3 * 4
     assert once < stream.predicted_peak - PROCESS < 1.05 * once
     whole = plan(PIXELS, 8192, 4096, "2GB", dtype=dtype, device="cpu", quality=quality)
-    assert 2 * once < whole.predicted_peak - PROCESS < 2.03 * once
+    assert 2 * once < whole.predicted_peak - PROCESS < 2.05 * once
     assert stream.predicted_seconds > 0
 
 

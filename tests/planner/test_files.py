@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.planner.saved import CONFIG, SAVED, TILES, edited, made, same, seeds
@@ -36,6 +36,7 @@ def test_an_exact_plan_is_read_back_as_it_was(seed: int) -> None:
 
 
 @given(seeds)
+@example(283)  # the middle block is empty: the latents themselves are what is kept
 @settings(max_examples=25)
 def test_a_plan_of_tiles_or_a_stream_is_read_back_as_it_was(seed: int) -> None:
     rng = Random(seed)

@@ -142,7 +142,11 @@ class Stage:
             ends, cut = needed[0]
             raise PlanError(f"the plan ends before its sweep to cut {cut} ({ends})", AGAIN)
         last = self.sweeps[-1:]
-        if self.keeps is not None and [(sweep.store, sweep.medium) for sweep in last] != [(self.stop, self.keeps)]:
+        if (
+            self.keeps is not None
+            and self.stop != self.start
+            and [(sweep.store, sweep.medium) for sweep in last] != [(self.stop, self.keeps)]
+        ):
             raise PlanError(f"the map at the end of the stage {self.name!r} is not kept", AGAIN)
 
 
