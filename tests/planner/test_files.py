@@ -89,7 +89,7 @@ def costs(values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 @given(st.data(), st.sampled_from(sorted(SAVED)), st.one_of(odd, st.sampled_from([1, 10**18, -1])))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_what_a_file_says_of_costs_is_ignored(data: st.DataObject, which: str, new: Any) -> None:
     values, want = json.loads(SAVED[which]), read_plan(SAVED[which])
     places = sorted(costs(values), key=str)
