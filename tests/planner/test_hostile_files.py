@@ -8,11 +8,12 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.planner.saved import QUALITIES, SAVED, TILES, edited, made, same
 from tests.planner.tampering import changed, odd, paths
+from tests.support.samples import examples
 from zvae_tiled import read_plan
 from zvae_tiled.errors import PlanError
 from zvae_tiled.planner.files import FORMAT
@@ -97,7 +98,7 @@ def test_tiles_that_are_too_many_are_named() -> None:
 
 
 @given(st.data(), st.sampled_from(sorted(SAVED)), odd, st.sampled_from(["replace", "replace", "remove", "add"]))
-@settings(max_examples=60)
+@examples(500)
 def test_a_plan_that_was_tampered_with_is_refused_or_still_a_plan(
     data: st.DataObject, which: str, new: Any, how: str
 ) -> None:
@@ -116,7 +117,7 @@ def test_a_plan_that_was_tampered_with_is_refused_or_still_a_plan(
 
 
 @given(st.data(), st.sampled_from(sorted(SAVED)), odd)
-@settings(max_examples=60)
+@examples(500)
 def test_what_decides_about_pixels_is_in_the_digest(data: st.DataObject, which: str, new: Any) -> None:
     """A changed file that is still a plan has another digest, or executes the same sweeps."""
     values, want = json.loads(SAVED[which]), read_plan(SAVED[which])
