@@ -140,6 +140,7 @@ def forms() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", forms())
 def test_latents_of_every_form_go_through_every_door(form: str, tmp_path: Path) -> None:
     latents, want = forms()[form], MODEL.decode(LATENTS)

@@ -39,6 +39,7 @@ def test_this_version_passes(honest: Row) -> None:
     assert honest.footprint > 0.8 * honest.allocator_peak, "the process holds what the allocator gave"
 
 
+@pytest.mark.slow
 def test_a_copy_of_each_band_is_a_fault() -> None:
     found = list(baselines.faults([measured("tests.benchmarks.clumsy")], baselines.read()))
     assert any("compared with the baseline of" in line for line in found), found

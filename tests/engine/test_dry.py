@@ -26,6 +26,7 @@ def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task, plans: 
     assert check_predictions(task, seeds(plans)) < 1.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [(16, 14, 32, 16, 1, 4), (32, 14, 32, 16, 2, 2), (64, 32, 32, 16, 32, 2)])
 @pytest.mark.parametrize("task", TASKS)
 def test_wide_maps_on_many_threads_are_predicted_high_enough(

@@ -161,6 +161,7 @@ def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, i
     assert error.bands < error.full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize(
     ("config", "size"),
@@ -194,6 +195,7 @@ def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
     assert error.bands <= error.allowed("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "keys", "columns"), sampled(5, ["float32", "bfloat16"], [1, 5, 12, 1000], [1, 3, 1000])
 )

@@ -25,6 +25,7 @@ from zvae_tiled.planner.case import Case
 GRAINED = tuple(map(grained, CPUS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plans", [15, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_sweep_with_grains_is_predicted_high_enough_and_not_by_far(task: Task, plans: int, seeds: Seeds) -> None:

@@ -170,6 +170,7 @@ def test_threads_are_the_cores_or_those_asked_for(monkeypatch: pytest.MonkeyPatc
     assert native_status().threads == 7
 
 
+@pytest.mark.slow
 @CPU_ONLY
 @pytest.mark.parametrize("dtype", list(DTYPES), ids=str)
 def test_every_path_is_as_near_to_float64_as_mlx(dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch) -> None:

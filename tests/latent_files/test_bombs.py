@@ -37,6 +37,7 @@ def test_no_bomb_costs_more_than_64_mib(folder: Path) -> None:
         assert BOMBS[name][1] in told, name
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize(
     ("dtype", "order"), list(zip(["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"], "CFFCCF", strict=True))
@@ -53,6 +54,7 @@ def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
     assert "would unpack to" in refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_in_a_few_words_and_leaves_nothing(name: str, folder: Path) -> None:
     before = state()

@@ -41,6 +41,7 @@ def numbers(sweep: Sweep) -> list[Any]:
     return [sweep.start, sweep.stop, sweep.rows, *(() if sweep.store is None else (sweep.store,))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_proxies")
 @pytest.mark.parametrize("quality", ["exact", PROXY], ids=["exact", "proxy"])
 def test_any_other_value_is_refused_or_is_no_harm(quality: str) -> None:

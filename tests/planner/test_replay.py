@@ -181,6 +181,7 @@ def test_so_are_tiles(moments: Any) -> None:
     assert costed(first, CPU) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "quality", [*QUALITIES[::2], *(pytest.param(each, marks=pytest.mark.slow) for each in QUALITIES[1::2])], ids=str
 )

@@ -37,6 +37,7 @@ def digest(path: Path) -> str:
 OTHERS: list[str | Quality] = ["stream", Tiles(64, 16), Tiles(64, 8, moments="tile")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "quality"), [*((kind, "exact") for kind in KINDS), *(("png", quality) for quality in OTHERS)], ids=str
 )

@@ -180,6 +180,7 @@ def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> 
         assert 50 < sweeps_costed(partial(real.plan, budget), monkeypatch) < 3_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_search_is_short_for_the_longest_chains(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for side in (16, 512):

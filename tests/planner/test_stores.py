@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from tests.support.plans import random_config
 from zvae_tiled import Stream, Tiles, config_of
 from zvae_tiled.devices.mlx_cpu.memory import CPU
@@ -27,6 +29,7 @@ def planned(case: Case, quality: Quality, share: float) -> Plan:
         return made(int(error.needed * (made(1 << 60).predicted_peak / error.needed) ** share))
 
 
+@pytest.mark.slow
 def test_the_pass_that_gathers_moments_stores_nothing_where_it_ends() -> None:
     rng, seen = Random(0), 0
     for number in range(60):

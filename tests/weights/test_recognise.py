@@ -55,6 +55,7 @@ def write_header(config: VAEConfig, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_published_vae_is_recognised_or_every_candidate_is_named(preset: str, tmp_path: Path) -> None:
     checkpoint = find_checkpoint(write_header(PRESETS[preset], tmp_path / "vae.safetensors"))
