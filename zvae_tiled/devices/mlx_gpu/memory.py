@@ -120,7 +120,8 @@ class StripWorkspace(ABC):
             size += result
         if wide != width:  # parts of a row are copied and padded, and their skip too
             size += 2 * step.reads(tall) * step.reads(wide) * (step.inputs + step.skip) * itemsize
-        return size
+        extents = 8 * rows * -(-width // wide)  # smallest and largest sum of each row of each part, held until read
+        return size + extents
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of the normalised rows, and of keys and values, which are computed one after the other."""
