@@ -54,10 +54,10 @@ def test_a_step_is_right(
     out = whole(kernels, step, weights, x, affine, skip)
     grown = step.factor
     assert (out.shape, out.dtype) == ((1, height * grown, width * grown, outputs), case[1])
-    # Activated rows and folded weights are rounded before they are multiplied.
+    # Activated rows and folded weights are rounded before they are multiplied, each by half a unit in the last place.
     squared = kernels.workspace.squared(step) is not None
-    rounds = case[0] in ROUNDED and (step.norm or step.upsample or squared)
-    exact, slack = step64(step, weights, x, affine, skip, 2.0**-8 if rounds else 2.0**-20)
+    roundings = max(bool(step.norm) + step.upsample, squared) if case[0] in ROUNDED else 0
+    exact, slack = step64(step, weights, x, affine, skip, roundings * 2.0**-8 or 2.0**-20)
     assert (abs(wide(out)[0] - exact) <= slack).all()
     assert np.isfinite(kernels.largest(out)).all()
     bare = replace(step, closes=None)

@@ -86,7 +86,8 @@ class Squares:
         squares_down, squares_across = -(-rows // scheme.step), -(-width // scheme.step)
         down, across = -(-squares_down // MOST_DOWN), -(-squares_across // MOST_ACROSS)
         while down * across < 4 * threads and down * across % threads and across < squares_across:
-            across += 1
+            # Ten squares in eight tiles are five tiles of two: the next number that can be had is ten.
+            across = -(-squares_across // (-(-squares_across // across) - 1))
         return -(-squares_down // down) * scheme.step, -(-squares_across // across) * scheme.step
 
     def scratch(self, step: Step, scheme: Scheme, rows: int, width: int) -> int:
