@@ -4,13 +4,23 @@ The default run tries the same examples every time. A run that selects slow test
 every property. They follow from one seed, which the run prints. scripts/sanitize names the profile `many`.
 """
 
+import atexit
 import os
+import shutil
+import sys
 import tempfile
 
 # Before MLX is imported by anything.
 os.environ["MLX_ENABLE_TF32"] = "0"
 # A calibration of this machine would change plans, and the figures tests compare them with.
 os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
+
+# A hundred processes of tests import the package. Where no bytecode may be kept, each would compile all of it anew.
+if sys.dont_write_bytecode:
+    bytecode = tempfile.mkdtemp(prefix="zvae-bytecode-")
+    atexit.register(shutil.rmtree, bytecode, ignore_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = bytecode
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import secrets
 from random import Random

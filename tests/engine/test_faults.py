@@ -72,7 +72,7 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int
 @pytest.mark.parametrize(
     ("kernels", "flat", "zeros"),
     sampled(
-        3,
+        5,
         [*PATHS[:1], *MLX_KERNELS],
         [None, 0.0],
         [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""],

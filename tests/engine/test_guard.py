@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import count, cycle
 from random import Random
 from typing import Any
@@ -26,11 +26,12 @@ from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.workspace import MAX_ELEMENTS
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS
 from zvae_tiled.families.tiny import TinyConfig
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2, latent_channels=3)
 CONVOLUTIONS = [step.name for step in CONFIG.chain("decode").steps if step.kind == "conv"]
 LATENTS = random_latents(CONFIG, 5, 6)
 
@@ -55,6 +56,7 @@ CASES = [
 ]
 """Every Step with some fault, and every fault in some Step."""
 HALF_SLOW = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(CASES)]
+ENCODES = [pytest.param(fault, marks=[pytest.mark.slow] * (i % 2)) for i, fault in enumerate(FAULTS)]
 
 pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into those
 
@@ -92,6 +94,17 @@ def encoded(vae: VAE, images: np.ndarray) -> bytes:
     return bits(found.mean) + bits(found.logvar)
 
 
+@cache
+def healthy(task: Task, name: str) -> tuple[VAE, np.ndarray, bytes, int]:
+    """A VAE, what it is given, what it gives by healthy kernels, and how many bands the Step of this name computes."""
+    vae = random_vae(CONFIG)
+    given = LATENTS if task == "decode" else random_images(CONFIG, 12, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        device = Faulty(patch, name, mx.zeros_like, times=0)
+        found = bits(decoded(vae)) if task == "decode" else encoded(vae, given)
+    return vae, given, found, device.bands
+
+
 def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VAE:
     """The same VAE with some weights changed."""
     return with_weights(vae, {name: change(vae.weights[name]) for name in names})
@@ -99,10 +112,7 @@ def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VA
 
 @pytest.mark.parametrize(("name", "fault"), HALF_SLOW)
 def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae = random_vae(CONFIG)
-    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
-    want = bits(decoded(vae))
-    usual = healthy.bands
+    vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
     assert bits(decoded(vae)) == want
     assert device.bands > usual > 1
@@ -110,7 +120,7 @@ def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch:
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
 def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae = random_vae(CONFIG)
+    vae = healthy("decode", name)[0]
     Faulty(monkeypatch, name, FAULTS[fault], times=math.inf)
     with pytest.raises(SilentFailureError) as caught:
         decoded(vae)
@@ -119,12 +129,10 @@ def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pyte
     assert caught.value.advice
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ENCODES)
 def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, images, name = random_vae(CONFIG), random_images(CONFIG, 12, 6), "encoder.down_blocks.0.downsamplers.0.conv"
-    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
-    want = encoded(vae, images)
-    usual = healthy.bands
+    name = "encoder.down_blocks.0.downsamplers.0.conv"
+    vae, images, want, usual = healthy("encode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
     assert encoded(vae, images) == want
     assert device.bands > usual > 1
@@ -142,11 +150,8 @@ def test_pictures_of_one_colour_are_no_fault(value: float, dtype: str) -> None:
 
 
 def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, rows = random_vae(CONFIG), count(1)
-    name = "decoder.up_blocks.1.resnets.0.conv1"
-    healthy = Faulty(monkeypatch, name, one_bad, times=0)
-    want = bits(decoded(vae))
-    usual = healthy.bands
+    name, rows = "decoder.up_blocks.1.resnets.0.conv1", count(1)
+    vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, lambda y: one_bad(y) if next(rows) == 2 else y, times=math.inf)
     assert bits(decoded(vae)) == want
     assert device.bands > usual
@@ -154,9 +159,8 @@ def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, rows = random_vae(CONFIG), count(1)
-    name = "decoder.up_blocks.1.resnets.0.conv1"
-    want = bits(decoded(vae))
+    name, rows = "decoder.up_blocks.1.resnets.0.conv1", count(1)
+    vae, _, want, _ = healthy("decode", name)
     Faulty(monkeypatch, name, lambda y: FAULTS[fault](y) if next(rows) == 2 else y, times=math.inf)
     assert bits(decoded(vae)) == want
     assert next(rows) > 3
@@ -165,8 +169,8 @@ def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytes
 @pytest.mark.parametrize("method", ["keys", "attend"])
 @pytest.mark.parametrize("times", [1, math.inf])
 def test_an_attention_that_is_not_finite_is_seen(method: str, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, calls = random_vae(CONFIG), count(1)
-    want = bits(decoded(vae))
+    calls = count(1)
+    vae, _, want, _ = healthy("decode", "decoder.conv_in")
     compute = getattr(mlx_rows.RowKernels, method)
 
     def computed(*arguments: Any) -> mx.array:

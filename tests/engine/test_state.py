@@ -34,7 +34,7 @@ from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.report.progress import Progress
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6, batch=2)
 PLANS = [plan_for(VAE, LATENTS.shape, Random(seed)) for seed in range(4)]
 WANT = bits(VAE.decode(LATENTS, plan=PLANS[0]))
