@@ -5,6 +5,7 @@ every property. They follow from one seed, which the run prints. scripts/sanitiz
 """
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if explores(config) and isinstance(item, pytest.Function) and hypothesis.is_hypothesis_test(item.obj):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Tests that count memory collect garbage; let them not look through the tests themselves each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def repeat(config: pytest.Config) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.faults import MLX, NATIVE, Victim
 from tests.kernels.native import PATHS, kernels_of
-from tests.support.samples import sampled
+from tests.support.samples import every, sampled
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.native_cpu.library import Conv, Moments
@@ -30,7 +30,7 @@ SEEN = {
 """Faults of MLX's calls that are detected."""
 
 NATIVE_CASES = [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
-MLX_CASES = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(sorted(SEEN))]
+MLX_CASES = every(2, sorted(SEEN))
 TASKS: tuple[Task, ...] = ("decode", "encode")
 MLX_KERNELS = {"rows": RowKernels, "strips": StripKernels}
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.models import random_images, random_latents, random_vae, with_weights
 from tests.support.plans import bits, plan_for, with_rows
-from tests.support.samples import sampled
+from tests.support.samples import every, sampled
 from tests.support.toys import PixelNorms
 from zvae_tiled import VAE
 from zvae_tiled.chain import DOUBLE, Step
@@ -55,8 +55,6 @@ CASES = [
     *(("decoder.up_blocks.0.upsamplers.0.conv", fault) for fault in FAULTS),
 ]
 """Every Step with some fault, and every fault in some Step."""
-HALF_SLOW = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(CASES)]
-ENCODES = [pytest.param(fault, marks=[pytest.mark.slow] * (i % 2)) for i, fault in enumerate(FAULTS)]
 
 pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into those
 
@@ -110,7 +108,7 @@ def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VA
     return with_weights(vae, {name: change(vae.weights[name]) for name in names})
 
 
-@pytest.mark.parametrize(("name", "fault"), HALF_SLOW)
+@pytest.mark.parametrize(("name", "fault"), every(2, CASES))
 def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
@@ -129,7 +127,7 @@ def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pyte
     assert caught.value.advice
 
 
-@pytest.mark.parametrize("fault", ENCODES)
+@pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
 def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "encoder.down_blocks.0.downsamplers.0.conv"
     vae, images, want, usual = healthy("encode", name)
@@ -141,7 +139,7 @@ def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypa
         encoded(vae, images)
 
 
-@pytest.mark.parametrize(("value", "dtype"), sampled(2, [0.0, 0.5, 1.0], ["float32", "bfloat16", "float16"]))
+@pytest.mark.parametrize(("value", "dtype"), sampled(4, [0.0, 0.5, 1.0], ["float32", "bfloat16", "float16"]))
 def test_pictures_of_one_colour_are_no_fault(value: float, dtype: str) -> None:
     vae = random_vae(CONFIG, dtype)
     images = np.full((2, 24, 12, 3), value, np.float32)
@@ -203,7 +201,7 @@ def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(heights[1:]) == {1}
 
 
-@pytest.mark.parametrize(("name", "value"), list(zip(CONVOLUTIONS, cycle([0.0, 0.3]), strict=False)))
+@pytest.mark.parametrize(("name", "value"), every(3, zip(CONVOLUTIONS, cycle([0.0, 0.3]), strict=False)))
 def test_flat_weights_are_no_fault(name: str, value: float) -> None:
     vae = changed(random_vae(CONFIG), lambda weight: mx.full(weight.shape, value), f"{name}.weight")
     assert np.isfinite(decoded(vae)).all()
@@ -251,7 +249,7 @@ def test_a_single_value_is_no_fault() -> None:
         assert np.isfinite(decoded(random_vae(config), random_latents(config, height, 1))).all()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
 def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = LATENTS.copy()
     latents[:, :, :2] = 0
@@ -262,7 +260,7 @@ def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkey
     assert bits(decoded(vae, latents)) == want
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("name", every(3, zip(CONVOLUTIONS, strict=True)))
 def test_overflow_of_float16_says_what_to_do(name: str) -> None:
     grow = changed(random_vae(CONFIG, "float16"), lambda weight: mx.where(weight > 0, 6e4, -6e4), f"{name}.weight")
     with pytest.raises(SilentFailureError) as caught:

@@ -61,7 +61,7 @@ def full_decode(vae: VAE, height: int, width: int) -> int:
     return mx.get_peak_memory() - before + vae.weight_bytes
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path) -> None:
     vae = VAE.load(save_random(NARROW, tmp_path / "vae.safetensors"), dtype, config=NARROW)
     width, rows = 64, 4
