@@ -102,6 +102,14 @@ def seeds(request: pytest.FixtureRequest) -> Seeds:
 
 
 @pytest.fixture
+def installed_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For processes whose memory is measured: compiling modules takes some, so the installed bytecode is read."""
+    if sys.dont_write_bytecode:
+        monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture
 def mlx_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLX's own kernels, for tests that reach into them; a CPU may have faster ones."""
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")

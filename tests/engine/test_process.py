@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
 
@@ -12,7 +11,10 @@ from benchmarks.suites.process import is_kept, measured, predicted, room_left
 from benchmarks.trials import DEMO, FLAT, Trial, random_trial
 from zvae_tiled import VAE, Tiles
 
-pytestmark = pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped")
+pytestmark = [
+    pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped"),
+    pytest.mark.usefixtures("installed_bytecode"),
+]
 
 DEMO_CONFIG = VAE.demo().config
 
@@ -26,14 +28,6 @@ TRIALS = {
 }
 QUICK = ("tiles, into a file", "Pillow's code")
 """What the default run tries."""
-
-
-@pytest.fixture(autouse=True)
-def installed_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling a module takes memory that no plan counts: the bytecode that was installed is read (conftest.py)."""
-    if sys.dont_write_bytecode:
-        monkeypatch.delenv("PYTHONPYCACHEPREFIX")
-        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @LINUX
+@pytest.mark.usefixtures("installed_bytecode")
 def test_no_bomb_costs_more_than_64_mib(folder: Path) -> None:
     for name, (size, told) in zip(BOMBS, measured(READ, [folder / name for name in BOMBS]), strict=True):
         assert size <= 64 * MIB, f"{name}: {size:,}"
@@ -42,6 +43,7 @@ def test_no_bomb_costs_more_than_64_mib(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "order"), list(zip(["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"], "CFFCCF", strict=True))
 )
+@pytest.mark.usefixtures("installed_bytecode")
 def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
     dtype: str, order: Literal["C", "F"], tmp_path: Path
 ) -> None:

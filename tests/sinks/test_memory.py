@@ -139,6 +139,7 @@ print(json.dumps([high_water() - before, gathered]))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("shape", [(1600, 1500), (200, 12000), (6000, 300)])
 @pytest.mark.parametrize(("ending", "channels"), [(".jpg", 1), (".jpg", 3), (".webp", 3), (".webp", 4), (".tiff", 3)])
+@pytest.mark.usefixtures("installed_bytecode")
 def test_encoders_take_no_more_than_was_measured(
     ending: str, channels: int, shape: tuple[int, int], tmp_path: Path
 ) -> None:
