@@ -67,10 +67,10 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         (".png", 16, "exact", 1),
         (".tiff", 32, "exact", 2),
         (".jpg", 8, "exact", 1),
-        (".webp", 8, "exact", 1),
         (".webp", 8, "exact", 2),
-        (".webp", 8, Tiles(80), 2),
         (".tiff", 32, Tiles(80), 1),
+        pytest.param(".webp", 8, "exact", 1, marks=pytest.mark.slow),
+        pytest.param(".webp", 8, Tiles(80), 2, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_gathered_is_predicted_and_measured(
