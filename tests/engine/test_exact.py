@@ -138,7 +138,7 @@ RANDOM = {"decode": random_decode, "encode": random_encode}
     [
         ("decode", "float32", 2),
         ("encode", "bfloat16", 2),
-        ("decode", "float16", 2),
+        pytest.param("decode", "float16", 2, marks=pytest.mark.slow),
         *(pytest.param(task, dtype, ENOUGH, marks=pytest.mark.slow) for task in RANDOM for dtype in ROUNDING),
     ],
 )
