@@ -4,13 +4,24 @@ The default run tries the same examples every time. A run that selects slow test
 every property. They follow from one seed, which the run prints. scripts/sanitize names the profile `many`.
 """
 
+import atexit
+import gc
 import os
+import shutil
+import sys
 import tempfile
 
 # Before MLX is imported by anything.
 os.environ["MLX_ENABLE_TF32"] = "0"
 # A calibration of this machine would change plans, and the figures tests compare them with.
 os.environ["ZVAE_CACHE"] = os.path.join(tempfile.gettempdir(), f"zvae-no-calibration-{os.getpid()}")
+
+# A hundred processes of tests import the package. Where no bytecode may be kept, each would compile all of it anew.
+if sys.dont_write_bytecode:
+    bytecode = tempfile.mkdtemp(prefix="zvae-bytecode-")
+    atexit.register(shutil.rmtree, bytecode, ignore_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = bytecode
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import secrets
 from random import Random
@@ -59,6 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
 
 
+def pytest_collection_finish() -> None:
+    """Tests that count memory collect garbage; let them not look through the tests themselves each time."""
+    gc.collect()
+    gc.freeze()
+
+
 def repeat(config: pytest.Config) -> str:
     seed = config.option.hypothesis_seed
     return f"the seed of this run is {seed}: to repeat it, add --hypothesis-seed={seed}"
@@ -82,6 +99,14 @@ def seeds(request: pytest.FixtureRequest) -> Seeds:
         return lambda count: list(range(count))
     rng = Random(f"{request.config.option.hypothesis_seed} {request.node.nodeid}")
     return lambda count: [rng.getrandbits(32) for _ in range(count)]
+
+
+@pytest.fixture
+def installed_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For processes whose memory is measured: compiling modules takes some, so the installed bytecode is read."""
+    if sys.dont_write_bytecode:
+        monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ CONFIG = narrow("z-image", (4, 4, 8, 8), 2)
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
+DEAR = ("benchmarks.md", "cli.md")
+"""Pages whose commands take seconds: they run with the slow tests, and in .ci/run."""
+
 SIDE = 4
 """Latents a side, in place of every size in the docs."""
 
@@ -117,7 +120,14 @@ def run(block: Block, names: dict[str, Any]) -> None:
     exec(code, names)
 
 
-@pytest.mark.parametrize("page", [page for page in BLOCKS if page.name != "extending.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.name in DEAR), id=page.name)
+        for page in BLOCKS
+        if page.name != "extending.md"
+    ],
+)
 def test_every_block_runs(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vae = VAE.load("path/to/Z-Image-Turbo")
     names = {"vae": vae, "height": 8 * SIDE, "width": 8 * SIDE, **unpacked_latents()}

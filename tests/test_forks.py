@@ -164,7 +164,10 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
     assert told(code, tmp_path) == ["refused"]
 
 
-@pytest.mark.parametrize(("method", "want"), [("fork", "refused"), ("spawn", "computed"), ("forkserver", "computed")])
+@pytest.mark.parametrize(
+    ("method", "want"),
+    [("fork", "refused"), ("spawn", "computed"), pytest.param("forkserver", "computed", marks=pytest.mark.slow)],
+)
 def test_pools_of_every_start_method(method: str, want: str, tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
         PREPARED

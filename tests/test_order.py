@@ -16,6 +16,7 @@ from tests.support.leftovers import nothing_left
 from tests.support.models import pack, random_latents
 from tests.support.orders import DECODE, ENCODE
 from tests.support.running import CONFIG, run, save_latents, save_vae
+from tests.support.samples import every
 from zvae_tiled import VAE, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
 from zvae_tiled.order import Order, load, written
@@ -43,8 +44,10 @@ DECODES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("asked", DECODES)
-@pytest.mark.parametrize("source", ["a.npy", "batch.npy"])
+@pytest.mark.parametrize(
+    ("asked", "source"),
+    [*((asked, "a.npy") for asked in DECODES), *every(3, [(asked, "batch.npy") for asked in DECODES])],
+)
 def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], source: str) -> None:
     order = replace(DECODE, source=source, target="o.png", **asked)
     told: list[Progress] = []
@@ -65,8 +68,12 @@ def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked:
     assert written(order, vae) == tuple(Path(f"o{name}.png") for name in names)
 
 
-@pytest.mark.parametrize("asked", [{}, {"sample": 7}, {"budget": "12MB"}])
-@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
+ENCODES: list[dict[str, Any]] = [{}, {"sample": 7}, {"budget": "12MB"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"), every(4, [(asked, kind) for asked in ENCODES for kind in ("npy", "npz", "safetensors")])
+)
 def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], kind: str) -> None:
     order = replace(ENCODE, source="whole.png", target=f"o.{kind}", **asked)
     report = carry_out(Order.from_json(order.to_json()))

@@ -62,6 +62,7 @@ def test_the_default_run_draws_the_same_cases_every_time(run: Run) -> None:
     assert run()[0] == first
 
 
+@pytest.mark.slow
 def test_a_slow_run_draws_fresh_cases_and_the_same_ones_from_its_seed(run: Run) -> None:
     first, said = run("-m", "slow")
     assert len(first.splitlines()) > 900, "the property, ten times as often, and the slow test"

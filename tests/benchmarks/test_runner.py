@@ -23,6 +23,7 @@ LARGE = Case("speed", "full", 512, 512)
 """Its weights have 100 MB, and its decode takes minutes."""
 
 
+@pytest.mark.slow
 def test_more_memory_than_there_may_be_is_an_outcome() -> None:
     (found,) = run_group(Group((LARGE,)), Machine(limit=150 << 20))
     assert re.fullmatch(r"more than 0\.2 GB, after \d+ s", found.outcome)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support.groups import real_group, run_in
@@ -29,6 +30,7 @@ def zvae(group: Path, *words: str | Path) -> tuple[int, str, str]:
     return child.returncode, child.stdout, child.stderr
 
 
+@pytest.mark.slow
 def test_a_decode_without_a_budget_survives(tmp_path: Path) -> None:
     vae, latents = save_vae(tmp_path / "vae", WITHOUT_ATTENTION), save_latents(tmp_path / "a.npy", SIDE, SIDE)
     decode: list[str | Path] = ["decode", latents, "--vae", vae, "--dtype", "float32", "--layout", "NCHW"]

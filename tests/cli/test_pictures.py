@@ -89,6 +89,7 @@ def png(width: int, height: int, rows: bytes) -> bytes:
 
 
 @LINUX
+@pytest.mark.usefixtures("installed_bytecode")
 def test_a_small_file_that_claims_a_large_picture_is_refused_before_it_makes_memory(tmp_path: Path) -> None:
     claims = {
         "false.png": (
@@ -116,6 +117,7 @@ def npy(shape: str, size: int = 0) -> bytes:
 
 
 @LINUX
+@pytest.mark.usefixtures("installed_bytecode")
 def test_a_blank_picture_of_usual_size_is_read_and_costs_64_mib_at_most(tmp_path: Path) -> None:
     Image.new("RGB", (2048, 2048)).save(tmp_path / "blank.png")
     read = "from zvae_tiled.inputs.pictures import read_picture as read; "

@@ -30,7 +30,7 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.jobs.job import norms
 from zvae_tiled.weights.vae import dtype_name
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), norm_num_groups=2, latent_channels=3)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=2, latent_channels=3)
 ROWS: dict[Task, int] = {"decode": 3, "encode": 8}
 """Rows of a band."""
 

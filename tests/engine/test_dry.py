@@ -20,7 +20,7 @@ from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.planner.case import ITEMSIZES
 
 
-@pytest.mark.parametrize("plans", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("plans", [10, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task, plans: int, seeds: Seeds) -> None:
     assert check_predictions(task, seeds(plans)) < 1.15
@@ -47,10 +47,11 @@ def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
     assert all(real <= model for real, model in zip(dry(plan, device).peaks, predicted(plan), strict=True))
 
 
-@pytest.mark.parametrize(("preset", "dtype"), [("z-image", "bfloat16"), ("sdxl", "float32")])
-@pytest.mark.parametrize("share", [0, 0.3, 1])
-@pytest.mark.parametrize("task", TASKS)
-def test_the_published_models_are_predicted_to_10_percent(task: Task, preset: str, dtype: str, share: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "task", "share"), sampled(5, [("z-image", "bfloat16"), ("sdxl", "float32")], TASKS, [0, 0.3, 1])
+)
+def test_the_published_models_are_predicted_to_10_percent(task: Task, model: tuple[str, str], share: float) -> None:
+    preset, dtype = model
     plan = planned(config_of(preset), 64, 48, dtype, share, task)
     counted, foreseen = dry(plan).peaks, predicted(plan)
     assert all(real <= model for real, model in zip(counted, foreseen, strict=True))
@@ -59,7 +60,7 @@ def test_the_published_models_are_predicted_to_10_percent(task: Task, preset: st
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
-    for seed in range(10):
+    for seed in range(5):
         rng = Random(seed)
         config, dtype = random_config(rng), rng.choice(sorted(ITEMSIZES))
         height, width = rng.randint(1, 30), rng.randint(1, 8)
@@ -76,7 +77,7 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
 
 @pytest.mark.parametrize(
     ("kernels", "task", "dtype", "share", "attention"),
-    sampled(11, ["mlx", "auto"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True]),
+    sampled(23, ["mlx", "auto"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True]),
 )
 @pytest.mark.usefixtures("counted_scratch")
 def test_the_allocator_agrees_with_the_dry_run(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.faults import MLX, NATIVE, Victim
 from tests.kernels.native import PATHS, kernels_of
-from tests.support.samples import sampled
+from tests.support.samples import every, sampled
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.native_cpu.library import Conv, Moments
@@ -29,8 +29,10 @@ SEEN = {
 }
 """Faults of MLX's calls that are detected."""
 
-NATIVE_CASES = [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
-MLX_CASES = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(sorted(SEEN))]
+NATIVE_CASES = every(
+    2, [(call, fault) for call, faults in NATIVE.items() for fault in faults if (call, fault) not in PLAUSIBLE]
+)
+MLX_CASES = every(4, sorted(SEEN))
 TASKS: tuple[Task, ...] = ("decode", "encode")
 MLX_KERNELS = {"rows": RowKernels, "strips": StripKernels}
 
@@ -72,7 +74,7 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int
 @pytest.mark.parametrize(
     ("kernels", "flat", "zeros"),
     sampled(
-        3,
+        5,
         [*PATHS[:1], *MLX_KERNELS],
         [None, 0.0],
         [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""],

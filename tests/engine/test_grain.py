@@ -24,7 +24,7 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES
 from zvae_tiled.planner.quality import Statistics, Tiles
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2, latent_channels=3)
 rngs = st.integers(0, 1 << 32).map(Random)  # Hypothesis' own draw numbers that no config may hold
 
 dtypes = st.sampled_from(sorted(ITEMSIZES))

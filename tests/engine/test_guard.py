@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import count, cycle
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.models import random_images, random_latents, random_vae, with_weights
 from tests.support.plans import bits, plan_for, with_rows
-from tests.support.samples import sampled
+from tests.support.samples import every, sampled
 from tests.support.toys import PixelNorms
 from zvae_tiled import VAE
 from zvae_tiled.chain import DOUBLE, Step
@@ -26,11 +26,12 @@ from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK
 from zvae_tiled.devices.workspace import MAX_ELEMENTS
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_CHANNELS
 from zvae_tiled.families.tiny import TinyConfig
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=3)
+CONFIG = AutoencoderKLConfig(block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2, latent_channels=3)
 CONVOLUTIONS = [step.name for step in CONFIG.chain("decode").steps if step.kind == "conv"]
 LATENTS = random_latents(CONFIG, 5, 6)
 
@@ -54,7 +55,6 @@ CASES = [
     *(("decoder.up_blocks.0.upsamplers.0.conv", fault) for fault in FAULTS),
 ]
 """Every Step with some fault, and every fault in some Step."""
-HALF_SLOW = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(CASES)]
 
 pytestmark = pytest.mark.usefixtures("mlx_kernels")  # faults are injected into those
 
@@ -92,25 +92,33 @@ def encoded(vae: VAE, images: np.ndarray) -> bytes:
     return bits(found.mean) + bits(found.logvar)
 
 
+@cache
+def healthy(task: Task, name: str) -> tuple[VAE, np.ndarray, bytes, int]:
+    """A VAE, what it is given, what it gives by healthy kernels, and how many bands the Step of this name computes."""
+    vae = random_vae(CONFIG)
+    given = LATENTS if task == "decode" else random_images(CONFIG, 12, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        device = Faulty(patch, name, mx.zeros_like, times=0)
+        found = bits(decoded(vae)) if task == "decode" else encoded(vae, given)
+    return vae, given, found, device.bands
+
+
 def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VAE:
     """The same VAE with some weights changed."""
     return with_weights(vae, {name: change(vae.weights[name]) for name in names})
 
 
-@pytest.mark.parametrize(("name", "fault"), HALF_SLOW)
+@pytest.mark.parametrize(("name", "fault"), every(4, CASES))
 def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae = random_vae(CONFIG)
-    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
-    want = bits(decoded(vae))
-    usual = healthy.bands
+    vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
     assert bits(decoded(vae)) == want
     assert device.bands > usual > 1
 
 
-@pytest.mark.parametrize(("name", "fault"), CASES)
+@pytest.mark.parametrize(("name", "fault"), every(2, CASES))
 def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae = random_vae(CONFIG)
+    vae = healthy("decode", name)[0]
     Faulty(monkeypatch, name, FAULTS[fault], times=math.inf)
     with pytest.raises(SilentFailureError) as caught:
         decoded(vae)
@@ -119,12 +127,10 @@ def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pyte
     assert caught.value.advice
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
 def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, images, name = random_vae(CONFIG), random_images(CONFIG, 12, 6), "encoder.down_blocks.0.downsamplers.0.conv"
-    healthy = Faulty(monkeypatch, name, FAULTS[fault], times=0)
-    want = encoded(vae, images)
-    usual = healthy.bands
+    name = "encoder.down_blocks.0.downsamplers.0.conv"
+    vae, images, want, usual = healthy("encode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
     assert encoded(vae, images) == want
     assert device.bands > usual > 1
@@ -133,7 +139,7 @@ def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypa
         encoded(vae, images)
 
 
-@pytest.mark.parametrize(("value", "dtype"), sampled(2, [0.0, 0.5, 1.0], ["float32", "bfloat16", "float16"]))
+@pytest.mark.parametrize(("value", "dtype"), sampled(4, [0.0, 0.5, 1.0], ["float32", "bfloat16", "float16"]))
 def test_pictures_of_one_colour_are_no_fault(value: float, dtype: str) -> None:
     vae = random_vae(CONFIG, dtype)
     images = np.full((2, 24, 12, 3), value, np.float32)
@@ -142,21 +148,17 @@ def test_pictures_of_one_colour_are_no_fault(value: float, dtype: str) -> None:
 
 
 def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, rows = random_vae(CONFIG), count(1)
-    name = "decoder.up_blocks.1.resnets.0.conv1"
-    healthy = Faulty(monkeypatch, name, one_bad, times=0)
-    want = bits(decoded(vae))
-    usual = healthy.bands
+    name, rows = "decoder.up_blocks.1.resnets.0.conv1", count(1)
+    vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, lambda y: one_bad(y) if next(rows) == 2 else y, times=math.inf)
     assert bits(decoded(vae)) == want
     assert device.bands > usual
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
 def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, rows = random_vae(CONFIG), count(1)
-    name = "decoder.up_blocks.1.resnets.0.conv1"
-    want = bits(decoded(vae))
+    name, rows = "decoder.up_blocks.1.resnets.0.conv1", count(1)
+    vae, _, want, _ = healthy("decode", name)
     Faulty(monkeypatch, name, lambda y: FAULTS[fault](y) if next(rows) == 2 else y, times=math.inf)
     assert bits(decoded(vae)) == want
     assert next(rows) > 3
@@ -165,8 +167,8 @@ def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytes
 @pytest.mark.parametrize("method", ["keys", "attend"])
 @pytest.mark.parametrize("times", [1, math.inf])
 def test_an_attention_that_is_not_finite_is_seen(method: str, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae, calls = random_vae(CONFIG), count(1)
-    want = bits(decoded(vae))
+    calls = count(1)
+    vae, _, want, _ = healthy("decode", "decoder.conv_in")
     compute = getattr(mlx_rows.RowKernels, method)
 
     def computed(*arguments: Any) -> mx.array:
@@ -199,7 +201,7 @@ def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(heights[1:]) == {1}
 
 
-@pytest.mark.parametrize(("name", "value"), list(zip(CONVOLUTIONS, cycle([0.0, 0.3]), strict=False)))
+@pytest.mark.parametrize(("name", "value"), every(3, zip(CONVOLUTIONS, cycle([0.0, 0.3]), strict=False)))
 def test_flat_weights_are_no_fault(name: str, value: float) -> None:
     vae = changed(random_vae(CONFIG), lambda weight: mx.full(weight.shape, value), f"{name}.weight")
     assert np.isfinite(decoded(vae)).all()
@@ -247,7 +249,7 @@ def test_a_single_value_is_no_fault() -> None:
         assert np.isfinite(decoded(random_vae(config), random_latents(config, height, 1))).all()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
 def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = LATENTS.copy()
     latents[:, :, :2] = 0
@@ -258,7 +260,7 @@ def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkey
     assert bits(decoded(vae, latents)) == want
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("name", every(3, zip(CONVOLUTIONS, strict=True)))
 def test_overflow_of_float16_says_what_to_do(name: str) -> None:
     grow = changed(random_vae(CONFIG, "float16"), lambda weight: mx.where(weight > 0, 6e4, -6e4), f"{name}.weight")
     with pytest.raises(SilentFailureError) as caught:

@@ -11,7 +11,10 @@ from benchmarks.suites.process import is_kept, measured, predicted, room_left
 from benchmarks.trials import DEMO, FLAT, Trial, random_trial
 from zvae_tiled import VAE, Tiles
 
-pytestmark = pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped")
+pytestmark = [
+    pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped"),
+    pytest.mark.usefixtures("installed_bytecode"),
+]
 
 DEMO_CONFIG = VAE.demo().config
 
@@ -23,10 +26,12 @@ TRIALS = {
     "a stream, whose rows somebody takes": Trial("flat", FLAT, 500, 400, "float16", end="stream", batch=2),
     "Pillow's code": Trial("flat", FLAT, 4, 6, end=".webp"),
 }
+QUICK = ("tiles, into a file", "Pillow's code")
+"""What the default run tries."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if i % 2 else pytest.mark.slow) for i, name in enumerate(TRIALS)]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRIALS]
 )
 def test_a_process_grows_by_what_was_predicted_at_most(name: str) -> None:
     check(TRIALS[name])

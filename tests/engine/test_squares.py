@@ -72,7 +72,7 @@ def test_any_plans_encode_to_the_same_bytes(config: VAEConfig, dtype: str, heigh
 @pytest.mark.parametrize("dtype", ERRORS)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.class_name)
 def test_bands_are_near_to_float64(config: VAEConfig, dtype: str) -> None:
-    vae, latents, images = random_vae(config, dtype), random_latents(config, 13, 22), random_images(config, 7, 11)
+    vae, latents, images = random_vae(config, dtype), random_latents(config, 9, 15), random_images(config, 5, 7)
     ready = made_ready(read_latents(latents, config), config, vae.weights, vae.dtype, scaled=True)
     found = np.asarray(vae.decode(latents, raw=True).astype(mx.float32))
     full, want = pixels(widened(whole_decode(vae, ready)), config), chain64(vae, config.chain("decode"), ready)
@@ -89,7 +89,7 @@ def test_bands_are_near_to_float64(config: VAEConfig, dtype: str) -> None:
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(
     config: VAEConfig, dtype: str, tmp_path: Path
 ) -> None:
-    vae, latents, images = random_vae(config, dtype), random_latents(config, 23, 41), random_images(config, 11, 19)
+    vae, latents, images = random_vae(config, dtype), random_latents(config, 13, 23), random_images(config, 7, 11)
     for given_, encodes in ((latents, False), (images, True)):
         needed = refused(vae, given_, encodes)
         for budget in (needed, int(1.2 * (needed - PROCESS)) + PROCESS, 1 << 30):

@@ -34,7 +34,7 @@ from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.report.progress import Progress
 
-CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), norm_num_groups=2)
+CONFIG = AutoencoderKLConfig(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2)
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6, batch=2)
 PLANS = [plan_for(VAE, LATENTS.shape, Random(seed)) for seed in range(4)]
 WANT = bits(VAE.decode(LATENTS, plan=PLANS[0]))
@@ -118,7 +118,7 @@ def test_an_error_of_the_device_leaves_nothing(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("close", [True, False])
-@pytest.mark.parametrize("pulled", [0, 1, 5, 40])
+@pytest.mark.parametrize("pulled", [0, 1, 5, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: bool, tmp_path: Path) -> None:
     plan = with_rows(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)), 1)
     with nothing_left(tmp_path):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.files.publishing import WAYS, contents, finished, only
 from tests.support.running import ROOT
+from tests.support.samples import sampled
 from zvae_tiled.files.atomic import publish
 
 CALLS = ("link", "replace", "unlink", "lstat", "open", "close", "fsync")
@@ -76,10 +77,10 @@ def all_or_none(folder: Path, names: str, before: dict[str, str], fault: Fault) 
         assert after != before
 
 
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
-@pytest.mark.parametrize("there", ["", "ab", "b", "abc"])
+@pytest.mark.parametrize(
+    ("there", "kind", "way", "late"),
+    sampled(5, ["", "ab", "b", "abc"], [OSError, KeyboardInterrupt], WAYS, [False, True]),
+)
 def test_a_batch_is_published_whole_or_not_at_all(
     there: str, kind: type[BaseException], way: str, late: bool, tmp_path: Path
 ) -> None:

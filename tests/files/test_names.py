@@ -106,7 +106,9 @@ def test_a_name_that_is_taken_is_left_alone(way: str, there: str, tmp_path: Path
     assert os.listdir(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o000])
+@pytest.mark.parametrize(
+    "umask", [0o027, 0o022, *(pytest.param(umask, marks=pytest.mark.slow) for umask in (0o077, 0o000))]
+)
 def test_the_kernel_applies_the_umask(umask: int, tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from zvae_tiled.files.atomic import atomic_file\n"

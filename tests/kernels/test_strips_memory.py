@@ -199,7 +199,7 @@ def into(found: list[np.ndarray], *given: Any) -> None:
 @pytest.mark.parametrize(
     ("task", "height", "dtype"),
     [
-        ("decode", 17, "float32"),
+        pytest.param("decode", 17, "float32", marks=pytest.mark.slow),
         pytest.param("encode", 9, "bfloat16", marks=pytest.mark.slow),
         pytest.param("decode", 17, "bfloat16", marks=pytest.mark.slow),
         pytest.param("encode", 9, "float32", marks=pytest.mark.slow),

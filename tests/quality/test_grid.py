@@ -229,7 +229,9 @@ def test_plans_print_what_they_are() -> None:
     assert planned(128, 128).digest != planned(128, 128, tile=256).digest
 
 
-@pytest.mark.parametrize("size", [(64, 96), (512, 512), (1024, 1024), (16, 2048)])
+@pytest.mark.parametrize(
+    "size", [(512, 512), (16, 2048), *(pytest.param(size, marks=pytest.mark.slow) for size in [(64, 96), (1024, 1024)])]
+)
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
     """So running the middle block tile by tile would save next to nothing (docs/quality.md)."""

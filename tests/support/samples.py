@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -19,12 +19,14 @@ def examples(count: int, **more: Any) -> hypothesis.settings:
     return hypothesis.settings(max_examples=max(1, count * loaded.max_examples // 100), **more)
 
 
-def sampled(every: int, *axes: Any) -> list[Any]:
-    """Return all combinations of the axes' values; those whose number `every` does not divide are marked slow."""
+def every(nth: int, cases: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return all cases; those whose number `nth` does not divide are marked slow."""
+    return [pytest.param(*case, marks=() if i % nth == 0 else pytest.mark.slow) for i, case in enumerate(cases)]
+
+
+def sampled(nth: int, *axes: Any) -> list[Any]:
+    """Return all combinations of the axes' values; those whose number `nth` does not divide are marked slow."""
     combinations = list(product(*axes))
-    sample = combinations[::every]
-    for values, sampled_values in zip(axes, zip(*sample, strict=True), strict=True):
-        assert set(values) == set(sampled_values), "the sample misses a value: choose another `every`"
-    return [
-        pytest.param(*values, marks=() if i % every == 0 else pytest.mark.slow) for i, values in enumerate(combinations)
-    ]
+    for values, sampled_values in zip(axes, zip(*combinations[::nth], strict=True), strict=True):
+        assert set(values) == set(sampled_values), "the sample misses a value: choose another `nth`"
+    return every(nth, combinations)

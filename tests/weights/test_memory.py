@@ -37,7 +37,9 @@ def big_file(path: Path, source: str = "F32") -> dict[str, Shape]:
     return dict.fromkeys(names, (WIDTH, 3, 3, WIDTH))
 
 
-@pytest.mark.parametrize(("source", "dtype"), [("F32", mx.bfloat16), ("BF16", mx.float32)], ids=str)
+@pytest.mark.parametrize(
+    ("source", "dtype"), [("F32", mx.bfloat16), pytest.param("BF16", mx.float32, marks=pytest.mark.slow)], ids=str
+)
 def test_peak_is_the_final_size_and_one_tensor(file: Path, source: str, dtype: mx.Dtype) -> None:
     expected = big_file(file, source)
     one = TENSOR * dtype.size
@@ -88,7 +90,8 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("installed_bytecode")
 def test_the_process_grows_by_the_final_size_and_one_tensor(file: Path, dtype: str) -> None:
     big_file(file)
     root = Path(zvae_tiled.weights.__file__).parents[2]
