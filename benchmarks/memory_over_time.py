@@ -17,6 +17,7 @@ from benchmarks.machine import describe
 from tests.support.models import whole_decode
 from zvae_tiled import Plan
 from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.counted import active_memory
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families.autoencoder_kl import PRESETS
 from zvae_tiled.planner.budget import Available, parse_budget
@@ -63,14 +64,14 @@ def plans(weights: int) -> dict[str, Plan]:
 
 
 def watched(work: Callable[[], object]) -> list[tuple[float, float]]:
-    """Return points of seconds and MB of MLX arrays while `work` runs."""
+    """Return points of seconds and MB of arrays while `work` runs."""
     line: list[tuple[float, float]] = []
     done = threading.Event()
     start = time.perf_counter()
 
     def watch() -> None:
         while not done.wait(EVERY):
-            line.append((time.perf_counter() - start, mx.get_active_memory() / 1e6))
+            line.append((time.perf_counter() - start, active_memory() / 1e6))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

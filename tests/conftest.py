@@ -116,16 +116,6 @@ def mlx_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def counted_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scratch of the native kernels comes from NumPy. Here it comes from MLX, whose allocator counts it."""
-    from zvae_tiled.devices.native_cpu import attention, kernels
-    from zvae_tiled.devices.native_cpu.arrays import memory_of, room
-
-    for module in (attention, kernels):
-        monkeypatch.setattr(module, "spare", lambda size: memory_of(room(size)))
-
-
-@pytest.fixture
 def small_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxies of at most 6 latents a side, so that small maps have some."""
     from zvae_tiled.planner import layout

@@ -19,6 +19,7 @@ from tests.support.plans import exact_plan, random_config
 from zvae_tiled import VAE, Plan
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.devices.here import kernels_for
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
@@ -87,6 +88,9 @@ class Counting(DryKernels):
         self.rows_of[step.name] += out.rows
         assert skip is None or sum(stop - start for _, start, stop in skip) == out.rows
         return out
+
+    def to_mlx(self, x: Shape) -> Shape:
+        return x
 
     def attend(self, step: Step, weights: Any, x: Shape, affine: Any, blocks: Any) -> Shape:
         self.rows_of[step.name] += x.rows
@@ -180,8 +184,8 @@ def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     ready = [mx.random.normal(shape, key=mx.random.key(0)).astype(vae.dtype)]
     mx.eval(ready)
     kernels, weights = kernels_for(device, vae.dtype), vae.weights
-    before = mx.get_active_memory() - ready[0].nbytes
-    mx.reset_peak_memory()
+    before = active_memory() - ready[0].nbytes
+    reset_peak()
     for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), folder).rows(ready.pop()):
         del rows
-    return mx.get_peak_memory() - before
+    return peak_memory() - before

@@ -19,6 +19,7 @@ from tests.support.models import random_images, random_latents, save_random
 from tests.support.plans import TASKS, exact_plan, random_config
 from tests.support.samples import Seeds
 from zvae_tiled import VAE, Report
+from zvae_tiled.devices import counted
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task
@@ -27,6 +28,7 @@ from zvae_tiled.planner.case import ITEMSIZES, Output
 from zvae_tiled.planner.case import Case as Planned
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.report import report as reporting
 
 LARGE = 100_000_000
 SLOW = pytest.mark.slow
@@ -145,18 +147,18 @@ def _dtype(rng: Random) -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Note the allocator's peaks above the memory held now, even if the engine resets the peak in between."""
+    """Note the peaks of counted memory above the memory held now, even if the engine resets the peak in between."""
     gc.collect()  # garbage that is freed during the run would lower its peak
     peaks: list[int] = []
-    before, reset = mx.get_active_memory(), mx.reset_peak_memory
+    before = counted.active_memory()
 
     def noting() -> None:
-        peaks.append(mx.get_peak_memory() - before)
-        reset()
+        peaks.append(counted.peak_memory() - before)
+        counted.reset_peak()
 
-    reset()
+    counted.reset_peak()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mx, "reset_peak_memory", noting)
+        patch.setattr(reporting, "reset_peak", noting)
         yield peaks
         noting()
 

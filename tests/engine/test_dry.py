@@ -79,7 +79,6 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
     ("kernels", "task", "dtype", "share", "attention"),
     sampled(23, ["mlx", "auto"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True]),
 )
-@pytest.mark.usefixtures("counted_scratch")
 def test_the_allocator_agrees_with_the_dry_run(
     task: Task, dtype: str, share: float, attention: bool, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.models import random_latents, save_random, whole_decode
 from tests.support.samples import sampled
 from zvae_tiled import VAE, plan
+from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -74,13 +75,13 @@ def test_twenty_times_the_size_a_full_decode_could_do(dtype: str, tmp_path: Path
     assert error.value.needed - PROCESS <= budget
     made = vae.plan(height * 4, width * 4, f"{error.value.needed}B", task="stream")
     assert {sweep.choice for sweep in made.sweeps if sweep.ends == "moments"} >= {"spill"}
-    before = mx.get_active_memory()
-    mx.reset_peak_memory()
+    before = active_memory()
+    reset_peak()
     seen, peak = 0, 0
     for band in vae.stream(latents, plan=made, spill_folder=tmp_path):
         seen += band.shape[1]
-        peak = max(peak, mx.get_peak_memory())
+        peak = max(peak, peak_memory())
         del band
     assert seen == 20 * rows * 4
-    measured = max(peak, mx.get_peak_memory()) - before + vae.weight_bytes
+    measured = max(peak, peak_memory()) - before + vae.weight_bytes
     assert measured <= made.predicted_peak - PROCESS <= budget, f"{measured:,} of {made.predicted_peak:,} of {budget:,}"

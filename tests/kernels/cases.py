@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -39,8 +40,10 @@ def random(shape: tuple[int, ...], dtype: mx.Dtype, rng: np.random.Generator, of
     return x
 
 
-def wide(x: mx.array) -> Array:
-    """The same numbers in float64."""
+def wide(x: mx.array | Array) -> Array:
+    """The same numbers in float64. In NumPy's arrays, whole numbers are bfloat16's bits."""
+    if isinstance(x, np.ndarray):
+        x = mx.array(x).view(mx.bfloat16) if x.dtype == np.uint16 else mx.array(x)
     return np.asarray(x.astype(mx.float32)).astype(np.float64)
 
 
@@ -100,7 +103,7 @@ def normal64(step: Step, x: Array, affine: Affine) -> Array:
     return np.asarray((x - mean) * scale + shift)
 
 
-def random_affine(step: Step, kernels: Kernels[mx.array], rng: np.random.Generator) -> Affine | None:
+def random_affine(step: Step, kernels: Kernels[Any], rng: np.random.Generator) -> Affine | None:
     """A random folded norm of a Step: an RMS norm has a scale alone."""
     numbers = rng.standard_normal((3, step.inputs))
     if step.norm is None:

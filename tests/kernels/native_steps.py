@@ -83,7 +83,7 @@ def whole(
     x: mx.array,
     affine: Affine | None,
     skip: mx.array | None,
-) -> mx.array:
+) -> np.ndarray:
     above, below = (kernels.edge(step, x.shape[2]) * rows for rows in step.zeros)
     pieces = [*above, *kernels.activate(step, x, affine), *below]
     aside = None if skip is None else kernels.beside([(skip, 0, skip.shape[1])])

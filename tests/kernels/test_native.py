@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -29,9 +30,10 @@ from tests.kernels.native_steps import both, cases, random_step, rows, seeds, st
 from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import Skip, Step
+from zvae_tiled.devices.counted import active_memory, room, spare
 from zvae_tiled.devices.native_cpu import attention as native_attention
 from zvae_tiled.devices.native_cpu import kernels as native_rows
-from zvae_tiled.devices.native_cpu.arrays import room, spare
+from zvae_tiled.devices.native_cpu.arrays import NUMPY
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 
@@ -53,7 +55,7 @@ def test_a_step_is_right(
     kernels, step, weights, x, affine, skip = random_step(step, case, height, width, inputs, outputs, seed, through)
     out = whole(kernels, step, weights, x, affine, skip)
     grown = step.factor
-    assert (out.shape, out.dtype) == ((1, height * grown, width * grown, outputs), case[1])
+    assert (out.shape, out.dtype) == ((1, height * grown, width * grown, outputs), NUMPY[case[1]])
     # Activated rows and folded weights are rounded before they are multiplied, each by half a unit in the last place.
     squared = kernels.workspace.squared(step) is not None
     roundings = max(bool(step.norm) + step.upsample, squared) if case[0] in ROUNDED else 0
@@ -97,7 +99,7 @@ def test_bands_of_any_height_and_any_threads_give_the_same_bits(
         parts.append(kernels.conv(step, prepared, kernels.span(pieces, 0, step.reads(some)), aside))
         pieces = kernels.span(pieces, some * step.stride, kernels.count(pieces))
         assert parts[-1].shape[1] == some * grown
-    assert bits(mx.concatenate(parts, axis=1)) == want
+    assert bits(np.concatenate(parts, axis=1)) == want
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -105,11 +107,11 @@ def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
     """Rows that are carried over are copies, so their band can be freed."""
     kernels, step = kernels_of(*case), Step("conv", "conv", 64, 4)
     x = random((1, 100, 50, 64), case[1], np.random.default_rng(0))
-    size, before = x.nbytes, mx.get_active_memory()
+    size, before = x.nbytes, active_memory()
     pieces = kernels.span(kernels.activate(step, x, None), 98, 100)
     del x
     assert kernels.count(pieces) == 2
-    assert mx.get_active_memory() <= before - size + size // 50 + (16 << 10)  # rounded up to pages
+    assert active_memory() <= before - size + size // 50 + (16 << 10)  # rounded up to pages
 
 
 @pytest.mark.parametrize("inputs", [15, 40])
@@ -133,12 +135,12 @@ def test_kernels_of_different_threads_keep_to_their_own_scratch(
         fill(size, memory)
         return memory
 
-    def fenced_room(shape: int | tuple[int, ...], kind: mx.Dtype = mx.uint8) -> mx.array:
+    def fenced_room(shape: int | tuple[int, ...], kind: Any = np.uint8) -> np.ndarray:
         if not isinstance(shape, int):
             return room(shape, kind)
-        array = room(shape + fence)
-        fill(shape, np.asarray(array))
-        return array
+        memory = room(shape + fence)
+        fill(shape, memory)
+        return memory
 
     for module in (native_rows, native_attention):
         monkeypatch.setattr(module, "spare", fenced_spare)

@@ -26,6 +26,7 @@ from tests.kernels.native_steps import cases, channels, rows, seeds, widths
 from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import ATTENTION, Skip, Step
+from zvae_tiled.devices.native_cpu.arrays import NUMPY
 from zvae_tiled.devices.workspace import block_rows
 
 
@@ -63,7 +64,7 @@ def test_attention_is_right_and_the_same_for_any_band(
     assert affine is not None
     prepared = kernels.prepare(step, weights)
     keys = kernels.keys(step, prepared, x, affine)
-    assert (keys.shape, keys.dtype) == ((1, height, width, 2 * count), dtype)
+    assert (keys.shape, keys.dtype) == ((1, height, width, 2 * count), NUMPY[dtype])
     w = {name: wide(array) for name, array in weights.items()}
     normal = normal64(step, wide(x), affine).reshape(-1, count)
     exact_keys = np.concatenate([normal @ w[f"{n}.weight"].T + w[f"{n}.bias"] for n in ("to_k", "to_v")], axis=1)
@@ -77,15 +78,15 @@ def test_attention_is_right_and_the_same_for_any_band(
     exact = wide(x).reshape(-1, count) + found
     tall = block_rows(width) if seed % 2 else 1 + seed % 3
 
-    def ask(top: int, bottom: int) -> mx.array:
+    def ask(top: int, bottom: int) -> np.ndarray:
         blocks = (keys[:, i : i + tall] for i in range(0, height, tall))
         return kernels.attend(step, prepared, kernels.join([(x, top, bottom)]), affine, blocks)
 
     out = ask(0, height)
-    assert (out.shape, out.dtype) == (x.shape, dtype)
+    assert (out.shape, out.dtype) == (x.shape, NUMPY[dtype])
     slack = unit * (1 + abs(s).max()) * (4 + abs(v).max()) * (4 + math.sqrt(count))
     assert abs(wide(out).reshape(-1, count) - exact).max() <= slack + 1e-5
-    assert bits(mx.concatenate([ask(row, row + 1) for row in range(height)], axis=1)) == bits(out)
+    assert bits(np.concatenate([ask(row, row + 1) for row in range(height)], axis=1)) == bits(out)
 
 
 def attended(case: tuple[str, mx.Dtype], key: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -17,14 +17,12 @@ from tests.kernels.cases import DOWN, NORM, STEPS, random, sized, weights_of
 from tests.kernels.native import CASES, PATHS, kernels_of
 from tests.support.samples import examples
 from zvae_tiled.chain import DOUBLE, Skip, Step
+from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.memory import SCRATCH, NativeWorkspace
 from zvae_tiled.devices.workspace import block_rows
 
-pytestmark = [
-    pytest.mark.skipif(not PATHS, reason="built without the native kernels"),
-    pytest.mark.usefixtures("counted_scratch"),
-]
+pytestmark = pytest.mark.skipif(not PATHS, reason="built without the native kernels")
 LITTLE = 4096
 """Bytes of single numbers, and of allocations rounded up, which SMALL_CHANGE covers."""
 
@@ -43,10 +41,10 @@ def _no_cache() -> Iterator[None]:
 
 def taken(operation: Callable[[], Any]) -> int:
     """Return the most bytes that an operation takes, its result included."""
-    before = mx.get_active_memory()
-    mx.reset_peak_memory()
+    before = active_memory()
+    reset_peak()
     result = operation()
-    most = max(0, mx.get_peak_memory() - before)  # where nothing is allocated, the peak stays 0
+    most = max(0, peak_memory() - before)  # where nothing is allocated, the peak stays 0
     del result
     return most
 
@@ -80,7 +78,6 @@ def test_convolving(
     skip = random((1, height, width, step.skip), dtype, rng) if step.closes else None
     aside = None if skip is None else kernels.beside([(skip, 0, height)])
     affine = kernels.affine(np.ones(inputs), np.zeros(inputs)) if step.norm else None
-    mx.eval(affine or [])
     check(space.activate(step, height, width, dtype.size), lambda: kernels.activate(step, x, affine))
     pieces = kernels.activate(step, x, affine)
     result = height * width * step.factor**2 * outputs * dtype.size
@@ -104,7 +101,6 @@ def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: i
     check(sum(space.prepared(step, size)), lambda: kernels.prepare(step, weights), 1.5)
     prepared = kernels.prepare(step, weights)
     x, affine = random((1, height, width, inputs), dtype, rng), kernels.affine(np.ones(inputs), np.zeros(inputs))
-    mx.eval(*affine)
     result = height * width * inputs * size
     check(2 * result + space.keys(step, height, width, size), lambda: kernels.keys(step, prepared, x, affine))
     keys = random((2, block_rows(width), width, 2 * inputs), dtype, rng)

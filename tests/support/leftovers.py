@@ -19,14 +19,15 @@ import psutil
 import pytest
 
 from zvae_tiled.devices import heap
+from zvae_tiled.devices.counted import active_memory
 from zvae_tiled.errors import OutputError
 
 
 def state() -> tuple[int, int, int, bool]:
-    """State that a decode may not change: open files, MLX's memory, its cache limit, and that no ceiling is set."""
+    """State that a decode may not change: open files, counted memory, MLX's cache limit, and that no ceiling is set."""
     limit = mx.set_cache_limit(0)
     mx.set_cache_limit(limit)
-    return psutil.Process().num_fds(), mx.get_active_memory(), limit, heap._ceiling is None
+    return psutil.Process().num_fds(), active_memory(), limit, heap._ceiling is None
 
 
 @contextmanager

@@ -165,6 +165,8 @@ def plan_for(
     return random_plan(vae.config, height, width, dtype_name(vae.dtype), rng, shape[0], media, task)
 
 
-def bits(array: mx.array) -> bytes:
+def bits(array: mx.array | np.ndarray) -> bytes:
     """The bytes of an array; NumPy knows no bfloat16, but float32 holds each of them."""
+    if isinstance(array, np.ndarray):
+        return array.tobytes()
     return np.asarray(array.astype(mx.float32)).tobytes()

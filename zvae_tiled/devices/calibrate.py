@@ -15,6 +15,7 @@ import numpy as np
 
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.devices.here import (
     device_kind,
     device_name,
@@ -237,11 +238,11 @@ class Bench:
 
     def _peak(self, name: str, run: Callable[[], object], predicted: int, timed: bool = False) -> float:
         mx.synchronize()
-        before = mx.get_active_memory()
-        mx.reset_peak_memory()
+        before = active_memory()
+        reset_peak()
         run()
         mx.synchronize()
-        measured = mx.get_peak_memory() - before - SLACK
+        measured = peak_memory() - before - SLACK
         self.worst = max(self.worst, measured / max(predicted, 1))
         seconds = _shortest(run) if timed else None  # without the first run, which may have compiled
         self.operations.append(Operation(name, predicted, measured + SLACK, seconds))

@@ -1,5 +1,7 @@
 """Returns freed memory to the system before the process outgrows its prediction.
 
+Native kernels keep the pages of freed maps for the next ones (`devices/counted.py`). They are returned first.
+
 glibc keeps freed blocks for later use. When strips of one map follow those of another, many freed blocks fit no later
 strip, and the process grows beyond the memory in use: by a fifth in some decodes. `malloc_trim` returns free pages to
 the system. It is called only if the next block could pass the limit, because it takes time to get pages back.
@@ -41,12 +43,16 @@ class Ceiling:
     def begin(self) -> None:
         """Return freed memory to the system, and count from here. Later calls do nothing."""
         if self._limit is None and _trim is not None:
+            _release()
             _trim(0)
             self._limit = _resident() + self._growth
 
     def make_room(self, size: int) -> None:
         """Return free memory to the system if a block of `size` bytes could pass the limit."""
         if _trim is None or self._limit is None or _resident() + size <= self._limit:
+            return
+        _release()
+        if _resident() + size <= self._limit:
             return
         _trim(0)
         self._limit = max(self._limit, _resident() + size + STEP)
@@ -65,6 +71,24 @@ _ceiling: Ceiling | None = None
 """The ceiling of the running decode. Only one decode runs at a time."""
 
 
+_hoards: list[Callable[[], None]] = []
+
+
+def on_shortage(release: Callable[[], None]) -> None:
+    """Let `release` free what is kept for later use, when memory is short and when a decode ends."""
+    _hoards.append(release)
+
+
+def may_hoard() -> bool:
+    """Return whether freed memory may be kept for later use: while a ceiling can ask for it back."""
+    return _ceiling is not None and _trim is not None
+
+
+def _release() -> None:
+    for release in _hoards:
+        release()
+
+
 @contextmanager
 def under(ceiling: Ceiling) -> Iterator[None]:
     """Apply a ceiling while the block runs."""
@@ -75,6 +99,7 @@ def under(ceiling: Ceiling) -> Iterator[None]:
         yield
     finally:
         _ceiling = before
+        _release()
 
 
 def make_room(size: int) -> None:

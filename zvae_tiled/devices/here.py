@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module, metadata
 from types import ModuleType
+from typing import Any
 
 import mlx.core as mx
 
@@ -64,9 +65,9 @@ def this_device(dtype: mx.Dtype = mx.bfloat16, calibrated: bool = True) -> Devic
     return apply(device, calibration, name) if calibration is not None else device
 
 
-def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[mx.array]:
+def kernels_for(device: Device, dtype: mx.Dtype) -> Kernels[Any]:
     """Return the kernels of a device, those whose memory the device's Workspace predicts."""
-    kernels: Kernels[mx.array] = _folder(device).kernels_for(bare_workspace(device), dtype)
+    kernels: Kernels[Any] = _folder(device).kernels_for(bare_workspace(device), dtype)
     return kernels
 
 

@@ -56,13 +56,16 @@ class Kernels(Protocol[T]):
     def from_host(self, rows: np.ndarray) -> T:
         """Return rows (rows, width, channels) in the storage type."""
 
+    def to_mlx(self, x: T) -> Any:
+        """Return rows as an MLX array, in which finished rows leave the engine."""
+
     def write(self, file: BinaryIO, x: T) -> None:
         """Append rows to a file."""
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> T:
         """Read rows that `write` wrote."""
 
-    def prepare(self, step: Step, weights: Mapping[str, T]) -> Any:
+    def prepare(self, step: Step, weights: Mapping[str, Any]) -> Any:
         """Return a Step's weights in the form that this device needs. They are freed when the sweep ends."""
 
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
@@ -108,7 +111,7 @@ class Kernels(Protocol[T]):
         Native kernels compare what they wrote with the contents of memory. MLX kernels cannot, and return True.
         """
 
-    def lost(self, weights: Mapping[str, T], prepared: Any) -> bool:
+    def lost(self, weights: Mapping[str, Any], prepared: Any) -> bool:
         """Return whether `prepare` turned weights into zeros. MLX's convolutions with them would seem correct."""
 
     def blank(self, pieces: list[Any]) -> bool:

@@ -169,20 +169,33 @@ class MlxStorage:
         """Return rows (rows, width, channels) in the storage type."""
         return now(mx.array(rows[None].astype(np.float32)).astype(self.dtype))
 
+    def to_mlx(self, x: mx.array) -> mx.array:
+        """Return x."""
+        return x
+
     def write(self, file: BinaryIO, x: mx.array) -> None:
         """Append rows to a file."""
-        data = np.asarray(x.view(_BITS[self.dtype.size][0])).data.cast("B")
-        while data:
-            data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
+        write_all(file, np.asarray(x.view(_BITS[self.dtype.size][0])))
 
     def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows that `write` wrote, directly into an array's memory."""
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
-        data = np.asarray(bits).data.cast("B")
-        offset = start * width * channels * self.dtype.size
-        while data:
-            count = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
-            if not count:
-                raise OSError("the spill file is shorter than what was written to it")
-            data, offset = data[count:], offset + count
+        read_into(np.asarray(bits), file, start)
         return viewed(bits, self.dtype)
+
+
+def write_all(file: BinaryIO, rows: np.ndarray) -> None:
+    """Append rows to a file."""
+    data = rows.data.cast("B")
+    while data:
+        data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
+
+
+def read_into(rows: np.ndarray, file: BinaryIO, start: int) -> None:
+    """Fill rows (1, rows, width, channels) from a file, from its row `start` on."""
+    data, offset = rows.data.cast("B"), start * rows[0, 0].nbytes
+    while data:
+        count = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
+        if not count:
+            raise OSError("the spill file is shorter than what was written to it")
+        data, offset = data[count:], offset + count

@@ -13,7 +13,7 @@ from zvae_tiled.engine.guard import RESTART
 from zvae_tiled.errors import SilentFailureError
 
 
-def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, T]) -> Any:
+def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, Any]) -> Any:
     """Prepare a Step's weights, and again if memory did not keep them.
 
     Raises:

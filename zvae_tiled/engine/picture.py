@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -36,7 +37,7 @@ class PictureRun:
     """
 
     plan: Plan
-    kernels: Kernels[mx.array]
+    kernels: Kernels[Any]
     weights: Mapping[str, mx.array]
     norms: Mapping[str, np.ndarray]
     folder: Path
@@ -51,7 +52,7 @@ class PictureRun:
             if grid.count == 1:
                 rows = self._tile(latents, source, grid.rows[0], grid.columns[0])
                 del latents  # the run frees them as it reads them
-                yield from rows
+                yield from map(self.kernels.to_mlx, rows)
             else:
                 yield from self._blended(latents, source)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 
-import mlx.core as mx
 import psutil
 
+from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
@@ -32,8 +32,8 @@ class Report:
         budget: The budget in bytes.
         predicted_peak: Predicted peak in bytes.
         predicted_seconds: Predicted duration on an idle device.
-        measured_peak: Measured peak in bytes: of MLX's allocator, weights and latents included, and of host buffers.
-            Scratch of native kernels is in the footprint alone; the prediction counts it too.
+        measured_peak: Measured peak in bytes: of MLX's allocator, of native kernels and of host buffers. Weights and
+            latents are included.
         others: Bytes of other MLX arrays that the process held before the decode.
         footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
             start, or 0 if the process was larger before. Weights and latents are in its size at the start.
@@ -115,8 +115,8 @@ class Meter:
         self._host = 0
         self._peak = 0
         self._line: list[tuple[float, int]] = []
-        self._before = self._floor = mx.get_active_memory()
-        mx.reset_peak_memory()
+        self._before = active_memory()
+        reset_peak()
         self._size = psutil.Process().memory_info().rss
         self._start = time.perf_counter()
 
@@ -156,16 +156,14 @@ class Meter:
 
     def _note(self) -> int:
         """Record the most bytes in use since the last call. Return the bytes in use now."""
-        # The allocator updates its peak only when it allocates. Until then, the peak is the memory at the last call.
-        highest = max(mx.get_peak_memory(), self._floor) - self._before
-        self._floor = mx.get_active_memory()
-        mx.reset_peak_memory()
+        highest = peak_memory() - self._before
+        reset_peak()
         point = self._held + self._host + max(0, highest)
         self._peak = max(self._peak, point)
         self._line.append((time.perf_counter() - self._start, point))
         if len(self._line) >= 2 * POINTS:
             self._line = _halved(self._line)
-        return self._held + self._host + max(0, self._floor - self._before)
+        return self._held + self._host + max(0, active_memory() - self._before)
 
 
 def _halved(line: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.counted import room, spare
 from zvae_tiled.devices.native_cpu import library as native
-from zvae_tiled.devices.native_cpu.arrays import TYPES, address, memory_of, spare
+from zvae_tiled.devices.native_cpu.arrays import Array, address, memory_of, number_of
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import unwritten
-from zvae_tiled.devices.storage import now
 
 Call = Callable[[native.Attend, np.ndarray, list[np.ndarray]], None]
 """Runs an operation. Takes it, the sums of bits that it returns, and the memories that it writes."""
@@ -20,7 +19,7 @@ Call = Callable[[native.Attend, np.ndarray, list[np.ndarray]], None]
 class Softmax:
     """Of each query the largest score, the sum of weights, and the weighted sum of values so far."""
 
-    def __init__(self, workspace: NativeWorkspace, query: mx.array, call: Call) -> None:
+    def __init__(self, workspace: NativeWorkspace, query: np.ndarray, call: Call) -> None:
         """Begin with no keys.
 
         Args:
@@ -33,12 +32,14 @@ class Softmax:
         self._query = query
         self._channels = query.shape[-1]
         self._queries = query.size // self._channels
-        self._total = now(mx.zeros(query.shape))
-        self._sums = memory_of(self._total).reshape(self._queries, self._channels)
-        self._top, self._weight = (memory_of(now(mx.full((self._queries,), value))) for value in (-np.inf, 0.0))
+        self._total = room(query.shape, np.float32)
+        self._sums = self._total.reshape(self._queries, self._channels)
+        self._top, self._weight = (room(self._queries, np.float32) for _ in range(2))
+        for memory, value in ((self._total, 0.0), (self._top, -np.inf), (self._weight, 0.0)):
+            memory[...] = value
         self._spare: list[np.ndarray] = []
 
-    def add(self, block: mx.array) -> None:
+    def add(self, block: Array) -> None:
         """Attend to a block of keys and values. The first block is the largest."""
         keys = block.size // self._channels // 2
         parts, each = self._workspace.asking(self._queries, self._channels)
@@ -46,13 +47,14 @@ class Softmax:
             packed = self._workspace.packed_keys(keys, self._channels)
             self._spare = [spare(packed), spare(min(self._workspace.threads, parts) * each)]
         written, changed = unwritten(parts), [self._top, self._weight, self._sums]
-        memories = [memory_of(self._query), memory_of(block), *changed, written, *self._spare]
-        shape = (TYPES[block.dtype], self._queries, keys, self._channels)
+        read = memory_of(block)
+        memories = [self._query, read, *changed, written, *self._spare]
+        shape = (number_of(read), self._queries, keys, self._channels)
         scale, threads = self._channels**-0.5, self._workspace.threads
         operation = native.Attend(*shape, scale, *map(address, memories), each, threads)
         self._call(operation, written, [self._top[None], self._weight[None], self._sums])
 
-    def result(self) -> mx.array:
+    def result(self) -> np.ndarray:
         """Return the weighted means of the values. Call it last: they take the place of the sums."""
         with np.errstate(all="ignore"):  # NaN and Inf are for the guard to find
             self._sums /= self._weight[:, None]

@@ -1,8 +1,7 @@
 """The native CPU kernels behind the `Kernels` protocol.
 
-Native code reads and writes MLX's own memory, so MLX's allocator counts it; scratch is NumPy's, and only the process's
-footprint has it. No activated rows are stored: a piece is rows in their storage type, and the norm that the
-convolution applies to them.
+Maps, packed weights and scratch lie in counted memory (`devices/counted.py`). No activated rows are stored: a piece is
+rows in their storage type, and the norm that the convolution applies to them.
 """
 
 from __future__ import annotations
@@ -10,31 +9,33 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.chain.step import Activation
+from zvae_tiled.devices.counted import room, spare
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import (
-    BITS,
-    TYPES,
+    NUMPY,
+    Array,
     Rows,
     address,
     floats,
-    is_contiguous,
     memory_of,
-    room,
+    mlx_of,
+    number_of,
     row_addresses,
-    spare,
 )
 from zvae_tiled.devices.native_cpu.attention import Softmax
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
-from zvae_tiled.devices.native_cpu.readback import WAKE, kept, unwritten
-from zvae_tiled.devices.storage import MlxStorage, magnitudes, now, viewed
+from zvae_tiled.devices.native_cpu.readback import kept, unwritten
+from zvae_tiled.devices.native_cpu.storage import NativeStorage
+from zvae_tiled.devices.storage import MlxStorage, magnitudes
 from zvae_tiled.devices.workspace import Workspace
 
 _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
@@ -47,12 +48,12 @@ _PROJECTION = Step("projection", "conv", 1, 1, kernel=1)
 class Weights:
     """The packed weights of a Step, its biases, and the weights they were made from."""
 
-    packed: dict[str, mx.array]
+    packed: dict[str, np.ndarray]
     biases: dict[str, np.ndarray]
     own: Mapping[str, mx.array]
 
 
-def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
+def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[Array]:
     """Return the kernels whose memory the Workspace predicts."""
     path = native_path(native_status(), dtype == mx.bfloat16)
     assert path is not None, "the device was made for native kernels"
@@ -62,11 +63,10 @@ def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[mx.array]:
     return NativeKernels(dtype, path, workspace)
 
 
-class NativeKernels(MlxStorage):
+class NativeKernels(NativeStorage):
     """Kernels for a CPU whose instructions the native code knows."""
 
     folds = True
-    scattered = True
 
     def __init__(self, dtype: mx.Dtype, path: native.NativePath, workspace: NativeWorkspace) -> None:
         """Compute by one path.
@@ -76,12 +76,11 @@ class NativeKernels(MlxStorage):
             path: The path that computes.
             workspace: Its sizes: how bands are cut into tiles.
         """
-        super().__init__(dtype)
         library = native.open_library()
         assert isinstance(library, native.Library), "a path comes from the library"
-        self._library = library
-        self.path = path.name
+        super().__init__(dtype, library, path.name, workspace.threads)
         self.workspace = workspace
+        self._extent = np.empty((2, 0))
         self._intact = True
         self._checked = (0, np.empty(0))  # id of the last result, and the largest magnitude in each of its rows
 
@@ -91,7 +90,7 @@ class NativeKernels(MlxStorage):
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Pack the weights, and fold an upsampling into its convolution."""
-        packed: dict[str, mx.array] = {}
+        packed: dict[str, np.ndarray] = {}
         biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
         if step.kind == "attention":
             for name in ("to_q", "to_out.0"):
@@ -109,23 +108,9 @@ class NativeKernels(MlxStorage):
         """Return a row of zeros."""
         return [Rows(None, 0, 1, width, None)]
 
-    def activate(self, step: Step, x: mx.array, affine: Affine | None) -> list[Rows]:
+    def activate(self, step: Step, x: Array, affine: Affine | None) -> list[Rows]:
         """Note the norm: the convolution applies it."""
         return [Rows(x, 0, x.shape[1], x.shape[2], affine)]
-
-    def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
-        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
-        first, rows = spans[0][0], sum(stop - start for _, start, stop in spans)
-        whole = len(spans) == 1 and rows == first.shape[1]
-        if whole or not all(is_contiguous(x) for x, _, _ in spans):  # of others the whole memory would be copied first
-            return super().join(spans)
-        out = room((1, rows, *first.shape[2:]), BITS[first.dtype.size])
-        held, addresses, _ = row_addresses(self.beside(spans))
-        threads = self.workspace.threads if out.nbytes >= WAKE else 1
-        at = (ctypes.addressof(addresses), address(memory_of(out)))
-        self._library.call(self.path, native.Copy(rows, out.nbytes // rows, *at, threads))
-        del held
-        return viewed(out, first.dtype)
 
     def count(self, pieces: list[Rows]) -> int:
         """Return how many rows the pieces have."""
@@ -147,11 +132,7 @@ class NativeKernels(MlxStorage):
             spans.append(part)
         return spans
 
-    def beside(self, skip: list[tuple[mx.array, int, int]]) -> list[Rows]:
-        """Return the rows of a skip, which are read where they lie."""
-        return [Rows(x, start, stop, x.shape[2], None) for x, start, stop in skip]
-
-    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> mx.array:
+    def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> np.ndarray:
         """Activate, convolve, add bias and skip, tile by tile."""
         return self._convolved(
             step,
@@ -163,36 +144,45 @@ class NativeKernels(MlxStorage):
             rms=step.rms,
         )
 
-    def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:  # type: ignore[override]
-        """Tell whether one value everywhere may be right: there are few values, or weights or input are flat."""
-        return super().idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
+        low, high = self._extent
+        return low, high
 
-    def largest(self, x: mx.array) -> np.ndarray:
+    def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:
+        """Tell whether one value everywhere may be right: there are few values, or weights or input are flat."""
+        return MlxStorage(self.dtype).idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
+
+    def largest(self, x: Array) -> np.ndarray:
         """Return the largest magnitude in each row. For the last result it is known already."""
         known, largest = self._checked
-        return largest if known == id(x) else super().largest(x)
+        if known == id(x):
+            return largest
+        memory = memory_of(x).reshape(x.shape[1], -1)
+        _, bits = kept(self._library, self.path, self.workspace.threads, unwritten(0), memory)
+        return self._magnitudes(bits, memory)
 
     def intact(self) -> bool:
         """Tell whether memory still holds every result written since the last call of `intact`."""
         intact, self._intact = self._intact, True
         return intact
 
-    def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:  # type: ignore[override]
+    def lost(self, weights: Mapping[str, mx.array], prepared: Weights) -> bool:
         """Return False: `intact` sees more."""
         return False
 
-    def blank(self, pieces: list[Rows]) -> bool:  # type: ignore[override]
+    def blank(self, pieces: list[Rows]) -> bool:
         """Return False: activated rows are not stored."""
         return False
 
-    def keys(self, step: Step, weights: Weights, x: mx.array, affine: Affine) -> mx.array:
+    def keys(self, step: Step, weights: Weights, x: Array, affine: Affine) -> np.ndarray:
         """Return the attention's keys and values."""
         both = replace(_PROJECTION, inputs=step.inputs, outputs=2 * step.inputs)
         packed = {"weight": weights.packed["to_kv"]}
         pieces = self.activate(step, x, affine)
         return self._convolved(both, packed, weights.biases["to_kv.bias"], pieces, rms=step.rms)
 
-    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
+    def attend(self, step: Step, weights: Weights, x: Array, affine: Affine, blocks: Iterator[Array]) -> np.ndarray:
         """Attend to all blocks of keys, project the result, and add x."""
         rows, channels = x.shape[1], x.shape[-1]
         projection = replace(_PROJECTION, inputs=channels, outputs=channels)
@@ -201,7 +191,7 @@ class NativeKernels(MlxStorage):
             {"weight": weights.packed["to_q"]},
             weights.biases["to_q.bias"],
             self.activate(step, x, affine),
-            dtype=mx.float32,
+            kind=np.float32,
             rms=step.rms,
         )
         softmax = Softmax(self.workspace, query, self._attended)
@@ -222,28 +212,31 @@ class NativeKernels(MlxStorage):
         self._library.call(self.path, operation)
         self._compare(written, *memories)
 
-    def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, x: Array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row."""
         _, rows, width, channels = x.shape
         mean, m2 = np.full((2, rows, channels), np.nan)
         memory = memory_of(x)
-        shape = (TYPES[x.dtype], rows, width, channels)
+        shape = (number_of(memory), rows, width, channels)
         operation = native.Moments(*shape, *map(address, (memory, mean, m2)), self.workspace.threads)
         self._library.call(self.path, operation)
         return mean, m2
 
-    def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> mx.array:
+    def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> np.ndarray:
         """Pack weights (O, kernel, kernel, I); the outputs of several weights follow one another."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
-        source = weights[0] if len(weights) == 1 else now(mx.concatenate(weights))
+        source, *others = map(memory_of, weights)
+        if others:
+            joined = room((outputs, *source.shape[1:]), source.dtype)
+            source = np.concatenate([source, *others], out=joined)
         whole = replace(step, inputs=inputs, outputs=outputs)
         packed = room(self.workspace.packed_step(whole))
         squares = self.workspace.squared(whole) is not None
         kernels, blocks = 4 if step.upsample and not squares else 1, -(-outputs // self.workspace.outputs)
         written = unwritten(kernels * blocks)
-        numbers = memory_of(packed).view(np.uint16 if self.workspace.number == 2 else np.uint32)
-        memories = [memory_of(source), numbers, written]
-        shape = (TYPES[source.dtype], outputs, inputs, step.kernel, int(step.upsample), int(squares))
+        numbers = packed.view(np.uint16 if self.workspace.number == 2 else np.uint32)
+        memories = [source, numbers, written]
+        shape = (number_of(source), outputs, inputs, step.kernel, int(step.upsample), int(squares))
         operation = native.Pack(*shape, *map(address, memories), self.workspace.threads)
         self._library.call(self.path, operation)
         self._compare(
@@ -254,31 +247,29 @@ class NativeKernels(MlxStorage):
     def _convolved(
         self,
         step: Step,
-        packed: dict[str, mx.array],
+        packed: dict[str, np.ndarray],
         bias: np.ndarray,
         pieces: list[Rows],
         skip: list[Rows] | None = None,
         activation: Activation = "none",
-        dtype: mx.Dtype | None = None,
+        kind: Any = None,
         rms: float | None = None,
-    ) -> mx.array:
+    ) -> np.ndarray:
         rows, width = step.gives(self.count(pieces)), pieces[0].width // step.stride
         tile = self.workspace.tile(step, rows, width)
-        dtype = self.dtype if dtype is None else dtype
-        out = room((1, rows * step.factor, width * step.factor, step.outputs), BITS[dtype.size])
+        kind = NUMPY[self.dtype] if kind is None else kind
+        out = room((1, rows * step.factor, width * step.factor, step.outputs), kind)
         scratch = spare(min(self.workspace.threads, tile.count) * tile.scratch)
         held, addresses, affine = row_addresses(pieces)
         norm = [] if affine is None else [np.asarray(each) for each in affine]
         low, high = np.full((2, rows, tile.across), np.nan, np.float32)
         written = unwritten(rows, tile.across)
-        shortcut = memory_of(packed["shortcut"]) if step.shortcut and skip is not None else None
-        aside, skips, _ = row_addresses(skip or [])
-        memories = [memory_of(packed["weight"]), bias, memory_of(out), scratch]
-        weights_at, bias_at, out_at, scratch_at = map(address, memories)
-        source = next((piece.array for piece in pieces if piece.array is not None), None)
+        shortcut = packed["shortcut"] if step.shortcut and skip is not None else None
+        beside, skips, _ = row_addresses(skip or [])
+        weights_at, bias_at, out_at, scratch_at = map(address, (packed["weight"], bias, out, scratch))
         operation = native.Conv(
-            in_type=TYPES[self.dtype if source is None else source.dtype],
-            out_type=TYPES[dtype],
+            in_type=number_of(held[0] if held else np.empty(0, NUMPY[self.dtype])),
+            out_type=number_of(out),
             rows=rows,
             width=width,
             in_width=pieces[0].width,
@@ -311,12 +302,14 @@ class NativeKernels(MlxStorage):
             operation.scale, operation.shift, operation.mean = map(address, norm)
             operation.rms = rms or 0.0
         self._library.call(self.path, operation)
-        largest = self._compare(written, memory_of(out).reshape(rows * step.factor, -1))
-        del held, addresses, aside, skips, memories, scratch
+        del held, addresses, beside, skips, scratch
+        largest = self._compare(written, out.reshape(rows * step.factor, -1))
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
-        result = viewed(out, dtype)
-        self._checked = (id(result), magnitudes(largest, dtype))
-        return result
+        self._checked = (id(out), self._magnitudes(largest, out))
+        return out
+
+    def _magnitudes(self, bits: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        return magnitudes(bits, mx.float32 if memory.itemsize == 4 else self.dtype)
 
     def _compare(self, written: np.ndarray, *memories: np.ndarray) -> np.ndarray:
         """Check that memory holds what was written. Return the largest magnitude in each row of the last, as bits."""
@@ -329,9 +322,9 @@ def _activated(piece: Rows, step: Step) -> mx.array:
     """Return a piece as the convolution reads it, for the guard."""
     if piece.array is None:
         return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
-    rows = piece.array[:, piece.first : piece.stop].astype(mx.float32)
+    rows = mlx_of(piece.array[:, piece.first : piece.stop]).astype(mx.float32)
     if piece.affine is not None:
-        scale, shift, mean = piece.affine
+        scale, shift, mean = map(mx.array, piece.affine)
         if step.rms is not None:
             rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)
         rows = (rows - mean) * scale + shift

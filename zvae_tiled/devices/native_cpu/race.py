@@ -92,7 +92,7 @@ def best_times(works: Mapping[str, Work], clock: Callable[[], float] = time.perf
     return best
 
 
-def _contenders(dtype: mx.Dtype) -> Iterator[tuple[str, Kernels[mx.array]]]:
+def _contenders(dtype: mx.Dtype) -> Iterator[tuple[str, Kernels[Any]]]:
     """Yield the kernels of each path that computes this type here, and MLX's own."""
     status, library = native_status(), open_library()
     assert isinstance(library, Library), "without native kernels there is no choice"
@@ -103,7 +103,7 @@ def _contenders(dtype: mx.Dtype) -> Iterator[tuple[str, Kernels[mx.array]]]:
     yield MLX, kernels_for(CPU, dtype)
 
 
-def _work(kernels: Kernels[mx.array], step: Step, dtype: mx.Dtype) -> Work:
+def _work(kernels: Kernels[Any], step: Step, dtype: mx.Dtype) -> Work:
     weights: Any = kernels.prepare(step, random_weights(step, dtype))
     norm = kernels.affine(np.full(step.inputs, 0.5), np.full(step.inputs, 0.1))
 

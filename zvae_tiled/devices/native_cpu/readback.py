@@ -6,11 +6,10 @@ call did nothing, or if memory lost what was written. Both sums start as numbers
 
 from __future__ import annotations
 
-import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.devices.native_cpu import library as native
-from zvae_tiled.devices.native_cpu.arrays import TYPES, address
+from zvae_tiled.devices.native_cpu.arrays import address
 
 _UNWRITTEN = 1
 """A sum that no call has written. It is not 0, which is the sum over new memory."""
@@ -48,7 +47,7 @@ def kept(
     total, largest = int(written.sum()), np.empty(0, np.int64)
     for memory in memories:
         sums, largest = np.full((2, len(memory)), _UNREAD, np.int64)
-        kind = TYPES[mx.float32 if memory.itemsize == 4 else mx.bfloat16]  # float16's bits are read alike
+        kind = 0 if memory.itemsize == 4 else 1  # float16's bits are read alike
         at = map(address, (memory, sums, largest))
         library.call(path, native.ReadBack(kind, *memory.shape, *at, threads if memory.nbytes >= WAKE else 1))
         total -= int(sums.sum())

@@ -1,0 +1,133 @@
+"""Counted memory: it is counted while any view of it lives, and kept for later use only below a ceiling."""
+
+from __future__ import annotations
+
+import threading
+from random import Random
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.samples import examples
+from zvae_tiled.devices import counted
+from zvae_tiled.devices.counted import HUGE, active_memory, peak_memory, reset_peak, room, spare
+from zvae_tiled.devices.heap import Ceiling, under
+
+LARGE = 3 * HUGE
+"""A block with pages of its own."""
+
+sizes = st.sampled_from([0, 1, 4096, 1 << 16, (1 << 16) + 1, 1 << 20, 2 * HUGE - 1, 2 * HUGE, LARGE + 12])
+
+
+class Asked(Ceiling):
+    """A ceiling that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 40)
+        self.sizes: list[int] = []
+
+    def make_room(self, size: int) -> None:
+        self.sizes.append(size)
+
+
+@given(st.lists(st.tuples(sizes, st.booleans(), st.booleans()), max_size=12), st.randoms(use_true_random=False))
+@examples(100)
+def test_what_is_alive_is_counted_and_the_most_of_it_remembered(
+    asked: list[tuple[int, bool, bool]], rng: Random
+) -> None:
+    before = active_memory()
+    reset_peak()
+    held: list[np.ndarray] = []
+    live = most = 0
+    for size, viewed, scratch in asked:
+        if rng.random() < 0.4:
+            held.clear()
+            live = 0
+        block = spare(size) if scratch else room(size)
+        held.append(block[size // 2 :] if viewed else block)  # a view keeps the whole block
+        del block
+        live += size
+        most = max(most, live)
+        assert active_memory() - before == live
+    assert peak_memory() - before == most
+    held.clear()
+    assert active_memory() == before
+
+
+def test_mlx_counts_too() -> None:
+    before = active_memory()
+    reset_peak()
+    block = room(1 << 20)
+    array = mx.zeros(1 << 18)
+    mx.eval(array)
+    assert active_memory() - before == 2 << 20
+    del block
+    block = room(1 << 16)
+    assert peak_memory() - before >= (1 << 20) + (1 << 16)
+    del array, block
+    reset_peak()
+    assert peak_memory() == active_memory() == before
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint16, np.float16])
+def test_memory_has_the_shape_and_the_type_that_are_asked_for(kind: type) -> None:
+    for shape in [(1, 3, 5, 7), (1, 900, 300, 20)]:
+        block = room(shape, kind)
+        assert (block.shape, block.dtype.type) == (shape, kind)
+        block[...] = 1
+        assert block.flags.c_contiguous
+    assert not room((2, 3), kind).any(), "small memory is filled"
+
+
+def test_pages_are_used_again_below_a_ceiling_and_given_back_after_it() -> None:
+    active_memory()  # what was freed before is no longer waiting to be counted
+    with under(asked := Asked()):
+        first = room(LARGE)
+        at = first.ctypes.data
+        del first
+        again = room(LARGE)
+        assert again.ctypes.data == at
+        assert asked.sizes == [LARGE], "room is made once: these pages are there"
+        other = room(LARGE + 1)
+        assert asked.sizes == [LARGE, LARGE + 1]
+        del again, other
+        assert active_memory() >= 0
+        assert sum(map(len, counted._ledger._idle.values())) == 2
+    assert not counted._ledger._idle
+    block = room(LARGE)
+    del block
+    assert active_memory() >= 0
+    assert not counted._ledger._idle, "nothing asks for it back"
+
+
+def test_idle_pages_are_given_back_before_a_process_outgrows_its_prediction() -> None:
+    growth = 8 * LARGE
+    with under(Ceiling(growth)):
+        for i in range(40):  # 40 sizes: none fits another
+            block = room(LARGE + 4096 * i)
+            block[::4096] = 1
+            del block
+            idle = sum(size * len(pages) for size, pages in counted._ledger._idle.items())
+            assert idle <= growth + LARGE
+
+
+def test_threads_may_free_what_others_made() -> None:
+    before = active_memory()
+
+    def work(seed: int) -> None:
+        rng = Random(seed)
+        held: list[np.ndarray] = []
+        for _ in range(300):
+            held.append(room(rng.choice([100, 1 << 17, 2 * HUGE])))
+            if len(held) > 3:
+                held.pop(rng.randrange(4))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert active_memory() == before
