@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
@@ -19,6 +20,7 @@ from zvae_tiled.inputs.latents import Latents, picture_shape
 from zvae_tiled.jobs.job import Job, Terms
 from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.report.log import log_planned, log_streamed
 from zvae_tiled.report.report import Report
 from zvae_tiled.sinks import ArraySink, file_target
 from zvae_tiled.sinks.notes import notes_of
@@ -101,10 +103,13 @@ class Decode(Job):
     def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
         rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
+        log_planned(plan)
+        start = time.perf_counter()
         while True:
             with limits(plan, ceiling):
                 following = [row for _, row in islice(rows, 1)]
             if not following:
+                log_streamed(plan, time.perf_counter() - start)
                 return
             yield following.pop()
 
