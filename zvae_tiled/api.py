@@ -14,9 +14,9 @@ from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner import files
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
-from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
+from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.weights.hub import default_path
 
@@ -156,7 +156,7 @@ def plan(
     one_of("dtype", dtype, tuple(ITEMSIZES))
     target = unprobed_device(dtype) if device is None else named_device(device, dtype)
     case = planned_case(config, rows, columns, target.name, dtype, batch, task)
-    return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
+    return remembered_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
 
 
 def read_plan(text: str) -> Plan:

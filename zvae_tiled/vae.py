@@ -26,9 +26,9 @@ from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
-from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
+from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
 from zvae_tiled.weights.arrays import Arrays
@@ -215,7 +215,7 @@ class VAE:
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
-        return make_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
+        return remembered_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
 
     def prepare(
         self,
