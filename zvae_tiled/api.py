@@ -82,11 +82,11 @@ def decode_tiled(
         vae: The VAE, or a path or name as in `VAE.load`. Default: the one set with `set_default_vae`, else the one at
             the path ``$ZVAE_VAE``, else that of a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
-        options: As in `VAE.decode`: ``output_type``, ``raw``, ``plan``, ``quality``, ``progress``, ``return_report``,
-            ``spill_folder``.
+        options: As in `VAE.decode`: ``output_type``, ``dtype``, ``layout``, ``raw``, ``plan``, ``quality``,
+            ``progress``, ``return_report``, ``spill_folder``.
 
     Returns:
-        Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type`` names.
+        Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type``, ``dtype`` and ``layout`` name.
 
     Raises:
         BudgetError: No plan of this quality fits the budget. Nothing was started.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 
@@ -17,7 +17,7 @@ from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
 from zvae_tiled.files.protect import Source
-from zvae_tiled.inputs.arrays import OutputType
+from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode, scaled_of
@@ -243,6 +243,8 @@ class VAE:
         latents: Any,
         output_type: OutputType = "mx",
         *,
+        dtype: PixelType = "float32",
+        layout: Literal["NHWC", "NCHW"] = "NHWC",
         raw: bool = False,
         budget: str | float | None = None,
         plan: Plan | None = None,
@@ -257,6 +259,8 @@ class VAE:
             latents: (B, C, h, w) or (C, h, w), as an array of mx, numpy or any library with DLPack; or `Latents`, for
                 NHWC, packed tokens, or latents that are not scaled.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
+            dtype: ``float32``; or ``uint8``, the very bytes of an 8-bit PNG, in a quarter of the memory.
+            layout: ``NHWC``, or ``NCHW`` for (B, 3, H, W).
             raw: Whether to return the decoder's own values, about [-1, 1]. They are not clipped, and keep the VAE's
                 type as ``mx``.
             budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
@@ -270,7 +274,7 @@ class VAE:
             spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
 
         Returns:
-            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
+            Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
 
         Raises:
             LatentsError: The latents cannot be decoded as they are.
@@ -279,7 +283,7 @@ class VAE:
             SilentFailureError: The device computed values that cannot be right, twice.
         """
         job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
-        pictures = job.array(output_type)
+        pictures = job.array(output_type, dtype, layout)
         return (pictures, job.report) if return_report else pictures
 
     def decode_to_file(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.inputs.arrays import OutputType, check_output_type
+from zvae_tiled.inputs.arrays import OutputType, PixelType, check_output
 from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
 from zvae_tiled.inputs.latents import Latents, picture_shape
 from zvae_tiled.jobs.job import Job, Terms
 from zvae_tiled.jobs.limits import ceiling_of, limits
+from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.log import log_planned, log_streamed
 from zvae_tiled.report.report import Report
@@ -63,19 +65,28 @@ class Decode(Job):
         """(B, H, W, C) of the pictures."""
         return picture_shape(self._vae.config, self._inputs)
 
-    def array(self, output_type: OutputType = "mx") -> Any:
-        """Decode into memory.
-
-        Args:
-            output_type: ``mx``, ``np``, ``pil`` or ``torch``.
+    def array(
+        self, output_type: OutputType = "mx", dtype: PixelType = "float32", layout: Literal["NHWC", "NCHW"] = "NHWC"
+    ) -> Any:
+        """Decode into memory. The arguments are those of `VAE.decode`.
 
         Returns:
-            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
+            Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
         """
-        check_output_type(output_type, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
-        sink = ArraySink(self.shape, self._vae.dtype if self._raw else mx.float32, output_type)
-        self._run(self.planned("array"), sink)
+        check_output(output_type, dtype, layout, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
+        levels = dtype == "uint8" or output_type == "pil"
+        kind = mx.uint8 if levels else self._vae.dtype if self._raw else mx.float32
+        sink = ArraySink(self.shape, kind, output_type, layout == "NCHW")
+        # Pillow copies the levels into images of four bytes a pixel, so it needs the room of an array of floats.
+        few = levels and output_type != "pil"
+        self._run(self._planned_levels() if few else self.planned("array"), sink)
         return sink.result()
+
+    def _planned_levels(self) -> Plan:
+        """Return the plan for pictures of one byte a channel, which are gathered like the rows of a file."""
+        size = math.prod(self.shape)
+        check_buffer(size, self._device)
+        return self.planned("rows", size)
 
     def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
         """Decode into a file, row by row. The arguments are those of `VAE.decode_to_file`.
