@@ -188,5 +188,5 @@ def test_the_doors_are_looked_at() -> None:
 def test_doors_that_do_the_same_have_the_same_options(name: str) -> None:
     of_decode = inspect.signature(VAE.decode).parameters
     for option, parameter in inspect.signature(getattr(VAE, name)).parameters.items():
-        if option not in ("path", "bits", "overwrite"):
+        if option not in ("path", "format", "bits", "overwrite"):
             assert parameter == of_decode[option]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
+from zvae_tiled.sinks import Place
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import find_checkpoint
 from zvae_tiled.weights.hub import find_in_cache, located
@@ -289,8 +290,9 @@ class VAE:
     def decode_to_file(
         self,
         latents: Any,
-        path: str | os.PathLike[str],
+        path: Place | Sequence[Place],
         *,
+        format: str | None = None,
         bits: int | None = None,
         overwrite: bool = True,
         budget: str | float | None = None,
@@ -304,12 +306,17 @@ class VAE:
         Args:
             latents: As in `decode`.
             path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Picture 0 of
-                a batch is written to ``name-0.png``, and so on.
+                a batch is written to ``name-0.png``, and so on. Or a file object, open as binary, for one picture: it
+                is written as rows are finished, from where it stands, and never closed. Or a list of them, which one
+                decode writes; its files appear together or not at all.
+            format: The format in a file object: ``png``, ``jpeg``, ``webp``, ``npy``, ``safetensors``, or ``tiff``
+                where the object can seek. The ending of a path names its own.
             bits: Bits of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a
                 JPEG or WebP. Default: 8 in pictures, 32 in arrays.
             overwrite: Whether an existing file is replaced, when the new one is complete.
             budget: As in `decode`. It also covers the rows that the file gathers: none in a ``.png``, ``.npy`` or
-                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``.
+                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``. What a
+                file object itself keeps is not counted.
             plan: As in `decode`.
             quality: As in `decode`.
             progress: As in `decode`.
@@ -320,10 +327,10 @@ class VAE:
 
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
-                latents are unchanged.
+                latents are unchanged. Only what was written into a file object cannot be taken back.
         """
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder))
-        return job.write(path, bits, overwrite)
+        return job.write(path, bits, overwrite, format)
 
     def stream(
         self,

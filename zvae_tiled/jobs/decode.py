@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +23,7 @@ from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.log import log_planned, log_streamed
 from zvae_tiled.report.report import Report
-from zvae_tiled.sinks import ArraySink, file_target
+from zvae_tiled.sinks import ArraySink, Place, targets_of
 from zvae_tiled.sinks.notes import notes_of
 
 if TYPE_CHECKING:
@@ -88,13 +87,19 @@ class Decode(Job):
         check_buffer(size, self._device)
         return self.planned("rows", size)
 
-    def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
+    def write(
+        self,
+        path: Place | Sequence[Place],
+        bits: int | None = None,
+        overwrite: bool = True,
+        format: str | None = None,
+    ) -> Report:
         """Decode into a file, row by row. The arguments are those of `VAE.decode_to_file`.
 
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
         """
-        target = file_target(path, self.shape, bits, overwrite)
+        target = targets_of(path, self.shape, bits, overwrite, format)
         check_outputs(target.paths, self._sources)
         plan = self.planned("rows", target.gathered) if target.gathered else self.plan
         target.check_room(plan.spilled, self._folder)

@@ -23,6 +23,7 @@ class Tiff(Writer):
 
     bits = (8, 16, 32)
     channels = (1, 2, 3, 4)
+    seeks = True
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
         """Write a header without a directory, to be replaced at the end."""

@@ -1,0 +1,189 @@
+"""Writes a picture into a file object of the caller, as its rows are finished."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO, Protocol, cast
+
+import mlx.core as mx
+
+from zvae_tiled.checks import a_kind, shown
+from zvae_tiled.errors import OutputError
+from zvae_tiled.sinks.kinds import KINDS, check_kind
+from zvae_tiled.sinks.writer import Shape, Writer, samples
+
+FORMATS = tuple(ending[1:] for ending in KINDS)
+"""Names of the formats: the endings of their files."""
+
+_NAME = "the file object"
+
+
+class ByteFile(Protocol):
+    """What a picture can be written into: a file that is open as binary, an `io.BytesIO`, the body of a response."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all bytes, or return how many it took."""
+
+
+@dataclass(frozen=True)
+class StreamTarget:
+    """A file object that a picture can be written into.
+
+    Attributes:
+        file: The file object.
+        kind: The writer of its format.
+        shape: The shape of a picture.
+        bits: Bits of a channel.
+    """
+
+    file: ByteFile
+    kind: type[Writer]
+    shape: Shape
+    bits: int
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of rows gathered while it is written. What the object itself keeps is not counted."""
+        return self.kind.gathered(self.shape, self.bits)
+
+    def sink(self, notes: dict[str, str]) -> StreamSink:
+        """Return the sink that writes into the object, with `notes` in the picture."""
+        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes=notes)
+        return StreamSink(self, writer)
+
+
+def stream_target(
+    file: Any, pictures: tuple[int, int, int, int], picture_format: str | None, bits: int | None
+) -> StreamTarget:
+    """Check a file object for pictures of shape (B, H, W, C), before any work.
+
+    Raises:
+        OutputError: It cannot be written to, or the format is missing, or cannot be written into it.
+        MissingExtraError: The format needs Pillow.
+    """
+    if picture_format is None:
+        raise OutputError(f"{_NAME} has no ending that names a format", 'Name it: format="png".')
+    if not isinstance(picture_format, str) or picture_format.lower() not in FORMATS:
+        raise OutputError(f"format must be one of {', '.join(FORMATS)}, it is {shown(picture_format)}")
+    if pictures[0] != 1:
+        raise OutputError(f"{_NAME} holds one picture, these are {pictures[0]}", "Decode them one by one.")
+    kind = KINDS[f".{picture_format.lower()}"]
+    check_kind(_NAME, kind, pictures[1:], bits)
+    _check_file(file, kind)
+    return StreamTarget(file, kind, pictures[1:], kind.bits[0] if bits is None else bits)
+
+
+def _check_file(file: Any, kind: type[Writer]) -> None:
+    if isinstance(file, io.TextIOBase) or hasattr(file, "encoding"):
+        raise OutputError(f"{_NAME} takes text, and a picture is bytes", 'Open it as binary: open(path, "wb").')
+    if getattr(file, "closed", False) is True:
+        raise OutputError(f"{_NAME} is closed", "Open it again.")
+    if not _answers(file, "writable", default=True):
+        raise OutputError(f"{_NAME} is open for reading only", 'Open it for writing: open(path, "wb").')
+    if kind.seeks and (not _answers(file, "seekable", default=False) or "a" in str(getattr(file, "mode", ""))):
+        advice = 'Write a PNG: format="png". Or write into an io.BytesIO first.'
+        raise OutputError(f"{_NAME} cannot seek, and this format needs that", advice)
+
+
+def _answers(file: Any, question: str, default: bool) -> bool:
+    """Ask a file object whether it is writable or seekable. One that has no such method answers with the default."""
+    try:
+        return bool(getattr(file, question, lambda: default)())
+    except Exception as error:
+        raise OutputError(f"{_NAME} cannot be used: {type(error).__name__}: {error}", "Open it again.") from error
+
+
+class StreamSink:
+    """Writes one picture into a file object, and never closes it."""
+
+    def __init__(self, target: StreamTarget, writer: partial[Writer]) -> None:
+        """Prepare to write.
+
+        Args:
+            target: The file object.
+            writer: Makes the writer of the format for an open file.
+        """
+        self._file = _Caller(target.file)
+        self._new_writer = writer
+        self._writer: Writer | None = None
+        self._left = target.shape[0]
+        self._gathered = target.gathered
+        self._seeks = target.kind.seeks
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes gathered outside MLX's allocator."""
+        return 0 if self._writer is None else self._gathered
+
+    def write(self, picture: int, rows: mx.array) -> None:
+        """Take the next rows."""
+        del picture  # there is one
+        try:
+            if self._writer is None:
+                if self._seeks:
+                    self._file.begin()
+                self._writer = self._new_writer(cast(BinaryIO, self._file))
+            for block in samples(rows, self._writer.bits_used):
+                self._writer.write(block)
+            self._left -= rows.shape[1]
+            if not self._left:
+                self._writer.finish()
+                self._file.finish()
+        except OSError as error:
+            raise OutputError(
+                f"{_NAME} cannot be written: {error.strerror or error}",
+                "What it holds is no whole picture. The latents are unchanged: decode again.",
+            ) from error
+
+    def close(self) -> None:
+        """Do nothing: the picture ended with its last row, and the object is the caller's to close."""
+
+    def abort(self) -> None:
+        """Forget the picture. What was written cannot be taken back."""
+        self._writer = None
+
+
+class _Caller:
+    """The caller's object as a file that begins where the picture begins. Its errors are those of a file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._start: int | None = None
+
+    def write(self, data: Any) -> None:
+        left = bytes(data)  # a copy: the caller may keep it
+        while left:
+            taken = self._call("write", left)
+            if taken is None and isinstance(self._file, io.RawIOBase):
+                raise BlockingIOError(None, "it takes no more bytes now")
+            if not isinstance(taken, int):  # an object of the caller's own, which took all
+                return
+            if not 0 < taken <= len(left):
+                raise OSError(None, f"its write() returned {taken} for {len(left)} bytes")
+            left = left[taken:]
+
+    def begin(self) -> None:
+        """Note where the picture begins, for a format that seeks."""
+        self._start = int(self._call("tell"))
+
+    def tell(self) -> int:
+        return int(self._call("tell")) - (self._start or 0)
+
+    def seek(self, place: int) -> None:
+        self._call("seek", place + (self._start or 0))
+
+    def finish(self) -> None:
+        if self._start is not None:  # a TIFF ends with its header, and the caller may go on writing
+            self._call("seek", 0, io.SEEK_END)
+        if hasattr(self._file, "flush"):
+            self._call("flush")
+
+    def _call(self, name: str, *values: Any) -> Any:
+        try:
+            return getattr(self._file, name)(*values)
+        except OSError:
+            raise
+        except Exception as error:  # of the caller's own class
+            raise OSError(None, f"{a_kind(self._file)}: {type(error).__name__}: {error}") from error
