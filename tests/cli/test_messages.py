@@ -25,6 +25,8 @@ ELSEWHERE = (
     "inputs/arrays.py",  # output_type=, raw=
     "planner/make.py",  # the command line plans the decode of rows
     "report/chart.py",  # SVG
+    "sinks/stream.py",  # file objects
+    "sinks/targets.py",
     "weights/content.py",  # a program that converts a pickle
     "weights/modules.py",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import tempfile
 import threading
 import zipfile
@@ -22,6 +23,7 @@ from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.errors import BudgetError, InputError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.sinks import targets_of
 from zvae_tiled.sinks.stream import FORMATS
 
 CONFIG = AutoencoderKLConfig(
@@ -97,11 +99,11 @@ def test_a_pipe_a_zip_and_a_gzip_are_written_and_left_open(tmp_path: Path) -> No
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.read("a.png") == want
     with gzip.open(tmp_path / "a.png.gz", "wb") as packed:
-        VAE.decode_to_file(LATENTS, packed, format="PNG")  # type: ignore[arg-type]
+        VAE.decode_to_file(LATENTS, packed, format="PNG")
     assert gzip.decompress((tmp_path / "a.png.gz").read_bytes()) == want
 
 
-def refused(tmp_path: Path) -> Iterator[tuple[Any, str | None, str]]:
+def refused(tmp_path: Path) -> Iterator[tuple[Any, Any, str]]:
     closed = io.BytesIO()
     closed.close()
     appended = open(tmp_path / "old", "ab")  # noqa: SIM115
@@ -238,13 +240,11 @@ def test_several_outputs_that_are_the_same_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_disk_has_room_for_all_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zvae_tiled.sinks import target, targets_of
-
     both = targets_of([tmp_path / "a.png", tmp_path / "b.npy"], (1, 32, 24, 3))
     needed = sum(each.needed for each in both.files)
     for free in (needed, needed - 1):
         usage = type("Usage", (), {"free": free})
-        monkeypatch.setattr(target.shutil, "disk_usage", lambda folder, usage=usage: usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, usage=usage: usage)
         if free == needed:
             both.check_room(0, tmp_path)
             continue

@@ -65,12 +65,14 @@ class Look:
 @click.option(
     "--output",
     "-o",
-    "out",
+    "outs",
     required=True,
+    multiple=True,
     metavar="OUT",
     type=click.Path(),
     help="A file (.png .tif .webp .jpg .npy .safetensors), a folder, a pattern such as 'pictures/{stem}.tif', or - "
-    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png.",
+    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png. Several -o are "
+    "written by one decode: -o a.png -o a.npy.",
 )
 @vae_options
 @limit_options
@@ -110,7 +112,7 @@ class Look:
 @quiet_option
 def decode(
     latents: tuple[str, ...],
-    out: str,
+    outs: tuple[str, ...],
     model: Model,
     limits: Limits,
     quality: Quality,
@@ -131,14 +133,17 @@ def decode(
         stdin = stack.enter_context(standard_input(names))
         sources = [stdin if name == STDIN else Path(name) for name in names]
         inputs = [path for path in sources if path is not None]
-        if out == STDOUT:
+        to_standard = STDOUT in outs
+        if to_standard:
+            if len(outs) > 1:
+                raise click.UsageError("Standard output (-) takes one picture: remove the other -o, or - itself.")
             if len(inputs) > 1:
                 raise click.UsageError(f"{len(inputs)} pictures do not fit on standard output: name a folder with -o.")
             if writing.skip_existing or not writing.overwrite:
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
-            targets = [stack.enter_context(standard_output())]
+            named = [[stack.enter_context(standard_output())]]
         else:
-            targets = stack.enter_context(outputs(out, inputs))
+            named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
@@ -160,19 +165,19 @@ def decode(
             **asdict(look),
         )
         orders = [
-            replace(alike, source=str(source), target=str(target))
-            for source, target in zip(inputs, targets, strict=True)
+            replace(alike, source=str(source), target=str(targets[0]), also=tuple(map(str, targets[1:])))
+            for source, targets in zip(inputs, zip(*named, strict=True), strict=True)
         ]
         batch = checked(dict(zip(names, orders, strict=True)), vae, writing.skip_existing, quiet)
-        standard = [STDOUT_FILE] if out == STDOUT else []
+        standard = [STDOUT_FILE] if to_standard else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
         refuse_clashes([*batch.files, *plans, *standard], [*read, *vae.sources])
-        if out == STDOUT and len(batch.files) > 1:
+        if to_standard and len(batch.files) > 1:
             raise click.UsageError(
                 f"A batch of {len(batch.files)} does not fit on standard output: name a file with -o."
             )
-        shown = "standard output" if out == STDOUT else None
+        shown = "standard output" if to_standard else None
         batch.decode(vae, writing.save_plan, shown)
 
 
