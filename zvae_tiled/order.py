@@ -59,6 +59,7 @@ class Order:
         spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
         crop: Whether a picture is cropped to a multiple of the VAE's ``config.cell`` before it is encoded.
         sample: The seed for drawing latents. Default: the most likely latents, not drawn.
+        texts: Whether texts in the file of latents (prompt, workflow) are written into the pictures.
         also: Further files that the same decode writes, with the same pictures.
     """
 
@@ -82,6 +83,7 @@ class Order:
     spill_folder: str | None = None
     crop: bool = False
     sample: int | None = None
+    texts: bool = True
     also: tuple[str, ...] = ()
 
     @property
@@ -148,6 +150,7 @@ DECODES: dict[str, object] = {
     "quality": Exact(),
     "preview": False,
     "also": (),
+    "texts": True,
     **dict.fromkeys(("tensor", "layout", "height", "width", "bits", "tiny")),
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
@@ -158,7 +161,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
     **dict.fromkeys(_TEXTS, (str, type(None))),
     **dict.fromkeys(("height", "width", "bits", "sample"), (int, type(None))),
-    **dict.fromkeys(("overwrite", "crop", "preview"), (bool,)),
+    **dict.fromkeys(("overwrite", "crop", "preview", "texts"), (bool,)),
 }
 
 
@@ -197,7 +200,7 @@ def latents_of(order: Order) -> Latents:
     """
     from zvae_tiled.inputs.latent_files import read_latent_file
 
-    latents = read_latent_file(order.source, order.tensor)
+    latents = read_latent_file(order.source, order.tensor, order.texts)
     if order.height is not None or order.width is not None:
         latents = replace(latents, height=order.height, width=order.width, layout=None)
     return latents if order.layout is None else replace(latents, layout=order.layout)
@@ -219,7 +222,7 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
         check_place(target, order.overwrite)
         return (target,)
     with about(order.source):
-        shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+        shape = picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
     return targets_of(order.targets, shape, order.bits, order.overwrite).paths

@@ -20,7 +20,7 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
-from zvae_tiled.jobs.decode import Decode, scaled_of
+from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
@@ -388,7 +388,7 @@ class VAE:
         if decoder is not None:
             check_tiny(self, decoder)
         terms = Terms(budget, progress=progress, spill_folder=spill_folder)
-        job = Preview(self, decoder, given, scaled_of(latents), terms)
+        job = Preview(self, decoder, given, scaled_of(latents), terms, texts_of(latents))
         _ = job.plan  # raises here if nothing fits
         return job
 
@@ -433,7 +433,7 @@ class VAE:
         return (distribution, job.report) if return_report else distribution
 
     def _decode(self, latents: Any, raw: bool, terms: Terms) -> Decode:
-        return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw)
+        return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw, texts_of(latents))
 
 
 def _load_again(origin: Origin, digest: str, sources: tuple[Path, ...]) -> VAE:

@@ -27,6 +27,7 @@ ELSEWHERE = (
     "report/chart.py",  # SVG
     "sinks/stream.py",  # file objects
     "sinks/targets.py",
+    "sinks/texts.py",  # texts of a program's own
     "weights/content.py",  # a program that converts a pickle
     "weights/modules.py",
 )

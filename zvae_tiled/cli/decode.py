@@ -24,6 +24,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option
+from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.cli.sources import load_vae, order_vae
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order
@@ -39,12 +40,14 @@ class Writing:
         overwrite: ``--overwrite``.
         skip_existing: ``--skip-existing``.
         save_plan: ``--save-plan``.
+        metadata: ``--metadata``.
     """
 
     bits: str | None
     overwrite: bool
     skip_existing: bool
     save_plan: Path | None
+    metadata: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class Look:
         "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
     ),
     save_plan=save_plan_option,
+    metadata=click.option(
+        "--metadata/--no-metadata",
+        default=True,
+        show_default=True,
+        help="Whether to write texts of the latents' file, such as prompt and workflow, into the picture.",
+    ),
 )
 @plan_file_option
 @group(
@@ -130,6 +139,7 @@ def decode(
     _check_look(look, quality, plan_file, writing)
     names = expanded(latents)
     with ExitStack() as stack:
+        stack.enter_context(warnings_told())
         stdin = stack.enter_context(standard_input(names))
         sources = [stdin if name == STDIN else Path(name) for name in names]
         inputs = [path for path in sources if path is not None]
@@ -158,6 +168,7 @@ def decode(
             quality=quality,
             bits=None if writing.bits is None else int(writing.bits),
             overwrite=writing.overwrite,
+            texts=writing.metadata,
             config=model.config,
             dtype=model.dtype,
             **asdict(limits),

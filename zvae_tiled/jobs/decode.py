@@ -35,7 +35,15 @@ class Decode(Job):
 
     task: Task = "decode"
 
-    def __init__(self, vae: VAE, latents: mx.array, scaled: bool, terms: Terms, raw: bool = False) -> None:
+    def __init__(
+        self,
+        vae: VAE,
+        latents: mx.array,
+        scaled: bool,
+        terms: Terms,
+        raw: bool = False,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         """Take checked latents. Most callers should use `VAE.prepare`.
 
         Args:
@@ -44,10 +52,12 @@ class Decode(Job):
             scaled: Whether scale and shift are not undone yet.
             terms: The options of the decode.
             raw: Whether to return the decoder's own values, about [-1, 1].
+            texts: Texts for the files of the pictures.
         """
         super().__init__(vae, latents, terms)
         self._scaled = scaled
         self._raw = raw
+        self._texts = texts
 
     @cached_property
     def plan(self) -> Plan:
@@ -99,7 +109,7 @@ class Decode(Job):
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
         """
-        target = targets_of(path, self.shape, bits, overwrite, format)
+        target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
         check_outputs(target.paths, self._sources)
         plan = self.planned("rows", target.gathered) if target.gathered else self.plan
         target.check_room(plan.spilled, self._folder)
@@ -179,6 +189,11 @@ def finished(rows: mx.array, raw: bool, config: VAEConfig) -> mx.array:
         rows = mx.clip(wide if config.unit else wide * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)
     return rows
+
+
+def texts_of(latents: Any) -> Mapping[str, str]:
+    """Return the texts that came with latents. Plain arrays have none."""
+    return latents.texts if isinstance(latents, Latents) else {}
 
 
 def scaled_of(latents: Any) -> bool:

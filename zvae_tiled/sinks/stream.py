@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, Protocol, cast
@@ -12,6 +13,7 @@ import mlx.core as mx
 from zvae_tiled.checks import a_kind, shown
 from zvae_tiled.errors import OutputError
 from zvae_tiled.sinks.kinds import KINDS, check_kind
+from zvae_tiled.sinks.texts import kept_texts
 from zvae_tiled.sinks.writer import Shape, Writer, samples
 
 FORMATS = tuple(ending[1:] for ending in KINDS)
@@ -36,12 +38,14 @@ class StreamTarget:
         kind: The writer of its format.
         shape: The shape of a picture.
         bits: Bits of a channel.
+        texts: Texts of the caller that the picture holds.
     """
 
     file: ByteFile
     kind: type[Writer]
     shape: Shape
     bits: int
+    texts: Mapping[str, str]
 
     @property
     def gathered(self) -> int:
@@ -50,12 +54,16 @@ class StreamTarget:
 
     def sink(self, notes: dict[str, str]) -> StreamSink:
         """Return the sink that writes into the object, with `notes` in the picture."""
-        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes=notes)
+        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes={**notes, **self.texts, **notes})
         return StreamSink(self, writer)
 
 
 def stream_target(
-    file: Any, pictures: tuple[int, int, int, int], picture_format: str | None, bits: int | None
+    file: Any,
+    pictures: tuple[int, int, int, int],
+    picture_format: str | None,
+    bits: int | None,
+    texts: Mapping[str, str],
 ) -> StreamTarget:
     """Check a file object for pictures of shape (B, H, W, C), before any work.
 
@@ -72,7 +80,8 @@ def stream_target(
     kind = KINDS[f".{picture_format.lower()}"]
     check_kind(_NAME, kind, pictures[1:], bits)
     _check_file(file, kind)
-    return StreamTarget(file, kind, pictures[1:], kind.bits[0] if bits is None else bits)
+    kept = kept_texts(texts, kind.text_room, _NAME) if kind.text_room else {}
+    return StreamTarget(file, kind, pictures[1:], kind.bits[0] if bits is None else bits, kept)
 
 
 def _check_file(file: Any, kind: type[Writer]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.sinks.file import FileSink, failed
 from zvae_tiled.sinks.kinds import KINDS, check_kind
 from zvae_tiled.sinks.png import Png
+from zvae_tiled.sinks.texts import kept_texts, size_of
 from zvae_tiled.sinks.writer import Shape, Writer
 
 
@@ -29,6 +31,7 @@ class Target:
         shape: The shape of a picture.
         bits: Bits of a channel.
         overwrite: Whether existing files are replaced.
+        texts: Texts of the caller that each file holds.
     """
 
     paths: tuple[Path, ...]
@@ -36,6 +39,7 @@ class Target:
     shape: Shape
     bits: int
     overwrite: bool
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gathered(self) -> int:
@@ -45,7 +49,7 @@ class Target:
     @property
     def needed(self) -> int:
         """The most bytes that the files may have."""
-        return len(self.paths) * self.kind.largest(self.shape, self.bits)
+        return len(self.paths) * (self.kind.largest(self.shape, self.bits) + size_of(self.texts))
 
     @property
     def folder(self) -> Path:
@@ -79,7 +83,7 @@ class Target:
 
     def sink(self, notes: dict[str, str]) -> FileSink:
         """Return the sink that writes the files, with `notes` in each of them."""
-        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes=notes)
+        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes={**notes, **self.texts, **notes})
         return FileSink(self.paths, self.shape[0], self.gathered, self.overwrite, writer)
 
 
@@ -88,8 +92,11 @@ def file_target(
     pictures: tuple[int, int, int, int],
     bits: int | None = None,
     overwrite: bool = True,
+    texts: Mapping[str, str] | None = None,
 ) -> Target:
     """Check the file for pictures of shape (B, H, W, C), or the numbered files of a batch.
+
+    A text that the format has no room for is a warning, unless it has no place for any.
 
     Raises:
         OutputError: The path cannot be written to, or its format cannot hold the pictures.
@@ -110,4 +117,5 @@ def file_target(
     if existing and not overwrite:
         problem = f"{', '.join(existing)}: there is a file of that name"
         raise OutputError(problem, "Use another name, or set overwrite=True.")
-    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite)
+    kept = kept_texts(texts or {}, kind.text_room, str(target)) if kind.text_room else {}
+    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite, kept)

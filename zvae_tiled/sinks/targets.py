@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ def targets_of(
     bits: int | None = None,
     overwrite: bool = True,
     picture_format: str | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Targets:
     """Check the outputs for pictures of shape (B, H, W, C).
 
@@ -75,6 +76,7 @@ def targets_of(
         bits: Bits of a channel.
         overwrite: Whether existing files are replaced.
         picture_format: The format in file objects.
+        texts: Texts of the caller for each picture.
 
     Raises:
         OutputError: An output cannot be written to, or its format cannot hold the pictures.
@@ -92,9 +94,9 @@ def targets_of(
     if len({id(place) for place in objects}) != len(objects):
         raise OutputError("the same file object is named twice", "Name each output once.")
     targets = [
-        stream_target(place, pictures, picture_format, bits)
+        stream_target(place, pictures, picture_format, bits, texts or {})
         if _is_object(place)
-        else file_target(place, pictures, bits, overwrite)  # type: ignore[arg-type]
+        else file_target(place, pictures, bits, overwrite, texts)  # type: ignore[arg-type]
         for place in several
     ]
     return Targets(tuple(targets))
