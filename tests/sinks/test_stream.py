@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -111,6 +112,7 @@ def refused(tmp_path: Path) -> Iterator[tuple[Any, Any, str]]:
         (tmp_path / "old").write_bytes(b"old")
         yield open(tmp_path / "old", mode), "png", "takes text" if mode != "rb" else "for reading only"  # noqa: SIM115
     yield io.StringIO(), "png", "takes text"
+    yield codecs.getwriter("utf-8")(io.BytesIO()), "png", "takes text"
     yield tempfile.TemporaryFile("w"), "png", "takes text"  # noqa: SIM115
     yield closed, "png", "is closed"
     yield appended, "tiff", "cannot seek"
@@ -156,6 +158,18 @@ def test_a_full_device_is_an_output_error() -> None:
         pytest.skip("needs /dev/full")
     with pytest.raises(OutputError, match="No space left"), open("/dev/full", "wb", buffering=0) as full:
         VAE.decode_to_file(LATENTS, full, format="png")
+
+
+class Response(OnlyWrites):
+    """As of a web framework, which names the encoding of its texts."""
+
+    encoding, mode = "utf-8", "wb+"
+
+
+def test_the_body_of_a_response_may_name_an_encoding(tmp_path: Path) -> None:
+    body = Response()
+    VAE.decode_to_file(LATENTS, [body, tmp_path / "a.png"], format="png")
+    assert body.content == (tmp_path / "a.png").read_bytes()
 
 
 class WouldBlock(io.RawIOBase):

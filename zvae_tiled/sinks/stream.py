@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 import mlx.core as mx
 
-from zvae_tiled.checks import a_kind, shown
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import OutputError
+from zvae_tiled.sinks.caller import NAME, ByteFile, CallersFile, check_object
 from zvae_tiled.sinks.kinds import KINDS, check_kind
 from zvae_tiled.sinks.texts import kept_texts
 from zvae_tiled.sinks.writer import Shape, Writer, samples
 
 FORMATS = tuple(ending[1:] for ending in KINDS)
 """Names of the formats: the endings of their files."""
-
-_NAME = "the file object"
-
-
-class ByteFile(Protocol):
-    """What a picture can be written into: a file that is open as binary, an `io.BytesIO`, the body of a response."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all bytes, or return how many it took."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +63,16 @@ def stream_target(
         MissingExtraError: The format needs Pillow.
     """
     if picture_format is None:
-        raise OutputError(f"{_NAME} has no ending that names a format", 'Name it: format="png".')
+        raise OutputError(f"{NAME} has no ending that names a format", 'Name it: format="png".')
     if not isinstance(picture_format, str) or picture_format.lower() not in FORMATS:
         raise OutputError(f"format must be one of {', '.join(FORMATS)}, it is {shown(picture_format)}")
     if pictures[0] != 1:
-        raise OutputError(f"{_NAME} holds one picture, these are {pictures[0]}", "Decode them one by one.")
+        raise OutputError(f"{NAME} holds one picture, these are {pictures[0]}", "Decode them one by one.")
     kind = KINDS[f".{picture_format.lower()}"]
-    check_kind(_NAME, kind, pictures[1:], bits)
-    _check_file(file, kind)
-    kept = kept_texts(texts, kind.text_room, _NAME) if kind.text_room else {}
+    check_kind(NAME, kind, pictures[1:], bits)
+    check_object(file, kind.seeks)
+    kept = kept_texts(texts, kind.text_room, NAME) if kind.text_room else {}
     return StreamTarget(file, kind, pictures[1:], kind.bits[0] if bits is None else bits, kept)
-
-
-def _check_file(file: Any, kind: type[Writer]) -> None:
-    if isinstance(file, io.TextIOBase) or hasattr(file, "encoding"):
-        raise OutputError(f"{_NAME} takes text, and a picture is bytes", 'Open it as binary: open(path, "wb").')
-    if getattr(file, "closed", False) is True:
-        raise OutputError(f"{_NAME} is closed", "Open it again.")
-    if not _answers(file, "writable", default=True):
-        raise OutputError(f"{_NAME} is open for reading only", 'Open it for writing: open(path, "wb").')
-    if kind.seeks and (not _answers(file, "seekable", default=False) or "a" in str(getattr(file, "mode", ""))):
-        advice = 'Write a PNG: format="png". Or write into an io.BytesIO first.'
-        raise OutputError(f"{_NAME} cannot seek, and this format needs that", advice)
-
-
-def _answers(file: Any, question: str, default: bool) -> bool:
-    """Ask a file object whether it is writable or seekable. One that has no such method answers with the default."""
-    try:
-        return bool(getattr(file, question, lambda: default)())
-    except Exception as error:
-        raise OutputError(f"{_NAME} cannot be used: {type(error).__name__}: {error}", "Open it again.") from error
 
 
 class StreamSink:
@@ -114,7 +85,7 @@ class StreamSink:
             target: The file object.
             writer: Makes the writer of the format for an open file.
         """
-        self._file = _Caller(target.file)
+        self._file = CallersFile(target.file)
         self._new_writer = writer
         self._writer: Writer | None = None
         self._left = target.shape[0]
@@ -142,7 +113,7 @@ class StreamSink:
                 self._file.finish()
         except OSError as error:
             raise OutputError(
-                f"{_NAME} cannot be written: {error.strerror or error}",
+                f"{NAME} cannot be written: {error.strerror or error}",
                 "What it holds is no whole picture. The latents are unchanged: decode again.",
             ) from error
 
@@ -152,47 +123,3 @@ class StreamSink:
     def abort(self) -> None:
         """Forget the picture. What was written cannot be taken back."""
         self._writer = None
-
-
-class _Caller:
-    """The caller's object as a file that begins where the picture begins. Its errors are those of a file."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._start: int | None = None
-
-    def write(self, data: Any) -> None:
-        left = bytes(data)  # a copy: the caller may keep it
-        while left:
-            taken = self._call("write", left)
-            if taken is None and isinstance(self._file, io.RawIOBase):
-                raise BlockingIOError(None, "it takes no more bytes now")
-            if not isinstance(taken, int):  # an object of the caller's own, which took all
-                return
-            if not 0 < taken <= len(left):
-                raise OSError(None, f"its write() returned {taken} for {len(left)} bytes")
-            left = left[taken:]
-
-    def begin(self) -> None:
-        """Note where the picture begins, for a format that seeks."""
-        self._start = int(self._call("tell"))
-
-    def tell(self) -> int:
-        return int(self._call("tell")) - (self._start or 0)
-
-    def seek(self, place: int) -> None:
-        self._call("seek", place + (self._start or 0))
-
-    def finish(self) -> None:
-        if self._start is not None:  # a TIFF ends with its header, and the caller may go on writing
-            self._call("seek", 0, io.SEEK_END)
-        if hasattr(self._file, "flush"):
-            self._call("flush")
-
-    def _call(self, name: str, *values: Any) -> Any:
-        try:
-            return getattr(self._file, name)(*values)
-        except OSError:
-            raise
-        except Exception as error:  # of the caller's own class
-            raise OSError(None, f"{a_kind(self._file)}: {type(error).__name__}: {error}") from error

@@ -13,8 +13,9 @@ import mlx.core as mx
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, OutputError
 from zvae_tiled.sinks.base import Sink
+from zvae_tiled.sinks.caller import ByteFile
 from zvae_tiled.sinks.file import FileSink, close_together
-from zvae_tiled.sinks.stream import ByteFile, StreamTarget, stream_target
+from zvae_tiled.sinks.stream import StreamTarget, stream_target
 from zvae_tiled.sinks.target import Target, file_target
 
 Place = str | os.PathLike[str] | ByteFile
