@@ -60,7 +60,9 @@ def test_the_default_budget_is_found_again_though_free_memory_shrinks(searches: 
     assert len({each.digest for each in made}) == 1
 
 
-@pytest.mark.parametrize("quality", [Exact(), Stream(), Tiles(32, 8)])
+@pytest.mark.parametrize(
+    "quality", [Exact(), *(pytest.param(other, marks=pytest.mark.slow) for other in (Stream(), Tiles(32, 8)))]
+)
 def test_what_is_remembered_is_what_a_search_finds(quality: Quality) -> None:
     case = Case(narrow("sd1"), 12, 12, CPU.name, output="rows")
     with pytest.raises(BudgetError) as refused:
