@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from zvae_tiled.sinks import file_target
-from zvae_tiled.sinks.target import KINDS
+from zvae_tiled.sinks.kinds import KINDS
 
 ROWS = 128
 """Rows of a band."""

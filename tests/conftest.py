@@ -76,6 +76,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget the plans of other tests: a test may change what a plan is made from."""
+    from zvae_tiled.planner.remembered import forget_plans
+
+    forget_plans()
+
+
 def repeat(config: pytest.Config) -> str:
     seed = config.option.hypothesis_seed
     return f"the seed of this run is {seed}: to repeat it, add --hypothesis-seed={seed}"

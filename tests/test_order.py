@@ -68,6 +68,19 @@ def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked:
     assert written(order, vae) == tuple(Path(f"o{name}.png") for name in names)
 
 
+def test_an_order_writes_further_files_by_the_same_decode(place: Path) -> None:
+    order = replace(DECODE, also=("b.npy", "c.tif"))
+    vae, told = VAE.load("vae"), list[Progress]()
+    assert written(order, vae) == (Path("a.png"), Path("b.npy"), Path("c.tif"))
+    carry_out(Order.from_json(order.to_json()), progress=told.append)
+    assert [each.done for each in told].count(1) == 1
+    run("decode", "a.npy", "-o", "x.png", "-o", "x.npy", "-o", "x.tif", "--vae", "vae")
+    for ours, theirs in (("a.png", "x.png"), ("b.npy", "x.npy"), ("c.tif", "x.tif")):
+        assert Path(ours).read_bytes() == Path(theirs).read_bytes()
+    with pytest.raises(InputError, match='also has no effect with task="encode"'):
+        carry_out(replace(ENCODE, also=("b.npz",)))
+
+
 ENCODES: list[dict[str, Any]] = [{}, {"sample": 7}, {"budget": "12MB"}]
 
 

@@ -51,6 +51,8 @@ decodes = st.builds(
     quality=qualities,
     **dict.fromkeys(("tensor", "layout"), st.none() | texts),
     **dict.fromkeys(("height", "width", "bits"), st.none() | numbers),
+    texts=st.booleans(),
+    also=st.lists(texts, max_size=3).map(tuple),
 )
 
 encodes = st.builds(Order, task=st.just("encode"), **shared, crop=st.booleans(), sample=st.none() | numbers)
@@ -65,7 +67,20 @@ def test_an_order_comes_back_from_json(order: Order) -> None:
 
 
 def test_every_field_of_an_order_is_drawn() -> None:
-    drawn = {*shared, "task", "quality", "tensor", "layout", "height", "width", "bits", "crop", "sample"}
+    drawn = {
+        *shared,
+        "task",
+        "quality",
+        "tensor",
+        "layout",
+        "height",
+        "width",
+        "bits",
+        "crop",
+        "sample",
+        "also",
+        "texts",
+    }
     assert drawn | {"preview", "tiny"} == {field.name for field in fields(Order)}
 
 
@@ -79,6 +94,10 @@ WRONG = [
     ("vae", None, "vae must be text, it is None"),
     ("source", ["a.npy"], "source must be text"),
     ("target", {}, "target must be text"),
+    ("also", "b.npy", "also must be a list of paths"),
+    ("also", {}, "also must be a list of paths"),
+    ("also", None, "also must be a list of paths"),
+    ("also", ["b.npy", 3], "also must be a list of paths"),
     ("dtype", 1.5, "dtype must be text"),
     ("config", 3, "config must be text or null"),
     ("budget", 8.0, "budget must be text or null, it is 8.0"),
@@ -94,6 +113,7 @@ WRONG = [
     ("preview", 1, "preview must be true or false, it is 1"),
     ("tiny", 1, "tiny must be text or null, it is 1"),
     ("tiny", "taef1", "tiny has an effect on a preview only"),
+    ("texts", 1, "texts must be true or false"),
     ("crop", "no", "crop must be true or false"),
     ("sample", 1.5, "sample must be a whole number or null"),
     ("quality", "tiles", "this is not an order"),

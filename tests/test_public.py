@@ -49,6 +49,17 @@ def test_everything_can_be_imported_at_once_in_a_fresh_process() -> None:
     assert child.stdout.split() == ["[]"], child.stderr
 
 
+def test_dir_shows_every_public_name_and_imports_no_mlx() -> None:
+    code = "import sys, zvae_tiled; print(*dir(zvae_tiled)); print('mlx.core' in sys.modules)"
+    child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    names, mlx = child.stdout.splitlines()
+    assert [name for name in names.split() if not name.startswith("__")] == [
+        name for name in PUBLIC if name[:2] != "__"
+    ]
+    assert "__version__" in names
+    assert mlx == "False"
+
+
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'zvae_tiled' has no attribute 'decode_titled'"):
         zvae_tiled.decode_titled  # noqa: B018

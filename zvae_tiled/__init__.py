@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as _logging
 from contextlib import suppress as _suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 with _suppress(_BlasError):  # raised when something is loaded or computed: the command line starts, and says it
     _preload()  # before anything imports mlx.core: see blas.py
+
+_logging.getLogger("zvae_tiled").addHandler(_logging.NullHandler())  # quiet, until a program listens
 
 _LATER = {
     "Decode": "zvae_tiled.jobs.decode",
@@ -74,3 +77,8 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'zvae_tiled' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those too that are imported when they are first used."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -14,9 +14,9 @@ from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner import files
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
-from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
+from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.weights.hub import default_path
 
@@ -82,11 +82,11 @@ def decode_tiled(
         vae: The VAE, or a path or name as in `VAE.load`. Default: the one set with `set_default_vae`, else the one at
             the path ``$ZVAE_VAE``, else that of a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
-        options: As in `VAE.decode`: ``output_type``, ``raw``, ``plan``, ``quality``, ``progress``, ``return_report``,
-            ``spill_folder``.
+        options: As in `VAE.decode`: ``output_type``, ``dtype``, ``layout``, ``raw``, ``plan``, ``quality``,
+            ``progress``, ``return_report``, ``spill_folder``.
 
     Returns:
-        Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type`` names.
+        Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type``, ``dtype`` and ``layout`` name.
 
     Raises:
         BudgetError: No plan of this quality fits the budget. Nothing was started.
@@ -156,7 +156,7 @@ def plan(
     one_of("dtype", dtype, tuple(ITEMSIZES))
     target = unprobed_device(dtype) if device is None else named_device(device, dtype)
     case = planned_case(config, rows, columns, target.name, dtype, batch, task)
-    return make_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
+    return remembered_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
 
 
 def read_plan(text: str) -> Plan:

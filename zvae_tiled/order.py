@@ -59,6 +59,8 @@ class Order:
         spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
         crop: Whether a picture is cropped to a multiple of the VAE's ``config.cell`` before it is encoded.
         sample: The seed for drawing latents. Default: the most likely latents, not drawn.
+        texts: Whether texts in the file of latents (prompt, workflow) are written into the pictures.
+        also: Further files that the same decode writes, with the same pictures.
     """
 
     task: Literal["decode", "encode"]
@@ -81,6 +83,13 @@ class Order:
     spill_folder: str | None = None
     crop: bool = False
     sample: int | None = None
+    texts: bool = True
+    also: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> list[str]:
+        """All files that are written, as they are named here."""
+        return [self.target, *self.also]
 
     def to_json(self) -> str:
         """Return the order as JSON."""
@@ -101,9 +110,9 @@ class Order:
             raise InputError(problem, advice)
         try:
             values = json.loads(text)
-            options = values.pop("quality")
+            options, also = values.pop("quality"), values.pop("also", [])
             quality = QUALITIES[options.pop("name")](**options)
-            order = cls(**values, quality=quality)
+            order = cls(**values, quality=quality, also=tuple(also) if isinstance(also, list) else also)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"this is not an order: {type(error).__name__}: {error!s:.200}", advice) from error
         order.check()
@@ -119,6 +128,8 @@ class Order:
             value = getattr(self, name)
             if type(value) not in kinds:
                 raise InputError(f"an order's {name} must be {_names(kinds)}, it is {shown(value)}")
+        if not isinstance(self.also, tuple) or not all(isinstance(each, str) for each in self.also):
+            raise InputError(f"an order's also must be a list of paths, in Python a tuple; it is {shown(self.also)}")
         if self.task not in ("decode", "encode"):
             raise InputError(f'an order\'s task must be "decode" or "encode", it is {shown(self.task)}')
         if not isinstance(self.quality, Quality):
@@ -138,6 +149,8 @@ class Order:
 DECODES: dict[str, object] = {
     "quality": Exact(),
     "preview": False,
+    "also": (),
+    "texts": True,
     **dict.fromkeys(("tensor", "layout", "height", "width", "bits", "tiny")),
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
@@ -148,7 +161,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
     **dict.fromkeys(_TEXTS, (str, type(None))),
     **dict.fromkeys(("height", "width", "bits", "sample"), (int, type(None))),
-    **dict.fromkeys(("overwrite", "crop", "preview"), (bool,)),
+    **dict.fromkeys(("overwrite", "crop", "preview", "texts"), (bool,)),
 }
 
 
@@ -187,7 +200,7 @@ def latents_of(order: Order) -> Latents:
     """
     from zvae_tiled.inputs.latent_files import read_latent_file
 
-    latents = read_latent_file(order.source, order.tensor)
+    latents = read_latent_file(order.source, order.tensor, order.texts)
     if order.height is not None or order.width is not None:
         latents = replace(latents, height=order.height, width=order.width, layout=None)
     return latents if order.layout is None else replace(latents, layout=order.layout)
@@ -202,17 +215,17 @@ def written(order: Order, vae: VAE) -> tuple[Path, ...]:
     """
     from zvae_tiled.inputs.latent_files.write import latent_target
     from zvae_tiled.inputs.latents import picture_shape, read_latents
-    from zvae_tiled.sinks import file_target
+    from zvae_tiled.sinks import targets_of
 
     if order.task == "encode":
         target = latent_target(order.target)
         check_place(target, order.overwrite)
         return (target,)
     with about(order.source):
-        shape = picture_shape(vae.config, read_latents(latents_of(order), vae.config))
+        shape = picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
-    return file_target(order.target, shape, order.bits, order.overwrite).paths
+    return targets_of(order.targets, shape, order.bits, order.overwrite).paths
 
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
@@ -243,7 +256,7 @@ def _preview(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     job = vae.preview(
         latents_of(order), tiny=order.tiny, budget=order.budget, progress=progress, spill_folder=order.spill_folder
     )
-    return job.write(order.target, order.bits, order.overwrite)
+    return job.write(order.targets, order.bits, order.overwrite)
 
 
 def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
@@ -251,7 +264,7 @@ def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
 
     return vae.decode_to_file(
         latents_of(order),
-        order.target,
+        order.targets,
         bits=order.bits,
         overwrite=order.overwrite,
         budget=order.budget,

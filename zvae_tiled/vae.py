@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 
@@ -17,20 +17,21 @@ from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
 from zvae_tiled.files.protect import Source
-from zvae_tiled.inputs.arrays import OutputType
+from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
-from zvae_tiled.jobs.decode import Decode, scaled_of
+from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
-from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
+from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
+from zvae_tiled.sinks import Place
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import find_checkpoint
 from zvae_tiled.weights.hub import find_in_cache, located
@@ -215,7 +216,7 @@ class VAE:
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
-        return make_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
+        return remembered_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
 
     def prepare(
         self,
@@ -243,6 +244,8 @@ class VAE:
         latents: Any,
         output_type: OutputType = "mx",
         *,
+        dtype: PixelType = "float32",
+        layout: Literal["NHWC", "NCHW"] = "NHWC",
         raw: bool = False,
         budget: str | float | None = None,
         plan: Plan | None = None,
@@ -257,6 +260,8 @@ class VAE:
             latents: (B, C, h, w) or (C, h, w), as an array of mx, numpy or any library with DLPack; or `Latents`, for
                 NHWC, packed tokens, or latents that are not scaled.
             output_type: ``mx``, ``np``, ``pil`` or ``torch``.
+            dtype: ``float32``; or ``uint8``, the very bytes of an 8-bit PNG, in a quarter of the memory.
+            layout: ``NHWC``, or ``NCHW`` for (B, 3, H, W).
             raw: Whether to return the decoder's own values, about [-1, 1]. They are not clipped, and keep the VAE's
                 type as ``mx``.
             budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
@@ -270,7 +275,7 @@ class VAE:
             spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
 
         Returns:
-            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
+            Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
 
         Raises:
             LatentsError: The latents cannot be decoded as they are.
@@ -279,14 +284,15 @@ class VAE:
             SilentFailureError: The device computed values that cannot be right, twice.
         """
         job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
-        pictures = job.array(output_type)
+        pictures = job.array(output_type, dtype, layout)
         return (pictures, job.report) if return_report else pictures
 
     def decode_to_file(
         self,
         latents: Any,
-        path: str | os.PathLike[str],
+        path: Place | Sequence[Place],
         *,
+        format: str | None = None,
         bits: int | None = None,
         overwrite: bool = True,
         budget: str | float | None = None,
@@ -300,12 +306,17 @@ class VAE:
         Args:
             latents: As in `decode`.
             path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Picture 0 of
-                a batch is written to ``name-0.png``, and so on.
+                a batch is written to ``name-0.png``, and so on. Or a file object, open as binary, for one picture: it
+                is written as rows are finished, from where it stands, and never closed. Or a list of them, which one
+                decode writes; its files appear together or not at all.
+            format: The format in a file object: ``png``, ``jpeg``, ``webp``, ``npy``, ``safetensors``, or ``tiff``
+                where the object can seek. The ending of a path names its own.
             bits: Bits of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a
                 JPEG or WebP. Default: 8 in pictures, 32 in arrays.
             overwrite: Whether an existing file is replaced, when the new one is complete.
             budget: As in `decode`. It also covers the rows that the file gathers: none in a ``.png``, ``.npy`` or
-                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``.
+                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``. What a
+                file object itself keeps is not counted.
             plan: As in `decode`.
             quality: As in `decode`.
             progress: As in `decode`.
@@ -316,10 +327,10 @@ class VAE:
 
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
-                latents are unchanged.
+                latents are unchanged. Only what was written into a file object cannot be taken back.
         """
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder))
-        return job.write(path, bits, overwrite)
+        return job.write(path, bits, overwrite, format)
 
     def stream(
         self,
@@ -377,7 +388,7 @@ class VAE:
         if decoder is not None:
             check_tiny(self, decoder)
         terms = Terms(budget, progress=progress, spill_folder=spill_folder)
-        job = Preview(self, decoder, given, scaled_of(latents), terms)
+        job = Preview(self, decoder, given, scaled_of(latents), terms, texts_of(latents))
         _ = job.plan  # raises here if nothing fits
         return job
 
@@ -422,7 +433,7 @@ class VAE:
         return (distribution, job.report) if return_report else distribution
 
     def _decode(self, latents: Any, raw: bool, terms: Terms) -> Decode:
-        return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw)
+        return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw, texts_of(latents))
 
 
 def _load_again(origin: Origin, digest: str, sources: tuple[Path, ...]) -> VAE:

@@ -103,10 +103,10 @@ def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
 def test_an_error_nobody_expected_ends_its_own_picture_only(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = VAE.decode_to_file
 
-    def failing(vae: VAE, latents: Any, path: str, *args: Any, **options: Any) -> Any:
-        if Path(path).stem == "a":
+    def failing(vae: VAE, latents: Any, paths: list[str], *args: Any, **options: Any) -> Any:
+        if Path(paths[0]).stem == "a":
             raise RuntimeError("[malloc] Unable to allocate 99 bytes")
-        return decode(vae, latents, path, *args, **options)
+        return decode(vae, latents, paths, *args, **options)
 
     monkeypatch.setattr(VAE, "decode_to_file", failing)
     said = run("decode", "a.npy", "b.npy", "-o", "out/", "-q", code=6).stderr

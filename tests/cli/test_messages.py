@@ -25,6 +25,10 @@ ELSEWHERE = (
     "inputs/arrays.py",  # output_type=, raw=
     "planner/make.py",  # the command line plans the decode of rows
     "report/chart.py",  # SVG
+    "sinks/caller.py",  # file objects
+    "sinks/stream.py",
+    "sinks/targets.py",
+    "sinks/texts.py",  # texts of a program's own
     "weights/content.py",  # a program that converts a pickle
     "weights/modules.py",
 )

@@ -11,7 +11,8 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.sinks import file_target
-from zvae_tiled.sinks.target import KINDS, Target
+from zvae_tiled.sinks.kinds import KINDS
+from zvae_tiled.sinks.target import Target
 
 NOTES = {"Software": "zvae_tiled 1.2.3", "zvae_kernels": "cpu/avx512 bfloat16", "zvae_vae": "größer"}
 

@@ -28,9 +28,15 @@ def read_png(path: Path) -> tuple[Pixels, dict[str, str]]:
     assert chunks[-1] == (b"IEND", b"")
     width, height, bits, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
     assert rest == [0, 0, 0]
+    kinds = [kind for kind, _ in chunks]
+    assert kinds.count(b"sRGB") == 1
+    assert kinds.index(b"sRGB") < kinds.index(b"IDAT")
+    assert dict(chunks)[b"sRGB"] == bytes(1)
     for kind, body in chunks:
+        keyword, _, text = body.partition(b"\0")
+        if kind == b"tEXt":
+            texts[keyword.decode("ascii")] = text.decode("ascii")
         if kind == b"iTXt":
-            keyword, _, text = body.partition(b"\0")
             assert text[:4] == bytes(4)
             texts[keyword.decode("latin-1")] = text[4:].decode()
     pixel = CHANNELS[colour] * bits // 8

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from tests.sinks.cases import NOTES, Picture
 from tests.sinks.readers import read_png, read_tiff
-from zvae_tiled.sinks.target import KINDS
+from zvae_tiled.sinks.kinds import KINDS
 from zvae_tiled.sinks.tiff import Tiff
 
 

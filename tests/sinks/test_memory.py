@@ -20,7 +20,7 @@ from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.sinks import file_target, writer
-from zvae_tiled.sinks.target import KINDS
+from zvae_tiled.sinks.kinds import KINDS
 from zvae_tiled.sinks.writer import raw_bytes
 from zvae_tiled.wording import size
 

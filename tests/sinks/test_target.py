@@ -22,7 +22,7 @@ from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.sinks import file_target
-from zvae_tiled.sinks.target import KINDS
+from zvae_tiled.sinks.kinds import KINDS
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
 MADE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)

@@ -52,7 +52,9 @@ def again(ctx: click.Context, **changes: Any) -> str:
 def _words(param: click.Parameter, value: Any) -> Iterator[str]:
     if isinstance(param.type, Size) and value is not None:
         value = f"{value[1]}x{value[0]}"
-    if isinstance(param, click.Argument):
+    if isinstance(param, click.Option) and param.multiple:
+        yield from (word for each in value or () for word in (param.opts[0], str(each)))
+    elif isinstance(param, click.Argument):
         several = value if isinstance(value, tuple | list) else [value]
         yield from (str(each) for each in several if each is not None)
     elif value is True:

@@ -58,7 +58,7 @@ class Batch:
                 failed[name] = error
                 continue
             if not self.quiet:
-                click.echo(f"{report}\nwritten    {shown or order.target}", err=True)
+                click.echo(f"{report}\nwritten    {shown or ', '.join(order.targets)}", err=True)
         if failed:
             click.get_current_context().meta[CHANGES] = {"latents": list(failed)}
             raise SomeFailed(failed, count) if count > 1 else next(iter(failed.values()))
@@ -98,7 +98,7 @@ def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool
         if not (skip_existing and all(map(os.path.exists, paths))):
             batch.orders[name] = order
         elif not quiet:
-            click.echo(f"skipped    {order.target}: it exists", err=True)
+            click.echo(f"skipped    {', '.join(order.targets)}: it exists", err=True)
     return batch
 
 

@@ -24,6 +24,7 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option
+from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.cli.sources import load_vae, order_vae
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order
@@ -39,12 +40,14 @@ class Writing:
         overwrite: ``--overwrite``.
         skip_existing: ``--skip-existing``.
         save_plan: ``--save-plan``.
+        metadata: ``--metadata``.
     """
 
     bits: str | None
     overwrite: bool
     skip_existing: bool
     save_plan: Path | None
+    metadata: bool
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class Look:
 @click.option(
     "--output",
     "-o",
-    "out",
+    "outs",
     required=True,
+    multiple=True,
     metavar="OUT",
     type=click.Path(),
     help="A file (.png .tif .webp .jpg .npy .safetensors), a folder, a pattern such as 'pictures/{stem}.tif', or - "
-    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png.",
+    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png. Several -o are "
+    "written by one decode: -o a.png -o a.npy.",
 )
 @vae_options
 @limit_options
@@ -89,6 +94,12 @@ class Look:
         "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
     ),
     save_plan=save_plan_option,
+    metadata=click.option(
+        "--metadata/--no-metadata",
+        default=True,
+        show_default=True,
+        help="Whether to write texts of the latents' file, such as prompt and workflow, into the picture.",
+    ),
 )
 @plan_file_option
 @group(
@@ -110,7 +121,7 @@ class Look:
 @quiet_option
 def decode(
     latents: tuple[str, ...],
-    out: str,
+    outs: tuple[str, ...],
     model: Model,
     limits: Limits,
     quality: Quality,
@@ -128,17 +139,21 @@ def decode(
     _check_look(look, quality, plan_file, writing)
     names = expanded(latents)
     with ExitStack() as stack:
+        stack.enter_context(warnings_told())
         stdin = stack.enter_context(standard_input(names))
         sources = [stdin if name == STDIN else Path(name) for name in names]
         inputs = [path for path in sources if path is not None]
-        if out == STDOUT:
+        to_standard = STDOUT in outs
+        if to_standard:
+            if len(outs) > 1:
+                raise click.UsageError("Standard output (-) takes one picture: remove the other -o, or - itself.")
             if len(inputs) > 1:
                 raise click.UsageError(f"{len(inputs)} pictures do not fit on standard output: name a folder with -o.")
             if writing.skip_existing or not writing.overwrite:
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
-            targets = [stack.enter_context(standard_output())]
+            named = [[stack.enter_context(standard_output())]]
         else:
-            targets = stack.enter_context(outputs(out, inputs))
+            named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
@@ -153,6 +168,7 @@ def decode(
             quality=quality,
             bits=None if writing.bits is None else int(writing.bits),
             overwrite=writing.overwrite,
+            texts=writing.metadata,
             config=model.config,
             dtype=model.dtype,
             **asdict(limits),
@@ -160,19 +176,19 @@ def decode(
             **asdict(look),
         )
         orders = [
-            replace(alike, source=str(source), target=str(target))
-            for source, target in zip(inputs, targets, strict=True)
+            replace(alike, source=str(source), target=str(targets[0]), also=tuple(map(str, targets[1:])))
+            for source, targets in zip(inputs, zip(*named, strict=True), strict=True)
         ]
         batch = checked(dict(zip(names, orders, strict=True)), vae, writing.skip_existing, quiet)
-        standard = [STDOUT_FILE] if out == STDOUT else []
+        standard = [STDOUT_FILE] if to_standard else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
         refuse_clashes([*batch.files, *plans, *standard], [*read, *vae.sources])
-        if out == STDOUT and len(batch.files) > 1:
+        if to_standard and len(batch.files) > 1:
             raise click.UsageError(
                 f"A batch of {len(batch.files)} does not fit on standard output: name a file with -o."
             )
-        shown = "standard output" if out == STDOUT else None
+        shown = "standard output" if to_standard else None
         batch.decode(vae, writing.save_plan, shown)
 
 

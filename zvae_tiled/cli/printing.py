@@ -1,12 +1,15 @@
-"""Standard output that cannot be written to: closed, or on a full disk."""
+"""What is printed: warnings of the library, and standard output that cannot be written to."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 
+import click
 import click.utils
 
 from zvae_tiled.errors import OutputError
@@ -29,3 +32,19 @@ def unwritable(error: OSError) -> OutputError | None:
         return None
     give_up_standard_output()
     return OutputError(f"standard output: {error.strerror}", "Redirect it to a file on a disk with free space.")
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"warning    {record.getMessage()}", err=True)
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print what the library warns of, on standard error."""
+    log, told = logging.getLogger("zvae_tiled"), _Told(logging.WARNING)
+    log.addHandler(told)
+    try:
+        yield
+    finally:
+        log.removeHandler(told)

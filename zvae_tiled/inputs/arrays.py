@@ -16,6 +16,9 @@ from zvae_tiled.errors import InputError, MissingExtraError
 OutputType = Literal["mx", "np", "pil", "torch"]
 OUTPUT_TYPES: tuple[OutputType, ...] = ("mx", "np", "pil", "torch")
 
+PixelType = Literal["float32", "uint8"]
+PIXEL_TYPES: tuple[PixelType, ...] = ("float32", "uint8")
+
 _FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32, "float64": mx.float32}
 """Accepted types, and the MLX type of each. MLX computes in float64 on CPUs only, and no VAE needs it."""
 
@@ -132,14 +135,23 @@ def shape_text(shape: Sequence[int]) -> str:
     return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
-def check_output_type(output_type: str, in_unit_range: bool, channels: int) -> None:
-    """Refuse, before any work, an output type that cannot be used.
+def check_output(output_type: str, dtype: str, layout: str, in_unit_range: bool, channels: int) -> None:
+    """Refuse, before any work, a form of pictures that cannot be had.
 
     Raises:
-        InputError: The type is unknown, or cannot hold values outside [0, 1].
+        InputError: A name is unknown, or the type cannot hold values outside [0, 1].
     """
-    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
-        raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, it is {shown(output_type)}")
+    for name, value, allowed in (
+        ("output_type", output_type, OUTPUT_TYPES),
+        ("dtype", dtype, PIXEL_TYPES),
+        ("layout", layout, ("NHWC", "NCHW")),
+    ):
+        if not isinstance(value, str) or value not in allowed:
+            raise InputError(f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}")
+    if dtype == "uint8" and not in_unit_range:
+        raise InputError("dtype='uint8' holds values in [0, 1] only", "Leave out dtype, or leave out raw=True.")
+    if output_type == "pil" and layout != "NHWC":
+        raise InputError("output_type='pil' has no layout NCHW", "Use 'mx', 'np' or 'torch'.")
     if output_type == "pil":
         if channels > 4:
             raise InputError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -39,6 +40,7 @@ class Latents:
         width: The picture's width in pixels, for packed tokens.
         scaled: False if scale and shift are undone already, as in ComfyUI's files.
         source: The name of the latents in error messages.
+        texts: Texts by name, such as ``prompt`` and ``workflow``, that a picture's file is given too.
     """
 
     array: Any
@@ -47,6 +49,7 @@ class Latents:
     width: int | None = None
     scaled: bool = True
     source: str = "latents"
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_latents(latents: Any, config: VAEConfig) -> mx.array:

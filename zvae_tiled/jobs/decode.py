@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.inputs.arrays import OutputType, check_output_type
+from zvae_tiled.inputs.arrays import OutputType, PixelType, check_output
 from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
 from zvae_tiled.inputs.latents import Latents, picture_shape
 from zvae_tiled.jobs.job import Job, Terms
 from zvae_tiled.jobs.limits import ceiling_of, limits
+from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.report.log import log_planned, log_streamed
 from zvae_tiled.report.report import Report
-from zvae_tiled.sinks import ArraySink, file_target
+from zvae_tiled.sinks import ArraySink, Place, targets_of
 from zvae_tiled.sinks.notes import notes_of
 
 if TYPE_CHECKING:
@@ -32,7 +35,15 @@ class Decode(Job):
 
     task: Task = "decode"
 
-    def __init__(self, vae: VAE, latents: mx.array, scaled: bool, terms: Terms, raw: bool = False) -> None:
+    def __init__(
+        self,
+        vae: VAE,
+        latents: mx.array,
+        scaled: bool,
+        terms: Terms,
+        raw: bool = False,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         """Take checked latents. Most callers should use `VAE.prepare`.
 
         Args:
@@ -41,10 +52,12 @@ class Decode(Job):
             scaled: Whether scale and shift are not undone yet.
             terms: The options of the decode.
             raw: Whether to return the decoder's own values, about [-1, 1].
+            texts: Texts for the files of the pictures.
         """
         super().__init__(vae, latents, terms)
         self._scaled = scaled
         self._raw = raw
+        self._texts = texts
 
     @cached_property
     def plan(self) -> Plan:
@@ -61,27 +74,42 @@ class Decode(Job):
         """(B, H, W, C) of the pictures."""
         return picture_shape(self._vae.config, self._inputs)
 
-    def array(self, output_type: OutputType = "mx") -> Any:
-        """Decode into memory.
-
-        Args:
-            output_type: ``mx``, ``np``, ``pil`` or ``torch``.
+    def array(
+        self, output_type: OutputType = "mx", dtype: PixelType = "float32", layout: Literal["NHWC", "NCHW"] = "NHWC"
+    ) -> Any:
+        """Decode into memory. The arguments are those of `VAE.decode`.
 
         Returns:
-            Pictures as float32 (B, H, W, 3) in [0, 1]; a list of images for ``pil``.
+            Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
         """
-        check_output_type(output_type, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
-        sink = ArraySink(self.shape, self._vae.dtype if self._raw else mx.float32, output_type)
-        self._run(self.planned("array"), sink)
+        check_output(output_type, dtype, layout, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
+        levels = dtype == "uint8" or output_type == "pil"
+        kind = mx.uint8 if levels else self._vae.dtype if self._raw else mx.float32
+        sink = ArraySink(self.shape, kind, output_type, layout == "NCHW")
+        # Pillow copies the levels into images of four bytes a pixel, so it needs the room of an array of floats.
+        few = levels and output_type != "pil"
+        self._run(self._planned_levels() if few else self.planned("array"), sink)
         return sink.result()
 
-    def write(self, path: str | os.PathLike[str], bits: int | None = None, overwrite: bool = True) -> Report:
+    def _planned_levels(self) -> Plan:
+        """Return the plan for pictures of one byte a channel, which are gathered like the rows of a file."""
+        size = math.prod(self.shape)
+        check_buffer(size, self._device)
+        return self.planned("rows", size)
+
+    def write(
+        self,
+        path: Place | Sequence[Place],
+        bits: int | None = None,
+        overwrite: bool = True,
+        format: str | None = None,
+    ) -> Report:
         """Decode into a file, row by row. The arguments are those of `VAE.decode_to_file`.
 
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
         """
-        target = file_target(path, self.shape, bits, overwrite)
+        target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
         check_outputs(target.paths, self._sources)
         plan = self.planned("rows", target.gathered) if target.gathered else self.plan
         target.check_room(plan.spilled, self._folder)
@@ -101,10 +129,13 @@ class Decode(Job):
     def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
         rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
+        log_planned(plan)
+        start = time.perf_counter()
         while True:
             with limits(plan, ceiling):
                 following = [row for _, row in islice(rows, 1)]
             if not following:
+                log_streamed(plan, time.perf_counter() - start)
                 return
             yield following.pop()
 
@@ -158,6 +189,11 @@ def finished(rows: mx.array, raw: bool, config: VAEConfig) -> mx.array:
         rows = mx.clip(wide if config.unit else wide * 0.5 + 0.5, 0.0, 1.0)
     mx.eval(rows)
     return rows
+
+
+def texts_of(latents: Any) -> Mapping[str, str]:
+    """Return the texts that came with latents. Plain arrays have none."""
+    return latents.texts if isinstance(latents, Latents) else {}
 
 
 def scaled_of(latents: Any) -> bool:

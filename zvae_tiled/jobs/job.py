@@ -23,10 +23,11 @@ from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case, Output
-from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality, quality_of
+from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.planner.replay import replayed
+from zvae_tiled.report.log import log_finished, log_planned
 from zvae_tiled.report.progress import Listener, Tracker, listener_of
 from zvae_tiled.report.report import Meter, Report
 from zvae_tiled.sinks import Sink
@@ -116,10 +117,11 @@ class Job(ABC):
         if terms.plan is not None:
             return replayed(terms.plan, case, device, weights, gathered)
         budget = parse_budget(terms.budget, available(weights))
-        return make_plan(case, self._quality, budget, device, weights, gathered)
+        return remembered_plan(case, self._quality, budget, device, weights, gathered)
 
     def _run(self, plan: Plan, sink: Sink) -> Report:
         """Run a plan and write its rows to a sink. Close the sink at the end, or abort it on an error."""
+        log_planned(plan)
         try:
             with limits(plan, ceiling_of(plan, self._held)):
                 meter = Meter(self._held)
@@ -133,6 +135,7 @@ class Job(ABC):
             sink.abort()
             raise
         self.report = report
+        log_finished(report)
         return report
 
     def _described(self, report: Report) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,9 @@ class Preview(Decode):
         full: Whether the device is so fast, or the picture so small, that it is a full decode.
     """
 
-    def __init__(self, vae: VAE, tiny: VAE | None, latents: mx.array, scaled: bool, terms: Terms) -> None:
+    def __init__(
+        self, vae: VAE, tiny: VAE | None, latents: mx.array, scaled: bool, terms: Terms, texts: Mapping[str, str]
+    ) -> None:
         """Take checked latents. Most callers should use `VAE.preview`.
 
         Args:
@@ -44,6 +47,7 @@ class Preview(Decode):
             latents: A pipeline's latents (B, h, w, C).
             scaled: Whether scale and shift are not undone yet.
             terms: The options of the decode.
+            texts: Texts for the files of the pictures.
         """
         decoder = vae if tiny is None else tiny
         factor = _factor(decoder, latents, vae.config.latents.patch)
@@ -56,7 +60,7 @@ class Preview(Decode):
             small = _repacked(small, vae, tiny)
         self._owner = vae
         self._beside = latents.nbytes + (0 if tiny is None else vae.weight_bytes)
-        super().__init__(decoder, small, scaled or tiny is not None, terms)
+        super().__init__(decoder, small, scaled or tiny is not None, terms, texts=texts)
         self.made_by = _made_by(vae, tiny, factor)
         self.full = tiny is None and factor == 1
 

@@ -66,10 +66,19 @@ def check_case(case: Case, quality: Quality, device: Device) -> None:
         raise PlanError(
             f'quality="{quality.name}" is for task="decode", the task is "{case.task}"', "An encode is always exact."
         )
-    results = result_bytes(case)
-    if case.output == "array" and results > device.max_buffer:
+    if case.output == "array":
+        check_buffer(result_bytes(case), device)
+
+
+def check_buffer(size_of_pictures: int, device: Device) -> None:
+    """Refuse pictures that are larger than one buffer of the device.
+
+    Raises:
+        PlanError: They are.
+    """
+    if size_of_pictures > device.max_buffer:
         raise PlanError(
-            f"the finished picture needs {size(results)}; one buffer on this device holds at most "
+            f"the finished picture needs {size(size_of_pictures)}; one buffer on this device holds at most "
             f"{size(device.max_buffer)}",
             "Stream the rows (vae.stream), write them to a file (vae.decode_to_file), or decode a smaller batch.",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.stage import Stage
+from zvae_tiled.report.log import LOG, log_sweep
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Tracker:
     def __init__(self, plan: Plan, listener: Listener | None) -> None:
         """Start the clock."""
         self._listener = listener
+        self._logs = LOG.isEnabledFor(logging.DEBUG)
         self._start = time.perf_counter()
         self._total = plan.predicted_seconds or 1.0
         self._sweeps = plan.case.batch * plan.sweep_count
@@ -78,16 +81,20 @@ class Tracker:
 
     def read(self, stage: Stage, index: int, rows: int) -> None:
         """Record that sweep `index` of a stage has read `rows` rows of its start cut so far."""
-        if self._listener is None:
+        if self._listener is None and not self._logs:
             return
         sweep = stage.sweeps[index]
         share = rows / (stage.height * self._chain.factors[sweep.start])
         if share <= self._share and self._share >= 1.0:
             self._sweep += 1
+            if self._logs:
+                log_sweep(self._sweep, self._sweeps, stage, sweep)
         self._share = share
         seconds = self._finished + share * sweep.seconds
         if share >= 1.0:
             self._finished += sweep.seconds
+        if self._listener is None:
+            return
         # The last rows are read before they are computed, so only `finish` reports 1.
         done = min(seconds / self._total, 0.999)
         height = stage.height * self._scale

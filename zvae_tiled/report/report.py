@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -75,6 +76,35 @@ class Report:
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, which `json.dumps` takes as they are.
+
+        Returns:
+            A dict of these keys. All sizes are in bytes, all times in seconds.
+
+            - ``task``: ``decode`` or ``encode``. ``pictures``, ``height``, ``width``: how many, and their sides in
+              pixels. ``dtype``, ``device``: the VAE's type, and the device with its kernels.
+            - ``budget``, ``predicted_peak``, ``measured_peak``, ``others``, ``footprint``, ``predicted_seconds``,
+              ``seconds``, ``quality``, ``exact``, ``statistics``, ``expected_error``: the attributes of these names.
+            - ``plan``: the plan's digest. ``sweeps``: how many it has. ``flops``: operations of the whole batch.
+            - ``timeline``: a list of pairs, the seconds since the start and the most bytes since the pair before.
+        """
+        case, (height, width) = self.plan.case, self.plan.case.pixels
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("plan", "timeline")}
+        return {
+            "task": case.task,
+            "pictures": case.batch,
+            "height": height,
+            "width": width,
+            "dtype": case.dtype,
+            "device": case.device,
+            **own,
+            "plan": self.plan.digest,
+            "sweeps": self.plan.sweep_count,
+            "flops": self.plan.predicted_flops,
+            "timeline": [[seconds, level] for seconds, level in self.timeline],
+        }
 
     def memory_line(self) -> str:
         """Return the line of predicted and measured memory."""

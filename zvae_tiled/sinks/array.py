@@ -10,14 +10,25 @@ import numpy as np
 
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.inputs.arrays import OutputType, imported
+from zvae_tiled.sinks.writer import samples
 
 
 class ArraySink:
     """Fills one array, allocated at the first row."""
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: mx.Dtype, output_type: OutputType) -> None:
-        """Prepare for pictures of shape (B, H, W, C) and of this type."""
+    def __init__(
+        self, shape: tuple[int, int, int, int], dtype: mx.Dtype, output_type: OutputType, channels_first: bool = False
+    ) -> None:
+        """Prepare for pictures.
+
+        Args:
+            shape: (B, H, W, C).
+            dtype: Their type. uint8 stands for the levels that an 8-bit file holds.
+            output_type: As in `VAE.decode`.
+            channels_first: Whether the array is (B, C, H, W).
+        """
         self._shape = shape
+        self._channels_first = channels_first
         self._output_type = output_type
         self._dtype = dtype
         self._next = 0
@@ -35,13 +46,29 @@ class ArraySink:
         height = self._shape[1]
         top = self._next - picture * height
         self._next += rows.shape[1]
-        if isinstance(self._array, mx.array):
-            self._array[picture : picture + 1, top : top + rows.shape[1]] = rows
-            mx.eval(self._array)  # in place, because there is no other reference to the array
-        elif self._output_type == "pil":
-            self._array[picture, top : top + rows.shape[1]] = np.asarray(mx.round(rows * 255).astype(mx.uint8))[0]
+        if self._dtype == mx.uint8:
+            for block in samples(rows, 8):
+                self._place(picture, top, block[None])
+                top += len(block)
+        elif isinstance(self._array, mx.array):
+            self._place(picture, top, rows)
         else:
-            self._array[picture, top : top + rows.shape[1]] = np.asarray(rows.astype(mx.float32))[0]
+            self._place(picture, top, np.asarray(rows.astype(mx.float32)))
+
+    def _place(self, picture: int, top: int, rows: Any) -> None:
+        """Copy rows (1, rows, W, C) to their place."""
+        one, down = slice(picture, picture + 1), slice(top, top + rows.shape[1])
+        if isinstance(self._array, mx.array):
+            rows = mx.array(rows)
+            if self._channels_first:
+                self._array[one, :, down] = mx.moveaxis(rows, -1, 1)
+            else:
+                self._array[one, down] = rows
+            mx.eval(self._array)  # in place, because there is no other reference to the array
+        elif self._channels_first:
+            self._array[one, :, down] = np.moveaxis(rows, -1, 1)
+        else:
+            self._array[one, down] = rows
 
     def close(self) -> None:
         """Do nothing: the array is complete."""
@@ -61,10 +88,12 @@ class ArraySink:
         return self._array
 
     def _allocated(self) -> Any:
-        size = math.prod(self._shape)
-        make_room(size * (self._dtype.size if self._output_type == "mx" else 1 if self._output_type == "pil" else 4))
+        batch, height, width, channels = self._shape
+        shape = (batch, channels, height, width) if self._channels_first else self._shape
+        levels = self._dtype == mx.uint8
+        make_room(math.prod(shape) * (self._dtype.size if self._output_type == "mx" else 1 if levels else 4))
         if self._output_type == "mx":
-            array = mx.zeros(self._shape, dtype=self._dtype)
+            array = mx.zeros(shape, dtype=self._dtype)
             mx.eval(array)
             return array
-        return np.empty(self._shape, np.uint8 if self._output_type == "pil" else np.float32)
+        return np.empty(shape, np.uint8 if levels else np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +14,12 @@ from zvae_tiled.sinks.writer import Writer, samples
 
 
 class FileSink:
-    """Writes each picture to a temporary file. The files get their names when all are complete."""
+    """Writes each picture to a temporary file. The files get their names when all are complete.
+
+    Attributes:
+        files: The files that are not named yet.
+        overwrite: Whether existing files are replaced.
+    """
 
     def __init__(
         self, paths: tuple[Path, ...], rows: int, gathered: int, overwrite: bool, writer: Callable[[BinaryIO], Writer]
@@ -31,24 +36,24 @@ class FileSink:
         self._paths = paths
         self._rows = rows
         self._gathered = gathered
-        self._overwrite = overwrite
+        self.overwrite = overwrite
         self._new_writer = writer
         self._writer: Writer | None = None
         self._left = 0
-        self._files: list[File] = []
+        self.files: list[File] = []
 
     @property
     def host_bytes(self) -> int:
         """Bytes gathered outside MLX's allocator."""
-        return self._gathered if self._files else 0
+        return self._gathered if self.files else 0
 
     def write(self, picture: int, rows: mx.array) -> None:
         """Take the next rows of a picture."""
         path = self._paths[picture]
         try:
             if self._writer is None:
-                self._files.append(new_file(path))
-                self._writer = self._new_writer(self._files[-1].file)
+                self.files.append(new_file(path))
+                self._writer = self._new_writer(self.files[-1].file)
                 self._left = self._rows
             for block in samples(rows, self._writer.bits_used):
                 self._writer.write(block)
@@ -56,23 +61,34 @@ class FileSink:
             if not self._left:
                 self._writer.finish()
                 self._writer = None
-                self._files[-1].finish()
+                self.files[-1].finish()
         except OSError as error:
             raise failed(path, error) from error
 
     def close(self) -> None:
         """Give all files their names, or none."""
-        try:
-            publish(self._files, self._overwrite)
-        except OSError as error:
-            raise failed(Path(error.filename or self._paths[0]), error) from error
-        self._files.clear()
+        close_together([self])
 
     def abort(self) -> None:
         """Remove the files written so far."""
         self._writer = None
-        for file in self._files:
+        for file in self.files:
             file.discard()
+
+
+def close_together(sinks: Sequence[FileSink]) -> None:
+    """Give all files of several sinks their names, or none.
+
+    Raises:
+        OutputError: A file cannot be named.
+    """
+    files = [file for sink in sinks for file in sink.files]
+    try:
+        publish(files, all(sink.overwrite for sink in sinks))
+    except OSError as error:
+        raise failed(Path(error.filename or files[0].path), error) from error
+    for sink in sinks:
+        sink.files.clear()
 
 
 _ADVICE = "The latents are unchanged. Free space, or use another file, and decode again."

@@ -6,6 +6,7 @@ import json
 from typing import Any, BinaryIO, ClassVar
 
 from zvae_tiled.inputs.arrays import imported
+from zvae_tiled.sinks.texts import MOST_BYTES
 from zvae_tiled.sinks.writer import Samples, Shape, Writer
 
 _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E
@@ -57,6 +58,7 @@ class Jpeg(_Pillow):
     channels = (1, 3)
     side = 65500  # libjpeg's JPEG_MAX_DIMENSION, below the format's own 65535
     pillow = "JPEG"
+    text_room = 60_000  # EXIF is one segment of at most 65,533 bytes
     options: ClassVar[dict[str, Any]] = {"quality": 95, "subsampling": 0}
 
     @staticmethod
@@ -72,6 +74,7 @@ class WebP(_Pillow):
     channels = (3, 4)
     side = 16383  # 14 bits
     pillow = "WEBP"
+    text_room = MOST_BYTES
     options: ClassVar[dict[str, Any]] = {"quality": 95}
 
     @staticmethod

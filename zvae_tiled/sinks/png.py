@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from zvae_tiled.sinks.texts import MOST_BYTES
 from zvae_tiled.sinks.writer import Samples, Shape, Writer
 
 _COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -26,9 +27,10 @@ class Png(Writer):
 
     bits = (8, 16)
     channels = tuple(_COLOURS)
+    text_room = MOST_BYTES
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
-        """Write the header and the notes."""
+        """Write the header, the colour space and the notes."""
         super().__init__(file, shape, bits, notes)
         height, width, channels = shape
         self._pixel = channels * bits // 8
@@ -36,8 +38,9 @@ class Png(Writer):
         self._deflate = zlib.compressobj(strategy=zlib.Z_RLE)
         header = struct.pack(">IIBBBBB", width, height, bits, _COLOURS[channels], 0, 0, 0)
         file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header))
-        for keyword, text in notes.items():  # UTF-8, not compressed, no language, no translated keyword
-            file.write(_chunk(b"iTXt", keyword.encode("latin-1") + bytes(5) + text.encode()))
+        file.write(_chunk(b"sRGB", bytes(1)))  # perceptual
+        for keyword, text in notes.items():
+            file.write(_text_chunk(keyword, text))
 
     def write(self, rows: Samples) -> None:
         """Filter and compress."""
@@ -60,6 +63,13 @@ class Png(Writer):
     def _put(self, data: bytes) -> None:
         if data:
             self.file.write(_chunk(b"IDAT", data))
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    """Return a tEXt, as ComfyUI reads its workflow, or an iTXt for text beyond ASCII."""
+    if text.isascii():
+        return _chunk(b"tEXt", keyword.encode() + bytes(1) + text.encode())
+    return _chunk(b"iTXt", keyword.encode() + bytes(5) + text.encode())  # not compressed, no language, no translation
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

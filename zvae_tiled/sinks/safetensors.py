@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from zvae_tiled.sinks.texts import MOST_BYTES
 from zvae_tiled.sinks.writer import Samples, Shape, Writer, raw_bytes
 
 _NAMES = {8: "U8", 16: "U16", 32: "F32"}
@@ -15,6 +16,7 @@ class Safetensors(Writer):
     """Writes the header first, because the shape is known, and then the rows as they are."""
 
     bits = (32, 8, 16)
+    text_room = MOST_BYTES
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
         """Write the header."""

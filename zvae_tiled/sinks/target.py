@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from zvae_tiled.checks import path_of
-from zvae_tiled.errors import MissingExtraError, OutputError
+from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.special import followed, is_special
 from zvae_tiled.files.temporary import temporary_folder
-from zvae_tiled.inputs.arrays import imported
-from zvae_tiled.sinks.base import Sink
 from zvae_tiled.sinks.file import FileSink, failed
-from zvae_tiled.sinks.npy import Npy
-from zvae_tiled.sinks.pillow import Jpeg, WebP
+from zvae_tiled.sinks.kinds import KINDS, check_kind
 from zvae_tiled.sinks.png import Png
-from zvae_tiled.sinks.safetensors import Safetensors
-from zvae_tiled.sinks.tiff import Tiff
+from zvae_tiled.sinks.texts import kept_texts, size_of
 from zvae_tiled.sinks.writer import Shape, Writer
-
-KINDS: dict[str, type[Writer]] = {
-    ".png": Png,
-    ".tif": Tiff,
-    ".tiff": Tiff,
-    ".webp": WebP,
-    ".jpg": Jpeg,
-    ".jpeg": Jpeg,
-    ".npy": Npy,
-    ".safetensors": Safetensors,
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +31,7 @@ class Target:
         shape: The shape of a picture.
         bits: Bits of a channel.
         overwrite: Whether existing files are replaced.
+        texts: Texts of the caller that each file holds.
     """
 
     paths: tuple[Path, ...]
@@ -52,39 +39,51 @@ class Target:
     shape: Shape
     bits: int
     overwrite: bool
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gathered(self) -> int:
         """Bytes of rows gathered while a file is written. They count against the budget."""
         return self.kind.gathered(self.shape, self.bits)
 
-    def check_room(self, spilled: int, spill_folder: Path) -> None:
+    @property
+    def needed(self) -> int:
+        """The most bytes that the files may have."""
+        return len(self.paths) * (self.kind.largest(self.shape, self.bits) + size_of(self.texts))
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which they are written."""
+        return temporary_folder() if is_special(self.paths[0]) else followed(self.paths[0]).parent
+
+    def check_room(self, spilled: int, spill_folder: Path, beside: int = 0) -> None:
         """Refuse files that the disk may not hold if they compress badly.
 
         Args:
             spilled: Bytes of maps that are on disk at the same time.
             spill_folder: The folder of these maps.
+            beside: Bytes of other files that are written on the same disk.
 
         Raises:
             OutputError: There is too little free space.
         """
-        folder = temporary_folder() if is_special(self.paths[0]) else followed(self.paths[0]).parent
-        needed = len(self.paths) * self.kind.largest(self.shape, self.bits)
+        folder, needed = self.folder, self.needed
         try:
             shared = spilled if spill_folder.stat().st_dev == folder.stat().st_dev else 0
             free = shutil.disk_usage(folder).free
         except OSError as error:
             raise failed(self.paths[0], error) from error
-        if free < needed + shared:
+        if free < needed + shared + beside:
             maps = f", and spilled maps {shared:,}" if shared else ""
+            maps += f", and the files beside it {beside:,}" if beside else ""
             raise OutputError(
                 f"{self.paths[0]} may need {needed:,} bytes{maps}; {folder} has {free:,} free",
                 "Free space, use a file on another disk, or choose fewer bits.",
             )
 
-    def sink(self, notes: dict[str, str]) -> Sink:
+    def sink(self, notes: dict[str, str]) -> FileSink:
         """Return the sink that writes the files, with `notes` in each of them."""
-        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes=notes)
+        writer = partial(self.kind, shape=self.shape, bits=self.bits, notes={**notes, **self.texts, **notes})
         return FileSink(self.paths, self.shape[0], self.gathered, self.overwrite, writer)
 
 
@@ -93,8 +92,11 @@ def file_target(
     pictures: tuple[int, int, int, int],
     bits: int | None = None,
     overwrite: bool = True,
+    texts: Mapping[str, str] | None = None,
 ) -> Target:
     """Check the file for pictures of shape (B, H, W, C), or the numbered files of a batch.
+
+    A text that the format has no room for is a warning, unless it has no place for any.
 
     Raises:
         OutputError: The path cannot be written to, or its format cannot hold the pictures.
@@ -107,7 +109,7 @@ def file_target(
         problem = f"{target}: pictures are written as {endings}, not as {target.suffix!r}"
         raise OutputError(problem, "Change the ending.")
     batch, shape = pictures[0], pictures[1:]
-    _check_kind(target, kind, shape, bits)
+    check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     for name in paths:
         check_place(name)
@@ -115,38 +117,5 @@ def file_target(
     if existing and not overwrite:
         problem = f"{', '.join(existing)}: there is a file of that name"
         raise OutputError(problem, "Use another name, or set overwrite=True.")
-    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite)
-
-
-def _check_kind(path: Path, kind: type[Writer], shape: Shape, bits: int | None) -> None:
-    height, width, channels = shape
-    if bits is not None and (isinstance(bits, bool) or bits not in kind.bits):
-        raise OutputError(
-            f"{path}: bits= must be {_either(kind.bits)} in this kind of file, it is {bits!r}",
-            ".png and .tiff store 16, .tiff, .npy and .safetensors store 32.",
-        )
-    if kind.channels is not None and channels not in kind.channels:
-        raise OutputError(
-            f"{path}: this kind of file holds {_either(kind.channels)} channels, the VAE's pictures have {channels}",
-            "Write a .npy or a .safetensors.",
-        )
-    if max(height, width) > kind.side:
-        raise OutputError(
-            f"{path}: this kind of file holds at most {kind.side:,} pixels a side, the picture has "
-            f"{width:,}x{height:,}",
-            "Write a .png or a .tiff.",
-        )
-    if kind.pillow is not None:
-        features = imported("PIL.features", "pip install 'zvae-tiled[pil]'")
-        if not features.check(_FEATURES[kind.pillow]):
-            advice = "pip install --force-reinstall pillow, or write a .png."
-            raise MissingExtraError(f"{path}: the installed Pillow was built without {kind.pillow}", advice)
-
-
-_FEATURES = {"JPEG": "jpg", "WEBP": "webp"}
-"""Pillow's name for the library of each format."""
-
-
-def _either(numbers: tuple[int, ...]) -> str:
-    *first, last = map(str, sorted(numbers))
-    return f"{', '.join(first)} or {last}" if first else last
+    kept = kept_texts(texts or {}, kind.text_room, str(target)) if kind.text_room else {}
+    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite, kept)

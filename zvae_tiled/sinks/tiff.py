@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from zvae_tiled.sinks.texts import MOST_BYTES, size_of
 from zvae_tiled.sinks.writer import DTYPES, Samples, Shape, Writer
 
 TILE = 256
@@ -23,12 +24,14 @@ class Tiff(Writer):
 
     bits = (8, 16, 32)
     channels = (1, 2, 3, 4)
+    seeks = True
+    text_room = MOST_BYTES
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
         """Write a header without a directory, to be replaced at the end."""
         super().__init__(file, shape, bits, notes)
         self._notes = notes
-        self._big = self.largest(shape, bits) >> 32 > 0
+        self._big = (self.largest(shape, bits) + size_of(notes)) >> 32 > 0
         self._tile = tile_shape(shape)
         self._rows = np.zeros((self._tile[0], _up(shape[1], self._tile[1]), shape[2]), DTYPES[bits])
         self._filled = 0

@@ -30,18 +30,22 @@ class Writer(ABC):
         channels: Numbers of channels that the format can store; None for any number.
         side: The longest side that the format can store, in pixels.
         pillow: Pillow's name for the format, if Pillow writes it.
+        text_room: The most bytes of texts of the caller that it holds beside our notes.
+        seeks: Whether it writes at earlier places again.
     """
 
     bits: ClassVar[tuple[int, ...]]
     channels: ClassVar[tuple[int, ...] | None] = None
     side: ClassVar[int] = (1 << 31) - 1
     pillow: ClassVar[str | None] = None
+    seeks: ClassVar[bool] = False
+    text_room: ClassVar[int] = 0
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
         """Begin a file.
 
         Args:
-            file: An open, empty, seekable file.
+            file: An open, empty file. It can seek if the format does.
             shape: The picture's shape.
             bits: Bits of a channel.
             notes: Notes for the file, if the format has a place for them.

@@ -15,6 +15,9 @@ from zvae_tiled.inputs.latents import Layout
 NAMES = ("layout", "height", "width", "packed", "scaled", "scale")
 """The names that are read. ``scale`` is another name for ``scaled``."""
 
+_OWN = ("format", "Software")
+"""``format`` is what safetensors' own writers note; ``Software`` is a note of ours in pictures (sinks/notes.py)."""
+
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -47,6 +50,11 @@ def parse_metadata(text: Mapping[str, str], source: str) -> Metadata:
     if scaled is not None and scale is not None and scaled != scale:
         raise LatentsError(f"{source}: scaled and scale mean the same, but contradict each other", _AGAIN)
     return Metadata(cast(Layout | None, layout), height, width, packed, scale if scaled is None else scaled)
+
+
+def other_texts(text: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata that says nothing about the array, nor about how a picture was decoded."""
+    return {name: value for name, value in text.items() if name not in (*NAMES, *_OWN) and not name.startswith("zvae_")}
 
 
 def check_packed(array: mx.array, source: str) -> None:

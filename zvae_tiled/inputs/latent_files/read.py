@@ -15,8 +15,9 @@ from zvae_tiled.errors import LatentsError, WeightsError
 from zvae_tiled.files.opening import open_regular
 from zvae_tiled.inputs.arrays import MAX_AXES
 from zvae_tiled.inputs.latent_files.contents import Contents, read_contents
-from zvae_tiled.inputs.latent_files.metadata import check_packed, parse_metadata
+from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, parse_metadata
 from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.sinks.texts import MOST_BYTES, kept_texts
 
 COMFYUI = "latent_format_version_0"
 """An empty tensor in ComfyUI's .latent files. It means that scale and shift of the latents beside it are undone."""
@@ -25,7 +26,7 @@ MAX_NAMES = 20
 """The most tensors that an error lists."""
 
 
-def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> Latents:
+def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None = None, texts: bool = True) -> Latents:
     """Read latents from a safetensors, .npy or .npz file. The content decides the format. Pickles are never opened.
 
     ``height``, ``width``, ``packed``, ``scaled`` and ``layout`` are read from a safetensors file's metadata, and from
@@ -34,6 +35,9 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
     Args:
         path: The file, or a stream of bytes.
         name: The tensor's name. It is needed only if several tensors could be latents.
+        texts: Whether other texts in a safetensors file's metadata (prompt, workflow, parameters) are read, which
+            `VAE.decode_to_file` writes into the picture. One that is too long, or holds control characters, is left
+            out with a warning of the logger ``zvae_tiled``.
 
     Returns:
         The latents in their stored type (float64 becomes float32), with the file's metadata.
@@ -58,6 +62,7 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
         metadata.width if packed else None,
         COMFYUI not in contents.entries if metadata.scaled is None else metadata.scaled,
         f"{source}: {tensor}" if tensor else source,
+        kept_texts(other_texts(contents.metadata), MOST_BYTES, source) if texts else {},
     )
 
 

@@ -15,10 +15,11 @@ from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place
 from zvae_tiled.inputs.arrays import to_mlx
 from zvae_tiled.inputs.latent_files.contents import BFLOAT16
-from zvae_tiled.inputs.latent_files.metadata import check_packed, parse_metadata
+from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, parse_metadata
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.safetensors import safetensors_header
+from zvae_tiled.sinks.texts import MOST_BYTES, kept_texts
 
 KINDS = (".safetensors", ".npy", ".npz")
 
@@ -44,7 +45,8 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
     """Write latents with all metadata that `read_latent_file` reads.
 
     Args:
-        path: A ``.safetensors``, ``.npz`` or ``.npy`` file. A ``.npy`` has no place for metadata.
+        path: A ``.safetensors``, ``.npz`` or ``.npy`` file. A ``.npy`` has no place for metadata. Only a
+            ``.safetensors`` holds `Latents.texts`.
         latents: `Latents`, or an array. The type is kept, but float64 becomes float32.
         overwrite: Whether an existing file is replaced, when the new one is complete.
 
@@ -65,18 +67,19 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
     if kind == ".npy" and notes != {"scaled": "true"}:
         lost = ", ".join(name for name in notes if (name, notes[name]) != ("scaled", "true"))
         raise OutputError(f"{target}: a .npy has no place for {lost}", "Write a .safetensors or a .npz.")
+    texts = kept_texts(other_texts(wrapped.texts), MOST_BYTES, str(target))
     try:
         with atomic_file(target, overwrite) as file:
-            _write(file, kind, array, notes)
+            _write(file, kind, array, notes, texts)
     except OSError as error:
         raise failed(target, error, "Free space, or name another file.") from error
 
 
-def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str]) -> None:
+def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str], texts: dict[str, str]) -> None:
     values = np.asarray(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
     values = np.ascontiguousarray(values).reshape(array.shape)  # ascontiguousarray adds an axis to a scalar
     if kind == ".safetensors":
-        file.write(safetensors_header("latents", _NAMES[array.dtype], array.shape, values.nbytes, notes))
+        file.write(safetensors_header("latents", _NAMES[array.dtype], array.shape, values.nbytes, texts | notes))
         file.write(values.tobytes())
         return
     values = values.view(BFLOAT16) if array.dtype == mx.bfloat16 else values
