@@ -11,7 +11,6 @@ from zvae_tiled.devices.native_cpu.choice import native_status
 
 STATED = budget_table.PAGE.read_text().partition(budget_table.BEGIN)[2].partition(budget_table.END)[0].splitlines()
 
-
 pytestmark = pytest.mark.skipif(
     budget_table.KERNELS["ZVAE_KERNELS"] not in native_status().runs, reason="this CPU cannot run the tables' kernels"
 )
@@ -23,7 +22,9 @@ def tables_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize(("machine", "line"), [*zip(budget_table.MACHINES, STATED[2:], strict=True)])
+@pytest.mark.parametrize(
+    ("machine", "line"), [*zip(budget_table.MACHINES, STATED[2:], strict=True)], ids=lambda value: str(value)[:6]
+)
 def test_a_row_is_what_the_planner_predicts(machine: int, line: str) -> None:
     (side,) = (int(found) for found in re.findall(r"\| (\d+)² \|", line))
     assert line == f"| {' | '.join(budget_table.row(machine, side))} |", "run python -m docs.budget_table"
