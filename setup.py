@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
+
+if sys.platform == "win32":
+    sys.exit("zvae_tiled needs macOS or Linux, this Python is one for Windows. Install it inside WSL 2: wsl --install")
 
 SOURCES = ["native/path.cpp", "native/dispatch.cpp", "native/pool.cpp"]
 COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized", "-g0"]

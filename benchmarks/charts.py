@@ -36,4 +36,4 @@ def _chart(title: str, unit: str, lines: dict[str, list[Row]], value: Callable[[
     drawn = {
         name: sorted((row.width * row.height / 1e6, value(row)) for row in rows) for name, rows in lines.items() if rows
     }
-    return line_chart(title, "megapixels", unit, drawn, ratios=True)
+    return line_chart(title, "megapixels", unit, drawn, log="xy")

@@ -1,89 +1,76 @@
-"""Draws measured memory over time, for the full decode and plans that keep, spill and drop: ``docs/memory.svg``.
+"""Draws the memory of a process over a decode, diffusers' full one and ours in three budgets: ``docs/memory.svg``.
 
-``python -m benchmarks.memory_over_time`` decodes 1024² in bfloat16, with a decoder of a quarter of Z-Image's width.
+    python -m benchmarks.memory_over_time --peers-python .venv-peers/bin/python
+
+A picture of 1024², by a random VAE of Z-Image's full width, in bfloat16: each decode in a process of its own.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import argparse
+import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.case import Case, Sample
 from benchmarks.machine import describe
-from tests.support.models import whole_decode
-from zvae_tiled import Plan
-from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.counted import active_memory
-from zvae_tiled.devices.mlx_cpu.memory import CPU
-from zvae_tiled.families.autoencoder_kl import PRESETS
-from zvae_tiled.planner.budget import Available, parse_budget
-from zvae_tiled.planner.case import Case
-from zvae_tiled.planner.make import make_plan
-from zvae_tiled.planner.quality import Exact
+from benchmarks.runner import Group, Machine, run_child
+from benchmarks.timeline import Line
+from benchmarks.weights import save_random_vae
 from zvae_tiled.report.chart import line_chart
-from zvae_tiled.report.figures import random_vae
+from zvae_tiled.report.figures import random_latents
+from zvae_tiled.wording import size
 
-import mlx.core as mx  # isort: skip, after zvae_tiled: it loads the BLAS
-
-PIXELS = 1024
-CONFIG = replace(PRESETS["z-image"], block_out_channels=(32, 64, 128, 128))
-EVERY = 0.005
+CHART = Path(__file__).parent.parent / "docs" / "memory.svg"
+PIXELS, LIMIT = 1024, 8 << 30
+CASES = {
+    "diffusers, full decode": Case("timeline", "diffusers_full", PIXELS, PIXELS, label="diffusers, full"),
+    "zvae_tiled, all maps kept": Case("timeline", "ours", PIXELS, PIXELS),
+    "zvae_tiled, half of that as the budget": Case("timeline", "ours", PIXELS, PIXELS, budget="half"),
+    "zvae_tiled, the smallest budget": Case("timeline", "ours", PIXELS, PIXELS, budget="least"),
+}
 
 
 def main() -> None:
-    """Draw the chart, and print its figures."""
-    vae = random_vae(CONFIG, "bfloat16")
-    latents = np.random.default_rng(0).standard_normal((1, 16, PIXELS // 8, PIXELS // 8)).astype(np.float32)
-    ready = mx.array(latents.transpose(0, 2, 3, 1)).astype(mx.bfloat16)
-    works: dict[str, Callable[[], object]] = {"full decode": lambda: whole_decode(vae, ready)}
-    for name, plan in plans(vae.weight_bytes).items():
-        works[f"{name}: {plan.extra_flops:.0%} recomputed"] = lambda plan=plan: vae.decode(latents, plan=plan)  # type: ignore[misc]
-    lines = {name: watched(work) for name, work in works.items()}
+    """Measure, draw the chart, and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers-python", required=True, help="an interpreter that has torch and diffusers")
+    machine = Machine(LIMIT, peers=(parser.parse_args().peers_python,), module="benchmarks.timeline")
+    case = next(iter(CASES.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        latents = Path(folder) / "latents.npy"
+        np.save(latents, random_latents(case.config, PIXELS, PIXELS))
+        group = Group(tuple(CASES.values()), save_random_vae(case.config, Path(folder) / "vae"), latents)
+        samples = {name: run_child(case, group, None, machine) for name, case in CASES.items()}
     print(describe())
-    for name, line in lines.items():
-        print(f"{name:<32} {line[-1][0]:6.1f} s  peak {max(y for _, y in line):8,.0f} MB")
-    chart = line_chart(f"Memory while decoding {PIXELS}², quarter width, bfloat16", "seconds", "MB", lines)
-    (Path(__file__).parent.parent / "docs" / "memory.svg").write_text(chart)
+    for name, sample in samples.items():
+        print(f"{name:<40} {sample.seconds or 0:6.1f} s  peak {size(peak(sample))}  {sample.outcome}")
+    CHART.write_text(chart(samples))
 
 
-def plans(weights: int) -> dict[str, Plan]:
-    """Return a plan that keeps all maps, one that spills (with a fast disk), and one that drops (with a slow disk)."""
-    side = PIXELS // 8
-
-    def make(device: Device, budget: int) -> Plan:
-        limit = parse_budget(f"{budget}B", Available(0))
-        return make_plan(Case(CONFIG, side, side, device.name), Exact(), limit, device, weights)
-
-    keep = make(CPU, 1 << 40)
-    tight = keep.predicted_peak // 2
-    return {"keep": keep, "spill": make(replace(CPU, disk=1e12), tight), "drop": make(replace(CPU, disk=1.0), tight)}
+def chart(samples: dict[str, Sample]) -> str:
+    """Return the chart: MB against the share of each decode's own time, since other work may slow some of them."""
+    lines = {f"{name}: at most {size(peak(sample))}": shares(line_of(sample)) for name, sample in samples.items()}
+    title = f"Memory of the process while decoding {PIXELS}² with Z-Image's VAE, bfloat16"
+    return line_chart(title, "share of the decode's own time, %", "MB, weights included", lines, log="y")
 
 
-def watched(work: Callable[[], object]) -> list[tuple[float, float]]:
-    """Return points of seconds and MB of arrays while `work` runs."""
-    line: list[tuple[float, float]] = []
-    done = threading.Event()
-    start = time.perf_counter()
+def peak(sample: Sample) -> float:
+    """Return the highest point of a sample's line."""
+    return max(y for _, y in line_of(sample))
 
-    def watch() -> None:
-        while not done.wait(EVERY):
-            line.append((time.perf_counter() - start, active_memory() / 1e6))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        mx.eval(work())
-    finally:
-        done.set()
-        watcher.join()
-    mx.clear_cache()
-    step = max(1, len(line) // 1200)
-    # The highest point of each stretch, because a chart of memory must not lose its peaks.
-    return [max(line[i : i + step], key=lambda point: point[1]) for i in range(0, len(line), step)]
+def line_of(sample: Sample) -> Line:
+    """Return the line in a sample's note."""
+    return [(x, y) for x, y in json.loads(sample.note)]
+
+
+def shares(line: Line) -> Line:
+    """Return points of per cent and MB."""
+    start, end = line[0][0], line[-1][0]
+    return [(100 * (x - start) / (end - start), y / 1e6) for x, y in line]
 
 
 if __name__ == "__main__":

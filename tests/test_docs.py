@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +19,17 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from docs import architecture_table
 from tests.support.docs_blocks import Block, blocks
 from tests.support.models import narrow, random_latents
 from tests.support.running import ROOT, environment, save_vae
+from tests.support.running import run as run_here
 from zvae_tiled import VAE, set_default_vae
 
 CONFIG = narrow("z-image", (4, 4, 8, 8), 2)
-PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
 DEAR = ("benchmarks.md", "cli.md")
@@ -36,19 +39,30 @@ SIDE = 4
 """Latents a side, in place of every size in the docs."""
 
 
-def pipeline(latents: Callable[[int, int], np.ndarray]) -> Callable[..., Any]:
+class AutoencoderKL:
+    """A stand-in for the VAE of a diffusers pipeline."""
+
+    config = asdict(CONFIG)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        return load_file("path/to/Z-Image-Turbo/vae/diffusion_pytorch_model.safetensors")
+
+
+@dataclass
+class Pipeline:
     """A stand-in for a diffusers pipeline that returns latents."""
 
-    def pipe(prompt: str, height: int, width: int, output_type: str) -> Any:
+    latents: Callable[[int, int], np.ndarray]
+    vae: AutoencoderKL = field(default_factory=AutoencoderKL)
+
+    def __call__(self, prompt: str, height: int, width: int, output_type: str) -> Any:
         assert prompt
         assert output_type == "latent"
-        return SimpleNamespace(images=latents(height, width))
-
-    return pipe
+        return SimpleNamespace(images=self.latents(height, width))
 
 
 def z_image_pipeline() -> dict[str, Any]:
-    return {"pipe": pipeline(lambda height, width: unpacked_latents()["latents"])}
+    return {"pipe": Pipeline(lambda height, width: unpacked_latents()["latents"])}
 
 
 def flux_pipeline() -> dict[str, Any]:
@@ -58,7 +72,7 @@ def flux_pipeline() -> dict[str, Any]:
         tokens = (height // 16) * (width // 16)
         return random_latents(CONFIG, tokens, 4).reshape(1, tokens, 64)
 
-    return {"pipe": pipeline(packed), "height": 48, "width": 32}
+    return {"pipe": Pipeline(packed), "height": 48, "width": 32}
 
 
 def mflux_model() -> dict[str, Any]:
@@ -80,7 +94,13 @@ def unpacked_latents() -> dict[str, Any]:
     return {"latents": random_latents(CONFIG, SIDE, SIDE)}
 
 
-STAND_INS = {each.__name__: each for each in (z_image_pipeline, flux_pipeline, mflux_model, unpacked_latents)}
+def comfy_node() -> dict[str, Any]:
+    """What a node of ComfyUI is given. Its pictures are tensors of torch, which these tests do without."""
+    return {"samples": {"samples": random_latents(CONFIG, SIDE, SIDE)}, "output_type": "np"}
+
+
+KINDS = (z_image_pipeline, flux_pipeline, mflux_model, comfy_node, unpacked_latents)
+STAND_INS = {each.__name__: each for each in KINDS}
 
 
 @pytest.fixture
@@ -92,6 +112,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("latents.npy", "runs/1.npy", "runs/2.npy"):
         np.save(tmp_path / name, random_latents(CONFIG, SIDE, SIDE))
     save_file({"latents": random_latents(CONFIG, SIDE, SIDE)}, tmp_path / "latents.safetensors")
+    comfyui = {"latent_tensor": random_latents(CONFIG, SIDE, SIDE), "latent_format_version_0": np.zeros(0, np.float32)}
+    save_file(comfyui, tmp_path / "ComfyUI_00001_.latent")
     scripts = tmp_path / "bin"
     scripts.mkdir()
     for name, words in (("zvae", "-m zvae_tiled.cli"), ("python", "")):
@@ -106,8 +128,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     set_default_vae(None)
 
 
+def plain_commands(code: str) -> list[list[str]]:
+    """The words of each line, if all are calls of zvae that a shell has nothing to do for; else an empty list."""
+    lines = [shlex.split(line, comments=True) for line in code.splitlines()]
+    plain = not re.search(r"[|<>&;$`\\]", code) and all(words[:1] == ["zvae"] for words in lines)
+    return [words[1:] for words in lines] if plain else []
+
+
 def run(block: Block, names: dict[str, Any]) -> None:
     if block.language == "sh":
+        if commands := plain_commands(block.code):  # here, because starting a process takes longer than most of them
+            for words in commands:
+                run_here(*words)
+            return
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block.code], capture_output=True, env=environment(), check=False
         )

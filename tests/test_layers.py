@@ -15,7 +15,7 @@ ROOT = Path(zvae_tiled.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("_version.py", "errors.py", "wording.py", "checks.py"),
+    "words": ("_version.py", "errors.py", "system.py", "wording.py", "checks.py"),
     "chain": ("chain/__init__.py", "chain/chain.py", "chain/step.py"),
     "families": ("families/*.py",),
     "files": ("files/*.py",),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import mlx.core as mx
@@ -17,7 +18,7 @@ from tests.support.models import random_latents, random_vae
 from zvae_tiled import Progress, Report
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report import report
-from zvae_tiled.report.chart import line_chart, logarithmic
+from zvae_tiled.report.chart import line_chart, linear, logarithmic
 from zvae_tiled.report.report import Meter
 from zvae_tiled.wording import size
 
@@ -123,16 +124,41 @@ def test_a_budget_far_above_does_not_flatten_the_chart(tmp_path: Path) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=5).map(sorted),
-    st.booleans(),
+    st.lists(st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)), min_size=1, max_size=40).map(sorted),
+    st.sampled_from(["", "y", "xy"]),
 )
-def test_points_stay_inside_the_chart_and_in_order(points: list[tuple[float, float]], ratios: bool) -> None:
-    chart = ElementTree.fromstring(line_chart("t", "x", "y", {"line": points}, ratios))
+def test_points_stay_inside_the_chart_and_in_order(
+    points: list[tuple[float, float]], log: Literal["", "y", "xy"]
+) -> None:
+    chart = ElementTree.fromstring(line_chart("t", "x", "y", {"line": points}, log))
     (drawn,) = (path.attrib["d"] for path in chart.iter(f"{SVG}path") if path.get("fill") == "none")
     places = [tuple(map(float, place.split())) for place in drawn[1:].split("L")]
     assert all(0 <= x <= 770 and -330 <= y <= 0 for x, y in places)
     assert places == sorted(places, key=lambda place: place[0])
-    assert len(list(chart.iter(f"{SVG}circle"))) == (len(points) if ratios else 0)
+    (marks,) = (path.attrib["d"] for path in chart.iter(f"{SVG}path") if path.get("fill") not in (None, "none"))
+    marked = [tuple(map(float, place.partition("m")[0].split())) for place in marks[1:].split("M")]
+    *on_the_line, _ = marked  # the last one is beside the line's name
+    assert set(on_the_line) <= set(places)
+    assert 1 <= len(on_the_line) <= 12
+
+
+def test_lines_differ_without_their_colours() -> None:
+    lines = {str(i): [(0, i), (1, i + 1)] for i in range(6)}
+    chart = ElementTree.fromstring(line_chart("t", "x", "y", lines))
+    dashes = [path.get("stroke-dasharray") for path in chart.iter(f"{SVG}path") if path.get("fill") == "none"]
+    shapes = [path.attrib["d"].partition("m")[2] for path in chart.iter(f"{SVG}path") if "m" in path.attrib["d"]]
+    assert len(set(dashes)) == len({shape.partition("M")[0] for shape in shapes}) == len(lines)
+
+
+@given(st.floats(1e-6, 1e12))
+def test_marks_are_round_and_the_largest_value_is_near_the_last(largest: float) -> None:
+    axis = linear(largest)
+    marks = [value for value, _ in axis.marks]
+    assert marks[0] == 0
+    assert 3 <= len(marks) <= 7
+    assert float(f"{marks[1]:.0e}") == pytest.approx(marks[1])
+    assert f"{marks[1]:.0e}"[0] in "125"
+    assert 0.5 < axis.share(largest) <= 1
 
 
 def test_equal_ratios_are_equally_long() -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress as _suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import zvae_tiled.system  # noqa: F401, first: it refuses Windows
 from zvae_tiled._version import __version__
 from zvae_tiled.api import decode_tiled, plan, read_plan, set_default_vae
 from zvae_tiled.devices.blas import preload as _preload

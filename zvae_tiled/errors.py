@@ -15,7 +15,8 @@ The tree::
     ├── SilentFailureError      the device computed zeros, a flat map or NaN by mistake, twice
     ├── ForkError               MLX was used before this process was forked, and cannot compute here
     ├── BlasError               the BLAS library in ZVAE_BLAS cannot be loaded
-    └── MissingExtraError       an optional package is needed; the message names the extra
+    ├── MissingExtraError       an optional package is needed; the message names the extra
+    └── SystemNotSupportedError  the package was imported on Windows
 
 A message says what is needed, what the value is, and what to do next::
 
@@ -150,3 +151,9 @@ class MissingExtraError(ZvaeError, ImportError):
     """An optional package is needed. The message names the extra that installs it."""
 
     area = "install"
+
+
+class SystemNotSupportedError(ZvaeError, ImportError):
+    """The package was imported on a system that it cannot run on."""
+
+    area = "system"

@@ -17,6 +17,7 @@ from zvae_tiled import plan, read_plan
 from zvae_tiled.devices.table import DEVICES, likely_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
+from zvae_tiled.report.chart import COLOURS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,7 +88,7 @@ def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
     chart = ElementTree.parse(place / "plan.svg").getroot()
     names = {text.text for text in chart.iter(f"{SVG}text")}
     assert {"budget, 400 MB", "predicted, of each sweep", f"Memory of plan {made.digest}, weights included"} <= names
-    (line,) = [path for path in chart.iter(f"{SVG}path") if path.get("stroke") == "#d62728"]
+    (line,) = [path for path in chart.iter(f"{SVG}path") if path.get("stroke") == COLOURS[0]]
     assert f"{line.get('d')}".count("L") == 2 * len(made.sweeps)
     run("plan", "512", "--sweep-budgets", "--plot", "plan.svg")
     assert "Time against memory, predicted" in (place / "plan.svg").read_text()

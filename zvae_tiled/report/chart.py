@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import floor, log10
+from math import ceil, floor, log10
+from typing import Literal
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 330, 70, 20, 40, 50
 """Width of the picture, height of the plot area, and the margins around it, in SVG units."""
 
 ACROSS = WIDTH - LEFT - RIGHT
-COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#000000")
+"""Okabe and Ito's, which the colour-blind can tell apart."""
+
+DASHES = ("none", "9 4", "2 3", "9 4 2 4", "14 5", "5 2")
+MARKERS = (
+    "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z",
+    "m-3 -3h6v6h-6z",
+    "m0 -4l4 7h-8z",
+    "m0 -4l4 4l-4 4l-4 -4z",
+    "m-4 -3h8l-4 7z",
+    "m-3 -1h2v-2h2v2h2v2h-2v2h-2v-2h-2z",
+)
+"""Circle, square, triangle, diamond, triangle upside down, cross: so that lines differ without their colours, too."""
+
+MARKED = 12
+"""The most markers on a line."""
+
+ROUND = (1, 2, 5)
+"""The first digits of marks on an axis."""
 
 Line = Sequence[tuple[float, float]]
 
@@ -29,23 +48,28 @@ class Axis:
     share: Callable[[float], float]
 
 
-def linear(largest: float, digits: int) -> Axis:
-    """Return an axis from zero, with six marks."""
-    top = largest or 1.0
-    return Axis([(top * i / 5, f"{top * i / 5:,.{digits}f}") for i in range(6)], lambda value: value / top)
+def linear(largest: float) -> Axis:
+    """Return an axis from zero, with at most seven marks, at multiples of 1, 2 or 5 times a power of ten."""
+    least = (largest or 1.0) / 6
+    power = floor(log10(least))
+    step = next(digit * 10.0**at for at in (power, power + 1) for digit in ROUND if digit * 10.0**at >= least)
+    count = max(1, ceil(largest / step))
+    return Axis([(step * i, f"{step * i:,.10g}") for i in range(count + 1)], lambda value: value / (step * count))
 
 
 def logarithmic(smallest: float, largest: float) -> Axis:
     """Return a logarithmic axis, with marks at 1, 2, 5, 10 and so on."""
     powers = range(floor(log10(smallest)) - 1, floor(log10(largest)) + 2)  # log10(999.99…) may round to 3
-    round_values = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    round_values = [digit * 10.0**power for power in powers for digit in ROUND]
     bottom = max(value for value in round_values if value <= smallest)
     top = min(value for value in round_values if value >= largest and value > bottom)
     marks = [(value, f"{value:,g}") for value in round_values if bottom <= value <= top]
     return Axis(marks, lambda value: log10(value / bottom) / log10(top / bottom))
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line], ratios: bool = False) -> str:
+def line_chart(
+    title: str, x_label: str, y_label: str, lines: Mapping[str, Line], log: Literal["", "y", "xy"] = ""
+) -> str:
     """Return a chart of lines, as SVG.
 
     Args:
@@ -53,11 +77,11 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]
         x_label: Label of the horizontal axis.
         y_label: Label of the vertical axis.
         lines: The points of each line, from left to right, by the line's name.
-        ratios: Whether both axes are logarithmic. All values must then be above zero.
+        log: The axes that are logarithmic. Their values must be above zero.
     """
     xs, ys = zip(*(point for line in lines.values() for point in line), strict=True)
-    across = logarithmic(min(xs), max(xs)) if ratios else linear(max(xs), 1)
-    up = logarithmic(min(ys), max(ys)) if ratios else linear(max(ys) * 1.05, 0)
+    across = logarithmic(min(xs), max(xs)) if "x" in log else linear(max(xs))
+    up = logarithmic(min(ys), max(ys)) if "y" in log else linear(max(ys))
     top = TOP + 16 * len(lines)  # room for the names above the plot area
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + HEIGHT + BOTTOM}"',
@@ -71,13 +95,18 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Line]
         *_grid(across, up),
     ]
     for i, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour, dashes, marker = (each[i % len(each)] for each in (COLOURS, DASHES, MARKERS))
+        stroke = f'stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dashes}"'
         points = [(across.share(x) * ACROSS, -up.share(y) * HEIGHT) for x, y in line]
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        if ratios:  # such charts have few points: mark each
-            parts.extend(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
-        parts.append(f'<text y="{16 * (i - len(lines)) - HEIGHT + 8}" fill="{colour}">{escape(name)}</text>')
+        path, every = "L".join(f"{x:.1f} {y:.1f}" for x, y in points), ceil(len(points) / MARKED)
+        low = 16 * (i - len(lines)) - HEIGHT + 8
+        marked = [*points[every // 2 :: every], (20, low - 4)]
+        parts += [
+            f'<path d="M{path}" fill="none" {stroke}/>',
+            f'<line x2="40" y1="{low - 4}" y2="{low - 4}" {stroke}/>',
+            f'<path d="{"".join(f"M{x:.1f} {y:.1f}{marker}" for x, y in marked)}" fill="{colour}"/>',
+            f'<text x="48" y="{low}">{escape(name)}</text>',
+        ]
     return "\n".join([*parts, "</g>", "</svg>\n"])
 
 
