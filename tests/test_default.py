@@ -70,6 +70,7 @@ def test_a_path_that_is_set_is_loaded_once_at_its_first_use(tmp_path: Path, kind
     assert default_vae() is default_vae()
 
 
+@pytest.mark.slow
 def test_what_is_set_comes_before_the_variable_and_the_variable_before_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

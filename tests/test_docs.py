@@ -32,7 +32,10 @@ CONFIG = narrow("z-image", (4, 4, 8, 8), 2)
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "tests" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
-DEAR = ("benchmarks.md", "cli.md")
+DEAR = (
+    *("benchmarks.md", "big-pictures.md", "cli.md", "comfyui.md", "diffusers.md", "environment.md", "mflux.md"),
+    *("services.md", "troubleshooting.md"),
+)
 """Pages whose commands take seconds: they run with the slow tests, and in .ci/run."""
 
 SIDE = 4

@@ -7,6 +7,8 @@ import io
 import json
 from typing import Any
 
+import pytest
+
 from docs.demo_notebook import CELLS, PAGE, VARIES
 
 STORED = json.loads(PAGE.read_text())["cells"]
@@ -23,6 +25,7 @@ def test_the_notebook_has_the_cells_of_its_script() -> None:
     assert PAGE.stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_cells_run_again_print_what_is_stored() -> None:
     names: dict[str, Any] = {}
     for cell in STORED:

@@ -55,6 +55,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_default_run_draws_the_same_cases_every_time(run: Run) -> None:
     first, said = run()
     assert len(first.splitlines()) > 10

@@ -48,6 +48,7 @@ def test_a_child_that_takes_too_long_is_ended_and_its_memory_told(monkeypatch: p
     assert float(told[1]) > 0
 
 
+@pytest.mark.slow
 def test_a_success_replaces_a_failure_and_the_other_way_round(tmp_path: Path) -> None:
     for timeout, outcome in ((0.0, "longer"), (600.0, "ok"), (0.0, "longer")):
         store.write("speed", run_group(Group((SMALL,)), Machine(limit=8 << 30, timeout=timeout)), tmp_path)

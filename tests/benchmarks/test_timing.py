@@ -20,6 +20,7 @@ def test_ten_cases_have_names_of_their_own() -> None:
     assert "z-image 1024x1024 bfloat16 tiles" in names
 
 
+@pytest.mark.slow
 def test_it_calibrates_for_itself_and_prints_a_row_for_each_case(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

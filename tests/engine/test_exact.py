@@ -224,6 +224,7 @@ def recording(add: Callable[..., None], blocks: list[int]) -> Callable[..., None
     return recorded
 
 
+@pytest.mark.slow
 def test_strips_wider_than_the_real_blocks() -> None:
     config = TWO_LEVELS
     latents = random_latents(config, 1, workspace.KEYS_AT_ONCE + 52)

@@ -67,6 +67,7 @@ def test_calibrating_this_machine(folder: Path) -> None:
     assert this_device(calibrated=False).flops != found.flops
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_higher_speed_is_kept_until_one_says_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     first = module.calibrate()

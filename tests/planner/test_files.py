@@ -88,6 +88,7 @@ def costs(values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
             yield from (("stages", name, "sweeps", number, field) for field in sweep.keys() - set(EXECUTED))
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(sorted(SAVED)), st.one_of(odd, st.sampled_from([1, 10**18, -1])))
 @settings(max_examples=25)
 def test_what_a_file_says_of_costs_is_ignored(data: st.DataObject, which: str, new: Any) -> None:

@@ -52,6 +52,7 @@ def executed(found: Plan) -> list[Any]:
     return [sweep.executed for sweep in found.sweeps]
 
 
+@pytest.mark.slow
 def test_a_replayed_plan_is_reported() -> None:
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 8, 12)
     want = vae.decode(latents, output_type="np")

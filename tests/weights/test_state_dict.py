@@ -84,7 +84,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("naming", [str, ORIGINAL.__getitem__, "vae.{}".format])
+@pytest.mark.parametrize(
+    "naming", [str, *(pytest.param(each, marks=pytest.mark.slow) for each in (ORIGINAL.__getitem__, "vae.{}".format))]
+)
 def test_arrays_of_any_library_make_the_vae_of_the_file(files: Path, naming: Callable[[str], str]) -> None:
     holders = list(HOLDERS.values())
     tensors = {naming(name): holders[i % len(holders)](values) for i, (name, values) in enumerate(TENSORS.items())}
@@ -180,6 +182,7 @@ KEPT = {**asdict(CONFIG), "_use_default_values": ["act_fn"], "_diffusers_version
 """A config as diffusers keeps it in a module that was not loaded from a file: without a class."""
 
 
+@pytest.mark.slow
 def test_a_module_of_diffusers_has_its_config_with_it() -> None:
     want = VAE.from_state_dict(TENSORS, CONFIG, decoder_only=False)
     same(VAE.from_module(AutoencoderKL(FOREIGN, KEPT), decoder_only=False), want)
