@@ -6,7 +6,6 @@ MLX fills new memory with zeros on one thread before a native call can write to 
 from __future__ import annotations
 
 import math
-import mmap
 import threading
 import weakref
 from collections import deque
@@ -16,18 +15,17 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.devices.heap import SMALL, make_room, may_hoard, on_shortage
+from zvae_tiled.devices.slabs import Place, Slabs
 
-HUGE = 2 << 20
-"""Bytes of a huge page. Blocks of at least two ask for them: the system hands them out in a tenth of the time."""
-
-_ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)
+LARGE = 4 << 20
+"""Bytes of a block from which on it lies in a slab. The C library uses the memory of smaller ones again by itself."""
 
 
 class _Block(weakref.ref[np.ndarray]):
-    """A block that is in use, and the pages that it lies in, if it has its own."""
+    """A block that is in use, and where it lies, if it is a large one."""
 
     size: int
-    pages: mmap.mmap | None
+    place: Place | None
 
 
 class _Ledger:
@@ -37,30 +35,35 @@ class _Ledger:
         self._lock = threading.Lock()
         self._blocks: dict[int, _Block] = {}
         self._freed: deque[_Block] = deque()
-        self._idle: dict[int, list[mmap.mmap]] = {}
+        self._slabs = Slabs()
         self._live = self._least = self._peak = 0
 
-    def add(self, memory: np.ndarray, pages: mmap.mmap | None = None) -> None:
-        block = _Block(memory, self._freed.append)
-        block.size, block.pages = memory.nbytes, pages
+    def add(self, memory: np.ndarray) -> None:
         with self._lock:
             self._settle()
-            self._blocks[id(block)] = block
-            self._live += block.size
-            self._peak = max(self._peak, self._live + mx.get_active_memory())
+            self._note(memory, None)
 
-    def idle_pages(self, size: int) -> mmap.mmap | None:
-        """Return pages of a block of this size that was freed, if there are any."""
+    def large(self, size: int) -> np.ndarray:
+        """Return a large block, which often has pages that a freed one had."""
         with self._lock:
             self._settle()
-            pages = self._idle.get(size)
-            return pages.pop() if pages else None
+            memory, place, new = self._slabs.take(size)
+            self._note(memory, place)
+        make_room(new)
+        return memory
+
+    def _note(self, memory: np.ndarray, place: Place | None) -> None:
+        block = _Block(memory, self._freed.append)
+        block.size, block.place = memory.nbytes, place
+        self._blocks[id(block)] = block
+        self._live += block.size
+        self._peak = max(self._peak, self._live + mx.get_active_memory())
 
     def release(self) -> None:
         """Give the pages of freed blocks back to the system."""
         with self._lock:
             self._settle()
-            self._idle.clear()
+            self._slabs.release()
 
     def active(self) -> int:
         with self._lock:
@@ -83,13 +86,16 @@ class _Ledger:
             mx.reset_peak_memory()  # it stays 0 until MLX allocates
 
     def _settle(self) -> None:
+        freed = False
         while self._freed:
             block = self._freed.popleft()
             del self._blocks[id(block)]
             self._live -= block.size
-            if block.pages is not None and may_hoard():
-                self._idle.setdefault(block.size, []).append(block.pages)
-            block.pages = None
+            if block.place is not None:
+                self._slabs.give(block.place)
+                freed = True
+        if freed and not may_hoard():
+            self._slabs.release()
         self._least = min(self._least, self._live)
 
 
@@ -109,24 +115,14 @@ reset_peak = _ledger.reset
 def room(shape: int | tuple[int, ...], kind: Any = np.uint8) -> np.ndarray:
     """Return new memory that is counted. Only small memory is filled with zeros."""
     size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(kind).itemsize
-    pages = None
-    if size >= 2 * HUGE:
-        pages = _ledger.idle_pages(size) or _new_pages(size)
-        block = np.frombuffer(pages, np.uint8)
+    if size >= LARGE:
+        block = _ledger.large(size)
     else:
         make_room(size)
         block = np.zeros(size, np.uint8) if size <= SMALL else np.empty(size, np.uint8)
-    _ledger.add(block, pages)
+        _ledger.add(block)
     memory: np.ndarray = block.view(kind).reshape(shape)
     return memory
-
-
-def _new_pages(size: int) -> mmap.mmap:
-    make_room(size)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if _ADVICE is not None:
-        pages.madvise(_ADVICE)
-    return pages
 
 
 def spare(size: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Returns freed memory to the system before the process outgrows its prediction.
 
-Native kernels keep the pages of freed maps for the next ones (`devices/counted.py`). They are returned first.
+Native kernels keep the pages of freed maps for the next ones (`devices/slabs.py`). They are returned first.
 
 glibc keeps freed blocks for later use. When strips of one map follow those of another, many freed blocks fit no later
 strip, and the process grows beyond the memory in use: by a fifth in some decodes. `malloc_trim` returns free pages to
