@@ -16,6 +16,7 @@ import numpy as np
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
+from zvae_tiled.devices.heap import unlimited
 from zvae_tiled.devices.here import (
     device_kind,
     device_name,
@@ -78,7 +79,8 @@ def calibrate(progress: Callable[[str], None] | None = None, replace: bool = Fal
     proposals: tuple[Proposal, ...] = ()
     if bench.device.kind == "cpu":
         say("every path of kernels")
-        proposals = race.proposals()
+        with unlimited():
+            proposals = race.proposals()
     say("the disk")
     fresh = _calibration(bench, proposals)
     chosen = fresh if replace else better_of(stored_calibration()[0], fresh)
@@ -95,7 +97,7 @@ def measured_steps(say: Callable[[str], None]) -> Bench:
     device = this_device(calibrated=False)
     sizes = SIZES.get(device.name, SIZES.get(device.kind, SIZES["metal"]))
     bench = Bench(device)
-    with no_cache():
+    with no_cache(), unlimited():
         for number, step in enumerate(steps, 1):
             say(f"{number}/{len(steps)} {step.kind} {step.inputs} to {step.outputs} channels")
             for dtype in DTYPES:
