@@ -62,8 +62,8 @@ DTYPES = (mx.float32, mx.bfloat16)
 def calibrate(progress: Callable[[str], None] | None = None, replace: bool = False) -> Calibration:
     """Measure this device, and store the figures for all later decodes.
 
-    Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes, several times. The allocator's peak is
-    compared with the device's Workspace. On a CPU every path of kernels is timed too: a faster
+    Each kind of Step of Z-Image's decoder is run alone, on bands of a few sizes, several times. The most bytes it takes
+    are compared with the device's Workspace. On a CPU every path of kernels is timed too: a faster
     one than the chosen one is proposed, and never chosen. A run takes seconds, and empties MLX's cache of free buffers.
 
     Args:
@@ -153,7 +153,7 @@ class Operation:
     Attributes:
         name: The operation, its channels, its band and its type.
         predicted: Bytes that the Workspace predicts, the result included.
-        measured: Bytes that MLX's allocator counted.
+        measured: Bytes that were counted.
         seconds: Shortest time of the runs after the first; None if it was not timed.
     """
 

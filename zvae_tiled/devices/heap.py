@@ -91,7 +91,7 @@ def _release() -> None:
 
 @contextmanager
 def under(ceiling: Ceiling) -> Iterator[None]:
-    """Apply a ceiling while the block runs."""
+    """Apply a ceiling while the block runs. Never yield inside: a generator may be closed at any moment."""
     global _ceiling
     before, _ceiling = _ceiling, ceiling
     ceiling.begin()
