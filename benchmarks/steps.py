@@ -16,6 +16,7 @@ from benchmarks.tables import table
 from benchmarks.thread_time import Seconds, best_in_turn, seconds_of
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.calibrate import distinct_steps
+from zvae_tiled.devices.heap import unlimited
 from zvae_tiled.devices.native_cpu.choice import cpu_device, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.library import Library, NativePath
@@ -86,7 +87,9 @@ def steps(path: NativePath, dtype: mx.Dtype, limit: float, torch: Torch | None) 
         torch: Returns the seconds that torch takes for an order. Default: none.
     """
     kernels = NativeKernels(dtype, path, native_workspace(path, 1))
-    return table(HEAD, [line(place, kernels, limit, torch) for place in places(config_of("z-image").chain("decode"))])
+    chain = config_of("z-image").chain("decode")
+    with unlimited():
+        return table(HEAD, [line(place, kernels, limit, torch) for place in places(chain)])
 
 
 def line(place: Place, kernels: NativeKernels, limit: float, torch: Torch | None) -> list[str]:

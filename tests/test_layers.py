@@ -49,6 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "demo/*.py",
     ),
     "figures": ("report/figures.py",),
+    "adapters": ("adapters/*.py",),
     "cli": ("cli/*.py",),
 }
 """The layers from the ground up, each with its files; a file belongs to the first layer that lists it."""

@@ -76,3 +76,14 @@ def test_it_takes_no_more_than_itself_and_a_few_copies_of_a_band(name: str, rows
         assert mx.get_active_memory() - before <= result + one + 8192, "a row that waits holds on to its band"
     mx.set_cache_limit(limit)
     assert mx.get_peak_memory() - before <= result + 12 * (rows + 1) * one + 8192
+
+
+@given(st.sampled_from(sorted(VAES)), st.integers(1, 6), st.integers(1, 6))
+@examples(30)
+def test_unscaled_it_is_the_encoders_own(name: str, height: int, width: int) -> None:
+    vae = VAES[name]
+    moments = random_moments((2, 2 * height, 2 * width, 2 * vae.config.latent_channels), mx.float32)
+    convention = vae.config.latents
+    own = LatentDistribution.from_moments(moments, convention, vae.weights).unscaled(convention, vae.weights)
+    for found, half in zip((own.mean, own.logvar), mx.split(mx.moveaxis(moments, -1, 1), 2, axis=1), strict=True):
+        assert np.allclose(found, mx.clip(half, -30, 20) if found is own.logvar else half, rtol=1e-5, atol=1e-5)

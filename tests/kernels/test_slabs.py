@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Iterator
 from random import Random
 
@@ -21,6 +22,9 @@ def _small_slabs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slabs, "SLAB", 40 * PAGE)
         yield
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each block has a slab of its own")
 
 
 @given(st.integers(0, 1 << 32))
@@ -82,3 +86,39 @@ def test_where_little_address_space_is_left_a_slab_is_a_block(monkeypatch: pytes
     monkeypatch.setattr(mmap, "mmap", scarce)
     assert len(Slabs().take(3 * PAGE)[0]) == 3 * PAGE
     assert asked == [40 * PAGE, 3 * PAGE]
+    with pytest.raises(MemoryError, match="24,576 bytes for a map cannot be had: Cannot allocate memory"):
+        Slabs().take(6 * PAGE)
+
+
+def test_a_kernel_without_huge_pages_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pages(mmap.mmap):
+        def madvise(self, option: int, *place: int) -> None:
+            if option == mmap.MADV_HUGEPAGE:
+                raise OSError(22, "Invalid argument")
+            super().madvise(option, *place)
+
+    monkeypatch.setattr(mmap, "mmap", Pages)
+    kept = Slabs()
+    block, place, _ = kept.take(PAGE)
+    block[...] = 1
+    kept.take(PAGE)
+    kept.give(place)
+    kept.release()
+    assert not kept.take(PAGE)[0].any()
+
+
+def test_an_interrupt_gives_no_page_to_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Slabs()
+    places = [kept.take(PAGE)[1] for _ in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(slabs, "_Run", interrupted)
+        for place in places[:2]:
+            with pytest.raises(KeyboardInterrupt):
+                kept.give(place)
+    taken = [kept.take(PAGE)[1] for _ in range(4)]
+    starts = [place.start for place in (places[2], *taken)]
+    assert len({*starts}) == len(starts)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -6,6 +6,7 @@ MLX fills new memory with zeros on one thread before a native call can write to 
 from __future__ import annotations
 
 import math
+import os
 import threading
 import weakref
 from collections import deque
@@ -48,27 +49,47 @@ class _Ledger:
         with self._lock:
             self._settle()
             memory, place, new = self._slabs.take(size)
-            self._note(memory, place)
+            try:
+                self._note(memory, place)
+            except BaseException:  # Ctrl-C too
+                self._slabs.give(place)
+                raise
         make_room(new)
         return memory
 
     def _note(self, memory: np.ndarray, place: Place | None) -> None:
-        block = _Block(memory, self._freed.append)
+        block = _Block(memory, self._left)
         block.size, block.place = memory.nbytes, place
         self._blocks[id(block)] = block
         self._live += block.size
-        self._peak = max(self._peak, self._live + mx.get_active_memory())
+        self._now()
+
+    def _left(self, block: _Block) -> None:
+        """Note that a block was freed. Garbage collection calls this too, while the lock may be held."""
+        self._freed.append(block)
+        if not may_hoard() and self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
 
     def release(self) -> None:
-        """Give the pages of freed blocks back to the system."""
-        with self._lock:
-            self._settle()
-            self._slabs.release()
+        """Give the pages of freed blocks back to the system, unless a block is being made."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+                self._slabs.release()
+            finally:
+                self._lock.release()
+
+    def forked(self) -> None:
+        """Begin with a new lock: another thread of the parent may hold the old one."""
+        self._lock = threading.Lock()
 
     def active(self) -> int:
         with self._lock:
             self._settle()
-            return self._live + mx.get_active_memory()
+            return self._now()
 
     def peak(self) -> int:
         """Return the most bytes in use since `reset`.
@@ -77,23 +98,30 @@ class _Ledger:
         """
         with self._lock:
             self._settle()
-            return max(self._peak, self._least + mx.get_peak_memory())
+            return max(self._peak, self._now(), self._least + mx.get_peak_memory())
 
     def reset(self) -> None:
         with self._lock:
             self._settle()
-            self._peak, self._least = self._live + mx.get_active_memory(), self._live
+            self._peak, self._least = 0, self._live
             mx.reset_peak_memory()  # it stays 0 until MLX allocates
+
+    def _now(self) -> int:
+        now = self._live + mx.get_active_memory()
+        self._peak = max(self._peak, now)
+        return now
 
     def _settle(self) -> None:
         freed = False
         while self._freed:
-            block = self._freed.popleft()
-            del self._blocks[id(block)]
-            self._live -= block.size
-            if block.place is not None:
-                self._slabs.give(block.place)
+            block = self._freed[0]
+            if (place := block.place) is not None:
+                block.place = None  # interrupted from here on, its pages are lost, and never given to two blocks
+                self._slabs.give(place)
                 freed = True
+            if self._blocks.pop(id(block), None) is not None:
+                self._live -= block.size
+            self._freed.popleft()
         if freed and not may_hoard():
             self._slabs.release()
         self._least = min(self._least, self._live)
@@ -101,6 +129,7 @@ class _Ledger:
 
 _ledger = _Ledger()
 on_shortage(_ledger.release)
+os.register_at_fork(after_in_child=_ledger.forked)
 
 active_memory = _ledger.active
 """Return the bytes in use: MLX's, and these."""

@@ -13,7 +13,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 SMALL = 1 << 16
 """Smaller blocks are not checked, because a check takes as long as filling such a block."""
@@ -91,7 +91,7 @@ def _release() -> None:
 
 @contextmanager
 def under(ceiling: Ceiling) -> Iterator[None]:
-    """Apply a ceiling while the block runs."""
+    """Apply a ceiling while the block runs. Never yield inside: a generator may be closed at any moment."""
     global _ceiling
     before, _ceiling = _ceiling, ceiling
     ceiling.begin()
@@ -100,6 +100,11 @@ def under(ceiling: Ceiling) -> Iterator[None]:
     finally:
         _ceiling = before
         _release()
+
+
+def unlimited() -> AbstractContextManager[None]:
+    """Return a context in which freed memory is kept as in a decode. Kernels are timed in it."""
+    return under(Ceiling(1 << 60))
 
 
 def make_room(size: int) -> None:

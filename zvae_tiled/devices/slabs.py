@@ -7,22 +7,24 @@ many pages were new when each block had a mapping of its own.
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+import sys
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
-SLAB = 256 << 20
-"""Bytes of a slab, at least. They take no memory before they are written."""
+SLAB = 256 << 20 if sys.platform == "linux" else 0
+"""Bytes of a slab, at least. They take no memory before they are written.
+
+Only Linux drops pages when it is told that they are not needed. Elsewhere each block has a slab of its own.
+"""
 
 PAGE = mmap.PAGESIZE
 
 _HUGE = getattr(mmap, "MADV_HUGEPAGE", None)
-_DONT_NEED = getattr(mmap, "MADV_DONTNEED", None)
 
 
-@dataclass
-class _Run:
+class _Run(NamedTuple):
     """Free bytes that follow one another. New ones have no pages yet."""
 
     start: int
@@ -34,7 +36,8 @@ class _Slab:
     def __init__(self, size: int) -> None:
         self.pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if _HUGE is not None:
-            self.pages.madvise(_HUGE)
+            with suppress(OSError):  # a kernel without them
+                self.pages.madvise(_HUGE)
         self.size = size
         self.runs = [_Run(0, size, True)]
 
@@ -54,30 +57,31 @@ class _Slab:
 
     def give(self, start: int, stop: int, new: bool = False) -> None:
         """Take bytes back."""
-        self.runs.append(_Run(start, stop, new))
-        self.runs.sort(key=lambda run: run.start)
-        joined: list[_Run] = []
-        for run in self.runs:
-            if joined and joined[-1].stop == run.start and joined[-1].new == run.new:
-                joined[-1].stop = run.stop
-            else:
-                joined.append(run)
-        self.runs = joined
+        self.runs = _joined([*self.runs, _Run(start, stop, new)])  # at once: Ctrl-C may come at any moment
 
     def release(self) -> None:
         """Return the pages of free bytes to the system."""
-        if _DONT_NEED is None:
+        if sys.platform != "linux" or self.free:  # a free slab is returned as a whole
             return
-        runs, self.runs = self.runs, []
-        for run in runs:
-            if not run.new:
-                self.pages.madvise(_DONT_NEED, run.start, run.stop - run.start)
-            self.give(run.start, run.stop, new=True)
+        for run in self.runs:  # new ones too: a huge page may begin in the block before
+            self.pages.madvise(mmap.MADV_DONTNEED, run.start, run.stop - run.start)
+        self.runs = _joined([run._replace(new=True) for run in self.runs])
 
     @property
     def free(self) -> bool:
         """Whether no block lies in it."""
         return sum(run.stop - run.start for run in self.runs) == self.size
+
+
+def _joined(runs: list[_Run]) -> list[_Run]:
+    """Return the runs in order, and those that follow one another as one."""
+    joined: list[_Run] = []
+    for run in sorted(runs):
+        if joined and joined[-1].stop == run.start and joined[-1].new == run.new:
+            joined[-1] = _Run(joined[-1].start, run.stop, run.new)
+        else:
+            joined.append(run)
+    return joined
 
 
 class Place(NamedTuple):
@@ -122,7 +126,9 @@ class Slabs:
 
 def _reserved(size: int) -> _Slab:
     """Return a new slab. Where little address space is left, it is as large as the block alone."""
-    try:
+    with suppress(OSError):
         return _Slab(max(SLAB, size))
-    except OSError:
+    try:
         return _Slab(size)
+    except OSError as error:
+        raise MemoryError(f"{size:,} bytes for a map cannot be had: {error.strerror}") from error

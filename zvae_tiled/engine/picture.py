@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -52,11 +52,12 @@ class PictureRun:
             if grid.count == 1:
                 rows = self._tile(latents, source, grid.rows[0], grid.columns[0])
                 del latents  # the run frees them as it reads them
-                yield from map(self.kernels.to_mlx, rows)
+                with closing(cast(Any, rows)):  # `map` does not pass on that it is closed
+                    yield from map(self.kernels.to_mlx, rows)
             else:
                 yield from self._blended(latents, source)
 
-    def _blended(self, latents: mx.array, source: Store[mx.array] | None) -> Iterator[mx.array]:
+    def _blended(self, latents: mx.array, source: Store[Any] | None) -> Iterator[mx.array]:
         """Decode tile by tile, and blend the overlaps."""
         plan, grid, config = self.plan, self.plan.grid, self.plan.case.config
         blender = Blender(grid.rows, grid.columns, config.scale, config.out_channels, plan.quality.ramp)
@@ -73,7 +74,7 @@ class PictureRun:
                     if len(finished):
                         yield mx.array(finished[None])
 
-    def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array] | None:
+    def _middle(self, latents: mx.array, stack: ExitStack) -> Store[Any] | None:
         """Run the stages that need the whole map, middle block and statistics. Return the middle map, if any."""
         plan, (*before, pixels) = self.plan, self.plan.stages
         if not before:
@@ -90,7 +91,7 @@ class PictureRun:
             measured.close()
         return source
 
-    def _tile(self, latents: mx.array, source: Store[mx.array] | None, down: Span, across: Span) -> Iterator[mx.array]:
+    def _tile(self, latents: mx.array, source: Store[Any] | None, down: Span, across: Span) -> Iterator[Any]:
         """Decode one tile, from its latents or from its rectangle of the middle map."""
         height, width = down.high - down.low, across.high - across.low
         whole = (height, width) == (self.plan.case.height, self.plan.case.width)
@@ -103,7 +104,7 @@ class PictureRun:
         # Tiles share nothing here: each has its own run, and so its own moments.
         return self._run(stage, {}).rows(latents)
 
-    def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[mx.array]:
+    def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[Any]:
         on_read = partial(self.on_read, stage)
         shared = self._affines if affines is None else affines
         return Run(self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.folder, on_read, shared)

@@ -39,6 +39,17 @@ class LatentDistribution:
         halves = (unpacked(half, patch, order) if convention.spread else half for half in (normal, spread))
         return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
 
+    def unscaled(self, convention: LatentConvention, weights: Weights) -> LatentDistribution:
+        """Return the encoder's own distribution: scale and shift undone, and not packed."""
+        patch, order = convention.patch, convention.order
+        mean, logvar = (mx.moveaxis(half, 1, -1) for half in (self.mean, self.logvar))
+        if convention.spread:
+            mean, logvar = (packed(half, patch, order) for half in (mean, logvar))
+        _, scale = _shift_and_scale(convention, weights)
+        spread = (logvar.astype(mx.float32) - 2 * mx.log(scale)).astype(logvar.dtype)
+        halves = (unscale_latents(mean, convention, weights), unpacked(spread, patch, order))
+        return LatentDistribution(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
+
     def mode(self) -> mx.array:
         """Return the most likely latents."""
         return self.mean

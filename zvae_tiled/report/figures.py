@@ -53,7 +53,7 @@ class Row:
         plan: Digest of the plan.
         predicted_peak: The most memory that the plan predicts.
         predicted_seconds: The time that the plan predicts on an idle machine.
-        allocator_peak: Peak of MLX's allocator, weights and latents included.
+        allocator_peak: Peak of counted memory, MLX's and that of native kernels, weights and latents included.
         footprint: High-water mark of the process, minus its size before the weights were loaded.
         seconds: Median of the runs.
         spread: Shortest and longest run.

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.devices.counted import room
+from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.storage import now
 
@@ -64,6 +65,7 @@ def mlx_of(x: Array) -> mx.array:
     """Return an array as MLX's; NumPy's is copied."""
     if isinstance(x, mx.array):
         return x
+    make_room(x.nbytes)
     return mx.array(x).view(mx.bfloat16) if x.dtype == np.uint16 else mx.array(x)
 
 
