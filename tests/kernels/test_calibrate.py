@@ -16,7 +16,7 @@ from tests.kernels.native import PATHS
 from tests.support.models import narrow
 from zvae_tiled.chain import Step
 from zvae_tiled.devices import calibrate as module
-from zvae_tiled.devices import load
+from zvae_tiled.devices import heap, load
 from zvae_tiled.devices.here import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
@@ -162,6 +162,15 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
     corrected = MarginWorkspace(liar.workspace, bench.worst)
     assert 2 * 40 * 64 * 4 + corrected.conv(step, 2, 40, 4) >= 0.9 * truth
     assert module.calibrate().margin > 2
+
+
+def test_operations_are_timed_as_in_a_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There freed pages are kept. Otherwise each run would be timed with what the system takes to hand them out."""
+    kept: list[bool] = []
+    monkeypatch.setattr(module.Bench, "measure", lambda *_, **__: kept.append(heap.may_hoard()))
+    module.measured_steps(lambda _: None)
+    assert set(kept) == {heap._trim is not None}
+    assert not heap.may_hoard()
 
 
 def test_each_kind_of_step_is_measured_once() -> None:

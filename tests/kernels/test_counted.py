@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.ceilings import Asked
 from tests.support.running import environment
 from tests.support.samples import examples
 from zvae_tiled import VAE
@@ -27,17 +28,6 @@ BLOCK = 3 << 21
 """Bytes of a block that lies in a slab."""
 
 sizes = st.sampled_from([0, 1, 4096, 1 << 16, (1 << 16) + 1, 1 << 20, LARGE - 1, LARGE, BLOCK + 12])
-
-
-class Asked(Ceiling):
-    """A ceiling that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(1 << 40)
-        self.sizes: list[int] = []
-
-    def make_room(self, size: int) -> None:
-        self.sizes.append(size)
 
 
 @given(st.lists(st.tuples(sizes, st.booleans(), st.booleans()), max_size=12), st.randoms(use_true_random=False))

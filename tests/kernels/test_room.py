@@ -11,22 +11,12 @@ import pytest
 from tests.kernels.cases import random, weights_of, wide
 from tests.kernels.native import CASES, kernels_of
 from tests.kernels.native_steps import whole
+from tests.support.ceilings import Asked
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.heap import Ceiling, under
+from zvae_tiled.devices.heap import under
 
 STEP = Step("step", "conv", 32, 48)
 HEIGHT, WIDTH = 40, 64
-
-
-class Asked(Ceiling):
-    """A ceiling that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(1 << 40)
-        self.sizes: list[int] = []
-
-    def make_room(self, size: int) -> None:
-        self.sizes.append(size)
 
 
 @pytest.mark.parametrize(("path", "dtype"), CASES, ids=str)
