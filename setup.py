@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 if sys.platform == "win32":
     sys.exit("zvae_tiled needs macOS or Linux, this Python is one for Windows. Install it inside WSL 2: wsl --install")
 
+FOLDER = "zvae_tiled/devices/native_cpu"
 SOURCES = ["native/path.cpp", "native/dispatch.cpp", "native/pool.cpp"]
 COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized", "-g0"]
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
@@ -42,8 +46,18 @@ SANITIZED = [f"-fsanitize={SANITIZERS}", *CHECKED] if SANITIZERS else []
 class BuildKernels(build_ext):
     """Compiles `native/path.cpp` once for each path. Skips paths that this compiler or machine does not know."""
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """Name the library after its system: ctypes loads it, so any Python can. `library_file` looks for this name."""
+        return f"{fullname.replace('.', '/')}.{sys.platform}-{MACHINE}.so"
+
+    def copy_extensions_to_source(self) -> None:
+        """Put the library beside its sources, for an editable install, in place of that of an earlier build."""
+        _remove_libraries(".")
+        super().copy_extensions_to_source()
+
     def build_extension(self, ext: Extension) -> None:
         """Build the paths, then the table of the paths that were built."""
+        _remove_libraries(self.build_lib)
         paths = {path: PATHS[path] for path in MACHINES.get(MACHINE, ["portable"])}
         if os.environ.get("ZVAE_EMULATE_AMX"):  # to test AMX's packing and indexing on any CPU
             paths["amx_emulated"] = ("ZVAE_AMX", ["-DZVAE_EMULATE"])
@@ -71,9 +85,35 @@ class BuildKernels(build_ext):
         )
 
 
+class Wheel(bdist_wheel):
+    """One wheel a platform, for every Python; without a compiler, one for every platform that has no native kernels."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tag. An editable wheel, whose library is elsewhere, is tagged as one without a library."""
+        built = glob(f"{self.get_finalized_command('build_ext').build_lib}/{FOLDER}/*.so")
+        return "py3", "none", super().get_tag()[2] if built else "any"
+
+
+def _remove_libraries(root: str) -> None:
+    """Without a compiler nothing is built, and what an earlier build left would be taken for the result."""
+    for file in glob(f"{root}/{FOLDER}/_native*.so"):
+        os.remove(file)
+
+
+def description(readme: str) -> str:
+    """Return README as a package index shows it, alone: without the pictures and links that lead nowhere there."""
+    text, _, _ = readme.partition("\n## Reading on\n")
+    text = re.sub(
+        r"^!\[[^]]*\]\((?!https:).*\n(.+\n)*\n", "", text, flags=re.M
+    )  # a picture, with the lines that tell of it
+    return re.sub(r"\[([^]]*)\]\((?!https:)[^)]*\)", r"\1", text)
+
+
 setup(
+    long_description=description(Path("README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Extension("zvae_tiled.devices.native_cpu._native", SOURCES, depends=sorted(glob("native/*.h")), optional=True),
     ],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
 )

@@ -29,6 +29,7 @@ SUITES = (
     "families",
     "reference",
     "ends",
+    "large",
 )
 
 
@@ -115,9 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--memory-limit", default="60%", help="most memory of a child process, written like a budget")
         seconds = 3600.0 if each is run else 600.0
         each.add_argument("--timeout", type=float, default=seconds, help="most seconds of a child process")
-    commands.add_parser(
-        "report", help="write tables and plots into docs/benchmarks.md, docs/performance.md and README.md"
-    )
+    commands.add_parser("report", help="write tables and plots into docs/benchmarks.md and docs/performance.md")
     return parser
 
 

@@ -111,6 +111,7 @@ class Sample:
     budget: int | None = None
     plan: str | None = None
     flops: float | None = None
+    disk: int | None = None
     seams: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     outcome: str = "ok"
     note: str = ""

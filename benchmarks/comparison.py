@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from zvae_tiled.report.figures import Row
-from zvae_tiled.report.metrics import max_error, psnr, steepest_seam
+from zvae_tiled.report.metrics import colour_shift, max_error, psnr, steepest_seam
 
 Seams = tuple[list[int], list[int]]
 
@@ -23,5 +25,16 @@ def compared(row: Row, file: Path, reference: Path, seams: Seams) -> Row:
         row,
         max_error=max_error(picture, want) / span,
         psnr=psnr(picture, want, span),
+        shift=shift(picture, want, seams) / span,
         seams=(steepest_seam(picture, *seams), steepest_seam(want, *seams)) if any(seams) else None,
     )
+
+
+def shift(picture: np.ndarray[Any, Any], want: np.ndarray[Any, Any], seams: Seams) -> float:
+    """Return the largest change of the mean colour between two seams."""
+    most = 0.0
+    for top, bottom in pairwise((0, *seams[0], picture.shape[1])):
+        for left, right in pairwise((0, *seams[1], picture.shape[2])):
+            tile, judge = (each[:, top:bottom, left:right] for each in (picture, want))
+            most = max(most, colour_shift(tile, judge).mean)
+    return most

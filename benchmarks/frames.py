@@ -1,4 +1,7 @@
-"""How diffusers stores Qwen-Image's and Wan 2.1's weights: 3-D convolutions, fused projections, layers in time."""
+"""How diffusers stores the weights of Qwen-Image and Wan: 3-D convolutions, fused projections, layers in time.
+
+Those of Qwen-Image 2.1 are 2-D convolutions.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import numpy as np
 
 from zvae_tiled.families import Task
 from zvae_tiled.families.qwen_image import QwenImageConfig
+from zvae_tiled.families.qwen_image_2_1 import QwenImage21Config
 from zvae_tiled.families.wan import WanConfig
+
+Config = QwenImageConfig | QwenImage21Config | WanConfig
 
 Tensors = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -19,7 +25,7 @@ FRAMES = 3
 NAMES = {".group_norm.": ".norm.", ".conv_norm_out.": ".norm_out.", ".to_out.0.": ".proj."}
 
 
-def with_frames(tensors: Tensors, config: QwenImageConfig | WanConfig) -> Tensors:
+def with_frames(tensors: Tensors, config: Config) -> Tensors:
     """Return weights with canonical names, in PyTorch's layout, as diffusers stores them.
 
     The slices that one frame does not read hold other numbers.
@@ -32,24 +38,43 @@ def with_frames(tensors: Tensors, config: QwenImageConfig | WanConfig) -> Tensor
             name = name.replace("to_q", "to_qkv")
         for ours, theirs in NAMES.items():
             name = name.replace(ours, theirs)
-        stored[name] = _shaped(name, values)
+        stored[name] = _shaped(name, values, frames=not isinstance(config, QwenImage21Config))
     return {**stored, **dict(_between_frames(config))}
 
 
-def _shaped(name: str, values: np.ndarray) -> np.ndarray:
+def with_projections(tensors: Tensors) -> Tensors:
+    """Return weights with canonical names as diffusers stores those of HunyuanImage: projections are convolutions."""
+    stored = {}
+    for name, values in tensors.items():
+        short = name
+        for ours, theirs in NAMES.items():
+            short = short.replace(ours, theirs)
+        stored[short] = values[:, :, None, None] if ".attentions." in name and values.ndim == 2 else values
+    return stored
+
+
+def with_matrices(tensors: Tensors) -> Tensors:
+    """Return weights with canonical names as diffusers stores those of SANA: an attention's output is a linear map."""
+    return {
+        name.replace(".conv_norm_out.", ".norm_out."): values[:, :, 0, 0] if ".to_out." in name else values
+        for name, values in tensors.items()
+    }
+
+
+def _shaped(name: str, values: np.ndarray, frames: bool) -> np.ndarray:
     """Return a weight in the shape of diffusers: with an axis for time, or with axes of one pixel."""
     attention = ".attentions." in name
     if name.endswith("gamma"):
         return values.reshape(-1, *(1,) * (2 if attention else 3))
     if attention and values.ndim == 2:
         return values[:, :, None, None]
-    if values.ndim < 4 or ".resample." in name:
+    if values.ndim < 4 or ".resample." in name or not frames:
         return values
     unread = FRAMES - 1 if values.shape[-1] > 1 else 0
     return np.stack([*[-values] * unread, values], axis=2)
 
 
-def _between_frames(config: QwenImageConfig | WanConfig) -> Iterator[tuple[str, np.ndarray]]:
+def _between_frames(config: Config) -> Iterator[tuple[str, np.ndarray]]:
     """Yield weights of the convolutions in time, which one frame does not use."""
     halved = config.temperal_downsample
     tasks: tuple[tuple[Task, tuple[bool, ...], int], ...] = (("encode", halved, 1), ("decode", halved[::-1], 2))
@@ -58,5 +83,6 @@ def _between_frames(config: QwenImageConfig | WanConfig) -> Iterator[tuple[str, 
         for step, flag in zip(samplers, flags, strict=True):
             if flag:
                 name, width = step.name.removesuffix("resample.1") + "time_conv", step.inputs
-                yield f"{name}.weight", np.zeros((more * width, width, FRAMES, 1, 1), np.float32)
+                kernel = (1, 1) if isinstance(config, QwenImage21Config) else (FRAMES, 1, 1)
+                yield f"{name}.weight", np.zeros((more * width, width, *kernel), np.float32)
                 yield f"{name}.bias", np.zeros(more * width, np.float32)

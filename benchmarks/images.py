@@ -9,5 +9,5 @@ from benchmarks.case import Case
 
 def images_of(case: Case) -> np.ndarray:
     """Return pictures (B, H, W, C) in [0, 1]."""
-    shape = (case.batch, case.height, case.width, case.config.in_channels)
+    shape = (case.batch, case.height, case.width, case.config.image_channels)
     return np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)

@@ -15,8 +15,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled import VAE, Exact, Latents, Stream, Tiles, config_of
-from zvae_tiled.planner.quality import Quality
+from zvae_tiled import VAE, Latents, config_of
+from zvae_tiled.planner.quality import QUALITIES, Quality
 
 FORGET = Path("/proc/self/clear_refs")
 """Linux resets the process's high-water mark when a 5 is written to this file."""
@@ -75,15 +75,14 @@ def run(vae: VAE, values: Any, order: dict[str, Any]) -> tuple[int, int] | None:
 
 def _planned(vae: VAE, order: dict[str, Any]) -> int:
     batch, height, width, _ = order["shape"]
-    scale = vae.config.scale
+    cell = vae.config.cell // vae.config.latents.returned[1]
     budget, quality = f"{order['budget']}B", quality_of(order["quality"])
-    return vae.plan(height * scale, width * scale, budget, batch, "stream", quality=quality).predicted_peak
+    return vae.plan(height * cell, width * cell, budget, batch, "stream", quality=quality).predicted_peak
 
 
 def quality_of(order: dict[str, Any]) -> Quality:
     """Return the quality with this name and these attributes."""
-    kinds: dict[str, type[Quality]] = {"exact": Exact, "tiles": Tiles, "stream": Stream}
-    return kinds[order["name"]](**{name: value for name, value in order.items() if name != "name"})
+    return QUALITIES[order["name"]](**{name: value for name, value in order.items() if name != "name"})
 
 
 def _forget() -> None:

@@ -1,4 +1,4 @@
-"""Compares proxies of the latents with proxies of the map behind the middle block: a table for ``docs/quality.md``.
+"""Compares proxies of the latents with proxies of the map behind the middle block: a table for ``docs/notes/proxy.md``.
 
 ``python -m benchmarks.proxy`` uses a random decoder of four levels in float32, three maps of 96×96 latents, and proxies
 of 32×32.
@@ -44,7 +44,7 @@ class FromLatents(PictureRun):
 
     def _middle(self, latents: mx.array, stack: ExitStack) -> Store[mx.array]:
         source = self._run(self.plan.stages[0]).stored(latents, stack)
-        store: Store[mx.array] = Store(self.kernels, RamBands(self.kernels), None)
+        store: Store[mx.array] = Store(self.kernels, RamBands(self.kernels), [])
         store.append(Band(latents))
         small = shrunk(self.kernels, store, (FACTOR, FACTOR), (SIDE, SIDE), CONFIG.latent_channels)
         rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))

@@ -1,4 +1,4 @@
-"""The VAEs that suites run at published width: the first preset of each family, and two that differ within theirs."""
+"""The VAEs that suites run at published width: the first preset of each family, and some that differ within theirs."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ SMALL = "flux2-small"
 
 COGVIEW = "cogview4"
 """An AutoencoderKL without attention, of up to 1024 channels."""
+
+WAN_2_2 = "wan2.2"
+"""A residual network, whose pixels are packed."""

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.charts import charts
-from benchmarks.sections import bounds, decodes, families, machines, races
+from benchmarks.sections import bounds, decodes, families, large, machines, races
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "performance.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "performance.md")
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "peers": races.peers,
     "families": families.families,
     "reference": races.reference,
     "ends": races.ends,
-    "readme": races.readme,
+    "large": large.large,
+    "glance": races.glance,
     "cpu": races.cpu,
     "paths": decodes.paths,
     "speed": decodes.speed,

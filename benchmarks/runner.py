@@ -54,7 +54,8 @@ class Group:
     """A group of cases that take turns.
 
     Attributes:
-        cases: The cases. Their pictures are compared with the first one that is computed in float32 or float64.
+        cases: The cases. Their pictures are compared with the first one that is computed in float32 or float64,
+            or with that of the first case if none is.
         model: Folder of the VAE. Default: the child creates random weights.
         latents: File of the latents. Default: the child creates random latents.
         compare: Whether to compare the pictures.
@@ -69,6 +70,7 @@ class Group:
 def run_group(group: Group, machine: Machine) -> Iterator[Row]:
     """Run the cases of a group, round after round. Yield the row of a case after its last round, or after a failure."""
     samples: list[list[Sample]] = [[] for _ in group.cases]
+    judges = [i for i, case in enumerate(group.cases) if case.dtype in ("float64", "float32")] or [0]
     reference: Path | None = None
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(max(case.rounds for case in group.cases)):
@@ -77,7 +79,7 @@ def run_group(group: Group, machine: Machine) -> Iterator[Row]:
                     continue
                 picture = Path(folder) / f"{i}.npy"
                 samples[i].append(run_child(case, group, picture if group.compare and not turn else None, machine))
-                if reference is None and case.dtype in ("float64", "float32") and picture.exists():
+                if reference is None and i in judges and picture.exists():
                     reference = picture
                 if turn + 1 < case.rounds and samples[i][-1].outcome == "ok":
                     continue
@@ -138,6 +140,7 @@ def row_of(case: Case, samples: Sequence[Sample]) -> Row:
         allocator_peak=_most([sample.allocator_peak for sample in samples]),
         footprint=_most([sample.footprint for sample in samples]),
         flops=shown.flops,
+        disk=shown.disk,
     )
 
 

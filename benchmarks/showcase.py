@@ -1,4 +1,4 @@
-"""Draws the README's picture of what the demo decodes, ``docs/demo.jpg``: ``python -m benchmarks.showcase``."""
+"""Draws the quickstart's picture of what the demo decodes, ``docs/demo.jpg``: ``python -m benchmarks.showcase``."""
 
 from __future__ import annotations
 

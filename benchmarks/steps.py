@@ -15,12 +15,12 @@ from benchmarks.bands import attention_flops, order, torch_rows, work
 from benchmarks.tables import table
 from benchmarks.thread_time import Seconds, best_in_turn, seconds_of
 from zvae_tiled.chain import Chain, Step
-from zvae_tiled.devices.calibrate import distinct_steps
 from zvae_tiled.devices.heap import unlimited
 from zvae_tiled.devices.native_cpu.choice import cpu_device, native_workspace
 from zvae_tiled.devices.native_cpu.kernels import NativeKernels
 from zvae_tiled.devices.native_cpu.library import Library, NativePath
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
+from zvae_tiled.devices.operations import distinct_steps
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.cost import step_flops
 

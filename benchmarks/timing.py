@@ -25,6 +25,7 @@ from zvae_tiled import calibrate, config_of
 from zvae_tiled.devices.here import stored_calibration
 from zvae_tiled.devices.load import OtherLoad
 from zvae_tiled.families import VAEConfig
+from zvae_tiled.planner.better import listed
 from zvae_tiled.planner.calibration import CACHE_VARIABLE
 from zvae_tiled.planner.quality import Exact, Quality, Stream, Tiles
 from zvae_tiled.report.figures import AMPLE, least_budget, random_latents, random_vae
@@ -111,10 +112,7 @@ def _calibrated(stored: bool) -> Iterator[None]:
         os.environ[CACHE_VARIABLE] = folder
         try:
             found = calibrate(lambda line: print(line, file=sys.stderr))
-            compute, wide = found.flops / 1e9, found.wide / 1e9
-            memory, disk = found.bandwidth / 1e9, found.disk / 1e9
-            speeds = f"{compute:,.0f} GFLOP/s ({wide:,.0f} of float32)"
-            print(f"calibrated: {speeds}, {memory:,.1f} GB/s in memory, {disk:,.2f} GB/s to disk")
+            print(*listed(found), sep="\n")
             yield
         finally:
             if before is None:

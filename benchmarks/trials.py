@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -37,8 +38,8 @@ class Trial:
     Attributes:
         family: Name of the VAE.
         config: Config of the VAE.
-        height: Rows of the latents.
-        width: Columns of the latents.
+        height: Rows of the latents, as a pipeline has them.
+        width: Columns of these latents.
         dtype: Type of the VAE.
         task: ``decode`` or ``encode``.
         end: The output of a decode: an output type, ``stream``, or the ending of a file.
@@ -66,10 +67,11 @@ class Trial:
 
     def order(self, folder: Path) -> dict[str, Any]:
         """Return the order for `benchmarks.process_child`. Weights and pictures are in the folder."""
-        scale = self.config.scale if self.task == "encode" else 1
-        channels = self.config.in_channels if self.task == "encode" else self.config.latent_channels
+        channels, scale = self.config.latents.returned
+        if self.task == "encode":
+            channels, scale = self.config.image_channels, self.config.cell
         order = {
-            "weights": None if self.family == DEMO else str(save_random(self.config, folder / "vae.safetensors")),
+            "weights": self._weights(folder),
             "config": str(_write_config(self.config, folder / "config.json")),
             "quality": {"name": self.quality.name, **asdict(self.quality)},
             "shape": (self.batch, self.height * scale, self.width * scale, channels),
@@ -78,27 +80,41 @@ class Trial:
         }
         return {**order, "budget": self._budget(order)}
 
+    def _weights(self, folder: Path) -> str | None:
+        if self.family == DEMO:
+            return None
+        return (
+            str(save_random(self.config, folder / "vae.safetensors"))
+            if self.config.chain("decode").steps
+            else self.family
+        )
+
     def _budget(self, order: dict[str, Any]) -> int:
         vae, least = loaded(order), 0
         try:
             run(vae, input_of(order), {**order, "budget": 1})
         except BudgetError as error:
             least = error.needed
-        size = (self.height * self.config.scale, self.width * self.config.scale)
+        size = (self.height * self.config.cell, self.width * self.config.cell)
         most = vae.plan(*size, budget="1000TB", batch=self.batch, task=self.task).predicted_peak
         least, most = least - PROCESS, most - PROCESS
         return PROCESS + max(least, int(least * (most / least) ** self.share))
 
 
-def random_trial(seed: int) -> Trial:
-    """Return a random trial."""
+def random_trial(seed: int, draw: Callable[[Random], tuple[str, VAEConfig]] | None = None) -> Trial:
+    """Return a random trial.
+
+    Args:
+        seed: All of it follows from the seed.
+        draw: Draws the name and the config of a VAE. Default: AutoencoderKL of any width.
+    """
     rng = Random(seed)
-    family, config = _vae(rng)
+    family, config = (draw or _vae)(rng)
     task: Task = "encode" if rng.random() < 0.2 else "decode"
     batch = rng.choice([1, 1, 1, 2])
     height, width = _size(config, task, batch, rng)
     end = rng.choice(ENDS) if task == "decode" else "mx"
-    if end in ("pil", ".tiff", ".jpg", ".webp") and config.out_channels != 3:
+    if end in ("pil", ".tiff", ".jpg", ".webp") and config.picture_channels != 3:
         end = "np"
     trial = Trial(
         family=family,
@@ -139,8 +155,9 @@ def _size(config: VAEConfig, task: Task, batch: int, rng: Random) -> tuple[int, 
 
 def _flops(config: VAEConfig, task: Task, height: int, width: int) -> float:
     chain, total = config.chain(task), 0.0
+    patch = config.latents.patch
     for step, factor in zip(chain.steps, chain.factors, strict=False):
-        pixels = height * width * factor**2
+        pixels = height * width * (patch * factor) ** 2
         keys = 4 * pixels if step.kind == "attention" else 18 * step.outputs * step.factor**2 / step.stride**2
         total += pixels * step.inputs * keys
     return total
@@ -153,8 +170,8 @@ def _quality(config: VAEConfig, rng: Random) -> Quality:
     if rng.random() >= 0.7:
         return Tiles(moments=moments)
     down, across = (rng.randint(6, 40) for _ in range(2))
-    overlap = (rng.randint(0, down // 2) * config.scale, rng.randint(0, across // 2) * config.scale)
-    return Tiles((down * config.scale, across * config.scale), overlap, moments=moments)
+    overlap = (rng.randint(0, down // 2) * config.cell, rng.randint(0, across // 2) * config.cell)
+    return Tiles((down * config.cell, across * config.cell), overlap, moments=moments)
 
 
 def _write_config(config: VAEConfig, path: Path) -> Path:

@@ -31,4 +31,4 @@ def memory_floor(config: VAEConfig, width: int, dtype: str) -> int:
     chain, itemsize = config.chain("decode"), ITEMSIZES[dtype]
     weights = chain.parameters * itemsize
     widest = max(width * factor * step.inputs for step, factor in zip(chain.steps, chain.factors, strict=False))
-    return weights + 2 * widest * itemsize + 4 * width * config.scale * config.out_channels
+    return weights + 2 * widest * itemsize + 4 * width * config.scale * config.picture_channels

@@ -1,4 +1,4 @@
-"""Writes the README's table "Which budget do I name?" from plans alone: nothing is decoded.
+"""Writes the table of ``docs/budget.md`` from plans alone: nothing is decoded.
 
 ``python -m docs.budget_table`` replaces what stands between the markers; a test holds the two together. It needs a CPU
 that runs the kernels in `KERNELS`, because the library of these kernels says what they allocate.
@@ -12,7 +12,7 @@ from pathlib import Path
 from zvae_tiled import Plan, plan
 from zvae_tiled.wording import duration
 
-PAGE = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent / "budget.md"
 BEGIN = "<!-- from here on written by docs/budget_table.py -->\n"
 END = "<!-- end of the table -->\n"
 KERNELS = {"ZVAE_KERNELS": "avx512bf16", "ZVAE_THREADS": "2"}

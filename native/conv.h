@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t TILE_ROWS = 64;  // maximum rows of a tile, which one thread computes
 
-// Adds bias and skip to sums, rounds them to type T, and writes them to `out`.
+// Adds bias and skip to sums, rounds them to type T, and writes them to `out`, `step` numbers apart in both maps.
 template <Type T>
 inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t first, int64_t outputs, char* out,
                    int64_t step, const char* skip, BitSum& written) {
@@ -18,7 +18,7 @@ inline void finish(const Conv& c, const float* sums, int64_t pixels, int64_t fir
     for (int64_t i = 0; i < outputs; i += LANES) {
       V x = load<F32>(sums + i) + load_some<F32>(c.bias + first + i, outputs - i);
       if (skip) {
-        const V aside = load_some<T>(skip + (m * c.outputs + first + i) * size_of(T), outputs - i);
+        const V aside = load_some<T>(skip + (m * step + first + i) * size_of(T), outputs - i);
         x += c.skip_relu ? relu(aside) : aside;
       }
       const U bits = bits_of<T>(x);
@@ -104,8 +104,9 @@ struct MapTile {
       }
     }
     const int64_t grown = c.upsample ? 2 : 1, size = c.outputs * size_of(T);
-    const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[top + row] + (left + column) * size : nullptr;
-    char* out = (char*)c.out + ((top * grown + row) * c.width * grown + left * grown + column) * size;
+    const int64_t down = top * grown + row, right = left * grown + column;
+    const char* skip = c.skip && !c.skip_inputs ? (const char*)c.skip[down] + right * size : nullptr;
+    char* out = (char*)c.out + (down * c.width * grown + right) * size;
     finish<T>(c, sums, pixels, first, outputs, out, apart * c.outputs, skip, extent.written);
   }
 

@@ -37,7 +37,7 @@ default_signals()
 
 
 # No deadline: the machine is shared. No database: the seed alone decides which examples are tried.
-hypothesis.settings.register_profile("known", max_examples=12, derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("known", max_examples=10, derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("many", hypothesis.settings.get_profile("known"), max_examples=200)
 hypothesis.settings.register_profile("fresh", max_examples=1000, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("known")

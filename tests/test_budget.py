@@ -127,7 +127,21 @@ def test_a_plan_may_be_for_a_larger_machine(value: Any, gigabytes: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *(0, 0.0, -1, -0.5, 1e-10, True, False, float("nan"), float("inf"), -float("inf"), 10**400, 1e300),
+        *(
+            0,
+            0.0,
+            -1,
+            -0.5,
+            1e-10,
+            True,
+            False,
+            float("nan"),
+            float("inf"),
+            -float("inf"),
+            10**400,
+            pytest.param(10**5000, id="huge"),
+            1e300,
+        ),
         *(
             "",
             " ",

@@ -11,12 +11,13 @@ import pytest
 from tests.support.checkpoints import vae_rows
 from tests.support.models import PRESETS, to_torch_layout
 from tests.support.plans import TASKS, random_config
-from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Padding, Skip, Spread, Step
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.planner.cost import Costs, Size
+from zvae_tiled.planner.stage import shares_skip
 from zvae_tiled.weights.vae import shapes_of
 
 Z_IMAGE = config_of("z-image").chain("decode")
@@ -203,9 +204,7 @@ def test_folded_upsampling_saves_20_of_its_36_taps_and_attention_adds_2048_flops
     assert costs.flops(attention) + costs.key_flops(attention) == 2048 * pixels**2 + projections
 
 
-def test_an_activation_that_no_kernel_computes_is_refused() -> None:
-    with pytest.raises(ValueError, match="first: activation 'silu' needs a norm"):
-        Step("first", "conv", 4, 4, activation="silu")
+def test_a_skip_that_no_kernel_adds_is_refused() -> None:
     with pytest.raises(ValueError, match="a skip with a shortcut is added without ReLU"):
         Step("first", "conv", 4, 4, closes=Skip(3, "wider", relu=True))
 
@@ -216,11 +215,17 @@ def test_a_convolution_without_a_bias_has_no_weight_for_it() -> None:
 
 FIRST = Step("first", "conv", 4, 8, opens=True)
 SKIPS: list[tuple[str, list[Step]]] = [
-    ("open are None", [Step("last", "conv", 4, 4, closes=Skip(4))]),
-    ("closes a skip of 3 channels, open are 4", [FIRST, Step("last", "conv", 8, 8, closes=Skip(3, "shortcut"))]),
+    (r"open are \[\]", [Step("last", "conv", 4, 4, closes=Skip(4))]),
+    (r"closes a skip of 3 channels, open are \[4\]", [FIRST, Step("last", "conv", 8, 8, closes=Skip(3, "shortcut"))]),
     ("adds 4 channels to 8 without a shortcut", [FIRST, Step("last", "conv", 8, 8, closes=Skip(4))]),
-    ("while another one is open", [FIRST, Step("last", "conv", 8, 8, opens=True)]),
+    ("opens a skip while 2 are open", [FIRST, *2 * [Step("last", "conv", 8, 8, opens=True)]]),
+    (r"joins 8 channels to a skip, open are \[4\]", [FIRST, Step("last", "conv", 8, 8, joins=True)]),
+    ("to another shape", [FIRST, Step("last", "conv", 8, 8, resample=DOUBLE, closes=Skip(4, spread=Spread(4, 8)))]),
     ("changes height and width while", [FIRST, Step("last", "conv", 8, 8, resample=DOUBLE, closes=Skip(4, "wide"))]),
+    (
+        "while a skip stays open",
+        [FIRST, Step("last", "conv", 8, 8, resample=DOUBLE, closes=Skip(4, spread=Spread(4, 8, 2), stays=True))],
+    ),
     ("ends while a skip of 4 channels is open", [FIRST, Step("last", "conv", 8, 8)]),
 ]
 
@@ -236,3 +241,14 @@ def test_a_skip_stays_open_over_any_number_of_steps() -> None:
     chain = Chain((FIRST, middle, middle, last))
     assert chain.aside == (0, 4, 4, 4, 0)
     assert chain.channels == (4, 12, 12, 12, 8)
+
+
+def test_a_skip_that_is_added_to_another_is_no_stored_map() -> None:
+    """The map where a skip opens is that skip only until something is added to it."""
+    steps = (
+        Step("in", "conv", 4, 8),
+        Step("outer", "conv", 8, 8, opens=True),
+        Step("inner", "conv", 8, 8, joins=True),
+        Step("last", "conv", 8, 8, closes=Skip(8)),
+    )
+    assert [shares_skip(Chain(steps), 1, store, "ram", "ram") for store in (2, 3)] == [True, False]

@@ -14,7 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.families.flux2 import DEV
+from tests.families.test_dc import SANA_FILE
+from tests.families.test_hunyuan_image import HUNYUAN
 from tests.families.test_qwen_image import QWEN
+from tests.families.test_residual import QWEN as QWEN_2_1
+from tests.families.test_residual import WAN_2_2
 from tests.families.test_tiny import TINY
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import FAMILIES, PRESETS, VAEConfig, config_from, config_of, preset_names
@@ -85,7 +89,7 @@ REFUSED = [
     ("up_block_types", ["UpDecoderBlock2D"] * 5),
     ("up_block_types", "UpDecoderBlock2D"),
     ("act_fn", "gelu"),
-    ("_class_name", "AutoencoderDC"),
+    ("_class_name", "AutoencoderOobleck"),
     ("_class_name", "AutoencoderKLConfig"),
     ("_class_name", ["AutoencoderKL"]),
     ("time_compression_ratio", 4),
@@ -133,6 +137,10 @@ PUBLISHED = {
     "qwen-image-layered": QWEN | {"input_channels": 4},
     "ming-image": QWEN | {"input_channels": 4, "latents_mean": [0] * 16, "latents_std": [1 / 8.0064] * 16},
     "wan2.1": QWEN | {"_class_name": "AutoencoderKLWan"},
+    "wan2.2": WAN_2_2,
+    "qwen-image-2.1": QWEN_2_1,
+    "hunyuan-image-2.1": HUNYUAN,
+    "sana": SANA_FILE,
     "taesd": TINY | {"latent_channels": 4},
     "taesdxl": TINY | {"latent_channels": 4},
     "taesd3": TINY,
@@ -145,6 +153,15 @@ PUBLISHED = {
         "encoder_stem": [32, 64],
         "decoder_block_out_channels": [256, 128, 64, 64, 64, 64],
         "num_decoder_blocks": [3, 3, 3, 3, 3, 1],
+    },
+    "taeqi2_1": TINY
+    | {
+        "in_channels": 4,
+        "out_channels": 4,
+        "latent_channels": 64,
+        "encoder_block_out_channels": [64, 64, 128, 256],
+        "decoder_block_out_channels": [256, 128, 64, 64],
+        "packs": True,
     },
     "flux2-small": DEV | {"decoder_block_out_channels": [96, 192, 384, 384]},
     "ernie-image": DEV | {"batch_norm_eps": 1e-5},  # as its pipeline computes; its config.json says 1e-4
@@ -312,7 +329,7 @@ def test_what_a_config_does_not_say_of_its_class_is_not_guessed() -> None:
 def test_a_difference_is_told_in_fields(name: str) -> None:
     config: VAEConfig = config_of(name)
     assert config.different_from(config) == ""
-    changes = {"norm_num_groups": 16, "num_res_blocks": 1, "out_channels": 1, "channels": 1}
+    changes = {"norm_num_groups": 16, "num_res_blocks": 3, "out_channels": 1, "channels": 1, "scaling_factor": 2.0}
     field, value = next((name, value) for name, value in changes.items() if name in asdict(config))
     other = config_from({"_class_name": config.class_name, **asdict(config), field: value})
     assert other.different_from(config) == f"{field}={value}"

@@ -92,6 +92,12 @@ def test_a_wrong_path_is_an_error_and_never_another_vae(tmp_path: Path, monkeypa
         decode_tiled(LATENTS)
 
 
+def test_the_variable_may_name_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZVAE_VAE", "demo")
+    assert default_vae().config == VAE.demo().config == VAE.load("demo").config
+
+
 def test_with_no_vae_the_error_names_all_three_ways(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no VAE was passed, no default is set, and none was found") as error:
         decode_tiled(LATENTS)

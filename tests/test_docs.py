@@ -16,7 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -34,7 +33,7 @@ BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
 DEAR = (
     *("benchmarks.md", "big-pictures.md", "cli.md", "comfyui.md", "diffusers.md", "environment.md", "mflux.md"),
-    *("services.md", "troubleshooting.md"),
+    *("own-program.md", "services.md", "triton.md", "troubleshooting.md"),
 )
 """Pages whose commands take seconds: they run with the slow tests, and in .ci/run."""
 
@@ -78,31 +77,11 @@ def flux_pipeline() -> dict[str, Any]:
     return {"pipe": Pipeline(packed), "height": 48, "width": 32}
 
 
-def mflux_model() -> dict[str, Any]:
-    """A model whose VAE is called as mflux calls it: with an axis for frames, or without."""
-
-    def generate_image(prompt: str, seed: int, height: int, width: int) -> mx.array:
-        latents = mx.array(random_latents(CONFIG, SIDE, SIDE + 1, seed=seed))
-        assert height % 16 == width % 16 == 0
-        for given in (latents, latents[:, :, None]):
-            decoded = model.vae.decode(given)
-            assert decoded.shape == (1, 3, 8 * SIDE, 8 * (SIDE + 1))
-        return mx.array(decoded)
-
-    model = SimpleNamespace(vae=SimpleNamespace(decode=None), generate_image=generate_image)
-    return {"model": model}
-
-
 def unpacked_latents() -> dict[str, Any]:
     return {"latents": random_latents(CONFIG, SIDE, SIDE)}
 
 
-def comfy_node() -> dict[str, Any]:
-    """What a node of ComfyUI is given. Its pictures are tensors of torch, which these tests do without."""
-    return {"samples": {"samples": random_latents(CONFIG, SIDE, SIDE)}, "output_type": "np"}
-
-
-KINDS = (z_image_pipeline, flux_pipeline, mflux_model, comfy_node, unpacked_latents)
+KINDS = (z_image_pipeline, flux_pipeline, unpacked_latents)
 STAND_INS = {each.__name__: each for each in KINDS}
 
 
@@ -211,11 +190,20 @@ def headings(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md", "docs/extending.md", "tests/README.md"]
+    "page",
+    [
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/extending.md",
+        "docs/reliability.md",
+        "tests/README.md",
+    ],
 )
 def test_files_that_a_page_names_are_there(page: str) -> None:
-    folders = ("benchmarks", "docs", "scripts", "tests", "training", "zvae_tiled")
+    folders = ("benchmarks", "docs", "integrations", "scripts", "tests", "training", "zvae_tiled")
     there = {f"/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*")}
+    there |= {f"/{path.name}" for path in ROOT.iterdir()}
     named = re.findall(r"`((?:\w+/)+\w[\w-]*(?:\.\w+)?|\w+\.py)`", (ROOT / page).read_text())
     assert len(named) > 2
     assert not [name for name in named if not any(path.endswith(f"/{name}") for path in there)]

@@ -15,8 +15,8 @@ ROOT = Path(zvae_tiled.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("_version.py", "errors.py", "system.py", "wording.py", "checks.py"),
-    "chain": ("chain/__init__.py", "chain/chain.py", "chain/step.py"),
+    "words": ("_version.py", "errors.py", "system.py", "wording.py", "checks.py", "shortage.py"),
+    "chain": ("chain/__init__.py", "chain/chain.py", "chain/spread.py", "chain/step.py", "chain/video.py"),
     "families": ("families/*.py",),
     "files": ("files/*.py",),
     "memory": (
@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "devices/cgroup.py",
         "devices/forks.py",
         "devices/installed.py",
+        "devices/speeds.py",
         "devices/table.py",
         "devices/workspace.py",
         "devices/*/__init__.py",
@@ -48,6 +49,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "vae.py",
         "demo/*.py",
     ),
+    "cluster": ("cluster/*.py", "cluster/*/*.py"),
     "figures": ("report/figures.py",),
     "adapters": ("adapters/*.py",),
     "cli": ("cli/*.py",),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 import zvae_tiled
 from tests.support.models import random_latents, random_vae
 from tests.support.running import CONFIG, environment
+from tests.support.video import SMALL, video_latents, video_vae
+from zvae_tiled.devices.here import this_device
 
 MODEL, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 6, 8)
 
@@ -44,6 +48,20 @@ def test_a_stream_says_it_too_when_its_last_row_is_taken(caplog: pytest.LogCaptu
     assert [text.partition(":")[0] for text in heard(caplog, logging.INFO)] == ["planned", "finished"]
 
 
+def test_a_video_says_it_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zvae_tiled")
+    video = video_vae(SMALL).video(video_latents(SMALL, 1, 2, 2), budget="1GB")
+    for run in (lambda: video.write(io.BytesIO()), lambda: list(video.frames())):
+        caplog.clear()
+        run()
+        planned, finished = heard(caplog, logging.INFO)
+        what = f"video 1 frames of 8x8, float32 on {this_device(mx.float32).name}"
+        assert planned.startswith(f"planned: {what}, memory ")
+        assert planned.endswith(", of the budget of 1 GB, disk 0 bytes")
+        assert finished.startswith(f"finished: {what}, memory ")
+        assert "measured " in finished
+
+
 @pytest.mark.parametrize("listens", [False, True])
 def test_each_sweep_is_said_once(listens: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "zvae_tiled")
@@ -72,8 +90,9 @@ def test_only_the_command_line_prints() -> None:
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         if any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls):
             printing.add(str(path.relative_to(root)))
-    # progress=True asks for a line on the terminal.
-    assert {name for name in printing if not name.startswith("cli/")} == {"report/progress.py"}
+    # progress=True asks for a line on the terminal. And where an error has ended the program, nobody listens any more.
+    expected = {"report/progress.py", "adapters/rescue.py"}
+    assert {name for name in printing if not name.startswith("cli/")} == expected
 
 
 def test_a_report_is_plain_values() -> None:

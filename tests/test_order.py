@@ -18,7 +18,7 @@ from tests.support.orders import DECODE, ENCODE
 from tests.support.running import CONFIG, run, save_latents, save_vae
 from tests.support.samples import every
 from zvae_tiled import VAE, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
-from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError, WeightsError
+from zvae_tiled.errors import BudgetError, ImageError, InputError, LatentsError, OutputError, PlanError, WeightsError
 from zvae_tiled.order import Order, load, written
 from zvae_tiled.order import run as carry_out
 
@@ -103,6 +103,19 @@ def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked
     assert mx.array_equal(one, three)
     if kind != "npz":  # a .npz holds the time of day
         assert Path(f"o.{kind}").read_bytes() == Path(f"p.{kind}").read_bytes() == Path(f"q.{kind}").read_bytes()
+
+
+def test_a_picture_that_needs_the_disk_is_refused_before_its_pixels_are_read(place: Path) -> None:
+    side = 4 * 64
+    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save("cut.png", compress_level=0)
+    Path("cut.png").write_bytes(Path("cut.png").read_bytes()[: side * side])
+    with pytest.raises(BudgetError) as small:
+        VAE.load("vae", decoder_only=False).plan(side, side, "1B", task="encode")
+    order = replace(ENCODE, source="cut.png", budget=f"{small.value.needed}B")
+    with pytest.raises(ImageError):
+        carry_out(order)
+    with pytest.raises(BudgetError):
+        carry_out(replace(order, disk_limit="0"))
 
 
 def test_what_an_encode_gives_is_decoded_as_it_is(place: Path) -> None:

@@ -32,14 +32,14 @@ qualities = (
 
 shared: dict[str, Any] = {
     **dict.fromkeys(("vae", "source", "target", "dtype"), texts),
-    **dict.fromkeys(("config", "budget", "plan", "spill_folder"), st.none() | texts),
+    **dict.fromkeys(("config", "budget", "plan", "spill_folder", "disk_limit"), st.none() | texts),
     "overwrite": st.booleans(),
 }
 
 previews = st.builds(
     Order,
     task=st.just("decode"),
-    **shared | {"plan": st.none()},
+    **shared | {"plan": st.none(), "disk_limit": st.none()},
     preview=st.just(True),
     tiny=st.none() | texts,
 )
@@ -49,7 +49,7 @@ decodes = st.builds(
     task=st.just("decode"),
     **shared,
     quality=qualities,
-    **dict.fromkeys(("tensor", "layout"), st.none() | texts),
+    **dict.fromkeys(("tensor", "layout", "work"), st.none() | texts),
     **dict.fromkeys(("height", "width", "bits"), st.none() | numbers),
     texts=st.booleans(),
     also=st.lists(texts, max_size=3).map(tuple),
@@ -80,6 +80,7 @@ def test_every_field_of_an_order_is_drawn() -> None:
         "sample",
         "also",
         "texts",
+        "work",
     }
     assert drawn | {"preview", "tiny"} == {field.name for field in fields(Order)}
 
@@ -196,5 +197,5 @@ def test_what_would_change_nothing_is_refused(order: Order, idle: dict[str, Any]
 
 @pytest.mark.parametrize("quality", ["tiles", None, Tiles])
 def test_a_quality_is_a_value(quality: Any) -> None:
-    with pytest.raises(InputError, match="quality must be Exact, Tiles or Stream"):
+    with pytest.raises(InputError, match="quality must be Exact, Sampled, Tiles or Stream"):
         carry_out(replace(DECODE, quality=quality))

@@ -27,6 +27,7 @@ from zvae_tiled.chain import whole as reference
 from zvae_tiled.errors import ImageError, InputError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.families.flux2 import Flux2Config
+from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.inputs.arrays import OutputType
 from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.weights.vae import shapes_of
@@ -39,7 +40,7 @@ FLUX2 = Flux2Config(
 
 @contextmanager
 def every_map(seen: list[mx.array]) -> Iterator[None]:
-    """Collect the arguments and results of every norm, convolution, linear map and attention."""
+    """Collect the arguments and results of every norm, Step and linear map."""
 
     def recording(original: Callable[..., mx.array]) -> Callable[..., mx.array]:
         def call(*arguments: Any) -> mx.array:
@@ -50,8 +51,11 @@ def every_map(seen: list[mx.array]) -> Iterator[None]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("group_norm", "convolution", "linear", "attention"):
-            patch.setattr(reference, name, recording(getattr(reference, name)))
+        tables: list[dict[str, Any]] = [reference.NORMS, reference.KINDS]
+        for table in tables:
+            for kind, compute in list(table.items()):
+                patch.setitem(table, kind, recording(compute))
+        patch.setattr(reference, "linear", recording(reference.linear))
         yield
 
 
@@ -169,6 +173,28 @@ def test_output_types_are_refused_before_any_work(output_type: OutputType, raw: 
 def test_images_that_cannot_be_encoded(images: Any, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         random_vae(SD).encode(images)
+
+
+TAESD = TinyConfig(encoder_block_out_channels=(4,) * 4, decoder_block_out_channels=(4,) * 4)
+"""Pictures in [0, 1] inside the network."""
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [(np.full((16, 16, 3), np.inf), "infinite"), (np.zeros((16, 16, 3), np.uint8), "uint8")],
+)
+def test_raw_images_that_cannot_be_encoded(images: Any, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        random_vae(SD).encode(images, raw=True)
+
+
+@pytest.mark.parametrize("config", [SD, TAESD], ids=lambda config: config.class_name)
+def test_raw_images_are_those_the_encoder_reads(config: VAEConfig) -> None:
+    vae, images = random_vae(config), np.random.default_rng(0).integers(0, 5, (1, 16, 24, 3)).astype(np.float32) / 4
+    found, want = vae.encode(images * 2 - 1, raw=True), vae.encode(images)
+    assert mx.array_equal(found.mean, want.mean).item(), "no value was rounded"
+    beyond, inside = (vae.encode(images * factor - 1, raw=True).mean for factor in (2.5, 2))
+    assert not np.allclose(beyond, inside, rtol=1e-3), "values beyond [-1, 1] are not clipped"
 
 
 def test_a_pil_image_is_its_array() -> None:

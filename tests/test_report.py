@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.models import random_latents, random_vae
-from zvae_tiled import Progress, Report
+from zvae_tiled import BudgetError, Progress, Report
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report import report
 from zvae_tiled.report.chart import line_chart, linear, logarithmic
@@ -64,8 +64,8 @@ def test_progress_says_rows_and_memory(tmp_path: Path) -> None:
     assert {each.height for each in heard} == {64}
     assert {each.rows for each in heard} >= {64}
     assert all(0 < each.rows <= 64 for each in heard)
-    peaks = [each.peak for each in heard if each.peak is not None and each.memory is not None and each.memory > 0]
-    assert len(peaks) == len(heard)
+    peaks = [each.peak for each in heard]
+    assert min(each.memory for each in heard) > 0
     assert peaks == sorted(peaks)
     assert peaks[-1] <= told.measured_peak
 
@@ -84,11 +84,32 @@ print(report.footprint)
     assert 0 < int(child.stdout) < len(ballast) / 4
 
 
-def test_a_stream_measures_nothing() -> None:
+def test_rows_are_measured_and_what_their_reader_allocates_is_not() -> None:
+    latents = random_latents(VAE.config, 128, 8)
+    with pytest.raises(BudgetError) as refused:
+        VAE.prepare(latents, budget="1MB")
     heard: list[Progress] = []
-    for _ in VAE.stream(LATENTS, progress=heard.append):
-        pass
-    assert {each.memory for each in heard} == {None}
+    job = VAE.prepare(latents, budget=f"{refused.value.needed}B", progress=heard.append)
+
+    def peak() -> int:
+        assert job.report is not None
+        return job.report.measured_peak
+
+    for rows in job.rows():
+        del rows
+    alone = peak()
+    assert VAE.weight_bytes + latents.nbytes < max(each.peak for each in heard) <= alone <= job.plan.predicted_peak
+    kept = list(job.rows())
+    assert len(kept) > 2
+    assert peak() == alone, "of a reader that keeps them all"
+    for _ in job.rows():
+        if kept:
+            kept.pop()  # held since before it began
+        large = mx.ones((1 << 22,))
+        mx.eval(large)
+        del large
+    assert peak() == alone
+    assert job.array().nbytes < peak()
 
 
 def test_what_stays_allocated_is_seen_though_nothing_is_allocated_later() -> None:

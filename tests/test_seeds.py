@@ -58,7 +58,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.mark.slow
 def test_the_default_run_draws_the_same_cases_every_time(run: Run) -> None:
     first, said = run()
-    assert len(first.splitlines()) > 10
+    assert len(first.splitlines()) >= 10, "every example of the property"
     assert "seed" not in said
     assert run()[0] == first
 

@@ -16,6 +16,7 @@ from zvae_tiled.errors import BudgetError, ZvaeError
 from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Stream, Tiles
+from zvae_tiled.planner.sampled import Sampled
 
 if TYPE_CHECKING:
     from zvae_tiled.inputs.latent_files import read_latent_file, write_latent_file
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from zvae_tiled.jobs.decode import Decode
     from zvae_tiled.jobs.limits import calibrate
     from zvae_tiled.jobs.preview import Preview
+    from zvae_tiled.jobs.video import Video
     from zvae_tiled.report.progress import Progress
     from zvae_tiled.report.report import Report
     from zvae_tiled.vae import VAE
@@ -44,6 +46,7 @@ _LATER = {
     "read_latent_file": "zvae_tiled.inputs.latent_files",
     "write_latent_file": "zvae_tiled.inputs.latent_files",
     "VAE": "zvae_tiled.vae",
+    "Video": "zvae_tiled.jobs.video",
 }
 """Names whose modules import MLX: planning needs no device, and should not wait for one."""
 
@@ -58,9 +61,11 @@ __all__ = [
     "Preview",
     "Progress",
     "Report",
+    "Sampled",
     "Stream",
     "Tiles",
     "VAEConfig",
+    "Video",
     "ZvaeError",
     "__version__",
     "calibrate",

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from zvae_tiled.checks import one_of, shown
+from zvae_tiled.checks import one_of, shown, truth
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.named import device_of, named_device, unprobed_device
 from zvae_tiled.errors import ConfigError, InputError
@@ -18,6 +18,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.planner.replay import costed
+from zvae_tiled.planner.storage import Storage, disk_limit_of
 from zvae_tiled.weights.hub import default_path
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
         vae: A VAE, or a path to load it from at its first use. None to search for one again.
     """
     global _chosen, _loaded
-    if vae is not None and not isinstance(vae, str | os.PathLike) and not hasattr(vae, "decode"):
+    if vae is not None and not isinstance(vae, str | os.PathLike) and not _decodes(vae):
         raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
     with _lock:
         _chosen, _loaded = vae, None
@@ -101,10 +102,15 @@ def decode_tiled(
     return chosen.decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
 
 
+def _decodes(vae: object) -> bool:
+    """Return whether something is a VAE. Bytes can be decoded, too."""
+    return hasattr(vae, "decode") and not isinstance(vae, str | bytes | bytearray)
+
+
 def _vae_of(vae: VAE | str | os.PathLike[str]) -> VAE:
     """Return a VAE as it is, or loaded from a path. The last one is kept, until one of its files changes."""
     global _last
-    if hasattr(vae, "decode") and not isinstance(vae, str):
+    if _decodes(vae):
         return cast("VAE", vae)
     if not isinstance(vae, str | os.PathLike):
         raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
@@ -129,6 +135,8 @@ def plan(
     device: str | None = None,
     task: PlannedTask = "decode",
     quality: str | Quality = "exact",
+    disk_limit: str | float | None = None,
+    work: bool = False,
 ) -> Plan:
     """Plan a decode or an encode from shapes alone, without weights, GPU or MLX.
 
@@ -143,7 +151,10 @@ def plan(
             Default: the device that MLX uses here, with its newest calibration.
         task: ``decode`` if the finished pictures are held in memory, ``stream`` if their rows are yielded or written to
             a file as they are finished, or ``encode``.
-        quality: ``exact``, ``tiles`` or ``stream``; or `Tiles` with a tile, an overlap, a ramp, moments.
+        quality: ``exact``, ``sampled``, ``tiles`` or ``stream``; or `Sampled` with keys and a tolerance; or `Tiles`
+            with a tile, an overlap, a ramp, moments.
+        disk_limit: The most bytes on disk: "200GB", a number of GB, 0. Maps beyond it are computed again. Default: any.
+        work: Whether all maps are stored on disk, as in `VAE.decode_to_file` with a work folder.
 
     Returns:
         The plan. ``vae.decode(latents, plan=…)`` replays it.
@@ -156,7 +167,8 @@ def plan(
     one_of("dtype", dtype, tuple(ITEMSIZES))
     target = unprobed_device(dtype) if device is None else named_device(device, dtype)
     case = planned_case(config, rows, columns, target.name, dtype, batch, task)
-    return remembered_plan(case, quality_of(quality), parse_budget(budget, available_memory()), target)
+    size, storage = parse_budget(budget, available_memory()), Storage(disk_limit_of(disk_limit), truth("work", work))
+    return remembered_plan(case, quality_of(quality), size, target, storage=storage)
 
 
 def read_plan(text: str) -> Plan:

@@ -42,9 +42,29 @@ def path_of(value: Any, what: str) -> Path:
     Raises:
         InputError: It is not a path.
     """
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in str(os.fspath(value)):
+    if not isinstance(value, str | os.PathLike) or not _is_name(os.fspath(value)):
         raise InputError(f"{what} must be a path, it is {shown(value)}")
     return Path(value)
+
+
+def _is_name(path: str | bytes) -> bool:
+    """Return whether the system can be asked for a path: it is text that can be encoded, without a NUL."""
+    try:
+        return isinstance(path, str) and path != "" and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def truth(name: str, value: object) -> bool:
+    """Return whether a value is true.
+
+    Raises:
+        InputError: It is neither, such as an array.
+    """
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be True or False, it is {shown(value)}") from None
 
 
 MOST_LETTERS = 80

@@ -9,10 +9,13 @@ The tree::
     │   ├── LatentsError        latents: rank, channels, type, non-finite values
     │   ├── ImageError          images for the encoder
     │   └── PlanError           a plan cannot be made, or does not fit these latents, this VAE or this version
-    ├── BudgetError             the decode does not fit the budget; ``needed`` is the smallest that works
+    ├── BudgetError             the decode does not fit the budget; needed is the smallest that works
+    ├── ToleranceError          sampled attention is off by more than its tolerance; needed are the keys to take
     ├── OutputError             rows could not be written: disk full, folder not writable
     │   └── MissingFolderError  the folder of the file does not exist
     ├── SilentFailureError      the device computed zeros, a flat map or NaN by mistake, twice
+    ├── OutOfMemoryError        memory ran out, though the plan was made for what was free
+    ├── ClusterError            workers cannot be reached, are not alike, or were lost
     ├── ForkError               MLX was used before this process was forked, and cannot compute here
     ├── BlasError               the BLAS library in ZVAE_BLAS cannot be loaded
     ├── MissingExtraError       an optional package is needed; the message names the extra
@@ -45,6 +48,10 @@ class ZvaeError(Exception):
         self.problem = problem
         self.advice = advice
         self._compose()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str], dict[str, object]]:
+        """Let pickle and copy build the error from its two parts. By default they pass on the composed message."""
+        return type(self), (self.problem, self.advice), self.__dict__
 
     def about(self, path: str) -> Self:
         """Return the same error with the name of the file that it is about."""
@@ -104,6 +111,21 @@ class BudgetError(ZvaeError):
         self.needed = needed
 
 
+class ToleranceError(ZvaeError):
+    """Sampled attention is off by more than its tolerance. The decode stopped before the picture's first row.
+
+    Attributes:
+        needed: The number of keys to take. If it is that of all keys, take ``quality="exact"``.
+    """
+
+    area = "quality"
+
+    def __init__(self, problem: str, advice: str = "", needed: int = 0) -> None:
+        """Compose the message, and store `needed`."""
+        super().__init__(problem, advice)
+        self.needed = needed
+
+
 class PlanError(InputError):
     """A plan cannot be made, or does not fit these latents, this VAE or this version."""
 
@@ -133,6 +155,18 @@ class SilentFailureError(ZvaeError):
     """The device computed zeros, a flat map or NaN by mistake, or memory lost a result, and trying again failed too."""
 
     area = "device"
+
+
+class OutOfMemoryError(ZvaeError, MemoryError):
+    """Memory ran out. Other programs took what was free when the plan was made, or a limit is below what was free."""
+
+    area = "memory"
+
+
+class ClusterError(ZvaeError):
+    """Workers cannot be reached, compute other bits, or were lost."""
+
+    area = "cluster"
 
 
 class ForkError(ZvaeError):

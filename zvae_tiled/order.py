@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -15,14 +15,20 @@ from zvae_tiled.errors import (
     ImageError,
     InputError,
     LatentsError,
+    OutOfMemoryError,
     PlanError,
     SilentFailureError,
+    ToleranceError,
 )
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from zvae_tiled.families import VAEConfig
+    from zvae_tiled.inputs.latent_space import LatentDistribution
     from zvae_tiled.inputs.latents import Latents
     from zvae_tiled.report.progress import Listener
     from zvae_tiled.report.report import Report
@@ -57,6 +63,8 @@ class Order:
         tiny: The path of the tiny decoder of a preview. Default: one in the Hugging Face cache, or none.
         overwrite: Whether an existing file is replaced.
         spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
+        disk_limit: The most bytes of maps on disk. Default: any.
+        work: The work folder of a decode, so that the same order goes on after a crash. Default: none.
         crop: Whether a picture is cropped to a multiple of the VAE's ``config.cell`` before it is encoded.
         sample: The seed for drawing latents. Default: the most likely latents, not drawn.
         texts: Whether texts in the file of latents (prompt, workflow) are written into the pictures.
@@ -81,6 +89,8 @@ class Order:
     tiny: str | None = None
     overwrite: bool = True
     spill_folder: str | None = None
+    disk_limit: str | None = None
+    work: str | None = None
     crop: bool = False
     sample: int | None = None
     texts: bool = True
@@ -133,7 +143,7 @@ class Order:
         if self.task not in ("decode", "encode"):
             raise InputError(f'an order\'s task must be "decode" or "encode", it is {shown(self.task)}')
         if not isinstance(self.quality, Quality):
-            raise InputError(f"an order's quality must be Exact, Tiles or Stream, it is {shown(self.quality)}")
+            raise InputError(f"an order's quality must be Exact, Sampled, Tiles or Stream, it is {shown(self.quality)}")
         idle = ENCODES if self.task == "decode" else DECODES
         for each in fields(self):
             if each.name in idle and getattr(self, each.name) != idle[each.name]:
@@ -142,6 +152,9 @@ class Order:
         if self.preview and (self.quality != Exact() or self.plan is not None):
             problem = "an order's quality and plan have no effect on a preview"
             raise InputError(problem, "Leave them out, or leave out preview.")
+        for name in ("work", "disk_limit") if self.preview else ():
+            if getattr(self, name) is not None:
+                raise InputError(f"an order's {name} has no effect on a preview", "Leave it out, or leave out preview.")
         if self.tiny is not None and not self.preview:
             raise InputError("an order's tiny has an effect on a preview only", "Set preview, or leave out tiny.")
 
@@ -151,12 +164,12 @@ DECODES: dict[str, object] = {
     "preview": False,
     "also": (),
     "texts": True,
-    **dict.fromkeys(("tensor", "layout", "height", "width", "bits", "tiny")),
+    **dict.fromkeys(("tensor", "layout", "height", "width", "bits", "tiny", "work")),
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
 """Fields that only a decode (`DECODES`) or only an encode (`ENCODES`) has, with their defaults."""
 
-_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder", "tiny")
+_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder", "disk_limit", "work", "tiny")
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
     **dict.fromkeys(_TEXTS, (str, type(None))),
@@ -177,6 +190,17 @@ def load(order: Order) -> VAE:
     return VAE.load(order.vae, order.dtype, decoder_only=order.task == "decode", config=order.config)
 
 
+_ABOUT_A_FILE = (
+    LatentsError,
+    ImageError,
+    PlanError,
+    BudgetError,
+    SilentFailureError,
+    ToleranceError,
+    OutOfMemoryError,
+)
+
+
 @contextmanager
 def about(path: str) -> Iterator[None]:
     """Let an error about what is in this file name it. Other errors name their own files.
@@ -186,7 +210,7 @@ def about(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LatentsError, ImageError, PlanError, BudgetError, SilentFailureError) as error:
+    except _ABOUT_A_FILE as error:
         if path in error.problem:
             raise
         raise error.about(path) from error
@@ -206,23 +230,67 @@ def latents_of(order: Order) -> Latents:
     return latents if order.layout is None else replace(latents, layout=order.layout)
 
 
-def written(order: Order, vae: VAE) -> tuple[Path, ...]:
+def outline(order: Order) -> VAE:
+    """Return the VAE of an order without its weights: its config and its files, all that `shape_of` and `written` need.
+
+    Raises:
+        ConfigError: No VAE can be built from the config.
+        WeightsError: There are no weights at its path.
+    """
+    from zvae_tiled.families import weightless
+    from zvae_tiled.vae import VAE
+    from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.hub import located
+    from zvae_tiled.weights.recognise import chosen_config
+    from zvae_tiled.weights.vae import dtype_of, sources_of
+
+    kind, place = dtype_of(order.dtype), located(Path(order.vae))
+    without = weightless(place)
+    if without is not None:
+        return VAE(without, {}, kind)
+    checkpoint = find_checkpoint(place)
+    return VAE(chosen_config(order.config, checkpoint), {}, kind, sources_of(checkpoint, order.config))
+
+
+def shape_of(order: Order, vae: VAE) -> tuple[int, int, int, int]:
+    """Return (B, H, W, C) of the pictures that an order decodes, or of the picture that it encodes.
+
+    Raises:
+        LatentsError: There are no latents to decode.
+        ImageError: There is no picture to encode, or it has sides that cannot be encoded.
+    """
+    from zvae_tiled.inputs.images import check_sides
+    from zvae_tiled.inputs.latents import picture_shape, read_latents
+    from zvae_tiled.inputs.pictures import picture_sides
+
+    with about(order.source):
+        if order.task == "decode":
+            return picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
+        height, width = (side - (side % vae.config.cell if order.crop else 0) for side in picture_sides(order.source))
+        check_sides(height, width, vae.config)
+        return (1, height, width, vae.config.in_channels)
+
+
+def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = None) -> tuple[Path, ...]:
     """Return the files that an order will write.
+
+    Args:
+        order: The order.
+        vae: Its VAE. The weights are not used.
+        shape: The order's `shape_of`, if the caller has it.
 
     Raises:
         OutputError: A file cannot be written, or exists and `overwrite` is False.
         LatentsError: There are no latents to decode.
     """
     from zvae_tiled.inputs.latent_files.write import latent_target
-    from zvae_tiled.inputs.latents import picture_shape, read_latents
     from zvae_tiled.sinks import targets_of
 
     if order.task == "encode":
         target = latent_target(order.target)
         check_place(target, order.overwrite)
         return (target,)
-    with about(order.source):
-        shape = picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
+    shape = shape_of(order, vae) if shape is None else shape
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
     return targets_of(order.targets, shape, order.bits, order.overwrite).paths
@@ -243,8 +311,12 @@ def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False)
         InputError: The order is invalid.
         OutputError: The target cannot be written, or is a file that is read.
     """
+    if not isinstance(order, Order):
+        raise InputError(f"order must be an Order, it is {shown(order)}", "Read one with Order.from_json(text).")
     order.check()
     loaded = load(order) if vae is None else vae
+    if not hasattr(loaded, "decode_to_file"):
+        raise InputError(f"vae must be a VAE, it is {shown(vae)}", "Load it first: VAE.load(path).")
     check_outputs(written(order, loaded), (Source.of(Path(order.source)), *loaded.sources))
     with about(order.source):
         if order.preview:
@@ -272,42 +344,76 @@ def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
         quality=order.quality,
         progress=progress,
         spill_folder=order.spill_folder,
+        disk_limit=order.disk_limit,
+        work=order.work,
     )
 
 
 def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
-    import mlx.core as mx
-
     from zvae_tiled.api import read_plan
-    from zvae_tiled.inputs.images import check_sides
-    from zvae_tiled.inputs.latent_files import write_latent_file
-    from zvae_tiled.inputs.latents import Latents
-    from zvae_tiled.inputs.pictures import read_picture
 
-    plan, cell = None if order.plan is None else read_plan(order.plan), vae.config.cell
+    plan = None if order.plan is None else read_plan(order.plan)
 
     def check(height: int, width: int) -> None:
-        sides = (height - height % cell, width - width % cell) if order.crop else (height, width)
-        check_sides(*sides, vae.config)
         if plan is None:
-            vae.plan(*sides, order.budget, task="encode")
+            vae.plan(height, width, order.budget, task="encode", disk_limit=order.disk_limit)
 
-    # A picture is refused by its size and the budget before its pixels are read.
-    picture = read_picture(order.source, check, alpha=vae.config.in_channels == 4)
-    if order.crop:
-        picture = picture[: picture.shape[0] // cell * cell, : picture.shape[1] // cell * cell]
     distribution, report = vae.encode(
-        picture,
+        picture_of(order, vae.config, check),
         budget=order.budget,
         plan=plan,
         progress=progress,
         return_report=True,
         spill_folder=order.spill_folder,
+        disk_limit=order.disk_limit,
     )
+    write_latents(order, distribution)
+    measured: Report = report
+    return measured
+
+
+def picture_of(order: Order, config: VAEConfig, check: Callable[[int, int], object]) -> np.ndarray:
+    """Read the picture of an encode, and crop it if the order says so.
+
+    Args:
+        order: The encode.
+        config: The config of its VAE.
+        check: Called with the height and the width to encode. It may refuse them before any pixel is read.
+
+    Raises:
+        ImageError: The picture cannot be read, or has sides that cannot be encoded.
+    """
+    from zvae_tiled.inputs.images import check_sides
+    from zvae_tiled.inputs.pictures import read_picture
+
+    def cropped(height: int, width: int) -> tuple[int, int]:
+        return (height - height % config.cell, width - width % config.cell) if order.crop else (height, width)
+
+    def check_picture(height: int, width: int) -> None:
+        sides = cropped(height, width)
+        check_sides(*sides, config)
+        check(*sides)
+
+    picture = read_picture(order.source, check_picture, alpha=config.image_channels == 4)
+    if not order.crop:
+        return picture
+    height, width = cropped(*picture.shape[:2])
+    return picture[:height, :width]
+
+
+def write_latents(order: Order, distribution: LatentDistribution) -> None:
+    """Write the latents of an encode: the most likely ones, or drawn ones if the order has a seed.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    import mlx.core as mx
+
+    from zvae_tiled.inputs.latent_files import write_latent_file
+    from zvae_tiled.inputs.latents import Latents
+
     values: Any = distribution.mode() if order.sample is None else distribution.sample(mx.random.key(order.sample))
     layout: Layout | None = (
         None if Path(order.target).suffix.lower() == ".npy" else "NCHW"
     )  # a .npy has no place for a layout
     write_latent_file(order.target, Latents(values, layout), overwrite=order.overwrite)
-    measured: Report = report
-    return measured

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from zvae_tiled import demo
-from zvae_tiled.checks import path_of
+from zvae_tiled.checks import path_of, truth
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, device_kind, this_device
@@ -20,17 +20,21 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.inputs.video import read_video
 from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
+from zvae_tiled.jobs.video import Video
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
+from zvae_tiled.planner.storage import Storage, disk_limit_of
 from zvae_tiled.report.progress import Listener
 from zvae_tiled.report.report import Report
+from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks import Place
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import find_checkpoint
@@ -66,12 +70,14 @@ class VAE:
         self._origin = origin
 
     @classmethod
+    @shortages("loading the VAE", CLOSE)
     def load(
         cls,
         path: str | os.PathLike[str],
         dtype: str = "bfloat16",
         decoder_only: bool = True,
         config: VAEConfig | str | os.PathLike[str] | None = None,
+        video: bool = False,
     ) -> VAE:
         """Load a VAE from safetensors.
 
@@ -84,6 +90,7 @@ class VAE:
             decoder_only: Whether to skip the weights of the encoder.
             config: A `VAEConfig`, a preset's name or a config.json. Default: the ``config.json`` beside the weights,
                 else the preset whose names and shapes the weights have.
+            video: Whether to load the decoder's kernels between frames too, which `video` needs.
 
         Raises:
             ConfigError: No VAE can be built from the config; or there is none, and the weights fit no preset, or
@@ -100,8 +107,8 @@ class VAE:
         checkpoint = find_checkpoint(place)
         vae_config = chosen_config(config, checkpoint)
         sources = sources_of(checkpoint, config)
-        weights = read_weights(checkpoint, vae_config, kind, decoder_only)
-        origin = Origin(checkpoint.absolute(), vae_config, dtype, decoder_only)
+        weights = read_weights(checkpoint, vae_config, kind, decoder_only, video)
+        origin = Origin(checkpoint.absolute(), vae_config, dtype, decoder_only, video)
         return cls(vae_config, weights, kind, sources, origin)
 
     @classmethod
@@ -111,6 +118,7 @@ class VAE:
         config: VAEConfig | str | os.PathLike[str] | None = None,
         dtype: str = "bfloat16",
         decoder_only: bool = True,
+        video: bool = False,
     ) -> VAE:
         """Copy a VAE from tensors in memory. Beside the copy, no more than one tensor exists twice at a time.
 
@@ -120,12 +128,13 @@ class VAE:
             config: As in `load`. Default: the preset whose names and shapes the tensors have.
             dtype: As in `load`.
             decoder_only: As in `load`.
+            video: As in `load`.
 
         Raises:
             ConfigError: As in `load`.
             WeightsError: The tensors are incomplete, or do not fit the config.
         """
-        return cls._copied(Arrays(tensors), config, dtype, decoder_only)
+        return cls._copied(Arrays(tensors), config, dtype, decoder_only, video)
 
     @classmethod
     def from_module(
@@ -134,6 +143,7 @@ class VAE:
         config: VAEConfig | str | os.PathLike[str] | None = None,
         dtype: str = "bfloat16",
         decoder_only: bool = True,
+        video: bool = False,
     ) -> VAE:
         """Copy a VAE from a module of torch (diffusers) or MLX (mflux), tensor by tensor.
 
@@ -143,23 +153,31 @@ class VAE:
                 shapes the tensors have.
             dtype: As in `load`.
             decoder_only: As in `load`.
+            video: As in `load`.
 
         Raises:
             ConfigError: As in `load`.
             WeightsError: The tensors are incomplete, or do not fit the config.
         """
         tensors = module_tensors(module)
-        return cls._copied(tensors, module_config(module) if config is None else config, dtype, decoder_only)
+        own = module_config(module) if config is None else config
+        return cls._copied(tensors, own, dtype, decoder_only, video)
 
     @classmethod
+    @shortages("copying the VAE", CLOSE)
     def _copied(
-        cls, tensors: Arrays, config: VAEConfig | str | os.PathLike[str] | None, dtype: str, decoder_only: bool
+        cls,
+        tensors: Arrays,
+        config: VAEConfig | str | os.PathLike[str] | None,
+        dtype: str,
+        decoder_only: bool,
+        video: bool,
     ) -> VAE:
         check_threads()
         preload()  # an error of ZVAE_BLAS
         device_kind()  # before the first tensor: ZVAE_DEVICE may name the CPU
         kind, vae_config = dtype_of(dtype), chosen_config(config, tensors)
-        return cls(vae_config, read_weights(tensors, vae_config, kind, decoder_only), kind)
+        return cls(vae_config, read_weights(tensors, vae_config, kind, decoder_only, video), kind)
 
     @classmethod
     def demo(cls, dtype: str = "bfloat16", decoder_only: bool = True) -> VAE:
@@ -195,6 +213,8 @@ class VAE:
         task: PlannedTask = "decode",
         *,
         quality: str | Quality = "exact",
+        disk_limit: str | float | None = None,
+        work: bool = False,
     ) -> Plan:
         """Plan a decode or an encode on this device, with this VAE's weights.
 
@@ -205,7 +225,10 @@ class VAE:
             batch: Number of pictures in the batch.
             task: ``decode`` if the finished pictures are held in memory, ``stream`` if their rows are yielded or
                 written to a file as they are finished, or ``encode``.
-            quality: ``exact``, ``tiles`` or ``stream``; or `Tiles` with a tile, an overlap, a ramp, moments.
+            quality: ``exact``, ``sampled``, ``tiles`` or ``stream``; or `Sampled` with keys and a tolerance; or `Tiles`
+                with a tile, an overlap, a ramp, moments.
+            disk_limit: As in `decode`.
+            work: Whether all maps are stored on disk, as in `decode_to_file` with a work folder.
 
         Returns:
             The plan. ``decode(latents, plan=…)`` replays it.
@@ -216,7 +239,9 @@ class VAE:
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
-        return remembered_plan(case, quality_of(quality), parse_budget(budget, available(weights)), device, weights)
+        size = parse_budget(budget, available(weights))
+        storage = Storage(disk_limit_of(disk_limit), truth("work", work))
+        return remembered_plan(case, quality_of(quality), size, device, weights, storage=storage)
 
     def prepare(
         self,
@@ -228,6 +253,7 @@ class VAE:
         quality: str | Quality = "exact",
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        disk_limit: str | float | None = None,
     ) -> Decode:
         """Check and plan a decode without starting it. The arguments are those of `decode`.
 
@@ -235,7 +261,7 @@ class VAE:
             A `Decode`. Its ``.plan`` has the predictions. Its ``.array()``, ``.write(path)`` and ``.rows()`` run it.
             Then its ``.report`` has the measurements.
         """
-        job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
+        job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder, disk_limit))
         _ = job.plan  # raises here if nothing fits
         return job
 
@@ -253,6 +279,7 @@ class VAE:
         progress: bool | Listener = False,
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        disk_limit: str | float | None = None,
     ) -> Any:
         """Decode a pipeline's latents: scaled and shifted.
 
@@ -273,6 +300,8 @@ class VAE:
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Whether to return a `Report` of predictions and measurements too.
             spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
+            disk_limit: The most bytes of maps on disk: "200GB", a number of GB, 0, or "50%" of the free space. Maps
+                beyond it are computed again. Default: any.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
@@ -282,10 +311,13 @@ class VAE:
             BudgetError: No plan of this quality fits the budget. Nothing was started.
             OutputError: The disk is full, or cannot be written to.
             SilentFailureError: The device computed values that cannot be right, twice.
+            OutOfMemoryError: Memory ran out. If the budget is a share of the free memory, a second plan was made for
+                what was left, and memory ran out again.
         """
-        job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder))
+        wanted = truth("return_report", return_report)
+        job = self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder, disk_limit))
         pictures = job.array(output_type, dtype, layout)
-        return (pictures, job.report) if return_report else pictures
+        return (pictures, job.report) if wanted else pictures
 
     def decode_to_file(
         self,
@@ -300,27 +332,34 @@ class VAE:
         quality: str | Quality = "exact",
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        disk_limit: str | float | None = None,
+        work: str | os.PathLike[str] | None = None,
     ) -> Report:
         """Decode into a file, row by row. The file appears whole or not at all.
 
         Args:
             latents: As in `decode`.
-            path: A ``.png``, ``.tiff``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors`` (docs/files.md). Picture 0 of
-                a batch is written to ``name-0.png``, and so on. Or a file object, open as binary, for one picture: it
-                is written as rows are finished, from where it stands, and never closed. Or a list of them, which one
-                decode writes; its files appear together or not at all.
+            path: A ``.png``, ``.tiff``, ``.ptif``, ``.dzi``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors``
+                (docs/files.md). Picture 0 of a batch is written to ``name-0.png``, and so on. Or a file object, open as
+                binary, for one picture: it is written as rows are finished, from where it stands, and never closed. Or
+                a list of them, which one decode writes; its files appear together or not at all.
             format: The format in a file object: ``png``, ``jpeg``, ``webp``, ``npy``, ``safetensors``, or ``tiff``
                 where the object can seek. The ending of a path names its own.
             bits: Bits of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a
                 JPEG or WebP. Default: 8 in pictures, 32 in arrays.
             overwrite: Whether an existing file is replaced, when the new one is complete.
-            budget: As in `decode`. It also covers the rows that the file gathers: none in a ``.png``, ``.npy`` or
-                ``.safetensors``, a row of tiles in a ``.tiff``, the whole picture in a ``.jpg`` or ``.webp``. What a
-                file object itself keeps is not counted.
+            budget: As in `decode`. It also covers the rows that the file gathers: none in a ``.npy`` or
+                ``.safetensors``, what all cores compress in a ``.png``, a row of tiles beside that in a ``.tiff``, the
+                whole picture in a ``.jpg`` or ``.webp``. What a file object itself keeps is not counted.
             plan: As in `decode`.
             quality: As in `decode`.
             progress: As in `decode`.
             spill_folder: As in `decode`.
+            disk_limit: As in `decode`.
+            work: A work folder, so that nothing is lost in a crash: the same call goes on where another process was
+                killed, and writes the same bytes. All maps and parts of the files lie in it, with a journal; it is
+                removed when the files are complete (docs/resume.md). Exact decodes only. Default: none, and nothing
+                remains after a crash.
 
         Returns:
             A report of predictions and measurements.
@@ -329,7 +368,7 @@ class VAE:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
                 latents are unchanged. Only what was written into a file object cannot be taken back.
         """
-        job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder))
+        job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder, disk_limit, work))
         return job.write(path, bits, overwrite, format)
 
     def stream(
@@ -342,13 +381,49 @@ class VAE:
         quality: str | Quality = "exact",
         progress: bool | Listener = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        disk_limit: str | float | None = None,
     ) -> Iterator[mx.array]:
         """Decode into rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
 
         Everything is checked and planned at the call. The arguments are those of `decode`. The budget does not cover
         rows that the caller keeps. Closing the iterator early frees everything.
         """
-        return self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder)).rows()
+        return self._decode(latents, raw, Terms(budget, plan, quality, progress, spill_folder, disk_limit)).rows()
+
+    @shortages("reading latents", CLOSE)
+    def video(
+        self,
+        latents: Any,
+        *,
+        budget: str | float | None = None,
+        progress: bool | Listener = False,
+        spill_folder: str | os.PathLike[str] | None = None,
+    ) -> Video:
+        """Plan the decode of a video of Wan 2.1 or Qwen-Image: exact, and frame by frame.
+
+        The memory it takes depends neither on the number of frames, beside their latents, nor on the height, beside one
+        frame with ``.frames()``: what is carried from frame to frame is spilled where the budget has no room for it.
+        The VAE must be loaded with ``video=True``.
+
+        Args:
+            latents: A pipeline's latents of one video, (1, C, frames, h, w), in any form that `decode` takes.
+            budget: As in `decode`.
+            progress: As in `decode`. A sweep is a frame.
+            spill_folder: As in `decode`.
+
+        Returns:
+            A `Video`. Its ``.frames()`` and ``.write(pattern)`` run it. Its ``.plan`` has the predictions. All three
+            raise a BudgetError if no plan fits the budget: each needs another one.
+
+        Raises:
+            ConfigError: This VAE decodes no videos.
+            InputError: This VAE holds the weights of one frame.
+            LatentsError: The latents are not those of one video.
+            OutOfMemoryError: Memory ran out while the latents were read.
+        """
+        _ = self.config.video()  # raises here if this VAE is one of pictures
+        terms = Terms(budget, progress=progress, spill_folder=spill_folder)
+        return Video(self, read_video(latents, self.config), scaled_of(latents), terms)
 
     def preview(
         self,
@@ -396,25 +471,31 @@ class VAE:
         self,
         images: Any,
         *,
+        raw: bool = False,
+        scaled: bool = True,
         budget: str | float | None = None,
         plan: Plan | None = None,
         progress: bool | Listener = False,
         return_report: bool = False,
         spill_folder: str | os.PathLike[str] | None = None,
+        disk_limit: str | float | None = None,
     ) -> Any:
         """Encode pictures. The result is that of a full encode.
 
         Args:
             images: (B, H, W, 3) or (H, W, 3), floats in [0, 1] or uint8, as an array of any library; or a PIL image. H
                 and W are multiples of ``config.cell``.
+            raw: Whether the pictures are floats as the encoder reads them, about [-1, 1]. Values beyond are encoded.
+            scaled: Whether the latents are shifted, scaled and packed as in a pipeline. False: the encoder's own.
             budget: As in `decode`. It includes the pictures and the latents.
             plan: A plan to replay, made with ``task="encode"``, in place of a budget.
             progress: As in `decode`.
             return_report: Whether to return a `Report` too.
             spill_folder: As in `decode`.
+            disk_limit: As in `decode`.
 
         Returns:
-            The `LatentDistribution`, (B, C, h, w), shifted and scaled as in a pipeline.
+            The `LatentDistribution`, (B, C, h, w).
 
         Raises:
             ImageError: The pictures cannot be encoded as they are.
@@ -422,23 +503,29 @@ class VAE:
             BudgetError: No exact plan fits the budget. Nothing was started.
             OutputError: The disk is full, or cannot be written to.
             SilentFailureError: The device computed values that cannot be right, twice.
+            OutOfMemoryError: Memory ran out. If the budget is a share of the free memory, a second plan was made for
+                what was left, and memory ran out again.
         """
         if not self.config.chain("encode").shapes.keys() <= self.weights.keys():
             raise InputError(
                 "encode needs the encoder; this VAE holds the decoder only",
                 "Load it with decoder_only=False.",
             )
-        job = Encode(self, read_images(images, self.config), Terms(budget, plan, "exact", progress, spill_folder))
+        raw, scaled, wanted = truth("raw", raw), truth("scaled", scaled), truth("return_report", return_report)
+        terms = Terms(budget, plan, "exact", progress, spill_folder, disk_limit)
+        job = Encode(self, read_images(images, self.config, raw), terms, raw, scaled)
         distribution = job.distribution()
-        return (distribution, job.report) if return_report else distribution
+        return (distribution, job.report) if wanted else distribution
 
+    @shortages("reading latents", CLOSE)
     def _decode(self, latents: Any, raw: bool, terms: Terms) -> Decode:
+        raw = truth("raw", raw)
         return Decode(self, read_latents(latents, self.config), scaled_of(latents), terms, raw, texts_of(latents))
 
 
 def _load_again(origin: Origin, digest: str, sources: tuple[Path, ...]) -> VAE:
     """Load a pickled VAE from its files, if they have not changed."""
     origin.check(digest)
-    vae = VAE.load(origin.path, origin.dtype, origin.decoder_only, origin.config)
+    vae = VAE.load(origin.path, origin.dtype, origin.decoder_only, origin.config, origin.video)
     vae.sources = tuple(map(Source.of, sources))  # includes a config.json in another folder
     return vae

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 MOST = 20
 """The most names that a message lists. The rest is counted."""
@@ -21,6 +22,11 @@ def listed(names: Iterable[object], most: int = MOST) -> str:
     texts = [str(name) for name in names]
     shown = ", ".join(text if len(text) <= LETTERS else text[: LETTERS - 1] + "…" for text in texts[:most])
     return shown + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
+
+
+def counted(count: int, name: str) -> str:
+    """Write how many of something there are: 1 worker, 1,024 workers."""
+    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def size(count: float) -> str:
@@ -50,6 +56,13 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def moment(then: datetime, now: datetime) -> str:
+    """Write when something ends: 17:05 today, Fri 17:05 in the next days, 3 Dec 17:05 later."""
+    days = (then.date() - now.date()).days
+    day = "" if days == 0 else f"{then:%a} " if days < 7 else f"{then.day} {then:%b} "
+    return f"{day}{then:%H:%M}"
 
 
 def in_one_unit(*counts: int) -> list[str]:

@@ -104,8 +104,8 @@ def _racer(row: Row) -> str:
     return row.tool if amount_or_name in ("ample", "least") else f"{row.tool}, {amount_or_name} budget"
 
 
-def readme() -> str:
-    """Return the README's section: the largest race that every tool finished, in few columns."""
+def glance() -> str:
+    """Return the first section: the largest race that every tool finished, in few columns."""
     rows = raced()
     unfinished = {row.width for row in rows if row.outcome != "ok" and not row.outcome.startswith("does not")}
     largest = max(set(sizes(rows)) - unfinished, default=0)
@@ -126,7 +126,7 @@ def readme() -> str:
     first = race[0].environment
     return (
         f"{shown}\n\n{first['processor']}, {first['cores']} cores, {first['day']}. "
-        "mflux is made for Metal, not for CPUs. Method: [docs/benchmarks.md](docs/benchmarks.md)."
+        "mflux is made for Metal, not for CPUs."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from benchmarks.case import Case
-from benchmarks.published import COGVIEW, FIRST, SMALL
+from benchmarks.published import COGVIEW, FIRST, SMALL, WAN_2_2
 from benchmarks.runner import Group
 from benchmarks.suites.peers import race
 from zvae_tiled.families import Task, config_of
@@ -18,7 +18,7 @@ TOOLS: dict[Task, tuple[str, str]] = {
     "encode": ("diffusers_encode", "ours_encode"),
 }
 
-PRESETS = tuple(preset for preset in (*FIRST, SMALL, COGVIEW) if config_of(preset).chain("decode").steps)
+PRESETS = tuple(preset for preset in (*FIRST, SMALL, WAN_2_2, COGVIEW) if config_of(preset).chain("decode").steps)
 """A family without Steps, whose decode only shifts the range of pixels, has nothing to race."""
 
 FEW = 10_000_000

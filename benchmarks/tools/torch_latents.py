@@ -40,6 +40,7 @@ def shift_and_deviation(model: Any, like: Any) -> tuple[Any, Any]:
         deviation = torch.tensor(config.latents_std) / getattr(config, "scaling_factor", 1.0)
         values = (torch.tensor(config.latents_mean), deviation)
     else:
-        values = (torch.tensor([config.shift_factor or 0.0]), torch.tensor([1 / config.scaling_factor]))
+        shift = getattr(config, "shift_factor", None) or 0.0
+        values = (torch.tensor([shift]), torch.tensor([1 / config.scaling_factor]))
     shift, deviation = (each[:, None, None].to(like) for each in values)
     return shift, deviation

@@ -100,9 +100,11 @@ def encoded(model: Any, images: Any) -> Any:
     if has_frames(model):
         return model.encode(images[:, :, None]).latent_dist.mode()[:, :, 0]
     found = model.encode(images)
-    return found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latents
+    if hasattr(found, "latent_dist"):
+        return found.latent_dist.mode()
+    return found.latents if hasattr(found, "latents") else found.latent
 
 
 def has_frames(model: Any) -> bool:
     """Return whether the model decodes videos, of which a picture is one frame."""
-    return any(weight.ndim == 5 for weight in model.parameters())
+    return "temperal_downsample" in model.config

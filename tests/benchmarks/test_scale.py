@@ -21,8 +21,9 @@ def test_a_pixel_costs_the_same_at_any_height(width: int, budget: str, device: s
         # In the middle block every pixel attends to every other: this part grows with the picture in any exact decode.
         asked = attention_flops(Z_IMAGE, height // 8, width // 8)
         costs.append((made.predicted_flops - asked) / (height * width))
-    # A low picture leaves room in the budget to keep more maps. Once every map is spilled, the cost stays the same.
-    assert max(costs) <= 1.05 * min(costs), costs
+    # A low picture leaves room in the budget to keep more maps, and to drop some rather than spill them. Once every map
+    # is spilled, the cost stays the same.
+    assert max(costs) <= 1.1 * min(costs), costs
     assert costs[-1] == pytest.approx(costs[-2], rel=1e-3)
 
 
@@ -39,6 +40,7 @@ def test_no_plan_is_below_the_floor() -> None:
             assert memory_floor(Z_IMAGE, pixels // 8, dtype) < made.predicted_peak
 
 
+@pytest.mark.slow
 def test_larger_machines_do_no_more_work() -> None:
     for pixels in PICTURES[::2]:
         found = [promised(pixels, gigabytes, CPU) for gigabytes in MACHINES]

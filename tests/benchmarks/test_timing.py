@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import timing
 from tests.support.running import CONFIG
+from tests.support.speeds import speeds
 from zvae_tiled.planner.calibration import CACHE_VARIABLE, Calibration, cache_folder, store
 from zvae_tiled.planner.quality import Stream, Tiles
 
@@ -31,7 +32,9 @@ def test_it_calibrates_for_itself_and_prints_a_row_for_each_case(
         from zvae_tiled.devices.here import device_kind, device_name, mlx_version
 
         folders.append(cache_folder())
-        found = Calibration(device_kind(), device_name(), mlx_version(), 1.0, 1e18, 1e18, 1e18)
+        found = Calibration(
+            device_kind(), device_name(), mlx_version(), 1.0, speeds(1e18, 1e18), speeds(1e18, 1e18), 1e18
+        )
         store(found)
         return found
 

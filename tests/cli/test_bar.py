@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support.running import COMMAND, environment, run
 from zvae_tiled import Progress
 from zvae_tiled.cli.bar import line_of
-from zvae_tiled.wording import clock
+from zvae_tiled.wording import clock, moment
 
 HALF = Progress(0.5, 3, 30, 61.0, rows=512, height=1024, budget=8_000_000_000, memory=1_234_000_000, peak=2_345_000_000)
 NAME = "z-image-turbo-00042-of-a-long-batch.safetensors"
@@ -76,7 +77,7 @@ def test_a_decode_shows_it_in_80_columns(place: Path) -> None:
 )
 def test_it_fits_any_terminal(name: str, width: int, done: float, seconds: float, budget: int, plain: bool) -> None:
     progress = Progress(done, 30, 30, seconds, budget=budget, memory=budget // 3, peak=budget)
-    for each in (None, progress, replace(progress, memory=None, peak=None)):
+    for each in (None, progress):
         line = line_of(name, each, width, plain)
         assert line.cell_len < width
         assert "%" in line.plain
@@ -88,7 +89,6 @@ def test_what_does_not_fit_is_left_out_and_the_name_is_no_markup() -> None:
         f"[red]a {'━' * 12}{'╺' * 12}  50%  0:01:01 to go  1.23 of 8.00 GB  peak 2.35 GB  sweep 3/30"
     )
     assert line_of("a", HALF, 40, True).plain == "a ########.........  50%  0:01:01 to go"
-    assert line_of("a", replace(HALF, memory=None), 80).plain.endswith("50%  0:01:01 to go  sweep 3/30")
     assert line_of("a", replace(HALF, done=0.0), 80).plain.endswith(" 0%  -:--:-- to go  1.23 of 8.00 GB")
     assert clock(115_791) == "32:09:51"
 
@@ -100,6 +100,30 @@ def test_memory_is_in_one_unit() -> None:
         (2 * 10**12, "0.00 of 2.00 TB"),
     ):
         assert said in line_of("a", replace(HALF, budget=budget, memory=50_000_000, peak=60_000_000), 90).plain
+
+
+def test_long_work_says_at_what_time_it_ends() -> None:
+    soon = replace(HALF, seconds=599.0)
+    late = replace(HALF, seconds=86_400.0 * 40)
+    assert "until" not in line_of("a", soon, 200).plain
+    for columns in (80, 200):
+        hour = line_of("z-image-turbo-00042", replace(HALF, seconds=3600.0), columns).plain
+        assert re.search(r"1:00:00 to go  1\.23 of 8\.00 GB  until (\w{3} )?\d\d:\d\d", hour), hour
+    assert re.search(r"until \d{1,2} \w{3} \d\d:\d\d", line_of("a", late, 200).plain)
+    assert "until" not in line_of("a", replace(HALF, seconds=1e9), 200).plain
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        (datetime(2026, 11, 26, 23, 59), "23:59"),
+        (datetime(2026, 11, 27, 0, 1), "Fri 00:01"),
+        (datetime(2026, 12, 2, 17, 5), "Wed 17:05"),
+        (datetime(2026, 12, 3, 17, 5), "3 Dec 17:05"),
+    ],
+)
+def test_a_moment_names_no_more_than_it_must(then: datetime, said: str) -> None:
+    assert moment(then, datetime(2026, 11, 26, 9, 30)) == said
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -12,6 +12,7 @@ import pytest
 from tests.cli.decoding import files
 from tests.support.running import run, save_latents
 from zvae_tiled import VAE
+from zvae_tiled.errors import OutOfMemoryError
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,25 @@ def test_of_several_files_those_that_work_are_decoded(place: Path) -> None:
     assert files(place / "out") == {"a.png", "b.png"}
     (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("zvae decode")]
     assert line.startswith(f"zvae decode {large} --output out/")
+
+
+@pytest.mark.parametrize(
+    ("work", "next_one"),
+    [
+        ([], "zvae decode a.npy --output a.png --budget 25%"),
+        (["--work", "w"], "zvae decode a.npy --output a.png --work w\n"),
+    ],
+)
+def test_memory_that_ran_out_names_a_smaller_budget_or_the_work_folder_that_goes_on(
+    work: list[str], next_one: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **options: Any) -> Any:
+        raise OutOfMemoryError("memory ran out while decoding", "Close other programs.")
+
+    monkeypatch.setattr(VAE, "decode_to_file", failing)
+    said = run("decode", "a.npy", "-o", "a.png", "-q", *work, code=6).stderr
+    assert next_one in said.replace(" --vae vae", "").replace(" --quiet", "")
+    assert "[memory] a.npy: memory ran out" in said
 
 
 def test_an_error_nobody_expected_ends_its_own_picture_only(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,3 +35,10 @@ def test_quiet_and_budget(place: Path) -> None:
     assert run("demo", "--size", "64", "-o", "cat.png", "-q").output == ""
     assert (place / "cat.png").is_file()
     assert "zvae demo --budget" in run("demo", "--size", "64", "--budget", "1kB", code=4).stderr
+
+
+def test_the_default_budget_counts_what_is_compressed(place: Path) -> None:
+    """A PNG of this size is compressed by blocks on all cores, which a plan without a file does not count."""
+    run("demo", "--size", "512", "-q", "-o", "cat.png")
+    with Image.open(place / "cat.png") as image:
+        assert image.size == (512, 512)

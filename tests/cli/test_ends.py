@@ -24,6 +24,8 @@ MEANINGS: dict[type, str] = {
     errors.OutputError: "output",
     errors.MissingFolderError: "output",
     errors.SilentFailureError: "decode",
+    errors.ToleranceError: "decode",
+    errors.OutOfMemoryError: "decode",
 }
 """Names that the help text gives to the exit codes of errors. All other errors have the code of "bad input"."""
 

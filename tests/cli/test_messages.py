@@ -38,8 +38,10 @@ ONLY_PROGRAMS = (
     "can be pickled",
     "pickle that VAE",
     "decoder_only=False",
+    "keep=None",
     "read_plan",
     "task=",
+    "video=True",
 )
 """Parts of messages that no command prints."""
 
@@ -182,3 +184,11 @@ def test_an_option_without_effect_is_refused(place: Path, words: list[str], said
     (place / "x.json").write_text("{}")
     np.save(place / "picture.npy", np.zeros((2, 2, 3), np.float32))
     assert said in run(*words, code=2, stdin=b"").stderr
+
+
+def test_the_budget_to_try_next_is_enough_for_all_files(place: Path) -> None:
+    save_latents(place / "large.npy", 200, 200)
+    said = run("decode", "a.npy", "large.npy", "-o", "{stem}.png", "--budget", "1MB", code=4).stderr
+    needed = [int(number) for number in re.findall(r"needs at least (\d+) MB", said)]
+    assert min(needed) < max(needed)
+    assert f"--budget {max(needed)}MB" in said.partition("Try this next")[2]

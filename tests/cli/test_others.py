@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.support.running import run, save_latents
+from tests.support.speeds import speeds
 from zvae_tiled import VAE, read_latent_file
 from zvae_tiled.cli.full import full_decode
 from zvae_tiled.devices import calibrate as calibrating
@@ -297,10 +298,10 @@ def test_a_higher_speed_is_replaced_only_if_one_says_so(place: Path, monkeypatch
         said.append(replace)
         return stored
 
-    stored = calibration.Calibration("cpu", "A chip", "0", 1.0, 1e11, 1e10, 1e9)
+    stored = calibration.Calibration("cpu", "A chip", "0", 1.0, speeds(), speeds(), 1e9)
     monkeypatch.setattr(limits, "calibrate", calibrated)
     run("calibrate")
-    assert "100.0 GFLOP/s in convolutions" in run("calibrate", "--replace").stdout
+    assert "bfloat16: 100 GFLOP/s in convolutions, " in run("calibrate", "--replace").stdout
     assert said == [False, True]
 
 

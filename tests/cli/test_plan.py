@@ -14,9 +14,11 @@ import pytest
 
 from tests.support.running import CONFIG, environment, run
 from zvae_tiled import plan, read_plan
+from zvae_tiled.cli.crowd import Crowd, crowd_plan
 from zvae_tiled.devices.table import DEVICES, likely_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
+from zvae_tiled.planner.budget import Budget
 from zvae_tiled.report.chart import COLOURS
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -106,6 +108,7 @@ def test_a_chart_has_the_mode_of_any_other_file(place: Path) -> None:
     ("words", "code", "said"),
     [
         (["wide"], 2, "is no size"),
+        (["sdxl", "512"], 2, "Name a VAE as --vae sdxl."),
         (["512", "--sweep-budgets", "--budget", "1GB"], 2, "remove --budget"),
         (["512", "--sweep-budgets", "--quality", "tiles"], 2, "remove --quality"),
         (["512", "--sweeps", "--json"], 2, "remove --json"),
@@ -176,3 +179,36 @@ def test_planning_and_help_import_no_mlx_and_no_rich() -> None:
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
     assert child.stdout == "[0, 0] set()\n", child.stderr
+
+
+def test_a_plan_for_workers_says_what_each_needs_what_they_move_and_what_limits(place: Path) -> None:
+    words = ["plan", "64x128", "--vae", "vae", "--network", "1", "--device", "metal"]
+    told = run(*words, "--workers", "4", "--budget", "8GB").stdout
+    names = [line.split()[0] for line in told.splitlines()]
+    assert names == ["decodes", "memory", "time", "moves", "network", "limit"]
+    assert "1 x 64x128, bfloat16 on metal: 4 stripes, 4 workers" in told
+    assert "of the budget of 8 GB on each worker" in told
+    assert "network    1 Gbit/s" in told
+    assert re.search(r"^limit      [a-z' ]+; 8 workers would take", told, re.MULTILINE)
+    assert "each of them, the budget of each is 1 MB" in run(*words, "--workers", "2", "--budget", "1MB", code=4).stderr
+    assert ": 1 stripe, 1 worker\n" in run(*words, "--workers", "1", "--budget", "8GB").stdout
+    assert "in 1 stripe on 1 worker needs" in run(*words, "--workers", "1", "--budget", "1MB", code=4).stderr
+
+
+def test_workers_that_fit_are_planned_though_twice_as_many_do_not() -> None:
+    def plan(workers: int, budget: int) -> str:
+        sides = 8 * CONFIG.scale, 16 * CONFIG.scale
+        return crowd_plan(CONFIG, sides, Budget(budget, "set"), "bfloat16", "metal", Crowd(workers, None))
+
+    with pytest.raises(BudgetError) as raised:
+        plan(2, 1)
+    assert "would take" not in plan(2, raised.value.needed)
+    with pytest.raises(BudgetError):
+        plan(4, raised.value.needed)
+
+
+def test_what_has_no_effect_on_stripes_is_refused() -> None:
+    for words in (["--json"], ["--quality", "tiles"], ["--batch", "2"], ["--work"], ["--sweeps"]):
+        assert f"remove {words[0]}" in run("plan", "512", "--workers", "2", *words, code=2).stderr
+    assert "add --workers" in run("plan", "512", "--network", "1", code=2).stderr
+    assert "linear attention" in run("plan", "512", "--vae", "sana", "--workers", "2", code=3).stderr

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.running import run
 from zvae_tiled import VAE
-from zvae_tiled.errors import InputError
+from zvae_tiled.errors import BudgetError, InputError
 from zvae_tiled.jobs import preview
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
@@ -31,11 +34,70 @@ def test_it_has_no_quality_and_no_plan(place: Path, wrong: list[str]) -> None:
     assert not (place / "b.png").exists()
 
 
+@pytest.mark.parametrize(("option", "field"), [("--work", "work"), ("--disk-limit", "disk_limit")])
+def test_it_keeps_nothing_on_disk(option: str, field: str, place: Path) -> None:
+    told = run("decode", "a.npy", "-o", "b.png", "--preview", option, "1GB", code=2).stderr
+    assert option in told
+    assert not (place / "b.png").exists()
+    order = Order("decode", "vae", "a.npy", "b.png", preview=True)
+    with pytest.raises(InputError, match=f"an order's {field} has no effect on a preview"):
+        Order.from_json(json.dumps({**json.loads(order.to_json()), field: "1GB"}))
+    run("decode", "a.npy", "-o", "b.png", "--early-look", "--disk-limit", "1GB")
+    assert (place / "b.preview.png").exists()
+
+
 def test_the_tiny_decoder_must_be_one(place: Path) -> None:
-    assert "only --preview has a tiny decoder" in run("decode", "a.npy", "-o", "b.png", "--tiny", "vae", code=2).stderr
+    assert (
+        "--preview and --early-look have a tiny decoder"
+        in run("decode", "a.npy", "-o", "b.png", "--tiny", "vae", code=2).stderr
+    )
     told = run("decode", "a.npy", "-o", "b.png", "--preview", "--tiny", "vae", code=3).stderr
     assert "tiny must be a TAESD" in told
     assert not (place / "b.png").exists()
+
+
+def test_an_early_look_is_there_before_the_picture(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "SECONDS", 0.0)
+    order: list[bool] = []
+    decode = VAE.decode_to_file
+
+    def watched(*args: Any, **options: Any) -> Any:
+        order.append((place / "big.preview.png").is_file() and not (place / "big.tif").exists())
+        return decode(*args, **options)
+
+    monkeypatch.setattr(VAE, "decode_to_file", watched)
+    told = run("decode", "a.npy", "-o", "big.tif", "-o", "big.npy", "--quality", "stream", "--early-look").stderr
+    assert order == [True]
+    assert "early look big.preview.png, not exact" in told
+    with Image.open(place / "big.preview.png") as early:
+        assert early.text["zvae_quality"].startswith("preview, not exact")  # type: ignore[attr-defined]
+
+
+def test_an_early_look_that_cannot_be_had_does_not_stop_the_picture(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BudgetError("no room", "Raise the budget.")
+
+    monkeypatch.setattr(VAE, "preview", refuse)
+    told = run("decode", "a.npy", "-o", "b.png", "--early-look").stderr
+    assert "b.preview.png is not written" in told
+    assert "no room" in told
+    assert (place / "b.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (["-o", "b.png", "--preview"], "remove one"),
+        (["-o", "-"], "named after the picture's file"),
+        (["-o", "b.png", "--workers", "2"], "--early-look is written here"),
+        (["-o", "a.png", "-o", "a.preview.png"], "a.preview.png"),
+    ],
+)
+def test_where_an_early_look_cannot_be(place: Path, wrong: list[str], why: str) -> None:
+    assert why in run("decode", "a.npy", *wrong, "--early-look", code=2).stderr
+    assert not list(place.glob("*.png"))
 
 
 def test_an_order_of_a_preview(place: Path) -> None:

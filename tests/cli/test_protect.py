@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.support.running import COMMAND, environment, run
 from tests.support.samples import every
+from tests.support.speeds import speeds
 from zvae_tiled import VAE, demo
 from zvae_tiled.planner import calibration
 from zvae_tiled.report import figures as selfbench
@@ -46,7 +47,7 @@ def full(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "plan.json").write_text(run("plan", "20x12", "--vae", "vae", "--json").stdout)
     np.save(place / "picture.npy", np.random.default_rng(0).random((12, 20, 3), np.float32))
     monkeypatch.setenv(calibration.CACHE_VARIABLE, str(place / "cache"))
-    calibration.store(calibration.Calibration("cpu", "a device", "0", 1.0, 1e9, 1e9, 1e9))
+    calibration.store(calibration.Calibration("cpu", "a device", "0", 1.0, speeds(), speeds(), 1e9))
     shutil.copytree(demo.FOLDER, place / "demo")
     monkeypatch.setattr(demo, "FOLDER", place / "demo")
     return place

@@ -21,6 +21,7 @@ from zvae_tiled.chain import Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.devices.here import kernels_for
+from zvae_tiled.devices.kernels import ALIKE
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.engine.run import Run
@@ -28,6 +29,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.planner.case import ITEMSIZES, Case
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.planner.quality import Whole
 
 LITTLE = 32 << 10
 """Bytes of single numbers and folded norms, which no model counts one by one (SMALL_CHANGE covers them)."""
@@ -92,9 +94,9 @@ class Counting(DryKernels):
     def to_mlx(self, x: Shape) -> Shape:
         return x
 
-    def attend(self, step: Step, weights: Any, x: Shape, affine: Any, blocks: Any) -> Shape:
+    def attend(self, step: Step, weights: Any, x: Shape, affine: Any, blocks: Any, gains: Any = ALIKE) -> Shape:
         self.rows_of[step.name] += x.rows
-        return super().attend(step, weights, x, affine, blocks)
+        return super().attend(step, weights, x, affine, blocks, gains)
 
     def keys(self, step: Step, weights: Any, x: Shape, affine: Any) -> Shape:
         self.rows_of["keys"] += x.rows
@@ -109,7 +111,7 @@ def norms_of(plan: Plan) -> dict[str, np.ndarray]:
 def dry(plan: Plan, device: Device = CPU) -> Counting:
     """Run a plan on shapes."""
     case, chain, itemsize = plan.case, plan.case.chain, plan.case.itemsize
-    kernels, weights = Counting(device, itemsize), _Nothing()
+    kernels, weights = Counting(device, itemsize), Nothing()
     factor, channels = chain.factors[0], chain.channels[0]
     given = [Shape(kernels.ledger, case.height * factor, case.width * factor, channels, itemsize)]
     rows = 0
@@ -122,7 +124,7 @@ def dry(plan: Plan, device: Device = CPU) -> Counting:
     return kernels
 
 
-class _Nothing(dict[str, Any]):
+class Nothing(dict[str, Any]):
     """Weights without values."""
 
     def __missing__(self, name: str) -> None:
@@ -130,25 +132,32 @@ class _Nothing(dict[str, Any]):
 
 
 def predicted(plan: Plan) -> list[int]:
-    """The plan's predictions for the same stretches. A sweep that gathers keys is one stretch with the next sweep."""
+    """The plan's predictions for the same stretches. Sweeps that gather keys are one stretch with the next sweep."""
     stretches, most = [], 0
     for sweep in plan.sweeps:
         most = max(most, sweep.peak - plan.pixels.base)
-        if sweep.ends != "keys":
+        if sweep.ends in ("moments", "pixels"):
             stretches.append(most)
             most = 0
     return stretches
 
 
 def planned(
-    config: VAEConfig, height: int, width: int, dtype: str, share: float, task: Task = "decode", device: Device = CPU
+    config: VAEConfig,
+    height: int,
+    width: int,
+    dtype: str,
+    share: float,
+    task: Task = "decode",
+    device: Device = CPU,
+    quality: Whole | None = None,
 ) -> Plan:
     """A plan for a budget between the smallest that works (share 0) and one that keeps every map (share 1)."""
 
     case = Case(config, height, width, device.name, dtype, output="rows", task=task)
 
     def make(size: int) -> Plan:
-        return exact_plan(case, size, device, weights=0)
+        return exact_plan(case, size, device, weights=0, quality=quality)
 
     with pytest.raises(BudgetError) as error:
         make(1)

@@ -101,8 +101,8 @@ class Strike:
                 return healthy(*arguments)
             if self._fault != KEPT:
                 return _damaged(healthy(*arguments), self._fault)
-            kept = next(each for each in arguments if isinstance(each, mx.array))
-            np.asarray(kept.view(mx.uint16))[...] = 0
+            kept = arguments[1]
+            (kept if isinstance(kept, np.ndarray) else np.asarray(kept.view(mx.uint16)))[...] = 0
             return healthy(*arguments)
 
         return computed
@@ -139,7 +139,16 @@ def _damaged(found: Any, fault: str) -> Any:
 class Victim:
     """A decode or an encode of a small random VAE by bands, into whose calls faults are put."""
 
-    def __init__(self, kernels: Any, task: Task, zeros: str | None = None, flat: float | None = None) -> None:
+    def __init__(
+        self,
+        kernels: Any,
+        task: Task,
+        zeros: str | None = None,
+        flat: float | None = None,
+        config: AutoencoderKLConfig = CONFIG,
+        size: tuple[int, int] = (5, 6),
+        seed: int = 0,
+    ) -> None:
         """Compute the healthy picture.
 
         Args:
@@ -147,10 +156,13 @@ class Victim:
             task: Decode or encode.
             zeros: Weights with this in their name are zeros.
             flat: Latents or images are this value everywhere; default: random.
+            config: The VAE's config.
+            size: Rows and columns of the latents.
+            seed: The seed of weights, and of latents or images.
         """
         self._kernels = kernels
-        vae = random_vae(CONFIG, dtype_name(kernels.dtype))
-        given = random_latents(CONFIG, 5, 6) if task == "decode" else random_images(CONFIG, 5, 6)
+        vae = random_vae(config, dtype_name(kernels.dtype), seed)
+        given = (random_latents if task == "decode" else random_images)(config, *size, seed=seed)
         if flat is not None:
             given[...] = flat
         plan = plan_for(vae, given.shape, Random(3), ("ram",), task)

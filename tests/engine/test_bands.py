@@ -25,9 +25,9 @@ def strips(heights: list[int], channels: int) -> list[mx.array]:
 
 
 def stored(heights: list[int]) -> Store[mx.array]:
-    store: Store[mx.array] = Store(KERNELS, RamBands(KERNELS), RamBands(KERNELS))
+    store: Store[mx.array] = Store(KERNELS, RamBands(KERNELS), [RamBands(KERNELS)])
     for value, skip in zip(strips(heights, 3), strips(heights, 1), strict=True):
-        store.append(Band(value, [(skip, 0, skip.shape[1])]))
+        store.append(Band(value, [[(skip, 0, skip.shape[1])]]))
     return store
 
 
@@ -35,8 +35,7 @@ def stored(heights: list[int]) -> Store[mx.array]:
 def test_value_and_skip_come_back_in_step(heights: list[int], rows: int, release: bool) -> None:
     values, skips = [], []
     for band in stored(heights).read(rows, release):
-        skip = band.take_skip()
-        assert skip is not None
+        (skip,) = band.take_skips()
         value, aside = band.take(), KERNELS.join(skip)
         assert value.shape[1] == aside.shape[1] <= rows
         values.append(value)

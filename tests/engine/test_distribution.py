@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.float64 import distribution64
-from tests.support.models import narrow, random_vae
+from tests.support.models import narrow, random_images, random_vae
 from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.inputs.latent_space import LatentDistribution
+from zvae_tiled.inputs.latent_space import LatentDistribution, unscale_latents
 from zvae_tiled.sinks.distribution import DistributionSink
 
 FLUX2 = Flux2Config(latent_channels=3, block_out_channels=(8, 8), norm_num_groups=4)
@@ -45,7 +45,7 @@ def test_bands_of_any_height_give_the_bits_of_the_whole(
     convention = vae.config.latents
     shape = (batch, 2 * height, 6)
     moments = random_moments((*shape, 2 * vae.config.latent_channels), dtype)
-    sink = DistributionSink(vae.config, vae.weights, shape, dtype)
+    sink = DistributionSink(vae.config.latents, vae.weights, shape, dtype)
     ends = sorted({0, 2 * height, *(cut for cut in cuts if cut < 2 * height)})
     for picture in range(batch):
         for top, bottom in pairwise(ends):
@@ -66,7 +66,7 @@ def test_it_takes_no_more_than_itself_and_a_few_copies_of_a_band(name: str, rows
     vae = VAES[name]
     channels, height, width = 2 * vae.config.latent_channels, 210, 640
     band = random_moments((1, rows, width, channels), mx.bfloat16)
-    sink = DistributionSink(vae.config, vae.weights, (1, height, width), mx.bfloat16)
+    sink = DistributionSink(vae.config.latents, vae.weights, (1, height, width), mx.bfloat16)
     result, one = 2 * height * width * channels, width * channels * 2
     gc.collect()
     limit, before = mx.set_cache_limit(0), mx.get_active_memory()
@@ -78,12 +78,25 @@ def test_it_takes_no_more_than_itself_and_a_few_copies_of_a_band(name: str, rows
     assert mx.get_peak_memory() - before <= result + 12 * (rows + 1) * one + 8192
 
 
-@given(st.sampled_from(sorted(VAES)), st.integers(1, 6), st.integers(1, 6))
-@examples(30)
-def test_unscaled_it_is_the_encoders_own(name: str, height: int, width: int) -> None:
+@pytest.mark.parametrize("name", VAES)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+def test_not_scaled_it_is_the_encoders_own(name: str, dtype: mx.Dtype) -> None:
     vae = VAES[name]
-    moments = random_moments((2, 2 * height, 2 * width, 2 * vae.config.latent_channels), mx.float32)
-    convention = vae.config.latents
-    own = LatentDistribution.from_moments(moments, convention, vae.weights).unscaled(convention, vae.weights)
-    for found, half in zip((own.mean, own.logvar), mx.split(mx.moveaxis(moments, -1, 1), 2, axis=1), strict=True):
-        assert np.allclose(found, mx.clip(half, -30, 20) if found is own.logvar else half, rtol=1e-5, atol=1e-5)
+    moments = random_moments((2, 6, 4, 2 * vae.config.latent_channels), dtype)
+    sink = DistributionSink(vae.config.latents.own, vae.weights, (2, 6, 4), dtype)
+    for picture in range(2):
+        sink.write(picture, moments[picture : picture + 1, :3])
+        sink.write(picture, moments[picture : picture + 1, 3:])
+    mean, logvar = mx.split(mx.moveaxis(moments, -1, 1), 2, axis=1)
+    assert bits(sink.result().mean) == bits(mean)
+    assert bits(sink.result().logvar) == bits(mx.clip(logvar, -30, 20))
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_an_encode_that_is_not_scaled_decodes_as_such(name: str) -> None:
+    vae = VAES[name]
+    images = random_images(vae.config, 16, 24)
+    own, scaled = (vae.encode(images, scaled=scaled).mean for scaled in (False, True))
+    assert own.shape[1] == vae.config.latent_channels
+    back = unscale_latents(mx.moveaxis(scaled, 1, -1), vae.config.latents, vae.weights)
+    assert np.allclose(mx.moveaxis(own, 1, -1), back, rtol=1e-3, atol=1e-3)

@@ -9,12 +9,15 @@ from random import Random
 import pytest
 
 from tests.engine.dry_runs import CPUS, LITTLE, allocated, check_predictions, dry, native, planned, predicted
+from tests.families.test_dc import SMALL
 from tests.support.models import save_random
 from tests.support.plans import TASKS, random_config, random_plan
 from tests.support.samples import Seeds, sampled
-from tests.support.toys import LongSkip, PixelNorms
+from tests.support.toys import Blocks, LongSkip, PixelNorms
 from zvae_tiled import VAE
 from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace
 from zvae_tiled.devices.native_cpu.choice import cpu_device
 from zvae_tiled.families import Task, VAEConfig, config_of
 from zvae_tiled.planner.case import ITEMSIZES
@@ -96,10 +99,19 @@ def test_the_allocator_agrees_with_the_dry_run(
     assert abs(counted - real) <= 0.04 * real + LITTLE, f"{counted:,} counted, {real:,} allocated\n{plan}"
 
 
-@pytest.mark.parametrize("config", [LongSkip(), PixelNorms()], ids=lambda config: config.class_name)
+@pytest.mark.parametrize(
+    ("config", "task"),
+    [(LongSkip(), "decode"), (PixelNorms(), "decode"), (Blocks(), "decode"), (Blocks(), "encode"), (SMALL, "decode")],
+    ids=lambda given: given if isinstance(given, str) else given.class_name,
+)
 @pytest.mark.parametrize("device", CPUS, ids=range(len(CPUS)))
-def test_chains_of_no_family_are_predicted(device: Device, config: VAEConfig) -> None:
+def test_other_chains_are_predicted(device: Device, config: VAEConfig, task: Task) -> None:
     for height, share in ((1, 0), (9, 0), (40, 0), (40, 0.5), (40, 1)):
-        plan = planned(config, height, 11, "bfloat16", share, "decode", device)
+        plan = planned(config, height, 11, "bfloat16", share, task, device)
         real, model = max(dry(plan, device).peaks), max(predicted(plan))  # RMS norms are folded at any time
         assert real <= model, f"{height}: {real:,} bytes, predicted {model:,}\n{plan}"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_blocks_are_predicted_where_a_doubled_map_is_convolved(task: Task) -> None:
+    test_other_chains_are_predicted(replace(CPU, workspace=Im2colWorkspace()), Blocks(), task)

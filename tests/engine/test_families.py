@@ -62,7 +62,7 @@ def test_any_plans_encode_to_the_same_bytes_as_near_to_float64_as_whole_maps(see
     rng = Random(seed)
     config, height, width = random_kin(rng), rng.randint(1, 5), rng.randint(1, 5)
     vae, cell, patch = random_vae(config, seed=seed % 99), config.cell, config.latents.patch
-    images = np.random.default_rng(seed).random((1, height * cell, width * cell, config.in_channels), np.float32)
+    images = np.random.default_rng(seed).random((1, height * cell, width * cell, config.image_channels), np.float32)
     size = (height * patch, width * patch)
     plans = [random_plan(config, *size, "float32", rng, task="encode") for _ in range(2)]
     first, second = (vae.encode(images, plan=plan) for plan in plans)

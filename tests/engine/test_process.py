@@ -9,7 +9,7 @@ import pytest
 from benchmarks.process_child import FORGET
 from benchmarks.suites.process import is_kept, measured, predicted, room_left
 from benchmarks.trials import DEMO, FLAT, Trial, random_trial
-from zvae_tiled import VAE, Tiles
+from zvae_tiled import VAE, Sampled, Tiles
 
 pytestmark = [
     pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped"),
@@ -24,6 +24,8 @@ TRIALS = {
     "room in the budget for a cache": Trial(DEMO, DEMO_CONFIG, 24, 64, share=1.5, shared=True),
     "tiles, into a file": Trial(DEMO, DEMO_CONFIG, 30, 40, "bfloat16", end=".png", quality=Tiles()),
     "a stream, whose rows somebody takes": Trial("flat", FLAT, 500, 400, "float16", end="stream", batch=2),
+    "sampled keys": Trial(DEMO, DEMO_CONFIG, 90, 100, "bfloat16", end="np", share=1, quality=Sampled(1000)),
+    "sampled keys, on disk": Trial(DEMO, DEMO_CONFIG, 90, 100, end=".png", quality=Sampled(1000)),
     "Pillow's code": Trial("flat", FLAT, 4, 6, end=".webp"),
 }
 QUICK = ("Pillow's code",)

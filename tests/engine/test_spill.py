@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -20,7 +21,10 @@ from tests.support.plans import bits, plan_for
 from tests.support.samples import examples
 from zvae_tiled.devices import storage as mlx_storage
 from zvae_tiled.devices.here import kernels_for, this_device
+from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill import DiskBands, SpillFiles
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner.replay import costed
 from zvae_tiled.report.progress import Progress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -65,6 +69,100 @@ def test_the_plan_says_how_much_is_spilled(tmp_path: Path) -> None:
         plan = VAE.plan(24, 20, f"{plan.predicted_peak - 1}B")
     VAE.decode(LATENTS, plan=plan, progress=look, spill_folder=tmp_path)
     assert 0 < most <= plan.spilled
+
+
+@linux
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_a_file_serves_one_map_after_another_and_is_never_larger_than_planned(
+    seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = VAE.plan(24, 20, "1GB", work=True)
+    plan = every if seed is None else plan_for(VAE, LATENTS.shape, Random(seed), ("disk",))
+    made, taken, most = 0, 0, 0
+
+    def file(*args: Any, real: Any = tempfile.TemporaryFile, **options: Any) -> Any:
+        nonlocal made
+        made += 1
+        return real(*args, **options)
+
+    def take(files: SpillFiles, numbers: int, real: Any = SpillFiles.take) -> Any:
+        nonlocal taken
+        taken += 1
+        return real(files, numbers)
+
+    def write(kernels: Any, file: Any, x: Any, real: Any = KERNELS.write) -> None:
+        nonlocal most
+        real(kernels, file, x)
+        most = max(most, sum(spilled_files(tmp_path).values()))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", file)
+    monkeypatch.setattr(SpillFiles, "take", take)
+    monkeypatch.setattr(KERNELS, "write", write)
+    VAE.decode(LATENTS, plan=plan, spill_folder=tmp_path)
+    assert 0 < most <= plan.spilled
+    assert 0 < made <= (taken / 2 if plan is every else taken)
+
+
+@linux
+def test_no_stage_leaves_files_to_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage has files of its own: the plan counts what was stored for it, and no more."""
+    latents, left = random_latents(CONFIG, 24, 20), []
+
+    def stored(run: Any, *given: Any, real: Any = Run.stored) -> Any:
+        store = real(run, *given)
+        left.append((len(spilled_files(tmp_path)), sum(isinstance(bands, DiskBands) for bands in store.places())))
+        return store
+
+    monkeypatch.setattr(Run, "stored", stored)
+    plan = VAE.plan(48, 40, "1GB", quality="tiles")
+    while sum(sweep.medium == "disk" for sweep in plan.stages[0].sweeps) < 3:  # less and less memory
+        plan = VAE.plan(48, 40, f"{plan.predicted_peak - 1}B", quality="tiles")
+    VAE.decode(latents, plan=plan, spill_folder=tmp_path)
+    ((files, maps),) = left
+    assert files == maps
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_plan_says_what_is_written_and_read(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skip that is stored already is read once more, and not written once more."""
+    plan = plan_for(VAE, LATENTS.shape, Random(seed))
+    moved = 0
+
+    def write(kernels: Any, file: Any, x: Any, real: Any = KERNELS.write) -> None:
+        nonlocal moved
+        moved += x.nbytes
+        real(kernels, file, x)
+
+    def read(kernels: Any, *at: Any, real: Any = KERNELS.read) -> Any:
+        nonlocal moved
+        found = real(kernels, *at)
+        moved += found.nbytes
+        return found
+
+    monkeypatch.setattr(KERNELS, "write", write)
+    monkeypatch.setattr(KERNELS, "read", read)
+    VAE.decode(LATENTS, plan=plan, spill_folder=tmp_path)
+    assert moved == sum(sweep.io for sweep in costed(plan, this_device(VAE.dtype)).sweeps)
+
+
+def test_a_skip_that_is_stored_already_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a plan that stores every map on disk, each number of a skip inside a resnet was a value before."""
+    chain, plan = CONFIG.chain("decode"), VAE.plan(24, 20, "1GB", work=True)
+    stored = [sweep.store for sweep in plan.sweeps if sweep.store is not None]
+    assert any(chain.aside[cut] for cut in stored)
+    written = 0
+
+    def write(kernels: Any, file: Any, x: Any, real: Any = KERNELS.write) -> None:
+        nonlocal written
+        written += x.nbytes
+        real(kernels, file, x)
+
+    monkeypatch.setattr(KERNELS, "write", write)
+    VAE.decode(LATENTS, plan=plan, spill_folder=tmp_path)
+    pixels = 12 * 10 * VAE.dtype.size
+    maps = {cut: pixels * chain.factors[cut] ** 2 * (chain.channels[cut] - chain.aside[cut]) for cut in stored}
+    keys = pixels * 2 * chain.steps[chain.attention or 0].inputs
+    assert written == sum(maps.values()) + keys
 
 
 def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

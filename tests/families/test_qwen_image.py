@@ -94,8 +94,8 @@ def test_wan_2_1_has_the_same_chain() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"is_residual": True, "_class_name": "AutoencoderKLWan"}, "the VAE of Wan 2.2 is not implemented"),
-        ({"patch_size": 2, "_class_name": "AutoencoderKLWan"}, "the VAE of Wan 2.2 is not implemented"),
+        ({"is_residual": True, "_class_name": "AutoencoderKLWan"}, "patch_size must be 2 with is_residual"),
+        ({"patch_size": 2, "_class_name": "AutoencoderKLWan"}, "patch_size must be 2 with is_residual, else null"),
         ({"in_channels": 0, "_class_name": "AutoencoderKLWan"}, "in_channels must be a whole number"),
         ({"decoder_base_dim": "6", "_class_name": "AutoencoderKLWan"}, "decoder_base_dim must be a whole number"),
         ({"attn_scales": [0.5]}, r"attn_scales must be \[\]"),

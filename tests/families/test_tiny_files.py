@@ -16,14 +16,14 @@ from tests.families.test_tiny import error
 from tests.support.models import random_tensors, torch_shapes
 from tests.support.plans import bits
 from tests.support.samples import examples
-from tests.support.tiny64 import TAEF1, TAESANA, Weights, run64
+from tests.support.tiny64 import TAEF1, TAEQI, TAESANA, Weights, run64
 from zvae_tiled import VAE, config_of
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import config_from
 from zvae_tiled.families.tiny import PRESETS, TinyConfig
 from zvae_tiled.weights.tiny_names import diffusers_names
 
-MODULES = dict.fromkeys(PRESETS, TAEF1) | {"taesana": TAESANA}
+MODULES = dict.fromkeys(PRESETS, TAEF1) | {"taesana": TAESANA, "taeqi2_1": TAEQI}
 
 
 class Halves(NamedTuple):
@@ -82,7 +82,7 @@ def test_every_form_decodes_and_encodes_as_in_float64(preset: str, tmp_path: Pat
     want = run64(MODULES[preset][0], halves.decoder, latents[0].transpose(1, 2, 0).astype(np.float64))
     found = np.asarray(vae.decode(packed(latents, patch), "np", raw=True))[0] / 2 + 0.5
     assert error(found, want) < 3e-5
-    image = rng.random((2 * patch * scale, patch * scale, 3), np.float32)
+    image = rng.random((2 * patch * scale, patch * scale, halves.config.in_channels), np.float32)
     encoded = run64(MODULES[preset][1], halves.encoder, image.astype(np.float64)).transpose(2, 0, 1)[None]
     assert error(vae.encode(image).mode(), packed(encoded, patch)) < 1e-5
 
@@ -124,6 +124,9 @@ def test_published_shapes() -> None:
     assert (taef2.latents.channels, taef2.cell, taesana.latents.channels, taesana.cell) == (128, 16, 32, 32)
     assert [len(config.chain("decode").barriers) for config in (taef2, taesana)] == [3, 0]
     assert [len(config.chain("encode").barriers) for config in (taef2, taesana)] == [3, 0]
+    taeqi = config_of("taeqi2_1")
+    assert (taeqi.latents.channels, taeqi.latents.token, taeqi.cell, taeqi.picture_channels) == (64, 1, 16, 4)
+    assert not taeqi.chain("decode").barriers
     assert taef2.chain("decode").parameters / 1e6 == pytest.approx(1.34, abs=0.01)
 
 
@@ -132,6 +135,8 @@ def test_published_shapes() -> None:
     [
         ({"pools": 1}, "pools must be true or false"),
         ({"patch": 3}, "patch must be a whole number from 1 to 2"),
+        ({"packs": 1}, "packs must be true or false"),
+        ({"packs": True, "encoder_stem": [64]}, "packs must be false with encoder_stem"),
         ({"encoder_stem": 3}, "encoder_stem must list at most 8 widths"),
         ({"encoder_stem": [0]}, r"encoder_stem\[0\] must be a whole number"),
         ({"encoder_stem": [64, 32]}, "encoder_stem must end with the encoder's first width, 64, it ends with 32"),

@@ -101,7 +101,7 @@ def test_a_batch_is_published_whole_or_not_at_all(
         assert number > 6, "the faults have struck"
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 30))
 def test_a_second_interrupt_does_not_stop_the_taking_back(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng, folder = Random(seed), tmp_path_factory.mktemp("batch")

@@ -15,8 +15,9 @@ from tests.support.float64 import ready_images
 from tests.support.models import narrow, pipelines, random_vae, whole_decode, whole_encode
 from tests.support.plans import random_kin
 from zvae_tiled import VAE
-from zvae_tiled.devices.calibrate import Bench, distinct_steps, no_cache
+from zvae_tiled.devices.bench import Peaks
 from zvae_tiled.devices.here import device_kind, this_device
+from zvae_tiled.devices.operations import distinct_steps, no_cache
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.families.table import PRESETS
@@ -95,7 +96,7 @@ def test_an_encode_is_right_and_stays_below_its_prediction(seed: int) -> None:
     rng = Random(seed)
     config, dtype = config_of(rng), rng.choice(["float32", "bfloat16"])
     vae, cell = random_vae(config, dtype, seed), config.cell
-    shape = (1, rng.randint(1, 6) * cell, rng.randint(1, 6) * cell, config.in_channels)
+    shape = (1, rng.randint(1, 6) * cell, rng.randint(1, 6) * cell, config.image_channels)
     images = np.random.default_rng(seed).random(shape, np.float32)
     found, report = vae.encode(images, return_report=True)
     assert report.measured_peak <= report.predicted_peak
@@ -111,11 +112,11 @@ def test_an_encode_is_right_and_stays_below_its_prediction(seed: int) -> None:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_operation_of_every_family_takes_what_is_predicted(preset: str, task: Task, dtype: str) -> None:
     device = this_device(DTYPES[dtype], calibrated=False)
-    bench = Bench(device)
+    peaks = Peaks(device)
     with no_cache():
         for step in distinct_steps(PRESETS[preset].chain(task)):
-            bench.measure(step, 16, 128, DTYPES[dtype], timed=False)
-    assert {each.name: each for each in bench.operations if each.measured > each.predicted + (1 << 16)} == {}
+            peaks.measure(step, 16, 128, DTYPES[dtype])
+    assert {each.name: each for each in peaks.all if each.measured > each.predicted + (1 << 16)} == {}
 
 
 def test_tensors_of_torch_on_the_same_gpu_are_decoded() -> None:

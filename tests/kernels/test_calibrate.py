@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import pytest
 from tests.kernels.cases import NORMED
 from tests.kernels.native import PATHS
 from tests.support.models import narrow
+from tests.support.speeds import speeds
 from zvae_tiled.chain import Step
+from zvae_tiled.devices import bench, heap, load
 from zvae_tiled.devices import calibrate as module
-from zvae_tiled.devices import heap, load
 from zvae_tiled.devices.here import device_kind, kernels_for, stored_calibration, this_device, working_set_limit
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CPU, CpuWorkspace
@@ -24,6 +25,7 @@ from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL, MetalWorkspace
 from zvae_tiled.devices.native_cpu import race
 from zvae_tiled.devices.native_cpu.choice import native_status
+from zvae_tiled.devices.operations import distinct_steps, no_cache
 from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.calibration import Calibration, MarginWorkspace, apply, store
@@ -43,6 +45,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     config = narrow("z-image", (32, 32, 64, 64), 8)
     monkeypatch.setattr(module, "config_of", lambda _: config)
     monkeypatch.setattr(module, "SIZES", dict.fromkeys(DEVICE_KINDS, ((2, 24), (3, 40))))
+    monkeypatch.setattr(module, "TIMED", dict.fromkeys(DEVICE_KINDS, (3, 40)))
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "CACHES", 1 << 10)
     monkeypatch.setattr(module, "DISK_BYTES", 1 << 20)
     monkeypatch.setattr(race, "path_times", lambda _: {"mlx": 2.0, **dict.fromkeys(native_status().runs, 1.0)})
 
@@ -56,48 +61,50 @@ def test_calibrating_this_machine(folder: Path) -> None:
     found = module.calibrate(lines.append)
     assert mx.set_cache_limit(limit) == 12345
     assert (found.kind, found.margin >= 1) == (device_kind(), True)
-    assert min(found.flops, found.wide, found.bandwidth, found.disk) > 1e6
+    assert min(*astuple(found.bfloat16), *astuple(found.float32), found.disk) > 1e5
     assert [line for line in lines if not line.startswith("other programs")][-1] == "the disk"
     assert any("attention" in line for line in lines)
     assert stored_calibration()[0] == found
     assert [path.suffix for path in folder.iterdir()] == [".json"]
     device = this_device()
-    assert (device.flops, device.margin) == (found.flops, found.margin)
-    assert this_device(mx.float32).flops == found.wide
-    assert this_device(calibrated=False).flops != found.flops
+    assert (device.speeds, device.margin) == (found.bfloat16, found.margin)
+    assert this_device(mx.float32).speeds == found.float32
+    assert this_device(calibrated=False).speeds != found.bfloat16
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_higher_speed_is_kept_until_one_says_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     first = module.calibrate()
-    store(replace(first, flops=9e17, disk=1.0, margin=50.0))
+    fast = replace(first.bfloat16, attention=9e17)
+    store(replace(first, bfloat16=fast, disk=1.0, margin=50.0))
     lines: list[str] = []
     kept = module.calibrate(lines.append)
-    assert kept.flops == 9e17
+    assert kept.bfloat16.attention == 9e17
     assert kept.margin == pytest.approx(first.margin, rel=0.5)
     assert kept.disk > 1
     assert stored_calibration()[0] == kept
-    assert sum(line.startswith("kept 9e+08 GFLOP/s in convolutions: this run measured ") for line in lines) == 1
-    assert not [line for line in lines if "to disk" in line]
+    (line,) = [line for line in lines if line.startswith("kept bfloat16: ")]
+    assert "9e+08 GFLOP/s in attention" in line.partition(": this run measured bfloat16: ")[0]
+    assert not [line for line in lines if line.startswith("kept disk")]
     replaced = module.calibrate(replace=True)
-    assert replaced.flops < 9e17
+    assert replaced.bfloat16.attention < 9e17
     assert stored_calibration()[0] == replaced
 
 
 @pytest.mark.usefixtures("small")
-def test_an_operation_is_timed_several_times_and_the_shortest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = iter([0.04, 0.01, 0.03, 0.02, 0.05, 9.0])
+def test_an_operation_is_timed_several_times_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = iter([0.04, 0.01, 0.03, 9.0])
     clock = [0.0]
 
     def run() -> None:
         clock[0] += next(lengths)
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    assert module._shortest(run) == pytest.approx(0.01)
-    assert list(lengths) == [9.0], "five runs"
-    lengths = iter([module.ENOUGH, 9.0])
-    assert module._shortest(run) == pytest.approx(module.ENOUGH)
+    assert bench.usual_seconds(run) == pytest.approx(0.03)
+    assert list(lengths) == [9.0], "three runs"
+    lengths = iter([bench.ENOUGH, 9.0])
+    assert bench.usual_seconds(run) == pytest.approx(bench.ENOUGH)
     assert list(lengths) == [9.0], "a long run is not repeated"
 
 
@@ -152,14 +159,14 @@ class Optimist:
 def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     liar = replace(CPU, workspace=Optimist(CpuWorkspace()))
     monkeypatch.setattr(module, "this_device", lambda *_, **__: liar)
-    monkeypatch.setattr(module, "SLACK", 0)
+    monkeypatch.setattr(bench, "SLACK", 0)
     step = replace(NORMED, inputs=64, outputs=64)
-    bench = module.Bench(liar)
-    with module.no_cache():
-        bench.measure(step, 2, 40, mx.float32, timed=False)
+    peaks = bench.Peaks(liar)
+    with no_cache():
+        peaks.measure(step, 2, 40, mx.float32)
     truth = 2 * 40 * 64 * 4 + CpuWorkspace().conv(step, 2, 40, 4)
-    assert bench.worst > 2
-    corrected = MarginWorkspace(liar.workspace, bench.worst)
+    assert peaks.worst > 2
+    corrected = MarginWorkspace(liar.workspace, peaks.worst)
     assert 2 * 40 * 64 * 4 + corrected.conv(step, 2, 40, 4) >= 0.9 * truth
     assert module.calibrate().margin > 2
 
@@ -167,8 +174,9 @@ def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPat
 def test_operations_are_timed_as_in_a_decode(monkeypatch: pytest.MonkeyPatch) -> None:
     """There freed pages are kept. Otherwise each run would be timed with what the system takes to hand them out."""
     kept: list[bool] = []
-    monkeypatch.setattr(module.Bench, "measure", lambda *_, **__: kept.append(heap.may_hoard()))
-    module.measured_steps(lambda _: None)
+    monkeypatch.setattr(bench.Times, "measure", lambda *_: kept.append(heap.may_hoard()))
+    monkeypatch.setattr(bench.Times, "speeds", lambda _: speeds())
+    module.measured_speeds(lambda _: None)
     assert set(kept) == {heap._trim is not None}
     assert not heap.may_hoard()
 
@@ -182,7 +190,7 @@ def test_each_kind_of_step_is_measured_once() -> None:
 
     for config in (config_of("z-image"), config_of("sd1")):
         chain = config.chain("decode")
-        measured = [shape(step) for step in module.distinct_steps(chain)]
+        measured = [shape(step) for step in distinct_steps(chain)]
         assert len(set(measured)) == len(measured) < len(chain.steps)
         assert set(measured) == {shape(step) for step in chain.steps}
 
@@ -200,7 +208,7 @@ def test_a_faster_path_is_proposed_and_never_chosen(monkeypatch: pytest.MonkeyPa
 
 def test_kernels_follow_the_device() -> None:
     assert isinstance(kernels_for(CPU, mx.float32), RowKernels)
-    margin = Calibration("metal", "x", "0", 1.1, 1e12, 1e11, 1e9)
+    margin = Calibration("metal", "x", "0", 1.1, speeds(), speeds(), 1e9)
     for winograd in (True, False):
         device = apply(replace(METAL, workspace=MetalWorkspace(winograd=winograd)), margin)
         kernels = kernels_for(device, mx.bfloat16)

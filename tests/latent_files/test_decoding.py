@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.support.models import pack, random_latents, random_vae
+from tests.support.models import FLUX2, pack, random_latents, random_vae
 from tests.support.plans import bits
 from zvae_tiled import Latents, read_latent_file, write_latent_file
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -64,6 +64,14 @@ def test_comfyuis_latents_are_nchw_whatever_their_shape(frames: bool, tmp_path: 
     want = bits(VAE.decode(Latents(latents, scaled=False)))
     assert bits(VAE.decode(read_latent_file(tmp_path / "a.latent"))) == want
     assert want != bits(VAE.decode(latents))
+
+
+def test_comfyuis_latents_of_flux2_are_still_normalised(tmp_path: Path) -> None:
+    vae = random_vae(replace(FLUX2, latent_channels=32))  # its packed channels are published: by them it is known
+    latents = np.random.default_rng(0).standard_normal((1, 128, 2, 3)).astype(np.float32)
+    save_file({"latent_tensor": latents, "latent_format_version_0": np.zeros(0)}, tmp_path / "a.latent")
+    assert bits(vae.decode(read_latent_file(tmp_path / "a.latent"))) == bits(vae.decode(latents))
+    assert bits(vae.decode(Latents(latents, scaled=False))) != bits(vae.decode(latents))
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])

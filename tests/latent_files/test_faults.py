@@ -106,6 +106,20 @@ def test_an_npy_that_claims_more_or_less_than_it_has(shape: tuple[int, ...], tmp
     assert "bytes for shape" in refused(path).problem
 
 
+@pytest.mark.parametrize("blank", [b"\xa0", b"\x1f", b"\x85", b" "])
+def test_blanks_that_numpy_refuses_in_a_header_are_refused(blank: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, LATENTS)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"  \n", blank + b" \n", 1))
+    if blank == b" ":
+        assert np.array_equal(read_latent_file(path).array, np.load(path))
+        return
+    with pytest.raises(ValueError, match="header"):
+        np.load(path)
+    assert "no valid .npy header" in refused(path).problem
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "npy", "npz"])
 def test_damage_is_refused_or_does_not_matter_and_never_escapes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind}"

@@ -141,6 +141,40 @@ def qwen_image() -> tuple[Any, dict[str, Any]]:
     return pipe, {"prompt_embeds": noise(1, 8, 32), "prompt_embeds_mask": mask, "true_cfg_scale": 1.0}
 
 
+def sana() -> tuple[Any, dict[str, Any]]:
+    shape = {
+        "block_types": ("ResBlock", "EfficientViTBlock"),
+        "block_out_channels": (16, 32),
+        "layers_per_block": (1, 1),
+        "qkv_multiscales": ((), (5,)),
+    }
+    vae = diffusers.AutoencoderDC(
+        latent_channels=8,
+        attention_head_dim=8,
+        upsample_block_type="interpolate",
+        downsample_block_type="Conv",
+        scaling_factor=0.41407,
+        **{f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in shape.items()},
+    )
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=8,
+        out_channels=8,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        cross_attention_head_dim=8,
+        num_cross_attention_heads=4,
+        cross_attention_dim=32,
+        caption_channels=32,
+    )
+    pipe = diffusers.SanaPipeline(
+        scheduler=_flow(), vae=vae.eval(), transformer=transformer, text_encoder=None, tokenizer=None
+    )
+    mask = torch.ones(1, 8, dtype=torch.long)
+    embeds = {"prompt_embeds": noise(1, 8, 32), "prompt_attention_mask": mask}
+    return pipe, {**embeds, "guidance_scale": 1.0, "use_resolution_binning": False}
+
+
 PIPELINES = {
     "FLUX": flux,
     "FLUX.2": flux2,
@@ -148,6 +182,7 @@ PIPELINES = {
     "SD 3": stable_diffusion_3,
     "SDXL": sdxl,
     "Qwen-Image": qwen_image,
+    "SANA": sana,
 }
 
 

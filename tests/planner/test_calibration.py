@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plans import exact_plan
+from tests.support.speeds import speeds
 from zvae_tiled.api import plan, read_plan
 from zvae_tiled.chain import DOUBLE, Norm, Step
 from zvae_tiled.devices.base import Device
@@ -41,7 +42,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.proposal import Proposal
 
 PROPOSAL: dict[str, Any] = {"dtype": "bfloat16", "chosen": "avx512bf16", "path": "avx512", "ratio": 1.3}
-FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, 1e11, 3e9, 5e8, (Proposal(**PROPOSAL),))
+FOUND = Calibration("cpu", "A chip, BLAS none", "0.32.4", 1.25, speeds(), speeds(2e10), 5e8, (Proposal(**PROPOSAL),))
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +51,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def test_a_pipe_among_the_calibrations_is_not_waited_for(folder: Path) -> None:
+    file = store(FOUND)
+    os.mkfifo(folder / "calibration-cpu-a-pipe.json")
+    os.utime(file, (0, 0))  # the pipe is newer, so it is read first
+    assert newest("cpu", FOUND.mlx) == FOUND
+
+
 def test_round_trip() -> None:
     file = store(FOUND)
     assert load("cpu", FOUND.device, FOUND.mlx) == (FOUND, f"calibrated: {file}")
-    store(replace(FOUND, flops=2e11))
+    store(replace(FOUND, disk=2e9))
     loaded, _ = load("cpu", FOUND.device, FOUND.mlx)
     assert loaded is not None
-    assert loaded.flops == 2e11
+    assert loaded.disk == 2e9
     assert load("cpu", FOUND.device, "0.33.0")[0] is None
     assert load("cuda", FOUND.device, FOUND.mlx)[0] is None
 
@@ -75,7 +83,10 @@ def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     bare, mlx = planned(), metadata.version("mlx")
     kind = bare.case.kind
     assert newest(kind, mlx) is None
-    old, new = replace(FOUND, kind=kind, mlx=mlx), replace(FOUND, kind=kind, mlx=mlx, device="Another", flops=1e12)
+    old, new = (
+        replace(FOUND, kind=kind, mlx=mlx),
+        replace(FOUND, kind=kind, mlx=mlx, device="Another", bfloat16=speeds(1e12)),
+    )
     os.utime(store(new), (2e9, 2e9))
     os.utime(store(old), (1e9, 1e9))
     os.utime(store(replace(new, mlx="0.1")), (3e9, 3e9))
@@ -90,8 +101,7 @@ def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     assert read_plan(metal.to_json()) == metal or likely_device() == "metal"
 
 
-def test_float32_has_its_own_speed_where_it_was_measured() -> None:
-    both = replace(FOUND, wide=2e10)
+def test_float32_has_its_own_speeds() -> None:
     for device, dtype, speed in (
         (CPU, "bfloat16", 1e11),
         (CPU, "float32", 2e10),
@@ -99,10 +109,11 @@ def test_float32_has_its_own_speed_where_it_was_measured() -> None:
         (METAL, "float16", 1e11),
         (METAL, "float32", 2e10),
     ):
-        assert apply(device, replace(both, kind=device.kind), dtype).flops == speed
-        assert apply(device, replace(FOUND, kind=device.kind), dtype).flops == 1e11
-    store(both)
-    assert load("cpu", FOUND.device, FOUND.mlx)[0] == both
+        assert apply(device, replace(FOUND, kind=device.kind), dtype).speeds == speeds(speed)
+
+
+def typed(name: str, **changed: object) -> dict[str, Any]:
+    return {name: asdict(speeds()) | changed}
 
 
 def written(change: Callable[[dict[str, Any]], object]) -> str:
@@ -116,17 +127,21 @@ def written(change: Callable[[dict[str, Any]], object]) -> str:
         (lambda v: v.pop("margin"), "not a calibration of format"),
         (lambda v: {k: w for k, w in v.items() if k != "margin"}, "TypeError"),
         (lambda v: v | {"more": 1}, "TypeError"),
-        (lambda v: v | {"format": 2}, "not a calibration of format"),
+        (lambda v: v | {"format": 1}, "not a calibration of format"),
         (lambda v: v | {"margin": 0.99}, "margin is not between 1 and 100"),
         (lambda v: v | {"margin": 1e9}, "margin is not between"),
         (lambda v: v | {"margin": True}, "margin is not a number"),
         (lambda v: v | {"margin": "1.2"}, "margin is not a number"),
-        (lambda v: v | {"flops": float("nan")}, "flops is not between"),
+        (lambda v: v | typed("float32", convolutions=float("nan")), "convolutions is not between"),
         (lambda v: v | {"disk": float("inf")}, "disk is not between"),
-        (lambda v: v | {"bandwidth": 0}, "bandwidth is not between"),
-        (lambda v: v | {"wide": 0.5}, "wide is not between"),
-        (lambda v: v | {"wide": "fast"}, "wide is not a number"),
-        (lambda v: v | {"flops": 10**400}, "flops is not between"),
+        (lambda v: v | typed("bfloat16", maps=0), "maps is not between"),
+        (lambda v: v | typed("bfloat16", attention=0.5), "attention is not between"),
+        (lambda v: v | typed("float32", moments="fast"), "moments is not a number"),
+        (lambda v: v | typed("float32", weights=10**400), "weights is not between"),
+        (lambda v: v | typed("float32", more=1), "TypeError"),
+        (lambda v: v | {"float32": None}, "TypeError"),
+        (lambda v: v | {"float32": [1, 2, 3, 4, 5]}, "TypeError"),
+        (lambda v: v.pop("bfloat16") and v, "KeyError"),
         (lambda v: v | {"kind": "tpu"}, "kind is 'tpu'"),
         (lambda v: v | {"kind": ["cpu"]}, "kind is ['cpu']"),
         (lambda v: v | {"device": 7}, "device is not a string"),
@@ -178,7 +193,7 @@ def test_half_written_files_are_cut_off_nowhere(monkeypatch: pytest.MonkeyPatch,
         with monkeypatch.context() as patch:
             patch.setattr(os, failing, _no_space)
             with pytest.raises(OutputError, match="No space left"):
-                store(replace(FOUND, flops=2e11))
+                store(replace(FOUND, disk=2e9))
         assert len(list(folder.iterdir())) == 1
     assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] == FOUND
 
@@ -212,7 +227,7 @@ def planned(device: Device, budget: int = 1 << 50) -> Plan:
 
 @pytest.mark.parametrize("device", [CPU, METAL, CUDA], ids=lambda device: device.name)
 def test_applied_it_never_plans_with_less(device: Device) -> None:
-    measured = Calibration(device.kind, "x", "0", 1.3, device.flops, device.bandwidth, device.disk)
+    measured = Calibration(device.kind, "x", "0", 1.3, device.speeds, device.speeds, device.disk)
     grown = apply(device, measured)
     assert (grown.margin, isinstance(grown.workspace, MarginWorkspace)) == (1.3, True)
     assert planned(grown).predicted_peak > planned(device).predicted_peak

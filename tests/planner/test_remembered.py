@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.models import narrow, random_latents, random_vae
 from tests.support.running import CONFIG
+from tests.support.speeds import speeds
 from zvae_tiled import Tiles, plan
 from zvae_tiled.devices.here import device_name, mlx_version
 from zvae_tiled.devices.mlx_cpu.memory import CPU
@@ -24,6 +25,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality, Stream
 from zvae_tiled.planner.remembered import MOST, remembered_plan
 from zvae_tiled.planner.search import fastest
+from zvae_tiled.planner.storage import Storage
 
 MODEL, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 6, 8)
 
@@ -34,9 +36,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     search = fastest
 
-    def counted(costs: Any, budget: int, stage: Any) -> Any:
+    def counted(costs: Any, budget: int, *rest: Any) -> Any:
         seen.append(budget)
-        return search(costs, budget, stage)
+        return search(costs, budget, *rest)
 
     monkeypatch.setattr(make, "fastest", counted)
     return seen
@@ -101,8 +103,10 @@ def other_device(**figures: Any) -> dict[str, Any]:
         {"quality": Stream()},
         {"weights": 123_456},
         {"gathered": 1},
+        {"storage": Storage(work=True)},
+        {"storage": Storage(0)},
         {"budget": Budget(1 << 31, "more than before")},
-        other_device(flops=CPU.flops * 2),
+        other_device(speeds=speeds()),
         other_device(margin=1.5),
         other_device(band_rows=CPU.band_rows * 2),
     ],
@@ -125,7 +129,7 @@ def test_a_new_calibration_and_other_threads_give_another_plan(
 ) -> None:
     monkeypatch.setenv("ZVAE_CACHE", str(tmp_path))
     before = MODEL.plan(64, 64, "1GB").predicted_seconds
-    store(Calibration("cpu", device_name(), mlx_version(), 1.0, 1e9, 1e9, 1e9, wide=1e9))
+    store(Calibration("cpu", device_name(), mlx_version(), 1.0, speeds(1e9, 1e9), speeds(1e9, 1e9), 1e9))
     slower = MODEL.plan(64, 64, "1GB").predicted_seconds
     assert slower > before
     count = len(searches)

@@ -115,7 +115,7 @@ def test_what_a_plan_says_of_costs_is_not_believed(quality: str | Quality) -> No
     honest = vae.plan(24, 32, "1GB", quality=quality)
     stages = tuple(
         replace(
-            stage, height=1, width=1, base=0, finished=0, spilled=0, known=(), start=0, stop=None, needed_flops=0,
+            stage, height=1, width=1, base=0, finished=0, kept=0, known=(), start=0, stop=None, needed_flops=0,
             sweeps=tuple(Sweep(*sweep.executed) for sweep in stage.sweeps),
         )
         for stage in honest.stages

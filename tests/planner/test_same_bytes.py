@@ -17,7 +17,7 @@ from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Tiles
 
 CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4)
-KINDS = ("png", "tiff", "webp", "npy", "safetensors")
+KINDS = ("png", "tiff", "ptif", "webp", "npy", "safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.support.plans import TASKS, exact_plan, random_config
 from tests.support.samples import Seeds
 from zvae_tiled import Plan, VAEConfig
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_cpu.memory import CPU as ANY_CPU
 from zvae_tiled.devices.mlx_gpu.memory import CUDA, METAL
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, config_of
@@ -29,6 +29,8 @@ from zvae_tiled.planner.replay import costed
 from zvae_tiled.planner.sweeps import SweepCosts
 
 ALL = 1 << 60
+CPU = replace(ANY_CPU, disk=1e9)
+"""With a disk so slow that some maps are computed twice."""
 ONE_PIXEL = 3591702708
 """The seed of a tiny picture: its bands of one row take more memory than the whole map at once."""
 

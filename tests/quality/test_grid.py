@@ -234,7 +234,7 @@ def test_plans_print_what_they_are() -> None:
 )
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
-    """So running the middle block tile by tile would save next to nothing (docs/quality.md)."""
+    """So running the middle block tile by tile would save next to nothing (docs/notes/proxy.md)."""
     chosen, tiles = DEVICES[device], Tiles(128, 0)
     case = Case(FLUX, *size, chosen.name, output="rows")
     held = resident_bytes(case, None, 0)

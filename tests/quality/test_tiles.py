@@ -176,7 +176,7 @@ def test_a_proxy_has_the_mean_and_the_spread_of_its_map(
     down, across = min(down, height), min(across, width)
     values = np.random.default_rng(seed).normal(3, 2, (height, width, 4)).astype(np.float32)
     bands = RamBands(kernels)
-    store: Store[mx.array] = Store(kernels, bands, None)
+    store: Store[mx.array] = Store(kernels, bands, [])
     store.append(Band(mx.array(values[None])))
     small = proxy.shrunk(kernels, store, (down, across), (height, width), 4)
     found = np.concatenate([kernels.to_host(band) for band in small.values().read(7, release=False)])

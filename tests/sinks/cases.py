@@ -16,6 +16,9 @@ from zvae_tiled.sinks.target import Target
 
 NOTES = {"Software": "zvae_tiled 1.2.3", "zvae_kernels": "cpu/avx512 bfloat16", "zvae_vae": "größer"}
 
+FILES = tuple(ending for ending, kind in KINDS.items() if not kind.beside)
+"""Endings of the formats that are one file."""
+
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -29,7 +32,7 @@ class Picture:
     bits: int
 
     @classmethod
-    def drawn(cls, rng: Random, endings: tuple[str, ...] = tuple(KINDS), most: int = 40) -> Picture:
+    def drawn(cls, rng: Random, endings: tuple[str, ...] = FILES, most: int = 40) -> Picture:
         """Draw a random picture: also single rows and columns, noise, and sizes next to the edges of tiles."""
         ending = rng.choice(endings)
         kind = KINDS[ending]

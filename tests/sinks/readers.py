@@ -64,6 +64,24 @@ def read_tiff(path: Path) -> tuple[Pixels, dict[int, Any]]:
     assert data[:2] == b"II"
     big = struct.unpack_from("<H", data, 2)[0] == 43
     (at,) = struct.unpack_from("<Q", data, 8) if big else struct.unpack_from("<I", data, 4)
+    return _directory(data, at, big)
+
+
+def read_pyramid(path: Path) -> list[Pixels]:
+    """Pixels of a BigTIFF and of its SubIFDs."""
+    pixels, fields = read_tiff(path)
+    data = path.read_bytes()
+    assert data[2] == 43
+    assert 254 not in fields
+    levels = [pixels]
+    for at in fields.get(330, ()):
+        pixels, fields = _directory(data, at, big=True)
+        assert fields[254] == (1,), "a smaller version of another picture"
+        levels.append(pixels)
+    return levels
+
+
+def _directory(data: bytes, at: int, big: bool) -> tuple[Pixels, dict[int, Any]]:
     fields = _fields(data, at, big)
     height, width, channels = fields[257][0], fields[256][0], fields[277][0]
     assert fields[259] == (8,)

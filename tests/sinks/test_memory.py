@@ -19,7 +19,7 @@ from zvae_tiled import Tiles
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.ends import PROCESS
-from zvae_tiled.sinks import file_target, writer
+from zvae_tiled.sinks import crew, file_target, writer
 from zvae_tiled.sinks.kinds import KINDS
 from zvae_tiled.sinks.writer import raw_bytes
 from zvae_tiled.wording import size
@@ -28,7 +28,9 @@ CONFIG = AutoencoderKLConfig(
     latent_channels=4, block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False
 )
 VAE = random_vae(CONFIG)
-STREAMED = [(ending, bits) for ending in (".png", ".tiff", ".npy", ".safetensors") for bits in KINDS[ending].bits]
+STREAMED = [
+    (ending, bits) for ending in (".png", ".tiff", ".ptif", ".npy", ".safetensors") for bits in KINDS[ending].bits
+]
 BLOCK = 1 << 16
 
 
@@ -44,8 +46,9 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
     ending: str, bits: int, tmp_path: Path, tracing: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "BLOCK", BLOCK)
-    shape = (1, 4000, 300, 3)
-    band = mx.random.uniform(shape=(1, 1000, 300, 3), key=mx.random.key(0))
+    monkeypatch.setattr(crew, "usable_cores", lambda: 2)
+    shape = (1, 8000, 300, 3)
+    band = mx.random.uniform(shape=(1, 2000, 300, 3), key=mx.random.key(0))
     mx.eval(band)
     target = file_target(tmp_path / f"picture{ending}", shape, bits)
     sink = target.sink({})
@@ -69,6 +72,7 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         (".jpg", 8, "exact", 1),
         (".webp", 8, "exact", 2),
         (".tiff", 32, Tiles(80), 1),
+        (".ptif", 8, "exact", 1),
         pytest.param(".webp", 8, "exact", 1, marks=pytest.mark.slow),
         pytest.param(".webp", 8, Tiles(80), 2, marks=pytest.mark.slow),
     ],
@@ -138,7 +142,10 @@ print(json.dumps([high_water() - before, gathered]))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("shape", [(1600, 1500), (200, 12000), (6000, 300)])
-@pytest.mark.parametrize(("ending", "channels"), [(".jpg", 1), (".jpg", 3), (".webp", 3), (".webp", 4), (".tiff", 3)])
+@pytest.mark.parametrize(
+    ("ending", "channels"),
+    [(".jpg", 1), (".jpg", 3), (".webp", 3), (".webp", 4), (".png", 3), (".tiff", 3), (".ptif", 3), (".dzi", 3)],
+)
 @pytest.mark.usefixtures("installed_bytecode")
 def test_encoders_take_no_more_than_was_measured(
     ending: str, channels: int, shape: tuple[int, int], tmp_path: Path

@@ -16,7 +16,7 @@ from tests.sinks.cases import NOTES, Picture
 from tests.support.leftovers import file_size_limit, nothing_left, refusal
 from tests.support.samples import examples
 
-ENDINGS = (".png", ".tiff", ".jpg", ".webp", ".npy", ".safetensors")
+ENDINGS = (".png", ".tiff", ".ptif", ".jpg", ".webp", ".npy", ".safetensors")
 SETTINGS = examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -8,8 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from zvae_tiled.chain import Step
-from zvae_tiled.devices.workspace import Workspace
+from zvae_tiled.chain import Spread, Step
+from zvae_tiled.devices.kernels import ALIKE
+from zvae_tiled.devices.probes import Asked, Probes
+from zvae_tiled.devices.workspace import KEYS_WEIGHED, Workspace, sums_bytes
 
 
 class Ledger:
@@ -151,6 +153,22 @@ class DryKernels:
         """Return the skip."""
         return skip
 
+    def spread(self, how: Spread, x: Shape) -> Shape:
+        """Count a skip with the shape of the output."""
+        rows, width = x.rows // how.down, x.width // how.down
+        self.ledger.spike(self._workspace.spread(how, rows * width, self._itemsize))
+        return Shape(self.ledger, rows * how.up, width * how.up, how.outputs, self._itemsize)
+
+    def added(self, skip: Shape, x: Shape) -> Shape:
+        """Count a sum."""
+        self.ledger.spike(self._workspace.added(x.size))
+        return self._like(skip, x.rows)
+
+    def shuffled(self, step: Step, x: Shape) -> Shape:
+        """Count a shuffle."""
+        rows, width = (side * step.factor // step.stride for side in (x.rows, x.width))
+        return Shape(self.ledger, rows, width, step.outputs, self._itemsize)
+
     def conv(self, step: Step, weights: Any, pieces: list[Shape], skip: Any) -> Shape:
         """Count a convolution."""
         del weights, skip
@@ -166,7 +184,7 @@ class DryKernels:
 
     def largest(self, x: Shape) -> np.ndarray:
         """Return something healthy."""
-        return np.ones(1)
+        return np.ones(x.rows)
 
     def intact(self) -> bool:
         """Return something healthy."""
@@ -192,15 +210,57 @@ class DryKernels:
         self.ledger.spike(self._workspace.keys(step, x.rows, x.width, self._itemsize))
         return out
 
-    def attend(self, step: Step, weights: Any, x: Shape, affine: Any, blocks: Iterator[Shape]) -> Shape:
+    def attend(
+        self,
+        step: Step,
+        weights: Any,
+        x: Shape,
+        affine: Any,
+        blocks: Iterator[Shape],
+        gains: Iterator[float] = ALIKE,
+    ) -> Shape:
         """Count the attention."""
-        del weights, affine
+        del weights, affine, gains
         spike = self._workspace.attend(step, x.rows, x.width, self._itemsize)
         for _ in blocks:
             self.ledger.spike(spike)
         out = self._like(x, x.rows)
         self.ledger.spike(spike)
         return out
+
+    def asked(
+        self,
+        step: Step,
+        weights: Any,
+        x: Shape,
+        affine: Any,
+        blocks: Iterator[Shape],
+        gains: Iterator[float] = ALIKE,
+    ) -> Asked:
+        """Count the attention, and three results in float32."""
+        self.attend(step, weights, x, affine, blocks, gains)
+        rows = np.zeros((x.rows * x.width, x.channels), np.float32)
+        self.ledger.spike(3 * rows.nbytes)
+        return Asked(rows, rows[:, 0], rows)
+
+    def shares(self, probes: Probes, block: Shape) -> np.ndarray:
+        """Count the scores, and return some shares."""
+        asked = len(probes)
+        self.ledger.spike(block.size * 4 // block.itemsize // 2 + KEYS_WEIGHED * (2 * block.channels + 8 * asked))
+        return np.linspace(0, 1, block.rows * block.width)
+
+    def pick(self, x: Shape, pixels: np.ndarray, width: int) -> Shape:
+        """Copy some pixels."""
+        return Shape(self.ledger, len(pixels) // width, width, x.channels, x.itemsize)
+
+    def stacked(self, weights: list[Any]) -> Any:
+        """Return one of them."""
+        return weights[0]
+
+    def sums(self, step: Step, x: Shape) -> np.ndarray:
+        """Count the sums, and return something healthy."""
+        self.ledger.spike(sums_bytes(step, x.rows, x.width))
+        return np.ones((x.rows, *step.state), np.float32)
 
     def moments(self, x: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Count the reductions, and return something healthy."""

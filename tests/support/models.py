@@ -92,7 +92,7 @@ def save_random(config: VAEConfig, path: Path, seed: int = 0) -> Path:
 
 def random_images(config: VAEConfig, height: int, width: int, batch: int = 1, seed: int = 0) -> np.ndarray:
     """Pictures whose latents, as a pipeline has them, are of this size; NHWC in [0, 1]."""
-    shape = (batch, height * config.cell, width * config.cell, config.in_channels)
+    shape = (batch, height * config.cell, width * config.cell, config.image_channels)
     return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ Seeds = Callable[[int], list[int]]
 
 
 def examples(count: int, **more: Any) -> hypothesis.settings:
-    """Try an eighth of `count` examples of a property in the default run, ten times `count` in a run that explores."""
+    """Try a tenth of `count` examples of a property in the default run, ten times `count` in a run that explores."""
     loaded = hypothesis.settings()
     return hypothesis.settings(max_examples=max(1, count * loaded.max_examples // 100), **more)
 

@@ -19,6 +19,10 @@ TAESANA = (
     f"clamp conv relu {'block block block up conv ' * 5}block conv",
     "half relu half relu block half block block block half block block block half block block block conv",
 )
+TAEQI = (
+    f"{TAEF1[0]} unpack",
+    "pack conv relu block half block block block half block block block half block block block conv",
+)
 """The modules of the decoder, and of the encoder. TAEF2 has TAEF1's, some of whose blocks have a pool."""
 
 
@@ -36,6 +40,12 @@ def _apply(module: str, weights: Weights, name: str, x: Array) -> Array:
         return np.asarray(np.maximum(x, 0))
     if module == "up":
         return x.repeat(2, axis=0).repeat(2, axis=1)
+    if module == "unpack":
+        pixels = x.reshape(*x.shape[:2], -1, 2, 2).transpose(0, 3, 1, 4, 2)
+        return pixels.reshape(2 * x.shape[0], 2 * x.shape[1], -1)
+    if module == "pack":
+        cells = x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, -1).transpose(0, 2, 4, 1, 3)
+        return cells.reshape(*cells.shape[:2], -1)
     if module == "block":
         return _block(weights, name, x)
     return _conv(weights, name, x)[:: 2 if module == "half" else 1, :: 2 if module == "half" else 1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from zvae_tiled.chain import DOUBLE, Chain, Norm, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Spread, Step
 from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
 
 
@@ -60,3 +61,56 @@ class PixelNorms(LongSkip):
             ),
             middle=2,
         )
+
+
+@dataclass(frozen=True)
+class Blocks(LongSkip):
+    """Skips around whole blocks, spread over a doubled or a halved map, and shuffles at the picture's end."""
+
+    class_name: ClassVar[str] = "Blocks"
+    times: int = 1
+
+    @property
+    def scale(self) -> int:
+        """A doubling, and a shuffle."""
+        return 4
+
+    def chain(self, task: Task) -> Chain:
+        """Two blocks of two resnets: one with a sampler, and one without."""
+        steps = tuple(self._decoder() if task == "decode" else self._encoder())
+        return Chain(steps, next(cut for cut, step in enumerate(steps) if step.name == "out"))
+
+    def _decoder(self) -> Iterator[Step]:
+        wide, narrow = 8 * self.times, 6 * self.times
+        yield Step("in", "conv", 4, wide)
+        yield Step("attention", "attention", wide, wide, kernel=1, norm=_rms("norm"), opens=True, closes=Skip(wide))
+        yield from _resnet("a", wide, narrow, stays=True)
+        yield from _resnet("b", narrow, narrow)
+        outer = Skip(wide, spread=Spread(wide, narrow, up=2, frames=2))
+        yield Step("up", "conv", narrow, narrow, resample=DOUBLE, closes=outer)
+        yield Step("out", "conv", narrow, 12, norm=_rms("norm_out"), activation="silu")
+        yield Step("pixels", "shuffle", 12, 3, kernel=1, resample=DOUBLE, order="cxy")
+
+    def _encoder(self) -> Iterator[Step]:
+        narrow, wide = 6 * self.times, 12 * self.times
+        yield Step("pixels", "shuffle", 3, 12, kernel=1, resample=HALVE, order="cxy")
+        yield Step("in", "conv", 12, narrow)
+        yield from _resnet("a", narrow, wide, stays=True)
+        yield from _resnet("b", wide, wide)
+        outer = Skip(narrow, spread=Spread(narrow, wide, down=2, frames=2))
+        yield Step("down", "conv", wide, wide, resample=HALVE, padding=Padding(0, 1), closes=outer)
+        yield from _resnet("c", wide, wide, stays=True)
+        yield from _resnet("d", wide, wide, joins=True)
+        yield Step("out", "conv", wide, 8, norm=Norm("norm_out", 3), activation="silu")
+
+
+def _rms(name: str) -> Norm:
+    return Norm(name, 1, 1e-12, "rms")
+
+
+def _resnet(name: str, inputs: int, outputs: int, stays: bool = False, joins: bool = False) -> Iterator[Step]:
+    skip = Skip(inputs, f"{name}_wider" if inputs != outputs else None, stays=stays)
+    first = Step(f"{name}_conv1", "conv", inputs, outputs, norm=_rms(f"{name}_norm1"), activation="silu")
+    yield replace(first, opens=not joins, joins=joins)
+    second = Step(f"{name}_conv2", "conv", outputs, outputs, norm=_rms(f"{name}_norm2"), activation="silu")
+    yield replace(second, closes=skip)

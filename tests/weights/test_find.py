@@ -196,6 +196,12 @@ def test_an_index_that_names_a_file_that_is_not_there(tmp_path: Path) -> None:
         find_checkpoint(index)
 
 
+def test_an_index_that_names_a_file_longer_than_any_name(tmp_path: Path) -> None:
+    index = write_index(tmp_path / "x.json", {"a": "x" * 300})
+    with pytest.raises(WeightsError, match=r"not beside it: x+…\."):
+        find_checkpoint(index)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import InputError
-from zvae_tiled.planner.quality import Quality
+from zvae_tiled.planner.budget import available_memory, parse_budget
+from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.vae import VAE
-
-_DTYPES = ("float32", "bfloat16", "float16")
+from zvae_tiled.weights.vae import DTYPES
 
 
 def use(
@@ -22,6 +23,7 @@ def use(
     """Replace a pipeline's VAE by one that decodes and encodes within a budget. The pipeline is called as before.
 
     The weights are copied from the pipeline's own module, tensor by tensor. The module is freed unless you hold it.
+    A second call changes the budget, and copies nothing.
 
     Args:
         pipe: A pipeline of diffusers.
@@ -34,20 +36,35 @@ def use(
         The VAE, which ``pipe.vae`` calls.
 
     Raises:
-        InputError: The pipeline has no VAE.
+        InputError: The pipeline has no VAE, its weights are on disk, or another argument is wrong.
         ConfigError: Its VAE is of no family that this package knows.
+        WeightsError: Its weights are of a type that cannot be used, such as float8.
     """
-    from zvae_tiled.adapters.diffusers_module import BoundedVAE
-
     theirs = getattr(pipe, "vae", None)
     if theirs is None or not hasattr(theirs, "config"):
         raise InputError(
-            f"use() needs a pipeline of diffusers with a VAE, and got {type(pipe).__name__}",
+            f"use() needs a pipeline of diffusers with a VAE, and got {a_kind(pipe)}",
             "Pass the loaded pipeline: use(pipe, budget=...).",
         )
+    if free is not None and not callable(free):
+        raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
+    parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
+    terms = {"budget": budget, "quality": quality_of(quality)}
+    from zvae_tiled.adapters.diffusers_hooks import offload_again, weights_here
+    from zvae_tiled.adapters.diffusers_module import BoundedVAE
+
+    whole = getattr(theirs, "_orig_mod", theirs)  # inside a module of torch.compile
+    offloaded = weights_here(theirs)
+    try:
+        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole)
+        pipe.vae = BoundedVAE(vae, whole, free, **terms)
+    finally:  # the pipeline is as it was, if its VAE could not be copied
+        offload_again(pipe, offloaded)
+    return vae
+
+
+def _copied(theirs: Any) -> VAE:
     kind = str(theirs.dtype).removeprefix("torch.")
     if getattr(theirs.config, "force_upcast", False) and kind == "float16":
         kind = "float32"  # the pipeline would convert it before each decode
-    vae = VAE.from_module(theirs, dtype=kind if kind in _DTYPES else "float32", decoder_only=False)
-    pipe.vae = BoundedVAE(vae, theirs, budget, quality, free)
-    return vae
+    return VAE.from_module(theirs, dtype=kind if kind in DTYPES else "float32", decoder_only=False)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from zvae_tiled.chain.step import SAME, Shape, Step
+from zvae_tiled.chain.step import SAME, Shape, Skip, Step
+
+MOST_SKIPS = 2
+"""The most skips that are open at once: one around a resnet, and one around the block that the resnet is part of."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,26 @@ class Chain:
     carries: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse skips that do not fit together; a band carries one skip at a time.
+        """Refuse skips that do not fit together; a band carries at most two of them.
 
         Raises:
-            ValueError: A Step closes a skip that no Step opened, or one of other channels, or opens a second one.
+            ValueError: A Step closes a skip that no Step opened, or one of other channels, or opens a third one.
         """
-        opened: int | None = None
+        opened: list[int] = []
         for step in self.steps:
-            if step.opens and opened is not None:
-                raise ValueError(f"{step.name} opens a skip while another one is open")
-            opened = step.inputs if step.opens else opened
-            if opened is not None and step.resample != SAME:
+            if step.joins and opened[-1:] != [step.inputs]:
+                raise ValueError(f"{step.name} joins {step.inputs} channels to a skip, open are {opened}")
+            if step.opens and len(opened) == MOST_SKIPS:
+                raise ValueError(f"{step.name} opens a skip while {MOST_SKIPS} are open")
+            opened += [step.inputs] if step.opens else []
+            if step.resample != SAME and len(opened) != (1 if step.spread else 0):
                 raise ValueError(f"{step.name} changes height and width while a skip is open")
             if step.closes is not None:
-                if step.closes.channels != opened:
-                    raise ValueError(f"{step.name} closes a skip of {step.closes.channels} channels, open are {opened}")
-                if step.closes.shortcut is None and opened != step.outputs:
-                    raise ValueError(f"{step.name} adds {opened} channels to {step.outputs} without a shortcut")
-                opened = None
-        if opened is not None:
-            raise ValueError(f"the Chain ends while a skip of {opened} channels is open")
+                _check_skip(step, step.closes, opened)
+                opened.pop()
+                opened += [step.closes.channels] if step.closes.stays else []
+        if opened:
+            raise ValueError(f"the Chain ends while a skip of {opened[-1]} channels is open")
 
     @cached_property
     def factors(self) -> tuple[int, ...]:
@@ -56,16 +59,22 @@ class Chain:
         return tuple(factors)
 
     @cached_property
-    def aside(self) -> tuple[int, ...]:
-        """For each cut, the channels of the skip that is open there; 0 if none is."""
-        channels = [0]
+    def open(self) -> tuple[tuple[int, ...], ...]:
+        """For each cut, the channels of every skip that is open there, the outermost first."""
+        cuts: list[tuple[int, ...]] = [()]
         for step in self.steps:
-            channels.append(0 if step.closes else step.inputs if step.opens else channels[-1])
-        return tuple(channels)
+            skips = (*cuts[-1], step.inputs) if step.opens else cuts[-1]
+            cuts.append(skips[:-1] if step.closes and not step.closes.stays else skips)
+        return tuple(cuts)
+
+    @cached_property
+    def aside(self) -> tuple[int, ...]:
+        """For each cut, the channels of all skips that are open there; 0 if none is."""
+        return tuple(map(sum, self.open))
 
     @cached_property
     def channels(self) -> tuple[int, ...]:
-        """For each cut, the channels of everything alive there: the map's and an open skip's."""
+        """For each cut, the channels of everything alive there: the map's and the open skips'."""
         last = self.steps[-1].outputs if self.steps else self.carries
         maps = (*(step.inputs for step in self.steps), last)
         return tuple(channels + skip for channels, skip in zip(maps, self.aside, strict=True))
@@ -112,12 +121,32 @@ class Chain:
         for i, step in enumerate(self.steps):
             norm = "" if step.norm is None else {"group": "norm", "rms": "RMS norm"}[step.norm.kind]
             reads = [norm, {"none": "", "silu": "SiLU", "relu": "ReLU"}[step.activation]]
-            reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
-            reads.append("opens skip" if step.opens else "")
-            reads.append(("+ shortcut" if step.shortcut else "+ skip") if step.closes else "")
-            what = f"{step.kernel}x{step.kernel}" if step.kind == "conv" else "attention"
+            reads.append({"gated": "depthwise, gated", "scales": "depthwise, appended"}.get(step.kind, ""))
+            if step.kind == "shuffle":
+                reads.append("to 2x2 pixels" if step.upsample else "of 2x2 pixels")
+            else:
+                reads.append("nearest x2" if step.upsample else "every 2nd" if step.stride == 2 else "")
+            reads.append("opens skip" if step.opens else "joins skip" if step.joins else "")
+            adds = "+ shortcut" if step.shortcut else "+ spread" if step.spread else "+ skip"
+            reads.append(adds if step.closes else "")
+            plain = {"attention": "attention", "shuffle": "shuffle", "rms": "RMS norm", "linear": "linear attention"}
+            what = plain.get(step.kind, f"{step.kernel}x{step.kernel}")
             lines.append(
                 f"{i:>3}  {self.factors[i]:>5}  {step.inputs:>4} -> {step.outputs:<4}  "
                 f"{', '.join(filter(None, reads)):<24} {what} {step.name}"
             )
         return "\n".join(lines)
+
+
+def _check_skip(step: Step, skip: Skip, opened: list[int]) -> None:
+    """Refuse a skip that is not open, or that does not fit the Step's output."""
+    if opened[-1:] != [skip.channels]:
+        raise ValueError(f"{step.name} closes a skip of {skip.channels} channels, open are {opened}")
+    if skip.spread is not None:
+        shape = (skip.channels, step.outputs, *step.resample)
+        if shape != (skip.spread.inputs, skip.spread.outputs, skip.spread.up, skip.spread.down):
+            raise ValueError(f"{step.name} spreads its skip to another shape than its output's")
+    elif skip.shortcut is None and skip.channels != step.outputs:
+        raise ValueError(f"{step.name} adds {skip.channels} channels to {step.outputs} without a shortcut")
+    if skip.stays and step.resample != SAME:
+        raise ValueError(f"{step.name} changes height and width while a skip stays open")

@@ -10,14 +10,12 @@ import click
 from click.core import ParameterSource
 
 from zvae_tiled.cli.options import Size
-from zvae_tiled.errors import BudgetError, MissingFolderError, SilentFailureError, ZvaeError
+from zvae_tiled.errors import BudgetError, MissingFolderError, SilentFailureError, ToleranceError
+from zvae_tiled.shortage import is_shortage
 from zvae_tiled.wording import budget_of
 
 CHANGES = "zvae_tiled.changes"
 """Key in `ctx.meta` for arguments to change when the command is run again."""
-
-MEMORY = ("alloc", "memory")
-"""Words in the messages of devices that are out of memory."""
 
 WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
 """The type to try after one that failed: bfloat16 has float32's range in the memory of float16."""
@@ -30,10 +28,13 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
     if isinstance(error, MissingFolderError) and error.folder:
         return f"mkdir -p {shlex.quote(error.folder)} && {again(ctx)}"
+    if isinstance(error, ToleranceError) and "keys" in options and ctx.params["quality"] == "sampled":
+        return again(ctx, keys=error.needed)
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
         return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
-    out_of_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY)
-    if not isinstance(error, ZvaeError) and out_of_memory and "budget" in options:
+    if is_shortage(error) and ctx.params.get("work") is not None:
+        return again(ctx)  # the work folder goes on with the same options
+    if is_shortage(error) and "budget" in options:
         return again(ctx, budget="25%", plan_file=None)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -17,9 +18,12 @@ from zvae_tiled.cli.demo import demo
 from zvae_tiled.cli.doctor import doctor
 from zvae_tiled.cli.encode import encode
 from zvae_tiled.cli.inspect import inspect
+from zvae_tiled.cli.mflux import mflux
 from zvae_tiled.cli.plan import plan
 from zvae_tiled.cli.printing import unwritable
 from zvae_tiled.cli.selfcheck import selfcheck
+from zvae_tiled.cli.video import video
+from zvae_tiled.cli.work import work
 
 
 class Commands(click.Group):
@@ -27,6 +31,8 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are printed as they are, in any encoding
+            sys.stdout.reconfigure(errors="surrogateescape")
         try:
             return super().main(*args, **options)
         except OSError as raised:
@@ -39,7 +45,21 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    commands=[demo, decode, plan, encode, compare, inspect, calibrate, benchmark, selfcheck, doctor],
+    commands=[
+        demo,
+        decode,
+        video,
+        plan,
+        encode,
+        compare,
+        inspect,
+        mflux,
+        calibrate,
+        benchmark,
+        selfcheck,
+        doctor,
+        work,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 2 usage, 3 bad input, 4 budget, 5 output, 6 decode, 130 interrupted.",
 )

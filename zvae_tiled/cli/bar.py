@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from zvae_tiled.wording import clock, in_one_unit
+from zvae_tiled.wording import clock, in_one_unit, moment
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 BAR = 24
 """The most columns of the bar."""
 
+LONG, YEAR = 600, 3e7
+"""From ten minutes to a year to go, the line says at what time that is."""
+
 TIGHT, ROOMY = 16, 40
 """Columns that name and bar need beside figures that matter, and beside others."""
 
 
 @contextmanager
-def bar(name: str, quiet: bool) -> Iterator[Listener | None]:
+def bar(name: str | Callable[[], str], quiet: bool) -> Iterator[Listener | None]:
     """Show a progress line while the block runs, if standard error is a terminal.
 
     Args:
-        name: What is decoded.
+        name: What is decoded, or a function that returns it as it is now.
         quiet: Show nothing.
 
     Yields:
@@ -42,7 +46,8 @@ def bar(name: str, quiet: bool) -> Iterator[Listener | None]:
     shown: list[Progress] = []
 
     def line() -> Text:
-        return line_of(name, shown[0] if shown else None, console.width, console.options.ascii_only)
+        text = name if isinstance(name, str) else name()
+        return line_of(text, shown[0] if shown else None, console.width, console.options.ascii_only)
 
     with Live(console=console, get_renderable=line) as live:
 
@@ -85,8 +90,15 @@ def line_of(name: str, progress: Progress | None, width: int, ascii_only: bool =
 
 def details(progress: Progress) -> list[tuple[str, int]]:
     """Return the figures beside the bar, each with the columns that it leaves to name and bar, or is left out."""
-    figures = [(f"{clock(progress.remaining) if isfinite(progress.remaining) else '-:--:--'} to go", TIGHT)]
-    if progress.memory is not None and progress.peak is not None:
-        now, peak, budget, unit = in_one_unit(progress.memory, progress.peak, progress.budget)
-        figures += [(f"{now} of {budget} {unit}", TIGHT), (f"peak {peak} {unit}", ROOMY)]
-    return [*figures, (f"sweep {progress.sweep}/{progress.sweeps}", ROOMY)]
+    now, peak, budget, unit = in_one_unit(progress.memory, progress.peak, progress.budget)
+    figures = [
+        (f"{clock(progress.remaining) if isfinite(progress.remaining) else '-:--:--'} to go", TIGHT),
+        (f"{now} of {budget} {unit}", TIGHT),
+        (f"peak {peak} {unit}", ROOMY),
+    ]
+    if LONG <= progress.remaining <= YEAR:
+        start = datetime.now()
+        figures.insert(2, (f"until {moment(start + timedelta(seconds=progress.remaining), start)}", TIGHT))
+    if progress.sweeps:  # several pictures at a time are not at one sweep
+        figures.append((f"sweep {progress.sweep}/{progress.sweeps}", ROOMY))
+    return figures

@@ -1,9 +1,10 @@
-"""Several decodes by one command: all files are checked first, and one that fails does not stop the others."""
+"""Several decodes or encodes by one command: all files are checked first, and a bad one does not stop the others."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import SomeFailed, message_of
 from zvae_tiled.cli.plans import write_plan
-from zvae_tiled.errors import InputError
-from zvae_tiled.order import Order, run, written
+from zvae_tiled.errors import InputError, ZvaeError
+from zvae_tiled.order import Order, run, shape_of, written
 
 if TYPE_CHECKING:
     from zvae_tiled.report.report import Report
@@ -23,19 +24,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Decodes of one VAE.
+    """Decodes, or encodes, of one VAE.
 
     Attributes:
         orders: The orders that can be carried out, by the names of their inputs on the command line.
         files: All files that they write, and those that are left out because they exist.
+        found: The shape of each order's pictures, and the files that it writes.
         bad: Why the other inputs cannot be decoded.
         quiet: Whether progress and reports are left out.
+        argument: The command's argument that names the inputs.
+        looks: Orders of quick looks that are written before the pictures.
     """
 
     orders: dict[str, Order]
     files: list[Path]
+    found: dict[str, tuple[tuple[int, int, int, int], tuple[Path, ...]]]
     bad: dict[str, Exception]
     quiet: bool
+    argument: str = "latents"
+    looks: dict[str, Order] = field(default_factory=dict)
+
+    def with_looks(self, looks: dict[str, Order], vae: VAE) -> Batch:
+        """Return the batch with quick looks before its pictures.
+
+        Raises:
+            OutputError: The file of one cannot be written.
+        """
+        files = [path for look in looks.values() for path in written(look, vae)]
+        return replace(self, looks=looks, files=[*self.files, *files])
 
     def decode(self, vae: VAE, save_plan: Path | None, shown: str | None) -> None:
         """Carry out all orders.
@@ -48,20 +64,50 @@ class Batch:
         Raises:
             SomeFailed: Of several, some could not be decoded.
         """
-        count, failed = len(self.orders) + len(self.bad), dict(self.bad)
+        failed = dict(self.bad)
         for name, order in self.orders.items():
             try:
+                if name in self.looks:
+                    self._look(vae, self.looks[name])
                 report = self._decode(vae, order, save_plan)
             except Exception as error:  # the device may run out of memory for this picture, but not for the next
-                if count > 1:
-                    tell(order.source, error)
+                self.tell(order.source, error)
                 failed[name] = error
                 continue
             if not self.quiet:
                 click.echo(f"{report}\nwritten    {shown or ', '.join(order.targets)}", err=True)
+        self.end(failed)
+
+    @property
+    def count(self) -> int:
+        """The number of inputs, without those that are left out because their files exist."""
+        return len(self.orders) + len(self.bad)
+
+    def tell(self, source: str, error: Exception) -> None:
+        """Print the error of one file of several. That of a single file is printed when the command ends."""
+        if self.count > 1:
+            tell(source, error)
+
+    def end(self, failed: Mapping[str, Exception]) -> None:
+        """Raise what failed, and let the command to try next name those files alone.
+
+        Raises:
+            SomeFailed: Of several, some failed.
+        """
         if failed:
-            click.get_current_context().meta[CHANGES] = {"latents": list(failed)}
-            raise SomeFailed(failed, count) if count > 1 else next(iter(failed.values()))
+            click.get_current_context().meta[CHANGES] = {self.argument: list(failed)}
+            done = "decoded" if self.argument == "latents" else "encoded"
+            raise SomeFailed(failed, self.count, done) if self.count > 1 else next(iter(failed.values()))
+
+    def _look(self, vae: VAE, look: Order) -> None:
+        """Write a quick look. If that fails the picture is decoded all the same."""
+        try:
+            run(look, vae)
+        except ZvaeError as error:
+            click.echo(f"{look.target} is not written: {message_of(error)}", err=True)
+        else:
+            if not self.quiet:
+                click.echo(f"early look {look.target}, not exact", err=True)
 
     def _decode(self, vae: VAE, order: Order, save_plan: Path | None) -> Report:
         with bar(Path(order.source).name, self.quiet) as listener:
@@ -71,23 +117,25 @@ class Batch:
         return report
 
 
-def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool) -> Batch:
+def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool, argument: str = "latents") -> Batch:
     """Read all inputs and check all outputs, before hours of work.
 
     Args:
         orders: Orders by the names of their inputs on the command line.
-        vae: The VAE of all orders.
+        vae: The VAE of all orders. Its weights are not used.
         skip_existing: Whether to leave out an order whose files exist.
         quiet: Whether progress and reports are left out.
+        argument: The command's argument that names the inputs.
 
     Raises:
         InputError: There is one input only, and it cannot be decoded.
         OutputError: A file cannot be written.
     """
-    batch = Batch({}, [], {}, quiet)
+    batch = Batch({}, [], {}, {}, quiet, argument)
     for name, order in orders.items():
         try:
-            paths = written(replace(order, overwrite=order.overwrite or skip_existing), vae)
+            shape = shape_of(order, vae)
+            paths = written(replace(order, overwrite=order.overwrite or skip_existing), vae, shape)
         except InputError as error:
             if len(orders) == 1:
                 raise
@@ -95,6 +143,7 @@ def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool
             batch.bad[name] = error
             continue
         batch.files.extend(paths)
+        batch.found[name] = shape, paths
         if not (skip_existing and all(map(os.path.exists, paths))):
             batch.orders[name] = order
         elif not quiet:

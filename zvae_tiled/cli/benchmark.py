@@ -22,7 +22,7 @@ from zvae_tiled.files.atomic import check_place
 )
 @click.option(
     "--seconds",
-    type=click.IntRange(min=10),
+    type=click.IntRange(10, 1_000_000),
     default=300,
     show_default=True,
     help="How long to measure. Sizes that would not finish in time are skipped.",

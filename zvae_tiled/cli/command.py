@@ -15,7 +15,8 @@ from zvae_tiled.cli.again import next_command
 from zvae_tiled.cli.endings import ENDINGS, Ended, endable
 from zvae_tiled.cli.printing import give_up_standard_output, unwritable
 from zvae_tiled.cli.spoken import spoken
-from zvae_tiled.errors import BudgetError, OutputError, SilentFailureError, ZvaeError
+from zvae_tiled.errors import BudgetError, OutOfMemoryError, OutputError, SilentFailureError, ToleranceError, ZvaeError
+from zvae_tiled.shortage import CLOSE, shortages
 
 INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
 """Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
@@ -29,7 +30,7 @@ def exit_code(error: Exception) -> int:
         return BUDGET
     if isinstance(error, OutputError):
         return OUTPUT
-    if isinstance(error, ZvaeError) and not isinstance(error, SilentFailureError):
+    if isinstance(error, ZvaeError) and not isinstance(error, SilentFailureError | ToleranceError | OutOfMemoryError):
         return INPUT
     return DECODE
 
@@ -40,27 +41,36 @@ def message_of(error: Exception) -> str:
     return spoken(text) if isinstance(error, ZvaeError) else f"{type(error).__name__}: {text}"
 
 
+def notes_of(error: BaseException) -> list[str]:
+    """Return what was added to an error on its way, such as where latents are kept."""
+    return list(getattr(error, "__notes__", ()))
+
+
 class SomeFailed(Exception):
-    """Some of several files could not be decoded.
+    """Some of several files could not be decoded, or encoded.
 
     Attributes:
-        first: The error of the first. It decides the exit code.
+        first: The error of the first. It decides the exit code. If that is a BudgetError, the one that needs the most,
+            for the command to try next decodes all of them.
     """
 
-    def __init__(self, failed: Mapping[str, Exception], count: int) -> None:
+    def __init__(self, failed: Mapping[str, Exception], count: int, done: str) -> None:
         """Compose the message.
 
         Args:
             failed: The errors by the names of the files.
             count: Number of all files.
+            done: ``decoded`` or ``encoded``.
         """
-        lines = [f"{len(failed)} of {count} files could not be decoded:"]
+        lines = [f"{len(failed)} of {count} files could not be {done}:"]
         for name, error in failed.items():
             problem = spoken(error.problem) if isinstance(error, ZvaeError) else message_of(error)
             line = problem.partition("\n")[0]
             lines.append(line if name in line else f"{name}: {line}")
         super().__init__("\n".join(lines))
         self.first = next(iter(failed.values()))
+        if isinstance(self.first, BudgetError):
+            self.first = max((e for e in failed.values() if isinstance(e, BudgetError)), key=lambda each: each.needed)
 
 
 class Failure(click.ClickException):
@@ -86,6 +96,8 @@ class Failure(click.ClickException):
             click.echo("".join(traceback.format_exception(self.error)), err=True, nl=False)
         indented = self.message.replace("\n", "\n" + " " * len("error: "))
         click.echo(f"{click.style('error:', fg='red', bold=True)} {indented}", err=True)
+        for note in notes_of(self.error):
+            click.echo(note, err=True)
         if self.command is not None:
             click.echo(f"Try this next:\n\n    {self.command}\n", err=True)
         if not isinstance(self.error, ZvaeError) and not self.debug:
@@ -95,9 +107,10 @@ class Failure(click.ClickException):
 class Interrupted(click.ClickException):
     """Ctrl-C, SIGTERM or SIGHUP."""
 
-    def __init__(self, number: signal.Signals) -> None:
-        """Keep the exit code."""
-        super().__init__("interrupted: no unfinished files remain")
+    def __init__(self, number: signal.Signals, error: BaseException, kept: str | None = None) -> None:
+        """Keep the exit code, what the exception was told on its way, and the work folder if there is one."""
+        remains = "no unfinished files remain" if kept is None else "the same command goes on from here"
+        super().__init__("\n".join([f"interrupted: {remains}", *notes_of(error)]))
         self.exit_code = ENDINGS[number]  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -139,16 +152,16 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            with endable():
+            with endable(), shortages("running this command", CLOSE):
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
             raise Unread from None
-        except KeyboardInterrupt:
-            raise Interrupted(signal.SIGINT) from None
+        except KeyboardInterrupt as ended:
+            raise Interrupted(signal.SIGINT, ended, ctx.params.get("work")) from None
         except Ended as ended:
-            raise Interrupted(ended.number) from None
+            raise Interrupted(ended.number, ended, ctx.params.get("work")) from None
         except Exception as raised:
             error = (unwritable(raised) if isinstance(raised, OSError) else None) or raised
             first = error.first if isinstance(error, SomeFailed) else error

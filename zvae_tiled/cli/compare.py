@@ -111,7 +111,7 @@ def _decoded(
     vae = load_vae(model.vae, model.config, model.dtype)
     latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
     batch, height, width, _ = picture_shape(vae.config, read_latents(latents, vae.config))
-    plan = vae.plan(height, width, limits.budget, batch, quality=quality)
+    plan = vae.plan(height, width, limits.budget, batch, quality=quality, disk_limit=limits.disk_limit)
     whole = full_plan(vae.plan(height, width, f"{MOST_BYTES}B", batch))
     if not quiet:
         click.echo(f"the decode takes {_cost(plan)}; the full decode {_cost(whole)}, if idle", err=True)

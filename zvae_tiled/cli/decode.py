@@ -11,6 +11,8 @@ import click
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
+from zvae_tiled.cli.look import Look, look_options
+from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
 from zvae_tiled.cli.options import (
     Limits,
     Model,
@@ -25,10 +27,11 @@ from zvae_tiled.cli.options import (
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option
 from zvae_tiled.cli.printing import warnings_told
-from zvae_tiled.cli.sources import load_vae, order_vae
+from zvae_tiled.cli.sources import check_config, load_vae, order_vae
+from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.order import Order
-from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.order import Order, outline
+from zvae_tiled.planner.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Writing:
         skip_existing: ``--skip-existing``.
         save_plan: ``--save-plan``.
         metadata: ``--metadata``.
+        work: ``--work``.
     """
 
     bits: str | None
@@ -48,19 +52,7 @@ class Writing:
     skip_existing: bool
     save_plan: Path | None
     metadata: bool
-
-
-@dataclass(frozen=True)
-class Look:
-    """The options for a quick look, as they were typed.
-
-    Attributes:
-        preview: ``--preview``.
-        tiny: ``--tiny``.
-    """
-
-    preview: bool
-    tiny: str | None
+    work: str | None
 
 
 @click.command(cls=Command, short_help="Decode latents into pictures.")
@@ -73,9 +65,9 @@ class Look:
     multiple=True,
     metavar="OUT",
     type=click.Path(),
-    help="A file (.png .tif .webp .jpg .npy .safetensors), a folder, a pattern such as 'pictures/{stem}.tif', or - "
-    "for a PNG on standard output. Pictures of a batch are numbered: name-0.png, name-1.png. Several -o are "
-    "written by one decode: -o a.png -o a.npy.",
+    help="A file (.png .tif .ptif .dzi .webp .jpg .npy .safetensors), a folder, a pattern such as "
+    "'pictures/{stem}.tif', or - for a PNG on standard output. Pictures of a batch are numbered: "
+    "name-0.png, name-1.png. Several -o are written by one decode: -o a.png -o a.npy.",
 )
 @vae_options
 @limit_options
@@ -100,24 +92,18 @@ class Look:
         show_default=True,
         help="Whether to write texts of the latents' file, such as prompt and workflow, into the picture.",
     ),
+    work=click.option(
+        "--work",
+        metavar="DIR",
+        type=click.Path(file_okay=False),
+        help="Keep maps, parts of the pictures and a journal in this folder: after a crash or an interrupt the same "
+        "command goes on. It is removed at the end. Without it nothing remains.",
+    ),
 )
 @plan_file_option
-@group(
-    "look",
-    Look,
-    preview=click.option(
-        "--preview",
-        is_flag=True,
-        help="Decode a quick look in about a second, not the picture: by a tiny decoder of the same latents (TAESD), "
-        "or from a small map of the latents.",
-    ),
-    tiny=click.option(
-        "--tiny",
-        metavar="DIR|FILE",
-        type=click.Path(exists=True),
-        help="The tiny decoder for --preview. Default: the model's own, if it is in the Hugging Face cache.",
-    ),
-)
+@look_options
+@machines_options
+@stripes_option
 @quiet_option
 def decode(
     latents: tuple[str, ...],
@@ -129,6 +115,8 @@ def decode(
     writing: Writing,
     plan_file: str | None,
     look: Look,
+    machines: Machines,
+    stripes: bool,
     quiet: bool,
 ) -> None:
     """Decode LATENTS, files of .safetensors, .npy or .npz, into pictures.
@@ -136,7 +124,12 @@ def decode(
     LATENTS may be several files, quoted patterns, or - for standard input. All files are read and checked before
     the first is decoded. One that cannot be decoded does not stop the others: it is listed at the end.
     """
-    _check_look(look, quality, plan_file, writing)
+    look.check(quality, planned=plan_file is not None or writing.save_plan is not None)
+    if look.preview and writing.work is not None:
+        raise click.UsageError("--preview: a quick look has nothing to go on with. Remove --work, or --preview.")
+    if look.preview and limits.disk_limit is not None:
+        raise click.UsageError("--preview: a quick look has no --disk-limit. Remove it, or --preview.")
+    _check_machines(machines, latents, outs, writing, look)
     names = expanded(latents)
     with ExitStack() as stack:
         stack.enter_context(warnings_told())
@@ -151,14 +144,21 @@ def decode(
                 raise click.UsageError(f"{len(inputs)} pictures do not fit on standard output: name a folder with -o.")
             if writing.skip_existing or not writing.overwrite:
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
+            if look.early:
+                raise click.UsageError("--early-look is named after the picture's file: name one in place of -.")
             named = [[stack.enter_context(standard_output())]]
         else:
             named = [stack.enter_context(outputs(out, inputs)) for out in outs]
+        if stripes:
+            check_stripes(machines, len(inputs))
+        if writing.work and len(inputs) > 1:
+            raise click.UsageError(f"--work is for one decode, not {len(inputs)}: name one file of latents.")
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
             check_place(writing.save_plan, writing.overwrite)
-        vae = load_vae(model.vae, model.config, model.dtype)
+        check_config(model.vae, model.config)
+        vae = None if machines.asked else load_vae(model.vae, model.config, model.dtype)
         alike = Order(
             "decode",
             order_vae(model.vae),
@@ -169,31 +169,52 @@ def decode(
             bits=None if writing.bits is None else int(writing.bits),
             overwrite=writing.overwrite,
             texts=writing.metadata,
+            work=writing.work,
             config=model.config,
             dtype=model.dtype,
             **asdict(limits),
             **asdict(reading),
-            **asdict(look),
+            preview=look.preview,
+            tiny=look.tiny if look.preview else None,
         )
+        vae = outline(alike) if vae is None else vae
         orders = [
             replace(alike, source=str(source), target=str(targets[0]), also=tuple(map(str, targets[1:])))
             for source, targets in zip(inputs, zip(*named, strict=True), strict=True)
         ]
         batch = checked(dict(zip(names, orders, strict=True)), vae, writing.skip_existing, quiet)
+        if look.early:
+            batch = batch.with_looks({name: look.before(order) for name, order in batch.orders.items()}, vae)
         standard = [STDOUT_FILE] if to_standard else []
+        manifests = [manifest_path(batch)] if machines.asked and batch.files and not stripes else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
-        refuse_clashes([*batch.files, *plans, *standard], [*read, *vae.sources])
+        refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources])
         if to_standard and len(batch.files) > 1:
             raise click.UsageError(
                 f"A batch of {len(batch.files)} does not fit on standard output: name a file with -o."
             )
+        if stripes:
+            carry_out_striped(batch, machines)
+            return
+        if machines.asked:
+            carry_out(batch, machines, manifests)
+            return
         shown = "standard output" if to_standard else None
         batch.decode(vae, writing.save_plan, shown)
 
 
-def _check_look(look: Look, quality: Quality, plan_file: str | None, writing: Writing) -> None:
-    if look.tiny is not None and not look.preview:
-        raise click.UsageError("--tiny: only --preview has a tiny decoder. Remove it, or add --preview.")
-    if look.preview and (quality != Exact() or plan_file is not None or writing.save_plan is not None):
-        raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
+def _check_machines(
+    machines: Machines, latents: tuple[str, ...], outs: tuple[str, ...], writing: Writing, look: Look
+) -> None:
+    machines.check()
+    if not machines.asked:
+        return
+    if STDIN in latents or STDOUT in outs:
+        raise click.UsageError("Other processes read and write files: name them, in place of -.")
+    if writing.save_plan:
+        raise click.UsageError("--save-plan writes the plan of one decode here: remove it, or --workers and --cluster.")
+    if look.early:
+        raise click.UsageError("--early-look is written here: remove it, or --workers and --cluster.")
+    if writing.work is not None:
+        raise click.UsageError("--work is for one decode here: remove it, or --workers and --cluster.")

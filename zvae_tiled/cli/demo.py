@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from zvae_tiled.wording import budget_of
 from zvae_tiled.wording import size as written
 
 if TYPE_CHECKING:
-    from zvae_tiled.planner.case import PlannedTask
     from zvae_tiled.vae import VAE
 
 LATENTS = "album"
@@ -63,9 +63,9 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     side = size or SIDES[_speed()]
     middle = _middle(latents(LATENTS), side // vae.config.scale)
     height, width = (cells * vae.config.scale for cells in middle.shape[2:])
-    plan = vae.plan(height, width, budget or _tight(vae, height, width, "stream"), task="stream")
+    named = budget or _tight(lambda least: vae.decode_to_file(middle, out, budget=least))
     with bar(LATENTS, quiet) as listener:
-        report = vae.decode_to_file(middle, out, plan=plan, progress=listener or False)
+        report = vae.decode_to_file(middle, out, budget=named, progress=listener or False)
     whole = SIDES["gpu"]
     part = f", the middle of {whole}x{whole} (all: --size {whole})" if width < whole else ""
     say(f"picture    {out}: {width}x{height}{part}")
@@ -92,9 +92,10 @@ def _middle(latents: Any, side: int) -> Any:
     return latents[:, :, top : top + side, left : left + side]
 
 
-def _tight(vae: VAE, height: int, width: int, task: PlannedTask) -> str:
+def _tight(decode: Callable[[str], object]) -> str:
+    """Return a little more than the smallest budget that works. `decode` refuses a smaller one before any work."""
     try:
-        vae.plan(height, width, "1B", task=task)
+        decode("1B")
     except BudgetError as error:
         return budget_of(int(error.needed * SPARE))
     raise AssertionError("one byte is never enough")
@@ -110,7 +111,8 @@ def _compared(vae: VAE, latents: Any) -> str:
 
     ready = read_latents(latents, vae.config)
     height, width = (cells * vae.config.scale for cells in latents.shape[2:])
-    ours, report = vae.decode(latents, budget=_tight(vae, height, width, "decode"), return_report=True)
+    named = _tight(lambda least: vae.decode(latents, budget=least))
+    ours, report = vae.decode(latents, budget=named, return_report=True)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     whole = full_decode(vae, ready)

@@ -48,9 +48,8 @@ def _device() -> list[Finding]:
 
     kind, blas, device, native = device_kind(), preload(), this_device(), native_status()
     calibration, why = stored_calibration()
-    speeds = (
-        f"{device.flops / 1e9:,.0f} GFLOP/s, {device.bandwidth / 1e9:,.1f} GB/s, disk {device.disk / 1e9:,.1f} GB/s"
-    )
+    compute, attention = device.speeds.convolutions / 1e9, device.speeds.attention / 1e9
+    speeds = f"{compute:,.0f} GFLOP/s ({attention:,.0f} in attention), disk {device.disk / 1e9:,.1f} GB/s"
     slow = kind == "cpu" and native.path == MLX and blas.name == "builtin" and "system's own" not in blas.reason
     faster = "; ".join(filter(None, (native.advice, *map(str, calibration.proposals if calibration else ()))))
     return [
@@ -60,7 +59,7 @@ def _device() -> list[Finding]:
         Finding("BLAS", f"{blas.name}: {blas.reason}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
         *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
-        Finding("calibration", why, "" if calibration else "zvae calibrate  (some 20 seconds, once)"),
+        Finding("calibration", why, "" if calibration else "zvae calibrate  (some 40 seconds, once)"),
         *([Finding("calibrated", f"{_age()} ago")] if calibration else []),
     ]
 

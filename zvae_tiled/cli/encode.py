@@ -1,20 +1,23 @@
-"""`zvae encode`: encodes a picture into latents."""
+"""`zvae encode`: encodes pictures into latents."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from zvae_tiled.cli.bar import bar
+from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
 from zvae_tiled.cli.options import Limits, Model, limit_options, quiet_option, vae_options
-from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import load_vae, order_vae, vae_sources
+from zvae_tiled.cli.outputs import outputs, refuse_clashes
+from zvae_tiled.cli.sources import check_config, load_vae, order_vae, vae_sources
+from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 
 
-@click.command(cls=Command, short_help="Encode a picture into latents.")
-@click.argument("image", type=click.Path(exists=True, dir_okay=False))
+@click.command(cls=Command, short_help="Encode pictures into latents.")
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--output",
     "-o",
@@ -22,7 +25,7 @@ from zvae_tiled.cli.sources import load_vae, order_vae, vae_sources
     required=True,
     metavar="LATENTS",
     type=click.Path(),
-    help="The file to write: .safetensors, .npy or .npz.",
+    help="The file to write (.safetensors, .npy or .npz), a folder, or a pattern such as 'latents/{stem}.npz'.",
 )
 @vae_options
 @limit_options
@@ -35,28 +38,60 @@ from zvae_tiled.cli.sources import load_vae, order_vae, vae_sources
 @click.option(
     "--crop", is_flag=True, help="Crop right and bottom edges to whole latents, instead of refusing the picture."
 )
+@machines_options
+@stripes_option
 @quiet_option
-def encode(image: str, out: str, model: Model, limits: Limits, crop: bool, sample: int | None, quiet: bool) -> None:
-    """Encode IMAGE into latents, scaled and shifted as a pipeline expects them."""
-    from zvae_tiled.inputs.latent_files.write import latent_target
-    from zvae_tiled.order import Order, run
+def encode(
+    images: tuple[str, ...],
+    out: str,
+    model: Model,
+    limits: Limits,
+    crop: bool,
+    sample: int | None,
+    machines: Machines,
+    stripes: bool,
+    quiet: bool,
+) -> None:
+    """Encode IMAGES into latents, scaled and shifted as a pipeline expects them.
 
-    sources = vae_sources(model.vae, model.config)
-    refuse_clashes([latent_target(out)], [Path(image), *sources])
-    vae = load_vae(model.vae, model.config, model.dtype, decoder_only=False)
-    order = Order(
-        "encode",
-        order_vae(model.vae),
-        image,
-        out,
-        config=model.config,
-        dtype=model.dtype,
-        budget=limits.budget,
-        spill_folder=limits.spill_folder,
-        crop=crop,
-        sample=sample,
-    )
-    with bar(Path(image).name, quiet) as listener:
-        report = run(order, vae, listener or False)
-    if not quiet:
-        click.echo(f"{report}\nwritten    {out}", err=True)
+    All pictures are checked before the first is encoded. One that cannot be encoded does not stop the others.
+    """
+    from zvae_tiled.inputs.latent_files.write import latent_target
+    from zvae_tiled.order import Order, outline
+
+    machines.check()
+    check_config(model.vae, model.config)
+    names = list(dict.fromkeys(images))
+    if stripes:
+        check_stripes(machines, len(names))
+    with outputs(out, [Path(name) for name in names], LATENTS) as targets:
+        files = [latent_target(target) for target in targets]
+        refuse_clashes(files, [*map(Path, names), *vae_sources(model.vae, model.config)])
+        alike = Order(
+            "encode",
+            order_vae(model.vae),
+            source="",
+            target="",
+            config=model.config,
+            dtype=model.dtype,
+            budget=limits.budget,
+            spill_folder=limits.spill_folder,
+            disk_limit=limits.disk_limit,
+            crop=crop,
+            sample=sample,
+        )
+        orders = {name: replace(alike, source=name, target=str(file)) for name, file in zip(names, files, strict=True)}
+        batch = checked(orders, outline(alike), False, quiet, "images")
+        if stripes:
+            carry_out_striped(batch, machines)
+            return
+        if machines.asked:
+            manifests = [manifest_path(batch)] if batch.files else []
+            refuse_clashes(manifests, [*files, *map(Path, names), *vae_sources(model.vae, model.config)])
+            carry_out(batch, machines, manifests)
+            return
+        batch.decode(load_vae(model.vae, model.config, model.dtype, decoder_only=False), None, None)
+
+
+LATENTS = ".safetensors"
+"""The file kind in a folder."""

@@ -44,7 +44,7 @@ def inspect(what: str, tensor: str | None) -> None:
 
 
 def _described(what: str, tensor: str | None) -> list[tuple[str, Any]]:
-    if what in PRESETS and not Path(what).exists():
+    if what in PRESETS and not os.path.exists(what):
         lines = _preset(what)
     else:
         place = vae_path(what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.families import PRESETS
 from zvae_tiled.order import Layout
 from zvae_tiled.planner.grid import RAMPS
-from zvae_tiled.planner.quality import Exact, Quality, Statistics, Stream, Tiles
+from zvae_tiled.planner.quality import QUALITIES, Exact, Quality, Statistics, Stream, Tiles
+from zvae_tiled.planner.sampled import KEYS, Sampled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +32,10 @@ class Size(click.ParamType[tuple[int, int]]):
         try:
             return (int(height), int(width)) if cross else (int(width), int(width))
         except ValueError:
-            self.fail(f"{value!r:.40} is no size. Write 4096x3072 (width x height), or 4096 for a square.", param, ctx)
+            vae = f" Name a VAE as --vae {value}." if value in PRESETS else ""
+            self.fail(
+                f"{value!r:.40} is no size. Write 4096x3072 (width x height), or 4096 for a square.{vae}", param, ctx
+            )
 
     def __repr__(self) -> str:
         """Return the name in help texts."""
@@ -63,10 +67,12 @@ class Limits:
     Attributes:
         budget: ``--budget``.
         spill_folder: ``--spill-folder``.
+        disk_limit: ``--disk-limit``.
     """
 
     budget: str | None
     spill_folder: str | None
+    disk_limit: str | None
 
 
 @dataclass(frozen=True)
@@ -151,20 +157,29 @@ def quality_of(
     overlap: tuple[int, int] | None,
     ramp: str | None,
     moments: Statistics | None,
+    keys: int | None,
+    tolerance: float | None,
 ) -> Quality:
     """Return the quality that the options describe.
 
     Raises:
-        click.UsageError: An option for tiles is combined with another quality.
+        click.UsageError: An option for tiles or for sampled keys is combined with another quality.
     """
-    typed = {"tile": tile, "overlap": overlap, "ramp": ramp, "moments": moments}
-    names = ", ".join(f"--{name}" for name, value in typed.items() if value is not None)
-    if quality != Tiles.name and names:
-        raise click.UsageError(f"{names}: only --quality tiles has tiles. Remove it, or use --quality tiles.")
+    tiles = {"tile": tile, "overlap": overlap, "ramp": ramp, "moments": moments}
+    _refuse_others(quality, Tiles.name, tiles, "has tiles")
+    _refuse_others(quality, Sampled.name, {"keys": keys, "tolerance": tolerance}, "samples keys")
+    if quality == Sampled.name:
+        return Sampled(Sampled.keys if keys is None else keys, tolerance)
     if quality != Tiles.name:
         return Exact() if quality == Exact.name else Stream()
     default = Tiles()
     return Tiles(tile, overlap, ramp or default.ramp, moments or default.moments)
+
+
+def _refuse_others(quality: str, own: str, typed: Mapping[str, object], has: str) -> None:
+    names = ", ".join(f"--{name}" for name, value in typed.items() if value is not None)
+    if quality != own and names:
+        raise click.UsageError(f"{names}: only --quality {own} {has}. Remove it, or use --quality {own}.")
 
 
 quality_options = group(
@@ -172,10 +187,11 @@ quality_options = group(
     quality_of,
     quality=click.option(
         "--quality",
-        type=click.Choice(["exact", "stream", "tiles"]),
+        type=click.Choice(list(QUALITIES)),
         default="exact",
         show_default=True,
-        help="exact: same pixels as a full decode. tiles: overlapping tiles. stream: one sweep, estimated statistics.",
+        help="exact: same pixels as a full decode. sampled: attention to the keys that matter, with a measured error. "
+        "tiles: overlapping tiles. stream: one sweep, estimated statistics.",
     ),
     tile=click.option(
         "--tile", type=SIZE, help="tiles: size of a tile in pixels. Default: the largest that fits the budget."
@@ -193,6 +209,15 @@ quality_options = group(
         type=click.Choice(["global", "proxy", "tile"]),
         help="tiles: source of the norms' statistics. Default: global, the whole picture.",
     ),
+    keys=click.option(
+        "--keys", type=int, metavar="NUMBER", help=f"sampled: the most keys of the attention. Default: {KEYS}."
+    ),
+    tolerance=click.option(
+        "--tolerance",
+        type=float,
+        metavar="SHARE",
+        help="sampled: stop before any pixel if the attention's error is a larger share of the map (0.005: 0.5 %).",
+    ),
 )
 
 
@@ -202,7 +227,14 @@ spill_option = click.option(
     help="Folder for maps that do not fit the budget. Default: $TMPDIR, else /var/tmp.",
 )
 
-limit_options = group("limits", Limits, budget=budget_option, spill_folder=spill_option)
+disk_limit_option = click.option(
+    "--disk-limit",
+    metavar="AMOUNT",
+    help="Most bytes of maps on disk: 200GB (or 200), 0, or 50% of the free space. Maps beyond it are computed again. "
+    "Default: any.",
+)
+
+limit_options = group("limits", Limits, budget=budget_option, spill_folder=spill_option, disk_limit=disk_limit_option)
 
 latents_options = group(
     "reading",

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -30,24 +31,23 @@ KIND = ".png"
 
 
 @contextmanager
-def outputs(out: str, names: list[Path]) -> Iterator[list[Path]]:
+def outputs(out: str, names: list[Path], kind: str = KIND) -> Iterator[list[Path]]:
     """Yield the file for each input. A folder is created if there is none, and removed again if it stays empty.
 
     Args:
         out: The value of ``-o``.
         names: The inputs, one or more.
+        kind: The file kind in a folder.
     """
     folder = out.endswith("/") or os.path.isdir(out)
     if folder:
-        targets = [Path(out) / f"{name.stem}{KIND}" for name in names]
+        targets = [Path(out) / f"{name.stem}{kind}" for name in names]
     elif STEM in out:
         targets = [Path(out.replace(STEM, name.stem)) for name in names]
     else:
         targets = [Path(out)]
     if len(names) > 1 and len(targets) == 1:
-        raise click.UsageError(
-            f"{len(names)} inputs need a folder or a pattern: -o pictures/ or -o 'pictures/{STEM}.png'"
-        )
+        raise click.UsageError(f"{len(names)} inputs need a folder or a pattern: -o files/ or -o 'files/{STEM}{kind}'")
     if not folder or os.path.isdir(out):
         yield targets
         return
@@ -81,13 +81,8 @@ def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> No
         raise click.UsageError(f"{error.problem}. {error.advice}") from error
 
 
-@contextmanager
-def standard_output() -> Iterator[Path]:
-    """Yield a temporary file to write to. It is copied to standard output when the block ends.
-
-    Raises:
-        OutputError: The reader of standard output ended before it had read everything.
-    """
+def checked_standard_output() -> BinaryIO:
+    """Return standard output as a stream of bytes. It is refused, before any work, if it is closed or a terminal."""
     stream = sys.stdout.buffer
     with suppress(OSError):  # no file at all, as in a test
         if fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
@@ -96,6 +91,17 @@ def standard_output() -> Iterator[Path]:
         raise click.UsageError(
             "Standard output is a terminal: name a file with -o, or redirect the output with | or >."
         )
+    return stream
+
+
+@contextmanager
+def standard_output() -> Iterator[Path]:
+    """Yield a temporary file to write to. It is copied to standard output when the block ends.
+
+    Raises:
+        OutputError: The reader of standard output ended before it had read everything.
+    """
+    stream = checked_standard_output()
     with temporary_folder("standard output") as folder:
         path = folder / f"stdout{KIND}"
         show_as(path, "standard output")

@@ -70,7 +70,7 @@ def _theirs(vae: VAE, folder: Path, latents: np.ndarray[Any, np.dtype[np.float32
     ).eval()
     given = torch.from_numpy(_unpacked(vae, latents))
     with torch.inference_mode():
-        if any(weight.ndim == 5 for weight in model.parameters()):  # a model of videos: a picture is one frame
+        if "temperal_downsample" in model.config:  # a model of videos: a picture is one frame
             picture = model.decode(given[:, :, None]).sample[:, :, 0]
         else:
             picture = model.decode(given).sample

@@ -11,13 +11,15 @@ import click
 from zvae_tiled.api import plan as make
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
-from zvae_tiled.cli.options import SIZE, budget_option, dtype_option, group, quality_options
+from zvae_tiled.cli.crowd import Crowd, crowd_options, crowd_plan
+from zvae_tiled.cli.options import SIZE, budget_option, disk_limit_option, dtype_option, group, quality_options
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config
 from zvae_tiled.devices.named import DEVICE_NAMES
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.files.atomic import check_place, write_text
+from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.report.chart import line_chart
@@ -48,6 +50,19 @@ class Picture:
     device: str | None
 
 
+@dataclass(frozen=True)
+class Disk:
+    """The options for maps on disk, as they were typed.
+
+    Attributes:
+        disk_limit: ``--disk-limit``.
+        work: ``--work``.
+    """
+
+    disk_limit: str | None
+    work: bool
+
+
 @click.command(cls=Command, short_help="Show what a decode will cost.")
 @group(
     "picture",
@@ -74,6 +89,15 @@ class Picture:
         help="cpu: this CPU. cpu/mlx: MLX alone. Default: MLX's device here.",
     ),
 )
+@group(
+    "disk",
+    Disk,
+    disk_limit=disk_limit_option,
+    work=click.option(
+        "--work", is_flag=True, help="Plan for zvae decode --work: all maps are stored on disk, to go on after a crash."
+    ),
+)
+@crowd_options
 @budget_option
 @quality_options
 @click.option(
@@ -99,6 +123,8 @@ class Picture:
 )
 def plan(
     picture: Picture,
+    disk: Disk,
+    crowd: Crowd,
     budget: str | None,
     quality: Quality,
     plot: Path | None,
@@ -110,6 +136,21 @@ def plan(
 
     Prints predicted memory, disk and time, what the time is made of, and what would make it cheaper.
     """
+    other = {
+        "--quality": quality != Exact(),
+        "--batch": picture.batch > 1,
+        "--disk-limit": disk.disk_limit is not None,
+        "--work": disk.work,
+        "--json": as_json,
+        "--plot": plot is not None,
+        "--sweep-budgets": sweep_budgets,
+        "--sweeps": as_table,
+    }
+    crowd.check(other)
+    if crowd.workers is not None:
+        config, size_of = named_config(picture.vae, picture.config), parse_budget(budget, available_memory())
+        click.echo(crowd_plan(config, picture.sides, size_of, picture.dtype, picture.device, crowd))
+        return
     if as_table and (as_json or sweep_budgets):
         raise click.UsageError("--sweeps adds a table to one plan's text: remove --json and --sweep-budgets.")
     if plot is not None and plot.suffix.lower() != ".svg":
@@ -122,11 +163,11 @@ def plan(
             raise click.UsageError("--sweep-budgets tries its own budgets: remove --budget.")
         if quality != Exact():
             raise click.UsageError("--sweep-budgets works for exact decodes only: remove --quality.")
-        plans = swept(picture)
+        plans = swept(picture, disk)
         text = "[" + ",\n".join(each.to_json() for each in plans) + "]" if as_json else "\n".join(table(plans))
         chart = trade(plans)
     else:
-        decode_plan = _plan(picture, quality, budget)
+        decode_plan = _plan(picture, disk, quality, budget)
         text, chart = decode_plan.to_json() if as_json else str(decode_plan), sweeps(decode_plan)
         text += f"\n\n{decode_plan.table()}" if as_table else ""
     if plot is not None:
@@ -134,16 +175,16 @@ def plan(
     click.echo(text)
 
 
-def swept(picture: Picture) -> list[Plan]:
+def swept(picture: Picture, disk: Disk) -> list[Plan]:
     """Return plans from the smallest budget that works to the fastest plan. Equal neighbours are dropped."""
-    fastest = _plan(picture, Exact(), "1000TB")
+    fastest = _plan(picture, disk, Exact(), "1000TB")
     try:
-        _plan(picture, Exact(), "1B")
+        _plan(picture, disk, Exact(), "1B")
     except BudgetError as error:
         least = error.needed
     ratio = fastest.predicted_peak / least
     budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
-    plans = [*(_plan(picture, Exact(), f"{budget}B") for budget in budgets), fastest]
+    plans = [*(_plan(picture, disk, Exact(), f"{budget}B") for budget in budgets), fastest]
     return plans[:1] + [after for each, after in pairwise(plans) if after.digest != each.digest]
 
 
@@ -177,7 +218,7 @@ def sweeps(decode_plan: Plan) -> str:
     return line_chart(f"Memory of plan {decode_plan.digest}, weights included", "seconds, predicted", "MB", lines)
 
 
-def _plan(picture: Picture, quality: Quality, budget: str | None) -> Plan:
+def _plan(picture: Picture, disk: Disk, quality: Quality, budget: str | None) -> Plan:
     config = named_config(picture.vae, picture.config)
     return make(
         config,
@@ -188,4 +229,6 @@ def _plan(picture: Picture, quality: Quality, budget: str | None) -> Plan:
         device=picture.device,
         task="stream",
         quality=quality,
+        disk_limit=disk.disk_limit,
+        work=disk.work,
     )

@@ -36,15 +36,22 @@ def unwritable(error: OSError) -> OutputError | None:
 
 class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"warning    {record.getMessage()}", err=True)
+        label = "warning" if record.levelno >= logging.WARNING else "zvae"
+        click.echo(f"{label:<11}{record.getMessage()}", err=True)
 
 
 @contextmanager
-def warnings_told() -> Iterator[None]:
-    """Print what the library warns of, on standard error."""
-    log, told = logging.getLogger("zvae_tiled"), _Told(logging.WARNING)
+def warnings_told(level: int = logging.WARNING) -> Iterator[None]:
+    """Print what the library warns of, on standard error; with ``logging.INFO``, also what it starts and ends."""
+    log, told = logging.getLogger("zvae_tiled"), _Told(level)
+    before = log.level, log.propagate
     log.addHandler(told)
+    if level < logging.WARNING:
+        log.setLevel(level)
+        log.propagate = False  # a host that prints its own log would print these lines again
     try:
         yield
     finally:
         log.removeHandler(told)
+        log.setLevel(before[0])
+        log.propagate = before[1]

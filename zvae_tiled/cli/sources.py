@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
 DEMO = "demo"
 
 
-def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: bool = True) -> VAE:
-    """Load the VAE that ``--vae`` names. Default: the default VAE."""
+def load_vae(name: str | None, config: str | None, dtype: str, decoder_only: bool = True, video: bool = False) -> VAE:
+    """Load the VAE that ``--vae`` names, for videos if `video` is set. Default: the default VAE."""
     from zvae_tiled.vae import VAE
 
-    if config is not None and name is not None and (name == DEMO or weightless(name)):
-        raise _idle_config(name)
+    check_config(name, config)
     if name == DEMO:
         return VAE.demo(dtype=dtype, decoder_only=decoder_only)
-    return VAE.load(vae_path(name), dtype, decoder_only, config)
+    return VAE.load(vae_path(name), dtype, decoder_only, config, video)
+
+
+def check_config(name: str | None, config: str | None) -> None:
+    """Refuse ``--config`` beside a VAE that has no other.
+
+    Raises:
+        click.UsageError: `name` is the demo's, or a preset without weights.
+    """
+    if config is not None and name is not None and (name == DEMO or weightless(name)):
+        raise _idle_config(name)
 
 
 def vae_path(name: str | None) -> Path:
@@ -79,7 +89,7 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         config: The value of ``--config``.
     """
     shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
-    if config is not None and shape and not Path(name or "").is_dir():
+    if config is not None and shape and not os.path.isdir(name or ""):
         raise _idle_config(name)
     if config is not None:
         return config_of(config)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from zvae_tiled.checks import shown
 from zvae_tiled.errors import LatentsError
 
 FOLDER = Path(__file__).parent
@@ -31,8 +32,8 @@ def path(name: str) -> Path:
     Raises:
         LatentsError: No latents have this name.
     """
-    if name not in names():
-        raise LatentsError(f"no latents of the demo are called {name!r}", f"Choose one of: {', '.join(names())}.")
+    if not isinstance(name, str) or name not in names():
+        raise LatentsError(f"no latents of the demo are called {shown(name)}", f"Choose one of: {', '.join(names())}.")
     return FOLDER / "latents" / f"{name}.safetensors"
 
 

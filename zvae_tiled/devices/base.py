@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zvae_tiled.devices.speeds import Speeds
 from zvae_tiled.devices.workspace import Workspace
 
 
@@ -18,9 +19,8 @@ class Device:
         likely: Returns whether MLX would compute on it here, without importing MLX.
         workspace: Predicts what its kernels allocate.
         band_rows: Rows of a band, a multiple of every grain; taller bands are not faster.
-        flops: Floating-point operations per second in convolutions.
-        bandwidth: Bytes per second in all other operations.
-        disk: Bytes per second to and from disk.
+        speeds: How fast it computes.
+        disk: Bytes per second to and from disk. Most spilled maps are still in memory when they are read back.
         call: Seconds that a Step takes for each band, regardless of the band's size.
         margin: Measured peak divided by predicted peak. The planner multiplies workspace by it.
         max_buffer: Bytes of the largest single buffer.
@@ -31,9 +31,8 @@ class Device:
     likely: Callable[[], bool]
     workspace: Workspace
     band_rows: int
-    flops: float
-    bandwidth: float
-    disk: float = 1e9
+    speeds: Speeds
+    disk: float = 2e9
     call: float = 2e-4
     margin: float = 1.0
     max_buffer: int = 1 << 62

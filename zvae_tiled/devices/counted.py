@@ -154,6 +154,13 @@ def room(shape: int | tuple[int, ...], kind: Any = np.uint8) -> np.ndarray:
     return memory
 
 
+def count(memory: np.ndarray) -> None:
+    """Count memory that was made elsewhere, such as rows from another process, until its last view is freed."""
+    while isinstance(memory.base, np.ndarray):  # views hold on to this one
+        memory = memory.base
+    _ledger.add(memory)
+
+
 def spare(size: int) -> np.ndarray:
     """Return scratch for one call. It comes from the C library, which often has memory that was used before."""
     make_room(size)

@@ -10,6 +10,7 @@ the system. It is called only if the next block could pass the limit, because it
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -108,6 +109,19 @@ def unlimited() -> AbstractContextManager[None]:
 
 
 def make_room(size: int) -> None:
-    """Return free memory to the system if a block of `size` bytes could pass the ceiling of the running decode."""
+    """Return free memory to the system if a block of `size` bytes could pass the ceiling of the running decode.
+
+    Raises:
+        MemoryError: The system refuses so many bytes. MLX would not notice that on a CPU, and crash.
+    """
     if _ceiling is not None and size >= SMALL:
         _ceiling.make_room(size)
+        _ask_for(size)
+
+
+def _ask_for(size: int) -> None:
+    """Reserve so many bytes, and give them back. No page of them is used."""
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        raise MemoryError(f"{size:,} bytes cannot be had: {error.strerror}") from error

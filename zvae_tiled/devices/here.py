@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,7 @@ def device_name() -> str:
     return f"{name}, BLAS {preload().name}" if status.path == MLX else f"{name}, {status.path} × {status.threads}"
 
 
+@cache
 def mlx_version() -> str:
     """Return MLX's version."""
     return metadata.version("mlx")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Protocol, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Spread, Step
+
+if TYPE_CHECKING:
+    from zvae_tiled.devices.probes import Asked, Probes
 
 T = TypeVar("T")
 """An array with rows of a map: (1, rows, width, channels)."""
 
 Span = tuple[T, int, int]
 """Some rows of an array: the array, the first row, and the row to stop before."""
+
+ALIKE: Iterator[float] = repeat(0.0)
+"""What is added to the scores of each block of keys, if every key stands for itself."""
 
 Affine = tuple[Any, Any, Any]
 """A GroupNorm folded into scale, shift and mean per channel: (x - mean)·scale + shift."""
@@ -83,6 +90,15 @@ class Kernels(Protocol[T]):
     def beside(self, skip: list[Span[T]]) -> Any:
         """Return the rows of a skip in the form that `conv` takes."""
 
+    def spread(self, how: Spread, x: T) -> T:
+        """Return rows of a skip with the shape of the output: values are repeated, or averaged in float32."""
+
+    def added(self, skip: T, x: T) -> T:
+        """Return the sum of two maps."""
+
+    def shuffled(self, step: Step, x: T) -> T:
+        """Return the rows of a shuffle: pixels made of channels, or channels made of pixels."""
+
     def conv(self, step: Step, weights: Any, pieces: list[Any], skip: Any) -> T:
         """Convolve. A 3×3 kernel needs one extra input row above and below.
 
@@ -120,8 +136,30 @@ class Kernels(Protocol[T]):
     def keys(self, step: Step, weights: Any, x: T, affine: Affine) -> T:
         """Return the attention's keys and values, joined along the channels."""
 
-    def attend(self, step: Step, weights: Any, x: T, affine: Affine, blocks: Iterator[T]) -> T:
-        """Return x plus, for each of its pixels, the attention over all blocks of keys and values."""
+    def attend(
+        self, step: Step, weights: Any, x: T, affine: Affine, blocks: Iterator[T], gains: Iterator[float] = ALIKE
+    ) -> T:
+        """Return x plus, for each of its pixels, the attention over all blocks of keys and values.
+
+        To the scores of each block its gain is added: the logarithm of how many keys each of its keys stands for.
+        """
+
+    def asked(
+        self, step: Step, weights: Any, x: T, affine: Affine, blocks: Iterator[T], gains: Iterator[float] = ALIKE
+    ) -> Asked:
+        """Return what `attend` adds to each pixel of x, not rounded to the storage type, and the queries."""
+
+    def shares(self, probes: Probes, block: T) -> np.ndarray:
+        """Return the largest share of its attention that any probe gives each key of a block."""
+
+    def pick(self, x: T, pixels: np.ndarray, width: int) -> T:
+        """Copy some pixels, numbered row by row, in this order, as rows of `width` pixels."""
+
+    def stacked(self, weights: list[Any]) -> Any:
+        """Return one 1×1 convolution whose outputs are those of several linear maps, one after the other."""
+
+    def sums(self, step: Step, x: T) -> np.ndarray:
+        """Return what each row adds to the state of a linear attention, (rows, *state)."""
 
     def moments(self, x: T) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row, (rows, channels) each."""

@@ -15,7 +15,11 @@ def random_map(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
 
 
 def random_weights(step: Step, dtype: mx.Dtype) -> dict[str, mx.array]:
-    """Return random weights and biases of a Step, by the names that kernels prepare."""
+    """Return random weights and biases of a Step, or a state, by the names that kernels prepare."""
+    if step.kind == "linear":
+        return {"state": abs(random_map(step.state, mx.float32))}
+    if step.local:
+        return {name.removeprefix(f"{step.name}."): random_map(shape, dtype) for name, shape in step.shapes.items()}
     names = {"": (step.outputs, step.kernel, step.kernel, step.inputs)}
     if step.shortcut:
         names["shortcut."] = (step.outputs, 1, 1, step.skip)

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.chain import Step
-from zvae_tiled.devices.heap import make_room
+from zvae_tiled.chain import Spread, Step
+from zvae_tiled.devices import local, rearranged
+from zvae_tiled.devices.evaluated import now, viewed
 from zvae_tiled.devices.kernels import Affine
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
@@ -25,20 +26,6 @@ _FEW = 16
 
 _AT_ONCE = 1 << 30
 """The most bytes that one call writes or reads: macOS refuses 2^31."""
-
-
-def now(x: mx.array) -> mx.array:
-    """Evaluate x now, and return it."""
-    make_room(x.nbytes)
-    mx.eval(x)
-    return x
-
-
-def viewed(x: mx.array, dtype: mx.Dtype) -> mx.array:
-    """Return the memory of x as another type. It exists already, so no room is made for it."""
-    result = x.view(dtype)
-    mx.eval(result)
-    return result
 
 
 def _is_flat(arrays: list[mx.array]) -> bool:
@@ -93,14 +80,16 @@ class MlxStorage:
     def idle(self, step: Step, weights: dict[str, mx.array], pieces: list[mx.array]) -> bool:
         """Return whether weights or input have one value everywhere, or the result has few values.
 
-        For an attention, return whether its biases are zeros.
+        For an attention, return whether its biases are zeros. A linear one may also give zeros.
         """
         if step.kind == "attention":
             return all(self._zeros(array) for name, array in weights.items() if name.endswith("bias"))
+        if step.kind == "linear" and local.gives_zeros(step, weights["state"], pieces):
+            return True
         rows, columns = step.gives(sum(x.shape[1] for x in pieces)), pieces[0].shape[2] // step.stride
         kernels = [array for name, array in weights.items() if name.startswith("weight")]
         few = step.outputs * columns * rows <= _FEW
-        return few or _is_flat(pieces) or all(_is_flat([kernel]) for kernel in kernels)
+        return few or _is_flat(pieces) or (bool(kernels) and all(_is_flat([kernel]) for kernel in kernels))
 
     def largest(self, x: mx.array) -> np.ndarray:
         """Return the largest magnitude in each row, from the bits: no copy, and a tenth of the time of isfinite."""
@@ -119,7 +108,7 @@ class MlxStorage:
         """Return whether `prepare` turned weights into zeros."""
         for name, array in weights.items():
             parts = [part for key, part in prepared.items() if key == name or key.startswith(f"{name}.")]
-            if all(map(self._zeros, parts)) and not self._zeros(array):
+            if all(map(self._zeros, parts)) and not self._zeros(mx.array(array)):
                 return True
         return False
 
@@ -148,12 +137,38 @@ class MlxStorage:
         """Return the rows of a skip as one array."""
         return self.join(skip)
 
+    def spread(self, how: Spread, x: mx.array) -> mx.array:
+        """Return rows of a skip with the shape of the output."""
+        return rearranged.spread(how, x)
+
+    def added(self, skip: mx.array, x: mx.array) -> mx.array:
+        """Return the sum of two maps."""
+        return now(skip + x)
+
+    def shuffled(self, step: Step, x: mx.array) -> mx.array:
+        """Return pixels made of channels, or channels made of pixels."""
+        return rearranged.shuffled(x, step.order) if step.upsample else rearranged.unshuffled(x, step.order)
+
+    def stacked(self, weights: list[mx.array]) -> mx.array:
+        """Return one 1×1 convolution whose outputs are those of several linear maps, one after the other."""
+        return now(mx.concatenate(weights)[:, None, None])
+
+    def sums(self, step: Step, x: mx.array) -> np.ndarray:
+        """Return what each row adds to the state of a linear attention, (rows, *state)."""
+        return local.sums(step, (x[:, row : row + 1] for row in range(x.shape[1])))
+
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Return a folded norm as MLX arrays."""
         scale, shift, mean = (
             np.broadcast_to(values, scale.shape).astype(np.float32) for values in (scale, shift, mean)
         )
         return mx.array(scale), mx.array(shift), mx.array(mean)
+
+    def pick(self, x: mx.array, pixels: np.ndarray, width: int) -> mx.array:
+        """Copy some pixels, numbered row by row, in this order, as rows of `width` pixels."""
+        channels = x.shape[-1]
+        taken = mx.take(x.reshape(-1, channels), mx.array(pixels.astype(np.uint32)), axis=0)
+        return now(taken.reshape(1, -1, width, channels))
 
     def crop(self, x: mx.array, left: int, right: int) -> mx.array:
         """Copy the columns from `left` to `right`."""

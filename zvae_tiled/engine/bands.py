@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, Protocol
 
 from zvae_tiled.devices.kernels import Kernels, Span, T
@@ -12,13 +13,13 @@ from zvae_tiled.devices.kernels import Kernels, Span, T
 
 @dataclass
 class Band(Generic[T]):
-    """Rows that pass through a sweep, and their skip.
+    """Rows that pass through a sweep, and the same rows of every skip that is open, the outermost first.
 
-    `take` and `take_skip` drop the band's reference, so that no caller's frame keeps the rows in memory.
+    `take` and `take_skips` drop the band's reference, so that no caller's frame keeps the rows in memory.
     """
 
     value: T | None
-    skip: list[Span[T]] | None = None
+    skips: list[list[Span[T]]] = field(default_factory=list)
 
     def take(self) -> T:
         """Return the value, and drop it from the band."""
@@ -26,10 +27,10 @@ class Band(Generic[T]):
         assert value is not None
         return value
 
-    def take_skip(self) -> list[Span[T]] | None:
-        """Return the skip, or None, and drop it from the band."""
-        skip, self.skip = self.skip, None
-        return skip
+    def take_skips(self) -> list[list[Span[T]]]:
+        """Return the skips, and drop them from the band."""
+        skips, self.skips = self.skips, []
+        return skips
 
 
 class Bands(Protocol[T]):
@@ -52,6 +53,14 @@ class Bands(Protocol[T]):
                 as one band, without a copy, and no strip is cut that fits into a band.
         """
 
+    def follow(self, first: int, release: bool) -> Callable[[int], list[Span[T]]]:
+        """Return a function that returns the next rows, as many as it is asked for, where they lie.
+
+        Args:
+            first: First row to read.
+            release: Free each strip once its last row is read.
+        """
+
     def close(self) -> None:
         """Free the rows that remain."""
 
@@ -66,6 +75,10 @@ class RamBands(Generic[T]):
     def append(self, rows: T) -> None:
         """Add rows at the bottom."""
         self._strips.append(rows)
+
+    def strips(self) -> list[T]:
+        """Return the strips that were not freed, from the top of the map to the bottom."""
+        return [strip for strip in self._strips if strip is not None]
 
     def read(
         self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
@@ -92,6 +105,27 @@ class RamBands(Generic[T]):
                 yield queue.take(height)
         if queue.rows:
             yield queue.take(queue.rows)
+
+    def follow(self, first: int, release: bool) -> Callable[[int], list[Span[T]]]:
+        """Return a function that returns the next rows (see `Bands.follow`)."""
+        queue, strips = RowQueue(self._kernels), iter(range(len(self._strips)))
+        above = first
+
+        def following(rows: int) -> list[Span[T]]:
+            nonlocal above
+            while queue.rows < rows + above:
+                i = next(strips)
+                strip = self._strips[i]
+                assert strip is not None
+                queue.push(strip)
+                if release:
+                    self._strips[i] = None
+            if above:
+                queue.take_spans(above)
+                above = 0
+            return queue.take_spans(rows)
+
+        return following
 
     def close(self) -> None:
         """Free the rows that remain."""
@@ -148,40 +182,59 @@ def part(spans: list[Span[T]], start: int, stop: int) -> list[Span[T]]:
 
 
 class Store(Generic[T]):
-    """What is stored at a cut: the value, and inside a resnet also the skip."""
+    """What is stored at a cut: the value, and inside a resnet or a block also the skips."""
 
-    def __init__(self, kernels: Kernels[T], value: Bands[T], skip: Bands[T] | None) -> None:
+    def __init__(self, kernels: Kernels[T], value: Bands[T], skips: Sequence[Bands[T]], shared: bool = False) -> None:
+        """Take the places of value and skips.
+
+        Args:
+            kernels: The device.
+            value: Where the value is stored.
+            skips: Where the skips are stored, the outermost first.
+            shared: Whether the one skip is a map that is stored already: it was the value of the cut before.
+        """
         self._kernels = kernels
         self._value = value
-        self._skip = skip
+        self._skips = skips
+        self._shared = shared
 
     def values(self) -> Bands[T]:
         """Return the value's bands."""
         return self._value
 
+    def places(self) -> list[Bands[T]]:
+        """Return the value's bands, and those of every skip, the outermost first."""
+        return [self._value, *self._skips]
+
     def append(self, band: Band[T]) -> None:
         """Store a band. The caller may still pass the band on: it then holds the rows that are stored."""
         assert band.value is not None
         self._value.append(band.value)
-        if self._skip is not None:
-            assert band.skip is not None
-            skip = self._kernels.join(band.skip)
-            band.skip = [(skip, 0, self._kernels.rows(skip))]
-            self._skip.append(skip)
+        for place, bands in enumerate(() if self._shared else self._skips):
+            skip = self._kernels.join(band.skips[place])
+            band.skips[place] = [(skip, 0, self._kernels.rows(skip))]
+            bands.append(skip)
 
-    def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
-        """Yield bands from the top of the map. Value and skip were appended in equal heights, and are read in them."""
-        values = self._value.read(rows, release, exact=False)
-        if self._skip is None:
-            return map(Band, values)
+    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[Band[T]]:
+        """Yield bands from row `first` to `stop`.
+
+        Args:
+            rows: Rows per band, at most.
+            release: Free each strip once it is read.
+            first: First row to read.
+            stop: The row to stop before. Default: the end of the map.
+        """
+        values = self._value.read(rows, release, first, stop, exact=False)
         # `map`, not a generator: a generator's variables would keep rows in memory while later Steps run.
-        return map(self._with_skip, values, self._skip.read(rows, release, exact=False))
-
-    def _with_skip(self, value: T, skip: T) -> Band[T]:
-        return Band(value, [(skip, 0, self._kernels.rows(skip))])
+        if not self._skips:
+            return map(Band, values)
+        return map(partial(_beside, self._kernels, [skip.follow(first, release) for skip in self._skips]), values)
 
     def close(self) -> None:
         """Free the rows that remain."""
-        self._value.close()
-        if self._skip is not None:
-            self._skip.close()
+        for bands in (self._value, *self._skips):
+            bands.close()
+
+
+def _beside(kernels: Kernels[T], following: list[Callable[[int], list[Span[T]]]], value: T) -> Band[T]:
+    return Band(value, [each(kernels.rows(value)) for each in following])

@@ -1,4 +1,4 @@
-"""Checks prepared weights and moments. If they cannot be right, they are computed again, then refused."""
+"""Checks prepared weights, moments, and rearranged rows. What cannot be right is computed again, then refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Kernels, T
-from zvae_tiled.engine.guard import RESTART
+from zvae_tiled.devices.kernels import Kernels, Span, T
 from zvae_tiled.errors import SilentFailureError
+
+BFLOAT16 = 'float16 ends at 65,504: load the VAE with dtype="bfloat16".'
+
+RESTART = (
+    "Another part of the program wrote to this memory, or the memory is faulty: restart the program, then test it."
+)
 
 
 def prepared(kernels: Kernels[T], step: Step, weights: Mapping[str, Any]) -> Any:
@@ -44,6 +49,78 @@ def moments(kernels: Kernels[T], step: Step, x: T) -> tuple[np.ndarray, np.ndarr
     )
 
 
+def summed(kernels: Kernels[T], step: Step, x: T) -> np.ndarray:
+    """Return what each row adds to the state of a linear attention. Compute it again if it cannot be right.
+
+    Raises:
+        SilentFailureError: The second result cannot be right either.
+    """
+    for _ in range(2):
+        found = kernels.sums(step, x)
+        blank = np.flatnonzero(~found.any(axis=(1, 2, 3))).tolist()
+        if np.isfinite(found).all() and not any(_has_keys(step, _row(kernels, x, row)) for row in blank):
+            return found
+    raise SilentFailureError(
+        f"The sums that {step.name} gathers were wrong, twice",
+        "Check the weights for values beyond 1e18. If there are none: " + RESTART,
+    )
+
+
+def shuffled(kernels: Kernels[T], step: Step, x: T) -> T:
+    """Return the rows of a shuffle, and compute them again if memory did not keep them.
+
+    Raises:
+        SilentFailureError: Memory did not keep them the second time either.
+    """
+    largest = kernels.largest(x).reshape(-1, step.stride).max(axis=1)
+    for _ in range(2):
+        out = kernels.shuffled(step, x)
+        if (kernels.largest(out).reshape(-1, step.factor).max(axis=1) == largest).all():
+            return out
+        del out
+    raise SilentFailureError(f"Memory did not keep the rows of {step.name}, twice", RESTART)
+
+
+def spread(kernels: Kernels[T], step: Step, skip: list[Span[T]]) -> list[Span[T]]:
+    """Return rows of a skip as they are added. Spread them again if memory did not keep them.
+
+    Raises:
+        SilentFailureError: Memory did not keep them the second time either.
+    """
+    if step.spread is None:
+        return skip
+    x = kernels.join(skip)
+    for _ in range(2):
+        out = kernels.spread(step.spread, x)
+        blank = ~kernels.largest(out).reshape(-1, step.spread.up).any(axis=1)
+        rows = [row for pair in np.flatnonzero(blank) for row in range(pair * step.stride, (pair + 1) * step.stride)]
+        if not any(_row(kernels, x, row)[:, step.spread.used].any() for row in rows):
+            return [(out, 0, kernels.rows(out))]
+        del out
+    raise SilentFailureError(f"Memory did not keep the skip that {step.name} adds, twice", RESTART)
+
+
+def added(kernels: Kernels[T], step: Step, carried: T, x: T) -> T:
+    """Return the sum of a result and of what was carried to it. Add again if the sum cannot be right.
+
+    Raises:
+        SilentFailureError: It cannot be right the second time either.
+    """
+    for _ in range(2):
+        out = kernels.added(carried, x)
+        largest = kernels.largest(out)
+        blank = np.flatnonzero(largest == 0).tolist()
+        if np.isfinite(largest).all() and not any(
+            (_row(kernels, carried, r) + _row(kernels, x, r)).any() for r in blank
+        ):
+            return out
+        del out
+    beyond = kernels.narrow and not np.isfinite(largest).all()
+    raise SilentFailureError(
+        f"The result of {step.name} could not be added to what was carried, twice", BFLOAT16 if beyond else RESTART
+    )
+
+
 def _doubtful(means: np.ndarray, m2s: np.ndarray) -> np.ndarray:
     """Return which rows have moments that a failure could leave: not finite, zeros, or equal in every channel."""
     both = np.stack([means, m2s])
@@ -55,6 +132,11 @@ def _doubtful(means: np.ndarray, m2s: np.ndarray) -> np.ndarray:
 def _row(kernels: Kernels[T], x: T, row: int) -> np.ndarray:
     values: np.ndarray = kernels.to_host(kernels.join([(x, row, row + 1)]))[0].astype(np.float64)
     return values
+
+
+def _has_keys(step: Step, row: np.ndarray) -> bool:
+    """Return whether a key of a row is above 0, so that the row adds something."""
+    return bool((row.reshape(-1, step.heads, 3, step.head)[:, :, 1] > 0).any())
 
 
 @np.errstate(invalid="ignore", over="ignore")

@@ -7,14 +7,17 @@ that are detected, and those that are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic
 
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine, Kernels, Span, T
-from zvae_tiled.engine.bands import Bands, part
+from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels, Span, T
+from zvae_tiled.devices.probes import Asked
+from zvae_tiled.engine.bands import part
+from zvae_tiled.engine.checked import BFLOAT16, RESTART, spread
+from zvae_tiled.engine.keys import Keys
 from zvae_tiled.errors import SilentFailureError
 
 _LOST = "results that memory did not keep"
@@ -22,10 +25,6 @@ _NOT_FINITE = "values that are not finite"
 _ZEROS = "rows of zeros"
 
 _MEMORY = "The device may be out of memory: close other programs, or name a smaller budget."
-RESTART = (
-    "Another part of the program wrote to this memory, or the memory is faulty: restart the program, then test it."
-)
-
 _STORED = 2.0**-23
 """Smaller values may correctly be stored as zeros: float16's smallest is 2^-24."""
 
@@ -79,33 +78,48 @@ class Guard(Generic[T]):
             SilentFailureError: A row cannot be right the second time either.
         """
         weights = self._weights()
-        out = self._kernels.conv(self._step, weights, pieces, skip and self._kernels.beside(skip))
+        out = self._kernels.conv(self._step, weights, pieces, skip and self._beside(skip))
         if self._flaw(out, pieces, weights) is None:
             return out
         del out
-        grown = self._step.factor if self._kernels.folds else 1
+        stride, grown = self._step.stride, 1 if self._kernels.folds else self._step.factor
         parts = []
         count, grain = self._step.gives(self._kernels.count(pieces)), self._kernels.grain(self._step)
         for row in range(0, count, grain):
             rows = min(grain, count - row)
-            aside = skip and self._kernels.beside(part(skip, row * grown, (row + rows) * grown))
+            aside = skip and self._beside(part(skip, row * stride // grown, (row + rows) * stride // grown))
             window = self._window(pieces, row, rows)
             parts.append(self._kernels.conv(self._step, weights, window, aside))
             if (flaw := self._flaw(parts[-1], window, weights)) is not None:
                 raise self._failure(flaw)
         return self._joined(parts)
 
+    def _beside(self, skip: list[Span[T]]) -> Any:
+        """Return rows of a skip as `conv` takes them."""
+        return self._kernels.beside(spread(self._kernels, self._step, skip))
+
     def keys(self, x: T, affine: Affine) -> T:
         """Return the attention's keys and values. If a row cannot be right, compute them again, row by row."""
         return self._whole(x, lambda rows: self._kernels.keys(self._step, self._weights(), rows, affine))
 
-    def attend(self, x: T, affine: Affine, keys: Bands[T], block: int) -> T:
-        """Attend to all keys, `block` rows at a time. If a row cannot be right, compute it again, row by row."""
+    def attend(self, x: T, affine: Affine, keys: Keys[T]) -> T:
+        """Attend to all keys, block by block. If a row cannot be right, compute it again, row by row."""
 
         def attended(rows: T) -> T:
-            return self._kernels.attend(self._step, self._weights(), rows, affine, keys.read(block, release=False))
+            return self._kernels.attend(self._step, self._weights(), rows, affine, keys.blocks(), keys.gains())
 
         return self._whole(x, attended)
+
+    def asked(self, x: T, affine: Affine, blocks: Iterator[T], gains: Iterator[float] = ALIKE) -> Asked:
+        """Return what the attention adds to each pixel of x, in float32. What is not finite is left to `attend`.
+
+        Raises:
+            SilentFailureError: Memory lost a result. The keys pass by once, so it cannot be computed again.
+        """
+        asked = self._kernels.asked(self._step, self._weights(), x, affine, blocks, gains)
+        if not self._kernels.intact():
+            raise self._failure(_LOST)
+        return asked
 
     def _whole(self, x: T, compute: Callable[[T], T]) -> T:
         """Compute a result that needs no halo. Unlike in `conv`, a flat value other than zero may be right here."""
@@ -176,7 +190,7 @@ class Guard(Generic[T]):
         elif flaw == _ZEROS or flaw.startswith("only"):
             advice = _MEMORY
         elif self._kernels.narrow:
-            advice = 'float16 ends at 65,504: load the VAE with dtype="bfloat16".'
+            advice = BFLOAT16
         else:
             advice = "Check the weights, or close other programs: the device may be out of memory."
         return SilentFailureError(f"{self._step.name} gave {flaw}, also when computed again in smaller bands", advice)

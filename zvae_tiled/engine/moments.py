@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,16 @@ class Merged(NamedTuple):
     mean: Array
     m2: Array
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, floats as the text of their bits."""
+        return {"numbers": self.numbers, "mean": _text(self.mean), "m2": _text(self.m2)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Merged:
+        """Read the values of `to_json`."""
+        mean, m2 = (np.frombuffer(b64decode(values[name]), "<f8").astype(np.float64) for name in ("mean", "m2"))
+        return cls(int(values["numbers"]), mean, m2)
+
 
 class Moments:
     """Count, mean and M2 (the sum of squared distances from the mean) of every group of channels.
@@ -29,8 +40,8 @@ class Moments:
     A large mean costs no accuracy, as it would in a sum of squares.
     """
 
-    def __init__(self, groups: int) -> None:
-        self._merged = Merged(0, np.zeros(groups), np.zeros(groups))
+    def __init__(self, groups: int, merged: Merged | None = None) -> None:
+        self._merged = merged or Merged(0, np.zeros(groups), np.zeros(groups))
         self._rows: Array = np.empty((2, BLOCK, groups))
         self._waiting = 0
         self._each = 0
@@ -38,20 +49,31 @@ class Moments:
     @property
     def count(self) -> int:
         """Numbers in a group."""
-        return self._total.numbers
+        return self.total.numbers
 
     @property
     def mean(self) -> Array:
         """The mean of each group."""
-        return self._total.mean
+        return self.total.mean
 
     @property
     def m2(self) -> Array:
         """The M2 of each group."""
-        return self._total.m2
+        return self.total.m2
 
     @property
-    def _total(self) -> Merged:
+    def blocks(self) -> Merged:
+        """What whole blocks of rows gave. `Moments` goes on from it with the row behind them."""
+        return self._merged
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of these blocks."""
+        return self._merged.numbers // self._each if self._each else 0
+
+    @property
+    def total(self) -> Merged:
+        """What all rows gave."""
         return _with_rows(self._merged, self._each, self._rows[:, : self._waiting])
 
     @np.errstate(invalid="ignore", over="ignore")  # the guard reports an overflow at the next convolution
@@ -63,22 +85,24 @@ class Moments:
             m2s: M2 of every channel of every row, (rows, channels).
             width: Pixels per row, the same at each call.
         """
-        (rows, channels), groups = means.shape, self._rows.shape[2]
-        members = channels // groups
-        self._each = width * members
-        means = means.reshape(rows, groups, members).astype(np.float64)
-        m2s = m2s.reshape(rows, groups, members).astype(np.float64)
-        row_means = means.mean(axis=2)
-        row_m2s = m2s.sum(axis=2) + width * np.square(means - row_means[:, :, None]).sum(axis=2)
-        self._add(np.stack([row_means, row_m2s]))
+        groups = self._rows.shape[2]
+        self.merge(_of_rows(means, m2s, width, groups), width * (means.shape[1] // groups))
 
-    def _add(self, rows: Array) -> None:
+    @np.errstate(invalid="ignore", over="ignore")
+    def merge(self, rows: Array, each: int) -> None:
+        """Merge rows whose moments are known, in the order of the map.
+
+        Args:
+            rows: Mean and M2 of every group of each row, (2, rows, groups).
+            each: Numbers of a group in a row, the same at each call.
+        """
+        self._each = each
         while rows.shape[1]:
             taken = min(rows.shape[1], BLOCK - self._waiting)
             self._rows[:, self._waiting : self._waiting + taken] = rows[:, :taken]
             self._waiting, rows = self._waiting + taken, rows[:, taken:]
             if self._waiting == BLOCK:
-                self._merged, self._waiting = self._total, 0
+                self._merged, self._waiting = self.total, 0
 
     @np.errstate(invalid="ignore", over="ignore")
     def affine(self, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -86,11 +110,44 @@ class Moments:
 
         The mean is not folded into the shift: x·scale + shift cancels where the spread is small beside the mean.
         """
-        count, mean, m2 = self._total
+        count, mean, m2 = self.total
         members = weight.size // mean.size
         deviation = np.sqrt(m2 / count + eps)
         scale = weight / np.repeat(deviation, members)
         return scale, bias, np.repeat(mean, members)
+
+
+class RowMoments(Moments):
+    """Moments of some rows of a map, which are kept row by row. `Moments.merge` merges those of all rows.
+
+    Attributes:
+        rows: Mean and M2 of every group of each row, (2, rows, groups).
+        each: Numbers of a group in a row.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__(groups)
+        self.rows: Array = np.empty((2, 0, groups))
+        self.each = 0
+
+    def merge(self, rows: Array, each: int) -> None:
+        """Keep the moments of more rows."""
+        self.rows, self.each = np.concatenate([self.rows, rows], axis=1), each
+
+
+def _of_rows(means: Array, m2s: Array, width: int, groups: int) -> Array:
+    """Return mean and M2 of every group of each row (2, rows, groups), from those of every channel."""
+    rows, channels = means.shape
+    members = channels // groups
+    means = means.reshape(rows, groups, members).astype(np.float64)
+    m2s = m2s.reshape(rows, groups, members).astype(np.float64)
+    row_means = means.mean(axis=2)
+    row_m2s = m2s.sum(axis=2) + width * np.square(means - row_means[:, :, None]).sum(axis=2)
+    return np.stack([row_means, row_m2s])
+
+
+def _text(values: Array) -> str:
+    return b64encode(values.astype("<f8").tobytes()).decode()
 
 
 @np.errstate(invalid="ignore", over="ignore")

@@ -15,8 +15,11 @@ import numpy as np
 from zvae_tiled.devices.kernels import Affine, Kernels
 from zvae_tiled.engine.bands import Store
 from zvae_tiled.engine.blend import Blender
+from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.sample_error import SampleError
+from zvae_tiled.engine.saved import SavedRun
 from zvae_tiled.engine.window import Window
 from zvae_tiled.planner.grid import Span
 from zvae_tiled.planner.plan import Plan
@@ -34,6 +37,8 @@ class PictureRun:
         norms: Weights and biases of the model's norms, as NumPy arrays.
         folder: Folder for spilled maps.
         on_read: Called with the stage, the sweep's index, and the rows read so far from the sweep's start cut.
+        notes: How far other processes have come with this picture, if it has a work folder.
+        on_sampled: Called with the error of the attention to sampled keys, before the first pixel is computed.
     """
 
     plan: Plan
@@ -42,6 +47,8 @@ class PictureRun:
     norms: Mapping[str, np.ndarray]
     folder: Path
     on_read: Callable[[Stage, int, int], object]
+    notes: Checkpoints | None = None
+    on_sampled: Callable[[SampleError], object] | None = None
     _affines: dict[int, Affine] = field(default_factory=dict)
 
     def rows(self, latents: mx.array) -> Iterator[mx.array]:
@@ -60,7 +67,7 @@ class PictureRun:
     def _blended(self, latents: mx.array, source: Store[Any] | None) -> Iterator[mx.array]:
         """Decode tile by tile, and blend the overlaps."""
         plan, grid, config = self.plan, self.plan.grid, self.plan.case.config
-        blender = Blender(grid.rows, grid.columns, config.scale, config.out_channels, plan.quality.ramp)
+        blender = Blender(grid.rows, grid.columns, config.scale, config.picture_channels, plan.quality.ramp)
         for row, down in enumerate(grid.rows):
             blender.begin(row)
             for column, across in enumerate(grid.columns):
@@ -107,4 +114,7 @@ class PictureRun:
     def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[Any]:
         on_read = partial(self.on_read, stage)
         shared = self._affines if affines is None else affines
-        return Run(self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.folder, on_read, shared)
+        options = self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.folder, on_read, shared
+        if self.notes is not None:
+            return SavedRun(self.notes, *options)
+        return Run(*options, self.on_sampled)

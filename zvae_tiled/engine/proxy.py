@@ -1,8 +1,8 @@
 """Makes a proxy: a small map whose statistics stand in for those of a large one.
 
 A proxy has two parts, one above the other. One is averaged: it covers the whole map, but is too smooth. The other is
-cut out in squares at full size: they are as rough as the map, but cover little of it. docs/quality.md has the figures
-of both, and of the alternatives.
+cut out in squares at full size: they are as rough as the map, but cover little of it. docs/notes/proxy.md has the
+figures of both, and of the alternatives.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def shrunk(
         _restore(part, moments)
         for first in range(0, rows, PROXY_BAND):
             bands.append(kernels.from_host(part[first : first + PROXY_BAND]))
-    return Store(kernels, bands, None)
+    return Store(kernels, bands, [])
 
 
 def picked(count: int, factor: int) -> np.ndarray:

@@ -14,16 +14,17 @@ class Window(Store[T]):
 
     def __init__(self, kernels: Kernels[T], bands: Bands[T], rows: Span, columns: Span) -> None:
         """Select the rows and columns that the spans read, with their context."""
-        super().__init__(kernels, bands, None)
+        super().__init__(kernels, bands, [])
         self._kernels = kernels
         self._rows = rows
         self._columns = columns
 
-    def read(self, rows: int, release: bool) -> Iterator[Band[T]]:
-        """Yield bands from the top of the rectangle."""
+    def read(self, rows: int, release: bool, first: int = 0, stop: int | None = None) -> Iterator[Band[T]]:
+        """Yield bands from row `first` of the rectangle to `stop`."""
         del release  # other tiles read it too
         low, high = self._columns.low, self._columns.high
-        bands = self._value.read(rows, False, self._rows.low, self._rows.high)
+        end = self._rows.high if stop is None else self._rows.low + stop
+        bands = self._value.read(rows, False, self._rows.low + first, end)
         return map(self._cropped(low, high), bands)
 
     def _cropped(self, low: int, high: int) -> Callable[[T], Band[T]]:

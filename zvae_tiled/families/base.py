@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from zvae_tiled.chain import Chain, Shape
+from zvae_tiled.chain import Chain, Segment, Shape
+from zvae_tiled.errors import ConfigError
 
 Task = Literal["decode", "encode"]
 
@@ -66,6 +67,11 @@ class LatentConvention:
     only_scaled: bool = False
 
     @property
+    def own(self) -> LatentConvention:
+        """The convention of the VAE itself: not packed, without scale and shift."""
+        return LatentConvention(self.channels // self.patch**2, deterministic=self.deterministic)
+
+    @property
     def returned(self) -> tuple[int, int]:
         """Channels of the map that a pipeline returns, and how many of its pixels a side are one of the packed map."""
         return (self.channels // self.patch**2, self.patch) if self.spread else (self.channels, 1)
@@ -109,12 +115,22 @@ class VAEConfig(ABC):
     @property
     @abstractmethod
     def in_channels(self) -> int:
-        """Channels of the picture the encoder reads."""
+        """Channels that the encoder reads: the picture's, unless the encoder packs its pixels first."""
 
     @property
     @abstractmethod
     def out_channels(self) -> int:
-        """Channels of the picture the decoder writes."""
+        """Channels that the decoder writes: the picture's, unless the decoder unpacks its pixels last."""
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the picture that is encoded."""
+        return self.in_channels
+
+    @property
+    def picture_channels(self) -> int:
+        """Channels of the picture that is decoded."""
+        return self.out_channels
 
     @property
     @abstractmethod
@@ -139,6 +155,17 @@ class VAEConfig(ABC):
     @abstractmethod
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
+
+    def video(self) -> tuple[Segment, ...]:
+        """Return the decoder of a video in its segments.
+
+        Raises:
+            ConfigError: This VAE is not of videos, or its decode of several frames is not implemented.
+        """
+        raise ConfigError(
+            f"an {self.class_name} of this config decodes no video here",
+            "Videos of Wan 2.1 and Qwen-Image are decoded. Decode one frame, as a picture.",
+        )
 
     def different_from(self, other: VAEConfig) -> str:
         """Return the fields, with their values, in which this config differs from another."""

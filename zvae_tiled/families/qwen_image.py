@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
+from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Segment, Skip, Step, doubling, segments
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
@@ -77,7 +77,7 @@ class QwenImageConfig(VAEConfig):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         for name in ("base_dim", "z_dim", "num_res_blocks", "input_channels"):
             check_count(name, getattr(self, name))
-        _check_levels(self.base_dim, self.dim_mult, self.num_res_blocks, self.temperal_downsample)
+        check_levels(self.base_dim, self.dim_mult, self.num_res_blocks, self.temperal_downsample)
         if self.attn_scales != ():
             raise ConfigError(f"attn_scales must be [], it is {shown(self.attn_scales)}")
         check_means(self.latents_mean, self.latents_std, self.z_dim)
@@ -111,19 +111,31 @@ class QwenImageConfig(VAEConfig):
         """Return the Chain of the decoder, or of the encoder."""
         return _chain(self, task)
 
+    def video(self) -> tuple[Segment, ...]:
+        """Return the decoder of a video. An upsampler of a level that halved the frames doubles them first."""
+        doubled = {}
+        for level, (multiple, doubles) in enumerate(
+            zip(self.dim_mult[:0:-1], self.temperal_downsample[::-1], strict=True)
+        ):
+            if doubles:
+                name, width = f"decoder.up_blocks.{level}.upsamplers.0", self.base_dim * multiple
+                doubled[f"{name}.resample.1"] = doubling(f"{name}.time_conv", width)
+        return segments(_decoder(self), doubled)
 
-def _check_levels(base: int, multiples: object, resnets: int, halved: object) -> None:
+
+def check_levels(base: int, multiples: object, resnets: int, frames: object, halved: bool = True) -> None:
+    """Refuse levels that cannot be built. With `halved`, an upsampler halves the width, which must be even."""
     if not isinstance(multiples, tuple) or not 1 <= len(multiples) <= MAX_LEVELS:
         raise ConfigError(f"dim_mult must list 1 to {MAX_LEVELS} multiples of base_dim, it is {shown(multiples)}")
     for level, multiple in enumerate(multiples):
         check_count(f"dim_mult[{level}]", multiple, 1 << 10)
-        if base * multiple % 2 and len(multiples) > 1:
+        if halved and base * multiple % 2 and len(multiples) > 1:
             raise ConfigError(f"base_dim times dim_mult must be even; level {level} has {base * multiple}")
     check_resnets(len(multiples), resnets, "num_res_blocks", "dim_mult")
-    if not isinstance(halved, tuple) or len(halved) != len(multiples) - 1:
-        raise ConfigError(f"temperal_downsample must list {len(multiples) - 1} values, it is {shown(halved)}")
-    if not all(isinstance(each, bool) for each in halved):
-        raise ConfigError(f"temperal_downsample must list true and false, it is {shown(halved)}")
+    if not isinstance(frames, tuple) or len(frames) != len(multiples) - 1:
+        raise ConfigError(f"temperal_downsample must list {len(multiples) - 1} values, it is {shown(frames)}")
+    if not all(isinstance(each, bool) for each in frames):
+        raise ConfigError(f"temperal_downsample must list true and false, it is {shown(frames)}")
 
 
 def _chain(config: QwenImageConfig, task: Task) -> Chain:
@@ -138,17 +150,17 @@ def _decoder(config: QwenImageConfig) -> Iterator[Step]:
     widths = [config.base_dim * multiple for multiple in reversed(config.dim_mult)]  # from the latents' resolution up
     latent, width = config.z_dim, widths[0]
     yield Step("post_quant_conv", "conv", latent, latent, kernel=1)
-    yield Step("decoder.conv_in", "conv", latent, width)
-    yield from _mid_block("decoder.mid_block", width)
+    yield Step("decoder.conv_in", "conv", latent, width, frames=3)
+    yield from mid_block("decoder.mid_block", width)
     for level, outputs in enumerate(widths):
         name = f"decoder.up_blocks.{level}"
         for block in range(config.num_res_blocks + 1):
-            yield from _resnet(f"{name}.resnets.{block}", outputs if block else width, outputs)
+            yield from resnet(f"{name}.resnets.{block}", outputs if block else width, outputs)
         width = outputs
         if level < len(widths) - 1:
             yield Step(f"{name}.upsamplers.0.resample.1", "conv", outputs, outputs // 2, resample=DOUBLE)
             width = outputs // 2
-    yield _conv_out("decoder", width, config.out_channels)
+    yield conv_out("decoder", width, config.out_channels)
 
 
 def _encoder(config: QwenImageConfig) -> Iterator[Step]:
@@ -157,14 +169,14 @@ def _encoder(config: QwenImageConfig) -> Iterator[Step]:
     yield Step("encoder.conv_in", "conv", config.in_channels, width)
     for level, outputs in enumerate(widths):
         for _ in range(config.num_res_blocks):
-            yield from _resnet(f"encoder.down_blocks.{block}", width, outputs)
+            yield from resnet(f"encoder.down_blocks.{block}", width, outputs)
             width, block = outputs, block + 1
         if level < len(widths) - 1:
             name = f"encoder.down_blocks.{block}.resample.1"
             yield Step(name, "conv", width, width, resample=HALVE, padding=Padding(0, 1))
             block += 1
-    yield from _mid_block("encoder.mid_block", width)
-    yield _conv_out("encoder", width, moments)
+    yield from mid_block("encoder.mid_block", width)
+    yield conv_out("encoder", width, moments)
     yield Step("quant_conv", "conv", moments, moments, kernel=1)
 
 
@@ -172,22 +184,26 @@ def _norm(name: str) -> Norm:
     return Norm(name, 1, EPS, "rms")
 
 
-def _resnet(name: str, inputs: int, outputs: int) -> Iterator[Step]:
+def resnet(name: str, inputs: int, outputs: int, stays: bool = False) -> Iterator[Step]:
+    """Yield a resnet. Its skip may stay open behind it."""
     first, second = (_norm(f"{name}.norm{number}") for number in (1, 2))
-    skip = Skip(inputs, f"{name}.conv_shortcut" if inputs != outputs else None)
-    yield Step(f"{name}.conv1", "conv", inputs, outputs, norm=first, activation="silu", opens=True)
-    yield Step(f"{name}.conv2", "conv", outputs, outputs, norm=second, activation="silu", closes=skip)
+    skip = Skip(inputs, f"{name}.conv_shortcut" if inputs != outputs else None, stays=stays)
+    yield Step(f"{name}.conv1", "conv", inputs, outputs, norm=first, activation="silu", opens=True, frames=3)
+    yield Step(f"{name}.conv2", "conv", outputs, outputs, norm=second, activation="silu", closes=skip, frames=3)
 
 
-def _mid_block(name: str, width: int) -> Iterator[Step]:
+def mid_block(name: str, width: int) -> Iterator[Step]:
+    """Yield two resnets with an attention between them."""
     attention, norm = f"{name}.attentions.0", _norm(f"{name}.attentions.0.group_norm")
-    yield from _resnet(f"{name}.resnets.0", width, width)
+    yield from resnet(f"{name}.resnets.0", width, width)
     yield Step(attention, "attention", width, width, kernel=1, norm=norm, opens=True, closes=Skip(width))
-    yield from _resnet(f"{name}.resnets.1", width, width)
+    yield from resnet(f"{name}.resnets.1", width, width)
 
 
-def _conv_out(half: str, inputs: int, outputs: int) -> Step:
-    return Step(f"{half}.conv_out", "conv", inputs, outputs, norm=_norm(f"{half}.conv_norm_out"), activation="silu")
+def conv_out(half: str, inputs: int, outputs: int) -> Step:
+    """Return the last convolution of a half, behind its norm."""
+    norm = _norm(f"{half}.conv_norm_out")
+    return Step(f"{half}.conv_out", "conv", inputs, outputs, norm=norm, activation="silu", frames=3)
 
 
 PRESETS: dict[str, QwenImageConfig] = {

@@ -76,7 +76,7 @@ def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
 def weightless(name: str | os.PathLike[str]) -> VAEConfig | None:
     """Return the preset of this name if its VAE has no weights, so that no file is looked for; else None."""
     preset = PRESETS.get(os.fspath(name))
-    return None if preset is None or preset.chain("decode").steps or Path(name).exists() else preset
+    return None if preset is None or preset.chain("decode").steps or os.path.exists(name) else preset
 
 
 def config_from(values: Mapping[str, Any], source: str = "config") -> VAEConfig:

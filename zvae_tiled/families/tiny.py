@@ -43,6 +43,8 @@ class TinyConfig(VAEConfig):
         pools: Whether blocks at the latents' resolution begin with a norm over the whole map. diffusers has no such
             key.
         patch: Rows, and columns, of latents in one pixel of the pipeline's map: 1, or 2. diffusers has no such key.
+        packs: Whether the encoder packs 2×2 pixels into one first, and the decoder unpacks them last. diffusers has no
+            such key.
     """
 
     class_name: ClassVar[str] = "AutoencoderTiny"
@@ -68,6 +70,7 @@ class TinyConfig(VAEConfig):
     encoder_stem: tuple[int, ...] = ()
     pools: bool = False
     patch: int = 1
+    packs: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a config that cannot be built.
@@ -82,6 +85,9 @@ class TinyConfig(VAEConfig):
                 object.__setattr__(self, name, frozen(getattr(self, name)))
             _check_half(f"{half}_block_out_channels", f"num_{half}_blocks", self)
         object.__setattr__(self, "encoder_stem", frozen(self.encoder_stem))
+        check_flag("packs", self.packs)
+        if self.packs and self.encoder_stem:
+            raise ConfigError("packs must be false with encoder_stem: both halve the picture first")
         _check_stem(self)
         check_flag("pools", self.pools)
         check_count("patch", self.patch, 2)
@@ -91,7 +97,7 @@ class TinyConfig(VAEConfig):
     @property
     def scale(self) -> int:
         """Picture pixels for one latent pixel, in each direction."""
-        return int(2 ** (len(self.decoder_block_out_channels) - 1))
+        return int(2 ** (len(self.decoder_block_out_channels) - 1 + self.packs))
 
     @property
     def latents(self) -> LatentConvention:
@@ -99,7 +105,7 @@ class TinyConfig(VAEConfig):
         return LatentConvention(
             self.latent_channels * self.patch**2,
             self.patch,
-            token=2 if self.patch == 1 else 1,
+            token=1 if self.packs else 2 // self.patch,
             clamp=CLAMP,
             deterministic=True,
             only_scaled=True,
@@ -149,7 +155,10 @@ def _decoder(config: TinyConfig) -> Iterator[Step]:
             yield from _block(f"decoder.layers.{layer}", width, relu, config.pools and level == 0)
             relu, layer = True, layer + 1
         if level == last:
-            yield Step(f"decoder.layers.{layer}", "conv", width, config.out_channels, activation="relu")
+            wider = config.out_channels * (4 if config.packs else 1)
+            yield Step(f"decoder.layers.{layer}", "conv", width, wider, activation="relu")
+            if config.packs:
+                yield _shuffle(f"decoder.layers.{layer + 1}", wider, config.out_channels)
         else:
             name, wider = f"decoder.layers.{layer + 1}", widths[level + 1]
             yield Step(name, "conv", width, wider, activation="relu", resample=DOUBLE, bias=False)
@@ -158,6 +167,9 @@ def _decoder(config: TinyConfig) -> Iterator[Step]:
 
 def _encoder(config: TinyConfig) -> Iterator[Step]:
     width, layer, relu = config.in_channels, 0, False
+    if config.packs:
+        yield _shuffle("encoder.layers.0", width, 4 * width)
+        width, layer = 4 * width, 1
     for each in config.encoder_stem:
         yield _halving(f"encoder.layers.{layer}", width, each, relu)
         width, layer, relu = each, layer + 2, True  # a ReLU is a layer of its own here
@@ -166,7 +178,8 @@ def _encoder(config: TinyConfig) -> Iterator[Step]:
         outputs = config.encoder_block_out_channels[level]
         if level == 0 and not config.encoder_stem:
             yield Step(f"encoder.layers.{layer}", "conv", width, outputs)
-            layer, relu = layer + 1, False
+            # Behind a packing, the first convolution's ReLU is a layer of its own.
+            layer, relu = layer + (2 if config.packs else 1), config.packs
         elif level > 0:
             yield _halving(f"encoder.layers.{layer}", width, outputs, relu=True, bias=False)
             layer, relu = layer + 1, False
@@ -175,6 +188,10 @@ def _encoder(config: TinyConfig) -> Iterator[Step]:
             yield from _block(f"encoder.layers.{layer}", width, relu, config.pools and level == last)
             relu, layer = True, layer + 1
     yield Step(f"encoder.layers.{layer}", "conv", width, config.latent_channels, activation="relu")
+
+
+def _shuffle(name: str, inputs: int, outputs: int) -> Step:
+    return Step(name, "shuffle", inputs, outputs, kernel=1, resample=DOUBLE if outputs < inputs else HALVE)
 
 
 def _halving(name: str, inputs: int, outputs: int, relu: bool, bias: bool = True) -> Step:
@@ -204,14 +221,23 @@ _SANA = TinyConfig(
     decoder_block_out_channels=(256, 128, 64, 64, 64, 64),
     num_decoder_blocks=(3, 3, 3, 3, 3, 1),
 )
+_QWEN = TinyConfig(
+    in_channels=4,
+    out_channels=4,
+    latent_channels=64,
+    encoder_block_out_channels=(64, 64, 128, 256),
+    decoder_block_out_channels=(256, 128, 64, 64),
+    packs=True,
+)
 
 PRESETS: dict[str, TinyConfig] = {
     "taesd": _FOUR,  # madebyollin/taesd, config.json
     "taesdxl": _FOUR,  # madebyollin/taesdxl, config.json
     "taesd3": _SIXTEEN,  # madebyollin/taesd3, config.json
     "taef1": _SIXTEEN,  # madebyollin/taef1, config.json
-    "taef2": _FLUX2,  # github.com/madebyollin/taesd, taesd.py, as the next
+    "taef2": _FLUX2,  # github.com/madebyollin/taesd, taesd.py, as the next two
     "taesana": _SANA,
+    "taeqi2_1": _QWEN,
 }
 
 REPOSITORIES: dict[str, tuple[str, ...]] = {name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana"}
@@ -226,6 +252,8 @@ TINY_OF: dict[str, str] = {
     "z-image": "taef1",
     "flux2": "taef2",
     "flux2-small": "taef2",
+    "qwen-image-2.1": "taeqi2_1",
+    "sana": "taesana",
 }
 """Presets of other families with the tiny decoder of the same latents."""
 

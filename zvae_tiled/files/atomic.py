@@ -13,16 +13,17 @@ from typing import BinaryIO
 from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.new_file import NewFile
+from zvae_tiled.files.new_folder import NewFolder
 from zvae_tiled.files.special import PouredFile, followed, is_special
 
 TRIES = 100
 """How often an interrupted `take_back` or `forget_replaced` is tried."""
 
 
-File = NewFile | PouredFile
+File = NewFile | NewFolder | PouredFile
 
 
-def new_file(path: Path) -> File:
+def new_file(path: Path) -> NewFile | PouredFile:
     """Return a new file for this path: one that is copied into a pipe or a device, else one that replaces a file."""
     return PouredFile(path) if is_special(path) else NewFile(followed(path))
 
@@ -46,7 +47,7 @@ def publish(files: Sequence[File], overwrite: bool) -> None:
             except OSError as error:
                 error.filename, error.filename2 = str(file.path), None
                 raise
-        for folder in {file.path.parent for file in files if isinstance(file, NewFile)}:
+        for folder in {file.path.parent for file in files if not isinstance(file, PouredFile)}:
             sync_folder(folder)
         undo.pop_all()
     with ExitStack() as rest:

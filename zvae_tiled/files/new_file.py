@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from zvae_tiled.files.filesystem import mode_of, name_beside, rename_exclusively
 from zvae_tiled.files.parts import create, create_named, is_file, link, part_name
@@ -25,7 +26,7 @@ class NewFile:
         """Open a file in the same folder, with the permissions of the file that it replaces if there is one."""
         self.path = path
         handle, self._part = create(path, mode_of(path))
-        self.file = os.fdopen(handle, "wb")
+        self.file: BinaryIO = os.fdopen(handle, "wb")
         self._written = os.fstat(handle)
         self._replaced: Path | None = None
 

@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import secrets
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -57,8 +58,8 @@ def create(path: Path, mode: int | None) -> tuple[int, Path | None]:
 def create_named(part: Path, mode: int | None = None) -> int:
     """Create a locked part, and return a handle to read and write."""
     for _ in range(TRIES):
-        handle = _open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
-        if _lock(handle) and is_file(part, os.fstat(handle)):
+        handle = open_file(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+        if lock(handle) and is_file(part, os.fstat(handle)):
             _set_mode(handle, mode)
             return handle
         os.close(handle)  # another process has just swept it away
@@ -99,12 +100,14 @@ sweep_once = functools.cache(sweep)
 
 def _remove(part: Path) -> None:
     with suppress(OSError):
-        handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        folder = stat.S_ISDIR(os.lstat(part).st_mode)
+        handle = os.open(part, (os.O_RDONLY if folder else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             state = os.fstat(handle)
+            regular = stat.S_ISREG(state.st_mode) or folder
             # Locked: somebody writes it. Another file by now: somebody else swept.
-            if stat.S_ISREG(state.st_mode) and _try_lock(handle) and is_file(part, state):
-                os.unlink(part)
+            if regular and _try_lock(handle) and is_file(part, state):
+                shutil.rmtree(part) if folder else os.unlink(part)
         finally:
             os.close(handle)
 
@@ -114,7 +117,7 @@ def _unnamed(folder: Path, mode: int | None) -> int | None:
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
-        handle = _open(folder, os.O_TMPFILE | os.O_RDWR, mode)
+        handle = open_file(folder, os.O_TMPFILE | os.O_RDWR, mode)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EROFS):
             raise
@@ -122,12 +125,13 @@ def _unnamed(folder: Path, mode: int | None) -> int | None:
     if not os.path.exists(_proc(handle)):  # no /proc, as in some jails
         os.close(handle)
         return None
-    _lock(handle)  # it may get the name of a part for a moment
+    lock(handle)  # it may get the name of a part for a moment
     _set_mode(handle, mode)
     return handle
 
 
-def _open(path: Path, flags: int, mode: int | None) -> int:
+def open_file(path: Path, flags: int, mode: int | None) -> int:
+    """Open a file, and let this process have more open files if there are too many."""
     # The kernel applies the umask. Python can read it only by changing it, which affects all threads.
     permissions = 0o666 if mode is None else mode
     try:
@@ -153,7 +157,7 @@ def _allow_more_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _lock(handle: int) -> bool:
+def lock(handle: int) -> bool:
     """Lock a new file; False if another process has locked it. Where there are no locks, nothing is swept either."""
     try:
         return _try_lock(handle)

@@ -127,7 +127,7 @@ def _unchanged(state: os.stat_result) -> Hashable:
 
 
 def _name_key(path: Path) -> Hashable:
-    named = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link to a file that will be written
+    named = Path(os.path.realpath(path)) if os.path.islink(path) else path  # a link to a file that will be written
     return _folder_key(named), named.name
 
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from zvae_tiled.files.temporary import temporary_folder
 
@@ -23,11 +24,11 @@ def followed(path: Path) -> Path:
     """
     link = path
     for _ in range(MOST_LINKS):
-        if not link.is_symlink():
+        if not os.path.islink(link):
             break
         _check_owner(link)
         link = link.parent / os.readlink(link)
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _check_owner(link: Path) -> None:
@@ -44,6 +45,21 @@ def is_special(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def opened_special(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a pipe or a device for writing. This waits for a reader of a pipe.
+
+    Raises:
+        FileExistsError: It is one no longer: a file was put in its place.
+        OSError: It cannot be opened.
+    """
+    file = open(os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb", buffering)  # noqa: SIM115, the caller closes it
+    mode = os.fstat(file.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+        file.close()
+        raise OSError(errno.EEXIST, "it is no longer a pipe or a device", str(path))
+    return file
 
 
 class PouredFile:
@@ -67,10 +83,7 @@ class PouredFile:
         """Copy the file. This waits for a reader of a pipe."""
         del overwrite  # nothing is replaced
         self.file.seek(0)
-        with open(os.open(self.path, os.O_WRONLY | os.O_NOCTTY), "wb") as target:
-            mode = os.fstat(target.fileno()).st_mode
-            if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):  # put in its place during the decode
-                raise OSError(errno.EEXIST, "it is no longer a pipe or a device", str(self.path))
+        with opened_special(self.path) as target:
             shutil.copyfileobj(self.file, target)
 
     def take_back(self) -> None:

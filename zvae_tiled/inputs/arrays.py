@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -12,12 +13,19 @@ import numpy as np
 
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, MissingExtraError
+from zvae_tiled.planner.budget import available_memory
 
 OutputType = Literal["mx", "np", "pil", "torch"]
 OUTPUT_TYPES: tuple[OutputType, ...] = ("mx", "np", "pil", "torch")
 
 PixelType = Literal["float32", "uint8"]
 PIXEL_TYPES: tuple[PixelType, ...] = ("float32", "uint8")
+
+SMALL = 1 << 28
+"""Bytes of an array that is copied without a look at the memory available."""
+
+MOST_LENGTH = (1 << 31) - 1
+"""The longest axis of an MLX array."""
 
 _FLOATS = {"float16": mx.float16, "bfloat16": mx.bfloat16, "float32": mx.float32, "float64": mx.float32}
 """Accepted types, and the MLX type of each. MLX computes in float64 on CPUs only, and no VAE needs it."""
@@ -49,6 +57,8 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
         )
     if isinstance(array, mx.array):
         _compute(array, what, error)
+    elif isinstance(array, np.ndarray):
+        _check_room(array, what, error)
     return _converted(array, kind, types[kind], what, error)
 
 
@@ -71,6 +81,16 @@ def _compute(array: mx.array, what: str, error: type[InputError]) -> None:
             f"{what} are not computed yet, and were made in another thread: MLX computes in the thread that made them",
             f"Call mx.eval({what}) in that thread, before you pass them.",
         ) from cause
+
+
+def _check_room(array: np.ndarray, what: str, error: type[InputError]) -> None:
+    """Refuse an array that cannot be copied: a view of one number may claim any size."""
+    size = min(4, array.itemsize) * math.prod(array.shape)
+    if size > SMALL and (size > available_memory().size or max(array.shape) > MOST_LENGTH):
+        raise error(
+            f"{what} of shape {shape_text(array.shape)} take {size:,} bytes, {available_memory()}",
+            "Pass a part of them at a time.",
+        )
 
 
 def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[InputError]) -> mx.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import mlx.core as mx
@@ -13,34 +14,38 @@ from zvae_tiled.families import VAEConfig
 from zvae_tiled.inputs.arrays import to_mlx
 
 
-def read_images(images: Any, config: VAEConfig) -> mx.array:
+def read_images(images: Any, config: VAEConfig, raw: bool = False) -> mx.array:
     """Return pictures as (B, H, W, C): floats in [0, 1], or uint8.
 
     Args:
         images: (B, H, W, C) or (H, W, C), floats or uint8; or a PIL image.
         config: The config of the VAE.
+        raw: Whether they are floats as the encoder reads them, about [-1, 1].
 
     Raises:
-        ImageError: They have another shape, or values outside [0, 1].
+        ImageError: They have another shape, or values outside [0, 1]; if `raw`, values that are not finite.
     """
     check_threads()
     if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
         images = np.asarray(images)
-    pictures = to_mlx(images, "images", ImageError, {"uint8": mx.uint8})
+    pictures = to_mlx(images, "images", ImageError, {} if raw else {"uint8": mx.uint8})
     if pictures.ndim == 3:
         pictures = pictures[None]
     mx.eval(pictures)  # in the caller's thread: MLX computes a lazy array only in the thread that made it
-    if pictures.ndim != 4 or pictures.shape[-1] != config.in_channels or pictures.size == 0:
+    channels = config.image_channels
+    if pictures.ndim != 4 or pictures.shape[-1] != channels or pictures.size == 0:
         raise ImageError(
-            f"images must be (B, H, W, {config.in_channels}) or (H, W, {config.in_channels}), not {pictures.shape}",
-            'Convert a PIL image with image.convert("RGB").' if config.in_channels == 3 else "",
+            f"images must be (B, H, W, {channels}) or (H, W, {channels}), not {pictures.shape}",
+            'Convert a PIL image with image.convert("RGB").' if channels == 3 else "",
         )
     height, width = pictures.shape[1:3]
     check_sides(height, width, config)
     if pictures.dtype == mx.uint8:
         return pictures
     low, high = (float(bound(pictures).item()) for bound in (mx.min, mx.max))  # type: ignore[arg-type]
-    if not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
+    if raw and not (isfinite(low) and isfinite(high)):
+        raise ImageError("images hold values that are NaN or infinite", "What made them went wrong.")
+    if not raw and not (low >= 0 and high <= 1):  # NaN compares false with everything, so it is refused here too
         problem = f"images must have values in [0, 1], these go from {low} to {high}"
         raise ImageError(problem, "Divide 8-bit values by 255, or pass them as uint8.")
     return pictures

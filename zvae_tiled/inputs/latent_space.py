@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from zvae_tiled.checks import shown
+from zvae_tiled.errors import InputError
 from zvae_tiled.families import LatentConvention
 
 Weights = Mapping[str, mx.array]
@@ -29,7 +31,8 @@ class LatentDistribution:
         """Split the encoder's output into mean and log-variance, and convert both to a pipeline's latents."""
         patch, order = convention.patch, convention.order
         if convention.deterministic:  # a variance of 0, of which one number is held
-            mean = mx.contiguous(mx.moveaxis(packed(moments, patch, order), -1, 1))
+            scaled = scale_latents(packed(moments, patch, order), convention, weights)
+            mean = mx.contiguous(mx.moveaxis(scaled, -1, 1))
             return cls(mean, mx.broadcast_to(mx.array(-mx.inf, dtype=mean.dtype), mean.shape))
         mean, logvar = (packed(half, patch, order) for half in mx.split(moments, 2, axis=-1))
         logvar = mx.clip(logvar, -30.0, 20.0)  # the bounds the VAEs were trained with
@@ -39,29 +42,26 @@ class LatentDistribution:
         halves = (unpacked(half, patch, order) if convention.spread else half for half in (normal, spread))
         return cls(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
 
-    def unscaled(self, convention: LatentConvention, weights: Weights) -> LatentDistribution:
-        """Return the encoder's own distribution: scale and shift undone, and not packed."""
-        patch, order = convention.patch, convention.order
-        mean, logvar = (mx.moveaxis(half, 1, -1) for half in (self.mean, self.logvar))
-        if convention.spread:
-            mean, logvar = (packed(half, patch, order) for half in (mean, logvar))
-        _, scale = _shift_and_scale(convention, weights)
-        spread = (logvar.astype(mx.float32) - 2 * mx.log(scale)).astype(logvar.dtype)
-        halves = (unscale_latents(mean, convention, weights), unpacked(spread, patch, order))
-        return LatentDistribution(*(mx.contiguous(mx.moveaxis(half, -1, 1)) for half in halves))
-
     def mode(self) -> mx.array:
         """Return the most likely latents."""
         return self.mean
 
     def sample(self, key: mx.array | None = None) -> mx.array:
-        """Draw latents. The same ``mx.random.key`` draws the same latents."""
+        """Draw latents. The same ``mx.random.key`` draws the same latents.
+
+        Raises:
+            InputError: `key` is no key.
+        """
+        if key is not None and not (isinstance(key, mx.array) and key.dtype == mx.uint32 and key.shape == (2,)):
+            raise InputError(f"key must be made by mx.random.key, it is {shown(key)}", "Pass mx.random.key(0).")
         noise = mx.random.normal(self.mean.shape, dtype=self.mean.dtype, key=key)
         return self.mean + mx.exp(0.5 * self.logvar) * noise
 
 
 def scale_latents(latents: mx.array, convention: LatentConvention, weights: Weights) -> mx.array:
     """Convert the VAE's latents (B, h, w, channels), packed if the convention packs, to a pipeline's."""
+    if not (convention.mean or convention.statistics) and (convention.shift, convention.scaling) == (0, 1):
+        return latents  # without a copy
     shift, scale = _shift_and_scale(convention, weights)
     return _rounded(_rounded(latents, mx.subtract, shift), mx.multiply, scale)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.checks import shown, whole
+from zvae_tiled.checks import shown, truth, whole
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families import LatentConvention, VAEConfig
@@ -65,21 +65,18 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
     check_threads()
     wrapped = latents if isinstance(latents, Latents) else Latents(latents)
     array = to_mlx(wrapped.array, "latents", LatentsError)
-    if wrapped.layout not in (None, "NCHW", "NHWC"):
-        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {wrapped.layout!r:.40}")
-    if not wrapped.scaled and config.latents.only_scaled:
+    check_layout(wrapped.layout)
+    if not truth("scaled", wrapped.scaled) and config.latents.only_scaled:
         raise LatentsError(
             f"an {config.class_name} reads latents as a pipeline has them, these are not",
             "Scale them as the VAE that they are of: (latents - shift_factor) * scaling_factor.",
         )
-    if array.size == 0:
-        problem = f"latents of shape {shape_text(array.shape)} are empty"
-        raise LatentsError(problem, "There is nothing to decode. Check how they were saved.")
+    check_filled(array)
     if wrapped.height is None and wrapped.width is None:
         channels_last = _packed(_channels_last(array, config.latents, wrapped.layout), config)
     else:
         channels_last = _unpacked(array, config, wrapped)
-    _check_finite(array)
+    check_finite(array)
     mx.eval(channels_last)  # in the caller's thread: MLX computes a lazy array only in the thread that made it
     return channels_last
 
@@ -87,7 +84,7 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
 def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
     """Return the shape (B, H, W, C) of the pictures that a pipeline's latents (B, h, w, C) decode to."""
     batch, height, width, _ = latents.shape
-    return batch, height * config.cell, width * config.cell, config.out_channels
+    return batch, height * config.cell, width * config.cell, config.picture_channels
 
 
 def _packed(latents: mx.array, config: VAEConfig) -> mx.array:
@@ -147,7 +144,8 @@ def _without_frames(array: mx.array, frames_at: int) -> mx.array:
     if frames != 1:
         raise LatentsError(
             f"latents of shape {array.shape} hold {frames} frames; an image VAE decodes one picture at a time",
-            "Decode frame by frame: pass the latents of one frame, without the axis of frames.",
+            "Decode frame by frame: pass the latents of one frame, without the axis of frames. A video of Wan 2.1 or "
+            "Qwen-Image is decoded with vae.video.",
         )
     return array.squeeze(frames_at)
 
@@ -181,7 +179,21 @@ def _unpacked(tokens: mx.array, config: VAEConfig, latents: Latents) -> mx.array
     return unpacked(tokens.reshape(-1, rows, columns, expected[1]), convention.token)
 
 
-def _check_finite(array: mx.array) -> None:
+def check_layout(layout: Any) -> None:
+    """Refuse a layout that there is not."""
+    if layout is not None and not (isinstance(layout, str) and layout in ("NCHW", "NHWC")):
+        raise LatentsError(f"layout must be 'NCHW', 'NHWC' or None, it is {shown(layout)}")
+
+
+def check_filled(array: mx.array) -> None:
+    """Refuse latents without values."""
+    if array.size == 0:
+        problem = f"latents of shape {shape_text(array.shape)} are empty"
+        raise LatentsError(problem, "There is nothing to decode. Check how they were saved.")
+
+
+def check_finite(array: mx.array) -> None:
+    """Refuse latents that hold NaN or infinity."""
     if mx.isfinite(mx.sum(array)).item():  # one that is not finite makes the sum so; a map of them takes memory
         return
     bad = np.flatnonzero(~np.asarray(mx.isfinite(array)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
+from zvae_tiled.shortage import CLOSE, shortages
 
 Picture = np.ndarray[Any, Any]
 """A picture (H, W, C): uint8, or float32 in [0, 1]."""
@@ -27,6 +28,7 @@ PIXELS, PIXELS_A_BYTE = 4 << 20, 64
 """A file may have the larger of: this many pixels, or this many per byte. Well packed photographs have 20 per byte."""
 
 
+@shortages("reading a picture", CLOSE)
 def read_picture(path: str | Path, check: Check | None = None, alpha: bool = False) -> Picture:
     """Read a picture from a .npy, or any file that Pillow opens without losing bits.
 
@@ -62,6 +64,28 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         problem = f"{path} must hold (height, width, channels), its shape is {shape_text(values.shape)}"
         raise ImageError(problem, "Save one picture, without an axis for a batch.")
     return values
+
+
+class _Seen(ZvaeError):
+    """Ends the reading of a picture once its sides are known."""
+
+
+def picture_sides(path: str | Path) -> tuple[int, int]:
+    """Return height and width of the picture that a file claims to hold. No pixel is read.
+
+    Raises:
+        ImageError: As in `read_picture`.
+        MissingExtraError: Pillow is needed and not installed.
+    """
+    sides: list[tuple[int, int]] = []
+
+    def see(height: int, width: int) -> None:
+        sides.append((height, width))
+        raise _Seen("its sides are known")
+
+    with suppress(_Seen):
+        read_picture(path, see)  # a file without sides is refused here
+    return sides[0]
 
 
 @contextmanager

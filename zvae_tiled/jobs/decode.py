@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 
+from zvae_tiled.checks import path_of
 from zvae_tiled.devices.heap import make_room
+from zvae_tiled.engine.amplified import crop_of
+from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.files.protect import Source, check_outputs
+from zvae_tiled.files.work_folder import WorkFolder
 from zvae_tiled.inputs.arrays import OutputType, PixelType, check_output
 from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
 from zvae_tiled.inputs.latents import Latents, picture_shape
+from zvae_tiled.jobs.amplified import amplified
 from zvae_tiled.jobs.job import Job, Terms
 from zvae_tiled.jobs.limits import ceiling_of, limits
+from zvae_tiled.jobs.work import FORMAT, NotedSink, check_room, check_same, digest_of, program, removed, warn_of_formats
+from zvae_tiled.planner.files import parse
 from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
-from zvae_tiled.report.log import log_planned, log_streamed
-from zvae_tiled.report.report import Report
+from zvae_tiled.report.log import log_finished, log_planned
+from zvae_tiled.report.report import Meter, Report
+from zvae_tiled.shortage import shortages
 from zvae_tiled.sinks import ArraySink, Place, targets_of
 from zvae_tiled.sinks.notes import notes_of
+from zvae_tiled.sinks.targets import Targets
+from zvae_tiled.weights.vae import dtype_name
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -82,14 +94,20 @@ class Decode(Job):
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.
         """
-        check_output(output_type, dtype, layout, in_unit_range=not self._raw, channels=self._vae.config.out_channels)
+        check_output(
+            output_type, dtype, layout, in_unit_range=not self._raw, channels=self._vae.config.picture_channels
+        )
         levels = dtype == "uint8" or output_type == "pil"
         kind = mx.uint8 if levels else self._vae.dtype if self._raw else mx.float32
-        sink = ArraySink(self.shape, kind, output_type, layout == "NCHW")
         # Pillow copies the levels into images of four bytes a pixel, so it needs the room of an array of floats.
         few = levels and output_type != "pil"
-        self._run(self._planned_levels() if few else self.planned("array"), sink)
-        return sink.result()
+
+        def attempt() -> Any:
+            sink = ArraySink(self.shape, kind, output_type, layout == "NCHW")
+            self._run(self._planned_levels() if few else self.planned("array"), sink)
+            return sink.result()
+
+        return self._attempted(attempt)
 
     def _planned_levels(self) -> Plan:
         """Return the plan for pictures of one byte a channel, which are gathered like the rows of a file."""
@@ -108,12 +126,66 @@ class Decode(Job):
 
         Raises:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
+            OutOfMemoryError: Memory ran out, twice if the budget follows the free memory. No part of it is left.
         """
         target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
         check_outputs(target.paths, self._sources)
-        plan = self.planned("rows", target.gathered) if target.gathered else self.plan
-        target.check_room(plan.spilled, self._folder)
-        return self._run(plan, target.sink(self.notes(plan)))
+        if self._terms.work is not None:
+            work = path_of(self._terms.work, "work")
+            with shortages("decoding", f"Close other programs, and decode again: {work} keeps what is done."):
+                return self._write_in(work, target)
+
+        def attempt() -> Report:
+            plan = self.planned("rows", target.gathered) if target.gathered else self.plan
+            target.check_room(plan.spilled, self._folder)
+            return self._run(plan, target.sink(self.notes(plan)))
+
+        # What a file object was given cannot be taken back.
+        return self._attempted(attempt, again=len(target.files) == len(target.targets))
+
+    def _write_in(self, work: Path, target: Targets) -> Report:
+        """Decode into files, with a work folder: from the beginning, or from where another process stopped."""
+        target.check_work()
+        folder = WorkFolder(work)
+        try:
+            begun = self._begun_with(target)
+            if folder.begun:
+                check_same(folder, begun)
+                plan = self.planned("rows", target.gathered, parse(folder.journal.records[0]["plan"]))
+            else:
+                plan = self.planned("rows", target.gathered)
+            check_room(folder, plan, target)
+            if not folder.begun:
+                folder.begin({**begun, "plan": plan.to_json()})
+            notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
+            warn_of_formats(target, plan)
+            outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
+            report = self._run(plan, NotedSink(outputs, notes, plan), notes)
+            removed(folder)
+            return report
+        finally:
+            if folder.journal.records or folder.journal.torn:
+                folder.close()
+            else:  # refused before it was begun
+                removed(folder)
+
+    def _begun_with(self, target: Targets) -> dict[str, Any]:
+        """Return all on which bits depend, as plain values."""
+        terms, (height, width), device = self._terms, self.shape[1:3], self._device
+        outputs = [(each.kind.__name__, each.bits, dict(each.texts)) for each in target.targets]
+        return {
+            "zvae": FORMAT,
+            "latents": digest_of({"latents": self._inputs, "scaled": mx.array(self._scaled)}),
+            "weights": digest_of(self._vae.weights),
+            "program": program(device.name, dtype_name(self._vae.dtype)),
+            "options": {
+                "budget": None if terms.budget is None else str(terms.budget),
+                "disk_limit": None if terms.disk_limit is None else str(terms.disk_limit),
+                "plan": None if terms.plan is None else terms.plan.digest,
+                "quality": str(self._quality),
+            },
+            "outputs": hashlib.sha256(json.dumps([outputs, height, width]).encode()).hexdigest(),
+        }
 
     def notes(self, plan: Plan) -> dict[str, str]:
         """Return what a picture's file says of how it was made."""
@@ -122,21 +194,38 @@ class Decode(Job):
     def rows(self) -> Iterator[mx.array]:
         """Yield rows (1, rows, W, 3), top to bottom, one picture of the batch after the other.
 
-        The budget does not cover rows that the caller keeps. Closing the iterator early frees everything.
+        The budget does not cover rows that the caller keeps. Closing the iterator early frees everything. After the
+        last row `report` has the measurements, without the caller's arrays.
         """
-        return self._limited_rows(self.plan)
+        _ = self.plan  # raises here if nothing fits
+        return self._streamed()
+
+    def _streamed(self) -> Iterator[mx.array]:
+        """Yield rows. Before the first of them, another plan may take the place of one for which memory is short."""
+
+        def begun() -> tuple[Iterator[mx.array], list[mx.array]]:
+            rows = self._limited_rows(self.plan)
+            return rows, [*islice(rows, 1)]
+
+        rows, first = self._attempted(begun)
+        while first:
+            yield first.pop()
+        yield from rows
 
     def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
-        rows, ceiling = self._rows(plan, self._listener), ceiling_of(plan, self._held)
+        meter, ceiling = Meter(self._held), ceiling_of(plan, self._held)
+        rows = self._rows(plan, meter.watching(self._listener))
         log_planned(plan)
-        start = time.perf_counter()
         while True:
-            with limits(plan, ceiling):
+            with shortages("decoding"), limits(plan, ceiling):
+                meter.resume()
                 following = [row for _, row in islice(rows, 1)]
-            if not following:
-                log_streamed(plan, time.perf_counter() - start)
-                return
+                meter.pause(sum(row.nbytes for row in following))
+                if not following:
+                    self.report = self._described(meter.report(plan, tuple(self._sampled)))
+                    log_finished(self.report)
+                    return
             yield following.pop()
 
     @property
@@ -144,8 +233,21 @@ class Decode(Job):
         patch = self._vae.config.latents.patch
         return self._inputs.shape[1] * patch, self._inputs.shape[2] * patch
 
+    def _amplified(self, plan: Plan) -> float | None:
+        """Measure the amplification in the middle of the first picture, in no more memory than the plan predicts."""
+        if plan.sampled is None:
+            return None
+        height, width = self._inputs.shape[1:3]
+        rows, columns = crop_of(height, width, self._vae.config.latents.patch)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        crop = self._made_ready(self._inputs[:1, top : top + rows, left : left + columns])
+        return amplified(plan, self._vae, self._device, crop, self._folder)
+
     def _ready(self, picture: int) -> mx.array:
-        vae, one = self._vae, self._inputs[picture : picture + 1]
+        return self._made_ready(self._inputs[picture : picture + 1])
+
+    def _made_ready(self, one: mx.array) -> mx.array:
+        vae = self._vae
         if not vae.config.chain("decode").steps:  # nothing is computed in the VAE's type, so nothing is converted
             return one
         return ready_latents(one, vae.config, vae.weights, vae.dtype, self._scaled)

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from zvae_tiled.planner.calibration import Calibration
 
-SPEEDS = {
-    "flops": "GFLOP/s in convolutions",
-    "wide": "GFLOP/s in convolutions of float32",
-    "bandwidth": "GB/s in memory",
-    "disk": "GB/s to disk",
+UNITS = {
+    "convolutions": "GFLOP/s in convolutions",
+    "maps": "GB/s through their maps",
+    "attention": "GFLOP/s in attention",
+    "moments": "GB/s for norms",
+    "weights": "GB/s of weights",
 }
-"""The measured speeds, and their units in words."""
+"""The speeds of a type, and their units in words."""
 
 
 def better_of(stored: Calibration | None, fresh: Calibration) -> Calibration:
@@ -23,13 +24,28 @@ def better_of(stored: Calibration | None, fresh: Calibration) -> Calibration:
     """
     if stored is None:
         return fresh
-    return replace(fresh, **{name: max(getattr(stored, name), getattr(fresh, name)) for name in SPEEDS})
+    return replace(
+        fresh,
+        bfloat16=fresh.bfloat16.better(stored.bfloat16),
+        float32=fresh.float32.better(stored.float32),
+        disk=max(fresh.disk, stored.disk),
+    )
 
 
 def kept(fresh: Calibration, chosen: Calibration) -> list[str]:
-    """Return a line for each speed that was kept, because the fresh one is lower."""
+    """Return a line for each speed that was kept."""
     return [
-        f"kept {getattr(chosen, name) / 1e9:,.3g} {unit}: this run measured {getattr(fresh, name) / 1e9:,.3g}"
-        for name, unit in SPEEDS.items()
-        if getattr(chosen, name) > getattr(fresh, name)
+        f"kept {now}: this run measured {measured}"
+        for now, measured in zip(listed(chosen), listed(fresh), strict=True)
+        if now != measured
     ]
+
+
+def listed(calibration: Calibration) -> list[str]:
+    """Return a line for the speeds of each type, and one for the disk."""
+    typed = {"bfloat16": calibration.bfloat16, "float32": calibration.float32}
+    lines = [
+        f"{kind}: " + ", ".join(f"{getattr(speeds, name) / 1e9:,.3g} {unit}" for name, unit in UNITS.items())
+        for kind, speeds in typed.items()
+    ]
+    return [*lines, f"disk: {calibration.disk / 1e9:,.2f} GB/s"]

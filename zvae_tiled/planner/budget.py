@@ -74,7 +74,18 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """
     if value is None:
         return Budget(int(available.size * SAFE_SHARE), f"{SAFE_SHARE:.0%} of {available}")
+    return amount(value, available)
+
+
+def amount(value: str | float, available: Available) -> Budget:
+    """Read an amount of bytes, in any form that `parse_budget` reads.
+
+    Raises:
+        InputError: As in `parse_budget`.
+    """
     if isinstance(value, bool) or not isinstance(value, str | Real):
+        raise _refused(value)
+    if isinstance(value, int) and value > MOST_BYTES:  # Python writes no number of thousands of digits
         raise _refused(value)
     text = str(value).strip().lower()
     match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|[kmgt]|b|%|)", text)

@@ -11,15 +11,17 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.speeds import NO_LIMIT, Speeds
 from zvae_tiled.devices.table import DEVICE_KINDS
 from zvae_tiled.devices.workspace import Workspace
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import atomic_file
+from zvae_tiled.files.opening import open_regular
 from zvae_tiled.planner.proposal import Proposal
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format. Increase it when files stored before can no longer be read."""
 
 LARGEST_FILE = 1 << 16
@@ -40,23 +42,20 @@ class Calibration:
         device: The name that the device reports; on a CPU, with its BLAS.
         mlx: MLX's version.
         margin: The largest ratio of a measured peak to its prediction; 1.0 if no peak was above its prediction.
-        flops: Floating-point operations a second in convolutions of bfloat16.
-        bandwidth: Bytes a second in everything else.
+        bfloat16: The speeds of VAEs of bfloat16.
+        float32: The speeds of VAEs of float32. A CPU computes float16 as float32.
         disk: Bytes a second to and from disk.
-        proposals: Paths of CPU kernels that were faster than the chosen ones. Default: none. Files stored before
-            paths were timed have none.
-        wide: As `flops`, of float32. 0 in files from before it was measured.
+        proposals: Paths of CPU kernels that were faster than the chosen ones. Default: none.
     """
 
     kind: str
     device: str
     mlx: str
     margin: float
-    flops: float
-    bandwidth: float
+    bfloat16: Speeds
+    float32: Speeds
     disk: float
     proposals: tuple[Proposal, ...] = ()
-    wide: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot have been measured.
@@ -69,8 +68,7 @@ class Calibration:
         for name in ("device", "mlx"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is not a string")
-        speeds = ("flops", "bandwidth", "disk", *(("wide",) if self.wide != 0 else ()))
-        for name, most in (("margin", LARGEST_MARGIN), *((name, 1e18) for name in speeds)):
+        for name, most in (("margin", LARGEST_MARGIN), ("disk", NO_LIMIT)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} is not a number")
@@ -133,6 +131,14 @@ class MarginWorkspace:
         factor = step.factor**2 if self.folds else 1
         return self._grown(spike, rows * width * factor * step.outputs * itemsize)
 
+    def spread(self, how: Spread, pixels: int, itemsize: int) -> int:
+        """Bytes of a skip that is spread, its result included."""
+        return self._grown(self.inner.spread(how, pixels, itemsize), 0)
+
+    def added(self, size: int) -> int:
+        """Bytes of a sum of two maps, the sum included."""
+        return self._grown(self.inner.added(size), 0)
+
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Bytes while keys are computed, without the rows and the keys."""
         return self._grown(self.inner.keys(step, rows, width, itemsize), rows * width * 2 * step.inputs * itemsize)
@@ -168,8 +174,7 @@ def apply(device: Device, calibration: Calibration, dtype: str = "bfloat16") -> 
         device,
         workspace=bare if calibration.margin == 1.0 else MarginWorkspace(bare, calibration.margin),
         margin=calibration.margin,
-        flops=calibration.wide if wide and calibration.wide else calibration.flops,
-        bandwidth=calibration.bandwidth,
+        speeds=calibration.float32 if wide else calibration.bfloat16,
         disk=calibration.disk,
     )
 
@@ -223,18 +228,20 @@ def store(calibration: Calibration) -> Path:
     return file
 
 
-_UNREADABLE = (OSError, ValueError, TypeError, RuntimeError)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 """Errors from a missing, broken or hostile file. RuntimeError: there is no home folder, or JSON is nested deeply."""
 
 
 def _read(file: Path) -> Calibration:
-    with file.open("rb") as stream:
-        values = json.loads(stream.read(LARGEST_FILE + 1).decode())
+    stream, _ = open_regular(file)  # a pipe of that name is not waited for
+    with stream:
+        values = json.loads((stream.read(LARGEST_FILE + 1) or b"").decode())
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(f"it is not a calibration of format {FORMAT}")
     proposals = values.pop("proposals", [])
     if not isinstance(proposals, list):
         raise ValueError("proposals is not a list")
+    values |= {name: Speeds(**values[name]) for name in ("bfloat16", "float32")}
     return Calibration(**values, proposals=tuple(map(Proposal.from_json, proposals)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from zvae_tiled.files.temporary import free_space
 from zvae_tiled.planner.budget import MOST_BYTES, SAFE_SHARE, Budget, available_memory
 from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.quality import Exact, Quality, Stream, Tiles
+from zvae_tiled.planner.sampled import KEYS, LEAST_KEYS, Sampled
 from zvae_tiled.wording import duration, rounded_up
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ SAVES = 0.9
 
 SAVES_MUCH = 0.5
 """A quality that is not exact is worth naming if at most this share of the time is left."""
+
+MOST = 0.5
+"""Sampled keys are named if the attention takes more than this share of the time."""
 
 TILE = 1024
 """Side in pixels of the tiles to try. Larger ones would spend more time on attention."""
@@ -38,6 +43,25 @@ def cheaper(plan: Plan) -> list[str]:
     others = (each for each in _others(plan) if each.predicted_seconds <= SAVES_MUCH * seconds)
     found = [*map(_budget, islice(roomier, 1)), *map(_lossy, islice(others, 1))]
     return found or ["no larger budget would be much faster"]
+
+
+def fewer_keys(plan: Plan) -> list[str]:
+    """Return a line that names sampled keys, with both times, if most of an exact decode's time is its attention."""
+    seconds, pixels = plan.predicted_seconds, plan.case.height * plan.case.width
+    if plan.device is None or plan.case.task != "decode" or not isinstance(plan.quality, Exact):
+        return []
+    if plan.time_of(lambda sweep: sweep.attending) <= MOST * seconds or pixels < 4 * LEAST_KEYS:
+        return []
+    keys = min(KEYS, 1 << (pixels // 4).bit_length() - 1)
+    sampled = _made(plan, Sampled(keys), plan.budget)
+    if sampled is None or sampled.predicted_seconds > SAVES * seconds:
+        return []
+    return [f"quality sampled, keys {keys}: {duration(sampled.predicted_seconds)} in place of {duration(seconds)}"]
+
+
+def without_work(plan: Plan) -> Plan | None:
+    """Return the plan that may keep maps in memory; None if there is none."""
+    return _made(replace(plan, storage=replace(plan.storage, work=False)), plan.quality, plan.budget)
 
 
 def _budget(plan: Plan) -> str:
@@ -69,6 +93,6 @@ def _others(plan: Plan) -> Iterator[Plan]:
 def _made(plan: Plan, quality: Quality, budget: int) -> Plan | None:
     assert plan.device is not None
     try:
-        return make_plan(plan.case, quality, Budget(budget, ""), plan.device, plan.weights, plan.gathered)
+        return make_plan(plan.case, quality, Budget(budget, ""), plan.device, plan.weights, plan.gathered, plan.storage)
     except (BudgetError, PlanError):
         return None

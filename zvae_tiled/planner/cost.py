@@ -10,7 +10,7 @@ from functools import cache
 
 from zvae_tiled.chain import Chain, Step
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.workspace import block_rows
+from zvae_tiled.devices.workspace import block_rows, sums_bytes
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,18 @@ class StepCost:
 class Costs:
     """Costs of every Step of a chain, for one size of latents on one device."""
 
-    def __init__(self, chain: Chain, size: Size, device: Device) -> None:
-        """Cost `chain` for latents of `size` on `device`."""
+    def __init__(self, chain: Chain, size: Size, device: Device, sampled: int | None = None) -> None:
+        """Cost `chain` for latents of `size` on `device`, if its attention keeps `sampled` keys (None: all)."""
         self.chain = chain
         self.size = size
         self.device = device
+        self.sampled = sampled
+        self._keys = size.height * size.width if sampled is None else sampled
         self._workspace = device.workspace
         self._compute = self._workspace.compute_size(size.itemsize)
         self.step = cache(self._step)
         self.seconds = cache(self._seconds)
+        self._speeds = device.speeds
         self.grain = cache(self._grain)
         self.row_bytes = cache(self._row_bytes)
         self.flops = cache(self._flops)
@@ -63,13 +66,17 @@ class Costs:
         """Return the bytes of the map at a cut, and of a skip that is open there, as they are stored."""
         return self.size.height * self.chain.factors[cut] * self.row_bytes(cut)
 
+    def aside_bytes(self, cut: int) -> int:
+        """Return the bytes of a skip that is open at a cut, of those of `cut_bytes`."""
+        return self.cut_bytes(cut) * self.chain.aside[cut] // self.chain.channels[cut]
+
     def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one row of `cut_bytes`."""
         return self.size.width * self.chain.factors[cut] * self.chain.channels[cut] * self.size.itemsize
 
     def key_bytes(self, cut: int) -> int:
-        """Return the bytes of the attention's keys and values."""
-        return self.size.height * self.size.width * 2 * self.chain.steps[cut].inputs * self.size.itemsize
+        """Return the bytes of the attention's keys and values that are kept."""
+        return self._keys * 2 * self.chain.steps[cut].inputs * self.size.itemsize
 
     def map_rows(self, cut: int) -> int:
         """Return the height of the map at a cut."""
@@ -95,6 +102,8 @@ class Costs:
         step = self.chain.steps[cut]
         rows, given = min(rows, self.map_rows(cut)), min(given, self.map_rows(cut))
         width, itemsize = self.size.width * self.chain.factors[cut], self.size.itemsize
+        if step.kind == "shuffle":
+            return self._shuffle(step, given, width)
         held, preparing = self._workspace.prepared(step, itemsize)
         read = given * width * step.inputs * itemsize
         if step.kind == "attention":
@@ -110,22 +119,31 @@ class Costs:
         kept, late = step.reads(grain) - 1, max(given * grown - down * step.stride, 0)
         line = width * grown * step.inputs * self._compute
         pieces = (given * grown + kept) * line
-        aside = step.inputs if step.opens else self.chain.aside[cut]
+        own = step.inputs if step.opens else 0
+        aside = self.chain.aside[cut] + own
         skip = given * width * aside * itemsize
-        lag = (step.halo + grain - 1 + late) * width * aside * itemsize
+        # A doubled or strided convolution's skip waits as its input does, at the skip's own resolution.
+        waits = step.halo + grain - 1 + late if step.stride == grown == 1 else -(-(kept + late) // grown)
+        lag = waits * width * aside * itemsize
         written = down * across * (step.factor // grown) ** 2 * step.outputs * itemsize
         spike = self._workspace.activate(step, given, width, itemsize)
         # The input is freed once it is activated, unless it is the skip. A skip waits, joined with the rows before it.
         activating = (0 if step.opens else read) + skip + lag + pieces + spike
+        activating += self._workspace.added(read) if step.joins else 0
         joining = 2 * skip + 2 * lag + pieces
         extra = self._workspace.conv(step, down, across, itemsize)
+        if step.spread:
+            extra += self._workspace.spread(step.spread, down * across // grown**2, itemsize)
         beside = skip + lag
         if self._workspace.shares:  # the pieces are the input itself, and also the skip that this Step opens
-            activating -= skip if step.opens else read
+            opened = (given + waits) * width * own * itemsize
+            activating -= read
             # The skip is not joined: its strips stay, and only rows that wait are copied.
-            joining = (0 if step.opens else skip) + 2 * lag + pieces
-            beside = lag if step.opens else skip + 2 * lag
-            if not step.closes:  # a skip that is passed on may be stored, and is joined for that
+            joining = skip + 2 * lag + pieces - given * width * own * itemsize
+            beside = skip + 2 * lag - opened
+            if (
+                self.chain.aside[cut + 1] or not step.closes
+            ):  # a skip that is passed on may be stored, and joined for it
                 joining = max(joining, 2 * skip + 2 * lag + written)
             extra = max(extra, (kept + late) * line)  # rows that are carried over are copied
         computing = pieces + written + extra
@@ -139,11 +157,20 @@ class Costs:
         anew = beside + held + max(computing, pieces + preparing)
         return StepCost(waiting * line + lag, max(others, convolving), held, preparing, passed, max(others, anew))
 
+    def _shuffle(self, step: Step, given: int, width: int) -> StepCost:
+        """Return the cost of a shuffle, which hands over all rows but the first of a pair."""
+        waits = step.stride - 1
+        rows, line = given + waits, width * step.inputs * self.size.itemsize
+        passed = rows // step.stride * step.factor
+        # The rows that wait are joined with the new ones. The result has as many numbers.
+        working = (2 if waits else 1) * rows * line + rows * line
+        return StepCost(waits * line, working, 0, 0, passed, working)
+
     def _flops(self, cut: int) -> int:
         """Return multiplications and additions of the Step at a cut, for the whole map."""
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
         step = self.chain.steps[cut]
-        return step_flops(step, pixels, self._workspace.taps(step))
+        return step_flops(step, pixels, self._workspace.taps(step), self._keys)
 
     def key_flops(self, cut: int) -> int:
         """Return multiplications and additions of the attention's keys and values."""
@@ -153,20 +180,35 @@ class Costs:
         """Return the seconds of the Step at `cut`, for bands of `rows` input rows."""
         step = self.chain.steps[cut]
         pixels = self.map_rows(cut) * self.size.width * self.chain.factors[cut]
-        written = pixels * step.factor**2 // step.stride**2
-        moved = (pixels * step.inputs * 4 + written * step.outputs * 2) * self.size.itemsize
+        moved = moved_bytes(step, pixels, self.size.itemsize)
         bands = -(-self.map_rows(cut) // rows)
-        return self.flops(cut) / self.device.flops + moved / self.device.bandwidth + bands * self.device.call
+        if step.local:
+            return moved / self._speeds.maps + bands * self.device.call
+        flops = self._speeds.attention if step.kind == "attention" else self._speeds.convolutions
+        return self.flops(cut) / flops + moved / self._speeds.maps + bands * self.device.call
 
-    def preparing_anew(self, cut: int, rows: int) -> float:
-        """Return the seconds in which the weights of a convolution are prepared for each band of `rows` input rows."""
-        bands = -(-self.map_rows(cut) // rows)
-        return bands * self._workspace.prepared(self.chain.steps[cut], self.size.itemsize)[0] / self.device.bandwidth
+    def preparing(self, cut: int) -> float:
+        """Return the seconds in which the weights of the Step at `cut` are prepared once."""
+        return self._workspace.prepared(self.chain.steps[cut], self.size.itemsize)[0] / self._speeds.weights
+
+    def gathering(self, cut: int) -> float:
+        """Return the seconds in which the moments of the map at `cut` are gathered."""
+        return self.cut_bytes(cut) / self._speeds.moments
+
+    def writing(self, cut: int) -> float:
+        """Return the seconds in which the pixels at `cut` are converted and written."""
+        return self.cut_bytes(cut) / self._speeds.maps
+
+    def keying(self, flops: int) -> float:
+        """Return the seconds in which keys and values are computed, and sampled."""
+        return flops / self._speeds.attention
 
     def finish(self, cut: int, rows: int) -> int:
         """Return bytes while moments of a band are gathered, the band included."""
         step, width = self.chain.steps[cut], self.size.width * self.chain.factors[cut]
         rows = min(rows, self.map_rows(cut))
+        if step.kind == "linear":
+            return rows * self.row_bytes(cut) + sums_bytes(step, rows, width)
         return rows * self.row_bytes(cut) + self._workspace.moments(step.inputs, rows, width, self.size.itemsize)
 
     def gather_keys(self, cut: int, rows: int) -> int:
@@ -177,15 +219,33 @@ class Costs:
         return 3 * rows * self.row_bytes(cut) + spike
 
 
-def step_flops(step: Step, pixels: int, taps: float) -> int:
+def step_flops(step: Step, pixels: int, taps: float, keys: int | None = None) -> int:
     """Return multiplications and additions of a Step that reads a map of `pixels` pixels.
 
     Args:
         step: The Step.
         pixels: Pixels of its input map.
         taps: What each pixel that is read costs (`Workspace.taps`).
+        keys: Keys of an attention. Default: one for each pixel.
     """
+    if step.kind in ("shuffle", "rms"):
+        return 0
+    if step.local:  # its taps, and the matrices of its heads
+        depthwise = step.kernel**2 * step.inputs if step.kernel > 1 else 0
+        return 2 * pixels * (depthwise + {"scales": step.inputs, "linear": step.outputs}.get(step.kind, 0) * step.head)
     if step.kind == "attention":  # query and output projections, scores, weighted sums
-        return pixels * step.inputs * (4 * step.inputs + 4 * pixels)
+        return pixels * step.inputs * (4 * step.inputs + 4 * (pixels if keys is None else keys))
     written = pixels // step.stride**2
     return int(2 * written * step.outputs * (step.inputs * taps + (step.skip if step.shortcut else 0)))
+
+
+def moved_bytes(step: Step, pixels: int, itemsize: int) -> int:
+    """Return the bytes that a Step moves beside its products.
+
+    A convolution passes twice over what it reads and twice over its result, and a norm with its activation twice more.
+    A local Step passes thrice over what it reads, in float32, for each tap of its kernel.
+    """
+    if step.local:
+        return pixels * (12 * step.inputs * step.kernel**2 + 2 * step.outputs * itemsize)
+    written = pixels * step.factor**2 // step.stride**2
+    return (pixels * step.inputs * (4 if step.norm else 2) + written * step.outputs * 2) * itemsize

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from zvae_tiled.planner.case import Case
 
 SMALL_CHANGE = 1 << 18
@@ -13,6 +15,9 @@ PROCESS = 8 << 20
 `python -m benchmarks run --suite process` measured up to 5 MB. Each further thread has a stack of about 40 kB.
 """
 
+BLAS = 4 << 20
+"""Bytes that a BLAS keeps once it has multiplied matrices. Only probes need one where native kernels compute."""
+
 READY_ROWS = 16
 """Rows of a picture that are made ready for the encoder at a time."""
 
@@ -22,8 +27,10 @@ def given_bytes(case: Case) -> int:
     # Of latents used as they are given, one picture is counted as the first map.
     pictures = case.batch - 1 if case.as_given else case.batch
     config, numbers = case.config, pictures * case.height * case.width
-    numbers *= config.latent_channels if case.task == "decode" else config.scale**2 * config.in_channels
-    return 4 * numbers + PROCESS + SMALL_CHANGE
+    numbers *= config.latent_channels if case.task == "decode" else config.scale**2 * config.image_channels
+    # In float32, and in a work folder's notes in float64.
+    states = sum(12 * prod(step.state) for step in case.chain.steps if step.kind == "linear")
+    return 4 * numbers + states + PROCESS + SMALL_CHANGE
 
 
 def starting_bytes(case: Case, height: int, width: int) -> int:
@@ -40,7 +47,7 @@ def starting_bytes(case: Case, height: int, width: int) -> int:
     if case.task == "decode":
         # Two float32 copies and the ready latents. The memory of a freed copy may come back too late for these.
         return (8 + case.itemsize) * height * width * config.latent_channels
-    line = width * config.scale * config.in_channels
+    line = width * config.scale * config.image_channels
     # The picture in the VAE's type, and READY_ROWS of its rows in float32, three times: read, widened, shifted.
     return height * config.scale * line * case.itemsize + READY_ROWS * line * 12
 
@@ -49,5 +56,5 @@ def result_bytes(case: Case) -> int:
     """Return the bytes of all finished pictures, or of the means and log-variances of their latents."""
     config, pixels = case.config, case.batch * case.height * case.width
     if case.task == "decode":
-        return pixels * config.scale**2 * config.out_channels * 4
+        return pixels * config.scale**2 * config.picture_channels * 4
     return pixels * 2 * config.latent_channels * case.itemsize

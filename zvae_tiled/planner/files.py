@@ -13,8 +13,9 @@ from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.layout import check_grid, tile_grid
 from zvae_tiled.planner.plan import Plan
-from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
+from zvae_tiled.planner.quality import QUALITIES, Quality, Whole
 from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
+from zvae_tiled.planner.storage import Storage
 
 FORMAT = 3
 """Version of the file format. Increase it when plans saved before can no longer be read."""
@@ -39,6 +40,7 @@ def written(plan: Plan) -> str:
         "case": case,
         "quality": {"name": plan.quality.name, **asdict(plan.quality)},
         "budget": plan.budget,
+        "storage": asdict(plan.storage),
         "tile": plan.grid.tile,
         "stages": {
             stage.name: {"keeps": stage.keeps, "sweeps": [asdict(sweep) for sweep in stage.sweeps]}
@@ -91,7 +93,15 @@ def _plan(values: dict[str, Any]) -> Plan:
     if not isinstance(budget, int) or isinstance(budget, bool) or not 0 < budget <= 1 << 62:
         raise PlanError(f"budget must be a whole number of bytes, it is {shown(budget)}", AGAIN)
     stages = tuple(_stage(name, stage) for name, stage in values["stages"].items())
-    return Plan(case, quality, budget, _grid(case, quality, values["tile"]), (1, 1), stages)
+    grid, storage = _grid(case, quality, values["tile"]), _storage(values.get("storage", {}))
+    return Plan(case, quality, budget, grid, (1, 1), stages, storage=storage)
+
+
+def _storage(values: dict[str, Any]) -> Storage:
+    storage = Storage(**values)
+    if type(storage.work) is not bool or type(storage.limit) not in (int, type(None)):
+        raise PlanError(f"storage must be a limit in bytes and whether there is work, it is {shown(values)}", AGAIN)
+    return storage
 
 
 def _quality(values: dict[str, Any]) -> Quality:
@@ -102,7 +112,7 @@ def _quality(values: dict[str, Any]) -> Quality:
 def _grid(case: Case, quality: Quality, tile: Any) -> Grid:
     if not isinstance(tile, list) or len(tile) != 2 or not all(type(side) is int and side > 0 for side in tile):
         raise PlanError(f"tile must be rows and columns of latents, it is {shown(tile)}", AGAIN)
-    if isinstance(quality, Exact):
+    if isinstance(quality, Whole):
         return Grid(case.height, case.width, (case.height, case.width))
     grid = tile_grid(case, quality, (tile[0], tile[1]))
     check_grid(grid, case.config.scale)

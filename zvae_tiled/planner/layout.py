@@ -9,9 +9,9 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.errors import PlanError
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.cost import Costs, Size
-from zvae_tiled.planner.ends import SMALL_CHANGE, given_bytes, result_bytes
+from zvae_tiled.planner.ends import BLAS, SMALL_CHANGE, given_bytes, result_bytes
 from zvae_tiled.planner.grid import MAX_SPANS, Grid, span_count
-from zvae_tiled.planner.quality import Exact, Quality, Tiles
+from zvae_tiled.planner.quality import Quality, Tiles, Whole, kept_keys
 from zvae_tiled.planner.stage import Medium, Stage
 
 PROXY = 64
@@ -49,14 +49,12 @@ class Layout:
         factors: How many rows and columns of the map are averaged into one of the proxy; (1, 1) without a proxy.
         stages: The stages, in order.
         reading: Bytes alive while a proxy is made.
-        kept: Bytes on disk from the first stage to the last.
     """
 
     grid: Grid
     factors: tuple[int, int]
     stages: tuple[Stage, ...]
     reading: int = 0
-    kept: int = 0
 
 
 def resident_bytes(case: Case, weights: int | None, gathered: int) -> Resident:
@@ -77,8 +75,8 @@ def layouts(case: Case, quality: Quality, held: Resident, device: Device) -> Ite
     Raises:
         PlanError: The quality has an impossible tile or overlap.
     """
-    if isinstance(quality, Exact):
-        yield exact_layout(case, held)
+    if isinstance(quality, Whole):
+        yield exact_layout(case, held, kept_keys(quality, case))
         return
     for tile in _tile_sizes(case, quality):
         grid = _grid(case, quality, tile)
@@ -93,13 +91,13 @@ def middle_media(case: Case, quality: Quality) -> tuple[Medium | None, ...]:
     return (None,) if local else ("ram", "disk")
 
 
-def exact_layout(case: Case, held: Resident) -> Layout:
-    """Return the one stage of an exact decode, or encode."""
-    base = held.weights + given_bytes(case)
+def exact_layout(case: Case, held: Resident, sampled: int | None = None) -> Layout:
+    """Return the one stage of an exact decode, or encode; or of a decode that keeps so many keys."""
+    base = held.weights + given_bytes(case) + (0 if sampled is None else BLAS)
     base += held.gathered if case.batch > 1 else 0  # in a batch, finished pictures are held while others run
     last = held.gathered if case.batch == 1 else 0
     whole = (case.height, case.width)
-    return Layout(Grid(*whole, whole), (1, 1), (Stage("pixels", *whole, base=base, finished=last),))
+    return Layout(Grid(*whole, whole), (1, 1), (Stage("pixels", *whole, base=base, finished=last, sampled=sampled),))
 
 
 def tiled_layout(
@@ -126,6 +124,7 @@ def tiled_layout(
     stages = [Stage("middle", case.height, case.width, stop=middle, keeps=keeps, base=base)]
     map_bytes = Costs(chain, Size(case.height, case.width, itemsize), device).cut_bytes(middle)
     base += map_bytes if keeps == "ram" else 0
+    kept = map_bytes if keeps == "disk" else 0
     size, factors, proxy, reading = (case.height, case.width), (1, 1), 0, 0
     if quality.moments == "proxy" and unknown:
         factors = (-(-case.height // PROXY), -(-case.width // PROXY))
@@ -135,9 +134,10 @@ def tiled_layout(
         reading = base + _shrinking(case, *size)
     known = tuple(cut for cut in chain.barriers if cut <= middle)
     if unknown:
-        stages.append(Stage("statistics", *size, start=middle, stop=unknown[-1], known=known, base=base + proxy))
-    stages.append(Stage("pixels", *grid.largest, start=middle, known=chain.barriers, base=base + blending))
-    return Layout(grid, factors, tuple(stages), reading, map_bytes if keeps == "disk" else 0)
+        last = unknown[-1]
+        stages.append(Stage("statistics", *size, start=middle, stop=last, known=known, base=base + proxy, kept=kept))
+    stages.append(Stage("pixels", *grid.largest, start=middle, known=chain.barriers, base=base + blending, kept=kept))
+    return Layout(grid, factors, tuple(stages), reading)
 
 
 def tile_grid(case: Case, quality: Quality, tile: tuple[int, int]) -> Grid:
@@ -221,9 +221,9 @@ def _blending(case: Case, grid: Grid, device: Device, one_by_one: bool) -> int:
     cut = 2 * band * case.width * chain.channels[chain.middle] * case.itemsize
     if grid.count == 1:
         return cut if one_by_one else 0  # rows go straight to the sink
-    line = case.width * scale * config.out_channels * 4
+    line = case.width * scale * config.picture_channels * 4
     tall = max(span.stop - span.start for span in grid.rows) * scale
     shared = grid.overlap[0] * scale if len(grid.rows) > 1 else 0  # copied from one row of tiles to the next
     # A tile's band in float32, the same band multiplied by its weights, and a picture band on its way to the sink.
-    pixels = band * scale * (4 * grid.largest[1] * scale * config.out_channels * 4 + 4 * line)
+    pixels = band * scale * (4 * grid.largest[1] * scale * config.picture_channels * 4 + 4 * line)
     return (tall + shared) * line + pixels + cut + SMALL_CHANGE

@@ -16,6 +16,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.planner.search import fastest, leanest
 from zvae_tiled.planner.stage import Stage, Sweep
+from zvae_tiled.planner.storage import ANYWHERE, Storage
 from zvae_tiled.planner.sweeps import SweepCosts
 from zvae_tiled.wording import at_least, budget_of, size
 
@@ -24,7 +25,13 @@ Choose = Callable[[SweepCosts, Stage], Sequence[Sweep] | None]
 
 
 def make_plan(
-    case: Case, quality: Quality, budget: Budget, device: Device, weights: int | None = None, gathered: int = 0
+    case: Case,
+    quality: Quality,
+    budget: Budget,
+    device: Device,
+    weights: int | None = None,
+    gathered: int = 0,
+    storage: Storage = ANYWHERE,
 ) -> Plan:
     """Return the fastest plan of a quality whose predicted peak fits the budget.
 
@@ -35,22 +42,26 @@ def make_plan(
         device: The device.
         weights: Bytes of the loaded weights. Default: those of the case's Chain.
         gathered: Bytes of finished rows that the output file's format needs in memory before it is written.
+        storage: Where its maps may be stored.
 
     Raises:
-        BudgetError: No plan fits. The error names the smallest budget that works.
+        BudgetError: No plan fits. The error names the smallest budget that works, or the smallest disk limit.
         PlanError: The case is invalid, or cannot have this quality.
     """
     check_case(case, quality, device)
     held = resident_bytes(case, weights, gathered)
-    most, lean = _once(_chooser(budget.size)), _once(_leanest)
+    most, lean = _once(_chooser(budget.size, storage)), _once(_leanest(storage))
     needed: list[tuple[int, Plan]] = []
     for layout in layouts(case, quality, held, device):
-        plan = filled(case, quality, budget.size, layout, held, device, most)
+        check_storage(layout, quality, storage)
+        plan = filled(case, quality, budget.size, layout, held, device, most, storage)
         if plan is not None and plan.predicted_peak <= budget.size:
             return plan
-        smallest = filled(case, quality, budget.size, layout, held, device, lean)
-        assert smallest is not None  # `leanest` ignores the budget
-        needed.append((smallest.predicted_peak, smallest))
+        smallest = filled(case, quality, budget.size, layout, held, device, lean, storage)
+        if smallest is not None:
+            needed.append((smallest.predicted_peak, smallest))
+    if not needed:
+        raise _too_little_disk(case, quality, held, device, storage)
     raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, _needed_for_rows(case, quality, device, weights))
 
 
@@ -70,6 +81,20 @@ def check_case(case: Case, quality: Quality, device: Device) -> None:
         check_buffer(result_bytes(case), device)
 
 
+def check_storage(layout: Layout, quality: Quality, storage: Storage) -> None:
+    """Refuse stages that could not go on after a crash: tiles, estimated moments, and sampled keys.
+
+    Raises:
+        PlanError: `storage.work` is set, and there are several stages or tiles, or keys are sampled.
+    """
+    several = len(layout.stages) > 1 or layout.grid.count > 1
+    if storage.work and (several or layout.stages[0].sampled is not None):
+        raise PlanError(
+            f'a decode with quality="{quality.name}" cannot go on after a crash, and work= is set',
+            'Leave out work=, or decode with quality="exact".',
+        )
+
+
 def check_buffer(size_of_pictures: int, device: Device) -> None:
     """Refuse pictures that are larger than one buffer of the device.
 
@@ -85,7 +110,14 @@ def check_buffer(size_of_pictures: int, device: Device) -> None:
 
 
 def filled(
-    case: Case, quality: Quality, budget: int, layout: Layout, held: Resident, device: Device, choose: Choose
+    case: Case,
+    quality: Quality,
+    budget: int,
+    layout: Layout,
+    held: Resident,
+    device: Device,
+    choose: Choose,
+    storage: Storage = ANYWHERE,
 ) -> Plan | None:
     """Return the plan whose stages have the sweeps that `choose` returns; None if it returns None for a stage."""
     stages = []
@@ -94,11 +126,8 @@ def filled(
         stage_sweeps = choose(costs, stage)
         if stage_sweeps is None:
             return None
-        sweeps = tuple(stage_sweeps)
-        on_disk = _most_on_disk(sweeps, costs)
-        stages.append(replace(stage, sweeps=sweeps, spilled=on_disk, needed_flops=costs.needed_flops(stage)))
+        stages.append(replace(stage, sweeps=tuple(stage_sweeps), needed_flops=costs.needed_flops(stage)))
     peak = max(layout.reading, *(stage.peak for stage in stages))
-    first, *later = stages
     return Plan(
         case=replace(case, device=device.name),
         quality=quality,
@@ -107,22 +136,24 @@ def filled(
         factors=layout.factors,
         stages=tuple(stages),
         predicted_peak=peak,
-        spilled=max(first.spilled, *(layout.kept + stage.spilled for stage in later), 0),
+        spilled=max(stage.spilled for stage in stages),
         weights=held.weights,
         gathered=held.gathered,
+        storage=storage,
         device=device,
     )
 
 
 def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
     """Return the costs of the sweeps of a stage."""
-    steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device)
-    return SweepCosts(steps, stage.base, stage.finished, starting_bytes(case, stage.height, stage.width))
+    steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device, stage.sampled)
+    starting = starting_bytes(case, stage.height, stage.width)
+    return SweepCosts(steps, stage.base, stage.finished, starting, stage.kept)
 
 
-def _chooser(budget: int) -> Choose:
+def _chooser(budget: int, storage: Storage) -> Choose:
     def choose(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
-        return fastest(costs, budget, stage)
+        return fastest(costs, budget, stage, storage)
 
     return choose
 
@@ -139,30 +170,18 @@ def _once(choose: Choose) -> Choose:
     return cached
 
 
-def _leanest(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
-    return leanest(costs, stage)
+def _leanest(storage: Storage, least: str = "peak") -> Choose:
+    def choose(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
+        return leanest(costs, stage, storage, least)
 
-
-def _most_on_disk(sweeps: Sequence[Sweep], costs: SweepCosts) -> int:
-    steps, most, held, keys = costs.costs, 0, 0, 0
-    for sweep in sweeps:
-        fresh = 0
-        if sweep.medium == "disk" and sweep.store is not None:
-            fresh = steps.cut_bytes(sweep.store)
-        elif sweep.medium == "disk":
-            keys = steps.key_bytes(sweep.stop)
-        most = max(most, held + keys + fresh)
-        if sweep.store is not None:
-            held = fresh
-            keys = keys if sweep.ends == "keys" else 0
-    return most
+    return choose
 
 
 def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None) -> int | None:
     """Return the smallest budget if the decode streamed its rows; None for an encode, or if it streams already."""
     if case.output == "rows" or case.task != "decode":
         return None
-    streamed, lean = replace(case, output="rows"), _once(_leanest)
+    streamed, lean = replace(case, output="rows"), _once(_leanest(ANYWHERE))
     held = resident_bytes(streamed, weights, 0)
     plans = (
         filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
@@ -179,9 +198,24 @@ def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> Budg
         advice += f", or stream the rows (vae.stream, a .png or .npy file) with {budget_of(for_rows)}"
     if leanest_plan.grid.count > 1:
         advice += ", or choose smaller tiles"
+    if leanest_plan.storage.limit is not None:
+        advice += ", or raise disk_limit="
     return BudgetError(
         f"{width}x{height} {leanest_plan.quality.name} needs at least {at_least(needed)} ({sweeps[0].rows}-row bands; "
         f"{how}), the budget is {size(budget.size)} ({budget.source})",
         advice + ".",
         needed=needed,
+    )
+
+
+def _too_little_disk(case: Case, quality: Quality, held: Resident, device: Device, storage: Storage) -> BudgetError:
+    """Return the error of a disk limit that no plan keeps, however much memory it has."""
+    choose = _once(_leanest(replace(storage, limit=None), "disk"))
+    plans = (filled(case, quality, 0, layout, held, device, choose) for layout in layouts(case, quality, held, device))
+    needed = min(plan.spilled for plan in plans if plan is not None)
+    height, width = case.pixels
+    return BudgetError(
+        f"{width}x{height} with work= needs at least {at_least(needed)} on disk, "
+        f"the limit is {size(storage.limit or 0)}",
+        f'Raise disk_limit= to "{budget_of(needed)}", or leave out work=.',
     )

@@ -13,8 +13,9 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid, Span
 from zvae_tiled.planner.measured import MEASURED
-from zvae_tiled.planner.quality import Exact, Quality, Stream
+from zvae_tiled.planner.quality import Quality, Stream, Whole, kept_keys
 from zvae_tiled.planner.stage import Stage, Sweep
+from zvae_tiled.planner.storage import ANYWHERE, Storage
 
 LOOKS = {
     "global": "",
@@ -34,7 +35,7 @@ class Plan:
 
     Attributes:
         case: The decode or encode, and its device.
-        quality: The quality: `Exact`, `Tiles` or `Stream`.
+        quality: The quality: `Exact`, `Sampled`, `Tiles` or `Stream`.
         budget: Bytes it may use.
         grid: The tiles. An exact decode has one.
         factors: How many rows and columns of the map are averaged into one of the proxy; (1, 1) without a proxy.
@@ -43,6 +44,7 @@ class Plan:
         spilled: The most bytes on disk at once.
         weights: Bytes of weights, included in the peak.
         gathered: Bytes of finished rows, included in the peak: the pictures, or the rows that a file gathers.
+        storage: Where its maps may be stored.
         device: The device of the predictions; None in a plan from a pickle. Plans that differ in it are equal.
     """
 
@@ -56,6 +58,7 @@ class Plan:
     spilled: int = 0
     weights: int = 0
     gathered: int = 0
+    storage: Storage = ANYWHERE
     device: Device | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,8 +117,8 @@ class Plan:
     @property
     def exact(self) -> bool:
         """Whether the result is that of a full decode, to rounding."""
-        if isinstance(self.quality, Exact):
-            return True
+        if isinstance(self.quality, Whole):
+            return self.sampled is None
         if self.quality.moments == "tile" and self.case.chain.barriers:
             return self.grid.count == 1
         chain, shared = self.case.chain, self.grid.shared
@@ -123,10 +126,15 @@ class Plan:
         return whole and (shared is None or shared >= chain.reach(chain.middle))
 
     @property
+    def sampled(self) -> int | None:
+        """The most keys that the attention keeps; None if it keeps all."""
+        return kept_keys(self.quality, self.case)
+
+    @property
     def statistics(self) -> str:
         """Which map the norms' statistics and the attention are computed on, in words."""
-        if isinstance(self.quality, Exact):
-            return "the whole picture"
+        if isinstance(self.quality, Whole):
+            return "the whole picture" if self.sampled is None else f"the whole picture; {self._sample}"
         if not self.case.chain.barriers:
             reach = self.case.chain.reach(self.case.chain.middle) * self.case.config.scale
             return f"each tile by itself, exact from an overlap of {reach} pixels"
@@ -141,6 +149,8 @@ class Plan:
         """The error measured for such plans in docs/quality.md, in words; ``rounding`` if the plan is exact."""
         if self.exact:
             return "rounding"
+        if self.sampled is not None:
+            return "measured in each decode, by queries that are answered exactly"
         if self.case.config.class_name not in MEASURED_FAMILIES:
             return "unknown: not measured for this VAE"
         source, overlap, psnr = self._measured
@@ -150,7 +160,7 @@ class Plan:
     @property
     def expected_psnr(self) -> float | None:
         """The PSNR in dB that was measured for such plans; None if the plan is exact, or its VAE was not measured."""
-        unknown = self.exact or self.case.config.class_name not in MEASURED_FAMILIES
+        unknown = self.exact or self.sampled is not None or self.case.config.class_name not in MEASURED_FAMILIES
         return None if unknown else self._measured[2]
 
     @property
@@ -183,6 +193,10 @@ class Plan:
         from zvae_tiled.planner.table import table
 
         return table(self)
+
+    @property
+    def _sample(self) -> str:
+        return f"at most {self.sampled:,} of {self.case.height * self.case.width:,} keys"
 
     @property
     def _largest(self) -> int:

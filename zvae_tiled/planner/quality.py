@@ -1,4 +1,4 @@
-"""The qualities of a decode: `Exact`, `Tiles`, `Stream`. Plain values that a caller passes beside a budget."""
+"""The qualities of a decode: `Exact`, `Sampled`, `Tiles`, `Stream`. A caller passes one beside a budget."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import ClassVar, Literal, cast
 from zvae_tiled.checks import one_of, shown, whole
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.planner.case import pixels_of
+from zvae_tiled.planner.case import Case, pixels_of
 from zvae_tiled.planner.grid import RAMPS
+from zvae_tiled.planner.sampled import Sampled
 
 Statistics = Literal["global", "proxy", "tile"]
 
@@ -85,9 +86,14 @@ class Tiles:
         return None if pair is None else (pair[0] // scale, pair[1] // scale)
 
 
-Quality = Exact | Tiles | Stream
+Quality = Exact | Sampled | Tiles | Stream
 
-QUALITIES: dict[str, type[Exact] | type[Tiles] | type[Stream]] = {each.name: each for each in (Exact, Tiles, Stream)}
+Whole = Exact | Sampled
+"""The qualities that decode the picture as one tile."""
+
+QUALITIES: dict[str, type[Exact] | type[Sampled] | type[Tiles] | type[Stream]] = {
+    each.name: each for each in (Exact, Sampled, Tiles, Stream)
+}
 
 
 def quality_of(value: str | Quality) -> Quality:
@@ -100,6 +106,11 @@ def quality_of(value: str | Quality) -> Quality:
         return value
     one_of("quality", value, tuple(QUALITIES))
     return QUALITIES[value]()
+
+
+def kept_keys(quality: Quality, case: Case) -> int | None:
+    """Return the most keys of the attention that a decode keeps; None if it keeps all, or has no attention."""
+    return quality.kept(case) if isinstance(quality, Sampled) else None
 
 
 def _pair(name: str, value: object) -> tuple[int, int] | None:

@@ -10,18 +10,25 @@ from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.make import check_case, make_plan
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality
+from zvae_tiled.planner.storage import ANYWHERE, Storage
 
 MOST = 32
 """The most plans that are kept: some hundred kB."""
 
-_Key = tuple[Case, Quality, Device, int | None, int]
+_Key = tuple[Case, Quality, Device, int | None, int, Storage]
 
 _kept: tuple[tuple[_Key, Plan], ...] = ()
 """Newest first. It is replaced as a whole and never changed, so threads need no lock, which a fork could lose."""
 
 
 def remembered_plan(
-    case: Case, quality: Quality, budget: Budget, device: Device, weights: int | None = None, gathered: int = 0
+    case: Case,
+    quality: Quality,
+    budget: Budget,
+    device: Device,
+    weights: int | None = None,
+    gathered: int = 0,
+    storage: Storage = ANYWHERE,
 ) -> Plan:
     """Return the plan of `make_plan`, without a search if one that was made before is it.
 
@@ -34,11 +41,11 @@ def remembered_plan(
         PlanError: As in `make_plan`.
     """
     check_case(case, quality, device)  # 8.0 rows are refused, though they equal 8
-    key = (case, quality, device, weights, gathered)
+    key = (case, quality, device, weights, gathered, storage)
     for other, plan in _kept:
         if plan.predicted_peak <= budget.size <= plan.budget and other == key:
             return replace(plan, budget=budget.size)
-    made = make_plan(case, quality, budget, device, weights, gathered)
+    made = make_plan(case, quality, budget, device, weights, gathered, storage)
     _keep(key, made)
     return made
 

@@ -19,10 +19,11 @@ from zvae_tiled.planner.layout import (
     tile_grid,
     tiled_layout,
 )
-from zvae_tiled.planner.make import check_case, filled
+from zvae_tiled.planner.make import check_case, check_storage, filled
 from zvae_tiled.planner.plan import Plan
-from zvae_tiled.planner.quality import Exact, Tiles
+from zvae_tiled.planner.quality import Tiles, Whole, kept_keys
 from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
+from zvae_tiled.planner.storage import ANYWHERE, Storage
 from zvae_tiled.planner.sweeps import Held, SweepCosts
 from zvae_tiled.wording import at_least, size
 
@@ -53,12 +54,15 @@ def costed(plan: Plan, device: Device, weights: int | None = None, gathered: int
         ours.check(case.chain)
         return _costed_sweeps(costs, ours)
 
-    costed_plan = filled(case, quality, plan.budget, layout, held, device, sweeps_of)
+    check_storage(layout, quality, plan.storage)
+    costed_plan = filled(case, quality, plan.budget, layout, held, device, sweeps_of, plan.storage)
     assert costed_plan is not None
     return costed_plan
 
 
-def replayed(plan: Plan, case: Case, device: Device, weights: int, gathered: int = 0) -> Plan:
+def replayed(
+    plan: Plan, case: Case, device: Device, weights: int, gathered: int = 0, storage: Storage = ANYWHERE
+) -> Plan:
     """Return the plan as it will run here, if it was made for this decode or encode.
 
     Args:
@@ -67,14 +71,17 @@ def replayed(plan: Plan, case: Case, device: Device, weights: int, gathered: int
         device: The device that MLX uses, with its kernels.
         weights: Bytes of the loaded weights.
         gathered: Bytes of rows that the output file gathers.
+        storage: Where its maps may be stored. Default: where the plan says.
 
     Raises:
-        PlanError: `plan` is not a `Plan`, was made for another case, or does not fit its budget here.
+        PlanError: `plan` is not a `Plan`, was made for another case, or does not fit its budget or the storage here.
     """
     if not isinstance(plan, Plan):
         raise PlanError(f"plan must be a Plan, it is {type(plan).__name__}", "Read one with zvae_tiled.read_plan.")
     _check_same(plan.case, case)
-    here = costed(replace(plan, case=case), device, weights, gathered)
+    own = plan.storage if storage == ANYWHERE else storage
+    here = costed(replace(plan, case=case, storage=own), device, weights, gathered)
+    _check_media(here, own)
     if here.predicted_peak <= here.budget:
         return here
     counted = f"{size(here.weights)} of weights" + (
@@ -85,6 +92,18 @@ def replayed(plan: Plan, case: Case, device: Device, weights: int, gathered: int
         "Make the plan on this machine, with vae.plan() and the same ZVAE_KERNELS and ZVAE_THREADS, or with a larger "
         "budget." + (" A VAE loaded with decoder_only=True needs less." if case.task == "decode" else ""),
     )
+
+
+def _check_media(plan: Plan, storage: Storage) -> None:
+    if storage.work and any(sweep.medium == "ram" for sweep in plan.sweeps):
+        raise PlanError(
+            "the plan keeps maps in memory, and work= needs all of them on disk", "Make the plan with work=True."
+        )
+    if not storage.holds(plan.spilled):
+        raise PlanError(
+            f"the plan needs {plan.spilled:,} bytes on disk, disk_limit= is {storage.limit:,}",
+            "Make the plan with this disk_limit=.",
+        )
 
 
 def _check_same(theirs: Case, ours: Case) -> None:
@@ -110,8 +129,8 @@ def _check_same(theirs: Case, ours: Case) -> None:
 
 
 def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
-    if isinstance(plan.quality, Exact):
-        return exact_layout(plan.case, held)
+    if isinstance(plan.quality, Whole):
+        return exact_layout(plan.case, held, kept_keys(plan.quality, plan.case))
     scale, tile = plan.case.config.scale, plan.grid.tile
     grid = tile_grid(plan.case, plan.quality, tile)
     check_grid(grid, scale)

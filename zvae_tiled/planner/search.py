@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from zvae_tiled.planner.stage import Ending, Medium, Stage, Sweep, endings
+from zvae_tiled.planner.storage import ANYWHERE, Storage
 from zvae_tiled.planner.sweeps import Held, SweepCosts
-
-MEDIA: tuple[Medium, ...] = ("ram", "disk")
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,18 @@ class Path:
         return tuple(reversed(newest_first))
 
 
-def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] | None:
-    """Return the sweeps with the least predicted time whose peaks fit the budget; None if there are none."""
+def fastest(
+    costs: SweepCosts, budget: int, stage: Stage, storage: Storage = ANYWHERE, source: Medium = "ram"
+) -> tuple[Sweep, ...] | None:
+    """Return the sweeps with the least predicted time that fit budget and storage; None if there are none.
+
+    Args:
+        costs: The costs of sweeps.
+        budget: The most bytes that a sweep may use.
+        stage: The stage.
+        storage: Where its maps may be stored.
+        source: Where the map at cut 0 is stored.
+    """
 
     def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
         del grain
@@ -40,11 +49,21 @@ def fastest(costs: SweepCosts, budget: int, stage: Stage) -> tuple[Sweep, ...] |
         choices = ((rows, anew) for anew in (False, True) for rows in ladder)
         return next((sweep for choice in choices if (sweep := make(*choice)).peak <= budget), None)
 
-    return _search(costs, stage, choose, lambda score, sweep: score + sweep.seconds)
+    return _search(costs, stage, storage, choose, lambda score, sweep: score + sweep.seconds, source)
 
 
-def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
-    """Return the sweeps with the smallest possible peak."""
+def leanest(
+    costs: SweepCosts, stage: Stage, storage: Storage = ANYWHERE, least: str = "peak", source: Medium = "ram"
+) -> tuple[Sweep, ...] | None:
+    """Return the sweeps with the smallest possible peak; None if the storage has no room for any.
+
+    Args:
+        costs: The costs of sweeps.
+        stage: The stage.
+        storage: Where its maps may be stored.
+        least: What is smallest: ``peak``, or ``disk``.
+        source: Where the map at cut 0 is stored.
+    """
 
     def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
         # Bands of one row, or of a grain, need least. A map of a few rows may need less in one band: its short ladder
@@ -52,24 +71,26 @@ def leanest(costs: SweepCosts, stage: Stage) -> tuple[Sweep, ...]:
         lean = ladder if ladder[0] < costs.costs.device.band_rows else [rows for rows in ladder if rows <= grain]
         return min((make(rows, anew) for anew in (False, True) for rows in lean), key=lambda sweep: sweep.peak)
 
-    sweeps = _search(costs, stage, choose, lambda score, sweep: max(score, sweep.peak))
-    assert sweeps is not None
-    return sweeps
+    return _search(costs, stage, storage, choose, lambda score, sweep: max(score, getattr(sweep, least)), source)
 
 
 def _search(
     costs: SweepCosts,
     stage: Stage,
+    storage: Storage,
     choose: Callable[[Callable[[int, bool], Sweep], list[int], int], Sweep | None],
     score: Callable[[float, Sweep], float],
+    source: Medium,
 ) -> tuple[Sweep, ...] | None:
-    paths = {Held(stage.start, "ram" if stage.start == 0 else None): Path(0.0)}
+    paths = {Held(stage.start, source if stage.start == 0 else None): Path(0.0)}
     needed = endings(costs.costs.chain, stage)
     for ends, stop in needed:
         read = stage.keeps is not None or (ends, stop) != needed[-1]
         reached: dict[Held, Path] = {}
         for held, path in paths.items():
-            for after, store, medium in _moves(costs, held, stop, ends, read):
+            for after, store, medium in _moves(costs, held, stop, ends, read, storage.media):
+                if not storage.holds(costs.on_disk(held, stop, store, medium)):
+                    continue
                 make = partial(_sweep, costs, held, stop, ends, store, medium)
                 grain = costs.costs.grain(held.cut, stop)
                 ladder = _ladder(costs, held.cut, stop, stop if store is None else store, medium, grain)
@@ -117,7 +138,7 @@ def _sweep(
 
 
 def _moves(
-    costs: SweepCosts, held: Held, stop: int, ends: Ending, read: bool
+    costs: SweepCosts, held: Held, stop: int, ends: Ending, read: bool, media: tuple[Medium, ...]
 ) -> Iterator[tuple[Held, int | None, Medium | None]]:
     """Yield the choices of a sweep to a barrier: what is stored after it, the cut it stores, and the medium.
 
@@ -127,10 +148,11 @@ def _moves(
         stop: The barrier.
         ends: How the sweep ends there.
         read: Whether a later sweep or stage would read the stored map.
+        media: Where a map may be stored.
     """
     steps = costs.costs.chain.steps
     if ends == "keys":
-        for medium in MEDIA:
+        for medium in media:
             yield Held(held.cut, held.medium, medium), None, medium
         return
     attention = ends == "moments" and steps[stop].kind == "attention"
@@ -139,9 +161,11 @@ def _moves(
     if ends == "moments" and read:
         # The cut before an upsampling Step is a quarter of the size. Starting there repeats one convolution.
         cuts = [stop] if attention or not steps[stop - 1].upsample else [stop, stop - 1]
+        if steps[stop].kind == "linear":  # the map that its block reads has a quarter of the numbers, or less
+            cuts = [stop, max(cut for cut in range(stop) if steps[cut].opens)]
         for cut in cuts:
             if cut > held.cut:
-                for medium in MEDIA:
+                for medium in media:
                     yield Held(cut, medium), cut, medium
 
 

@@ -9,8 +9,11 @@ from zvae_tiled.chain import Chain
 from zvae_tiled.checks import is_count, shown
 from zvae_tiled.errors import PlanError
 
-Ending = Literal["moments", "keys", "pixels"]
+Ending = Literal["moments", "queries", "sums", "shares", "keys", "pixels"]
 Medium = Literal["ram", "disk"]
+
+SAMPLING: tuple[Ending, ...] = ("queries", "sums", "shares")
+"""What the sweeps before the keys end in, if keys are sampled (engine/sampled.py)."""
 
 AGAIN = "Make the plan again with zvae_tiled.plan()."
 """Advice for a plan that cannot be used."""
@@ -23,7 +26,8 @@ class Sweep:
     Attributes:
         start: The stored cut it reads.
         stop: The cut it reaches.
-        ends: What it ends in: ``moments``, the attention's ``keys``, or ``pixels`` (in an encode, the latents).
+        ends: What it ends in: ``moments``, the attention's ``keys``, or ``pixels`` (in an encode, the latents). Before
+            sampled keys: the ``queries`` that are answered exactly, their ``sums``, and the ``shares`` of the keys.
         rows: Height of a band at the start cut.
         store: The cut it stores, if any. The map stored before is then freed as it is read.
         medium: Where the stored cut or the keys are kept.
@@ -34,6 +38,7 @@ class Sweep:
         seconds: Predicted time.
         attending: The seconds of the attention, its keys and values included.
         spilling: The seconds of the disk.
+        disk: Predicted bytes on disk.
     """
 
     start: int
@@ -49,6 +54,7 @@ class Sweep:
     seconds: float = 0.0
     attending: float = 0.0
     spilling: float = 0.0
+    disk: int = 0
 
     @property
     def choice(self) -> str:
@@ -76,9 +82,10 @@ class Stage:
         keeps: Where the map at its last cut is stored for the next stage; None if it is not stored.
         base: Bytes held from its first sweep to its last.
         finished: Bytes of the finished picture, held in its last sweep.
+        kept: Bytes on disk from its first sweep to its last.
         sweeps: Its sweeps, in their order.
-        spilled: The most bytes it has on disk at once.
         needed_flops: Multiplications and additions if nothing is computed twice.
+        sampled: The most keys that its attention keeps; None if it keeps all.
     """
 
     name: str
@@ -90,14 +97,20 @@ class Stage:
     keeps: Medium | None = None
     base: int = 0
     finished: int = 0
+    kept: int = 0
     sweeps: tuple[Sweep, ...] = ()
-    spilled: int = 0
     needed_flops: int = 0
+    sampled: int | None = None
 
     @property
     def peak(self) -> int:
         """The most bytes alive at once."""
         return max((sweep.peak for sweep in self.sweeps), default=self.base)
+
+    @property
+    def spilled(self) -> int:
+        """The most bytes on disk at once."""
+        return max((sweep.disk for sweep in self.sweeps), default=self.kept)
 
     @property
     def flops(self) -> int:
@@ -150,13 +163,30 @@ class Stage:
             raise PlanError(f"the map at the end of the stage {self.name!r} is not kept", AGAIN)
 
 
+def shares_skip(chain: Chain, start: int, store: int, before: Medium | None, medium: Medium | None) -> bool:
+    """Return whether the one skip at a cut to store is the very map that is stored already, and stays there.
+
+    Args:
+        chain: The Chain.
+        start: The stored cut that the sweep reads. Its map becomes the skip.
+        store: The cut to store.
+        before: Where the map at `start` is stored; None if it belongs to an earlier stage.
+        medium: Where the cut is stored.
+    """
+    passed = chain.steps[start:store]
+    same = passed[0].opens and not any(step.joins or step.closes for step in passed)
+    return start > 0 and before == medium and same and len(chain.open[store]) == 1
+
+
 def endings(chain: Chain, stage: Stage) -> list[tuple[Ending, int]]:
     """Return what each sweep of a stage must end in, and at which cut, in order."""
     ends: list[tuple[Ending, int]] = []
     for cut in chain.barriers:
         if cut < stage.start or cut in stage.known or (stage.stop is not None and cut > stage.stop):
             continue
-        ends += [(gathered, cut) for gathered in chain.steps[cut].gathers]
+        for gathered in chain.steps[cut].gathers:
+            sampling = SAMPLING if gathered == "keys" and stage.sampled is not None else ()
+            ends += [(each, cut) for each in (*sampling, gathered)]
     if stage.stop is not None and stage.keeps is not None and ("moments", stage.stop) not in ends:
         ends.append(("moments", stage.stop))  # nothing is gathered there, but the map is stored
     return ends if stage.stop is not None else [*ends, ("pixels", len(chain.steps))]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zvae_tiled.files.temporary import free_space, temporary_folder
-from zvae_tiled.planner.cheaper import cheaper
-from zvae_tiled.wording import duration, operations, size
+from zvae_tiled.planner.cheaper import cheaper, fewer_keys, without_work
+from zvae_tiled.planner.quality import Whole
+from zvae_tiled.wording import counted, duration, operations, size
 
 if TYPE_CHECKING:
     from zvae_tiled.planner.plan import Plan
@@ -23,15 +24,17 @@ def summary(plan: Plan) -> str:
     lines.append(f"memory     {size(plan.predicted_peak)} of the budget of {size(plan.budget)}")
     lines.append(f"disk       {_disk(plan)}")
     lines.append(f"time       {duration(plan.predicted_seconds)} if idle{_parts(plan)}")
+    lines += _work(plan)
     lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan), strict=False)]
-    sweeps = f"{plan.sweep_count:,} sweep{'s' * (plan.sweep_count != 1)}"
+    lines += [f"attention  {text}" for text in fewer_keys(plan)]
+    sweeps = counted(plan.sweep_count, "sweep")
     work = f"{operations(plan.predicted_flops)}, {100 * plan.extra_flops:.0f} % of it computed again"
     return "\n".join([*lines, f"plan       {plan.digest}: {sweeps}, {work}"])
 
 
 def _quality(plan: Plan) -> list[str]:
-    if plan.quality.name == "exact":
-        return ["quality    exact: same pixels as a full decode"]
+    if isinstance(plan.quality, Whole) and plan.exact:
+        return [f"quality    {plan.quality.name}: same pixels as a full decode"]
     tiles = ""
     if plan.grid.count > 1:
         rows, columns = (side * plan.case.config.scale for side in plan.grid.largest)
@@ -52,6 +55,15 @@ def _disk(plan: Plan) -> str:
     return f"{size(plan.spilled)} needed, {size(free)} free in {place}" + (
         ": too little" if free < plan.spilled else ""
     )
+
+
+def _work(plan: Plan) -> list[str]:
+    """Return what it costs that every map is on disk."""
+    if not plan.storage.work:
+        return []
+    usual = without_work(plan)
+    beside = "" if usual is None else f"; without: {duration(usual.predicted_seconds)}, {size(usual.spilled)}"
+    return [f"work       all maps on disk, to go on after a crash{beside}"]
 
 
 def _parts(plan: Plan) -> str:

@@ -60,8 +60,10 @@ class Row:
         runs: Number of runs.
         rounds: Seconds of each run, in order. Tools take turns, so that runs of one round meet the same noise.
         flops: Multiplications and additions of the decode.
+        disk: The most bytes of spilled maps.
         max_error: Largest difference to the reference, as a share of the reference's range.
         psnr: Signal-to-noise ratio against the reference, in dB.
+        shift: The largest change of a tile's mean colour, as a share of the reference's range.
         seams: Seam score, and the score of the reference at the same places.
         outcome: ``ok``, or the reason why there are no figures.
         note: A remark for the reader.
@@ -87,8 +89,10 @@ class Row:
     runs: int = 0
     rounds: tuple[float, ...] = ()
     flops: float | None = None
+    disk: int | None = None
     max_error: float | None = None
     psnr: float | None = None
+    shift: float | None = None
     seams: tuple[float, float] | None = None
     outcome: str = "ok"
     note: str = ""

@@ -10,7 +10,10 @@ from zvae_tiled.planner.stage import Stage, Sweep
 from zvae_tiled.wording import duration, size
 
 if TYPE_CHECKING:
+    from zvae_tiled.engine.sample_error import SampleError
+    from zvae_tiled.planner.video import VideoPlan
     from zvae_tiled.report.report import Report
+    from zvae_tiled.report.video import VideoReport
 
 LOG = logging.getLogger("zvae_tiled")
 
@@ -22,6 +25,11 @@ def log_planned(plan: Plan) -> None:
         LOG.info("planned: %s, %d sweeps, %s", _what(plan), plan.case.batch * plan.sweep_count, cost)
 
 
+def log_shortage(problem: str, left: str) -> None:
+    """Warn that memory ran out, and that another plan is made."""
+    LOG.warning("%s: planning once more, with %s", problem, left)
+
+
 def log_finished(report: Report) -> None:
     """Log what was run, and what it cost."""
     if LOG.isEnabledFor(logging.INFO):
@@ -29,10 +37,15 @@ def log_finished(report: Report) -> None:
         LOG.info("finished: %s, %s", _what(report.plan), cost)
 
 
-def log_streamed(plan: Plan, seconds: float) -> None:
-    """Log the end of a stream, whose memory is not measured."""
+def log_video(what: str, figures: VideoPlan | VideoReport) -> None:
+    """Log that a video is planned or finished, with its figures."""
     if LOG.isEnabledFor(logging.INFO):
-        LOG.info("finished: %s, %s", _what(plan), duration(seconds))
+        LOG.info("%s: %s", what, ", ".join(" ".join(line.split()) for line in str(figures).splitlines()))
+
+
+def log_sampled(error: SampleError) -> None:
+    """Log the error of the attention to sampled keys."""
+    LOG.info("sampled: %s", " ".join(str(error).splitlines()))
 
 
 def log_sweep(number: int, sweeps: int, stage: Stage, sweep: Sweep) -> None:

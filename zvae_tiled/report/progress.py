@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zvae_tiled.checks import truth
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.stage import Stage
 from zvae_tiled.report.log import LOG, log_sweep
@@ -25,8 +26,9 @@ class Progress:
         rows: Rows of the picture, or of the tile, that this sweep has finished.
         height: Rows of the picture, or of the tile.
         budget: The budget in bytes.
-        memory: Bytes in use now, weights included. None in `VAE.stream`, which measures nothing.
-        peak: The most bytes in use so far. None in `VAE.stream`.
+        memory: Bytes in use now, weights included.
+        peak: The most bytes in use so far.
+        before: Share of the work that an earlier process did.
     """
 
     done: float
@@ -36,13 +38,15 @@ class Progress:
     rows: int = 0
     height: int = 0
     budget: int = 0
-    memory: int | None = None
-    peak: int | None = None
+    memory: int = 0
+    peak: int = 0
+    before: float = 0.0
 
     @property
     def remaining(self) -> float:
         """Estimated seconds to go, at the average speed so far. Infinite at the start."""
-        return self.seconds * (1 - self.done) / self.done if self.done else float("inf")
+        own = self.done - self.before
+        return self.seconds * (1 - self.done) / own if own > 0 else float("inf")
 
 
 Listener = Callable[[Progress], object]
@@ -52,7 +56,7 @@ def listener_of(progress: bool | Listener) -> Listener | None:
     """Return the function to call with the progress: None for False, `print_line` for True, or the caller's own."""
     if callable(progress):
         return progress
-    return print_line if progress else None
+    return print_line if truth("progress", progress) else None
 
 
 def print_line(progress: Progress) -> None:
@@ -72,12 +76,21 @@ class Tracker:
         self._start = time.perf_counter()
         self._total = plan.predicted_seconds or 1.0
         self._sweeps = plan.case.batch * plan.sweep_count
+        self._stages = plan.stages
+        self._before = 0.0
         self._chain, self._scale = plan.case.chain, plan.case.config.scale
         self._height = plan.case.pixels[0]
         self._budget = plan.budget
         self._finished = 0.0  # predicted seconds of the earlier sweeps
         self._sweep = 0
         self._share = 1.0
+
+    def go_on(self, picture: int, sweep: int) -> None:
+        """Begin at a sweep of a picture: all before it was done by another process."""
+        (stage,) = self._stages
+        self._sweep = picture * len(stage.sweeps) + sweep
+        self._finished = picture * stage.seconds + sum(each.seconds for each in stage.sweeps[:sweep])
+        self._before = self._finished / self._total
 
     def read(self, stage: Stage, index: int, rows: int) -> None:
         """Record that sweep `index` of a stage has read `rows` rows of its start cut so far."""
@@ -99,7 +112,12 @@ class Tracker:
         done = min(seconds / self._total, 0.999)
         height = stage.height * self._scale
         elapsed = time.perf_counter() - self._start
-        self._listener(Progress(done, self._sweep, self._sweeps, elapsed, round(share * height), height, self._budget))
+        rows = round(share * height)
+        self._listener(
+            Progress(
+                done, self._sweep, self._sweeps, elapsed, rows, height, self._budget, before=min(self._before, done)
+            )
+        )
 
     def finish(self) -> None:
         """Report that all is done."""

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
+from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
@@ -19,6 +20,9 @@ from zvae_tiled.wording import duration, size
 
 _MARKS = Path("/proc/self/status")
 """Where Linux keeps a process's high-water mark. It is not reset before a decode, because others may read it too."""
+
+_OTHERWISE = ("plan", "sampled", "timeline")
+"""Attributes that `Report.to_dict` does not return as they are."""
 
 POINTS = 1000
 """A timeline of twice this many points is halved, because its chart has fewer pixels."""
@@ -39,10 +43,11 @@ class Report:
         footprint: Growth of the process in bytes, as the system counts it: its high-water mark minus its size at the
             start, or 0 if the process was larger before. Weights and latents are in its size at the start.
         seconds: Duration.
-        quality: ``exact``, ``tiles``, ``stream`` or ``preview``.
+        quality: ``exact``, ``sampled``, ``tiles``, ``stream`` or ``preview``.
         exact: Whether the result equals a full decode, except for rounding.
         statistics: Source of the norms' moments and of the attention.
         expected_error: How far the result is from that of a full decode.
+        sampled: The measured error of the attention to sampled keys, for each picture. Empty if all keys were kept.
         timeline: Points of seconds since the start, and the most bytes in use since the previous point.
     """
 
@@ -58,6 +63,7 @@ class Report:
     exact: bool
     statistics: str
     expected_error: str
+    sampled: tuple[SampleError, ...] = ()
     timeline: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
@@ -70,6 +76,7 @@ class Report:
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
                 f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
                 f"expected   {self.expected_error}",
+                *self._sampled_lines(),
                 self.memory_line(),
                 f"others     {size(self.others)} in other MLX arrays before the decode",
                 self.time_line(),
@@ -87,11 +94,12 @@ class Report:
               pixels. ``dtype``, ``device``: the VAE's type, and the device with its kernels.
             - ``budget``, ``predicted_peak``, ``measured_peak``, ``others``, ``footprint``, ``predicted_seconds``,
               ``seconds``, ``quality``, ``exact``, ``statistics``, ``expected_error``: the attributes of these names.
+            - ``sampled``: a dict for each picture: the error of the attention to sampled keys, and ``expected_psnr``.
             - ``plan``: the plan's digest. ``sweeps``: how many it has. ``flops``: operations of the whole batch.
             - ``timeline``: a list of pairs, the seconds since the start and the most bytes since the pair before.
         """
         case, (height, width) = self.plan.case, self.plan.case.pixels
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("plan", "timeline")}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in _OTHERWISE}
         return {
             "task": case.task,
             "pictures": case.batch,
@@ -100,11 +108,19 @@ class Report:
             "dtype": case.dtype,
             "device": case.device,
             **own,
+            "sampled": [each.to_dict() for each in self.sampled],
             "plan": self.plan.digest,
             "sweeps": self.plan.sweep_count,
             "flops": self.plan.predicted_flops,
             "timeline": [[seconds, level] for seconds, level in self.timeline],
         }
+
+    def _sampled_lines(self) -> list[str]:
+        """Return the lines of the worst picture's error of sampled keys."""
+        if not self.sampled:
+            return []
+        first, second = str(_worst(self.sampled)).splitlines()
+        return [f"sampled    {first}", f"           {second}"]
 
     def memory_line(self) -> str:
         """Return the line of predicted and measured memory."""
@@ -145,8 +161,9 @@ class Meter:
         self._host = 0
         self._peak = 0
         self._line: list[tuple[float, int]] = []
-        self._before = active_memory()
-        reset_peak()
+        self._own = 0  # bytes of the decode, beside `held`, while others run
+        self._others = max(0, active_memory() - held)
+        self.resume()
         self._size = psutil.Process().memory_info().rss
         self._start = time.perf_counter()
 
@@ -165,8 +182,27 @@ class Meter:
         self._note()
         self._host = held
 
-    def report(self, plan: Plan) -> Report:
-        """Stop measuring, and return the report for the plan that was run."""
+    def pause(self, passed_on: int) -> None:
+        """Stop measuring until `resume`. From now on `passed_on` bytes belong to the caller."""
+        self._note()
+        self._own = active_memory() - self._before - passed_on
+
+    def resume(self) -> None:
+        """Go on. What the caller has allocated or freed meanwhile is not counted."""
+        self._before = active_memory() - self._own
+        reset_peak()
+
+    def now(self) -> int:
+        """Return the bytes in use now."""
+        return self._note()
+
+    def measured(self) -> tuple[int, float]:
+        """Return the most bytes in use so far, and the seconds since the start."""
+        self._note()
+        return self._peak, time.perf_counter() - self._start
+
+    def report(self, plan: Plan, sampled: tuple[SampleError, ...] = ()) -> Report:
+        """Stop measuring, and return the report for the plan that was run, and the errors of sampled keys."""
         self._note()
         return Report(
             plan=plan,
@@ -174,13 +210,14 @@ class Meter:
             predicted_peak=plan.predicted_peak,
             predicted_seconds=plan.predicted_seconds,
             measured_peak=self._peak,
-            others=max(0, self._before - self._held),
+            others=self._others,
             footprint=max(0, _high_water() - self._size),
             seconds=time.perf_counter() - self._start,
             quality=plan.quality.name,
             exact=plan.exact,
             statistics=plan.statistics,
-            expected_error=plan.expected_error,
+            expected_error=_worst(sampled).expected if sampled else plan.expected_error,
+            sampled=sampled,
             timeline=tuple(self._line),
         )
 
@@ -194,6 +231,10 @@ class Meter:
         if len(self._line) >= 2 * POINTS:
             self._line = _halved(self._line)
         return self._held + self._host + max(0, active_memory() - self._before)
+
+
+def _worst(sampled: tuple[SampleError, ...]) -> SampleError:
+    return max(sampled, key=lambda error: error.rms)
 
 
 def _halved(line: list[tuple[float, int]]) -> list[tuple[float, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from zvae_tiled.devices.heap import make_room
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families import LatentConvention
 from zvae_tiled.inputs.latent_space import LatentDistribution
 
 
@@ -18,11 +18,15 @@ class DistributionSink:
     host_bytes = 0
 
     def __init__(
-        self, config: VAEConfig, weights: Mapping[str, mx.array], shape: tuple[int, int, int], dtype: mx.Dtype
+        self,
+        convention: LatentConvention,
+        weights: Mapping[str, mx.array],
+        shape: tuple[int, int, int],
+        dtype: mx.Dtype,
     ) -> None:
-        """Prepare for the distribution of latents of size (B, h, w) and of this type."""
+        """Prepare for the distribution of latents of size (B, h, w) and of this type, converted to a convention."""
         batch, height, width = shape
-        self._convention = config.latents
+        self._convention = convention
         self._weights = weights
         channels, self._grain = self._convention.returned
         sides = (side // self._convention.patch * self._grain for side in (height, width))

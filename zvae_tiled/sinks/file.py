@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import mlx.core as mx
 
-from zvae_tiled.errors import OutputError
+from zvae_tiled.errors import OutOfMemoryError, OutputError
 from zvae_tiled.files.atomic import File, new_file, publish
+from zvae_tiled.files.new_file import NewFile
+from zvae_tiled.files.new_folder import NewFolder
+from zvae_tiled.files.special import PouredFile
+from zvae_tiled.shortage import ADVICE, is_shortage
+from zvae_tiled.sinks.deep_zoom import tiles_folder
 from zvae_tiled.sinks.writer import Writer, samples
 
 
@@ -22,7 +27,13 @@ class FileSink:
     """
 
     def __init__(
-        self, paths: tuple[Path, ...], rows: int, gathered: int, overwrite: bool, writer: Callable[[BinaryIO], Writer]
+        self,
+        paths: tuple[Path, ...],
+        rows: int,
+        gathered: int,
+        overwrite: bool,
+        beside: bool,
+        writer: Callable[..., Writer],
     ) -> None:
         """Prepare to write pictures.
 
@@ -31,12 +42,14 @@ class FileSink:
             rows: Rows of a picture.
             gathered: Bytes that a writer gathers.
             overwrite: Whether existing files are replaced.
-            writer: Makes the writer for an open file.
+            beside: Whether a folder beside each file is filled, too.
+            writer: Makes the writer for an open file, and for that folder.
         """
         self._paths = paths
         self._rows = rows
         self._gathered = gathered
         self.overwrite = overwrite
+        self._beside = beside
         self._new_writer = writer
         self._writer: Writer | None = None
         self._left = 0
@@ -52,8 +65,7 @@ class FileSink:
         path = self._paths[picture]
         try:
             if self._writer is None:
-                self.files.append(new_file(path))
-                self._writer = self._new_writer(self.files[-1].file)
+                self._writer = self._opened(path)
                 self._left = self._rows
             for block in samples(rows, self._writer.bits_used):
                 self._writer.write(block)
@@ -61,9 +73,24 @@ class FileSink:
             if not self._left:
                 self._writer.finish()
                 self._writer = None
-                self.files[-1].finish()
+                for file in self.files[-2 if self._beside else -1 :]:
+                    file.finish()
         except OSError as error:
             raise failed(path, error) from error
+
+    def _opened(self, path: Path) -> Writer:
+        """Return the writer of a new file. A folder beside it gets its name first, because the file refers to it."""
+        options: dict[str, Any] = {}
+        if self._beside:
+            folder = NewFolder(tiles_folder(path))
+            self.files.append(folder)
+            options["folder"] = folder.part
+        file = self._new_file(path)
+        self.files.append(file)
+        return self._new_writer(file.file, **options)
+
+    def _new_file(self, path: Path) -> NewFile | PouredFile:
+        return new_file(path)
 
     def close(self) -> None:
         """Give all files their names, or none."""
@@ -71,6 +98,8 @@ class FileSink:
 
     def abort(self) -> None:
         """Remove the files written so far."""
+        if self._writer is not None:
+            self._writer.stop()
         self._writer = None
         for file in self.files:
             file.discard()
@@ -94,6 +123,8 @@ def close_together(sinks: Sequence[FileSink]) -> None:
 _ADVICE = "The latents are unchanged. Free space, or use another file, and decode again."
 
 
-def failed(path: Path, error: OSError, advice: str = _ADVICE) -> OutputError:
+def failed(path: Path, error: OSError, advice: str = _ADVICE) -> OutputError | OutOfMemoryError:
     """Turn the operating system's error into one that says what to do."""
+    if is_shortage(error):
+        return OutOfMemoryError(f"memory ran out while writing {path}", ADVICE)
     return OutputError(f"{path} cannot be written: {error.strerror or error}", advice)

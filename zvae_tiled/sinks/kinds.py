@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from zvae_tiled.checks import shown, whole
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.inputs.arrays import imported
+from zvae_tiled.sinks.deep_zoom import DeepZoom
 from zvae_tiled.sinks.npy import Npy
 from zvae_tiled.sinks.pillow import Jpeg, WebP
 from zvae_tiled.sinks.png import Png
 from zvae_tiled.sinks.safetensors import Safetensors
-from zvae_tiled.sinks.tiff import Tiff
+from zvae_tiled.sinks.tiff import PyramidTiff, Tiff
 from zvae_tiled.sinks.writer import Shape, Writer
 
 KINDS: dict[str, type[Writer]] = {
     ".png": Png,
     ".tif": Tiff,
     ".tiff": Tiff,
+    ".ptif": PyramidTiff,
+    ".dzi": DeepZoom,
     ".webp": WebP,
     ".jpg": Jpeg,
     ".jpeg": Jpeg,
@@ -37,9 +41,9 @@ def check_kind(name: object, kind: type[Writer], shape: Shape, bits: int | None)
         MissingExtraError: The format needs Pillow.
     """
     height, width, channels = shape
-    if bits is not None and (isinstance(bits, bool) or bits not in kind.bits):
+    if bits is not None and whole(bits) not in kind.bits:
         raise OutputError(
-            f"{name}: bits= must be {_either(kind.bits)} in this kind of file, it is {bits!r}",
+            f"{name}: bits= must be {_either(kind.bits)} in this kind of file, it is {shown(bits)}",
             ".png and .tiff store 16, .tiff, .npy and .safetensors store 32.",
         )
     if kind.channels is not None and channels not in kind.channels:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from zvae_tiled._version import __version__
 from zvae_tiled.families import VAEConfig, preset_names
+from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.plan import Plan
 
 
@@ -19,11 +20,16 @@ def notes_of(plan: Plan) -> dict[str, str]:
     quality = plan.quality.name
     if quality != "exact":
         quality += f", {'exact' if plan.exact else 'not exact'}: {plan.statistics}"
+    return case_notes(plan.case, quality)
+
+
+def case_notes(case: Case, quality: str) -> dict[str, str]:
+    """Return the notes of a decode of this quality."""
     return {
         "Software": f"zvae_tiled {__version__}",
-        "zvae_kernels": f"{plan.case.device} {plan.case.dtype}",
+        "zvae_kernels": f"{case.device} {case.dtype}",
         "zvae_quality": quality,
-        "zvae_vae": vae_name(plan.case.config),
+        "zvae_vae": vae_name(case.config),
     }
 
 

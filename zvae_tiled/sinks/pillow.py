@@ -41,7 +41,7 @@ class _Pillow(Writer):
     def finish(self) -> None:
         try:
             self._image.save(_OnlyWrite(self.file), format=self.pillow, exif=self._exif, **self.options)
-        except (ValueError, MemoryError) as error:  # from Pillow's encoders
+        except ValueError as error:  # from Pillow's encoders
             raise OSError(None, f"Pillow's {self.pillow} encoder failed: {error}") from error
 
 

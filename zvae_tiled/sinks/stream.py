@@ -16,8 +16,8 @@ from zvae_tiled.sinks.kinds import KINDS, check_kind
 from zvae_tiled.sinks.texts import kept_texts
 from zvae_tiled.sinks.writer import Shape, Writer, samples
 
-FORMATS = tuple(ending[1:] for ending in KINDS)
-"""Names of the formats: the endings of their files."""
+FORMATS = tuple(ending[1:] for ending, kind in KINDS.items() if not kind.beside)
+"""Names of the formats that are one file: the endings of their files."""
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,6 @@ class StreamSink:
 
     def abort(self) -> None:
         """Forget the picture. What was written cannot be taken back."""
+        if self._writer is not None:
+            self._writer.stop()
         self._writer = None

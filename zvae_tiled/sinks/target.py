@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from zvae_tiled.checks import path_of
+from zvae_tiled.checks import path_of, truth
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.files.special import followed, is_special
-from zvae_tiled.files.temporary import temporary_folder
-from zvae_tiled.sinks.file import FileSink, failed
+from zvae_tiled.files.new_folder import check_folder
+from zvae_tiled.files.special import is_special
+from zvae_tiled.sinks.deep_zoom import tiles_folder
+from zvae_tiled.sinks.file import FileSink
 from zvae_tiled.sinks.kinds import KINDS, check_kind
 from zvae_tiled.sinks.png import Png
+from zvae_tiled.sinks.room import check_files_fit, folder_of
 from zvae_tiled.sinks.texts import kept_texts, size_of
+from zvae_tiled.sinks.work import WorkSink
 from zvae_tiled.sinks.writer import Shape, Writer
 
 
@@ -54,7 +57,7 @@ class Target:
     @property
     def folder(self) -> Path:
         """The folder in which they are written."""
-        return temporary_folder() if is_special(self.paths[0]) else followed(self.paths[0]).parent
+        return folder_of(self.paths[0])
 
     def check_room(self, spilled: int, spill_folder: Path, beside: int = 0) -> None:
         """Refuse files that the disk may not hold if they compress badly.
@@ -67,24 +70,19 @@ class Target:
         Raises:
             OutputError: There is too little free space.
         """
-        folder, needed = self.folder, self.needed
-        try:
-            shared = spilled if spill_folder.stat().st_dev == folder.stat().st_dev else 0
-            free = shutil.disk_usage(folder).free
-        except OSError as error:
-            raise failed(self.paths[0], error) from error
-        if free < needed + shared + beside:
-            maps = f", and spilled maps {shared:,}" if shared else ""
-            maps += f", and the files beside it {beside:,}" if beside else ""
-            raise OutputError(
-                f"{self.paths[0]} may need {needed:,} bytes{maps}; {folder} has {free:,} free",
-                "Free space, use a file on another disk, or choose fewer bits.",
-            )
+        check_files_fit(self.paths[0], self.needed, spilled, spill_folder, beside)
 
     def sink(self, notes: dict[str, str]) -> FileSink:
         """Return the sink that writes the files, with `notes` in each of them."""
+        return FileSink(*self._options(notes))
+
+    def work_sink(self, notes: dict[str, str], kept: Callable[[int], Path]) -> WorkSink:
+        """Return the sink that writes the files in a work folder, where `kept` names that of a picture."""
+        return WorkSink(*self._options(notes), kept=kept)
+
+    def _options(self, notes: dict[str, str]) -> tuple[Any, ...]:
         writer = partial(self.kind, shape=self.shape, bits=self.bits, notes={**notes, **self.texts, **notes})
-        return FileSink(self.paths, self.shape[0], self.gathered, self.overwrite, writer)
+        return self.paths, self.shape[0], self.gathered, self.overwrite, self.kind.beside, writer
 
 
 def file_target(
@@ -114,8 +112,14 @@ def file_target(
     for name in paths:
         check_place(name)
     existing = [str(name) for name in paths if os.path.lexists(name) and not is_special(name)]
-    if existing and not overwrite:
+    if not truth("overwrite", overwrite) and existing:
         problem = f"{', '.join(existing)}: there is a file of that name"
         raise OutputError(problem, "Use another name, or set overwrite=True.")
-    kept = kept_texts(texts or {}, kind.text_room, str(target)) if kind.text_room else {}
+    for name in paths if kind.beside else ():
+        if is_special(name):
+            raise OutputError(
+                f"{name} is a pipe or a device, and a {name.suffix} has a folder beside it", "Name a file."
+            )
+        check_folder(tiles_folder(name), overwrite)
+    kept = kept_texts({} if texts is None else texts, kind.text_room, str(target)) if kind.text_room else {}
     return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite, kept)

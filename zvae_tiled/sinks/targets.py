@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
 
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, OutputError
+from zvae_tiled.files.special import is_special
 from zvae_tiled.sinks.base import Sink
 from zvae_tiled.sinks.caller import ByteFile
 from zvae_tiled.sinks.file import FileSink, close_together
 from zvae_tiled.sinks.stream import StreamTarget, stream_target
 from zvae_tiled.sinks.target import Target, file_target
+from zvae_tiled.sinks.work import WorkSinks
 
 Place = str | os.PathLike[str] | ByteFile
 """Where a picture is written: a path, or a file object."""
@@ -60,6 +63,32 @@ class Targets:
         sinks: list[Sink] = [target.sink(notes) for target in self.targets]
         return sinks[0] if len(sinks) == 1 else _Together(sinks)
 
+    def check_work(self) -> None:
+        """Refuse outputs that cannot be kept in a work folder.
+
+        Raises:
+            InputError: An output is a file object, a pipe or a device, or has a folder beside it.
+        """
+        if any(target.kind.beside for target in self.files):
+            raise InputError("a .dzi cannot be kept in a work folder, and work= is set", "Write a .ptif or a .tiff.")
+        if len(self.files) < len(self.targets) or any(map(is_special, self.paths)):
+            problem = "work= needs outputs that are files, and one is a file object, a pipe or a device"
+            raise InputError(problem, "Name files.")
+
+    def work_sinks(self, notes: dict[str, str], kept: Callable[[str], Path]) -> WorkSinks:
+        """Return the sink that writes all outputs in a work folder.
+
+        Args:
+            notes: The notes in each file.
+            kept: Returns the path of a name in the work folder.
+
+        """
+
+        def part(number: int, picture: int) -> Path:
+            return kept(f"part-{number}-{picture}")
+
+        return WorkSinks([target.work_sink(notes, partial(part, number)) for number, target in enumerate(self.files)])
+
 
 def targets_of(
     places: Place | Sequence[Place],
@@ -95,7 +124,7 @@ def targets_of(
     if len({id(place) for place in objects}) != len(objects):
         raise OutputError("the same file object is named twice", "Name each output once.")
     targets = [
-        stream_target(place, pictures, picture_format, bits, texts or {})
+        stream_target(place, pictures, picture_format, bits, {} if texts is None else texts)
         if _is_object(place)
         else file_target(place, pictures, bits, overwrite, texts)  # type: ignore[arg-type]
         for place in several

@@ -37,13 +37,9 @@ def kept_texts(texts: Mapping[str, str], room: int, where: str) -> dict[str, str
     Raises:
         LatentsError: A name or a text is not a str.
     """
-    if not isinstance(texts, Mapping):
-        raise LatentsError(f"texts must be a dict of text, it is {shown(texts)}", _ADVICE)
+    check_texts(texts)
     kept: dict[str, str] = {}
     left = min(room, MOST_BYTES)
-    for name, text in texts.items():
-        if not isinstance(name, str) or not isinstance(text, str):
-            raise LatentsError(f"texts must be a dict of text, it holds {shown(name)}: {shown(text)}", _ADVICE)
     for name, text in sorted(texts.items(), key=lambda pair: (len(pair[1]), pair[0])):
         problem = _problem(name, text, left, len(kept))
         if problem is None:
@@ -52,6 +48,19 @@ def kept_texts(texts: Mapping[str, str], room: int, where: str) -> dict[str, str
         else:
             _LOG.warning("%s: the text %.60r is left out: %s", where, name, problem)
     return kept
+
+
+def check_texts(texts: object) -> None:
+    """Refuse what is no dict of text.
+
+    Raises:
+        LatentsError: A name or a text is not a str.
+    """
+    if not isinstance(texts, Mapping):
+        raise LatentsError(f"texts must be a dict of text, it is {shown(texts)}", _ADVICE)
+    for name, text in texts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise LatentsError(f"texts must be a dict of text, it holds {shown(name)}: {shown(text)}", _ADVICE)
 
 
 def size_of(texts: Mapping[str, str]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, ClassVar
 
 import mlx.core as mx
@@ -32,6 +34,8 @@ class Writer(ABC):
         pillow: Pillow's name for the format, if Pillow writes it.
         text_room: The most bytes of texts of the caller that it holds beside our notes.
         seeks: Whether it writes at earlier places again.
+        resumes: Whether it can go on with a file that another process began: it has `state` and `resume`.
+        beside: Whether it also fills a folder beside the file, which it takes as `folder`.
     """
 
     bits: ClassVar[tuple[int, ...]]
@@ -39,6 +43,8 @@ class Writer(ABC):
     side: ClassVar[int] = (1 << 31) - 1
     pillow: ClassVar[str | None] = None
     seeks: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
+    beside: ClassVar[bool] = False
     text_room: ClassVar[int] = 0
 
     def __init__(self, file: BinaryIO, shape: Shape, bits: int, notes: dict[str, str]) -> None:
@@ -62,6 +68,27 @@ class Writer(ABC):
     def finish(self) -> None:
         """Write everything that follows the last row."""
 
+    def state(self) -> dict[str, Any] | None:
+        """Return what `resume` needs to go on from here, as plain values: what is new since the last state.
+
+        Only bytes that were handed to the file are vouched for. None if there is nothing yet.
+        """
+        return None
+
+    def resume(self, states: Sequence[dict[str, Any]]) -> int:
+        """Go on with a file that another process began, and cut off what no state vouches for.
+
+        Args:
+            states: All states of the file, oldest first, at least one.
+
+        Returns:
+            The row of the picture that `write` takes next. It is never behind the last.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:  # noqa: B027, most have nothing to end
+        """End what is still at work, after an error. A second call changes nothing."""
+
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
         """Return the bytes of rows that it gathers outside MLX's allocator. One or two blocks are not counted."""
@@ -73,6 +100,47 @@ class Writer(ABC):
         """Return the most bytes a file may have: noise does not compress, and compression adds some bytes."""
         size = raw_bytes(shape, bits)
         return size + size // 64 + shape[0] + (1 << 16)
+
+
+class RowsWriter(Writer):
+    """Writes a header, and then all rows as they are."""
+
+    bits = (32, 8, 16)
+    resumes = True
+
+    def __init__(self, file: BinaryIO, shape: Shape, bits: int, header: bytes) -> None:
+        """Write the header. The shape is known before the first row."""
+        super().__init__(file, shape, bits, {})
+        self._header = len(header)
+        self._rows = 0
+        file.write(header)
+
+    def write(self, rows: Samples) -> None:
+        """Write the rows as they are."""
+        self.file.write(rows.data)
+        self._rows += len(rows)
+
+    def finish(self) -> None:
+        """Do nothing: the file ends with the last row."""
+
+    def state(self) -> dict[str, Any] | None:
+        """Return how many rows are written."""
+        return {"rows": self._rows}
+
+    def resume(self, states: Sequence[dict[str, Any]]) -> int:
+        """Go on behind the last row, or with it if the picture has no other."""
+        self._rows = min(int(states[-1]["rows"]), self.shape[0] - 1)
+        cut_off(self.file, self._header + self._rows * raw_bytes((1, *self.shape[1:]), self.bits_used))
+        return self._rows
+
+
+def cut_off(file: BinaryIO, size: int) -> None:
+    """Let a file end after `size` bytes, which it has, and go on there."""
+    file.flush()
+    if os.fstat(file.fileno()).st_size < size:
+        raise OSError(errno.EIO, f"the file is shorter than the {size:,} bytes that were written")
+    file.truncate(size)
+    file.seek(size)
 
 
 def raw_bytes(shape: Shape, bits: int) -> int:

@@ -97,9 +97,9 @@ def _is_folder(path: Path, missing_ok: bool = False) -> bool:
 
 def _from_file(path: Path) -> Checkpoint:
     beside = path.parent / "config.json"
-    config = beside if beside.is_file() else None
+    config = beside if os.path.isfile(beside) else None
     above = path.absolute().parent.parent / "model_index.json"
-    pipeline = above if config is not None and above.is_file() else None
+    pipeline = above if config is not None and os.path.isfile(above) else None
     if path.suffix != ".json":
         return Checkpoint(config, _with_other_half(path), pipeline=pipeline)
     weight_map = read_index(path)
@@ -110,7 +110,7 @@ def _with_other_half(path: Path) -> tuple[Path, ...]:
     """Return a file, and the other half beside it if its name says that it is one half: the decoder first."""
     for end in _HALVES:
         halves = tuple(path.with_name(path.name.removesuffix(end) + half) for half in _HALVES)
-        if path.name.endswith(end) and all(half.is_file() for half in halves):
+        if path.name.endswith(end) and all(map(os.path.isfile, halves)):
             return halves
     return (path,)
 

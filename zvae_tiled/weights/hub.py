@@ -11,6 +11,9 @@ from zvae_tiled.families import PRESETS, REPOSITORIES, weightless
 
 VARIABLE = "ZVAE_VAE"
 
+DEMO = Path(__file__).parent.parent / "demo"
+"""The VAE that comes with the package."""
+
 USUAL = "z-image"
 """The preset whose models are searched for in the cache. FLUX.1's models have the same VAE."""
 
@@ -35,7 +38,7 @@ def located(name: Path) -> Path:
     """Return the path that `VAE.load` reads: an existing one as it is, else that of a model in the Hugging Face cache.
 
     Args:
-        name: A path; or ``OWNER/MODEL``; or a preset, which means any model with that VAE.
+        name: A path; or ``OWNER/MODEL``; or a preset, which means any model with that VAE; or ``demo``.
 
     Raises:
         ConfigError: The cache has no model of this preset.
@@ -44,6 +47,8 @@ def located(name: Path) -> Path:
     text = str(name)
     if os.path.exists(name) or weightless(name):
         return name
+    if text == "demo":
+        return DEMO
     if text in PRESETS:
         return _with_preset(text)
     if _MODEL.fullmatch(text) and not os.path.exists(name.parent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.files.opening import open_regular, unreadable
 from zvae_tiled.weights.content import recognise
+from zvae_tiled.wording import listed
 
 MAX_INDEX_BYTES = 16 << 20
 """The largest index that is read. The index of a model of 100,000 tensors has 10 MB."""
@@ -34,9 +36,9 @@ def read_index(path: Path) -> Mapping[str, Path]:
             raise WeightsError(problem, "Do not use it: a genuine index never points to another folder.")
         # The path is not resolved: in Hugging Face's cache the file is a link to ../../blobs.
         files[tensor] = path.parent / file
-    absent = sorted({file.name for file in files.values() if not file.exists()})
+    absent = sorted({file.name for file in files.values() if not os.path.exists(file)})  # False too for a name too long
     if absent:
-        problem = f"{path} names files that are not beside it: {', '.join(absent)}."
+        problem = f"{path} names files that are not beside it: {listed(absent)}."
         raise WeightsError(problem, "Download them.")
     return files
 

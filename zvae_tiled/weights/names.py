@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from zvae_tiled.weights.dc_ae_names import from_dc_ae
 from zvae_tiled.weights.mflux_names import from_mflux
 
 PREFIXES = ("first_stage_model.", "vae.")
@@ -83,8 +84,11 @@ def canonical_names(stored: Iterable[str]) -> dict[str, str]:
     bare = _vae_names(stored)
     if _WAN in bare.values():
         bare = {name: _from_wan(short) for name, short in bare.items()}
-    unwrapped = from_mflux(bare.values())
-    bare = {name: unwrapped[short] for name, short in bare.items()}
+    for translate in (from_dc_ae, from_mflux):
+        translated = translate(set(bare.values()))
+        bare = {name: translated[short] for name, short in bare.items()}
+    if any(name.startswith(_HUNYUAN) for name in bare.values()):
+        bare = _from_hunyuan(bare)
     levels = 1 + max((int(up[1]) for name in bare.values() if (up := _UP.match(name))), default=-1)
     return {name: _canonical(short, levels) for name, short in bare.items()}
 
@@ -104,8 +108,35 @@ def _vae_names(stored: Iterable[str]) -> dict[str, str]:
     return bare
 
 
+_HUNYUAN = "decoder.up.0.upsample."
+"""Only HunyuanImage's own file has such a name: elsewhere ``decoder.up.0`` is the level of the picture, not doubled."""
+
+_HUNYUAN_BLOCK = re.compile(rf"(encoder\.down|decoder\.up)\.{_N}\.(?:block\.{_N}|downsample|upsample)\.")
+
+
+def _from_hunyuan(bare: dict[str, str]) -> dict[str, str]:
+    """Return diffusers' names, which number the blocks of all levels, from the latents' level in the decoder too."""
+    found = {name: _HUNYUAN_BLOCK.match(short) for name, short in bare.items()}
+    count = {
+        half: 1 + max((int(part[3]) for part in found.values() if part and part[1] == half and part[3]), default=0)
+        for half in ("encoder.down", "decoder.up")
+    }
+    names = dict(bare)
+    for name, part in found.items():
+        if part is not None:
+            half, resnets = part[1], count[part[1]]
+            number = int(part[2]) * (resnets + 1) + (int(part[3]) if part[3] else resnets)
+            names[name] = f"{half}_blocks.{number}.{bare[name][part.end() :]}"
+    return names
+
+
 _WAN = "decoder.middle.0.residual.0.gamma"
 """A name that only Wan's own files have."""
+
+_WAN_BLOCK = re.compile(
+    rf"(?:encoder|decoder)\.(down|up)samples\.{_N}\.(?:down|up)samples\.{_N}\.(?=(resample|time_conv)?)"
+)
+"""The beginning of a name inside a block of Wan 2.2's own file."""
 
 _WAN_UP = re.compile(rf"decoder\.upsamples\.{_N}\.")
 _WAN_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -127,8 +158,11 @@ _WAN_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def _from_wan(name: str) -> str:
-    """Return diffusers' name of a tensor in Wan's own file. Its decoder has three resnets and an upsampler a level."""
-    if up := _WAN_UP.match(name):
+    """Return diffusers' name of a tensor in Wan's own file. A level of Wan 2.1's decoder has three resnets."""
+    if part := _WAN_BLOCK.match(name):
+        inside = f"{part[1]}sampler" if part[4] else f"resnets.{part[3]}"
+        name = f"{name[:2]}coder.{part[1]}_blocks.{part[2]}.{inside}.{name[part.end() :]}"
+    elif up := _WAN_UP.match(name):
         level, block = divmod(int(up[1]), 4)
         inside = "upsamplers.0" if block == 3 else f"resnets.{block}"
         name = f"decoder.up_blocks.{level}.{inside}.{name[up.end() :]}"

@@ -29,7 +29,8 @@ def diffusers_names(names: Collection[str]) -> dict[str, str]:
     layers = {name: _LAYER.match(name) for name in names if name not in _SCALARS}
     if not layers or not all(layers.values()):
         return {name: name for name in names}
-    bare = "encoder" if any(name.startswith("0.") for name in names) else "decoder"
+    # Layer 0 of TAEQI 2.1's encoder packs pixels, and has no weights either. Its layer 4 is a convolution, not a block.
+    bare = "encoder" if "4.weight" in names or any(name.startswith("0.") for name in names) else "decoder"
     return {name: _diffusers(name, layer, bare) for name, layer in layers.items() if layer is not None}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.checks import shown
+from zvae_tiled.checks import shown, truth
 from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.families import PRESETS, Task, VAEConfig
 from zvae_tiled.files.opening import unreadable
@@ -19,6 +19,7 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import load_weights
+from zvae_tiled.weights.video import apart, stored_shapes
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
@@ -55,21 +56,30 @@ def sources_of(checkpoint: Checkpoint, config: VAEConfig | str | os.PathLike[str
 
 
 def read_weights(
-    source: Checkpoint | Arrays, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool
+    source: Checkpoint | Arrays, config: VAEConfig, dtype: mx.Dtype, decoder_only: bool, video: bool = False
 ) -> dict[str, mx.array]:
     """Read the weights of the decoder, or of both halves, tensor by tensor.
 
+    Args:
+        source: The checkpoint.
+        config: The VAE's config.
+        dtype: The type of the weights.
+        decoder_only: Whether the encoder is skipped.
+        video: Whether all temporal slices of the decoder's convolutions are read.
+
     Raises:
+        ConfigError: `video` is set, and this VAE decodes no videos.
         WeightsError: The weights are unsafe or incomplete, or do not fit the config.
     """
-    tasks: tuple[Task, ...] = ("decode",) if decoder_only else ("decode", "encode")
+    tasks: tuple[Task, ...] = ("decode",) if truth("decoder_only", decoder_only) else ("decode", "encode")
+    temporal = stored_shapes(config) if truth("video", video) else {}
     weights: dict[str, mx.array] = {}
     ignored = (*config.unused, *(ENCODER if decoder_only else ()))
     load_weights(
         source,
-        shapes_of(config, tasks),
+        shapes_of(config, tasks) | temporal,
         dtype,
-        assign=weights.__setitem__,
+        assign=lambda name, array: weights.update(apart(name, array)),
         ignore=ignored,
         wide=config.latents.shapes.keys(),
         causal=config.causal,
@@ -88,7 +98,7 @@ def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dt
     """Return zeros as the biases of convolutions that have none."""
     tasks: tuple[Task, ...] = ("decode", "encode")
     without = [step for task in tasks for step in config.chain(task).steps if not step.bias]
-    present = [step for step in without if f"{step.name}.weight" in weights]
+    present = [step for step in without if weights.keys() >= step.shapes.keys()]
     return {f"{step.name}.bias": mx.zeros(step.outputs, dtype=dtype) for step in present}
 
 
@@ -101,12 +111,14 @@ class Origin:
         config: The config.
         dtype: The type's name.
         decoder_only: Whether the encoder was skipped.
+        video: Whether the kernels between frames were loaded.
     """
 
     checkpoint: Checkpoint
     config: VAEConfig
     dtype: str
     decoder_only: bool
+    video: bool = False
 
     @property
     def path(self) -> Path:

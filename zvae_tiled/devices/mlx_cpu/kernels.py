@@ -13,11 +13,14 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
+from zvae_tiled.devices import local
+from zvae_tiled.devices.evaluated import now
 from zvae_tiled.devices.folding import fold_upsampling
 from zvae_tiled.devices.heap import make_room
-from zvae_tiled.devices.kernels import Affine, Kernels
+from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK, CpuWorkspace
-from zvae_tiled.devices.storage import MlxStorage, now
+from zvae_tiled.devices.probes import Asked, Probes
+from zvae_tiled.devices.storage import MlxStorage
 from zvae_tiled.devices.workspace import KEYS_AT_ONCE, Workspace
 
 Pieces = list[mx.array]
@@ -44,6 +47,8 @@ class RowKernels(MlxStorage):
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
         """Return the weights in float32, with upsampling folded into its convolution."""
+        if step.local:
+            return local.prepared(step, weights)
         ready: dict[str, mx.array] = {name: now(array.astype(mx.float32)) for name, array in weights.items()}
         if step.upsample:
             ready |= fold_upsampling(ready.pop("weight"))
@@ -67,6 +72,8 @@ class RowKernels(MlxStorage):
 
     def conv(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve row by row, some columns at a time."""
+        if step.local:
+            return self._computed(step, weights, pieces, skip)
         rows, width = step.gives(len(pieces)), pieces[0].shape[2] // step.stride
         written = rows * width * step.factor**2 * step.outputs * self.dtype.size
         make_room(written + _WORKSPACE.conv(step, rows, width, self.dtype.size))
@@ -82,9 +89,23 @@ class RowKernels(MlxStorage):
                 self._note_extent(i, 1, y)
                 y = y + weights["bias"]
                 if skip is not None:
-                    y = y + _skip(step, weights, skip[:, at, left:right])
+                    y = y + _skip(step, weights, skip[:, at, left * step.factor : right * step.factor])
                 out[:, at, left * step.factor : right * step.factor] = y.astype(self.dtype)
                 mx.eval(out)
+        return out
+
+    def _computed(self, step: Step, weights: dict[str, mx.array], pieces: Pieces, skip: mx.array | None) -> mx.array:
+        """Compute a local Step, row by row."""
+        rows, width = step.gives(len(pieces)), pieces[0].shape[2]
+        out = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype))
+        self._begin_extent(rows)
+        for i in range(rows):
+            read = [piece[0] for piece in pieces[i : i + step.kernel]]
+            y = local.computed(step, weights, read[0] if len(read) == 1 else now(mx.concatenate(read)))
+            self._note_extent(i, 1, y)
+            y = y if skip is None else now(y + now(skip[0, i : i + 1].astype(mx.float32)))
+            out[:, i : i + 1] = y.astype(self.dtype)
+            mx.eval(out)
         return out
 
     def keys(self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine) -> mx.array:
@@ -99,26 +120,63 @@ class RowKernels(MlxStorage):
         return self._filled((1, rows, width, 2 * channels), map(row_keys, _rows(x)))
 
     def attend(
-        self, step: Step, weights: dict[str, mx.array], x: mx.array, affine: Affine, blocks: Iterator[mx.array]
+        self,
+        step: Step,
+        weights: dict[str, mx.array],
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float] = ALIKE,
     ) -> mx.array:
         """Attend from each row to one block of keys after the other, with an online softmax."""
+        states = self._softened(step, weights, x, affine, blocks, gains)
+
+        def row_out(row: mx.array) -> mx.array:
+            return row.astype(mx.float32) + _projected(states.pop(0), weights).reshape(row.shape)
+
+        return self._filled(x.shape, map(row_out, _rows(x)))
+
+    def asked(
+        self,
+        step: Step,
+        weights: dict[str, mx.array],
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float] = ALIKE,
+    ) -> Asked:
+        """Return what `attend` adds to each pixel of x, in float32, and the queries."""
+        states = self._softened(step, weights, x, affine, blocks, gains)
+        queries = [np.asarray(state.query) for row in states for state in row]
+        logs = [state.log() for row in states for state in row]
+        answers = [np.asarray(now(_projected(row, weights))) for row in states]
+        return Asked(*map(np.concatenate, (queries, logs, answers)))
+
+    def shares(self, probes: Probes, block: mx.array) -> np.ndarray:
+        """Return the largest share of its attention that any probe gives each key of a block."""
+        return probes.shares(block)
+
+    def _softened(
+        self,
+        step: Step,
+        weights: dict[str, mx.array],
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float],
+    ) -> list[list[_Softmax]]:
+        """Return the softmax of each part of each row."""
         channels = x.shape[-1]
         states = [[_Softmax(_query(step, part, weights, affine)) for part in _parts(row)] for row in _rows(x)]
         for block in blocks:
-            both = now(block.reshape(-1, 2 * channels).astype(mx.float32))
+            both, gain = now(block.reshape(-1, 2 * channels).astype(mx.float32)), next(gains)
             del block
             for start in range(0, both.shape[0], KEYS_AT_ONCE):
                 part = both[start : start + KEYS_AT_ONCE]
                 for state in (state for row in states for state in row):
-                    state.add(part[:, :channels], part[:, channels:])
+                    state.add(part[:, :channels], part[:, channels:], gain)
             del both, part
-
-        def row_out(row: mx.array) -> mx.array:
-            attended = mx.concatenate([state.result() for state in states.pop(0)], axis=0)
-            y = attended @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
-            return row.astype(mx.float32) + y.reshape(row.shape)
-
-        return self._filled(x.shape, map(row_out, _rows(x)))
+        return states
 
     def _filled(self, shape: tuple[int, ...], rows: Iterator[mx.array]) -> mx.array:
         """Compute rows one at a time into one array."""
@@ -150,8 +208,10 @@ class _Softmax:
         self.weight: mx.array
         self.total: mx.array
 
-    def add(self, keys: mx.array, values: mx.array) -> None:
+    def add(self, keys: mx.array, values: mx.array, gain: float = 0.0) -> None:
         scores = now(self.query @ keys.T)
+        if self.top is not None:
+            self.top = self.top - gain  # scores only count as differences from the largest one
         top = mx.max(scores, axis=-1, keepdims=True)
         if self.top is not None:
             top = mx.maximum(top, self.top)
@@ -160,8 +220,12 @@ class _Softmax:
         if self.top is not None:
             fade = mx.exp(self.top - top)
             weight, total = weight + self.weight * fade, total + self.total * fade
-        self.top, self.weight, self.total = top, weight, total
-        mx.eval(top, weight, total)
+        self.top, self.weight, self.total = top + gain, weight, total
+        mx.eval(self.top, weight, total)
+
+    def log(self) -> np.ndarray:
+        assert self.top is not None
+        return np.asarray(now(self.top + mx.log(self.weight))).reshape(-1)
 
     def result(self) -> mx.array:
         return self.total / self.weight
@@ -211,6 +275,12 @@ def _query(step: Step, part: mx.array, weights: dict[str, mx.array], affine: Aff
     channels = part.shape[-1]
     query = _normal(step, part, affine) @ weights["to_q.weight"].T + weights["to_q.bias"]
     return now((query * channels**-0.5).reshape(-1, channels))
+
+
+def _projected(states: list[_Softmax], weights: dict[str, mx.array]) -> mx.array:
+    attended = mx.concatenate([state.result() for state in states], axis=0)
+    y: mx.array = attended @ weights["to_out.0.weight"].T + weights["to_out.0.bias"]
+    return y
 
 
 def _convolved(step: Step, weights: dict[str, mx.array], window: mx.array, left: int, right: int) -> mx.array:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.workspace import KEYS_AT_ONCE, block_rows
+from zvae_tiled.devices.speeds import Speeds
+from zvae_tiled.devices.workspace import KEYS_AT_ONCE, block_rows, local_bytes, local_prepared, spread_bytes
 
 ROW_CHUNK = 1024
 """Columns convolved at once: 1,024 × 9 × 512 channels in float32 are 19 MB, near a core's L2 and L3."""
@@ -41,7 +42,11 @@ class CpuWorkspace:
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
         """Return the bytes of float32 copies. Folded upsampling has 4 times 2×2 taps in place of 3×3."""
+        if step.local:
+            return local_prepared(step)
         copies = 0 if itemsize == 4 else 4 * step.parameters
+        if step.parts:
+            return 4 * step.parameters, itemsize * step.parameters  # the joined weights
         if not step.upsample:
             return copies, 0
         taps = 4 * step.inputs * step.outputs
@@ -57,6 +62,8 @@ class CpuWorkspace:
 
         Convolving needs padded input, im2col and result. Adding needs result, skip and their sum.
         """
+        if step.local:
+            return local_bytes(step, 1, width, itemsize)
         inputs, outputs = step.inputs, step.outputs
         columns = min(width, ROW_CHUNK)
         window = 4 * 3 * width * step.stride * inputs if step.halo else 0
@@ -69,12 +76,22 @@ class CpuWorkspace:
         adding = result
         if step.shortcut:
             adding += 3 * columns * step.skip + result
+        elif step.spread:
+            adding += result
         elif step.closes:
             adding += (2 if step.closes.relu else 1) * columns * step.skip
         casts = 0 if itemsize == 4 else itemsize * result
         if rows == 1 and width <= ROW_CHUNK:
             casts -= itemsize * result  # the only chunk becomes the result itself
         return window + max(4 * product, 4 * adding + casts)
+
+    def spread(self, how: Spread, pixels: int, itemsize: int) -> int:
+        """Return the bytes of a spread by MLX."""
+        return spread_bytes(how, pixels, itemsize)
+
+    def added(self, size: int) -> int:
+        """Return the bytes of the sum."""
+        return size
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of a normalised row, its keys and values, both joined, and both in the storage type."""
@@ -113,6 +130,5 @@ CPU = Device(
     likely=lambda: True,
     workspace=CpuWorkspace(),
     band_rows=16,  # the unit of work is a row: taller bands only save Python's time (docs/benchmarks.md)
-    flops=5e10,
-    bandwidth=2e9,
+    speeds=Speeds(convolutions=5e10, maps=2e9, attention=5e10, moments=5e8, weights=2e9),
 )

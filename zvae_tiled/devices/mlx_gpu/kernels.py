@@ -12,7 +12,9 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.chain import Step
-from zvae_tiled.devices.kernels import Affine, Kernels
+from zvae_tiled.devices import local
+from zvae_tiled.devices.evaluated import now
+from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.mlx_gpu.memory import (
     MetalWorkspace,
     conv_part,
@@ -20,8 +22,9 @@ from zvae_tiled.devices.mlx_gpu.memory import (
     queries_at_once,
     winograd_channels,
 )
-from zvae_tiled.devices.storage import MlxStorage, now
-from zvae_tiled.devices.workspace import Workspace, block_rows
+from zvae_tiled.devices.probes import Asked, Probes
+from zvae_tiled.devices.storage import MlxStorage
+from zvae_tiled.devices.workspace import Workspace, block_rows, local_rows
 
 Weights = dict[str, mx.array]
 Pieces = list[mx.array]
@@ -64,12 +67,18 @@ class StripKernels(MlxStorage):
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Return the weights in the type of the maps. Weights of that type are not copied."""
+        if step.local:
+            return local.prepared(step, weights)
         ready = {name: array.astype(self.dtype) for name, array in weights.items()}
         if not self.winograd and winograd_channels(step):
             # MLX uses no Winograd for a kernel that it has to flip. Flipped twice, the convolution is the same.
             ready["weight"] = mx.contiguous(ready["weight"][:, ::-1, ::-1])
         mx.eval(ready)
         return ready
+
+    def grain(self, step: Step) -> int:
+        """Return 2 where a skip is spread over a doubled map, so that each of its rows is read whole; else 1."""
+        return step.factor if step.spread else 1
 
     def edge(self, step: Step, width: int) -> Pieces:
         """Return a row of zeros."""
@@ -111,6 +120,8 @@ class StripKernels(MlxStorage):
     def conv(self, step: Step, weights: Weights, pieces: Pieces, skip: mx.array | None) -> mx.array:
         """Convolve a band, in parts if it is too large for one convolution."""
         x = _joined(pieces)
+        if step.local:
+            return self._computed(step, weights, x, skip)
         rows, width = step.gives(x.shape[1]), x.shape[2] // step.stride
         tall, wide = conv_part(step, rows, width)
         self._extents = []
@@ -125,6 +136,21 @@ class StripKernels(MlxStorage):
                 aside = None if skip is None else skip[:, top:bottom, left:right]
                 out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
                 mx.eval(out)  # in place, because no other reference to the array exists
+        return out
+
+    def _computed(self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None) -> mx.array:
+        """Compute a local Step, some rows at a time."""
+        rows, width = step.gives(x.shape[1]), x.shape[2]
+        out, tall = now(mx.zeros((1, rows, width, step.outputs), dtype=self.dtype)), local_rows(step, width)
+        self._extents = []
+        for top in range(0, rows, tall):
+            part = slice(top, min(top + tall, rows))
+            window = now(x[0, part.start : part.stop + step.kernel - 1].astype(mx.float32))
+            y = local.computed(step, weights, window)
+            self._extents.append((top, now(_extent(y[None]))))
+            y = y if skip is None else now(y + now(skip[0, part].astype(mx.float32)))
+            out[0, part] = y.astype(self.dtype)
+            mx.eval(out)
         return out
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
@@ -175,8 +201,53 @@ class StripKernels(MlxStorage):
         ]
         return now(mx.concatenate(both, axis=-1))
 
-    def attend(self, step: Step, weights: Weights, x: mx.array, affine: Affine, blocks: Iterator[mx.array]) -> mx.array:
+    def attend(
+        self,
+        step: Step,
+        weights: Weights,
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float] = ALIKE,
+    ) -> mx.array:
         """Attend from all pixels of a band to one block of keys after the other, with an online softmax."""
+        states = self._softened(step, weights, x, affine, blocks, gains)
+        attended = [states.pop(0).result(self.dtype) for _ in range(len(states))]
+        joined = now(mx.concatenate(attended, axis=0)).reshape(x.shape)
+        del attended
+        return now(self._sum_skip(_project(joined, weights["to_out.0.weight"]), weights["to_out.0.bias"], x))
+
+    def asked(
+        self,
+        step: Step,
+        weights: Weights,
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float] = ALIKE,
+    ) -> Asked:
+        """Return what `attend` adds to each pixel of x, in float32, and the queries."""
+        states = self._softened(step, weights, x, affine, blocks, gains)
+        queries, logs = ([np.asarray(each) for each in found] for found in zip(*map(_found, states), strict=True))
+        joined = now(mx.concatenate([states.pop(0).result(mx.float32) for _ in range(len(states))], axis=0))
+        wide = {name: weights[f"to_out.0.{name}"].astype(mx.float32) for name in ("weight", "bias")}
+        answers = np.asarray(now(_project(joined, wide["weight"]) + wide["bias"]))
+        return Asked(np.concatenate(queries), np.concatenate(logs), answers)
+
+    def shares(self, probes: Probes, block: mx.array) -> np.ndarray:
+        """Return the largest share of its attention that any probe gives each key of a block."""
+        return probes.shares(block)
+
+    def _softened(
+        self,
+        step: Step,
+        weights: Weights,
+        x: mx.array,
+        affine: Affine,
+        blocks: Iterator[mx.array],
+        gains: Iterator[float],
+    ) -> list[_Softmax]:
+        """Return the softmax of some queries at a time."""
         _, rows, width, channels = x.shape
         query = now(
             self._sum(_project(self._normalised(step, x, affine), weights["to_q.weight"]), weights["to_q.bias"])
@@ -186,15 +257,12 @@ class StripKernels(MlxStorage):
         states = [_Softmax(query[start : start + at_once]) for start in range(0, rows * width, at_once)]
         del query
         for block in blocks:
-            both = now(block.reshape(-1, 2 * channels).astype(mx.float32))
+            both, gain = now(block.reshape(-1, 2 * channels).astype(mx.float32)), next(gains)
             del block
             for state in states:
-                state.add(both[:, :channels], both[:, channels:])
+                state.add(both[:, :channels], both[:, channels:], gain)
             del both
-        attended = [states.pop(0).result(self.dtype) for _ in range(len(states))]
-        joined = now(mx.concatenate(attended, axis=0)).reshape(x.shape)
-        del attended
-        return now(self._sum_skip(_project(joined, weights["to_out.0.weight"]), weights["to_out.0.bias"], x))
+        return states
 
     def moments(self, x: mx.array) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and M2 of every channel of every row. They take two passes, over some rows at a time."""
@@ -213,19 +281,25 @@ class _Softmax:
         self.top = mx.array(-np.inf)
         self.weight = self.total = mx.array(0.0)
 
-    def add(self, keys: mx.array, values: mx.array) -> None:
+    def add(self, keys: mx.array, values: mx.array, gain: float = 0.0) -> None:
         scores = now(self.query @ keys.T)
+        self.top = self.top - gain  # scores only count as differences from the largest one
         top = now(mx.maximum(mx.max(scores, axis=-1, keepdims=True), self.top))
         weights = now(mx.exp(scores - top))
         del scores
         fade = mx.exp(self.top - top)
         self.weight = mx.sum(weights, axis=-1, keepdims=True) + self.weight * fade
         self.total = weights @ values + self.total * fade
-        self.top = top
-        mx.eval(self.weight, self.total)
+        self.top = top + gain
+        mx.eval(self.weight, self.total, self.top)
 
     def result(self, dtype: mx.Dtype) -> mx.array:
         return now((self.total / self.weight).astype(dtype))
+
+
+def _found(state: _Softmax) -> tuple[mx.array, mx.array]:
+    """Return some queries, and the logarithms of the sums of their weights."""
+    return state.query, now((state.top + mx.log(state.weight)).reshape(-1))
 
 
 def _moments(rows: mx.array) -> np.ndarray:

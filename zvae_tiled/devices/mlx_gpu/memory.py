@@ -11,10 +11,18 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.installed import installed
-from zvae_tiled.devices.workspace import MAX_ELEMENTS, block_rows
+from zvae_tiled.devices.speeds import Speeds
+from zvae_tiled.devices.workspace import (
+    MAX_ELEMENTS,
+    block_rows,
+    local_bytes,
+    local_prepared,
+    local_rows,
+    spread_bytes,
+)
 
 SCORES_AT_ONCE = 1 << 25
 """Scores of the attention that are held at once: 134 MB in float32, and 134 MB for their exponentials."""
@@ -77,23 +85,23 @@ class StripWorkspace(ABC):
         return step.factor**2 * step.kernel**2
 
     def grain(self, step: Step) -> int:
-        """Return 1: one call may compute any rows."""
-        del step
-        return 1
+        """Return 1, because one call may compute any rows; 2 where a skip is spread: pixels of it are 2×2 of them."""
+        return step.factor if step.spread else 1
 
     def compute_size(self, itemsize: int) -> int:
         """Return the size of the storage type. float32 exists only inside an operation."""
         return itemsize
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
-        """Return zeros, because weights are used unchanged."""
-        del step, itemsize
-        return 0, 0
+        """Return zeros, because weights are used unchanged; but joined ones are copied, and those of local Steps."""
+        if step.local:
+            return local_prepared(step)
+        return (step.parameters * itemsize if step.parts else 0), 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of two float32 maps if nothing is fused, or of the small map if the Step upsamples."""
         pixels = rows * width * step.inputs
-        if step.norm is None:
+        if step.norm is None and step.activation != "silu":
             return 2 * pixels * itemsize if step.activation == "relu" and step.upsample else 0
         if step.rms is not None:  # in float32 the map, its squares, and a scale for every number
             return 12 * pixels + 8 * rows * width
@@ -103,6 +111,8 @@ class StripWorkspace(ABC):
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of convolving or adding, the larger, plus the last band's extra row and parts of a split."""
+        if step.local:
+            return local_bytes(step, min(rows, local_rows(step, width)), width, itemsize) + 8 * rows
         tall, wide = conv_part(step, rows, width)
         pixels, result = tall * wide, tall * wide * step.outputs * itemsize
         adding = 0 if self.fused or itemsize == 4 else result + (8 if step.closes else 4) * pixels * step.outputs
@@ -119,9 +129,23 @@ class StripWorkspace(ABC):
         if (tall, wide) != (rows, width):
             size += result
         if wide != width:  # parts of a row are copied and padded, and their skip too
-            size += 2 * step.reads(tall) * step.reads(wide) * (step.inputs + step.skip) * itemsize
+            size += (
+                2
+                * step.reads(tall)
+                * step.reads(wide)
+                * (step.inputs + (step.outputs if step.spread else step.skip))
+                * itemsize
+            )
         extents = 8 * rows * -(-width // wide)  # smallest and largest sum of each row of each part, held until read
         return size + extents
+
+    def spread(self, how: Spread, pixels: int, itemsize: int) -> int:
+        """Return the bytes of a spread by MLX."""
+        return spread_bytes(how, pixels, itemsize)
+
+    def added(self, size: int) -> int:
+        """Return the bytes of the sum."""
+        return size
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of the normalised rows, and of keys and values, which are computed one after the other."""
@@ -193,8 +217,9 @@ class MetalWorkspace(StripWorkspace):
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
         """Return the bytes of a flipped copy of the weights, which keeps MLX from using Winograd."""
-        flipped = not self.winograd and winograd_channels(step)
-        return (9 * step.inputs * step.outputs * itemsize if flipped else 0), 0
+        if not self.winograd and winograd_channels(step):
+            return 9 * step.inputs * step.outputs * itemsize, 0
+        return super().prepared(step, itemsize)
 
     def _convolved(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         inputs, outputs, pixels = step.inputs, step.outputs, rows * width
@@ -249,7 +274,7 @@ class CudaWorkspace(StripWorkspace):
 def winograd_channels(step: Step) -> bool:
     """Return whether MLX's Metal backend convolves by Winograd, if the map has at least 4,096 pixels."""
     wide = step.inputs % 32 == 0 and step.outputs % 32 == 0 and step.inputs + step.outputs >= 256
-    return step.kernel == 3 and step.stride == 1 and wide
+    return step.kind == "conv" and step.kernel == 3 and step.stride == 1 and wide
 
 
 METAL = Device(
@@ -260,8 +285,8 @@ METAL = Device(
     # 96, halved 48, 24, 12, 6: all are whole Winograd tiles. Near the 128 rows of mflux's strips. Not measured.
     band_rows=96,
     # Apple's smallest chip, the M1, has 2.6 TFLOP/s and 68 GB/s. MLX's products reach three quarters.
-    flops=2e12,
-    bandwidth=5e10,
+    # Moments take four passes.
+    speeds=Speeds(convolutions=2e12, maps=5e10, attention=2e12, moments=1.25e10, weights=5e10),
     max_buffer=4 << 30,  # maxBufferLength of 8 GB Macs, which devices/here.py replaces
 )
 
@@ -273,6 +298,5 @@ CUDA = Device(
     band_rows=512,  # on an H200, 128 rows take 1.7 times the time of a 1024² decode, and 1,024 rows 0.9 times
     call=2e-3,  # 1.5 to 4 ms on an H200, of which the GPU computes a tenth
     # NVIDIA's smallest card with 12 GB, the RTX 3060, has 12.7 TFLOP/s in float32 and 360 GB/s. Three quarters of both.
-    flops=1e13,
-    bandwidth=2.7e11,
+    speeds=Speeds(convolutions=1e13, maps=2.7e11, attention=1e13, moments=6.7e10, weights=2.7e11),
 )

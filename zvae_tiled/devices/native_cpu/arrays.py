@@ -10,9 +10,9 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.devices.counted import room
+from zvae_tiled.devices.evaluated import now
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import Affine
-from zvae_tiled.devices.storage import now
 
 Array = mx.array | np.ndarray
 """Rows of a map. NumPy has no bfloat16: its bits are whole numbers there."""

@@ -39,8 +39,8 @@ class Softmax:
             memory[...] = value
         self._spare: list[np.ndarray] = []
 
-    def add(self, block: Array) -> None:
-        """Attend to a block of keys and values. The first block is the largest."""
+    def add(self, block: Array, gain: float) -> None:
+        """Attend to a block of keys and values. Add `gain` to their scores. The first block is the largest."""
         keys = block.size // self._channels // 2
         parts, each = self._workspace.asking(self._queries, self._channels)
         if not self._spare:
@@ -52,7 +52,15 @@ class Softmax:
         shape = (number_of(read), self._queries, keys, self._channels)
         scale, threads = self._channels**-0.5, self._workspace.threads
         operation = native.Attend(*shape, scale, *map(address, memories), each, threads)
+        self._top -= np.float32(gain)  # scores only count as differences from the largest one
         self._call(operation, written, [self._top[None], self._weight[None], self._sums])
+        self._top += np.float32(gain)
+
+    def logs(self) -> np.ndarray:
+        """Return the logarithm of the sum of each query's weights."""
+        with np.errstate(all="ignore"):
+            logs: np.ndarray = self._top + np.log(self._weight)
+        return logs
 
     def result(self) -> np.ndarray:
         """Return the weighted means of the values. Call it last: they take the place of the sums."""

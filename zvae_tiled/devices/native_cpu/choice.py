@@ -10,6 +10,7 @@ from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
+from zvae_tiled.devices.speeds import Speeds
 from zvae_tiled.errors import InputError
 
 VARIABLE = "ZVAE_KERNELS"
@@ -23,7 +24,7 @@ BFLOAT16 = ("amx", "avx512bf16", "avx512vnni", "neon_bf16", "amx_emulated")
 
 FLOPS = {
     "amx": 1e12,
-    "avx512bf16": 1.8e11,
+    "avx512bf16": 1.9e11,
     "avx512vnni": 1.5e11,
     "avx512": 9e10,
     "avx2": 7.5e10,
@@ -34,6 +35,10 @@ FLOPS = {
 }
 """Products and sums a second and thread, those of squares as they are computed (`NativeWorkspace.taps`):
 benchmarks/kernels.py on an AMD EPYC; AMX's are a prototype's; NEON's are estimates: two units of 4 numbers at 3 GHz."""
+
+NUMBERS = 1.2e9
+"""Numbers of a map that a thread reads, transforms and writes in a second, or whose moments it gathers, as `calibrate`
+found them on the same machine. Of weights it prepares half as many."""
 
 BAND_ROWS = 64
 """Of 16 rows, a decode of 512×512 spends a third of its time between native calls; of 128, it is no faster."""
@@ -113,10 +118,14 @@ def cpu_device(bfloat16: bool) -> Device:
     path = native_path(status, bfloat16)
     if path is None:
         return CPU
-    flops = FLOPS[path.name] * status.threads
+    speeds = _assumed(FLOPS[path.name] * status.threads, NUMBERS * status.threads * (2 if bfloat16 else 4))
     workspace = native_workspace(path, status.threads)
     name = f"cpu/{path.name}"
-    return replace(CPU, name=name, folder="native_cpu", workspace=workspace, band_rows=BAND_ROWS, flops=flops)
+    return replace(CPU, name=name, folder="native_cpu", workspace=workspace, band_rows=BAND_ROWS, speeds=speeds)
+
+
+def _assumed(flops: float, maps: float) -> Speeds:
+    return Speeds(convolutions=flops, maps=maps, attention=flops, moments=maps, weights=0.5 * maps)
 
 
 def _ordered(library: Library) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ rows in their storage type, and the norm that the convolution applies to them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +18,10 @@ import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.chain.step import Activation
+from zvae_tiled.devices import local
 from zvae_tiled.devices.counted import room, spare
-from zvae_tiled.devices.kernels import Affine, Kernels
+from zvae_tiled.devices.evaluated import now, viewed
+from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import (
     NUMPY,
@@ -35,6 +39,7 @@ from zvae_tiled.devices.native_cpu.choice import native_path, native_status, nat
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.native_cpu.storage import NativeStorage
+from zvae_tiled.devices.probes import Asked
 from zvae_tiled.devices.storage import MlxStorage, magnitudes
 from zvae_tiled.devices.workspace import Workspace
 
@@ -82,7 +87,10 @@ class NativeKernels(NativeStorage):
         self.workspace = workspace
         self._extent = np.empty((2, 0))
         self._intact = True
-        self._checked = (0, np.empty(0))  # id of the last result, and the largest magnitude in each of its rows
+        self._checked: tuple[
+            Callable[[], object], np.ndarray
+        ]  # the last result, and the largest magnitudes of its rows
+        self._checked = (_nothing, np.empty(0))
 
     def grain(self, step: Step) -> int:
         """Return how many rows of the result belong together."""
@@ -90,6 +98,8 @@ class NativeKernels(NativeStorage):
 
     def prepare(self, step: Step, weights: Mapping[str, mx.array]) -> Weights:
         """Pack the weights, and fold an upsampling into its convolution."""
+        if step.local:
+            return Weights({}, {}, local.prepared(step, weights))
         packed: dict[str, np.ndarray] = {}
         biases = {name: floats(array) for name, array in weights.items() if name.endswith("bias")}
         if step.kind == "attention":
@@ -134,6 +144,8 @@ class NativeKernels(NativeStorage):
 
     def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> np.ndarray:
         """Activate, convolve, add bias and skip, tile by tile."""
+        if step.local:
+            return self._computed(step, weights, pieces, skip)
         return self._convolved(
             step,
             weights.packed,
@@ -143,6 +155,25 @@ class NativeKernels(NativeStorage):
             activation=step.activation,
             rms=step.rms,
         )
+
+    def _computed(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> np.ndarray:
+        """Compute a local Step by MLX, row by row."""
+        count, width = step.gives(self.count(pieces)), pieces[0].width
+        out = room((1, count, width, step.outputs), NUMPY[self.dtype])
+        extent, window = np.empty((2, count)), deque[mx.array](maxlen=step.kernel)
+        beside = _each(skip or [])
+        for row, piece in enumerate(_each(pieces), 1 - step.kernel):
+            window.append(now(_activated(piece, step))[0])
+            if row < 0:
+                continue
+            y = local.computed(step, weights.own, window[0] if len(window) == 1 else now(mx.concatenate([*window])))
+            extent[:, row] = np.asarray(now(mx.stack([mx.min(y), mx.max(y)])))
+            if skip is not None:
+                y = now(y + now(_activated(next(beside), _PROJECTION))[0])
+            y = now(y.astype(self.dtype))
+            out[:, row] = np.asarray(viewed(y, mx.uint16) if self.dtype == mx.bfloat16 else y)
+        self._extent = extent
+        return out
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
@@ -156,7 +187,7 @@ class NativeKernels(NativeStorage):
     def largest(self, x: Array) -> np.ndarray:
         """Return the largest magnitude in each row. For the last result it is known already."""
         known, largest = self._checked
-        if known == id(x):
+        if known() is x:
             return largest
         memory = memory_of(x).reshape(x.shape[1], -1)
         _, bits = kept(self._library, self.path, self.workspace.threads, unwritten(0), memory)
@@ -182,31 +213,65 @@ class NativeKernels(NativeStorage):
         pieces = self.activate(step, x, affine)
         return self._convolved(both, packed, weights.biases["to_kv.bias"], pieces, rms=step.rms)
 
-    def attend(self, step: Step, weights: Weights, x: Array, affine: Affine, blocks: Iterator[Array]) -> np.ndarray:
+    def attend(
+        self,
+        step: Step,
+        weights: Weights,
+        x: Array,
+        affine: Affine,
+        blocks: Iterator[Array],
+        gains: Iterator[float] = ALIKE,
+    ) -> np.ndarray:
         """Attend to all blocks of keys, project the result, and add x."""
-        rows, channels = x.shape[1], x.shape[-1]
-        projection = replace(_PROJECTION, inputs=channels, outputs=channels)
-        query = self._convolved(
-            projection,
+        softmax = self._softened(weights, self._query(step, weights, x, affine), blocks, gains)
+        total = softmax.result()
+        del softmax
+        return self._projected(step, weights, [total], self.beside([(x, 0, x.shape[1])]))
+
+    def asked(
+        self,
+        step: Step,
+        weights: Weights,
+        x: Array,
+        affine: Affine,
+        blocks: Iterator[Array],
+        gains: Iterator[float] = ALIKE,
+    ) -> Asked:
+        """Return what `attend` adds to each pixel of x, in float32, and the queries."""
+        query, channels = self._query(step, weights, x, affine), x.shape[-1]
+        softmax = self._softened(weights, query, blocks, gains)
+        logs, total = softmax.logs(), softmax.result()
+        del softmax
+        answers = self._projected(step, weights, [total], None, np.float32)
+        query *= np.float32(channels**-0.5)
+        return Asked(query.reshape(-1, channels), logs, answers.reshape(-1, channels))
+
+    def _query(self, step: Step, weights: Weights, x: Array, affine: Affine) -> np.ndarray:
+        return self._convolved(
+            replace(_PROJECTION, inputs=step.inputs, outputs=step.inputs),
             {"weight": weights.packed["to_q"]},
             weights.biases["to_q.bias"],
             self.activate(step, x, affine),
             kind=np.float32,
             rms=step.rms,
         )
+
+    def _softened(
+        self, weights: Weights, query: np.ndarray, blocks: Iterator[Array], gains: Iterator[float]
+    ) -> Softmax:
         softmax = Softmax(self.workspace, query, self._attended)
         for block in blocks:
-            softmax.add(block)
+            softmax.add(block, next(gains))
             del block
-        del query
-        total = softmax.result()
-        del softmax
-        attended = self.activate(step, total, None)
-        del total
-        packed = {"weight": weights.packed["to_out.0"]}
-        return self._convolved(
-            projection, packed, weights.biases["to_out.0.bias"], attended, skip=self.beside([(x, 0, rows)])
-        )
+        return softmax
+
+    def _projected(
+        self, step: Step, weights: Weights, totals: list[np.ndarray], skip: list[Rows] | None, kind: Any = None
+    ) -> np.ndarray:
+        """Project the attention's result, which is taken from the list and freed."""
+        projection = replace(_PROJECTION, inputs=step.inputs, outputs=step.inputs)
+        packed, bias = {"weight": weights.packed["to_out.0"]}, weights.biases["to_out.0.bias"]
+        return self._convolved(projection, packed, bias, self.activate(step, totals.pop(), None), skip, kind=kind)
 
     def _attended(self, operation: native.Attend, written: np.ndarray, memories: list[np.ndarray]) -> None:
         self._library.call(self.path, operation)
@@ -305,7 +370,7 @@ class NativeKernels(NativeStorage):
         del held, addresses, beside, skips, scratch
         largest = self._compare(written, out.reshape(rows * step.factor, -1))
         self._extent = np.stack([low.min(axis=1), high.max(axis=1)])
-        self._checked = (id(out), self._magnitudes(largest, out))
+        self._checked = (weakref.ref(out), self._magnitudes(largest, out))
         return out
 
     def _magnitudes(self, bits: np.ndarray, memory: np.ndarray) -> np.ndarray:
@@ -318,8 +383,17 @@ class NativeKernels(NativeStorage):
         return largest
 
 
+def _each(pieces: list[Rows]) -> Iterator[Rows]:
+    """Yield the pieces row by row."""
+    return (replace(piece, first=row, stop=row + 1) for piece in pieces for row in range(piece.first, piece.stop))
+
+
+def _nothing() -> None:
+    return None
+
+
 def _activated(piece: Rows, step: Step) -> mx.array:
-    """Return a piece as the convolution reads it, for the guard."""
+    """Return a piece as the Step reads it, for a local Step or for the guard."""
     if piece.array is None:
         return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
     rows = mlx_of(piece.array[:, piece.first : piece.stop]).astype(mx.float32)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import platform
+import sys
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 _Whole = c_int64
@@ -172,8 +173,8 @@ class Library:
 
 def library_file() -> Path | None:
     """Return the path of the library, or None if it was not built."""
-    files = (Path(__file__).with_name(f"_native{suffix}") for suffix in EXTENSION_SUFFIXES)
-    return next((file for file in files if file.exists()), None)
+    file = Path(__file__).with_name(f"_native.{sys.platform}-{platform.machine()}.so")  # as setup.py names it
+    return file if file.exists() else None
 
 
 @cache

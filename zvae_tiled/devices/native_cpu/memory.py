@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zvae_tiled.chain import Step
+from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.native_cpu.squares import Scheme, Squares, scheme_of
-from zvae_tiled.devices.workspace import block_rows
+from zvae_tiled.devices.workspace import block_rows, local_bytes, local_prepared, spread_bytes
 
 SCRATCH = 512 << 10
 """Bytes of activated rows in one tile: half of an L2 cache of 1 MB. The other half is for weights."""
@@ -153,11 +153,14 @@ class NativeWorkspace:
 
     def prepared(self, step: Step, itemsize: int) -> tuple[int, int]:
         """Return the bytes of packed weights, and of the joined weights of keys and values while they are packed."""
+        if step.local:
+            return local_prepared(step)
         if step.kind == "attention":
             held = 2 * self.packed(step.inputs, step.inputs, 1) + self.packed(2 * step.inputs, step.inputs, 1)
             return held, 2 * step.inputs**2 * itemsize
         shortcut = self.packed(step.outputs, step.skip, 1) if step.shortcut else 0
-        return self.packed_step(step) + shortcut, 0
+        joined = step.parameters * itemsize if step.parts else 0
+        return self.packed_step(step) + shortcut + joined, 0
 
     def activate(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return 0: activation is part of the convolution."""
@@ -165,9 +168,19 @@ class NativeWorkspace:
 
     def conv(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of scratch."""
-        del itemsize
+        if step.local:
+            return local_bytes(step, 1, width, itemsize)
         tile = self.tile(step, rows, width)
         return min(self.threads, tile.count) * tile.scratch
+
+    def spread(self, how: Spread, pixels: int, itemsize: int) -> int:
+        """Return the bytes of the joined skip, and of a spread by MLX with a copy of it, or of at most two results."""
+        skip = pixels * how.down**2 * how.inputs * itemsize
+        return (2 if how.averages else 1) * skip + spread_bytes(how, pixels, itemsize)
+
+    def added(self, size: int) -> int:
+        """Return the bytes of the joined skip, MLX's copies of both maps, and their sum."""
+        return 4 * size
 
     def keys(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of scratch."""

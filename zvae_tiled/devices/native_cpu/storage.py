@@ -8,6 +8,8 @@ from typing import BinaryIO
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.chain import Spread, Step
+from zvae_tiled.devices import local
 from zvae_tiled.devices.counted import room
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.native_cpu import library as native
@@ -23,6 +25,7 @@ from zvae_tiled.devices.native_cpu.arrays import (
     row_addresses,
 )
 from zvae_tiled.devices.native_cpu.readback import WAKE
+from zvae_tiled.devices.probes import Probes
 from zvae_tiled.devices.storage import MlxStorage, read_into, write_all
 
 
@@ -63,6 +66,37 @@ class NativeStorage:
         """Return the rows of a skip, which are read where they lie."""
         return [Rows(x, start, stop, x.shape[2], None) for x, start, stop in skip]
 
+    def spread(self, how: Spread, x: Array) -> Array:
+        """Return rows of a skip with the shape of the output."""
+        if how.averages:
+            return self._mlx.spread(how, mlx_of(x))
+        memory, up = memory_of(x), how.up
+        out = room((1, up * memory.shape[1], up * memory.shape[2], how.outputs), memory.dtype)
+        for down, across in np.ndindex(up, up):
+            out[:, down::up, across::up] = memory[..., _columns(how.sources[down, across])]
+        return out
+
+    def added(self, skip: Array, x: Array) -> Array:
+        """Return the sum of two maps."""
+        return self._mlx.added(mlx_of(skip), mlx_of(x))
+
+    def shuffled(self, step: Step, x: Array) -> Array:
+        """Return pixels made of channels, or channels made of pixels."""
+        memory = memory_of(x)
+        rows, width = (side // step.stride for side in memory.shape[1:3])
+        out = room((1, rows * step.factor, width * step.factor, step.outputs), memory.dtype)
+        large, small = (out, memory) if step.upsample else (memory, out)
+        channels = large.shape[3]
+        sizes = {"c": channels, "y": 2, "x": 2}
+        listed = small.reshape(rows, width, *(sizes[axis] for axis in step.order))
+        y, across, c = (2 + step.order.index(axis) for axis in "yxc")
+        pixels, packed = large.reshape(rows, 2, width, 2, channels), listed.transpose(0, y, 1, across, c)
+        if step.upsample:
+            pixels[...] = packed
+        else:
+            packed[...] = pixels
+        return out
+
     def crop(self, x: Array, left: int, right: int) -> Array:
         """Copy the columns from `left` to `right`."""
         if isinstance(x, mx.array):
@@ -71,6 +105,25 @@ class NativeStorage:
         out = room(part.shape, part.dtype)
         out[...] = part
         return out
+
+    def pick(self, x: Array, pixels: np.ndarray, width: int) -> Array:
+        """Copy some pixels, numbered row by row, in this order, as rows of `width` pixels."""
+        memory = memory_of(x).reshape(-1, x.shape[-1])
+        out = room((1, len(pixels) // width, width, x.shape[-1]), memory.dtype)
+        np.take(memory, pixels, axis=0, out=out.reshape(-1, x.shape[-1]), mode="clip")  # other modes copy
+        return out
+
+    def shares(self, probes: Probes, block: Array) -> np.ndarray:
+        """Return the largest share of its attention that any probe gives each key of a block."""
+        return probes.shares(mlx_of(block))
+
+    def stacked(self, weights: list[mx.array]) -> mx.array:
+        """Return one 1×1 convolution whose outputs are those of several linear maps, one after the other."""
+        return self._mlx.stacked(weights)
+
+    def sums(self, step: Step, x: Array) -> np.ndarray:
+        """Return what each row adds to the state of a linear attention, (rows, *state)."""
+        return local.sums(step, (mlx_of(x[:, row : row + 1]) for row in range(x.shape[1])))
 
     def affine(self, scale: np.ndarray, shift: np.ndarray, mean: np.ndarray | float = 0.0) -> Affine:
         """Return a folded norm as NumPy arrays."""
@@ -101,3 +154,9 @@ class NativeStorage:
         out = room((1, rows, width, channels), NUMPY[self.dtype])
         read_into(out, file, start)
         return out
+
+
+def _columns(channels: np.ndarray) -> slice | np.ndarray:
+    """Return channels as a slice where they are evenly spaced, which is faster to read."""
+    steps = set(np.diff(channels).tolist())
+    return slice(channels[0], channels[-1] + 1, steps.pop()) if len(steps) == 1 and min(steps) > 0 else channels

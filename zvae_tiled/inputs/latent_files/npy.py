@@ -84,7 +84,7 @@ def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     length = int.from_bytes(prefix, "little")
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"it claims {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
-    fields = ast.literal_eval(file.read(length).decode("latin1").strip())
+    fields = ast.literal_eval(file.read(length).decode("latin1"))
     shape, fortran, dtype = fields["shape"], fields["fortran_order"], np.lib.format.descr_to_dtype(fields["descr"])
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
         raise ValueError(f"its shape is not a tuple of at most {MAX_AXES} lengths")

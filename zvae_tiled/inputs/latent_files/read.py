@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO
 
-from zvae_tiled.checks import path_of
+from zvae_tiled.checks import path_of, shown, truth
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError, WeightsError
 from zvae_tiled.files.opening import open_regular
@@ -17,15 +17,20 @@ from zvae_tiled.inputs.arrays import MAX_AXES
 from zvae_tiled.inputs.latent_files.contents import Contents, read_contents
 from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, parse_metadata
 from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks.texts import MOST_BYTES, kept_texts
 
 COMFYUI = "latent_format_version_0"
 """An empty tensor in ComfyUI's .latent files. It means that scale and shift of the latents beside it are undone."""
 
+NORMALISED = 128
+"""Channels of FLUX.2's packed latents. ComfyUI leaves them as a pipeline has them: their statistics are in the VAE."""
+
 MAX_NAMES = 20
 """The most tensors that an error lists."""
 
 
+@shortages("reading latents", CLOSE)
 def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None = None, texts: bool = True) -> Latents:
     """Read latents from a safetensors, .npy or .npz file. The content decides the format. Pickles are never opened.
 
@@ -46,13 +51,15 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
         LatentsError: There is no such file, it has another format, it is damaged, or several tensors could be latents.
     """
     check_threads()
+    wanted = truth("texts", texts)
     with _opened(path) as (file, source):
-        contents = read_contents(file, source)
+        contents = _contents(file, source)
         metadata = parse_metadata(contents.metadata, source)
         tensor = _tensor_name(contents, name, source)
         latents = contents.entries[tensor].load()
     if metadata.packed:
         check_packed(latents, source)
+    undone = COMFYUI in contents.entries and not (latents.ndim == 4 and latents.shape[1] == NORMALISED)
     # Height and width mean packed tokens, except for latents of four axes: these are never packed.
     packed = latents.ndim < 4 if metadata.packed is None else metadata.packed
     return Latents(
@@ -60,16 +67,20 @@ def read_latent_file(path: str | os.PathLike[str] | BinaryIO, name: str | None =
         metadata.layout,
         metadata.height if packed else None,
         metadata.width if packed else None,
-        COMFYUI not in contents.entries if metadata.scaled is None else metadata.scaled,
+        not undone if metadata.scaled is None else metadata.scaled,
         f"{source}: {tensor}" if tensor else source,
-        kept_texts(other_texts(contents.metadata), MOST_BYTES, source) if texts else {},
+        kept_texts(other_texts(contents.metadata), MOST_BYTES, source) if wanted else {},
     )
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
     if hasattr(path, "read"):
-        source, content = str(getattr(path, "name", "the stream")), path.read()
+        source = str(getattr(path, "name", "the stream"))
+        try:
+            content = path.read()
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise LatentsError(f"{source} cannot be read: {error}", 'Open it as binary: open(path, "rb").') from error
         if not isinstance(content, bytes | bytearray | memoryview):
             problem = f"{source} must be a stream of bytes, its read() returns {type(content).__name__}"
             raise LatentsError(problem, 'Open it as binary: open(path, "rb").')
@@ -85,10 +96,18 @@ def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO,
         yield buffered, str(place)
 
 
+def _contents(file: BinaryIO, source: str) -> Contents:
+    try:
+        return read_contents(file, source)
+    except OSError as error:  # a disk's error, or a file of the system that has no end
+        problem = f"{source} cannot be read: {error.strerror or error}"
+        raise LatentsError(problem, "Pass the path of a .safetensors, .npy or .npz file with latents.") from error
+
+
 def _tensor_name(contents: Contents, name: str | None, source: str) -> str:
     if name is not None:
-        if name not in contents.entries:
-            problem = f"{source} holds no tensor {name!r:.80}; it holds {_listed(contents)}"
+        if not isinstance(name, str) or name not in contents.entries:
+            problem = f"{source} holds no tensor {shown(name)}; it holds {_listed(contents)}"
             raise LatentsError(problem, "Pass one of these names.")
         entry = contents.entries[name]
         if not entry.could_be_latents:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.checks import path_of
+from zvae_tiled.checks import path_of, truth
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place
@@ -17,9 +17,10 @@ from zvae_tiled.inputs.arrays import to_mlx
 from zvae_tiled.inputs.latent_files.contents import BFLOAT16
 from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, parse_metadata
 from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.safetensors import safetensors_header
-from zvae_tiled.sinks.texts import MOST_BYTES, kept_texts
+from zvae_tiled.sinks.texts import MOST_BYTES, check_texts, kept_texts
 
 KINDS = (".safetensors", ".npy", ".npz")
 
@@ -41,6 +42,7 @@ def latent_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+@shortages("writing latents", CLOSE)
 def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: bool = True) -> None:
     """Write latents with all metadata that `read_latent_file` reads.
 
@@ -55,10 +57,11 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
         OutputError: The file cannot be written. No part of it is left.
     """
     check_threads()
+    truth("overwrite", overwrite)
     target, wrapped = latent_target(path), latents if isinstance(latents, Latents) else Latents(latents)
     array = to_mlx(wrapped.array, "latents", LatentsError)
     values: dict[str, object] = {"layout": wrapped.layout, "height": wrapped.height, "width": wrapped.width}
-    values |= {"packed": True if wrapped.height is not None else None, "scaled": wrapped.scaled}
+    values |= {"packed": True if wrapped.height is not None else None, "scaled": truth("scaled", wrapped.scaled)}
     texts = {name: str(value) for name, value in values.items() if value is not None}
     notes = {name: text if name == "layout" else text.lower() for name, text in texts.items()}
     if parse_metadata(notes, str(target)).packed:
@@ -67,6 +70,7 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
     if kind == ".npy" and notes != {"scaled": "true"}:
         lost = ", ".join(name for name in notes if (name, notes[name]) != ("scaled", "true"))
         raise OutputError(f"{target}: a .npy has no place for {lost}", "Write a .safetensors or a .npz.")
+    check_texts(wrapped.texts)
     texts = kept_texts(other_texts(wrapped.texts), MOST_BYTES, str(target))
     try:
         with atomic_file(target, overwrite) as file:

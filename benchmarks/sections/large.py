@@ -1,0 +1,37 @@
+"""Section on pictures that are really large: time, memory and disk; shift of colours and seams of tiles."""
+
+from __future__ import annotations
+
+from benchmarks import store
+from benchmarks.tables import amount, budget, decibel, quality, seams, section, size
+from zvae_tiled.report.figures import Row
+from zvae_tiled.wording import duration
+
+
+def large() -> str:
+    """Return the section."""
+    return section(
+        sorted(store.read("large"), key=lambda row: row.width),
+        {
+            "tool": lambda row: row.tool,
+            "picture": size,
+            "quality": quality,
+            "budget": lambda row: budget(row) if row.predicted_peak else "–",
+            "time": _time,
+            "process": lambda row: amount(row.footprint or row.predicted_peak),
+            "disk": lambda row: amount(row.disk),
+            "PSNR": lambda row: row.note or decibel(row),
+            "colour shift": _shift,
+            "seams, reference's": seams,
+        },
+    )
+
+
+def _time(row: Row) -> str:
+    """Return the time in the unit that fits it, or the outcome if there is none."""
+    return row.outcome if row.seconds is None else duration(row.seconds)
+
+
+def _shift(row: Row) -> str:
+    """Return the largest change of a tile's mean colour, in levels of 255."""
+    return "–" if row.shift is None else f"{255 * row.shift:.1f} levels"

@@ -1,0 +1,58 @@
+"""Writes the table of ``docs/reliability.md`` from the counts of the campaign (``python -m tests.campaign``).
+
+``python -m docs.reliability_table`` replaces what stands between the markers; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from docs.budget_table import END
+from tests.campaign.counts import Count, alone, read_counts
+
+PAGE = Path(__file__).parent / "reliability.md"
+BEGIN = "<!-- from here on written by docs/reliability_table.py -->\n"
+
+
+def main() -> None:
+    """Write the page."""
+    with alone():
+        head, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(head + BEGIN + table() + END + rest.partition(END)[2])
+
+
+def table() -> str:
+    """Return one row a part of the campaign, and where the figures come from, as Markdown."""
+    counts = read_counts()
+    names = [
+        "row",
+        "what was tried",
+        "aim",
+        "tried in all",
+        "failed, then mended",
+        "last run: tried",
+        "failed",
+        "seed",
+        "day",
+    ]
+    rows = [names, ["---"] * 2 + ["---:"] * 6 + ["---"]]
+    rows += [_row(list(runs)) for _, runs in groupby(counts, key=lambda each: (each.row, each.part))]
+    places = sorted({f"{each.machine}; {each.versions}" for each in counts})
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "".join(f"\nOn {place}.\n" for place in places)
+
+
+def _row(runs: list[Count]) -> list[str]:
+    last = runs[-1]
+    numbers = (
+        last.aim,
+        sum(each.tried for each in runs),
+        sum(each.failed for each in runs[:-1]),
+        last.tried,
+        last.failed,
+    )
+    return [last.row, last.what, *(f"{number:,}" for number in numbers), f"{last.seed}", last.day]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Places that are no plain files, and paths that lead elsewhere (rows/paths.py)."""

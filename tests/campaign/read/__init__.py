@@ -1,0 +1,1 @@
+"""What damaged files of each kind are compared with (rows/files.py)."""

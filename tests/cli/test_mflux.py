@@ -1,0 +1,36 @@
+"""`zvae mflux` where mflux is not installed. tests/peers/test_mflux_adapter.py runs its commands."""
+
+from __future__ import annotations
+
+import signal
+from importlib import metadata
+
+import pytest
+
+from tests.support.running import run
+from zvae_tiled.cli.command import Failure, Interrupted
+
+
+def test_help_is_shown_without_mflux() -> None:
+    assert "Run COMMAND of mflux" in run("mflux", "--help").output
+    assert "Run COMMAND of mflux" in run("mflux", code=2).output
+
+
+def test_mflux_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    assert "pip install mflux" in run("mflux", "mflux-generate", "--prompt", "x", code=3).stderr
+
+
+def test_a_wrong_budget_is_refused_first() -> None:
+    assert "a budget must be" in run("mflux", "mflux-generate", "--budget", "much", code=3).stderr
+
+
+def test_the_end_of_a_command_says_where_latents_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    for ended in (RuntimeError("out of memory"), KeyboardInterrupt()):
+        ended.add_note("The latents are kept.")
+        failure = Failure(ended, False, None) if isinstance(ended, Exception) else Interrupted(signal.SIGINT, ended)
+        failure.show()
+        assert "The latents are kept." in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""`zvae decode --work`, `zvae work` and `--disk-limit`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import COMMAND, ROOT, run, save_latents, save_vae
+from tests.work.stopping import stopped
+
+
+def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
+    vae, latents, folder = (
+        save_vae(tmp_path / "vae"),
+        save_latents(tmp_path / "latents.npy", 300, 30),
+        tmp_path / "work",
+    )
+    words: list[str | Path] = ["decode", latents, "--vae", vae, "--budget", "40MB", "-o", tmp_path / "a.npy"]
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words), "--work", str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not any(folder.glob("map-0-2*")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate()
+    assert process.returncode == 143, told
+    assert told.splitlines()[-1] == "interrupted: the same command goes on from here"
+
+    listed = run("work", tmp_path).output.splitlines()
+    assert len(listed) == 1
+    assert listed[0].startswith(f"{folder}  1 x 300 x 30 latents, ")
+    assert "% done, " in listed[0]
+    assert ", last used 20" in listed[0]
+    save_latents(latents, 300, 30, seed=1)
+    assert "other latents" in run(*words, "--work", folder, code=5).output
+    save_latents(latents, 300, 30)
+    run(*words, "--work", folder)
+    assert not folder.exists()
+    run(*words[:-1], tmp_path / "b.npy")
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_folder_can_be_removed(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    assert "removed" in run("work", "--remove", tmp_path / "work").output
+    assert not (tmp_path / "work").exists()
+    assert run("work", tmp_path).output == "no work folders\n"
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", refused)  # root may read everything
+    assert f"{tmp_path} cannot be read: Permission denied" in run("work", tmp_path, code=3).stderr
+
+
+def test_folders_that_are_no_work_folders_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "journal").touch()
+    (tmp_path / "holiday.jpg").touch()
+    assert "is no work folder" in run("work", "--remove", tmp_path, code=3).output
+    assert "name the folders" in run("work", "--remove", code=2).output
+    assert (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("words", [("--preview",), ("{stem}2.npy",)])
+def test_one_decode_only(words: tuple[str, ...], tmp_path: Path) -> None:
+    one = save_latents(tmp_path / "a.npy")
+    more = [save_latents(tmp_path / "b.npy")] if "{" in words[0] else list(words)
+    refused = run("decode", one, *more, "-o", tmp_path / "{stem}.png", "--work", tmp_path / "work", code=2)
+    assert "--work" in refused.output
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_disk_limit_is_kept_or_refused(tmp_path: Path) -> None:
+    text = run("plan", "512", "--budget", "200MB", "--device", "cpu/mlx", "--disk-limit", "0").output
+    assert "nothing is spilled" in text
+    refused = run("plan", "512", "--device", "cpu/mlx", "--disk-limit", "1MB", "--work", code=4).output
+    assert "with --work needs at least" in refused
+    assert "Raise --disk-limit to" in refused
+    assert "--disk-limit must be an amount of disk, 0 or more" in run("plan", "512", "--disk-limit=-5", code=3).output

@@ -1,0 +1,137 @@
+"""A picture that is computed stripe by stripe has the bytes of one that is not, whatever the plan and the stripes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from itertools import cycle
+from random import Random
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from tests.engine.test_grain import CONFIG, Case
+from tests.support.grains import compute_by_grains, give_grains
+from tests.support.models import pipelines, random_images, random_vae
+from tests.support.plans import TASKS, bits, random_plan
+from tests.support.samples import Seeds
+from zvae_tiled.cluster.stripes.picture import Here, Picture
+from zvae_tiled.cluster.stripes.piece import Piece
+from zvae_tiled.cluster.stripes.sweep import Engine
+from zvae_tiled.devices.here import kernels_for, this_device
+from zvae_tiled.devices.native_cpu.arrays import mlx_of
+from zvae_tiled.families import Task
+from zvae_tiled.inputs.images import read_images
+from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.jobs.decode import Decode
+from zvae_tiled.jobs.encode import Encode
+from zvae_tiled.jobs.job import Terms, norms
+from zvae_tiled.planner.case import ITEMSIZES
+from zvae_tiled.planner.region import Rows
+from zvae_tiled.planner.striped_plan import StripedPlan
+from zvae_tiled.planner.stripes import reads, split
+from zvae_tiled.sinks.distribution import DistributionSink
+
+COUNTS = (7, 3, 2, 1)
+"""Stripes."""
+
+
+class Sent(Here):
+    """This process, but every argument and every result is pickled on its way, as between workers."""
+
+    def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
+        return sent(super().do(stripe, name, task, *map(sent, options)))
+
+
+def sent(value: Any) -> Any:
+    if callable(value):
+        return value
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
+
+
+class Small(Case):
+    """A VAE of two levels with an attention, and a few rows: for the default run."""
+
+    def __init__(self, rng: Random, dtype: str, task: Task) -> None:
+        self.config, self.rng, self.task, self.dtype = CONFIG, rng, task, dtype
+        self.cells = rng.randint(7, 11), rng.randint(1, 3)
+        made = pipelines if task == "decode" else random_images
+        self.vae, self.given = random_vae(CONFIG, dtype), made(CONFIG, *self.cells, 1, rng.randint(0, 99))
+
+
+def striped(case: Case, count: int, hands: Here) -> bytes:
+    """The bytes that a random plan gives, stripe by stripe."""
+    return computed(case, planned(case, count), hands)
+
+
+def planned(case: Case, count: int) -> StripedPlan:
+    """A random plan, in stripes."""
+    height, width = (case.config.latents.patch * cells for cells in case.cells)
+    plan = random_plan(case.config, height, width, case.dtype, case.rng, task=case.task)
+    stripes, device = split(height, count), this_device(case.vae.dtype)
+    return StripedPlan(plan, tuple(stripes), reads(device.workspace, plan.case.chain, plan.pixels, stripes))
+
+
+def computed(case: Case, planned: StripedPlan, hands: Here) -> bytes:
+    """The bytes that a plan gives."""
+    vae, plan = case.vae, planned.plan
+    kernels = kernels_for(this_device(vae.dtype), vae.dtype)
+    engine = Engine(plan.case.chain, kernels, vae.weights, norms(plan.case.chain, vae.weights))
+    job: Any
+    if case.task == "decode":
+        job = Decode(vae, read_latents(case.given, case.config), True, Terms(plan=plan), raw=True)
+    else:
+        job = Encode(vae, read_images(case.given, case.config), Terms(plan=plan))
+    ready = job._ready(0)
+    picture = Picture(plan.case.chain, plan.pixels, planned.stripes, planned.reads, hands, lambda: engine)
+    rows = [
+        job._finish(mlx_of(strip)).astype(vae.dtype)
+        for piece in picture.rows(Piece(Rows(0, ready.shape[1]), [ready]))
+        for strip in piece.value
+    ]
+    return finished(case, mx.concatenate(rows, axis=1))
+
+
+def finished(case: Case, rows: mx.array) -> bytes:
+    if case.task == "decode":
+        return bits(rows)
+    vae = case.vae
+    sink = DistributionSink(vae.config.latents, vae.weights, (1, rows.shape[1], rows.shape[2]), vae.dtype)
+    sink.write(0, rows)
+    found = sink.result()
+    return bits(found.mean) + bits(found.logvar)
+
+
+def same_bytes(kind: type[Case], task: Task, seeds: Seeds, count: int) -> None:
+    """Not a property of Hypothesis: a run that explores would try it a thousand times, which takes an hour."""
+    for seed, stripes in zip(seeds(count), cycle(COUNTS)):
+        rng = Random(seed)
+        case = kind(rng, rng.choice(sorted(ITEMSIZES)), task)
+        if any(step.kind == "linear" for step in case.config.chain(task).steps):
+            continue  # `run_striped` refuses them
+        assert striped(case, stripes, Sent()) == case.bytes(), f"seed {seed}, {stripes} stripes"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stripes_give_the_bytes_of_the_whole(task: Task, seeds: Seeds) -> None:
+    same_bytes(Small, task, seeds, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_stripes_of_any_family_give_the_bytes_of_the_whole(task: Task, seeds: Seeds) -> None:
+    same_bytes(Case, task, seeds, 8)
+
+
+@pytest.mark.usefixtures("mlx_kernels")
+@pytest.mark.parametrize(("kind", "count"), [(Small, 1), pytest.param(Case, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
+def test_stripes_give_the_bytes_of_the_whole_on_kernels_that_need_grains(
+    task: Task, kind: type[Case], count: int, seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_grains(monkeypatch)
+    compute_by_grains(monkeypatch)
+    same_bytes(kind, task, seeds, count)

@@ -1,0 +1,124 @@
+"""One picture on workers of Dask: the bytes of one process, within the budget of each worker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.running import process
+from zvae_tiled import demo
+from zvae_tiled.cluster import run_striped
+from zvae_tiled.cluster.crew import Crew
+from zvae_tiled.cluster.local import local_workers
+from zvae_tiled.errors import BudgetError, InputError
+from zvae_tiled.families import Task
+from zvae_tiled.order import Order, run
+from zvae_tiled.report.progress import Progress
+
+pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
+pytestmark = pytest.mark.slow
+
+ORDER = Order("decode", str(demo.FOLDER), "cat.npy", "striped.png")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two workers for all tests."""
+    with local_workers(2) as client:
+        yield client
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Any) -> Path:
+    client.wait_for_workers(2, timeout=300)
+    monkeypatch.chdir(tmp_path)
+    np.save("cat.npy", np.array(demo.latents("cat"))[:, :, :16, :14])
+    run(Order("decode", str(demo.FOLDER), "cat.npy", "whole.png"))
+    return tmp_path
+
+
+def same_bytes() -> bool:
+    return Path("striped.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+@pytest.mark.parametrize("stripes", [None, 1, 3, 7])
+def test_workers_compute_the_bytes_that_one_process_computes(place: Path, client: Any, stripes: int | None) -> None:
+    told: list[Progress] = []
+    report = run_striped(ORDER, client, stripes, progress=told.append)
+    assert same_bytes()
+    assert report.exact
+    assert 0 < report.measured_peak <= report.predicted_peak <= report.budget
+    assert [each.done for each in told] == sorted(each.done for each in told)
+    assert told[-1].done == 1
+
+
+def test_workers_say_how_often_they_asked_each_other_for_rows(place: Path, client: Any) -> None:
+    run_striped(ORDER, client)
+    crew = Crew(client, "", {}, 2)
+    until = time.monotonic() + 60  # they say it about once a second
+    while not all(each.asked for each in crew.work().values()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert [each.asked > 0 for each in crew.work().values()] == [True, True]
+    assert all(each.receives == 0 for each in crew.work().values())
+
+
+@pytest.mark.parametrize("target", ["striped.npz", "striped.npy"])
+def test_workers_encode_what_one_process_encodes(place: Path, client: Any, target: str) -> None:
+    order = Order("encode", str(demo.FOLDER), "picture.npy", target, crop=True, sample=5)
+    whole = replace(order, target=f"whole{Path(target).suffix}")
+    np.save("picture.npy", np.random.default_rng(0).random((99, 70, 3), np.float32))
+    report = run_striped(order, client)
+    run(whole)
+    assert Path(target).read_bytes() == Path(whole.target).read_bytes()
+    assert 0 < report.measured_peak <= report.predicted_peak <= report.budget
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory was used")
+@pytest.mark.parametrize("task", ["decode", "encode"])
+def test_the_processes_of_workers_stay_within_the_budget(place: Path, client: Any, task: Task) -> None:
+    from tests.cluster.stripes.mishaps import forget, mark
+
+    rng, order = np.random.default_rng(0), replace(ORDER, task=task, source="large.npy", target="large.npz")
+    if task == "decode":
+        order = replace(order, target="large.png")
+        np.save(order.source, rng.standard_normal((1, *np.load("cat.npy").shape[1:2], 96, 64), np.float32))
+    else:
+        np.save(order.source, rng.random((768, 512, 3), np.float32))
+    run_striped(order, client)  # what a worker runs for the first time takes memory that is no picture's
+    before = client.run(forget)
+    report = run_striped(order, client)
+    grown = {at: peak - before[at] for at, peak in client.run(mark, "VmHWM").items()}
+    assert len(grown) == 2
+    for took in grown.values():
+        assert report.predicted_peak // 4 < report.plan.weights + took <= report.predicted_peak, (grown, str(report))
+
+
+def test_a_budget_that_is_too_small_is_refused_before_work(place: Path, client: Any) -> None:
+    with pytest.raises(BudgetError) as raised:
+        run_striped(replace(ORDER, budget="2MB"), client)
+    assert not Path("striped.png").exists()
+    report = run_striped(replace(ORDER, budget=f"{raised.value.needed}B"), client)
+    assert report.measured_peak <= report.budget == raised.value.needed // 2
+    assert same_bytes()
+
+
+def test_a_batch_is_refused(place: Path, client: Any) -> None:
+    np.save("cat.npy", np.concatenate([np.load("cat.npy")] * 2))
+    with pytest.raises(InputError, match="the batch has 2"):
+        run_striped(ORDER, client)
+
+
+def test_the_command_writes_the_same_file_and_no_manifest(place: Path) -> None:
+    words = ["decode", "cat.npy", "-o", "striped.png", "--vae", "demo", "--workers", "2", "--stripes"]
+    done = process(words)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert same_bytes()
+    assert {path.name for path in place.iterdir()} == {"cat.npy", "striped.png", "whole.png"}

@@ -1,0 +1,219 @@
+"""What needs no Dask: manifests, shares of a machine, comparisons of workers, and orders that were checked."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cluster.places import SIZES, fill, orders, pictures
+from tests.support.running import save_vae
+from zvae_tiled.cluster import Overall, Row, decode_many
+from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
+from zvae_tiled.cluster.local import connected
+from zvae_tiled.cluster.manifest import manifest
+from zvae_tiled.cluster.ready import Ready, checked, in_turn
+from zvae_tiled.cluster.share import Share
+from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
+from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
+from zvae_tiled.order import Order, load, run, written
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    return tmp_path
+
+
+def test_without_workers_the_orders_are_carried_out_here_one_after_another(place: Path) -> None:
+    told: list[Overall] = []
+    rows = decode_many(orders("out"), manifest="m.jsonl", progress=told.append)
+    assert [row.state for row in rows] == ["done", "done", "failed", "done", "done", "done", "done"]
+    assert isinstance(rows[2].error, LatentsError)
+    done = pictures("out")
+    Path("one").mkdir()
+    for order in orders("one"):
+        if order.source != "bad.npy":
+            run(order)
+    assert done == pictures("one")
+    assert told[-1] == replace(told[-1], done=1.0, finished=6, count=6, workers=1)
+    assert sorted(each.done for each in told) == [each.done for each in told]
+    lines = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert sorted(line["state"] for line in lines) == ["done"] * 6 + ["failed"]
+    assert {Path(line["source"]).name for line in lines} == {order.source for order in orders("out")}
+    assert all(line["report"]["plan"] for line in lines if line["state"] == "done")
+
+
+def test_orders_that_clash_are_refused_before_any_work(place: Path) -> None:
+    one = orders("out")[0]
+    read, other = replace(one, source="1.npy"), replace(one, source="1.npy", target="0.npy")
+    for clashing in (read, other, replace(one, target="vae/diffusion_pytorch_model.safetensors")):
+        with pytest.raises(OutputError):
+            decode_many([one, clashing])
+    with pytest.raises(OutputError, match="work folder of 2 orders"):
+        decode_many([replace(each, work=work) for each, work in zip(orders("out")[:2], ("w", "./w"), strict=True)])
+    with pytest.raises(InputError, match="number 1 is 'no order'"):
+        decode_many([one, "no order"])  # type: ignore[list-item]
+    assert not pictures("out")
+
+
+@pytest.mark.parametrize("name", ["0.npy", "out/0.png", "vae/diffusion_pytorch_model.safetensors"])
+def test_a_manifest_that_would_be_added_to_a_file_of_an_order_is_refused(name: str, place: Path) -> None:
+    before = Path(name).read_bytes() if Path(name).exists() else None
+    with pytest.raises(OutputError):
+        decode_many(orders("out")[:1], manifest=name)
+    assert (Path(name).read_bytes() if Path(name).exists() else None) == before
+
+
+def test_a_vae_whose_file_was_replaced_is_loaded_again_and_none_is_kept(place: Path) -> None:
+    order = replace(orders("out")[0], target="out/a.npy")
+    one = held(order)
+    assert held(order) is one
+    save_vae(Path("vae"))
+    again = held(order)
+    assert again is not one
+    assert [row.state for row in decode_many([order])] == ["done"]
+    assert held(order) is not again
+
+
+def test_orders_of_a_vae_and_of_a_size_follow_one_another_and_large_ones_come_first(place: Path) -> None:
+    found = [each for each in checked(orders("out")) if isinstance(each, Ready)]
+    turn = in_turn(found)
+    assert sorted(turn, key=lambda each: each.number) == found
+    kinds = [(each.model, each.order.task) for each in turn]
+    assert all(kinds.index(kind) + kinds.count(kind) > at for at, kind in enumerate(kinds))
+    of_one = [each for each in turn if kinds[turn.index(each)] == (found[0].model, "decode")]
+    assert [each.pixels for each in of_one] == sorted((4 * height * width for height, width in SIZES), reverse=True)
+    assert all(Path(each.order.source).is_absolute() and Path(each.order.vae).is_absolute() for each in turn)
+
+
+def test_a_manifest_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"state": "done"}\n{"sta')
+    with manifest(path) as lines:
+        lines.add(Row("a", ("b",), "failed", BudgetError("too small", "more", 7), "here", 0.5))
+    first, cut, last, end = path.read_text().split("\n")
+    assert (json.loads(first), cut, end) == ({"state": "done"}, '{"sta', "")
+    assert json.loads(last)["error"] == {"type": "BudgetError", "problem": "too small"}
+    with pytest.raises(OutputError), manifest(tmp_path):
+        pass
+
+
+def test_a_manifest_on_a_full_disk_is_said_in_our_words() -> None:
+    with pytest.raises(OutputError, match="No space left"), manifest(Path("/dev/full")) as lines:
+        lines.add(Row("a", ("b",), "done", None, "here", 0.5))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_of_a_machine_share_its_memory_and_its_cores(workers: int) -> None:
+    share = Share(workers, 3_000_000_000, "")
+    order = Order("decode", "vae", "a.npy", "a.png")
+    for budget, whole in ((None, int(3e9 * 0.7)), ("60%", 1_800_000_000), ("1.5GB", 1_500_000_000)):
+        assert share.limited(replace(order, budget=budget)).budget == f"{whole // workers}B"
+    assert share.limited(replace(order, plan="{}")).budget is None
+    assert [share.threads(cores) for cores in (1, 2, 8)] == ([1, 2, 8] if workers == 1 else [1, 1, 2])
+    assert share.told(BudgetError("small", "more", 1_000_000)).needed == workers * 1_000_000
+
+
+LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))
+OWN = Likeness(("zvae_tiled 1", "mlx 3"), (), ("vae 5",))
+
+
+@pytest.mark.parametrize(
+    ("other", "name", "advice"),
+    [
+        ({"versions": ("zvae_tiled 1", "mlx 1")}, "versions", "allow versions (allow=)"),
+        ({"kernels": ("cpu/avx512", "sha256 1")}, "kernels", "ZVAE_KERNELS"),
+        ({"kernels": ("cpu/avx2", "sha256 2")}, "kernels", "allow kernels (allow=)"),
+        ({"weights": ("vae 6",)}, "weights", "same files"),
+    ],
+)
+def test_workers_that_differ_are_refused_or_allowed_by_name(
+    other: dict[str, tuple[str, ...]], name: str, advice: str
+) -> None:
+    workers = {"tcp://a": LIKE, "tcp://b": replace(LIKE, **other)}
+    with pytest.raises(ClusterError, match=name) as refused:
+        check_alike(OWN, workers, [each for each in ("versions", "kernels") if each != name])
+    assert "tcp://b" in refused.value.problem
+    assert advice in refused.value.advice
+    if name == "weights":
+        with pytest.raises(ClusterError):
+            check_alike(OWN, workers, ["versions", "kernels"])
+    else:
+        assert check_alike(OWN, workers, [name]) == LIKE
+
+
+def test_a_client_of_another_version_or_with_other_weights_is_refused() -> None:
+    for own in (replace(OWN, versions=("zvae_tiled 2", "mlx 2")), replace(OWN, weights=("vae 6",))):
+        with pytest.raises(ClusterError, match="here"):
+            check_alike(own, {"tcp://a": LIKE}, ["versions", "kernels"])
+
+
+@pytest.mark.slow
+def test_the_likeness_of_a_process_knows_its_weights_and_its_kernels(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zvae_tiled.cluster import likeness as module
+
+    models = [("vae", None, "float32")]
+    one = likeness(models)
+    assert likeness(models) == one
+    module._kernels.cache_clear()
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx")  # every machine has it
+    assert likeness(models).kernels[0] != one.kernels[0]
+    module._kernels.cache_clear()
+    weights = Path("vae/diffusion_pytorch_model.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert likeness(models).weights != one.weights
+
+
+def test_what_an_earlier_worker_has_written_is_seen_and_not_replaced(place: Path) -> None:
+    order = Order("decode", "vae", "batch.npy", "out/batch.png")
+    vae = load(order)
+    found = checked([order])[0]
+    assert isinstance(found, Ready)
+    task = Task("run", found, files(found.paths))
+    assert not _written(task)
+    assert not _exclusive(task).overwrite
+    run(_exclusive(task), vae)
+    assert _written(task)
+    with pytest.raises(OutputError):
+        run(replace(_exclusive(task), overwrite=False), vae)
+    assert _written(Task("run", found, files(found.paths))) is False  # they existed before this run: it replaces them
+    written(order, vae)[0].unlink()
+    assert not _written(task)
+    assert _exclusive(task).overwrite  # a worker died between two of its files
+
+
+def test_errors_that_cannot_be_sent_are_sent_as_their_text() -> None:
+    class Odd(Exception):
+        def __reduce__(self) -> str:
+            raise TypeError("not me")
+
+    mine = BudgetError("small", "more", 5)
+    assert portable(mine) is mine
+    sent = pickle.loads(pickle.dumps(portable(Odd("odd"))))
+    assert "Odd: odd" in str(sent)
+
+
+def test_a_picture_to_encode_is_refused_before_any_work(place: Path) -> None:
+    np.save("wide.npy", np.zeros((12, 21, 3), np.float32))
+    wide = Order("encode", "vae", "wide.npy", "out/wide.npz")
+    refused, cropped = checked([wide, replace(wide, crop=True, target="out/c.npz")])
+    assert isinstance(refused, Exception)
+    assert isinstance(cropped, Ready)
+    assert cropped.shape == (1, 12, 20, 3)
+
+
+@pytest.mark.parametrize("address", ["localhost", "tcp://localhost", "missing.json"])
+def test_what_is_no_address_is_refused_before_dask_is_asked(address: str) -> None:
+    with pytest.raises(ClusterError, match=f"{address} is no address of a scheduler"), connected(address):
+        pass

@@ -1,0 +1,220 @@
+"""Workers of Dask on this machine: the same bytes as this process, whatever happens to the workers on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from tests.cluster.places import die_once_written, fill, orders, pictures
+from zvae_tiled import demo
+from zvae_tiled.cluster import Overall, Row, decode_many
+from zvae_tiled.cluster.extra import hushed
+from zvae_tiled.cluster.local import SETTINGS, local_workers
+from zvae_tiled.devices.native_cpu.choice import native_status
+from zvae_tiled.errors import BudgetError, ClusterError, LatentsError, WeightsError
+from zvae_tiled.order import Order
+
+pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two workers for all tests. Tests kill some of them; they are started again."""
+    with local_workers(2) as client:
+        yield client
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Any) -> Path:
+    client.wait_for_workers(2, timeout=300)
+    fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("here").mkdir()
+    return tmp_path
+
+
+def test_workers_write_the_bytes_that_this_process_writes(place: Path, client: Any) -> None:
+    told: list[Overall] = []
+    rows = decode_many(orders("out"), client, manifest="m.jsonl", progress=told.append)
+    here = decode_many(orders("here"))
+    assert pictures("out") == pictures("here")
+    assert [row.state for row in rows] == [row.state for row in here]
+    assert (str(rows[2].error), type(rows[2].error)) == (str(here[2].error), LatentsError)
+    assert {row.worker for row in rows if row.worker} <= set(client.scheduler_info()["workers"])
+    assert len(Path("m.jsonl").read_text().splitlines()) == len(rows)
+    assert told[-1].done == 1
+
+
+def test_a_worker_has_its_part_of_the_budget_and_of_the_cores(place: Path, client: Any) -> None:
+    order = Order("decode", "vae", "3.npy", "out/3.png", budget="100MB")
+    (row,) = decode_many([order], client)
+    assert row.report["budget"] == 50_000_000
+    cores = native_status().threads
+    assert set(client.run(_threads).values()) == {max(1, cores // 2)}
+    (small,) = decode_many([replace(order, budget="1MB")], client)
+    assert isinstance(small.error, BudgetError)
+    (enough,) = decode_many([replace(order, budget=f"{small.error.needed}B")], client)
+    assert enough.state == "done"
+
+
+def test_the_first_worker_of_a_cluster_is_waited_for(place: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with (
+        hushed(),
+        LocalCluster(n_workers=0, threads_per_worker=1, **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        Timer(1.0, cluster.scale, [1]).start()
+        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+
+
+def test_workers_of_other_versions_are_refused_or_allowed_by_name(place: Path, client: Any) -> None:
+    address = min(client.scheduler_info()["workers"])
+    client.run(_pretend, "mlx 99", workers=[address])
+    try:
+        with pytest.raises(ClusterError, match=r"versions: .*99"):
+            decode_many(orders("out"), client)
+        assert not pictures("out")
+        assert decode_many(orders("out")[:1], client, allow=["versions"])[0].state == "done"
+    finally:
+        client.run(_pretend, None, workers=[address])
+
+
+def test_weights_that_a_worker_does_not_have_are_refused(place: Path, client: Any) -> None:
+    import shutil
+
+    client.run(_forget_folder, str(place / "vae"))
+    try:
+        with pytest.raises(WeightsError, match="worker tcp://"):
+            decode_many(orders("out"), client)
+    finally:
+        client.run(_forget_folder, None)
+    shutil.rmtree("out")
+
+
+def test_a_worker_that_is_killed_loses_no_picture_and_none_is_written_twice(place: Path, client: Any) -> None:
+    struck(client, signal.SIGKILL)
+
+
+def test_a_worker_that_is_stopped_loses_no_picture_and_none_is_written_twice(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "distributed.scheduler.worker-ttl", "8s")  # not 30 s
+    with local_workers(2) as client:
+        struck(client, signal.SIGSTOP)
+
+
+def struck(client: Any, number: signal.Signals) -> None:
+    """Decode six pictures, send a signal to a worker on the way, and watch the files."""
+    latents = [Path(f"cat-{each}.npy") for each in range(6)]
+    for path in latents:
+        _save_cat(path)
+    wanted = [Order("decode", str(demo.FOLDER), str(path), f"out/{path.stem}.png") for path in latents]
+    pids, hit, seen = client.run(os.getpid), list[int](), dict[str, os.stat_result]()
+
+    def strike(overall: Overall) -> None:
+        for path in Path("out").iterdir():
+            seen.setdefault(path.name, path.stat())
+        if overall.done > 0.1 and not hit:
+            hit.append(min(pids.values()))
+            os.kill(hit[0], number)
+
+    rows = decode_many(wanted, client, progress=strike)
+    assert hit
+    assert [row.state for row in rows] == ["done"] * len(wanted)
+    assert len({Path(order.target).read_bytes() for order in wanted}) == 1
+    after = {path.name: path.stat() for path in Path("out").iterdir()}
+    assert after.keys() == {Path(order.target).name for order in wanted}
+    assert {name: after[name].st_ino for name in seen} == {name: was.st_ino for name, was in seen.items()}
+    assert {name: after[name].st_mtime_ns for name in seen} == {name: was.st_mtime_ns for name, was in seen.items()}
+
+
+def test_a_picture_whose_worker_died_before_it_could_say_so_is_not_written_again(place: Path, client: Any) -> None:
+    client.run(die_once_written, str(place / "flag"))
+    wanted = [order for order in orders("out") if order.source != "bad.npy"]
+    rows = decode_many(wanted, client)
+    assert Path("flag").exists()
+    assert [row.state for row in rows] == ["done"] * len(wanted)
+    assert [bool(row.report) for row in rows].count(False) == 1  # the one that a dead worker had written
+    decode_many(orders("here"))
+    assert pictures("out") == pictures("here")
+
+
+def test_all_workers_killed_at_once_are_started_again_and_go_on(place: Path, client: Any) -> None:
+    hit: list[int] = []
+
+    def strike(_: Overall) -> None:
+        if not hit:
+            hit.extend(client.run(os.getpid).values())
+            for pid in hit:
+                os.kill(pid, signal.SIGKILL)
+
+    _save_cat(place / "cat.npy")
+    wanted = [Order("decode", str(demo.FOLDER), "cat.npy", f"out/{number}.png") for number in range(4)]
+    assert [row.state for row in decode_many(wanted, client, progress=strike)] == ["done"] * 4
+    assert hit
+
+
+def test_orders_can_be_sent_again_after_the_run_was_ended(place: Path, client: Any) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(overall: Overall) -> None:
+        if overall.finished:
+            raise Enough
+
+    with pytest.raises(Enough):
+        decode_many(orders("out"), client, manifest="m.jsonl", progress=stop)
+    done = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert done
+    rows: list[Row] = decode_many(orders("out"), client)
+    decode_many(orders("here"))
+    assert [row.state for row in rows].count("failed") == 1
+    assert pictures("out") == pictures("here")
+
+
+def _threads() -> int:
+    return native_status().threads
+
+
+def _save_cat(path: Path) -> None:
+    import numpy as np
+
+    np.save(path, np.array(demo.latents("cat"))[:, :, :24, :24])
+
+
+def _pretend(version: str | None) -> None:
+    """Let this worker say that it has another version of the package."""
+    likeness: Any = import_module("zvae_tiled.cluster.likeness")
+    if version is None:
+        likeness.versions = likeness._true_versions
+    else:
+        likeness._true_versions = likeness.versions
+        likeness.versions = lambda: (*likeness._true_versions()[:1], version)
+
+
+def _forget_folder(folder: str | None) -> None:
+    """Let this worker find no weights."""
+    likeness: Any = import_module("zvae_tiled.cluster.likeness")
+
+    def missing(*_: object) -> str:
+        raise WeightsError(f"{folder} does not exist")
+
+    if folder is None:
+        likeness._digest = likeness._true_digest
+    else:
+        likeness._true_digest = likeness._digest
+        likeness._digest = missing

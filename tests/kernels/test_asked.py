@@ -1,0 +1,81 @@
+"""What kernels answer to scattered queries, with gains, and whose shares they find: against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kernels.cases import NORM, PIXELS, normal64, random, random_affine, weights_of, wide
+from tests.kernels.native import CASES, ROUNDED, kernels_of
+from tests.support.samples import examples
+from zvae_tiled.chain import Skip, Step
+from zvae_tiled.devices.kernels import Kernels
+from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.probes import Probes
+
+MLX = [(name, dtype) for name in ("row", "strip") for dtype in (mx.float32, mx.bfloat16)]
+
+
+def kernels_named(name: str, dtype: mx.Dtype) -> Kernels[Any]:
+    if name in ("row", "strip"):
+        return RowKernels(dtype) if name == "row" else StripKernels(dtype)
+    return kernels_of(name, dtype)
+
+
+@given(
+    st.sampled_from([*MLX, *CASES]),
+    st.integers(1, 4),
+    st.sampled_from([1, 5, 40]),
+    st.sampled_from([8, 33, 64]),
+    st.integers(0, 1 << 32),
+)
+@examples(50)
+def test_answers_sums_and_shares_are_those_of_float64(
+    case: tuple[str, mx.Dtype], height: int, width: int, count: int, seed: int
+) -> None:
+    name, dtype = case
+    rng, norm = np.random.default_rng(seed), PIXELS if seed % 2 else NORM
+    step = Step("attention", "attention", count, count, kernel=1, norm=norm, opens=True, closes=Skip(count))
+    kernels, weights = kernels_named(name, dtype), weights_of(step, dtype, rng)
+    weights = {key: (array * count**-0.5).astype(dtype) for key, array in weights.items()}
+    x, affine = random((1, height, width, count), dtype, rng), random_affine(step, kernels, rng)
+    assert affine is not None
+    prepared = kernels.prepare(step, weights)
+    keys = kernels.keys(step, prepared, x, affine)
+    blocks, gains = [keys[:, row : row + 1] for row in range(height)], rng.uniform(0, 5, height).tolist()
+    asked = kernels.asked(step, prepared, x, affine, iter(blocks), iter(gains))
+    w = {key: wide(array) for key, array in weights.items()}
+    k, v = np.split(wide(keys).reshape(-1, 2 * count), 2, axis=1)
+    query = (normal64(step, wide(x), affine).reshape(-1, count) @ w["to_q.weight"].T + w["to_q.bias"]) * count**-0.5
+    s = query @ k.T + np.repeat(gains, width)
+    top = s.max(axis=1, keepdims=True)
+    p = np.exp(s - top)
+    total = p.sum(axis=1, keepdims=True)
+    exact = p @ v / total @ w["to_out.0.weight"].T + w["to_out.0.bias"]
+    rough = name in ROUNDED or (name == "strip" and dtype == mx.bfloat16)
+    unit = 2.0**-8 if rough else 2.0**-18
+    slack = unit * (1 + abs(s).max()) * (4 + abs(v).max()) * (4 + count**0.5)
+    assert abs(asked.answers - exact).max() <= slack
+    assert abs(asked.logs - (top + np.log(total))[:, 0]).max() <= unit * 4 * (1 + abs(s).max())
+    assert abs(asked.queries - query).max() <= unit * 8 * (1 + abs(query).max())
+    plain = kernels.asked(step, prepared, x, affine, iter(blocks))
+    chosen = np.arange(height * width) % 2 == 0
+    shares = np.concatenate([kernels.shares(Probes(plain, chosen), block) for block in blocks])
+    scores = query @ k.T
+    weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+    exact_shares = (weight / weight.sum(axis=1, keepdims=True))[chosen].max(axis=0)
+    assert abs(np.log(shares) - np.log(exact_shares)).max() <= unit * 8 * (1 + abs(s).max())
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*MLX, *CASES])
+def test_picked_pixels_are_copies_in_the_order_asked_for(name: str, dtype: mx.Dtype) -> None:
+    kernels, x = kernels_named(name, dtype), random((1, 3, 5, 7), dtype, np.random.default_rng(0))
+    pixels = np.array([14, 0, 3, 3, 9, 1])
+    picked = kernels.pick(x, pixels, 2)
+    assert (wide(picked) == wide(x).reshape(15, 7)[pixels].reshape(1, 3, 2, 7)).all()

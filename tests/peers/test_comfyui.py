@@ -1,0 +1,137 @@
+"""The nodes in `integrations/comfyui`, beside a stand-in of ComfyUI: pictures, latents, weights, memory, the bar."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.peers.comfyui_calls import ANY, BUDGET, node, samples
+from zvae_tiled import VAE
+from zvae_tiled.adapters import comfyui
+from zvae_tiled.errors import InputError
+from zvae_tiled.families import PRESETS
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning"),
+]
+FAMILIES = ("z_image", "flux2", "taesd", "qwen_image")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pictures_are_those_of_its_own_decode(family: str, batch: int, host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded(family)
+    latent = samples(vae, batch=batch)
+    wanted = vae.decode(latent["samples"])
+    (found,) = node("ZvaeDecode").decode(latent, vae, **ANY)
+    assert (found.dtype, found.device, found.shape) == (torch.float32, torch.device("cpu"), wanted.shape)
+    assert wanted.std() > 0.05
+    assert abs(found - wanted).max() <= 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_latents_are_those_of_its_own_encode(family: str, host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded(family)
+    pixels = torch.rand((1 if family == "qwen_image" else 2, 53, 70, 3), generator=torch.Generator().manual_seed(0))
+    wanted = vae.encode(pixels)
+    (found,) = node("ZvaeEncode").encode(pixels, vae, **BUDGET)
+    assert found["samples"].shape == wanted.shape
+    assert not found["samples"].requires_grad
+    assert abs(found["samples"] - wanted).max() <= 1e-4 * wanted.std()
+
+
+def test_a_picture_beyond_its_range_is_encoded_as_by_its_own_encode(host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded("z_image")
+    pixels = torch.randn((1, 24, 40, 3), generator=torch.Generator().manual_seed(0))
+    (found,) = node("ZvaeEncode").encode(pixels, vae, **BUDGET)
+    wanted = vae.encode(pixels)
+    assert abs(found["samples"] - wanted).max() <= 1e-4 * wanted.std()
+
+
+def test_several_pictures_are_no_frames(host: Any, loaded: Any) -> None:
+    import torch
+
+    with pytest.raises(InputError, match="one picture at a time, and got 2"):
+        node("ZvaeEncode").encode(torch.zeros(2, 16, 16, 3), loaded("qwen_image"), **BUDGET)
+
+
+def test_presets_of_the_same_shapes_are_the_same_here(host: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = loaded("z_image")
+    monkeypatch.setitem(PRESETS, "another", replace(PRESETS["narrow"], scaling_factor=9.0))  # type: ignore[call-arg]
+    wanted = vae.decode(samples(vae)["samples"])
+    (found,) = node("ZvaeDecode").decode(samples(vae), vae, **ANY)
+    assert abs(found - wanted).max() <= 1e-5
+
+
+def test_weights_are_copied_once_and_go_with_the_module(
+    host: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = loaded("z_image")
+    kept = comfyui.copied(vae)
+    assert comfyui.copied(vae) is kept
+    decoder, copy = weakref.ref(kept), VAE.from_state_dict
+    del kept
+
+    def watched(*given: Any) -> Any:
+        assert decoder() is None, "it is freed before both halves are copied"
+        return copy(*given)
+
+    monkeypatch.setattr(VAE, "from_state_dict", watched)
+    both = comfyui.copied(vae, encoder=True)
+    assert comfyui.copied(vae) is both
+    whole = weakref.ref(both)
+    del both, vae
+    gc.collect()
+    assert whole() is None
+
+
+def test_comfyui_is_asked_for_the_memory_that_a_decode_takes_beside_its_weights(host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded("z_image")
+    bounded = comfyui.copied(vae, encoder=True)
+    for budget in ("", "1GB"):
+        node("ZvaeDecode").decode(samples(vae), vae, budget, "exact")
+        node("ZvaeEncode").encode(torch.zeros(1, 24, 40, 3), vae, budget)
+    tasks = ("decode", "encode") * 2
+    peaks = [bounded.plan(24, 40, "1GB", task=task).predicted_peak for task in tasks]  # type: ignore[arg-type]
+    assert host.asked == [(peak - bounded.weight_bytes, torch.device("cpu")) for peak in peaks]
+
+
+def test_the_bar_reaches_its_end_and_never_goes_back(host: Any, loaded: Any) -> None:
+    vae = loaded("z_image")
+    node("ZvaeDecode").decode(samples(vae, 12, 12), vae, **ANY)
+    assert len(host.steps) > 3
+    assert host.steps == sorted(set(host.steps))
+    assert host.steps[-1] == 1000
+
+
+def test_a_plan_says_what_a_decode_takes_and_decodes_nothing(host: Any, loaded: Any) -> None:
+    vae = loaded("z_image")
+    told = node("ZvaePlan").plan(vae, 4096, 2048, 1, "2GB", "exact")
+    (text,) = told["result"]
+    assert told["ui"]["text"] == [text]
+    assert text == str(comfyui.copied(vae).plan(2048, 4096, "2GB"))
+    assert not host.asked
+    assert not host.steps
+
+
+def test_the_weights_keep_the_type_that_comfyui_computes_in(host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded("z_image")
+    vae.vae_dtype = torch.bfloat16
+    bounded = comfyui.copied(vae)
+    wanted = VAE.from_state_dict(vae.first_stage_model.state_dict(), PRESETS["narrow"], "bfloat16")
+    assert bounded.dtype == wanted.dtype

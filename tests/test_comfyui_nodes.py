@@ -1,0 +1,79 @@
+"""ComfyUI's contract, as it reads it from the classes. `peers/test_comfyui.py` runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.support.running import ROOT, environment
+from zvae_tiled import __version__
+
+FOLDER = ROOT / "integrations" / "comfyui"
+
+
+def imported() -> ModuleType:
+    """The folder, imported as ComfyUI imports it: by its path."""
+    spec = importlib.util.spec_from_file_location("custom_nodes_zvae_tiled", FOLDER / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+NODES: dict[str, Any] = imported().NODE_CLASS_MAPPINGS
+WIDGETS = {"STRING", "INT", "FLOAT", "BOOLEAN"}
+"""Types with a widget, which need a default. All others are wired."""
+
+
+def test_every_node_has_the_name_of_the_menu() -> None:
+    named = imported().NODE_DISPLAY_NAME_MAPPINGS
+    assert sorted(named.values()) == [
+        "Plan VAE Decode",
+        "Save Huge Image",
+        "VAE Decode (bounded)",
+        "VAE Encode (bounded)",
+    ]
+    assert named.keys() == NODES.keys()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_is_called_with_its_inputs(name: str) -> None:
+    node = NODES[name]
+    inputs = node.INPUT_TYPES()
+    assert inputs.keys() <= {"required", "hidden"}
+    called = inspect.signature(getattr(node(), node.FUNCTION))
+    assert {*inputs["required"], *inputs.get("hidden", ())} == called.parameters.keys()
+    for name in inputs.get("hidden", ()):
+        assert called.parameters[name].default is None
+    for kind, options in inputs["required"].values():
+        assert kind, "a type, or a list of choices"
+        assert not isinstance(kind, str) or kind not in WIDGETS or "default" in options
+        assert options.keys() <= {"default", "min", "max", "step", "tooltip"}
+    assert isinstance(node.RETURN_TYPES, tuple)
+    assert node.RETURN_TYPES or node.OUTPUT_NODE
+    assert node.CATEGORY
+    assert node.DESCRIPTION
+
+
+def test_the_host_is_not_needed_to_import_them() -> None:
+    code = (
+        "import sys; import zvae_tiled.adapters.comfyui; assert not {'torch', 'comfy', 'folder_paths'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+def test_the_registry_is_told_the_version_of_the_package() -> None:
+    told = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    assert told["version"] == __version__
+    assert told["dependencies"] == [package] == Path(FOLDER / "requirements.txt").read_text().split()

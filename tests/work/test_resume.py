@@ -1,0 +1,123 @@
+"""A decode with a work folder goes on where another one stopped, and writes the same bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.models import random_latents, random_vae
+from tests.support.plans import plan_for, random_config, random_dc
+from tests.work.power import Cut, Power
+from zvae_tiled import VAE
+from zvae_tiled.engine import checkpoints, saved
+from zvae_tiled.engine.spill import SavedBands
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.report.progress import Progress
+from zvae_tiled.sinks import png
+
+CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=2)
+FILES = ["a.png", "b.tif", "c.npy", "d.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note after every band, and blocks of a few rows."""
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    monkeypatch.setattr(png, "BLOCK", 1 << 10)
+
+
+def written(folder: Path, names: list[str], batch: int = 1) -> dict[str, bytes]:
+    """The bytes of the pictures, which are removed."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert len(found) == batch * len(names)
+    for name in found:
+        (folder / name).unlink()
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 60))])
+def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several times in each decode, before an fsync or after the rows of a band."""
+    rng = Random(seed)
+    config = CONFIG if seed == 0 else random_dc(rng) if seed % 5 == 1 else random_config(rng)
+    vae, batch = random_vae(config), rng.choice([1, 1, 2])
+    latents = random_latents(config, rng.randint(1, 20), rng.randint(1, 9), batch)
+    names = rng.sample(FILES, rng.randint(1, 2))
+    places = [tmp_path / name for name in names]
+    options: dict[str, Any] = {"plan": plan_for(vae, latents.shape, rng, ("disk",))}
+    vae.decode_to_file(latents, places, **options)
+    want = written(tmp_path, names, batch)
+    power, cuts = Power(tmp_path, monkeypatch), 0
+    append = SavedBands.append
+
+    def appended(self: SavedBands[Any], rows: Any) -> None:
+        append(self, rows)
+        power.tick()
+
+    monkeypatch.setattr(SavedBands, "append", appended)
+    while True:
+        power.left = rng.randint(1, 40 * (1 + cuts))
+        try:
+            vae.decode_to_file(latents, places, work=tmp_path / "work", **options)
+        except Cut:
+            cuts += 1
+            if rng.random() < 0.7:  # else the process alone is gone, and the system still has what it wrote
+                power.lose(rng)
+            continue
+        break
+    power.left = None
+    assert not (tmp_path / "work").exists()
+    assert written(tmp_path, names, batch) == want
+    assert cuts
+
+
+def rows_of(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `look` see each part of a sweep that is run: its number, and the rows it is asked for."""
+    part = saved.SavedRun._part
+
+    def watched(self: Any, index: int, *rest: Any) -> Any:
+        look(index, rest[-1])
+        return part(self, index, *rest)
+
+    monkeypatch.setattr(saved.SavedRun, "_part", watched)
+
+
+def test_no_row_is_computed_again_but_for_the_moments_of_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process begins at the sweep where the one before it stopped, at most 31 rows and a band above the row."""
+    vae, latents = random_vae(CONFIG), random_latents(CONFIG, 150, 3)
+    seen: list[tuple[int, int]] = []
+    rows_of(lambda index, asked: seen.append((index, asked.ended.first)), monkeypatch)
+    stops = 0
+    for stop in range(3, 100, 5):
+        left = [stop]
+
+        def listener(progress: Progress, left: list[int] = left) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        before = len(seen)
+        try:
+            vae.decode_to_file(latents, tmp_path / "a.npy", work=tmp_path / "work", budget="1GB", progress=listener)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+        assert before == 0 or seen[before][0] >= seen[before - 1][0]
+    assert stops > 3
+    assert any(first for _, first in seen), "no process began in the middle of a sweep"
+    vae.decode_to_file(latents, tmp_path / "b.npy", budget="1GB")
+    assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_without_a_work_folder_nothing_has_a_name(tmp_path: Path) -> None:
+    def look(progress: Progress) -> None:
+        assert os.listdir(tmp_path) == []
+
+    VAE.demo().decode_to_file(random_latents(VAE.demo().config, 4, 4), tmp_path / "a.png", progress=look)

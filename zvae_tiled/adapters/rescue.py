@@ -1,0 +1,100 @@
+"""Keeps latents in a file until their picture is safe. A program that fails, or is killed, leaves them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from zvae_tiled.checks import path_of, shown
+from zvae_tiled.errors import BudgetError, InputError, ZvaeError
+from zvae_tiled.families import PRESETS
+from zvae_tiled.inputs.latent_files import write_latent_file
+from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.report.log import LOG
+from zvae_tiled.weights.hub import find_in_cache
+from zvae_tiled.wording import budget_of
+
+
+class Rescue:
+    """The file with the latents of the last decode."""
+
+    def __init__(self) -> None:
+        """Start without a file."""
+        self._path: Path | None = None
+        self._options: dict[str, str] = {}
+        atexit.register(self._leave)
+
+    def keep(self, latents: Latents, folder: Path | None, options: Mapping[str, str]) -> None:
+        """Delete the file of the decode before, whose picture has been returned, and keep latents in a new one.
+
+        A folder that cannot be written to is logged, and nothing is kept. The options are those of `zvae decode`.
+        """
+        self.forget()
+        if folder is None:
+            return
+        path = _new_path(folder)
+        try:
+            write_latent_file(path, latents, overwrite=False)
+        except ZvaeError as error:
+            LOG.warning("the latents are not kept: %s", error.problem)
+            return
+        self._path, self._options = path, dict(options)
+        LOG.info("latents are kept until their picture is saved: %s", _command(path, self._options))
+
+    def tell(self, error: BaseException) -> None:
+        """Add the command that decodes the latents to an error. From then on they are its user's."""
+        if self._path is None:
+            return
+        needed = {"--budget": "25%"} if isinstance(error, MemoryError) else {}
+        if isinstance(error, BudgetError) and error.needed:
+            needed = {"--budget": budget_of(error.needed)}
+        command = _command(self._path, {**self._options, **needed})
+        error.add_note(f"The latents are kept. This decodes them:\n{command}")
+        self._path = None
+
+    def forget(self) -> None:
+        """Delete the file: its picture is safe."""
+        with suppress(OSError):
+            if self._path is not None:
+                self._path.unlink()
+        self._path = None
+
+    def _leave(self) -> None:
+        """Delete the file as the program ends, but not after an error: the picture may not be saved."""
+        if not hasattr(sys, "last_value"):  # Python sets it for an error that nothing caught
+            self.forget()
+        elif self._path is not None:
+            print(f"The latents are kept: {_command(self._path, self._options)}", file=sys.stderr)
+
+
+def folder_of(keep: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder in which latents are kept; None if none are. Refuse one that does not exist."""
+    if keep is None:
+        return None
+    folder = path_of(keep, "keep").absolute()
+    if not os.path.isdir(folder):
+        raise InputError(f"keep must be a folder that exists, it is {shown(str(keep))}", "Make it, or pass keep=None.")
+    return folder
+
+
+def first_found(*models: str | None) -> str | None:
+    """Return the first of these that `zvae decode --vae` can read here: a preset, a path, or a model in the cache."""
+    given = (name for name in models if name)
+    return next((name for name in given if name in PRESETS or os.path.exists(name) or find_in_cache((name,))), None)
+
+
+def _new_path(folder: Path) -> Path:
+    stem = f"latents-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (f"{stem}{f'-{number}' if number else ''}.safetensors" for number in range(1000))
+    return next((folder / name for name in names if not (folder / name).exists()), folder / f"{stem}.safetensors")
+
+
+def _command(path: Path, options: Mapping[str, str]) -> str:
+    words = [word for option in options.items() for word in option]
+    return shlex.join(["zvae", "decode", str(path), "-o", str(path.with_suffix(".png")), *words])

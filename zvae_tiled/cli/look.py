@@ -1,0 +1,90 @@
+"""Quick looks on the command line: in place of the picture, or in a file of their own before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from zvae_tiled.cli.options import group
+from zvae_tiled.order import Order
+from zvae_tiled.planner.quality import Exact, Quality
+
+EARLY = ".preview.png"
+"""The end of an early look's name, in place of the picture's suffix."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The options for a quick look, as they were typed.
+
+    Attributes:
+        preview: ``--preview``.
+        early: ``--early-look``.
+        tiny: ``--tiny``.
+    """
+
+    preview: bool
+    early: bool
+    tiny: str | None
+
+    def check(self, quality: Quality, planned: bool) -> None:
+        """Refuse options that contradict each other.
+
+        Args:
+            quality: The quality that was typed.
+            planned: Whether a plan is to be read or saved.
+
+        Raises:
+            click.UsageError: They do.
+        """
+        if self.preview and self.early:
+            raise click.UsageError("--preview writes a quick look alone, --early-look also the picture: remove one.")
+        if self.tiny is not None and not (self.preview or self.early):
+            raise click.UsageError(
+                "--tiny: only --preview and --early-look have a tiny decoder. Remove it, or add one of them."
+            )
+        if self.preview and (quality != Exact() or planned):
+            raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
+
+    def before(self, order: Order) -> Order:
+        """Return the order of the early look at a picture."""
+        file = Path(order.target)
+        return replace(
+            order,
+            target=str(file.with_name(file.stem + EARLY)),
+            also=(),
+            preview=True,
+            tiny=self.tiny,
+            quality=Exact(),
+            plan=None,
+            bits=None,
+            work=None,
+            disk_limit=None,
+        )
+
+
+look_options: Callable[[Callable[..., None]], Callable[..., None]] = group(
+    "look",
+    Look,
+    preview=click.option(
+        "--preview",
+        is_flag=True,
+        help="Decode a quick look in about a second, not the picture: by a tiny decoder of the same latents (TAESD), "
+        "or from a small map of the latents.",
+    ),
+    early=click.option(
+        "--early-look",
+        "early",
+        is_flag=True,
+        help=f"Before the picture, write a quick look beside it: name{EARLY}.",
+    ),
+    tiny=click.option(
+        "--tiny",
+        metavar="DIR|FILE",
+        type=click.Path(exists=True),
+        help="The tiny decoder of a quick look. Default: the model's own, if it is in the Hugging Face cache.",
+    ),
+)

@@ -1,0 +1,130 @@
+"""`zvae mflux`: runs a command of mflux, whose pictures are decoded within a budget."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.options import budget_option
+from zvae_tiled.cli.printing import warnings_told
+from zvae_tiled.errors import InputError, MissingExtraError
+from zvae_tiled.planner.budget import available_memory, parse_budget
+from zvae_tiled.wording import listed
+
+if TYPE_CHECKING:
+    from zvae_tiled.adapters.rescue import Rescue
+
+HELP = ("-h", "--help")
+
+
+@click.command(
+    cls=Command,
+    short_help="Run a command of mflux within a budget.",
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+)
+@click.argument("words", metavar="COMMAND [MFLUX'S OPTIONS]", nargs=-1, type=click.UNPROCESSED)
+@budget_option
+@click.pass_context
+def mflux(ctx: click.Context, words: tuple[str, ...], budget: str | None) -> None:
+    """Run COMMAND of mflux with its own options, such as mflux-generate-z-image-turbo --prompt "a lighthouse".
+
+    Every picture is decoded within the budget, without tiles. Its latents are kept in this folder until it is saved,
+    and the command that decodes them is printed before. For one picture, the transformer is released first. COMMAND
+    --help shows mflux's options.
+    """
+    if not words or words[0] in HELP:
+        click.echo(ctx.get_help())
+        ctx.exit(0 if words else 2)
+    parse_budget(budget, available_memory())  # refuses a wrong one before the model is loaded
+    run = _entry(words[0])
+    used: list[Rescue] = []
+    with _hooked(budget, used), _arguments(list(words)), warnings_told(logging.INFO), _rescued(used):
+        run()
+    if not used:
+        click.echo(f"warning    {words[0]} decoded nothing here: --budget had no effect", err=True)
+
+
+def _entry(name: str) -> Any:
+    """Return the function of a command of mflux.
+
+    Raises:
+        InputError: mflux has no such command, or its model's VAE is not known.
+        MissingExtraError: mflux, or a package that the command needs, is not installed.
+    """
+    try:
+        points = metadata.distribution("mflux").entry_points.select(group="console_scripts")
+    except metadata.PackageNotFoundError:
+        problem = "this needs mflux, which is not installed beside zvae-tiled"
+        raise MissingExtraError(problem, "pip install mflux") from None
+    if name not in points.names:
+        raise InputError(f"mflux has no command {name}", f"Its commands: {listed(sorted(points.names), 99)}.")
+    try:
+        function = points[name].load()
+    except ImportError as error:
+        raise MissingExtraError(f"{name} cannot be imported: {error}", "Install what mflux needs for it.") from error
+    from zvae_tiled.adapters.mflux import KINDS
+
+    if not KINDS.keys() & sys.modules.keys():
+        raise InputError(f"{name} decodes with no VAE that is known here", f"Run it without zvae mflux: {name} …")
+    return function
+
+
+@contextmanager
+def _hooked(budget: str | None, used: list[Rescue]) -> Iterator[None]:
+    """Put a bounded VAE into each model. Every command registers its callbacks once its model is loaded."""
+    from mflux.callbacks.callback_manager import CallbackManager
+
+    from zvae_tiled.adapters.mflux import use
+
+    theirs = CallbackManager.register_callbacks
+
+    def register(args: Any, model: Any, *more: Any, **options: Any) -> Any:
+        registered = theirs(args, model, *more, **options)
+        if getattr(model, "tiling_config", None) is not None:
+            logging.getLogger("zvae_tiled").info("there are no tiles: the VAE keeps to its budget without them")
+        use(model, budget, release=_once(args), source=getattr(args, "model_path", None))
+        used.append(model.vae.bounded.rescue)
+        return registered
+
+    CallbackManager.register_callbacks = register
+    try:
+        yield
+    finally:
+        CallbackManager.register_callbacks = theirs
+
+
+def _once(args: Any) -> bool:
+    """Return whether the model makes one picture, and is not asked what it shows."""
+    seeds, images = getattr(args, "seed", None) or [], getattr(args, "image_path", None)
+    several = isinstance(images, list) and len(images) > 1
+    return len(seeds) <= 1 and not several and not getattr(args, "verify", False)
+
+
+@contextmanager
+def _rescued(used: list[Rescue]) -> Iterator[None]:
+    """Delete the latents that were kept, once the command has saved its pictures. Name them in an error."""
+    try:
+        yield
+    except BaseException as error:
+        for each in used:
+            each.tell(error)
+        raise
+    for each in used:
+        each.forget()
+
+
+@contextmanager
+def _arguments(words: list[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, words
+    try:
+        yield
+    finally:
+        sys.argv = before

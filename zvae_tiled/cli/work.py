@@ -1,0 +1,71 @@
+"""`zvae work`: lists work folders, and removes them."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zvae_tiled.cli.command import Command
+from zvae_tiled.errors import InputError
+from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, in_use, is_work_folder, records_of, size_of
+from zvae_tiled.wording import size
+
+
+@click.command(cls=Command, short_help="List work folders, or remove them.")
+@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--remove", is_flag=True, help="Remove FOLDERS, with all that their decodes have done.")
+def work(folders: tuple[Path, ...], remove: bool) -> None:
+    """List the work folders of zvae decode --work: FOLDERS and those in them, by default those here.
+
+    Shows the picture, how far its decode is, the space on disk, and when it was last used.
+    """
+    if remove:
+        if not folders:
+            raise click.UsageError("--remove: name the folders to remove.")
+        for folder in folders:
+            if not is_work_folder(folder):
+                raise InputError(f"{folder} is no work folder", "Name the folder of zvae decode --work.")
+        for folder in folders:
+            WorkFolder(folder).remove()
+            click.echo(f"removed    {folder}")
+        return
+    found = [each for folder in folders or (Path(),) for each in (folder, *_inside(folder))]
+    listed = list(filter(is_work_folder, found))
+    for each in listed:
+        click.echo(line(each))
+    if not listed:
+        click.echo("no work folders", err=True)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}", "Name another folder.") from error
+
+
+def line(folder: Path) -> str:
+    """Return one line about a work folder."""
+    used = datetime.fromtimestamp(os.stat(folder / JOURNAL).st_mtime)
+    state = "in use" if in_use(folder) else f"last used {used:%Y-%m-%d %H:%M}"
+    return f"{folder}  {progress(records_of(folder))}, {size(size_of(folder))} on disk, {state}"
+
+
+def progress(records: list[dict[str, Any]]) -> str:
+    """Return the picture and how far its decode is."""
+    try:
+        plan, at = json.loads(records[0]["plan"]), [0, 0, 0]
+        case, sweeps = plan["case"], plan["stages"]["pixels"]["sweeps"]
+        at = records[-1].get("at", at)
+        seconds = [float(sweep["seconds"]) for sweep in sweeps]
+        done = at[0] * sum(seconds) + sum(seconds[: at[1]])
+        share = done / (int(case["batch"]) * sum(seconds))
+        latents = f"{case['batch']} x {case['height']} x {case['width']} latents"
+    except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
+        return "a journal that cannot be read"
+    return f"{latents}, {share:.0%} done"

@@ -1,0 +1,147 @@
+"""`Crew`: the workers of a Dask cluster that take the orders of one run. They were compared with each other first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from zvae_tiled.cluster.introductions import introductions, shares_of
+from zvae_tiled.cluster.likeness import check_alike, own_likeness
+from zvae_tiled.cluster.ready import Model
+from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
+from zvae_tiled.cluster.share import Share
+from zvae_tiled.cluster.work import Task, carry_out
+from zvae_tiled.errors import ClusterError
+
+WAIT = 60.0
+"""Seconds that the first worker of a cluster has to appear."""
+
+
+class Work(NamedTuple):
+    """What a worker does, as it said last.
+
+    Attributes:
+        computes: Tasks that it computes now.
+        holds: Results that it holds.
+        receives: Bytes that it asked other workers for and waits for.
+        asked: How often it has asked another worker.
+    """
+
+    computes: int
+    holds: int
+    receives: int
+    asked: int
+
+
+class Crew:
+    """The members of one run.
+
+    Attributes:
+        name: The run's name, as Dask knows it.
+        shares: The part that each worker has of its machine, by the machine.
+        count: How many workers became members at the start.
+    """
+
+    def __init__(self, client: Any, name: str, shares: Mapping[str, Share], count: int) -> None:
+        """Take a client of Dask's, whose workers are members."""
+        self._client = client
+        self.name = name
+        self.shares = shares
+        self.count = count
+        self._sent = 0
+
+    def members(self) -> dict[str, float]:
+        """Return the workers that take orders now, by their addresses: when each was last heard, by some clock.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
+        workers = workers_of(self._client)
+        return {at: float(facts["last_seen"]) for at, facts in workers.items() if facts["resources"].get(self.name)}
+
+    def work(self) -> dict[str, Work]:
+        """Return what each worker does.
+
+        Raises:
+            ClusterError: The scheduler does not answer.
+        """
+        told = {at: facts["metrics"] for at, facts in workers_of(self._client).items()}
+        return {at: _work(each.get("task_counts", {}), each.get("transfer", {})) for at, each in told.items()}
+
+    def send(self, task: Task) -> Any:
+        """Let a member carry out an order. Return Dask's future of the `Row`."""
+        self._sent += 1
+        key = f"{self.name}-{task.ready.number}-{self._sent}"
+        return self._client.submit(carry_out, task, key=key, pure=False, resources={self.name: 1})
+
+    def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
+        """Let a task be carried out by the worker at `home`, or by another member if that one is lost.
+
+        Args:
+            key: The task's name in this run.
+            home: The address of a worker.
+            task: What it does.
+            options: Its arguments. Futures among them stand for their results.
+        """
+        place = {"workers": [home], "allow_other_workers": True, "resources": {self.name: 1}}
+        return self._client.submit(task, *options, key=f"{self.name}-{key}", pure=False, **place)
+
+    def gathering(self, futures: Sequence[Any]) -> Future[list[Any]]:
+        """Begin to fetch results. What is returned has them at the end, or raises a task's error."""
+        together = self._client.gather(list(futures), asynchronous=True)
+        return asyncio.run_coroutine_threadsafe(together, self._client.loop.asyncio_loop)
+
+    def cancel(self, futures: Sequence[Any]) -> None:
+        """Let members stop what they do. They remove what is unfinished."""
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.cancel(list(futures), force=True)
+
+    def listen(self, hear: Callable[[dict[str, Any]], object]) -> None:
+        """Call `hear` with every report of progress."""
+        self._client.subscribe_topic(self.name, lambda event: hear(event[1]))
+
+
+def _work(counts: Mapping[str, int], moved: Mapping[str, int]) -> Work:
+    """Return what a worker does, from its metrics."""
+    counted = counts.get("executing", 0), counts.get("memory", 0)
+    return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0))
+
+
+@contextmanager
+def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Iterator[Crew]:
+    """Compare the workers of a cluster, and make them members while the block runs.
+
+    Args:
+        client: A client of Dask's.
+        models: The VAEs of the run.
+        allow: Differences that are allowed. They were checked by `check_allowed`.
+
+    Raises:
+        ClusterError: There is no worker, one does not answer, or they are not alike.
+    """
+    from zvae_tiled.cluster.membership import Membership
+
+    own = own_likeness(models)
+    with spoken("the cluster does not answer"), suppress(OSError):  # a TimeoutError is one; it is told below
+        client.wait_for_workers(1, timeout=WAIT)
+    told = introductions(client, models)
+    if not told:
+        advice = "Start some: dask worker ADDRESS --nthreads 1 --memory-limit 0"
+        raise ClusterError("the cluster has no workers", advice)
+    common = check_alike(own, {address: each for address, (each, _) in told.items()}, allow)
+    shares = shares_of({address: share for address, (_, share) in told.items()})
+    name = f"zvae-{uuid4().hex[:12]}"
+    plugin = Membership(name, models, common, shares, allow)
+    with spoken("the workers cannot be prepared"):
+        client.register_plugin(plugin)
+    try:
+        yield Crew(client, name, shares, len(told))
+    finally:
+        with suppress(Exception):  # the scheduler may be gone
+            client.unsubscribe_topic(name)
+        with suppress(Exception):
+            client.sync(client.unregister_worker_plugin, name, callback_timeout=ANSWER, asynchronous=False)

@@ -1,0 +1,107 @@
+"""Starts workers as processes of this machine, with the settings that decodes need, or connects to those of others."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
+
+from zvae_tiled.cluster.extra import INSTALL, distributed, hushed
+from zvae_tiled.devices.cores import usable_cores
+from zvae_tiled.errors import ClusterError, InputError, ZvaeError
+from zvae_tiled.inputs.arrays import imported
+
+SETTINGS = {
+    "distributed.scheduler.work-stealing": False,  # it moves what a worker holds
+    "distributed.scheduler.active-memory-manager.start": False,  # it drops copies that a lost worker would need
+    "distributed.scheduler.worker-ttl": "30s",  # Dask's own is 5 minutes of silence
+    "distributed.deploy.lost-worker-timeout": "10 minutes",  # after Dask's own 15 s it starts a lost worker no more
+    "distributed.comm.timeouts.connect": "5s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.worker.profile.enabled": False,  # it looks at the stack 100 times a second
+    "distributed.nanny.pre-spawn-environ": {},  # it would change this process too, and let a worker free all its memory
+}
+"""Dask's settings for workers of this machine."""
+
+THREADS = ("ZVAE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that limit threads. Workers get their part of the cores in them, where the environment does not say it."""
+
+CONNECT = 10.0
+"""Seconds that a scheduler has to accept a connection."""
+
+
+@contextmanager
+def local_workers(count: int) -> Iterator[Any]:
+    """Start workers on this machine, and yield a client of Dask's. They share its cores and its memory evenly.
+
+    Raises:
+        InputError: `count` is not a whole number from 1 to 1024.
+        ClusterError: They do not start.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1024:
+        raise InputError(f"workers must be a whole number from 1 to 1024, it is {count!r}")
+    dask = distributed()
+    config = imported("dask.config", INSTALL)
+
+    threads = str(max(1, usable_cores() // count))
+    shares = {"distributed.nanny.environ": dict.fromkeys(THREADS, threads)}
+    with hushed(), config.set({**SETTINGS, **shares}):
+        try:
+            with _without_interrupts():
+                cluster = dask.LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=0,  # the plan's budget is the limit
+                    dashboard_address=None,
+                    silence_logs=50,
+                )
+        except ZvaeError:
+            raise
+        except Exception as error:
+            problem = f"{count} workers do not start: {type(error).__name__}: {error}"
+            raise ClusterError(problem, "Try fewer.") from error
+        with cluster, dask.Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to a scheduler, and yield a client of Dask's.
+
+    Args:
+        address: ``tcp://HOST:PORT``, ``tls://HOST:PORT``, or the file of a scheduler. Certificates for TLS are those of
+            Dask's configuration (``distributed.comm.tls``).
+
+    Raises:
+        ClusterError: No scheduler answers there, or the address has no port.
+    """
+    if not os.path.isfile(address) and not re.search(r":[0-9]+/?$", address):
+        raise ClusterError(
+            f"{address} is no address of a scheduler, and no file of one",
+            "Write tcp://HOST:8786, as `dask scheduler` prints it, or the path of its --scheduler-file.",
+        )
+    place = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
+    with hushed():
+        try:
+            client = distributed().Client(**place, timeout=CONNECT, set_as_default=False)
+        except Exception as error:
+            problem = f"no scheduler answers at {address}: {type(error).__name__}: {error}"
+            raise ClusterError(problem, "Start one with `dask scheduler`. It prints its address.") from error
+        with client:
+            yield client
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C in the terminal does not reach: the program that started them ends them."""
+    resource_tracker.ensure_running()  # here, for the thread that starts it would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

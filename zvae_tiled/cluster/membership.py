@@ -1,0 +1,139 @@
+"""`Membership`: a plugin of Dask's that lets a worker take orders of a run, if it computes the same bits as the others.
+
+A member has a resource of Dask's with the run's name, and every order needs one of it. So a worker carries out one
+order at a time, and one that joins later, or is restarted, takes part only if it is like the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distributed import WorkerPlugin, get_worker
+
+from zvae_tiled.cluster.likeness import Likeness, differences, likeness
+from zvae_tiled.cluster.ready import Model, sources_of
+from zvae_tiled.cluster.share import Share, available_here
+from zvae_tiled.devices.cores import usable_cores
+from zvae_tiled.errors import ClusterError
+from zvae_tiled.files.protect import Source
+
+LOG = logging.getLogger("zvae_tiled")
+
+SHARES: dict[str, Share] = {}
+"""This worker's part of its machine, by the names of the runs that it is a member of."""
+
+SOURCES: dict[str, tuple[Source, ...]] = {}
+"""The files of weights as this worker compared them, by the names of the runs that it is a member of."""
+
+
+def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Likeness, Share]:
+    """Return the likeness of this worker, and its part of its machine.
+
+    Args:
+        models: The VAEs of the run.
+        workers: How many workers each machine has.
+    """
+    here, available = _host(get_worker()), available_here()
+    share = Share(workers.get(here, 1), available.size, available.limit)
+    _settle(share)
+    return likeness(models), share
+
+
+class Membership(WorkerPlugin):
+    """Makes a worker a member of a run."""
+
+    def __init__(
+        self, name: str, models: Sequence[Model], common: Likeness, shares: Mapping[str, Share], allow: Sequence[str]
+    ) -> None:
+        """Take what members have in common.
+
+        Args:
+            name: The run.
+            models: The VAEs of the run.
+            common: The likeness of its members.
+            shares: The part that each worker has, by its machine.
+            allow: Names of differences that are allowed.
+        """
+        self.name = name
+        self._models = models
+        self._common = common
+        self._shares = shares
+        self._allow = allow
+
+    async def setup(self, worker: Any) -> None:
+        """Compare this worker with the others. If it is like them, it becomes a member."""
+        available = available_here()
+        alone = Share(1, available.size, available.limit)
+        share = self._shares.get(_host(worker), alone)
+        _settle(share)
+        own, sources = await asyncio.to_thread(self._seen)  # meanwhile the worker answers the scheduler
+        if differences(self._common, own, self._allow):
+            LOG.warning("%s takes no orders: it would compute other bits than the other workers", worker.address)
+            return
+        SHARES[self.name], SOURCES[self.name] = share, sources
+        await worker.set_resources(**{self.name: 1})
+
+    def _seen(self) -> tuple[Likeness, tuple[Source, ...]]:
+        sources = sources_of(self._models)  # before they are read: who changes them meanwhile is found out
+        return likeness(self._models), sources
+
+    async def teardown(self, worker: Any) -> None:
+        """End the membership."""
+        SOURCES.pop(self.name, None)
+        if SHARES.pop(self.name, None) is not None:
+            await worker.set_resources(**{self.name: 0})
+
+
+def check_weights(run: str) -> None:
+    """Refuse to compute with weights that are no longer those that were compared.
+
+    Raises:
+        ClusterError: A file has changed since this worker became a member.
+    """
+    for source in SOURCES.get(run, ()):
+        if source.changed:
+            raise ClusterError(
+                f"{source.path} has changed on {get_worker().address} since the work began",
+                "Put the same weights at the same path on every machine, and carry it out again.",
+            )
+
+
+def _host(worker: Any) -> str:
+    return host_of(worker.address)
+
+
+def host_of(address: str) -> str:
+    """Return the machine in a worker's address."""
+    return address.rpartition("://")[2].rpartition(":")[0]
+
+
+_settling = threading.Lock()
+
+
+def _settle(share: Share) -> None:
+    """Let native kernels use this worker's part of the cores, unless its environment says how many, and keep memory."""
+    with _settling:
+        _keep_memory()
+        os.environ.setdefault("ZVAE_THREADS", str(share.threads(usable_cores())))
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers for what `mallopt` sets."""
+
+
+def _keep_memory() -> None:
+    """Undo what Dask sets for its workers: each large block would come from the system anew, which costs a third more.
+
+    The values are those that glibc comes to by itself after it has freed large blocks.
+    """
+    if sys.platform == "linux" and os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 64 << 20)

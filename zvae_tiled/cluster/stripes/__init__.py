@@ -1,0 +1,1 @@
+"""One picture by many workers, exact: each computes stripes of its rows."""

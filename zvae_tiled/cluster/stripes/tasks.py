@@ -1,0 +1,64 @@
+"""The tasks of a striped picture: what a worker computes, and what others take of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from zvae_tiled.cluster.stripes.piece import Piece
+from zvae_tiled.cluster.stripes.sweep import Engine, Result, RowsMoments, StripeRun
+from zvae_tiled.engine.moments import Merged
+from zvae_tiled.planner.region import Rows
+from zvae_tiled.planner.stage import Stage
+
+Engines = Callable[[], Engine]
+"""Returns what this process computes with. It can be sent to another process."""
+
+
+def sweep(
+    engine: Engines,
+    stage: Stage,
+    index: int,
+    stripe: Rows,
+    norms: Mapping[int, Merged],
+    own: Result | Piece,
+    edges: Sequence[Piece],
+    keys: Sequence[Piece],
+) -> Result:
+    """Run a sweep for a stripe.
+
+    Args:
+        engine: What computes.
+        stage: The stage of the whole picture.
+        index: The sweep.
+        stripe: The stripe.
+        norms: The moments of the norms that the sweep needs, by cut.
+        own: The sweep that stored the stripe's rows; or latents, with all rows that the stripe needs.
+        edges: Rows of other stripes.
+        keys: The keys of all stripes, if the sweep passes the attention.
+    """
+    piece = own.piece if isinstance(own, Result) else own
+    assert piece is not None
+    return StripeRun(engine(), stage, norms).result(index, stripe, [piece, *edges], keys)
+
+
+def edge(result: Result, rows: Rows) -> Piece:
+    """Return a copy of some of the rows that a sweep stored."""
+    assert result.piece is not None
+    return result.piece.part(rows)
+
+
+def moments(result: Result) -> RowsMoments | None:
+    """Return the moments of a stripe's rows."""
+    return result.moments
+
+
+def keys(result: Result) -> Piece:
+    """Return the keys of a stripe."""
+    assert result.keys is not None
+    return result.keys
+
+
+def pixels(result: Result) -> Piece:
+    """Return the rows of the picture that a stripe has."""
+    assert result.pixels is not None
+    return result.pixels

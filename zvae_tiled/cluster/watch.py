@@ -1,0 +1,97 @@
+"""`Watch`: looks who is a member of a run, names a worker that is silent, and ends a run that has no members."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from zvae_tiled.cluster.crew import Crew
+from zvae_tiled.errors import ClusterError
+
+LOG = logging.getLogger("zvae_tiled")
+
+LOOK = 1.0
+"""Seconds between two looks at who is a member."""
+
+PATIENCE = 90.0
+"""Seconds that a run goes on without any member. Dask starts a worker that died again in a few."""
+
+ASSEMBLY = 10.0
+"""Seconds that workers which can be members have to become members."""
+
+SILENCE = 20.0
+"""Seconds without a word of a worker, after which the run says so. Workers say a word every half second or more."""
+
+
+class Watch:
+    """The members of a run, as they were at the last look.
+
+    Attributes:
+        members: When each was last heard, by some clock, by their addresses.
+        looked: The time of the last look.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        """Begin to look."""
+        self._crew = crew
+        self.members: dict[str, float] = {}
+        self._known: dict[str, float] = {}  # the members when there were any for the last time
+        self._heard: dict[str, float] = {}
+        self._start = self._seen = self.looked = time.monotonic()
+
+    def assemble(self, left: str) -> None:
+        """Wait for the members that the crew began with. After `ASSEMBLY` it waits no more, if there is one.
+
+        Args:
+            left: As in `look`.
+
+        Raises:
+            ClusterError: There has been no member for long, or the scheduler does not answer.
+        """
+        self.look(left)
+        while len(self.members) < (self._crew.count if self.looked - self._start < ASSEMBLY else 1):
+            time.sleep(0.1)
+            self.look(left)
+
+    def look(self, left: str) -> bool:
+        """See who is a member.
+
+        Args:
+            left: What is left of the work, in words.
+
+        Returns:
+            Whether there are members, and all are others than before: what they were to do is forgotten.
+
+        Raises:
+            ClusterError: There has been no member for long, or the scheduler does not answer.
+        """
+        self.looked, others = time.monotonic(), False
+        self.members = self._crew.members()
+        if self.members:
+            self._seen = self.looked
+            others = bool(self._known) and not self._known.keys() & self.members.keys()
+            self._listen()
+            self._known = self.members
+        elif self.looked - self._seen > PATIENCE:
+            problem = f"no worker has been there for {PATIENCE:.0f} s, and {left}"
+            raise ClusterError(problem, "Start workers, then carry out the orders whose files do not exist.")
+        return others
+
+    def _listen(self) -> None:
+        """Say once which worker is silent. After Dask's worker-ttl its work goes to another one."""
+        for address, word in self.members.items():
+            if self._known.get(address) != word:
+                self._heard[address] = self.looked
+            elif SILENCE < self.looked - self._heard.get(address, self.looked) < float("inf"):
+                LOG.warning("%s has said nothing for %.0f s: it is waited for", address, SILENCE)
+                self._heard[address] = float("-inf")  # said
+
+
+def lost(error: Exception) -> ClusterError:
+    """Return what Dask says of a task that no worker could carry out."""
+    if type(error).__name__ == "KilledWorker":
+        problem = "the workers that carried it out died, several in turn"
+        return ClusterError(problem, "See whether they had enough memory: name a smaller budget.")
+    if type(error).__name__ in ("CancelledError", "FutureCancelledError"):
+        return ClusterError("the cluster has lost it", "See whether its scheduler still runs.")
+    return ClusterError(f"Dask could not carry it out: {type(error).__name__}: {error}")

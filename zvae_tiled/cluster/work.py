@@ -1,0 +1,155 @@
+"""What a worker does with an order: carries it out once, on its part of the machine, and says how far it is."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zvae_tiled.cluster.extra import distributed
+from zvae_tiled.cluster.ready import Model, Ready
+from zvae_tiled.cluster.row import Row, problem_of
+from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.order import Order, load, run
+from zvae_tiled.report.progress import Listener, Progress
+from zvae_tiled.vae import VAE
+
+ENDING = ("closing", "closed", "failed")
+"""States of a worker that ends: the scheduler has forgotten it, or its process is being stopped."""
+
+OFTEN = 0.5
+"""Seconds between two reports of progress."""
+
+File = tuple[int, int, int]
+"""A file's inode, size and time of change."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An order for a worker.
+
+    Attributes:
+        run: The run's name.
+        ready: The order.
+        before: The files that it writes as they were before the run; None for each that did not exist.
+    """
+
+    run: str
+    ready: Ready
+    before: tuple[File | None, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a task of other files."""
+        assert len(self.before) == len(self.ready.paths)
+
+
+class Unwanted(BaseException):
+    """The run was ended, or another worker has written the files. What is unfinished is removed on the way."""
+
+
+def files(paths: Sequence[Path]) -> tuple[File | None, ...]:
+    """Return each file as it is now."""
+    return tuple(map(_file, paths))
+
+
+def carry_out(task: Task) -> Row:
+    """Carry out an order, unless a worker that was lost had done so. What goes wrong is in the row, not raised."""
+    worker, key = distributed().get_worker(), distributed().worker.thread_state.key
+    from zvae_tiled.cluster.membership import SHARES
+
+    start = time.perf_counter()
+    order, share = task.ready.order, SHARES[task.run]
+    row = Row(order.source, tuple(order.targets), "done", worker=worker.address)
+    try:
+        if not _written(task):
+            limited = share.limited(_exclusive(task))
+            report = run(limited, held(limited), _listener(task, worker, key)).to_dict()
+            del report["timeline"]
+            row = replace(row, report=report)
+    except BudgetError as error:
+        row = replace(row, state="failed", error=share.told(error))
+    except Unwanted:
+        if not _written(task):
+            row = replace(row, state="failed", error=RuntimeError("no longer wanted"))
+    except Exception as error:
+        if not (isinstance(error, OutputError) and _written(task)):  # else a worker that was thought lost was first
+            row = replace(row, state="failed", error=portable(error))
+    return replace(row, seconds=time.perf_counter() - start)
+
+
+_held: tuple[Model, bool, VAE] | None = None
+"""The VAE that this worker loaded last, with what names it and whether it only decodes."""
+_loading = threading.Lock()
+
+
+def held(order: Order) -> VAE:
+    """Return the VAE of an order. A worker keeps one, until an order needs another, or its files have changed."""
+    global _held
+    wanted = (order.vae, order.config, order.dtype), order.task == "decode"
+    with _loading:
+        if _held is None or _held[:2] != wanted or any(source.changed for source in _held[2].sources):
+            _held = None  # two VAEs never exist at the same time
+            _held = *wanted, load(order)
+        return _held[2]
+
+
+def forget_held() -> None:
+    """Free the VAE that is kept."""
+    global _held
+    with _loading:
+        _held = None
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that can be sent: itself, or another one with its text. Its traceback stays here."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+        if type(again) is type(error) and str(again) == str(error):
+            return error
+    except Exception:
+        pass
+    return RuntimeError(f"{type(error).__name__}: {problem_of(error)}")
+
+
+def _exclusive(task: Task) -> Order:
+    """Return an order that replaces no file which did not exist before the run, unless it left a part of its files."""
+    fresh = not any(task.before) and not any(files(task.ready.paths))
+    return replace(task.ready.order, overwrite=False) if fresh else task.ready.order
+
+
+def _written(task: Task) -> bool:
+    """Return whether all files of an order were written since the run began."""
+    now = files(task.ready.paths)
+    return all(now) and all(here != before for here, before in zip(now, task.before, strict=True))
+
+
+def _listener(task: Task, worker: Any, key: str) -> Listener:
+    told = [0.0]
+
+    def listen(progress: Progress) -> None:
+        if not _wanted(worker, key) or (progress.done >= 1 and _written(task)):  # before the files get their names
+            raise Unwanted
+        if time.perf_counter() - told[0] > OFTEN:
+            told[0] = time.perf_counter()
+            worker.log_event(task.run, {"number": task.ready.number, "done": progress.done})
+
+    return listen
+
+
+def _wanted(worker: Any, key: str) -> bool:
+    """Return whether Dask still waits for this: neither cancelled, nor is the worker about to close."""
+    state = worker.state.tasks.get(key)
+    return state is not None and state.state == "executing" and worker.status.name not in ENDING
+
+
+def _file(path: Path) -> File | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns

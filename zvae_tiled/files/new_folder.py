@@ -1,0 +1,130 @@
+"""`NewFolder`: a folder of tiles that is filled under a hidden name, and gets its final name when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from zvae_tiled.errors import OutputError
+from zvae_tiled.files.filesystem import name_beside
+from zvae_tiled.files.parts import TRIES, is_file, lock, part_name, sweep_once
+
+_LEVEL, _TILE = re.compile("[0-9]+"), re.compile(r"[0-9]+_[0-9]+\.(png|jpg|jpeg)")
+
+
+class NewFolder:
+    """A folder that gets its final name when it is whole and on disk.
+
+    Attributes:
+        path: The final name.
+        part: The hidden name under which it is filled.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create it beside its final place, and remove parts there that were left behind."""
+        self.path = path
+        handle, self.part = _created(path)
+        self._handle: int | None = handle
+        self._written = os.fstat(handle)
+        self._replaced: Path | None = None
+        with suppress(OSError):  # there is none to be replaced
+            os.chmod(self.part, stat.S_IMODE(os.lstat(path).st_mode) & 0o777)
+
+    def finish(self) -> None:
+        """Bring everything that was written to the disk: one call, for thousands of small files."""
+        os.sync()
+
+    def give_name(self, overwrite: bool) -> None:
+        """Give the folder its final name. One that it replaces is kept under another name until `forget_replaced`.
+
+        Raises:
+            FileExistsError: There is something of that name that may not be replaced.
+            OSError: The folder cannot be renamed.
+        """
+        if os.path.lexists(self.path):
+            if not overwrite or strange_entry(self.path) is not None:
+                raise FileExistsError(errno.EEXIST, "a folder of that name has appeared")
+            self._replaced = name_beside(self.path, ".old")
+            os.rename(self.path, self._replaced)
+        os.rename(self.part, self.path)  # fails if a folder that is not empty has appeared just now
+
+    def take_back(self) -> None:
+        """Undo `give_name`, however far it got. A second call changes nothing."""
+        if is_file(self.path, self._written):
+            os.rename(self.path, self.part)
+        if self._replaced is not None and os.path.lexists(self._replaced) and not os.path.lexists(self.path):
+            os.rename(self._replaced, self.path)
+
+    def forget_replaced(self) -> None:
+        """Remove the folder that was replaced. A second call changes nothing."""
+        if self._replaced is not None:
+            shutil.rmtree(self._replaced, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the unfinished folder. After `publish` there is none."""
+        self.close()
+        shutil.rmtree(self.part, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the lock that keeps others from removing it."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+def check_folder(path: Path, overwrite: bool) -> None:
+    """Refuse, before any work, a folder of tiles that cannot be written, or whose place holds anything but tiles.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{path}: there is a folder of that name", "Use another name, or set overwrite=True.")
+    try:
+        strange = strange_entry(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror or error}", "Use another name.") from error
+    if strange is not None:
+        raise OutputError(
+            f"{path} would be replaced, and {strange} is no tile of a picture", "Use another name, or move that away."
+        )
+
+
+def strange_entry(path: Path) -> Path | None:
+    """Return something at `path` that is no folder of tiles (`LEVEL/COLUMN_ROW.png`); None if it is one."""
+    if not _is_folder(path):
+        return path
+    for level in path.iterdir():
+        if not (_LEVEL.fullmatch(level.name) and _is_folder(level)):
+            return level
+        for tile in level.iterdir():
+            if not (_TILE.fullmatch(tile.name) and tile.is_file() and not tile.is_symlink()):
+                return tile
+    return None
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def _created(path: Path) -> tuple[int, Path]:
+    """Create a locked part where `path` will be. Return a handle, which holds the lock, and its name."""
+    sweep_once(path.parent)
+    for _ in range(TRIES):
+        part = part_name(path)
+        os.mkdir(part)
+        try:
+            handle = os.open(part, os.O_RDONLY)
+        except FileNotFoundError:  # swept away already
+            continue
+        if lock(handle) and is_file(part, os.fstat(handle)):
+            return handle, part
+        os.close(handle)  # another process has just swept it away
+    raise OSError(errno.EBUSY, "another process removes unfinished files here")

@@ -1,0 +1,190 @@
+"""`WorkFolder`: what a decode keeps to go on after a crash: maps, parts of pictures, and a journal. No MLX."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from zvae_tiled.errors import OutputError
+from zvae_tiled.files.filesystem import sync_folder
+from zvae_tiled.files.journal import Journal, LockedError, read_records
+from zvae_tiled.files.parts import lock
+
+JOURNAL = "journal"
+_OWN = re.compile(r"(map|part)-[0-9a-z-]+")
+
+
+class WorkFolder:
+    """A work folder that this process holds.
+
+    Attributes:
+        path: The folder.
+        journal: Its journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or create it.
+
+        Raises:
+            OutputError: It is in use, holds other files, or cannot be written to.
+        """
+        self.path = path
+        try:
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
+            others = sorted(set(os.listdir(path)) - set(_own_names(path)))
+            if others:
+                raise OutputError(
+                    f"{path} holds {others[0]}, so it is no work folder", "Name an empty folder, or a new one."
+                )
+            self.journal = Journal(path / JOURNAL)
+        except LockedError:
+            raise OutputError(
+                f"{path} is the work folder of another process", "Wait for it to end, or name another folder."
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"the work folder {path} cannot be used: {error.strerror or error}",
+                "Name a folder that can be written to.",
+            ) from error
+
+    def begin(self, first: dict[str, Any]) -> None:
+        """Write the first record, which says what the decode is begun with, and remove what is left of another."""
+        with self._told():
+            self.journal.empty()
+            self._clear()
+            self.journal.append(first)
+        self.journal.records.append(first)
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Add a record.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with self._told():
+            self.journal.append(record)
+
+    def sync(self) -> None:
+        """Bring the names of its files to the disk.
+
+        Raises:
+            OutputError: That fails.
+        """
+        with self._told():
+            sync_folder(self.path)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a decode was begun here.
+
+        Raises:
+            OutputError: One was, and the journal is damaged from its first record on.
+        """
+        if self.journal.records:
+            return True
+        if self.journal.damaged or (self.journal.torn and len(_own_names(self.path)) > 1):
+            raise OutputError(
+                f"the journal of {self.path} is damaged from its first record on, so nothing vouches for its maps",
+                f"Remove the folder with zvae work --remove {self.path}, and decode from the beginning.",
+            )
+        return False
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files on disk."""
+        with self._told():
+            return size_of(self.path)
+
+    def keep_maps(self, names: set[str]) -> None:
+        """Remove all other maps.
+
+        Raises:
+            OutputError: One cannot be removed.
+        """
+        with self._told():
+            self._remove(name for name in _own_names(self.path) if name.startswith("map-") and name not in names)
+
+    def remove(self) -> None:
+        """Remove its files, and the folder.
+
+        The records go first: without them, the rest counts for nothing. The journal goes last: until then no other
+        process begins here, whose files would be removed. What cannot be removed stays.
+
+        Raises:
+            OutputError: Something cannot be removed.
+        """
+        try:
+            self.journal.empty()
+            self._clear()
+            os.unlink(self.path / JOURNAL)
+            os.rmdir(self.path)
+        except OSError as error:
+            raise OutputError(
+                f"the work folder {self.path} cannot be removed: {error.strerror or error}",
+                "Remove it with zvae work --remove.",
+            ) from error
+        finally:
+            self.close()
+
+    def _clear(self) -> None:
+        """Remove maps and parts of pictures."""
+        self._remove(name for name in _own_names(self.path) if name != JOURNAL)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            os.unlink(self.path / name)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn errors of the operating system into ours."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"the work folder {self.path} cannot be written to: {error.strerror or error}",
+                "Free space, and run the same decode again: it goes on from the last note.",
+            ) from error
+
+    def close(self) -> None:
+        """Let other processes use it."""
+        self.journal.close()
+
+
+def is_work_folder(path: Path) -> bool:
+    """Return whether a folder is a work folder: a journal, maps and parts, and nothing else."""
+    try:
+        return not path.is_symlink() and (path / JOURNAL).is_file() and len(_own_names(path)) == len(os.listdir(path))
+    except OSError:
+        return False
+
+
+def in_use(path: Path) -> bool:
+    """Return whether a process holds a work folder."""
+    with (path / JOURNAL).open("rb") as file:
+        return not lock(file.fileno())
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a work folder's journal, also while another process holds it."""
+    try:
+        return read_records(path / JOURNAL)
+    except OSError:
+        return []
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes on disk of the files of a work folder."""
+    total = 0
+    for name in _own_names(path):
+        with suppress(OSError):
+            total += os.lstat(path / name).st_blocks * 512
+    return total
+
+
+def _own_names(path: Path) -> list[str]:
+    return [name for name in os.listdir(path) if name == JOURNAL or _OWN.fullmatch(name)]

@@ -1,0 +1,163 @@
+"""What a decode with a work folder was begun with, and what it notes of its outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from zvae_tiled._version import __version__
+from zvae_tiled.devices.here import mlx_version
+from zvae_tiled.devices.native_cpu.library import library_file
+from zvae_tiled.engine.checkpoints import Checkpoints
+from zvae_tiled.errors import OutputError
+from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.planner.plan import Plan
+from zvae_tiled.report.log import LOG
+from zvae_tiled.sinks.targets import Targets
+from zvae_tiled.sinks.work import WorkSinks
+from zvae_tiled.wording import duration
+
+FORMAT = 1
+"""Version of the journal. A folder of another version is refused."""
+
+ROWS = 64
+"""Rows of an array that are digested at a time."""
+
+
+class NotedSink:
+    """Passes rows on to the outputs, and notes what they have on disk."""
+
+    def __init__(self, outputs: WorkSinks, notes: Checkpoints, plan: Plan) -> None:
+        """Let the outputs go on where another process stopped.
+
+        Args:
+            outputs: All outputs.
+            notes: Where they are noted.
+            plan: The plan.
+        """
+        self._outputs = outputs
+        self._notes = notes
+        self._height = plan.case.pixels[0]
+        self._rows = outputs.go_on(notes.outputs)
+        if notes.sweep == len(plan.sweeps) - 1:  # the outputs say which row of the picture is the next one
+            notes.rows = self._rows
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes gathered outside MLX's allocator."""
+        return self._outputs.host_bytes
+
+    def write(self, picture: int, rows: mx.array) -> None:
+        """Take the next rows of a picture."""
+        self._outputs.write(picture, rows)
+        self._rows += rows.shape[1]
+        if self._rows == self._height:
+            self._rows = 0
+            self._notes.picture_done(self._outputs.completed())
+        elif self._notes.due:
+            self._notes.written(self._rows, self._outputs.states())
+
+    def close(self) -> None:
+        """Give all files their names, or none."""
+        self._outputs.close()
+
+    def abort(self) -> None:
+        """Close all files. They stay in the work folder."""
+        self._outputs.abort()
+
+
+def removed(folder: WorkFolder) -> None:
+    """Remove a work folder that is no longer needed. If that fails, the decode has not failed: it is a warning."""
+    try:
+        folder.remove()
+    except OutputError as error:
+        LOG.warning("%s. %s", error.problem, error.advice)
+
+
+def check_same(folder: WorkFolder, begun: Mapping[str, Any]) -> None:
+    """Refuse a work folder that was begun with anything else.
+
+    Args:
+        folder: The folder.
+        begun: What this decode begins with.
+
+    Raises:
+        OutputError: It was.
+    """
+    first = folder.journal.records[0]
+    for name, value in begun.items():
+        if first.get(name) != value:
+            shown = f": {first.get(name)!s:.80}, not {value!s:.80}" if name in ("program", "options") else ""
+            raise OutputError(
+                f"{folder.path} was begun with {_OTHER[name]}{shown}",
+                "Decode as it was begun, name another folder, or remove this one with zvae work --remove.",
+            )
+
+
+_OTHER = {
+    "zvae": "another version",
+    "latents": "other latents",
+    "weights": "other weights",
+    "program": "another program, or other kernels",
+    "options": "other options",
+    "outputs": "other outputs",
+}
+
+
+def program(device: str, dtype: str) -> str:
+    """Return the kernels and the versions on which bits may depend."""
+    library = library_file()
+    native = "none" if library is None else hashlib.sha256(library.read_bytes()).hexdigest()[:12]
+    return f"zvae_tiled {__version__}, {device} {dtype}, native kernels {native}, mlx {mlx_version()}"
+
+
+def digest_of(arrays: Mapping[str, mx.array]) -> str:
+    """Return the SHA-256 of names, shapes, types and values."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.shape} {array.dtype};".encode())
+        rows = array.reshape(1, -1) if array.ndim < 3 else array.reshape(-1, *array.shape[2:])
+        for top in range(0, rows.shape[0], ROWS):
+            values = mx.contiguous(rows[top : top + ROWS]).view(mx.uint8)
+            total.update(np.asarray(values).data)
+    return total.hexdigest()
+
+
+def warn_of_formats(targets: Targets, plan: Plan) -> None:
+    """Warn of outputs that cannot go on in the middle: after a crash their last sweep is run again."""
+    anew = [str(target.paths[0]) for target in targets.files if not target.kind.resumes]
+    if anew:
+        again = duration(plan.sweeps[-1].seconds)
+        warnings.warn(
+            f"{', '.join(anew)}: after a crash this format is written again from the last stored map, in {again}",
+            stacklevel=2,
+        )
+
+
+def check_room(folder: WorkFolder, plan: Plan, targets: Targets) -> None:
+    """Refuse maps and parts of pictures that the disk of the work folder may not hold, beside what it holds already.
+
+    Pictures on another disk are copied there at the end.
+
+    Raises:
+        OutputError: There is too little free space.
+    """
+    disk = os.stat(folder.path).st_dev
+    copied = tuple(target for target in targets.files if os.stat(target.folder).st_dev != disk)
+    Targets(copied).check_room(0, folder.path)
+    parts = sum(target.needed for target in targets.files)
+    needed, there = plan.spilled + parts, folder.size
+    free = shutil.disk_usage(folder.path).free
+    if free + there < needed:
+        raise OutputError(
+            f"the work folder {folder.path} needs {needed:,} bytes, {parts:,} of them for parts of pictures; "
+            f"{free + there:,} are free",
+            "Free space, name a folder on another disk, or set disk_limit=.",
+        )

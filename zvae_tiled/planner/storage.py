@@ -1,0 +1,56 @@
+"""`Storage`: where a decode may store its maps, and how much of them on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+
+from zvae_tiled.errors import InputError
+from zvae_tiled.files.temporary import free_space
+from zvae_tiled.planner.budget import Available, amount
+from zvae_tiled.planner.stage import Medium
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a decode may store its maps.
+
+    Attributes:
+        limit: The most bytes on disk at once; None if the disk alone is the limit.
+        work: Whether every map is stored on disk, so that the decode can go on after a crash.
+    """
+
+    limit: int | None = None
+    work: bool = False
+
+    @property
+    def media(self) -> tuple[Medium, ...]:
+        """Where a map may be stored, the fastest first."""
+        return ("disk",) if self.work else ("ram", "disk")
+
+    def holds(self, size: int) -> bool:
+        """Return whether `size` bytes may be on disk."""
+        return self.limit is None or size <= self.limit
+
+
+ANYWHERE = Storage()
+
+
+def disk_limit_of(value: str | float | None) -> int | None:
+    """Read a disk limit: 0, or any form of a budget. A share is one of the free space in the temporary folder.
+
+    Raises:
+        InputError: `value` is not an amount.
+    """
+    if value is None:
+        return None
+    nothing = value.strip() in ("0", "0.0") if isinstance(value, str) else isinstance(value, Real) and value == 0
+    if nothing and not isinstance(value, bool):
+        return 0
+    try:
+        return amount(value, Available(free_space())).size
+    except InputError as error:
+        raise InputError(
+            error.problem.replace("a budget", "disk_limit").replace("memory above 0", "disk, 0 or more"),
+            'Write "200GB", 200.0 (GB), 0, or "50%" of the free space.',
+        ) from error
