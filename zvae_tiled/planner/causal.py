@@ -34,9 +34,9 @@ class CausalCosts(Costs):
         step = self.chain.steps[cut]
         return super()._flops(cut) * (KERNELS if step.frames > 1 else 1)
 
-    def preparing(self, cut: int) -> float:
+    def _preparing(self, cut: int) -> float:
         """Return the seconds in which the weights of the Step at `cut` are prepared once."""
-        return super().preparing(cut) * (KERNELS if self.chain.steps[cut].frames > 1 else 1)
+        return super()._preparing(cut) * (KERNELS if self.chain.steps[cut].frames > 1 else 1)
 
 
 def carried_bytes(step: Step, rows: int, width: int, itemsize: int) -> int:

@@ -61,8 +61,10 @@ class Costs:
         self.grain = cache(self._grain)
         self.row_bytes = cache(self._row_bytes)
         self.flops = cache(self._flops)
+        self.cut_bytes = cache(self._cut_bytes)
+        self.preparing = cache(self._preparing)
 
-    def cut_bytes(self, cut: int) -> int:
+    def _cut_bytes(self, cut: int) -> int:
         """Return the bytes of the map at a cut, and of a skip that is open there, as they are stored."""
         return self.size.height * self.chain.factors[cut] * self.row_bytes(cut)
 
@@ -187,7 +189,7 @@ class Costs:
         flops = self._speeds.attention if step.kind == "attention" else self._speeds.convolutions
         return self.flops(cut) / flops + moved / self._speeds.maps + bands * self.device.call
 
-    def preparing(self, cut: int) -> float:
+    def _preparing(self, cut: int) -> float:
         """Return the seconds in which the weights of the Step at `cut` are prepared once."""
         return self._workspace.prepared(self.chain.steps[cut], self.size.itemsize)[0] / self._speeds.weights
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from zvae_tiled.devices.base import Device
 from zvae_tiled.errors import BudgetError, PlanError
@@ -170,7 +171,7 @@ def _once(choose: Choose) -> Choose:
     return cached
 
 
-def _leanest(storage: Storage, least: str = "peak") -> Choose:
+def _leanest(storage: Storage, least: Literal["peak", "disk"] = "peak") -> Choose:
     def choose(costs: SweepCosts, stage: Stage) -> Sequence[Sweep] | None:
         return leanest(costs, stage, storage, least)
 

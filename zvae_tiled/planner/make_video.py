@@ -17,6 +17,7 @@ from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.causal import CausalCosts, carried_bytes
 from zvae_tiled.planner.cost import Size
 from zvae_tiled.planner.ends import given_bytes, starting_bytes
+from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.search import fastest, leanest
 from zvae_tiled.planner.stage import Medium, Stage
 from zvae_tiled.planner.sweeps import Held, SweepCosts
@@ -139,7 +140,7 @@ class _Making:
             return later, later
         # The first frame runs in bands of the same height, so that strips of rows begin and end where later ones do.
         (only,), costs = chosen, self._costs(segment.first, number, base)
-        sweep = costs.sweep(Held(0, source), only.stop - 1, "pixels", only.rows, anew=only.anew)
+        sweep = Leg(costs, Held(0, source), only.stop - 1, "pixels").sweep(only.rows, only.anew)
         return replace(stage, sweeps=(sweep,)), later
 
     def _costs(self, chain: Chain, number: int, base: int) -> SweepCosts:

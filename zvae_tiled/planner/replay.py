@@ -19,6 +19,7 @@ from zvae_tiled.planner.layout import (
     tile_grid,
     tiled_layout,
 )
+from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.make import check_case, check_storage, filled
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Tiles, Whole, kept_keys
@@ -146,7 +147,8 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
     sweeps, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
     for sweep in stage.sweeps:
-        sweeps.append(costs.sweep(held, sweep.stop, sweep.ends, sweep.rows, sweep.store, sweep.medium, sweep.anew))
+        leg = Leg(costs, held, sweep.stop, sweep.ends, sweep.store, sweep.medium)
+        sweeps.append(leg.sweep(sweep.rows, sweep.anew))
         if sweep.ends == "keys":
             held = replace(held, keys=sweep.medium)
         elif sweep.store is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
+from typing import Literal, Protocol
 
+from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.stage import Ending, Medium, Stage, Sweep, endings
 from zvae_tiled.planner.storage import ANYWHERE, Storage
 from zvae_tiled.planner.sweeps import Held, SweepCosts
@@ -41,19 +43,15 @@ def fastest(
         storage: Where its maps may be stored.
         source: Where the map at cut 0 is stored.
     """
-
-    def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
-        del grain
-        # Larger bands are never slower, so the first that fits is the fastest. Weights are prepared anew for each band
-        # only if nothing else fits.
-        choices = ((rows, anew) for anew in (False, True) for rows in ladder)
-        return next((sweep for choice in choices if (sweep := make(*choice)).peak <= budget), None)
-
-    return _search(costs, stage, storage, choose, lambda score, sweep: score + sweep.seconds, source)
+    return _search(costs, stage, storage, _Fastest(budget), source)
 
 
 def leanest(
-    costs: SweepCosts, stage: Stage, storage: Storage = ANYWHERE, least: str = "peak", source: Medium = "ram"
+    costs: SweepCosts,
+    stage: Stage,
+    storage: Storage = ANYWHERE,
+    least: Literal["peak", "disk"] = "peak",
+    source: Medium = "ram",
 ) -> tuple[Sweep, ...] | None:
     """Return the sweeps with the smallest possible peak; None if the storage has no room for any.
 
@@ -64,24 +62,70 @@ def leanest(
         least: What is smallest: ``peak``, or ``disk``.
         source: Where the map at cut 0 is stored.
     """
+    return _search(costs, stage, storage, _Leanest(least, costs.costs.device.band_rows), source)
 
-    def choose(make: Callable[[int, bool], Sweep], ladder: list[int], grain: int) -> Sweep | None:
+
+class _Aim(Protocol):
+    """What a search looks for."""
+
+    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
+        """Return a score that no choice for `leg` is below, after sweeps with `score`."""
+
+    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
+        """Return the best sweep of the band heights in `ladder`; None if none will do."""
+
+    def score(self, score: float, sweep: Sweep) -> float:
+        """Return the score of a sweep after sweeps with `score`. The smallest is the best."""
+
+
+@dataclass(frozen=True)
+class _Fastest:
+    """The least time within a budget."""
+
+    budget: int
+
+    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
+        return score + leg.seconds(ladder[0])
+
+    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
+        del grain
+        # Larger bands are never slower, so the first that fits is the fastest. Weights are prepared anew for each band
+        # only if nothing else fits.
+        choices = ((rows, anew) for anew in (False, True) for rows in ladder)
+        return next((leg.sweep(*choice) for choice in choices if leg.peak(*choice) <= self.budget), None)
+
+    def score(self, score: float, sweep: Sweep) -> float:
+        return score + sweep.seconds
+
+
+@dataclass(frozen=True)
+class _Leanest:
+    """The smallest peak, or the least disk."""
+
+    what: Literal["peak", "disk"]
+    band_rows: int
+
+    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
+        del ladder
+        return max(score, leg.disk) if self.what == "disk" else score
+
+    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
         # Bands of one row, or of a grain, need least. A map of a few rows may need less in one band: its short ladder
         # is tried whole.
-        lean = ladder if ladder[0] < costs.costs.device.band_rows else [rows for rows in ladder if rows <= grain]
-        return min((make(rows, anew) for anew in (False, True) for rows in lean), key=lambda sweep: sweep.peak)
+        lean = ladder if ladder[0] < self.band_rows else [rows for rows in ladder if rows <= grain]
+        return leg.sweep(
+            *min(((rows, anew) for anew in (False, True) for rows in lean), key=lambda each: leg.peak(*each))
+        )
 
-    return _search(costs, stage, storage, choose, lambda score, sweep: max(score, getattr(sweep, least)), source)
+    def score(self, score: float, sweep: Sweep) -> float:
+        return max(score, sweep.peak if self.what == "peak" else sweep.disk)
 
 
-def _search(
-    costs: SweepCosts,
-    stage: Stage,
-    storage: Storage,
-    choose: Callable[[Callable[[int, bool], Sweep], list[int], int], Sweep | None],
-    score: Callable[[float, Sweep], float],
-    source: Medium,
-) -> tuple[Sweep, ...] | None:
+def _search(costs: SweepCosts, stage: Stage, storage: Storage, aim: _Aim, source: Medium) -> tuple[Sweep, ...] | None:
+    @cache
+    def ladder(start: int, stop: int, store: int | None) -> list[int]:
+        return _ladder(costs, start, stop, store)
+
     paths = {Held(stage.start, source if stage.start == 0 else None): Path(0.0)}
     needed = endings(costs.costs.chain, stage)
     for ends, stop in needed:
@@ -89,15 +133,16 @@ def _search(
         reached: dict[Held, Path] = {}
         for held, path in paths.items():
             for after, store, medium in _moves(costs, held, stop, ends, read, storage.media):
-                if not storage.holds(costs.on_disk(held, stop, store, medium)):
+                leg = Leg(costs, held, stop, ends, store, medium)
+                heights = ladder(held.cut, stop, stop if medium is not None and store is None else store)
+                if not storage.holds(leg.disk):
                     continue
-                make = partial(_sweep, costs, held, stop, ends, store, medium)
-                grain = costs.costs.grain(held.cut, stop)
-                ladder = _ladder(costs, held.cut, stop, stop if store is None else store, medium, grain)
-                sweep = choose(make, ladder, grain)
+                if after in reached and aim.least(path.score, leg, heights) >= reached[after].score:
+                    continue
+                sweep = aim.choose(leg, heights, costs.costs.grain(held.cut, stop))
                 if sweep is None:
                     continue
-                candidate = Path(score(path.score, sweep), sweep, path)
+                candidate = Path(aim.score(path.score, sweep), sweep, path)
                 if after not in reached or candidate.score < reached[after].score:
                     reached[after] = candidate
         paths = _undominated(costs, reached)
@@ -122,19 +167,6 @@ def _undominated(costs: SweepCosts, reached: dict[Held, Path]) -> dict[Held, Pat
             later.append((size, path.score))
             kept[held] = path
     return kept
-
-
-def _sweep(
-    costs: SweepCosts,
-    held: Held,
-    stop: int,
-    ends: Ending,
-    store: int | None,
-    medium: Medium | None,
-    rows: int,
-    anew: bool,
-) -> Sweep:
-    return costs.sweep(held, stop, ends, rows, store, medium, anew)
 
 
 def _moves(
@@ -169,11 +201,19 @@ def _moves(
                     yield Held(cut, medium), cut, medium
 
 
-def _ladder(costs: SweepCosts, start: int, stop: int, store: int, medium: Medium | None, grain: int) -> list[int]:
-    """Return band heights to try, largest first: whole grains where a band has more than one."""
+def _ladder(costs: SweepCosts, start: int, stop: int, store: int | None) -> list[int]:
+    """Return band heights to try, largest first: whole grains where a band has more than one.
+
+    Args:
+        costs: The costs of sweeps.
+        start: The cut that the sweep reads.
+        stop: The cut that it reaches.
+        store: The cut of the map that it stores, or whose keys; None if it stores nothing.
+    """
     device, factors = costs.costs.device, costs.costs.chain.factors
+    grain = costs.costs.grain(start, stop)
     tallest = min(device.band_rows, costs.costs.map_rows(start))
-    if medium is not None:  # taller strips would be freed too late
+    if store is not None:  # taller strips would be freed too late
         tallest = max(1, min(tallest, device.band_rows * factors[start] // factors[store]))
     ladder = [tallest]
     while ladder[-1] > 1:

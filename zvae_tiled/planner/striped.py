@@ -10,9 +10,9 @@ from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.layout import Resident, exact_layout
 from zvae_tiled.planner.search import fastest, leanest
-from zvae_tiled.planner.stage import Medium, Stage
+from zvae_tiled.planner.stage import Stage
 from zvae_tiled.planner.storage import Storage
-from zvae_tiled.planner.sweeps import Held, SweepCosts
+from zvae_tiled.planner.sweeps import SweepCosts
 
 IN_MEMORY = Storage(limit=0)
 
@@ -23,18 +23,6 @@ class _StripeSteps(Costs):
     def __init__(self, chain: Chain, size: Size, device: Device, keys: int) -> None:
         super().__init__(chain, size, device)
         self._keys = keys
-
-
-class _StripeCosts(SweepCosts):
-    """Costs of sweeps that free nothing: what a sweep reads is needed again if a worker is lost."""
-
-    def _shares(self, held: Held, store: int, medium: Medium | None) -> bool:
-        return False
-
-    def _stored(
-        self, held: Held, store: int | None, medium: Medium | None, rows: int, at_end: bool, released: bool
-    ) -> int:
-        return self.costs.cut_bytes(held.cut) + (0 if store is None else self.costs.cut_bytes(store))
 
 
 def stripe_stage(case: Case, rows: int, budget: int, device: Device, weights: int, beside: int) -> Stage:
@@ -55,7 +43,8 @@ def stripe_stage(case: Case, rows: int, budget: int, device: Device, weights: in
     (stage,) = exact_layout(part, Resident(weights, 0)).stages
     stage = replace(stage, base=stage.base + beside)
     steps = _StripeSteps(case.chain, Size(rows, case.width, case.itemsize), device, case.height * case.width)
-    costs = _StripeCosts(steps, stage.base, stage.finished)
+    # What a sweep reads is needed again if a worker is lost.
+    costs = SweepCosts(steps, stage.base, stage.finished, frees=False)
     sweeps = fastest(costs, budget, stage, IN_MEMORY) or leanest(costs, stage, IN_MEMORY)
     assert sweeps is not None, "sweeps that store nothing need no disk"
     return replace(stage, sweeps=tuple(sweeps), needed_flops=costs.needed_flops(stage))
