@@ -85,6 +85,7 @@ def test_mlx_calls_the_library_that_the_status_names() -> None:
     assert ("MKL_VERBOSE SGEMM" in done.stdout) == (status["name"] == "mkl")
 
 
+@pytest.mark.slow
 @linux
 def test_off_loads_nothing() -> None:
     status, loaded = answers(
@@ -96,6 +97,7 @@ def test_off_loads_nothing() -> None:
     assert loaded == [False]
 
 
+@pytest.mark.slow
 @linux
 def test_too_late_is_said() -> None:
     (status,) = answers("import mlx.core\n" + REPORT)
@@ -104,6 +106,7 @@ def test_too_late_is_said() -> None:
     assert "import zvae_tiled before mlx" in status["reason"]
 
 
+@pytest.mark.slow
 @linux
 def test_the_first_answer_stays() -> None:
     first, second = answers(REPORT + "import mlx.core, os\nos.environ['ZVAE_BLAS'] = 'off'" + REPORT)
@@ -111,6 +114,7 @@ def test_the_first_answer_stays() -> None:
     assert "too late" not in first["reason"]
 
 
+@pytest.mark.slow
 @linux
 def test_a_library_by_path() -> None:
     status, worst = answers(REPORT + CONV, ZVAE_BLAS=own_library())
@@ -118,6 +122,7 @@ def test_a_library_by_path() -> None:
     assert max(worst.values()) <= 1
 
 
+@pytest.mark.slow
 @linux
 def test_a_library_that_was_there_first_is_left_alone() -> None:
     status, worst = answers(REPORT + CONV, LD_PRELOAD=own_library())
@@ -129,9 +134,9 @@ def test_a_library_that_was_there_first_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("/nowhere/libblas.so", "No such file"),
-        ("fast", "cannot open shared object file"),
-        (str(Path(__file__)), "invalid ELF header"),
+        pytest.param("/nowhere/libblas.so", "No such file", marks=pytest.mark.slow),
+        pytest.param("fast", "cannot open shared object file", marks=pytest.mark.slow),
+        pytest.param(str(Path(__file__)), "invalid ELF header", marks=pytest.mark.slow),
         ("libc.so.6", "It can be opened, but exports no cblas_sgemm."),
     ],
 )

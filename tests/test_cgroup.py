@@ -38,6 +38,7 @@ def test_the_kernel_counts_as_we_do() -> None:
     assert abs(before - after - 100 * MB) < 5 * MB
 
 
+@pytest.mark.slow
 def test_files_in_the_page_cache_are_not_missing() -> None:
     """A process writes 100 MB to a file. The kernel keeps them in memory, but frees them when memory is needed."""
     code = (
@@ -58,6 +59,7 @@ def test_files_in_the_page_cache_are_not_missing() -> None:
     assert before - after < 20 * MB
 
 
+@pytest.mark.slow
 def test_the_kernel_limits_time_as_we_do() -> None:
     code = "from zvae_tiled.devices.cgroup import cpu_quota; print(cpu_quota())"
     with real_group("cpu", cpu_cfs_quota_us=150_000) as group:

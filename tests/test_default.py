@@ -184,7 +184,7 @@ def test_arguments_that_cannot_be_meant_are_refused(options: dict[str, Any], rea
             set_default_vae(options["vae"])
 
 
-@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("kind", [str, pytest.param(Path, marks=pytest.mark.slow)])
 def test_a_vae_is_named_by_its_path_and_read_once(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Path] = []
     load = VAE.load
@@ -225,7 +225,7 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
     assert len({id(vae) for vae in found}) == 1
 
 
-@pytest.mark.parametrize("model", [KNOWN[0], "someone/FLUX.1-dev-mflux-4bit"])
+@pytest.mark.parametrize("model", [KNOWN[0], pytest.param("someone/FLUX.1-dev-mflux-4bit", marks=pytest.mark.slow)])
 def test_a_model_is_named_as_on_hugging_face(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match=f"hf download {model} --include") as error:
         VAE.load(model)

@@ -93,6 +93,7 @@ def test_a_decode_equals_the_reference_in_float64() -> None:
     assert np.abs(got - want).max() < 1e-4 * want.std()
 
 
+@pytest.mark.slow
 def test_tiles_with_their_own_moments_show_and_an_exact_decode_does_not() -> None:
     latents = demo.latents("cat")[..., 12:28, 8:32]  # an eye, the nose, the cheek between them
     exact = loaded().decode(latents, output_type="np")

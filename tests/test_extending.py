@@ -59,6 +59,7 @@ def follow(block: Block, folder: Path) -> None:
         assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "title", [pytest.param(title, marks=[pytest.mark.slow] * (title in DEAR)) for title in sections()]
 )

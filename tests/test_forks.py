@@ -108,6 +108,7 @@ print(sorted(os.listdir()) == ["latents.npy", "vae.safetensors"])
     assert told(code, tmp_path) == 18 * ["refused"] + ["refused", "computed", "True"]
 
 
+@pytest.mark.slow
 def test_mlx_used_without_this_package_counts(tmp_path: Path) -> None:
     code = """
 import mlx.core as mx
@@ -117,6 +118,7 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
     assert told(code, tmp_path) == ["refused"]
 
 
+@pytest.mark.slow
 def test_counters_that_were_set_back_hide_nothing(tmp_path: Path) -> None:
     code = """
 import mlx.core as mx
@@ -149,6 +151,7 @@ print(in_child(decode_and_fork), flush=True)
     assert told(code, tmp_path) == ["computed", "computed", "computed", "refused", "computed"]
 
 
+@pytest.mark.slow
 def test_on_a_gpu_the_import_counts_and_mlx_is_not_asked(tmp_path: Path) -> None:
     code = """
 import zvae_tiled.vae, zvae_tiled.devices.forks

@@ -83,6 +83,7 @@ def test_a_program_that_does_not_listen_sees_nothing() -> None:
     assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_only_the_command_line_prints() -> None:
     root = Path(zvae_tiled.__file__).parent
     printing = set()

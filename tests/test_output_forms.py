@@ -68,7 +68,7 @@ def test_pil_images_are_bytes_anyway() -> None:
         assert ours.tobytes() == want.tobytes()
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("output_type", "layout"), FORMS)
 def test_bytes_take_a_quarter_and_stay_below_the_prediction(output_type: Any, layout: Any, batch: int) -> None:
     latents = random_latents(CONFIG, 40, 60, batch)

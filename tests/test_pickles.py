@@ -109,6 +109,7 @@ def test_a_vae_made_in_memory_is_not_pickled() -> None:
         pickle.dumps(random_vae(CONFIG))
 
 
+@pytest.mark.slow
 def test_a_vae_goes_to_a_process_that_is_spawned(loaded: VAE) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = pool.submit(loaded.decode, LATENTS, "np").result()

@@ -84,6 +84,7 @@ print(report.footprint)
     assert 0 < int(child.stdout) < len(ballast) / 4
 
 
+@pytest.mark.slow
 def test_rows_are_measured_and_what_their_reader_allocates_is_not() -> None:
     latents = random_latents(VAE.config, 128, 8)
     with pytest.raises(BudgetError) as refused:

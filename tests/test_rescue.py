@@ -67,7 +67,12 @@ def test_an_error_never_names_the_latents_of_another_decode(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize(
-    ("end", "kept"), [("", False), ("raise OSError('disk full')", True), ("raise KeyboardInterrupt", True)]
+    ("end", "kept"),
+    [
+        pytest.param("", False, marks=pytest.mark.slow),
+        pytest.param("raise OSError('disk full')", True, marks=pytest.mark.slow),
+        ("raise KeyboardInterrupt", True),
+    ],
 )
 def test_a_program_that_ends_by_an_error_leaves_its_latents(end: str, kept: bool, tmp_path: Path) -> None:
     code = f"""

@@ -28,6 +28,7 @@ def packed() -> int:
     return len(buffer.getvalue())
 
 
+@pytest.mark.slow
 def test_a_wheel_is_small() -> None:
     assert packed() <= LARGEST
     stated = re.search(r"^largest=(\d+)", (ROOT / "scripts" / "wheel").read_text(), re.M)

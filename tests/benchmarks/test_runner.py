@@ -31,6 +31,7 @@ def test_more_memory_than_there_may_be_is_an_outcome() -> None:
     assert found.environment["limit"] == 150 << 20
 
 
+@pytest.mark.slow
 def test_a_child_that_takes_too_long_is_ended_and_its_memory_told(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = [0]
 

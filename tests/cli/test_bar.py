@@ -46,7 +46,7 @@ def on_a_terminal(words: list[str], columns: int) -> list[str]:
     return [line for line in re.split(r"[\r\n]+", ESCAPES.sub("", told.decode())) if line.strip()]
 
 
-@pytest.mark.parametrize("columns", [60, 80, 110])
+@pytest.mark.parametrize("columns", [60, *(pytest.param(each, marks=pytest.mark.slow) for each in (80, 110))])
 def test_on_a_terminal_the_line_fits_and_keeps_name_bar_per_cent_time_and_memory(columns: int) -> None:
     code = (
         "from zvae_tiled import Progress; from zvae_tiled.cli.bar import bar\n"

@@ -51,6 +51,7 @@ def test_a_decode_without_a_budget_survives(tmp_path: Path) -> None:
         assert np.asarray(picture).std() > 10
 
 
+@pytest.mark.slow
 def test_the_refusal_names_the_limit() -> None:
     with real_group("memory", memory_limit_in_bytes=LIMIT) as group:
         code, _, told = zvae(group, "plan", "2048", "--budget", "1%")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support.running import run
@@ -37,6 +38,7 @@ def test_quiet_and_budget(place: Path) -> None:
     assert "zvae demo --budget" in run("demo", "--size", "64", "--budget", "1kB", code=4).stderr
 
 
+@pytest.mark.slow
 def test_the_default_budget_counts_what_is_compressed(place: Path) -> None:
     """A PNG of this size is compressed by blocks on all cores, which a plan without a file does not count."""
     run("demo", "--size", "512", "-q", "-o", "cat.png")

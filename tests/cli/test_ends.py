@@ -123,7 +123,9 @@ def test_a_picture_goes_through_a_pipe_and_nothing_else_does(place: Path) -> Non
     assert b"\x1b[" not in done.stderr, "nobody watches: no bar"
 
 
-@pytest.mark.parametrize("words", [["plan", "512", "--budget", "1GB"], ["inspect", "a.npy"]])
+@pytest.mark.parametrize(
+    "words", [["plan", "512", "--budget", "1GB"], pytest.param(["inspect", "a.npy"], marks=pytest.mark.slow)]
+)
 def test_output_that_nobody_reads_ends_it_quietly(place: Path, words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -177,6 +179,7 @@ def test_a_batch_that_was_killed_leaves_nothing_that_stays(place: Path, kind: st
     assert sorted(path.name for path in place.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_an_interrupted_decode_leaves_nothing_behind(place: Path, number: signal.Signals) -> None:
     save_latents(

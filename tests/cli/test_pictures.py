@@ -116,6 +116,7 @@ def npy(shape: str, size: int = 0) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(size)
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.usefixtures("installed_bytecode")
 def test_a_blank_picture_of_usual_size_is_read_and_costs_64_mib_at_most(tmp_path: Path) -> None:

@@ -162,8 +162,8 @@ def test_two_outputs_that_are_one_file(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "stdout"),
     [
-        (["-", "-o", "a.npy"], "a.npy", None),
-        (["a.npy", "-o", "-"], None, "vae/config.json"),
+        pytest.param(["-", "-o", "a.npy"], "a.npy", None, marks=pytest.mark.slow),
+        pytest.param(["a.npy", "-o", "-"], None, "vae/config.json", marks=pytest.mark.slow),
         (["-", "-o", "-"], "a.npy", "a.npy"),
         pytest.param(["-", "-o", "fine.png", "--save-plan", "a.npy"], "a.npy", None, marks=pytest.mark.slow),
         pytest.param(["a.npy", "-o", "-"], None, "a.npy", marks=pytest.mark.slow),

@@ -38,7 +38,7 @@ def digest(vae: VAE, given: np.ndarray, plan: Plan) -> str:
 
 @pytest.mark.parametrize(
     ("task", "examples"),
-    [("decode", 7), ("encode", 4), *(pytest.param(task, 300, marks=SLOW) for task in TASKS)],
+    [("decode", 4), ("encode", 4), *(pytest.param(task, 300, marks=SLOW) for task in TASKS)],
 )
 def test_any_two_plans_give_the_same_bytes(task: Task, examples: int) -> None:
     @settings(max_examples=examples)
@@ -99,7 +99,9 @@ def test_random_plans_use_everything_there_is() -> None:
     assert {sweep.rows == 1 for sweep in sweeps} == {True, False}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", *(pytest.param(each, marks=SLOW) for each in DTYPES if each != "bfloat16")]
+)
 def test_a_picture_of_a_batch_is_the_picture_alone(dtype: str) -> None:
     config, rng = narrow("sd1"), Random(0)
     vae, latents = random_vae(config, dtype), random_latents(config, 2, 3, batch=2)
@@ -109,6 +111,7 @@ def test_a_picture_of_a_batch_is_the_picture_alone(dtype: str) -> None:
         assert bits(together[i : i + 1]) == bits(alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype", ["bfloat16", *(pytest.param(each, marks=pytest.mark.slow) for each in DTYPES if each != "bfloat16")]
 )
@@ -125,7 +128,7 @@ def test_encoded_a_picture_of_a_batch_is_the_picture_alone_and_bytes_are_their_f
 
 @pytest.mark.parametrize(
     ("dtype", "batch"),
-    [("float32", 1), ("bfloat16", 2), *(pytest.param(dtype, 2, marks=SLOW) for dtype in DTYPES[::2])],
+    [("float32", 1), *(pytest.param(dtype, 2, marks=SLOW) for dtype in DTYPES)],
 )
 def test_array_stream_and_file_hold_the_same_bytes(dtype: str, batch: int, tmp_path: Path) -> None:
     vae, latents = random_vae(BROAD, dtype), random_latents(BROAD, 3, 4, batch=batch)

@@ -39,7 +39,7 @@ def pixels(rows: np.ndarray, config: VAEConfig) -> np.ndarray:
 
 
 @given(st.integers(0, 1 << 32))
-@examples(40)
+@examples(20)
 def test_any_plans_decode_to_the_same_bytes_as_near_to_float64_as_whole_maps(seed: int) -> None:
     rng = Random(seed)
     config, height, width, batch = random_kin(rng), rng.randint(1, 9), rng.randint(1, 9), rng.choice([1, 1, 2])
@@ -79,7 +79,7 @@ def test_any_plans_encode_to_the_same_bytes_as_near_to_float64_as_whole_maps(see
     assert as_near(own, moments[..., read], moments64[..., read])
 
 
-@pytest.mark.parametrize("seed", every(2, zip(range(8), strict=True)))
+@pytest.mark.parametrize("seed", every(4, zip((1, 0, *range(2, 8)), strict=True)))
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(seed: int, tmp_path: Path) -> None:
     rng = Random(seed)
     config, dtype = random_kin(rng), rng.choice(["float32", "bfloat16"])

@@ -39,6 +39,7 @@ def test_a_process_grows_by_what_was_predicted_at_most(name: str) -> None:
     check(TRIALS[name])
 
 
+@pytest.mark.slow
 def test_a_process_that_takes_too_much_would_be_seen() -> None:
     row = measured(Trial("flat", FLAT, 600, 1000, end="np", share=1), {})
     assert is_kept(row)

@@ -74,6 +74,7 @@ def test_a_band_that_was_cut_is_freed() -> None:
     assert (band.value, band.skips) == (None, [])
 
 
+@pytest.mark.slow
 def test_parts_of_windows_of_five_rows_give_the_bytes_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     vae, latents = random_vae(SMALL), random_latents(SMALL, 4, 2)
     drawn = random_plan(SMALL, 4, 2, "float32", Random(0))
@@ -109,6 +110,7 @@ def test_parts_give_the_bytes_of_the_whole(task: Task) -> None:
     same_bytes(task, grains=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mlx_kernels")
 @pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
 def test_parts_give_the_bytes_of_the_whole_on_kernels_that_need_grains(task: Task) -> None:

@@ -27,7 +27,7 @@ SLOW = pytest.mark.slow
 SMALL = AutoencoderKLConfig(block_out_channels=(8, 8), latent_channels=4, norm_num_groups=4)
 
 
-@pytest.mark.parametrize("kernels", ["auto", "mlx"])
+@pytest.mark.parametrize("kernels", ["auto", pytest.param("mlx", marks=SLOW)])
 @pytest.mark.parametrize("examples", [2, pytest.param(100, marks=SLOW)])
 def test_any_two_plans_give_the_same_bytes(kernels: str, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZVAE_KERNELS", kernels)
@@ -133,6 +133,7 @@ def test_attention_that_nobody_can_sample_is_caught() -> None:
     assert 'Take quality="exact"' in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_tolerance_names_the_keys_to_take(decoder: VAE) -> None:
     latents = smooth(40, 30)
     few = decoder.decode(latents, quality=Sampled(64), return_report=True)[1].sampled[0]

@@ -213,7 +213,7 @@ from zvae_tiled.errors import OutOfMemoryError
 
 vae = random_vae(CONFIG)
 vae.decode(random_latents(CONFIG, 8, 6))
-room = psutil.Process().memory_info().vms + (12 << 20)
+room = psutil.Process().memory_info().vms + (6 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 try:
     vae.decode(random_latents(CONFIG, 300, 300), budget="4GB")

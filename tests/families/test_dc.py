@@ -109,7 +109,7 @@ def test_a_file_without_a_config_is_recognised(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "kernels", ["mlx", *PATHS[:1], *(pytest.param(path, marks=pytest.mark.slow) for path in PATHS[1:])]
+    "kernels", [*PATHS[:1], *(pytest.param(path, marks=pytest.mark.slow) for path in ("mlx", *PATHS[1:]))]
 )
 def test_any_bands_give_the_same_bits_near_float64(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZVAE_KERNELS", kernels)

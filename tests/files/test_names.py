@@ -68,6 +68,7 @@ for number in range(rounds):
 """
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_publishes(tmp_path: Path) -> None:
     rivals, rounds = 3, 50
     children = [

@@ -154,6 +154,7 @@ class Optimist:
         return lambda *shape: 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="written for the CPU's model")
 @pytest.mark.usefixtures("small")
 def test_the_plan_is_never_below_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

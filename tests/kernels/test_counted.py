@@ -145,6 +145,7 @@ def test_what_is_freed_without_a_ceiling_is_given_back_at_once() -> None:
     assert psutil.Process().memory_info().rss <= before + LARGE
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_left_early_leaves_nothing_to_be_given_back() -> None:
     vae = VAE.demo()
     latents = np.random.default_rng(0).standard_normal((1, vae.config.latents.channels, 40, 40)).astype(np.float32)
@@ -180,6 +181,7 @@ def test_a_fork_has_a_lock_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment(PYTHONWARNINGS="default"))
 
 
+@pytest.mark.slow
 def test_a_process_ends_in_silence() -> None:
     code = "from zvae_tiled.devices.counted import room; kept = [room(5 << 20), room(100)]; kept.append(kept)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())

@@ -210,6 +210,7 @@ assert kernels.moments(x)[0].tobytes() == want
     run_alone(code)
 
 
+@pytest.mark.slow
 @BUILT
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts threads' stacks against a limit of addresses")
 def test_where_the_system_gives_fewer_threads_those_compute() -> None:

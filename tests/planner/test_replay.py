@@ -107,7 +107,7 @@ def test_a_plan_that_was_tampered_with_is_refused(broken: Plan, reason: str) -> 
 
 
 @pytest.mark.parametrize(
-    "quality", ["exact", QUALITIES[3], pytest.param(QUALITIES[4], marks=pytest.mark.slow)], ids=str
+    "quality", ["exact", *(pytest.param(each, marks=pytest.mark.slow) for each in QUALITIES[3:5])], ids=str
 )
 def test_what_a_plan_says_of_costs_is_not_believed(quality: str | Quality) -> None:
     """Costs, sizes and memory of stages, the proxy's factors: all are computed from case, tile and sweeps."""
@@ -204,6 +204,7 @@ def test_a_replayed_plan_gives_the_same_bits(quality: str | Quality) -> None:
         assert again.plan.weights == vae.weight_bytes
 
 
+@pytest.mark.slow
 def test_a_replayed_plan_streams() -> None:
     vae, latents = random_vae(SMALL), random_latents(SMALL, 12, 16)
     rows = [np.asarray(row) for row in vae.stream(latents, plan=TILES)]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.serving.server import MODEL
 from tests.support.models import narrow, pack, random_latents, random_vae
+from tests.support.samples import sampled
 from zvae_tiled.adapters.triton import Service
 from zvae_tiled.adapters.triton_answer import answer
 from zvae_tiled.adapters.triton_request import GoneError, code_of, one_size, seldom, text_of
@@ -48,8 +49,7 @@ def opened(data: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data.tobytes())))[None]
 
 
-@pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("packed", "batched"), sampled(3, [True, False], [True, False]))
 def test_the_pictures_are_those_of_a_decode(batched: bool, packed: bool) -> None:
     latents, size = (pack(LATENTS), (64, 96)) if packed else (LATENTS, None)
     levels, floats, file = (
@@ -156,6 +156,7 @@ def test_a_config_is_read_strictly() -> None:
             Service.load(wrong)
 
 
+@pytest.mark.slow
 def test_the_model_decodes_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(MODEL / "1" / "model.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()

@@ -72,7 +72,7 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         (".jpg", 8, "exact", 1),
         (".webp", 8, "exact", 2),
         (".tiff", 32, Tiles(80), 1),
-        (".ptif", 8, "exact", 1),
+        pytest.param(".ptif", 8, "exact", 1, marks=pytest.mark.slow),
         pytest.param(".webp", 8, "exact", 1, marks=pytest.mark.slow),
         pytest.param(".webp", 8, Tiles(80), 2, marks=pytest.mark.slow),
     ],

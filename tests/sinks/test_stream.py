@@ -214,6 +214,7 @@ def test_a_file_object_beside_files(tmp_path: Path) -> None:
     assert np.load(tmp_path / "a.npy").shape == (32, 24, 3)
 
 
+@pytest.mark.slow
 def test_what_all_outputs_gather_is_predicted_and_measured(tmp_path: Path) -> None:
     latents = random_latents(CONFIG, 40, 60, batch=2)
 

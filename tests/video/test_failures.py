@@ -98,6 +98,7 @@ def test_a_full_disk_of_the_caller_and_a_closed_iterator_leave_nothing(tmp_path:
     assert "the file object cannot be written: No space left on device" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="open files without names are found in /proc")
 def test_no_more_is_on_disk_than_the_plan_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0

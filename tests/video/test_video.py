@@ -79,6 +79,7 @@ def test_the_first_frame_is_the_picture_of_the_first_latents() -> None:
     assert bits(first) == bits(image.decode(latents[:, :, 0])[0])
 
 
+@pytest.mark.slow
 def test_a_frame_depends_on_the_frames_before_it_alone() -> None:
     vae, latents = video_vae(SMALL), video_latents(SMALL, 4, 2, 2)
     whole = frames(vae.video(latents))

@@ -58,6 +58,7 @@ def test_peak_is_the_final_size_and_one_tensor(file: Path, source: str, dtype: m
     assert len(loaded) == COUNT
 
 
+@pytest.mark.slow
 def test_what_the_caller_does_not_keep_is_gone_before_the_next_tensor(file: Path) -> None:
     expected = big_file(file)
     mx.clear_cache()
@@ -90,6 +91,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("installed_bytecode")
 def test_the_process_grows_by_the_final_size_and_one_tensor(file: Path, dtype: str) -> None:

@@ -126,6 +126,7 @@ def test_stripes_of_any_family_give_the_bytes_of_the_whole(task: Task, seeds: Se
     same_bytes(Case, task, seeds, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mlx_kernels")
 @pytest.mark.parametrize(("kind", "count"), [(Small, 1), pytest.param(Case, 4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
