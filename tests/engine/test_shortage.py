@@ -222,6 +222,7 @@ except OutOfMemoryError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the address space")
 def test_mlx_is_not_asked_for_memory_that_cannot_be_had() -> None:
     """On a CPU it would not notice, and crash."""
