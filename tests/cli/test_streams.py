@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def test_a_blas_that_cannot_be_loaded_is_named_by_the_commands_that_compute(plac
     assert code == 3
     assert "error: [blas] ZVAE_BLAS must be auto, off or a library" in said
     assert shell("zvae --help", ZVAE_BLAS="nosuch.so")[0] == 0
+
+
+def test_the_package_is_the_command_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("zvae.main", lambda: called.append("zvae"))
+    runpy.run_module("zvae_tiled", run_name="__main__")
+    assert called == ["zvae"]
 
 
 @pytest.mark.parametrize("module", ["zvae", pytest.param("zvae_tiled.cli", marks=pytest.mark.slow)])
