@@ -98,7 +98,7 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
     run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "-q")
     for words, said in (
         (("a.npy", "--plan", "plan.json", "--budget", "1GB"), "--budget is set beside --plan"),
-        (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for height 6"),
+        (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for a height in pixels of 12, this decode has 10"),
         (("a.npy", "--height", "12"), "a.npy: packed latents need the picture's --height and --width in whole"),
         (("a.npy", "--width", "8", "--height", "8"), "--height and --width are the picture's, in pixels"),
         (("a.npy", "--tensor", "x"), "a.npy"),

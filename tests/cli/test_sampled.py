@@ -45,8 +45,8 @@ def test_beyond_the_tolerance_nothing_is_written_and_more_keys_are_named(place: 
     ("words", "code", "said"),
     [
         (["--keys", "100"], 2, "--keys: only --quality sampled samples keys"),
-        (["--quality", "sampled", "--keys", "1"], 3, "keys must be 64 to"),
-        (["--quality", "sampled", "--tolerance", "nan"], 3, "tolerance must be a number above 0"),
+        (["--quality", "sampled", "--keys", "1"], 2, "keys must be 64 to"),
+        (["--quality", "sampled", "--tolerance", "nan"], 2, "tolerance must be a number above 0"),
     ],
 )
 def test_what_cannot_be_is_refused(place: Path, words: list[str], code: int, said: str) -> None:

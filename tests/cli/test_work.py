@@ -84,4 +84,4 @@ def test_a_disk_limit_is_kept_or_refused(tmp_path: Path) -> None:
     refused = run("plan", "512", "--device", "cpu/mlx", "--disk-limit", "1MB", "--work", code=4).output
     assert "with --work needs at least" in refused
     assert "Raise --disk-limit to" in refused
-    assert "--disk-limit must be an amount of disk, 0 or more" in run("plan", "512", "--disk-limit=-5", code=3).output
+    assert "'-5' is no amount of disk, 0 or more" in run("plan", "512", "--disk-limit=-5", code=2).output

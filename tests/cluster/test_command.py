@@ -53,6 +53,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(place: Path, mo
     monkeypatch.setitem(sys.modules, "distributed", None)
     result = run("decode", "0.npy", "-o", "a.png", "--workers", "2", code=3)
     assert "pip install 'zvae-tiled[cluster]'" in result.output
+    assert not list(place.glob("zvae-manifest*")), "nothing was done, and nothing is left"
 
 
 @pytest.mark.parametrize(("option", "value"), [("--plan", "p.json"), ("--disk-limit", "1GB"), ("--spill-folder", ".")])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zvae_tiled.cli.amounts import MEMORY
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
@@ -44,7 +45,7 @@ ROUNDING = 80.0
     help="The picture file to write.",
 )
 @click.option(
-    "--budget", metavar="AMOUNT", help="Most memory to use. Default: 20% more than the smallest budget that works."
+    "--budget", type=MEMORY, help="Most memory to use. Default: 20% more than the smallest budget that works."
 )
 @click.option(
     "--size",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from zvae_tiled.api import plan as make
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.crowd import Crowd, crowd_options, crowd_plan
@@ -147,6 +148,7 @@ def plan(
         "--sweeps": as_table,
     }
     crowd.check(other)
+    warn_above_memory(budget, picture.device)
     if crowd.workers is not None:
         config, size_of = named_config(picture.vae, picture.config), parse_budget(budget, available_memory())
         click.echo(crowd_plan(config, picture.sides, size_of, picture.dtype, picture.device, crowd))

@@ -17,7 +17,7 @@ from zvae_tiled.wording import size
 
 
 @click.command(cls=Command, short_help="List work folders, or remove them.")
-@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--remove", is_flag=True, help="Remove FOLDERS, with all that their decodes have done.")
 def work(folders: tuple[Path, ...], remove: bool) -> None:
     """List the work folders of zvae decode --work: FOLDERS and those in them, by default those here.
