@@ -51,6 +51,16 @@ def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     assert lines["time"].startswith("32 h predicted if idle, 2 min measured (")
 
 
+def test_a_decode_that_went_on_is_held_to_the_rest_of_the_work(tmp_path: Path) -> None:
+    told = replace(decoded(tmp_path), seconds=10.0, predicted_seconds=40.0)
+    speed = told.plan.predicted_flops / 10 / 1e9
+    rest = replace(told, went_on="at row 3 of 4", before=0.75)
+    assert "went on    at row 3 of 4; 75% was done before" in str(rest)
+    assert rest.time_line() == f"time       10 s predicted if idle, 10 s measured ({speed / 4:,.0f} GFLOP/s)"
+    assert "went on" not in str(told)
+    assert rest.to_dict()["before"] == 0.75
+
+
 def test_a_long_timeline_is_thinned_and_keeps_its_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "POINTS", 5)
     told = decoded(tmp_path)
