@@ -71,7 +71,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "-o", "a.png", "--budget", "0"], 2, "'0' is no amount of memory above 0"),
         (["a.npy", "-o", "a.png", "--plan", "none.json"], 3, "none.json cannot be read as a plan: No such file"),
         (["a.npy", "-o", "a.png", "--early-look", "--tiny", "none"], 3, "--tiny: there is no file or folder none"),
-        (["a.npy", "-o", "a"], 5, "this name has no ending"),
+        (["a.npy", "-o", "a"], 5, "Add one of these endings, or a slash if it is a folder"),
         (["a.npy", "-o", "a.png", "--vae", "nowhere"], 3, "nowhere"),
         (["a.npy", "-o", "a.png", "--vae", "sdxl"], 3, "Hugging Face cache"),
         (["a.npy", "-o", "a.png", "--plan", "a.npy"], 3, "a.npy"),

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
-from typing import Any
+from typing import TextIO
 
 import click
 import click.utils
@@ -42,11 +42,18 @@ def warnings_printed() -> Iterator[None]:
     """Print warnings for users as the other lines are, without the place in the source that Python prints."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category is UserWarning:
             click.echo(f"{'warning':<11}{spoken(str(message))}", err=True)
         else:
-            before(message, category, *rest)
+            before(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:

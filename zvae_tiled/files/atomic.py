@@ -120,7 +120,7 @@ def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:
     """Return the error of a path whose ending names no format for `what`: pictures, or latents."""
     problem = f"{path}: {what} are written as {', '.join(endings)}"
     if not path.suffix:
-        return OutputError(f"{problem}, and this name has no ending", f"Add one, or name a folder: {path}/")
+        return OutputError(f"{problem}, and this name has no ending", "Add one of these endings.")
     return OutputError(f"{problem}, not as {path.suffix!r}", "Change the ending.")
 
 
