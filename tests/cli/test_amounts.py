@@ -31,7 +31,9 @@ def test_what_this_machine_has_is_no_warning(budget: str) -> None:
 
 def test_a_decode_and_an_encode_say_so(place: Path) -> None:
     assert SAID in run("decode", "a.npy", "-o", "a.png", "--budget", "64GB").stderr
-    assert SAID in run("encode", "a.png", "-o", "b.npy", "--budget", "64GB", "--crop").stderr
+    told = run("encode", "a.png", "-o", "b.npy", "--budget", "64GB", "--crop").stderr
+    assert SAID in told
+    assert "exact: same latents as a full encode" in told
 
 
 def test_a_container_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

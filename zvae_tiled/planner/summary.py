@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zvae_tiled.files.temporary import free_space, temporary_folder
 from zvae_tiled.planner.cheaper import cheaper, fewer_keys, without_work
 from zvae_tiled.planner.quality import Whole
-from zvae_tiled.wording import counted, duration, operations, size
+from zvae_tiled.wording import SAME, counted, duration, operations, size
 
 if TYPE_CHECKING:
     from zvae_tiled.planner.plan import Plan
@@ -41,7 +41,8 @@ def summary(plan: Plan, spill_folder: Path | None = None) -> str:
 
 def _quality(plan: Plan) -> list[str]:
     if isinstance(plan.quality, Whole) and plan.exact:
-        return [f"quality    {plan.quality.name}: same pixels as a full decode"]
+        same = SAME["encode" if plan.case.task == "encode" else "decode"]
+        return [f"quality    {plan.quality.name}: {same}"]
     tiles = ""
     if plan.grid.count > 1:
         rows, columns = (side * plan.case.config.scale for side in plan.grid.largest)

@@ -16,7 +16,7 @@ from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
-from zvae_tiled.wording import duration, size
+from zvae_tiled.wording import SAME, duration, size
 
 _MARKS = Path("/proc/self/status")
 """Where Linux keeps a process's high-water mark. It is not reset before a decode, because others may read it too."""
@@ -74,7 +74,8 @@ class Report:
         """Return one line per figure."""
         plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
         done = "encoded" if case.task == "encode" else "decoded"
-        look = "exact: same pixels as a full decode" if self.exact else f"not exact: {self.statistics}"
+        same = SAME["encode" if case.task == "encode" else "decode"]
+        look = f"exact: {same}" if self.exact else f"not exact: {self.statistics}"
         return "\n".join(
             [
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
