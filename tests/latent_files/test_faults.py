@@ -85,6 +85,7 @@ def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
     assert reason in refused(path).problem
     assert str(path) in refused(path).problem
     assert "the stream" in refused(io.BytesIO(content)).problem
+    assert ("zvae encode PICTURE -o latents.safetensors" in refused(path).advice) == ("a picture" in reason)
 
 
 def test_a_stream_of_text() -> None:
