@@ -86,7 +86,7 @@ def test_json_that_is_no_object_is_refused_in_words(place: Path, text: str) -> N
 
 def test_the_free_space_of_the_spill_folder_is_shown(place: Path) -> None:
     (place / "maps").mkdir()
-    told = run("plan", "2048", "--budget", "500MB", "--device", "cpu/mlx", "--spill-folder", "maps").stdout
+    told = run("plan", "512", "--vae", "demo", "--budget", "30MB", "--spill-folder", "maps").stdout
     assert re.search(r"disk       .+ needed, .+ free in maps", told)
     assert "remove --spill-folder" in run("plan", "512", "--workers", "2", "--spill-folder", "maps", code=2).stderr
 
