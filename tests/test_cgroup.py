@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.groups import MadeUp, real_group, run_in, write
 from tests.support.running import environment
-from zvae_tiled.devices.cgroup import cpu_quota, memory_left
+from zvae_tiled.devices.cgroup import cpu_quota, memory_left, memory_limit
 
 MB = 10**6
 
@@ -106,6 +106,7 @@ def test_version_1_knows_limits_above_what_is_seen(groups: MadeUp) -> None:
     stat = f"hierarchical_memory_limit {200 * MB}\ntotal_inactive_file {10 * MB}"
     write(mounted, memory_limit_in_bytes=NONE, memory_usage_in_bytes=50 * MB, memory_stat=stat)
     assert memory_left(groups.proc) == 160 * MB
+    assert memory_limit(groups.proc) == 200 * MB
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -177,6 +178,7 @@ def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     groups = MadeUp(tmp_path)
     groups.version_2("/gone (deleted)")
     assert memory_left(groups.proc) is None
+    assert memory_limit(groups.proc) is None
 
 
 GARBAGE = st.sampled_from(

@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "cluster": ("cluster/*.py", "cluster/*/*.py"),
     "figures": ("report/figures.py",),
     "adapters": ("adapters/*.py",),
-    "cli": ("cli/*.py",),
+    "cli": ("__main__.py", "cli/*.py"),
 }
 """The layers from the ground up, each with its files; a file belongs to the first layer that lists it."""
 

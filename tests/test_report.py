@@ -49,6 +49,14 @@ def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     used = f"{size(told.predicted_peak)} predicted, {size(told.measured_peak)} measured, of the budget of 10 MB"
     assert lines["memory"] == used
     assert lines["time"].startswith("32 h predicted if idle, 2 min measured (")
+    assert "went on" not in str(told)
+    # A decode that went on is held to the rest of the work.
+    told = replace(told, seconds=10.0, predicted_seconds=40.0)
+    speed = told.plan.predicted_flops / 10 / 1e9
+    rest = replace(told, went_on="at row 3 of 4", before=0.75)
+    assert "went on    at row 3 of 4; 75% was done before" in str(rest)
+    assert rest.time_line() == f"time       10 s predicted if idle, 10 s measured ({speed / 4:,.0f} GFLOP/s)"
+    assert rest.to_dict()["before"] == 0.75
 
 
 def test_a_long_timeline_is_thinned_and_keeps_its_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,15 +115,17 @@ class ToleranceError(ZvaeError):
     """Sampled attention is off by more than its tolerance. The decode stopped before the picture's first row.
 
     Attributes:
-        needed: The number of keys to take. If it is that of all keys, take ``quality="exact"``.
+        needed: The number of keys to take.
+        exact: Whether that is all keys, so that ``quality="exact"`` is the way on.
     """
 
     area = "quality"
 
-    def __init__(self, problem: str, advice: str = "", needed: int = 0) -> None:
-        """Compose the message, and store `needed`."""
+    def __init__(self, problem: str, advice: str = "", needed: int = 0, exact: bool = False) -> None:
+        """Compose the message, and store `needed` and `exact`."""
         super().__init__(problem, advice)
         self.needed = needed
+        self.exact = exact
 
 
 class PlanError(InputError):

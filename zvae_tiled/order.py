@@ -266,7 +266,8 @@ def shape_of(order: Order, vae: VAE) -> tuple[int, int, int, int]:
     with about(order.source):
         if order.task == "decode":
             return picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
-        height, width = (side - (side % vae.config.cell if order.crop else 0) for side in picture_sides(order.source))
+        sides, cell = picture_sides(order.source), vae.config.cell
+        height, width = (side - side % cell if order.crop and side >= cell else side for side in sides)
         check_sides(height, width, vae.config)
         return (1, height, width, vae.config.in_channels)
 

@@ -11,6 +11,9 @@ MOST = 20
 LETTERS = 120
 """The most characters of a name that a message shows, because names come from files."""
 
+SAME = {"decode": "same pixels as a full decode", "encode": "same latents as a full encode"}
+"""What an exact decode or encode gives."""
+
 _UNITS = ((10**18, "EB"), (10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 _TIMES = (("s", 1, 99.5), ("min", 60, 99.5), ("h", 3600, 99.5), ("days", 86400, 999.5), ("years", 31_557_600, 1e300))

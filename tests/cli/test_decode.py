@@ -78,7 +78,8 @@ def test_a_plan_is_kept_and_replayed(place: Path) -> None:
     told = run("decode", "a.npy", "-o", "b.png", "--plan", "plan.json")
     assert f"plan       {plan.digest}" in told.stderr
     assert (
-        "the plan was made for height 6" in run("decode", "b.npy", "-o", "c.png", "--plan", "plan.json", code=3).stderr
+        "the plan was made for a height in pixels of 12"
+        in run("decode", "b.npy", "-o", "c.png", "--plan", "plan.json", code=3).stderr
     )
 
 

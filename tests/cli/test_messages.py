@@ -96,9 +96,12 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
     assert "--layout NHWC" in run("decode", "last.npy", "-o", "x.png", code=3).stderr
     assert "Name one with --tensor" in run("decode", "two.safetensors", "-o", "x.png", code=3).stderr
     run("decode", "a.npy", "-o", "a.png", "--save-plan", "plan.json", "-q")
+    assert "it holds int64 (1, 4, 6, 10)" in run("decode", "whole.npy", "-o", "x.png", code=3).stderr
+    (place / "no.json").write_text("nothing")
     for words, said in (
+        (("a.npy", "--plan", "no.json"), "no.json: this is not a plan: it is no JSON"),
         (("a.npy", "--plan", "plan.json", "--budget", "1GB"), "--budget is set beside --plan"),
-        (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for height 6"),
+        (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for a height in pixels of 12, this decode has 10"),
         (("a.npy", "--height", "12"), "a.npy: packed latents need the picture's --height and --width in whole"),
         (("a.npy", "--width", "8", "--height", "8"), "--height and --width are the picture's, in pixels"),
         (("a.npy", "--tensor", "x"), "a.npy"),
@@ -135,8 +138,9 @@ def test_bad_files_do_not_stop_the_others(place: Path) -> None:
     np.save(place / "nan.npy", np.full((1, 4, 6, 10), np.nan, np.float32))
     said = run("decode", "bad.npy", "a.npy", "gone.npy", "nan.npy", "b.npy", "-o", "out/", code=3).stderr
     assert files(place / "out") == {"a.png", "b.png"}
-    listed = said.partition("error: 3 of 5 files could not be decoded:")[2]
+    listed = said.partition("error: 3 of 5 files could not be decoded, as said above:")[2]
     assert [line.split()[0].rstrip(":") for line in listed.splitlines()[1:4]] == ["bad.npy", "gone.npy", "nan.npy"]
+    assert said.count("No such file") == 1
     assert "written    out/b.png" in said
     assert "Try this" not in said
     assert "0 of" not in run("decode", "bad.npy", "gone.npy", "-o", "none/", code=3).stderr

@@ -17,9 +17,11 @@ from tests.support.running import run, save_latents
 from tests.support.speeds import speeds
 from zvae_tiled import VAE, read_latent_file
 from zvae_tiled.cli.full import full_decode
+from zvae_tiled.devices import blas, here
 from zvae_tiled.devices import calibrate as calibrating
-from zvae_tiled.devices import here
-from zvae_tiled.devices.native_cpu import race
+from zvae_tiled.devices.blas import BlasStatus
+from zvae_tiled.devices.native_cpu import choice, race
+from zvae_tiled.devices.native_cpu.choice import NativeStatus
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs import limits
 from zvae_tiled.planner import calibration
@@ -132,7 +134,7 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     [
         ("e.xyz", 5, "not as '.xyz'"),
         ("none/e.npy", 5, "the folder none does not exist"),
-        ("-", 5, "not as ''"),
+        ("-", 5, "this name has no ending"),
         ("p.npy", 2, "p.npy is an input"),
     ],
 )
@@ -164,7 +166,11 @@ def test_a_seed_is_one_of_the_generator_s(place: Path, seed: int) -> None:
 
 def test_what_the_encoder_cannot_take_is_refused_or_cropped(place: Path) -> None:
     write(place / "odd.png", 0, height=13)
-    assert "multiples of 2" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr
+    refused = run("encode", "odd.png", "-o", "e.npy", code=3).stderr
+    assert "multiples of 2" in refused
+    assert "Use --crop, which cuts right and bottom edges" in refused
+    write(place / "dot.png", 0, height=1, width=1)
+    assert "at least 2, they are 1 and 1" in run("encode", "dot.png", "-o", "e.npy", "--crop", code=3).stderr
     run("encode", "odd.png", "-o", "e.npy", "--crop", "--sample", "1", "-q", "--dtype", "float32")
     run("encode", "odd.png", "-o", "f.npy", "--crop", "--sample", "2", "-q", "--dtype", "float32")
     drawn = [np.load(place / name) for name in ("e.npy", "f.npy")]
@@ -250,8 +256,22 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeyp
         assert f"\n{name:<12} " in told
     assert f"{'VAE':<12} {place / 'vae'}" in told
     assert "calibration: zvae calibrate" in told
+    native, slow = (
+        NativeStatus("avx2", "the fastest this CPU has", ("avx2",), 2),
+        BlasStatus("builtin", None, False, "is slow"),
+    )
+    monkeypatch.setattr(blas, "preload", lambda: slow)
+    with monkeypatch.context() as here:
+        here.setattr(choice, "native_status", lambda: native)
+        here.setattr("zvae_tiled.devices.here.device_kind", lambda: "cpu")
+        told = run("doctor").stdout
+        assert f"\n{'BLAS':<12} builtin: not needed, for the avx2 kernels compute\n" in told
+        assert "  BLAS: " not in told
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")
-    assert f"\n{'kernels':<12} mlx: ZVAE_KERNELS is mlx" in run("doctor").stdout
+    told = run("doctor").stdout
+    assert f"\n{'kernels':<12} mlx: ZVAE_KERNELS is mlx" in told
+    assert f"\n{'BLAS':<12} builtin: is slow\n" in told
+    assert "  BLAS: pip install" in told
     monkeypatch.delenv("ZVAE_VAE")
     assert "  VAE: export ZVAE_VAE=FOLDER" in run("doctor").stdout
 

@@ -133,6 +133,10 @@ def test_a_picture_is_refused_by_its_size_before_its_pixels_are_read(place: Path
     (place / "odd.png").write_bytes(png(2047, 1024, b""))
     assert "needs at least" in run("encode", "short.png", "-o", "e.npy", "--budget", "30MB", code=4).stderr
     assert "must be multiples of" in run("encode", "odd.png", "-o", "e.npy", code=3).stderr
+    (place / "none.png").write_bytes(b"no picture")
+    refused = run("encode", "none.png", "-o", "e.npy", code=3).stderr
+    assert "none.png cannot be read as a picture: it is none that Pillow knows" in refused
+    assert "_io" not in refused
     assert "cannot be read as a picture" in run("encode", "short.png", "-o", "e.npy", code=3).stderr
 
 

@@ -84,8 +84,15 @@ def test_json_that_is_no_object_is_refused_in_words(place: Path, text: str) -> N
     assert "Error" not in said
 
 
+def test_the_free_space_of_the_spill_folder_is_shown(place: Path) -> None:
+    (place / "maps").mkdir()
+    told = run("plan", "512", "--vae", "demo", "--budget", "30MB", "--spill-folder", "maps").stdout
+    assert re.search(r"disk       .+ needed, .+ free in maps", told)
+    assert "remove --spill-folder" in run("plan", "512", "--workers", "2", "--spill-folder", "maps", code=2).stderr
+
+
 def test_a_plot_shows_the_sweeps_and_the_budget(place: Path) -> None:
-    run("plan", "512", "--budget", "400MB", "--plot", "plan.svg")
+    assert "written    plan.svg" in run("plan", "512", "--budget", "400MB", "--plot", "plan.svg").stderr
     made = plan("z-image", 512, 512, "400MB", task="stream")
     chart = ElementTree.parse(place / "plan.svg").getroot()
     names = {text.text for text in chart.iter(f"{SVG}text")}

@@ -21,6 +21,9 @@ from zvae_tiled.order import run as carry_out
 
 def test_it_is_written_and_says_what_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "exact: same pixels as a full decode" in run("decode", "a.npy", "-o", "all.png", "--preview").stderr
+    early = run("decode", "a.npy", "-o", "all.png", "--early-look").stderr
+    assert "early look all.preview.png, exact" in early
+    assert (place / "all.preview.png").read_bytes() == (place / "all.png").read_bytes()
     monkeypatch.setattr(preview, "SECONDS", 0.0)
     told = run("decode", "a.npy", "-o", "look.png", "--preview").stderr
     assert "quality    preview, not exact: the VAE itself, from latents shrunk" in told
@@ -68,7 +71,7 @@ def test_an_early_look_is_there_before_the_picture(place: Path, monkeypatch: pyt
     monkeypatch.setattr(VAE, "decode_to_file", watched)
     told = run("decode", "a.npy", "-o", "big.tif", "-o", "big.npy", "--quality", "stream", "--early-look").stderr
     assert order == [True]
-    assert "early look big.preview.png, not exact" in told
+    assert "early look big.preview.png, not exact: the VAE itself, from latents shrunk" in told
     with Image.open(place / "big.preview.png") as early:
         assert early.text["zvae_quality"].startswith("preview, not exact")  # type: ignore[attr-defined]
 

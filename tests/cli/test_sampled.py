@@ -33,7 +33,11 @@ def test_the_options_reach_the_decode_and_the_report_says_the_error(place: Path,
 def test_beyond_the_tolerance_nothing_is_written_and_more_keys_are_named(place: Path, wide: str) -> None:
     told = run("decode", wide, "-o", "a.png", *SAMPLED, "--tolerance", "1e-6", code=6).stderr
     assert "[quality] wide.npy: the attention to " in told
-    assert "--quality exact" in told
+    assert "Take --quality exact" in told
+    tried = told.partition("Try this next:")[2]
+    assert "--quality exact" in tried
+    assert "--keys" not in tried, "all keys are no sample"
+    assert "--tolerance" not in tried
     assert not (place / "a.png").exists()
     first = float(re.findall(r"RMS ([\d.e-]+) %", run("decode", wide, "-o", "a.png", *SAMPLED).stderr)[0]) / 100
     told = run("decode", wide, "-o", "b.png", *SAMPLED, "--tolerance", str(0.8 * first), code=6).stderr
@@ -45,8 +49,8 @@ def test_beyond_the_tolerance_nothing_is_written_and_more_keys_are_named(place: 
     ("words", "code", "said"),
     [
         (["--keys", "100"], 2, "--keys: only --quality sampled samples keys"),
-        (["--quality", "sampled", "--keys", "1"], 3, "keys must be 64 to"),
-        (["--quality", "sampled", "--tolerance", "nan"], 3, "tolerance must be a number above 0"),
+        (["--quality", "sampled", "--keys", "1"], 2, "keys must be 64 to"),
+        (["--quality", "sampled", "--tolerance", "nan"], 2, "tolerance must be a number above 0"),
     ],
 )
 def test_what_cannot_be_is_refused(place: Path, words: list[str], code: int, said: str) -> None:

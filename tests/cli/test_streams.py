@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def test_a_blas_that_cannot_be_loaded_is_named_by_the_commands_that_compute(plac
     assert shell("zvae --help", ZVAE_BLAS="nosuch.so")[0] == 0
 
 
+def test_the_package_is_the_command_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("zvae.main", lambda: called.append("zvae"))
+    runpy.run_module("zvae_tiled", run_name="__main__")
+    assert called == ["zvae"]
+
+
 @pytest.mark.parametrize("module", ["zvae", pytest.param("zvae_tiled.cli", marks=pytest.mark.slow)])
 def test_ctrl_c_during_imports_ends_it_with_words(module: str) -> None:
     press = "import os, signal, sys, importlib.abc\n" + (
@@ -103,10 +111,10 @@ LONG = "n" * 300
         (["decode", "a.npy", "-o", "x.png", "--config", f"{LONG}.json"], 3),
         (["decode", "a.npy", "-o", "x.png", "--config", LONG], 3),
         (["decode", "a.npy", "-o", "x.png", "--save-plan", LONG], 5),
-        (["decode", "a.npy", "-o", "x.png", "--plan", LONG], 2),
-        (["decode", "a.npy", "-o", "x.png", "--preview", "--tiny", LONG], 2),
+        (["decode", "a.npy", "-o", "x.png", "--plan", LONG], 3),
+        (["decode", "a.npy", "-o", "x.png", "--preview", "--tiny", LONG], 3),
         (["decode", "a.npy", "-o", "x.png", "--spill-folder", LONG], 2),
-        (["encode", LONG, "-o", "x.npy"], 2),
+        (["encode", LONG, "-o", "x.npy"], 3),
         (["encode", "p.png", "-o", f"{LONG}.npy"], 5),
         (["inspect", LONG], 3),
         (["inspect", f"{LONG}.npy"], 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,16 +35,32 @@ def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Pa
 
     listed = run("work", tmp_path).output.splitlines()
     assert len(listed) == 1
-    assert listed[0].startswith(f"{folder}  1 x 300 x 30 latents, ")
+    assert listed[0].startswith(f"{folder}  {tmp_path / 'a.npy'}: 1 x 300 x 30 latents, ")
     assert "% done, " in listed[0]
     assert ", last used 20" in listed[0]
     save_latents(latents, 300, 30, seed=1)
     assert "other latents" in run(*words, "--work", folder, code=5).output
     save_latents(latents, 300, 30)
-    run(*words, "--work", folder)
+    words[words.index("40MB")] = "50MB"
+    refused = run(*words, "--work", folder, code=5).stderr
+    assert "was begun with other options: --budget 40MB, here --budget 50MB" in refused
+    assert f"or remove this one: zvae work --remove {folder}" in refused
+    words[words.index("50MB")] = "40MB"
+    told = run(*words, "--work", folder).stderr
+    done = re.search(r"went on    (?:in sweep \d+ of \d+, )?at row [\d,]+ of [\d,]+; (\d+)% was done before", told)
+    assert done is not None, told
+    assert 0 < int(done[1]) < 100
     assert not folder.exists()
     run(*words[:-1], tmp_path / "b.npy")
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_warning_has_no_place_in_the_source(place: Path) -> None:
+    told = run("decode", "a.npy", "-o", "a.ptif", "--work", "work", "--dtype", "float32", "-q").stderr
+    assert told.startswith("warning    a.ptif: after a crash this format is written again from the last stored map")
+    assert "UserWarning" not in told
+    assert ".py" not in told
 
 
 def test_a_folder_can_be_removed(tmp_path: Path) -> None:
@@ -84,4 +101,4 @@ def test_a_disk_limit_is_kept_or_refused(tmp_path: Path) -> None:
     refused = run("plan", "512", "--device", "cpu/mlx", "--disk-limit", "1MB", "--work", code=4).output
     assert "with --work needs at least" in refused
     assert "Raise --disk-limit to" in refused
-    assert "--disk-limit must be an amount of disk, 0 or more" in run("plan", "512", "--disk-limit=-5", code=3).output
+    assert "'-5' is no amount of disk, 0 or more" in run("plan", "512", "--disk-limit=-5", code=2).output

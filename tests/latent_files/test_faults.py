@@ -71,7 +71,9 @@ def test_latents_beside_objects_are_read(tmp_path: Path) -> None:
         (b"GGUF" + bytes(40), "GGUF"),
         (b"<html>Not Found</html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is not a valid safetensors file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is a picture (PNG)"),
+        (b"II*\0\x08" + bytes(40), "is a picture (TIFF)"),
+        (b"nothing known" + bytes(40), "is not a valid safetensors file"),
         (b"PK\x03\x04" + bytes(40), "is not a valid .npz"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr': open  ", "no valid .npy header"),
         (b"\x93NUMPY\x03\x00\x10\x00\x00\x00{'descr': '<f4'}", "no valid .npy header"),
@@ -83,6 +85,7 @@ def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
     assert reason in refused(path).problem
     assert str(path) in refused(path).problem
     assert "the stream" in refused(io.BytesIO(content)).problem
+    assert ("zvae encode PICTURE -o latents.safetensors" in refused(path).advice) == ("a picture" in reason)
 
 
 def test_a_stream_of_text() -> None:

@@ -65,8 +65,8 @@ def test_a_replayed_plan_is_reported() -> None:
 
 
 OTHERS: list[tuple[dict[str, Any], str]] = [
-    ({"height": 9}, "height 9, this decode has 8"),
-    ({"width": 9}, "width 9, this decode has 12"),
+    ({"height": 9}, "a height in pixels of 72, this decode has 64"),
+    ({"width": 9}, "a width in pixels of 72, this decode has 96"),
     ({"batch": 2}, "batch 2"),
     ({"dtype": "bfloat16"}, "dtype bfloat16"),
     ({"device": "metal"}, "device metal, this decode has cpu"),
@@ -151,7 +151,7 @@ def test_a_plan_of_the_other_task_is_refused() -> None:
         vae.decode(random_latents(CONFIG, 8, 12), plan=ENCODE)
     with pytest.raises(PlanError, match="made for the task decode, this is the task encode"):
         vae.encode(random_images(CONFIG, 8, 12), plan=PLAN)
-    with pytest.raises(PlanError, match="width 12, this encode has 11"):
+    with pytest.raises(PlanError, match="a width in pixels of 96, this encode has 88"):
         vae.encode(random_images(CONFIG, 8, 11), plan=ENCODE)
     with pytest.raises(PlanError, match="its map has fewer"):
         costed(replace(ENCODE, case=replace(ENCODE.case, task="decode")), CPU)

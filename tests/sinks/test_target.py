@@ -38,7 +38,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "shape", "bits", "reason", "advice"),
     [
         ("a.gif", (1, 8, 8, 3), None, "not as '.gif'", "Change the ending"),
-        ("a", (1, 8, 8, 3), None, "not as ''", "Change the ending"),
+        ("a", (1, 8, 8, 3), None, "this name has no ending", "Add one"),
         ("a.png", (1, 8, 8, 5), None, "holds 1, 2, 3 or 4 channels, the VAE's pictures have 5", ".npy"),
         ("a.jpg", (1, 8, 8, 4), None, "holds 1 or 3 channels, the VAE's pictures have 4", ".npy"),
         ("a.webp", (1, 8, 8, 1), None, "holds 3 or 4 channels, the VAE's pictures have 1", ".npy"),

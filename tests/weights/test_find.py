@@ -6,7 +6,9 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.weights import index as index_module
@@ -99,6 +101,14 @@ def test_only_pickles_says_so_and_how_to_convert(tmp_path: Path, name: str) -> N
         find_checkpoint(tmp_path)
     assert str(tmp_path / name) in str(caught.value)
     assert "save_file" in str(caught.value)
+
+
+def test_a_picture_in_a_folder_is_not_taken_for_weights(tmp_path: Path) -> None:
+    save_file({"image": np.zeros((4, 4, 3), np.float32)}, tmp_path / "picture.safetensors")
+    with pytest.raises(WeightsError, match=r"holds no weights: \S*picture\.safetensors holds latents or a picture"):
+        find_checkpoint(tmp_path)
+    save_file({"decoder.conv_in.weight": np.zeros((1, 3, 3, 1), np.float32)}, tmp_path / "mine.safetensors")
+    assert find_checkpoint(tmp_path).files == (tmp_path / "mine.safetensors",)
 
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:

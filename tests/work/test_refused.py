@@ -172,7 +172,7 @@ def test_a_work_folder_that_cannot_be_removed_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "empty", Mock(side_effect=[None, full]))
         assert np.array_equal(decode(tmp_path), MODEL.decode(LATENTS, "np")[0])
-        assert "work cannot be removed: No space left on device. Remove it with zvae work --remove" in caplog.text
+        assert "work cannot be removed: No space left on device. Remove it: zvae work --remove " in caplog.text
         patch.setattr(Journal, "empty", Mock(side_effect=full))
         with pytest.raises(OutputError, match="cannot be removed: No space left"):
             WorkFolder(tmp_path / "work").remove()

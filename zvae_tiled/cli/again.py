@@ -29,6 +29,8 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
     if isinstance(error, MissingFolderError) and error.folder:
         return f"mkdir -p {shlex.quote(error.folder)} && {again(ctx)}"
     if isinstance(error, ToleranceError) and "keys" in options and ctx.params["quality"] == "sampled":
+        if error.exact:
+            return again(ctx, quality="exact", keys=None, tolerance=None)
         return again(ctx, keys=error.needed)
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
         return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)

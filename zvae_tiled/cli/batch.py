@@ -102,12 +102,13 @@ class Batch:
     def _look(self, vae: VAE, look: Order) -> None:
         """Write a quick look. If that fails the picture is decoded all the same."""
         try:
-            run(look, vae)
+            report = run(look, vae)
         except ZvaeError as error:
             click.echo(f"{look.target} is not written: {message_of(error)}", err=True)
         else:
             if not self.quiet:
-                click.echo(f"early look {look.target}, not exact", err=True)
+                what = "exact, for the picture is small" if report.exact else f"not exact: {report.statistics}"
+                click.echo(f"early look {look.target}, {what}", err=True)
 
     def _decode(self, vae: VAE, order: Order, save_plan: Path | None) -> Report:
         with bar(Path(order.source).name, self.quiet) as listener:

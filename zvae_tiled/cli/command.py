@@ -62,12 +62,7 @@ class SomeFailed(Exception):
             count: Number of all files.
             done: ``decoded`` or ``encoded``.
         """
-        lines = [f"{len(failed)} of {count} files could not be {done}:"]
-        for name, error in failed.items():
-            problem = spoken(error.problem) if isinstance(error, ZvaeError) else message_of(error)
-            line = problem.partition("\n")[0]
-            lines.append(line if name in line else f"{name}: {line}")
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join([f"{len(failed)} of {count} files could not be {done}, as said above:", *failed]))
         self.first = next(iter(failed.values()))
         if isinstance(self.first, BudgetError):
             self.first = max((e for e in failed.values() if isinstance(e, BudgetError)), key=lambda each: each.needed)

@@ -89,6 +89,8 @@ def compare(
         click.echo(f"seams       {seams[0]:.2f}; the full decode has {seams[1]:.2f} at the same places")
     if heat_map is not None:
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
+        if not quiet:
+            click.echo(f"written     {heat_map}", err=True)
 
 
 def _decode_options_typed() -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, expanded, standard_input
@@ -130,6 +131,8 @@ def decode(
     if look.preview and limits.disk_limit is not None:
         raise click.UsageError("--preview: a quick look has no --disk-limit. Remove it, or --preview.")
     _check_machines(machines, latents, outs, writing, look)
+    if machines.cluster is None:
+        warn_above_memory(limits.budget)
     names = expanded(latents)
     with ExitStack() as stack:
         stack.enter_context(warnings_told())

@@ -51,12 +51,14 @@ def _device() -> list[Finding]:
     compute, attention = device.speeds.convolutions / 1e9, device.speeds.attention / 1e9
     speeds = f"{compute:,.0f} GFLOP/s ({attention:,.0f} in attention), disk {device.disk / 1e9:,.1f} GB/s"
     slow = kind == "cpu" and native.path == MLX and blas.name == "builtin" and "system's own" not in blas.reason
+    idle = kind == "cpu" and native.path != MLX
+    why_blas = f"not needed, for the {native.path} kernels compute" if idle else blas.reason
     faster = "; ".join(filter(None, (native.advice, *map(str, calibration.proposals if calibration else ()))))
     return [
         Finding("zvae_tiled", __version__),
         Finding("device", f"{device_name()} ({kind})"),
         Finding("MLX", mlx_version()),
-        Finding("BLAS", f"{blas.name}: {blas.reason}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
+        Finding("BLAS", f"{blas.name}: {why_blas}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
         *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 40 seconds, once)"),

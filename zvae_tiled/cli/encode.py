@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
@@ -17,7 +18,7 @@ from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_opt
 
 
 @click.command(cls=Command, short_help="Encode pictures into latents.")
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--output",
     "-o",
@@ -60,6 +61,8 @@ def encode(
     from zvae_tiled.order import Order, outline
 
     machines.check()
+    if machines.cluster is None:
+        warn_above_memory(limits.budget)
     check_config(model.vae, model.config)
     names = list(dict.fromkeys(images))
     if stripes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from zvae_tiled.cli.options import group
+from zvae_tiled.errors import WeightsError
 from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
 
@@ -39,6 +41,7 @@ class Look:
 
         Raises:
             click.UsageError: They do.
+            WeightsError: There is no tiny decoder at the path of ``--tiny``.
         """
         if self.preview and self.early:
             raise click.UsageError("--preview writes a quick look alone, --early-look also the picture: remove one.")
@@ -46,6 +49,8 @@ class Look:
             raise click.UsageError(
                 "--tiny: only --preview and --early-look have a tiny decoder. Remove it, or add one of them."
             )
+        if self.tiny is not None and not os.path.exists(self.tiny):
+            raise WeightsError(f"--tiny: there is no file or folder {self.tiny}", "Name one of a tiny decoder (TAESD).")
         if self.preview and (quality != Exact() or planned):
             raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
 
@@ -84,7 +89,7 @@ look_options: Callable[[Callable[..., None]], Callable[..., None]] = group(
     tiny=click.option(
         "--tiny",
         metavar="DIR|FILE",
-        type=click.Path(exists=True),
+        type=click.Path(),
         help="The tiny decoder of a quick look. Default: the model's own, if it is in the Hugging Face cache.",
     ),
 )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import budget_option
 from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.errors import InputError, MissingExtraError
-from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.wording import listed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def mflux(ctx: click.Context, words: tuple[str, ...], budget: str | None) -> Non
     if not words or words[0] in HELP:
         click.echo(ctx.get_help())
         ctx.exit(0 if words else 2)
-    parse_budget(budget, available_memory())  # refuses a wrong one before the model is loaded
+    warn_above_memory(budget)
     run = _entry(words[0])
     used: list[Rescue] = []
     with _hooked(budget, used), _arguments(list(words)), warnings_told(logging.INFO), _rescued(used):

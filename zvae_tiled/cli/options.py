@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from zvae_tiled.cli.amounts import DISK, MEMORY
 from zvae_tiled.cli.completion import config_names, vae_names
+from zvae_tiled.errors import PlanError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.order import Layout
 from zvae_tiled.planner.grid import RAMPS
@@ -145,7 +147,7 @@ vae_options = group(
 
 budget_option = click.option(
     "--budget",
-    metavar="AMOUNT",
+    type=MEMORY,
     help="Most memory to use, weights included: 8GB (or 8), 500MB, or 60% of the memory available now. "
     "Default: a safe share of that memory.",
 )
@@ -163,13 +165,16 @@ def quality_of(
     """Return the quality that the options describe.
 
     Raises:
-        click.UsageError: An option for tiles or for sampled keys is combined with another quality.
+        click.UsageError: An option for tiles or for sampled keys is combined with another quality, or out of range.
     """
     tiles = {"tile": tile, "overlap": overlap, "ramp": ramp, "moments": moments}
     _refuse_others(quality, Tiles.name, tiles, "has tiles")
     _refuse_others(quality, Sampled.name, {"keys": keys, "tolerance": tolerance}, "samples keys")
     if quality == Sampled.name:
-        return Sampled(Sampled.keys if keys is None else keys, tolerance)
+        try:
+            return Sampled(Sampled.keys if keys is None else keys, tolerance)
+        except PlanError as error:
+            raise click.UsageError(f"--{error.problem}. {error.advice}".rstrip()) from error
     if quality != Tiles.name:
         return Exact() if quality == Exact.name else Stream()
     default = Tiles()
@@ -229,7 +234,7 @@ spill_option = click.option(
 
 disk_limit_option = click.option(
     "--disk-limit",
-    metavar="AMOUNT",
+    type=DISK,
     help="Most bytes of maps on disk: 200GB (or 200), 0, or 50% of the free space. Maps beyond it are computed again. "
     "Default: any.",
 )

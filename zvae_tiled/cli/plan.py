@@ -9,10 +9,19 @@ from pathlib import Path
 import click
 
 from zvae_tiled.api import plan as make
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.crowd import Crowd, crowd_options, crowd_plan
-from zvae_tiled.cli.options import SIZE, budget_option, disk_limit_option, dtype_option, group, quality_options
+from zvae_tiled.cli.options import (
+    SIZE,
+    budget_option,
+    disk_limit_option,
+    dtype_option,
+    group,
+    quality_options,
+    spill_option,
+)
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config
 from zvae_tiled.devices.named import DEVICE_NAMES
@@ -22,6 +31,7 @@ from zvae_tiled.files.atomic import check_place, write_text
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.planner.summary import summary
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.wording import duration, size
 
@@ -56,10 +66,12 @@ class Disk:
 
     Attributes:
         disk_limit: ``--disk-limit``.
+        spill_folder: ``--spill-folder``.
         work: ``--work``.
     """
 
     disk_limit: str | None
+    spill_folder: str | None
     work: bool
 
 
@@ -93,6 +105,7 @@ class Disk:
     "disk",
     Disk,
     disk_limit=disk_limit_option,
+    spill_folder=spill_option,
     work=click.option(
         "--work", is_flag=True, help="Plan for zvae decode --work: all maps are stored on disk, to go on after a crash."
     ),
@@ -140,6 +153,7 @@ def plan(
         "--quality": quality != Exact(),
         "--batch": picture.batch > 1,
         "--disk-limit": disk.disk_limit is not None,
+        "--spill-folder": disk.spill_folder is not None,
         "--work": disk.work,
         "--json": as_json,
         "--plot": plot is not None,
@@ -147,6 +161,7 @@ def plan(
         "--sweeps": as_table,
     }
     crowd.check(other)
+    warn_above_memory(budget, picture.device)
     if crowd.workers is not None:
         config, size_of = named_config(picture.vae, picture.config), parse_budget(budget, available_memory())
         click.echo(crowd_plan(config, picture.sides, size_of, picture.dtype, picture.device, crowd))
@@ -168,10 +183,12 @@ def plan(
         chart = trade(plans)
     else:
         decode_plan = _plan(picture, disk, quality, budget)
-        text, chart = decode_plan.to_json() if as_json else str(decode_plan), sweeps(decode_plan)
+        place = None if disk.spill_folder is None else Path(disk.spill_folder)
+        text, chart = decode_plan.to_json() if as_json else summary(decode_plan, place), sweeps(decode_plan)
         text += f"\n\n{decode_plan.table()}" if as_table else ""
     if plot is not None:
         write_text(plot, chart)
+        click.echo(f"written    {plot}", err=True)
     click.echo(text)
 
 

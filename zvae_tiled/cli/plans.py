@@ -18,7 +18,7 @@ plan_file_option = click.option(
     "--plan",
     "plan_file",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(),
     help="A plan to replay, from --save-plan or zvae plan --json. Use it instead of --budget and --quality.",
 )
 save_plan_option = click.option(
@@ -41,8 +41,9 @@ def plan_text(path: str) -> str:
         with Path(path).open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise PlanError(
-            f"{path} cannot be read as a plan: {error}", "Name a file written by zvae plan --json."
+            f"{path} cannot be read as a plan: {why}", "Name a file written by zvae plan --json."
         ) from error
     try:
         read_plan(text)

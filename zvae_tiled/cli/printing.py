@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
+from typing import TextIO
 
 import click
 import click.utils
 
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import OutputError
 
 
@@ -32,6 +35,31 @@ def unwritable(error: OSError) -> OutputError | None:
         return None
     give_up_standard_output()
     return OutputError(f"standard output: {error.strerror}", "Redirect it to a file on a disk with free space.")
+
+
+@contextmanager
+def warnings_printed() -> Iterator[None]:
+    """Print warnings for users as the other lines are, without the place in the source that Python prints."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is UserWarning:
+            click.echo(f"{'warning':<11}{spoken(str(message))}", err=True)
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 class _Told(logging.Handler):

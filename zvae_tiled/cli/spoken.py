@@ -16,6 +16,8 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Pass one of these names", r"Name one of these with --tensor"),
     (r"Pass the name of another tensor", r"Name another with --tensor"),
     (r"load the VAE with dtype=\"(\w+)\"", r"use --dtype \1"),
+    (r"Add one of these endings", r"Add one of these endings, or a slash if it is a folder"),
+    (r"Crop or pad the picture first", r"Use --crop, which cuts right and bottom edges, or pad the picture"),
     (r", or set overwrite=True", r", or use --overwrite"),
     (r" A VAE loaded with decoder_only=True needs less\.", r""),
     (r"\bspill_folder=?", r"--spill-folder"),

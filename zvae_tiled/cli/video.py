@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, standard_input
@@ -58,6 +59,7 @@ def video(
     """
     from zvae_tiled.inputs.latent_files import read_latent_file
 
+    warn_above_memory(budget)
     with warnings_told(), standard_input((latents,)) as received, _place(out) as place:
         source = Path(latents) if received is None else received
         given = read_latent_file(source, tensor)

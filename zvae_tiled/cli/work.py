@@ -13,11 +13,11 @@ import click
 from zvae_tiled.cli.command import Command
 from zvae_tiled.errors import InputError
 from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, in_use, is_work_folder, records_of, size_of
-from zvae_tiled.wording import size
+from zvae_tiled.wording import listed, size
 
 
 @click.command(cls=Command, short_help="List work folders, or remove them.")
-@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--remove", is_flag=True, help="Remove FOLDERS, with all that their decodes have done.")
 def work(folders: tuple[Path, ...], remove: bool) -> None:
     """List the work folders of zvae decode --work: FOLDERS and those in them, by default those here.
@@ -35,10 +35,10 @@ def work(folders: tuple[Path, ...], remove: bool) -> None:
             click.echo(f"removed    {folder}")
         return
     found = [each for folder in folders or (Path(),) for each in (folder, *_inside(folder))]
-    listed = list(filter(is_work_folder, found))
-    for each in listed:
+    shown = list(filter(is_work_folder, found))
+    for each in shown:
         click.echo(line(each))
-    if not listed:
+    if not shown:
         click.echo("no work folders", err=True)
 
 
@@ -68,4 +68,6 @@ def progress(records: list[dict[str, Any]]) -> str:
         latents = f"{case['batch']} x {case['height']} x {case['width']} latents"
     except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
-    return f"{latents}, {share:.0%} done"
+    pictures = records[0].get("pictures")  # journals of before have none
+    named = f"{listed(pictures, 2)}: " if isinstance(pictures, list) else ""
+    return f"{named}{latents}, {share:.0%} done"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -60,18 +60,32 @@ class Manifest:
 def manifest(path: Path) -> Iterator[Manifest]:
     """Open a manifest to append to. A last line that a crash cut off is ended first, so that all later ones are whole.
 
+    A new one in which nothing is noted is removed again.
+
     Raises:
         OutputError: It cannot be written to.
     """
     check_place(path)
+    new = not os.path.lexists(path)
     try:
         file = path.open("a+b", buffering=0)  # a full disk refuses what is buffered once more, when it is closed
     except OSError as error:
         raise _failed(path, error) from error
-    with file:
-        lines = Manifest(path, file)
-        lines.end_last()
-        yield lines
+    try:
+        with file:
+            lines = Manifest(path, file)
+            lines.end_last()
+            yield lines
+    finally:
+        if new:
+            _remove_empty(path)
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a manifest in which nothing was noted: no order ended."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def _failed(path: Path, error: OSError) -> OutputError:

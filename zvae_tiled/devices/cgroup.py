@@ -25,6 +25,16 @@ def memory_left(proc: Path = PROC) -> int | None:
     return min((left for folder in _folders("memory", proc) for left in _memory_left(folder)), default=None)
 
 
+def memory_limit(proc: Path = PROC) -> int | None:
+    """Return the smallest limit on memory in bytes; None if there is no limit.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    smallest = min((_memory_limit(folder, _stat(folder)) for folder in _folders("memory", proc)), default=NO_LIMIT)
+    return smallest if smallest < NO_LIMIT else None
+
+
 def cpu_quota(proc: Path = PROC) -> int | None:
     """Return the smallest limit on CPU time as a number of cores, rounded up; None if there is no limit.
 
@@ -35,17 +45,25 @@ def cpu_quota(proc: Path = PROC) -> int | None:
 
 
 def _memory_left(folder: Path) -> Iterator[int]:
-    entries = re.findall(r"^(\w+) ([0-9]{1,20})$", _text(folder / "memory.stat"), re.MULTILINE)
-    stat = {name: int(number) for name, number in entries}
-    limits = _numbers(folder, "memory.max", "memory.high", "memory.limit_in_bytes")
-    # Version 1 also reports the limit of groups above, which a container cannot see.
-    limits.append(stat.get("hierarchical_memory_limit", NO_LIMIT))
-    if min(limits) < NO_LIMIT:
+    stat = _stat(folder)
+    limit = _memory_limit(folder, stat)
+    if limit < NO_LIMIT:
         usage = max(_numbers(folder, "memory.current", "memory.usage_in_bytes"), default=0)
         # Cached files that were not read for a while: the kernel drops them first. In version 1, only the total
         # includes groups below.
         files = stat.get("total_inactive_file", stat.get("inactive_file", 0))
-        yield max(0, min(limits) - max(0, usage - files))
+        yield max(0, limit - max(0, usage - files))
+
+
+def _memory_limit(folder: Path, stat: dict[str, int]) -> int:
+    limits = _numbers(folder, "memory.max", "memory.high", "memory.limit_in_bytes")
+    # Version 1 also reports the limit of groups above, which a container cannot see.
+    return min(*limits, stat.get("hierarchical_memory_limit", NO_LIMIT), NO_LIMIT)
+
+
+def _stat(folder: Path) -> dict[str, int]:
+    entries = re.findall(r"^(\w+) ([0-9]{1,20})$", _text(folder / "memory.stat"), re.MULTILINE)
+    return {name: int(number) for name, number in entries}
 
 
 def _cpu_quota(folder: Path) -> Iterator[int]:

@@ -14,7 +14,7 @@ from zvae_tiled.engine.moments import Merged, Moments
 from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.engine.sums import Sums
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.files.work_folder import WorkFolder, from_the_beginning
 
 State = dict[str, Any]
 """What a writer needs to go on with its file, as plain values for JSON."""
@@ -62,7 +62,7 @@ class Checkpoints:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise OutputError(
                 f"the journal of {folder.path} cannot be read: {type(error).__name__}: {error!s:.200}",
-                "Remove the folder with zvae work --remove, and decode from the beginning.",
+                from_the_beginning(folder.path),
             ) from error
         del folder.journal.records[1:]  # sums of linear attentions take megabytes
 

@@ -66,6 +66,7 @@ class SampleError:
             if needed < self.keys
             else 'Take quality="exact": no sample is likely to be good enough.',
             needed=needed,
+            exact=needed >= self.keys,
         )
 
     def _needed(self, tolerance: float) -> int:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Generic, cast
 
 from zvae_tiled.devices.kernels import Kernels, Span, T
 from zvae_tiled.errors import OutOfMemoryError, OutputError
+from zvae_tiled.files.work_folder import from_the_beginning
 from zvae_tiled.shortage import ADVICE, is_shortage
 
 
@@ -184,7 +185,7 @@ class SavedBands(FileBands[T]):
     def _lost(self, what: str) -> OutputError:
         return OutputError(
             f"{self.path} {what}, and the journal does not vouch for a later map",
-            f"Remove the work folder with zvae work --remove {self.path.parent}, and decode from the beginning.",
+            from_the_beginning(self.path.parent),
         )
 
     def sync(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -114,6 +114,14 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         raise OutputError(f"{place.parent} cannot be written to", "Name a file in another folder.")
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path}: there is a file of that name", "Name another file, or let it be replaced.")
+
+
+def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:
+    """Return the error of a path whose ending names no format for `what`: pictures, or latents."""
+    problem = f"{path}: {what} are written as {', '.join(endings)}"
+    if not path.suffix:
+        return OutputError(f"{problem}, and this name has no ending", "Add one of these endings.")
+    return OutputError(f"{problem}, not as {path.suffix!r}", "Change the ending.")
 
 
 def missing_folder(path: Path, folder: Path) -> MissingFolderError:

@@ -16,9 +16,9 @@ def temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def free_space() -> int:
-    """Return the free bytes of that folder's disk; 0 if the folder cannot be used."""
+def free_space(folder: Path | None = None) -> int:
+    """Return the free bytes of a folder's disk; 0 if the folder cannot be used. Default: that folder."""
     try:
-        return shutil.disk_usage(temporary_folder()).free
+        return shutil.disk_usage(folder or temporary_folder()).free
     except OSError:
         return 0

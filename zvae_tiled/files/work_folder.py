@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,7 +91,7 @@ class WorkFolder:
         if self.journal.damaged or (self.journal.torn and len(_own_names(self.path)) > 1):
             raise OutputError(
                 f"the journal of {self.path} is damaged from its first record on, so nothing vouches for its maps",
-                f"Remove the folder with zvae work --remove {self.path}, and decode from the beginning.",
+                from_the_beginning(self.path),
             )
         return False
 
@@ -126,7 +127,7 @@ class WorkFolder:
         except OSError as error:
             raise OutputError(
                 f"the work folder {self.path} cannot be removed: {error.strerror or error}",
-                "Remove it with zvae work --remove.",
+                f"Remove it: {remove_command(self.path)}",
             ) from error
         finally:
             self.close()
@@ -153,6 +154,16 @@ class WorkFolder:
     def close(self) -> None:
         """Let other processes use it."""
         self.journal.close()
+
+
+def remove_command(path: Path) -> str:
+    """Return the command that removes a work folder."""
+    return f"zvae work --remove {shlex.quote(str(path))}"
+
+
+def from_the_beginning(path: Path) -> str:
+    """Return the advice for a work folder that cannot be gone on with."""
+    return f"Remove the work folder, and decode from the beginning: {remove_command(path)}"
 
 
 def is_work_folder(path: Path) -> bool:

@@ -57,7 +57,11 @@ def check_sides(height: int, width: int, config: VAEConfig) -> None:
     Raises:
         ImageError: A side is no multiple of ``config.cell``, or shorter than that.
     """
-    if not height or not width or height % config.cell or width % config.cell:
+    if height < config.cell or width < config.cell:
+        raise ImageError(
+            f"height and width must be at least {config.cell}, they are {height} and {width}", "Pad the picture first."
+        )
+    if height % config.cell or width % config.cell:
         raise ImageError(
             f"height and width must be multiples of {config.cell}, they are {height} and {width}",
             "Crop or pad the picture first.",

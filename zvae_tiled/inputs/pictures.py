@@ -55,7 +55,8 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
     except (ZvaeError, MemoryError):
         raise
     except Exception as error:  # for broken files, NumPy and Pillow raise errors of many types
-        problem = f"{path} cannot be read as a picture: {error}"
+        unknown = type(error).__name__ == "UnidentifiedImageError"  # its text names an object of Python's
+        problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
         advice = f"Use a .png, .jpg, .webp, .tif or .npy. If it has more than 8 bits a channel: {NPY}"
         raise ImageError(problem, advice) from error
     if values.ndim != 3:

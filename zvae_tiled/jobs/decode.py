@@ -26,7 +26,17 @@ from zvae_tiled.inputs.latents import Latents, picture_shape
 from zvae_tiled.jobs.amplified import amplified
 from zvae_tiled.jobs.job import Job, Terms
 from zvae_tiled.jobs.limits import ceiling_of, limits
-from zvae_tiled.jobs.work import FORMAT, NotedSink, check_room, check_same, digest_of, program, removed, warn_of_formats
+from zvae_tiled.jobs.work import (
+    FORMAT,
+    NotedSink,
+    check_room,
+    check_same,
+    digest_of,
+    program,
+    removed,
+    warn_of_formats,
+    went_on,
+)
 from zvae_tiled.planner.files import parse
 from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
@@ -156,11 +166,13 @@ class Decode(Job):
                 plan = self.planned("rows", target.gathered)
             check_room(folder, plan, target)
             if not folder.begun:
-                folder.begin({**begun, "plan": plan.to_json()})
+                folder.begin({**begun, "plan": plan.to_json(), "pictures": list(map(str, target.paths))})
             notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
             warn_of_formats(target, plan)
             outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
-            report = self._run(plan, NotedSink(outputs, notes, plan), notes)
+            sink = NotedSink(outputs, notes, plan)
+            self._went_on = went_on(plan, notes)
+            report = self._run(plan, sink, notes)
             removed(folder)
             return report
         finally:

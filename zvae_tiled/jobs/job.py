@@ -87,6 +87,7 @@ class Job(ABC):
         self._inputs = inputs
         self._terms = terms
         self._quality = quality_of(terms.quality)
+        self._went_on = "", 0.0
         if terms.plan is not None and terms.budget is not None:
             raise PlanError("a plan has its own budget, but budget= is set beside plan=", "Leave one of them out.")
         if terms.plan is not None and self._quality != Exact():
@@ -178,7 +179,9 @@ class Job(ABC):
                     sink.write(picture, rows)
                     meter.host(sink.host_bytes)
                     del rows
-                report = self._described(meter.report(plan, tuple(self._sampled)))
+                place, before = self._went_on
+                report = replace(meter.report(plan, tuple(self._sampled)), went_on=place, before=before)
+                report = self._described(report)
             sink.close()
         except BaseException:  # Ctrl-C too
             sink.abort()

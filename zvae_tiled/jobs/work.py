@@ -17,7 +17,7 @@ from zvae_tiled.devices.here import mlx_version
 from zvae_tiled.devices.native_cpu.library import library_file
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.files.work_folder import WorkFolder, remove_command
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.log import LOG
 from zvae_tiled.sinks.targets import Targets
@@ -94,11 +94,43 @@ def check_same(folder: WorkFolder, begun: Mapping[str, Any]) -> None:
     first = folder.journal.records[0]
     for name, value in begun.items():
         if first.get(name) != value:
-            shown = f": {first.get(name)!s:.80}, not {value!s:.80}" if name in ("program", "options") else ""
             raise OutputError(
-                f"{folder.path} was begun with {_OTHER[name]}{shown}",
-                "Decode as it was begun, name another folder, or remove this one with zvae work --remove.",
+                f"{folder.path} was begun with {_OTHER[name]}{_difference(first.get(name), value)}",
+                f"Decode as it was begun, name another folder, or remove this one: {remove_command(folder.path)}",
             )
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Return in which options a decode differs from the one that began a folder, or in which of its kernels."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        others = [name for name in now if before.get(name) != now[name]]
+        return "".join(f": {_option(name, before.get(name))}, here {_option(name, now[name])}" for name in others[:1])
+    pairs = zip(*(str(each).split(", ") for each in (before, now)), strict=False)
+    found = [f"{then:.80}, here {here:.80}" for then, here in pairs if then != here] if "," in str(now) else []
+    return "".join(f": {each}" for each in found[:1])
+
+
+def _option(name: str, value: Any) -> str:
+    if value is None:
+        return f"no {name.replace('_', ' ')}"
+    return f"{name}={value!s:.80}" if name in ("budget", "disk_limit") else f"the {name} {value!s:.80}"
+
+
+def went_on(plan: Plan, notes: Checkpoints) -> tuple[str, float]:
+    """Return where a decode goes on, in words, and which share of its work is done. Empty and 0 at the beginning."""
+    (stage,), batch = plan.stages, plan.case.batch
+    if (notes.picture, notes.sweep, notes.rows) == (0, 0, 0):
+        return "", 0.0
+    if notes.picture >= batch:
+        return "behind the last row", 1.0
+    sweep = stage.sweeps[notes.sweep]
+    height = stage.height * plan.case.chain.factors[sweep.stop]
+    seconds = sum(each.seconds for each in stage.sweeps[: notes.sweep]) + notes.rows / height * sweep.seconds
+    place = f"at row {notes.rows:,} of {height:,}"
+    if notes.sweep < len(stage.sweeps) - 1:
+        place = f"in sweep {notes.sweep + 1} of {len(stage.sweeps)}, {place}"
+    place += f" of picture {notes.picture + 1} of {batch}" if batch > 1 else ""
+    return place, (notes.picture + seconds / stage.seconds) / batch
 
 
 _OTHER = {

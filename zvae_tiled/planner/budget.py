@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from zvae_tiled.checks import shown
-from zvae_tiled.devices.cgroup import PROC, memory_left
+from zvae_tiled.devices.cgroup import PROC, memory_left, memory_limit
 from zvae_tiled.errors import InputError
 
 UNITS = {
@@ -116,6 +116,16 @@ def available_memory(proc: Path = PROC) -> Available:
     """
     free, left = int(psutil.virtual_memory().available), memory_left(proc)
     return Available(free) if left is None or left >= free else Available(left, "memory limit of this container")
+
+
+def machine_memory(proc: Path = PROC) -> Available:
+    """Return all memory of this machine, also what is in use now, or the limit of its container if that is less.
+
+    Args:
+        proc: The folder of the process in ``/proc``.
+    """
+    total, limit = int(psutil.virtual_memory().total), memory_limit(proc)
+    return Available(total) if limit is None or limit >= total else Available(limit, "memory limit of this container")
 
 
 def _bytes_as_gb(number: float) -> InputError:

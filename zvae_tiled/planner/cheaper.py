@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zvae_tiled.errors import BudgetError, PlanError
@@ -31,18 +32,18 @@ TILE = 1024
 """Side in pixels of the tiles to try. Larger ones would spend more time on attention."""
 
 
-def cheaper(plan: Plan) -> list[str]:
+def cheaper(plan: Plan, spill_folder: Path | None = None) -> list[str]:
     """Return what would make the plan cheaper, a line of text each: a budget, a quality, or that nothing would."""
     if plan.device is None:
         return []
-    seconds, free = plan.predicted_seconds, free_space() if plan.spilled else 0
+    seconds, free = plan.predicted_seconds, free_space(spill_folder) if plan.spilled else 0
     full = plan.spilled > free
     roomier = (
         each for each in _roomier(plan) if each.predicted_seconds <= SAVES * seconds or full > (each.spilled > free)
     )
     others = (each for each in _others(plan) if each.predicted_seconds <= SAVES_MUCH * seconds)
     found = [*map(_budget, islice(roomier, 1)), *map(_lossy, islice(others, 1))]
-    return found or ["no larger budget would be much faster"]
+    return found or ["nothing: a larger budget would save little time, or none"]
 
 
 def fewer_keys(plan: Plan) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from zvae_tiled.checks import shown
-from zvae_tiled.errors import PlanError
+from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.families import config_from
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid
@@ -80,7 +80,18 @@ def parse(text: str | bytes) -> Plan:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, PlanError):
             raise
-        raise PlanError(f"this is not a plan: {type(error).__name__}: {error!s:.200}", AGAIN) from error
+        raise PlanError(f"this is not a plan: {_why(error)}", AGAIN) from error
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong with a plan's text, without the words of Python's readers."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it is no JSON"
+    if isinstance(error, KeyError):
+        return f"a value is missing or not known: {error!s:.80}"
+    if isinstance(error, InputError):  # of the config
+        return f"{error.problem:.200}"
+    return "it has a name that is not known, or a value of the wrong kind"
 
 
 def _plan(values: dict[str, Any]) -> Plan:

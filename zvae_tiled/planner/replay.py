@@ -107,6 +107,10 @@ def _check_media(plan: Plan, storage: Storage) -> None:
         )
 
 
+SIDES = ("height", "width")
+"""Sides of a case: in latents in a plan, in pixels for its reader."""
+
+
 def _check_same(theirs: Case, ours: Case) -> None:
     if theirs.task != ours.task:
         raise PlanError(
@@ -117,7 +121,9 @@ def _check_same(theirs: Case, ours: Case) -> None:
         if made_for != here:
             if isinstance(made_for, VAEConfig):
                 made_for, here = made_for.different_from(here), "other values"
-            what = "device" if name == "kind" else name
+            if name in SIDES:
+                made_for, here = (f"{case.pixels[SIDES.index(name)]:,}" for case in (theirs, ours))
+            what = {"kind": "device", **{side: f"a {side} in pixels of" for side in SIDES}}.get(name, name)
             raise PlanError(
                 f"the plan was made for {what} {made_for}, this {ours.task} has {here}",
                 f"Make a plan for this {ours.task}.",

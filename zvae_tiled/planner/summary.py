@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zvae_tiled.files.temporary import free_space, temporary_folder
 from zvae_tiled.planner.cheaper import cheaper, fewer_keys, without_work
 from zvae_tiled.planner.quality import Whole
-from zvae_tiled.wording import counted, duration, operations, size
+from zvae_tiled.wording import SAME, counted, duration, operations, size
 
 if TYPE_CHECKING:
     from zvae_tiled.planner.plan import Plan
@@ -16,16 +17,22 @@ FOLDER = 30
 """The most characters of a folder's name. The end of a longer one is shown."""
 
 
-def summary(plan: Plan) -> str:
-    """Return the plan as a few lines of text, each with a name in front."""
+def summary(plan: Plan, spill_folder: Path | None = None) -> str:
+    """Return the plan as a few lines of text, each with a name in front.
+
+    Args:
+        plan: The plan.
+        spill_folder: The folder for maps on disk, whose free space is shown. Default: that for temporary files.
+    """
+    folder = spill_folder or temporary_folder()
     case, (height, width) = plan.case, plan.case.pixels
     done = "encodes" if case.task == "encode" else "decodes"
     lines = [f"{done:<11}{case.batch} x {width}x{height}, {case.dtype} on {case.device}", *_quality(plan)]
     lines.append(f"memory     {size(plan.predicted_peak)} of the budget of {size(plan.budget)}")
-    lines.append(f"disk       {_disk(plan)}")
+    lines.append(f"disk       {_disk(plan, folder)}")
     lines.append(f"time       {duration(plan.predicted_seconds)} if idle{_parts(plan)}")
     lines += _work(plan)
-    lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan), strict=False)]
+    lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan, folder), strict=False)]
     lines += [f"attention  {text}" for text in fewer_keys(plan)]
     sweeps = counted(plan.sweep_count, "sweep")
     work = f"{operations(plan.predicted_flops)}, {100 * plan.extra_flops:.0f} % of it computed again"
@@ -34,7 +41,8 @@ def summary(plan: Plan) -> str:
 
 def _quality(plan: Plan) -> list[str]:
     if isinstance(plan.quality, Whole) and plan.exact:
-        return [f"quality    {plan.quality.name}: same pixels as a full decode"]
+        same = SAME["encode" if plan.case.task == "encode" else "decode"]
+        return [f"quality    {plan.quality.name}: {same}"]
     tiles = ""
     if plan.grid.count > 1:
         rows, columns = (side * plan.case.config.scale for side in plan.grid.largest)
@@ -47,10 +55,10 @@ def _quality(plan: Plan) -> list[str]:
     ]
 
 
-def _disk(plan: Plan) -> str:
+def _disk(plan: Plan, spill_folder: Path) -> str:
     if not plan.spilled:
         return "nothing is spilled"
-    free, folder = free_space(), str(temporary_folder())
+    free, folder = free_space(spill_folder), str(spill_folder)
     place = folder if len(folder) <= FOLDER else f"…{folder[1 - FOLDER :]}"
     return f"{size(plan.spilled)} needed, {size(free)} free in {place}" + (
         ": too little" if free < plan.spilled else ""

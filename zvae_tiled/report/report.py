@@ -16,7 +16,7 @@ from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.report.progress import Listener, Progress
-from zvae_tiled.wording import duration, size
+from zvae_tiled.wording import SAME, duration, size
 
 _MARKS = Path("/proc/self/status")
 """Where Linux keeps a process's high-water mark. It is not reset before a decode, because others may read it too."""
@@ -48,6 +48,8 @@ class Report:
         statistics: Source of the norms' moments and of the attention.
         expected_error: How far the result is from that of a full decode.
         sampled: The measured error of the attention to sampled keys, for each picture. Empty if all keys were kept.
+        went_on: Where another process had stopped, in words, if there is a work folder. Empty: it began here.
+        before: Share of the work that was done then. ``seconds`` are those of the rest.
         timeline: Points of seconds since the start, and the most bytes in use since the previous point.
     """
 
@@ -64,13 +66,16 @@ class Report:
     statistics: str
     expected_error: str
     sampled: tuple[SampleError, ...] = ()
+    went_on: str = ""
+    before: float = 0.0
     timeline: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """Return one line per figure."""
         plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
         done = "encoded" if case.task == "encode" else "decoded"
-        look = "exact: same pixels as a full decode" if self.exact else f"not exact: {self.statistics}"
+        same = SAME["encode" if case.task == "encode" else "decode"]
+        look = f"exact: {same}" if self.exact else f"not exact: {self.statistics}"
         return "\n".join(
             [
                 f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
@@ -79,6 +84,7 @@ class Report:
                 *self._sampled_lines(),
                 self.memory_line(),
                 f"others     {size(self.others)} in other MLX arrays before the decode",
+                *([f"went on    {self.went_on}; {self.before:.0%} was done before"] if self.went_on else []),
                 self.time_line(),
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",
             ]
@@ -93,7 +99,8 @@ class Report:
             - ``task``: ``decode`` or ``encode``. ``pictures``, ``height``, ``width``: how many, and their sides in
               pixels. ``dtype``, ``device``: the VAE's type, and the device with its kernels.
             - ``budget``, ``predicted_peak``, ``measured_peak``, ``others``, ``footprint``, ``predicted_seconds``,
-              ``seconds``, ``quality``, ``exact``, ``statistics``, ``expected_error``: the attributes of these names.
+              ``seconds``, ``quality``, ``exact``, ``statistics``, ``expected_error``, ``went_on``,
+              ``before``: the attributes of these names.
             - ``sampled``: a dict for each picture: the error of the attention to sampled keys, and ``expected_psnr``.
             - ``plan``: the plan's digest. ``sweeps``: how many it has. ``flops``: operations of the whole batch.
             - ``timeline``: a list of pairs, the seconds since the start and the most bytes since the pair before.
@@ -129,8 +136,9 @@ class Report:
 
     def time_line(self) -> str:
         """Return the line of predicted and measured time."""
-        speed = self.plan.predicted_flops / self.seconds / 1e9
-        times = f"{duration(self.predicted_seconds)} predicted if idle, {duration(self.seconds)} measured"
+        rest = 1 - self.before
+        speed = rest * self.plan.predicted_flops / self.seconds / 1e9
+        times = f"{duration(rest * self.predicted_seconds)} predicted if idle, {duration(self.seconds)} measured"
         return f"time       {times} ({speed:,.0f} GFLOP/s)"
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from zvae_tiled.checks import path_of, truth
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.atomic import check_place
+from zvae_tiled.files.atomic import check_place, wrong_ending
 from zvae_tiled.files.new_folder import check_folder
 from zvae_tiled.files.special import is_special
 from zvae_tiled.sinks.deep_zoom import tiles_folder
@@ -103,9 +103,7 @@ def file_target(
     target = path_of(path, "path")
     kind = KINDS.get(target.suffix.lower(), Png if is_special(target) else None)
     if kind is None:
-        endings = ", ".join(KINDS)
-        problem = f"{target}: pictures are written as {endings}, not as {target.suffix!r}"
-        raise OutputError(problem, "Change the ending.")
+        raise wrong_ending(target, "pictures", KINDS)
     batch, shape = pictures[0], pictures[1:]
     check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))

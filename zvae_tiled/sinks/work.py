@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from zvae_tiled.files.work_file import WorkFile
+from zvae_tiled.files.work_folder import from_the_beginning
 from zvae_tiled.sinks.file import FileSink, close_together, failed
 
 
@@ -50,7 +51,7 @@ class WorkSink(FileSink):
             self._fresh = True
             first = self._writer.resume(states)
         except OSError as error:
-            raise failed(path, error, _ADVICE) from error
+            raise failed(path, error, from_the_beginning(self._kept(0).parent)) from error
         self._left = self._rows - first
         return first
 
@@ -62,7 +63,7 @@ class WorkSink(FileSink):
                 raise OSError(errno.EIO, f"{kept} has no longer the {size:,} bytes that were written")
             return WorkFile(path, kept)
         except OSError as error:
-            raise failed(path, error, _ADVICE) from error
+            raise failed(path, error, from_the_beginning(kept.parent)) from error
 
     def leave_out(self, rows: int) -> None:
         """Leave out the first rows that come: the file has them, and another one has not."""
@@ -137,6 +138,3 @@ class WorkSinks:
         """Close all files. They stay in the work folder."""
         for sink in self._sinks:
             sink.abort()
-
-
-_ADVICE = "Remove the work folder with zvae work --remove, and decode from the beginning."

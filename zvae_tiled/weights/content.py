@@ -15,6 +15,18 @@ _PICKLE = "a PyTorch pickle (.bin, .pt, .ckpt)"
 _PAGE = "a web page, not the file that it should be"
 _AGAIN = "Download the file itself; the address may need a login or end in /resolve/ instead of /blob/."
 
+NO_PICTURE = "Pass a safetensors file."
+
+_PICTURES = (
+    (b"\x89PNG\r\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"GIF8", "GIF"),
+)
+
 _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", _PICKLE, CONVERT),
     (b"\x80\x02", _PICKLE, CONVERT),
@@ -32,6 +44,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"<!doctype html", _PAGE, _AGAIN),
     (b"<html", _PAGE, _AGAIN),
     (b"<?xml", _PAGE, _AGAIN),
+    *((magic, f"a picture ({kind})", NO_PICTURE) for magic, kind in _PICTURES),
     (b"{", "JSON text", "Pass the weights themselves; a shard index must be named *.json."),
 )
 
@@ -46,6 +59,8 @@ def recognise(start: bytes) -> tuple[str, str] | None:
         return "empty", "Download it again."
     if _looks_like_safetensors(start):
         return None
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "a picture (WebP)", NO_PICTURE
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for magic, what, advice in _STARTS:
         if start.startswith(magic) or text.startswith(magic):

@@ -11,6 +11,8 @@ from zvae_tiled.errors import WeightsError
 from zvae_tiled.files.opening import unreadable
 from zvae_tiled.weights.content import CONVERT
 from zvae_tiled.weights.index import read_index
+from zvae_tiled.weights.safetensors_file import SafetensorsFile
+from zvae_tiled.wording import listed
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -122,12 +124,23 @@ def _choose(folder: Path) -> Path | None:
     # After the known names: the only index of any name, then the only file of any name.
     for rule in (*_RULES, indices, weights):
         candidates = [name for name in rule if name in names]
+        if rule is weights:
+            candidates = [name for name in candidates if _may_be_weights(folder / name)]
         if len(candidates) > 1 and len(_with_other_half(folder / candidates[0])) != len(candidates):
             problem = f"{folder} holds several checkpoints: {', '.join(candidates)}. It is not clear which to load."
             raise WeightsError(problem, "Pass the path of one of them.")
         if candidates:
             return folder / candidates[0]
     return None
+
+
+def _may_be_weights(path: Path) -> bool:
+    """Return whether a file of any name may hold weights, and not latents or a picture. A damaged one may."""
+    try:
+        with SafetensorsFile(path) as file:
+            return any("weight" in name for name in file.tensors)
+    except WeightsError:
+        return True
 
 
 def _names(folder: Path) -> list[str]:
@@ -141,6 +154,11 @@ def _nothing_found(place: Path, folders: list[Path]) -> WeightsError:
     pickles = [str(folder / name) for folder in folders for name in _names(folder) if name.endswith(PICKLES)]
     if pickles:
         return WeightsError(f"{place} holds only pickles: {', '.join(pickles)}.", CONVERT)
+    others = [str(folder / name) for folder in folders for name in _names(folder) if name.endswith(".safetensors")]
+    if others:
+        return WeightsError(
+            f"{place} holds no weights: {listed(others, 3)} holds latents or a picture.", "Pass the VAE's own folder."
+        )
     usual = ", ".join(name for rule in _RULES for name in rule)
     return WeightsError(
         f"{place} holds no weights. Looked in it and in its vae/ for {usual}, or one other *.safetensors.",

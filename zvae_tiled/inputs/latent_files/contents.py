@@ -16,9 +16,11 @@ from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.arrays import MAX_AXES, shape_text, to_mlx
 from zvae_tiled.inputs.latent_files.npy import MAGIC, Header, read_exactly, read_header, read_values
 from zvae_tiled.inputs.latent_files.npz import read_npz
-from zvae_tiled.weights.content import CONVERT, recognise
+from zvae_tiled.weights.content import CONVERT, NO_PICTURE, recognise
 from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
 from zvae_tiled.weights.values import SOURCES
+
+ENCODE = "A picture has no latents to decode. zvae encode makes some: zvae encode PICTURE -o latents.safetensors"
 
 BFLOAT16 = np.dtype("V2")
 """The type that MLX and ml_dtypes write to a .npy for bfloat16: two bytes without a meaning."""
@@ -96,7 +98,8 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
     except HeaderError as error:
         other = recognise(start)
         if other is not None:
-            raise LatentsError(f"{source} is {other[0]}; {_FORMATS}", other[1]) from error
+            advice = ENCODE if other[1] == NO_PICTURE else other[1]
+            raise LatentsError(f"{source} is {other[0]}; {_FORMATS}", advice) from error
         problem = f"{source} is not a valid safetensors file: {error}; {_FORMATS}"
         raise LatentsError(problem, "Save it again.") from error
     metadata = json.loads(raw).get("__metadata__") or {}

@@ -126,6 +126,8 @@ def _tensor_name(contents: Contents, name: str | None, source: str) -> str:
 
 def _listed(contents: Contents) -> str:
     # Names come from the file, so repr: it makes a terminal's escape codes visible.
-    names = [f"{name!r:.80} {entry}" for name, entry in islice(contents.entries.items(), MAX_NAMES)]
+    names = [
+        f"{name!r:.80} {entry}" if name else str(entry) for name, entry in islice(contents.entries.items(), MAX_NAMES)
+    ]
     more = f" and {len(contents.entries) - MAX_NAMES:,} more" if len(contents.entries) > MAX_NAMES else ""
     return (", ".join(names) or "nothing") + more

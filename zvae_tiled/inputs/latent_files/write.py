@@ -12,7 +12,7 @@ import numpy as np
 from zvae_tiled.checks import path_of, truth
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError, OutputError
-from zvae_tiled.files.atomic import atomic_file, check_place
+from zvae_tiled.files.atomic import atomic_file, check_place, wrong_ending
 from zvae_tiled.inputs.arrays import to_mlx
 from zvae_tiled.inputs.latent_files.contents import BFLOAT16
 from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, parse_metadata
@@ -35,9 +35,7 @@ def latent_target(path: str | os.PathLike[str]) -> Path:
     """
     target = path_of(path, "path")
     if target.suffix.lower() not in KINDS:
-        raise OutputError(
-            f"{target}: latents are written as {', '.join(KINDS)}, not as {target.suffix!r}", "Change the ending."
-        )
+        raise wrong_ending(target, "latents", KINDS)
     check_place(target)
     return target
 
