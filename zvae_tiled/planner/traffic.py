@@ -25,8 +25,9 @@ class Traffic:
         edges: Rows that workers send to those of other stripes.
         keys: Keys of the attention that workers send to each other.
         sums: Sums of linear attentions that workers send to each other.
-        given: Latents that are sent to workers; in an encode, the picture. Also sums, which are passed on.
-        moments: Moments of rows, and sums of all rows, which workers send to the process that merges the moments.
+        given: Latents that are sent to workers; in an encode, the picture.
+        moments: Moments of rows, which workers send to the process that merges them; and sums of all rows, which are
+            sent there and back.
         rows: Rows of the finished picture; in an encode, of the latents.
         merged: How many rows have moments.
         added: How many numbers are added up to the sums.
@@ -82,7 +83,7 @@ def traffic(planned: StripedPlan, workers: int) -> Traffic:
             merged, moments = merged + rows, moments + rows * groups * MOMENT
         if state := _state(planned, sweep):
             total = SUM * state
-            passed, moments, given = passed + 2 * others * total, moments + total, given + total
+            passed, moments = passed + 2 * others * total, moments + 2 * total
             added += case.height * chain.factors[sweep.stop] * state
             asked += 1 + (count if sweep.store is not None else 0)
         stored = stored or sweep.store is not None

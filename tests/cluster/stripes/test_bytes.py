@@ -170,7 +170,9 @@ def test_stripes_of_any_family_give_the_bytes_of_the_whole(task: Task, seeds: Se
 
 
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize(("kind", "count"), [(Small, 1), pytest.param(Case, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [(Small, 1), *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in (Case, Linears))]
+)
 @pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
 def test_stripes_give_the_bytes_of_the_whole_on_kernels_that_need_grains(
     task: Task, kind: type[Case], count: int, seeds: Seeds, monkeypatch: pytest.MonkeyPatch

@@ -49,7 +49,7 @@ class Moving(Here):
         here = home(stripe, self._stripes, self._workers)
         self.tasks += 1
         if task is tasks.known:
-            self.moved["given"] += options[-1].mean.nbytes
+            self.moved["moments"] += bytes_of(options[-1])
         if task is tasks.sweep:
             *before, own, edges, keys, sums = options
             if isinstance(own, Piece):
