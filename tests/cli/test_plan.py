@@ -20,6 +20,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.report.chart import COLOURS
+from zvae_tiled.wording import size
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -218,4 +219,9 @@ def test_what_has_no_effect_on_stripes_is_refused() -> None:
     for words in (["--json"], ["--quality", "tiles"], ["--batch", "2"], ["--work"], ["--sweeps"]):
         assert f"remove {words[0]}" in run("plan", "512", "--workers", "2", *words, code=2).stderr
     assert "add --workers" in run("plan", "512", "--network", "1", code=2).stderr
-    assert "linear attention" in run("plan", "512", "--vae", "sana", "--workers", "2", code=3).stderr
+
+
+def test_a_plan_for_workers_counts_the_sums_of_linear_attentions_that_they_pass_on() -> None:
+    told = run("plan", "512", "--vae", "sana", "--workers", "2", "--budget", "8GB").stdout
+    state = 8 * 3 * (67_584 + 67_584 + 33_792)  # in float64, of three blocks at each of three levels
+    assert f"sums {size(2 * state)}" in told

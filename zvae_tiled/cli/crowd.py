@@ -78,7 +78,6 @@ def crowd_plan(
     """Return what one picture in stripes takes, as text.
 
     Raises:
-        InputError: The VAE cannot be computed in stripes.
         BudgetError: It does not fit. The error says how many workers would do.
     """
     target = unprobed_device(dtype) if device is None else named_device(device, dtype)

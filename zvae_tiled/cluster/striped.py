@@ -26,7 +26,7 @@ from zvae_tiled.jobs.job import Terms
 from zvae_tiled.order import Order, about, latents_of, load, picture_of, shape_of, write_latents, written
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.planner.quality import Exact
-from zvae_tiled.planner.striped_plan import MOST, StripedPlan, check_steps
+from zvae_tiled.planner.striped_plan import MOST, StripedPlan
 from zvae_tiled.report.progress import Listener, listener_of
 from zvae_tiled.report.report import Report
 from zvae_tiled.vae import VAE
@@ -66,7 +66,6 @@ def run_striped(
     check_allowed(allow)
     listener_of(progress)
     vae = load(order)
-    check_steps(vae.config.chain(order.task))
     with about(order.source):
         shape = shape_of(order, vae)
         if shape[0] != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import mlx.core as mx
@@ -13,6 +13,7 @@ from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices import local, rearranged
 from zvae_tiled.devices.evaluated import now, viewed
 from zvae_tiled.devices.kernels import Affine
+from zvae_tiled.devices.native_cpu.arrays import Array, dtype_of, memory_of
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
 """NumPy's buffer protocol has no bfloat16, so its bits are passed as whole numbers of the same size."""
@@ -124,12 +125,18 @@ class MlxStorage:
         """Return the number of rows."""
         return x.shape[1]
 
-    def join(self, spans: list[tuple[mx.array, int, int]]) -> mx.array:
-        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied."""
-        first, start, stop = spans[0]
-        if len(spans) == 1 and stop - start == first.shape[1]:
+    def join(self, spans: Sequence[tuple[Array, int, int]]) -> mx.array:
+        """Copy spans of rows (array, start, stop) into one array. A single whole array is returned uncopied.
+
+        Rows of another process are NumPy arrays, and are copied always.
+        """
+        own = [(x, start, stop) for x, start, stop in spans if isinstance(x, mx.array)]
+        if len(own) < len(spans):
+            return _received(spans)
+        first, start, stop = own[0]
+        if len(own) == 1 and stop - start == first.shape[1]:
             return first
-        parts = [x[:, start:stop] for x, start, stop in spans]
+        parts = [x[:, start:stop] for x, start, stop in own]
         # A slice shares its parent's memory. Only a concatenation is sure to copy.
         return now(mx.concatenate([*parts, first[:, :0]], axis=1))
 
@@ -197,6 +204,18 @@ class MlxStorage:
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
         read_into(np.asarray(bits), file, start)
         return viewed(bits, self.dtype)
+
+
+def _received(spans: Sequence[tuple[Array, int, int]]) -> mx.array:
+    """Copy spans of rows, some of another process, into one array: only what is read is there twice."""
+    first, top = spans[0][0], 0
+    shape = (1, sum(stop - start for _, start, stop in spans), *first.shape[2:])
+    out = now(mx.zeros(shape, dtype=dtype_of(first)))
+    memory = memory_of(out)
+    for x, start, stop in spans:
+        memory[:, top : top + stop - start] = memory_of(x)[:, start:stop]
+        top += stop - start
+    return out
 
 
 def write_all(file: BinaryIO, rows: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from zvae_tiled.devices.counted import room
 from zvae_tiled.engine.moments import Merged
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -52,3 +53,27 @@ class Sums:
     def state(self) -> np.ndarray:
         """The state, in float32."""
         return self._sum.astype(np.float32)
+
+
+class RowSums(Sums):
+    """What some rows of a map add, kept row by row. `Sums.add` adds up those of all rows.
+
+    Attributes:
+        rows: What each row adds, (rows, *state), in float32.
+    """
+
+    def __init__(self, shape: tuple[int, ...], rows: int) -> None:
+        """Make room for so many rows.
+
+        Args:
+            shape: The shape of the state.
+            rows: How many rows will be added.
+        """
+        super().__init__(shape)
+        self.rows = room((rows, *shape), np.float32)
+        self._kept = 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """Keep what more rows add."""
+        self.rows[self._kept : self._kept + len(rows)] = rows
+        self._kept += len(rows)

@@ -21,6 +21,9 @@ BARRIER = 0.03
 MERGED = 4e-6
 """Seconds in which the moments of a row are merged, by one process."""
 
+ADDED = 1e-9
+"""Seconds in which a number is added to the sums of a linear attention. Workers do so one after another."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -56,8 +59,8 @@ class Forecast:
         shared = f"{counted(len(self.planned.stripes), 'stripe')}, {counted(self.workers, 'worker')}"
         shares = sorted(((seconds / self.seconds, name) for name, seconds in self.parts.items()), reverse=True)
         parts = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares if share >= 0.005)
-        kinds = {"keys": moved.keys, "edges": moved.edges, "rows": moved.rows, "moments": moved.moments}
-        kinds["latents"] = moved.given
+        kinds = {"keys": moved.keys, "edges": moved.edges, "sums": moved.sums, "rows": moved.rows}
+        kinds |= {"moments": moved.moments, "latents": moved.given}
         each = ", ".join(f"{name} {size(count)}" for name, count in kinds.items() if count)
         return "\n".join(
             [
@@ -85,6 +88,6 @@ def forecast(planned: StripedPlan, workers: int, network: float) -> Forecast:
         "edges": moved.edges / busy / network,
         "the client's network": moved.outside / network,
         "tasks": moved.tasks * TASK + moved.barriers * BARRIER,
-        "merging": moved.merged * MERGED,
+        "merging": moved.merged * MERGED + moved.added * ADDED + moved.sums / network,
     }
     return Forecast(planned, workers, network, moved, parts)

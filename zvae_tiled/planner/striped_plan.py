@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from zvae_tiled.chain import Chain
 from zvae_tiled.devices.base import Device
-from zvae_tiled.errors import BudgetError, InputError
+from zvae_tiled.errors import BudgetError
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.plan import Plan
@@ -39,16 +38,6 @@ class StripedPlan:
     reads: tuple[tuple[Rows, ...], ...]
 
 
-def check_steps(chain: Chain) -> None:
-    """Refuse a VAE that cannot be computed in stripes.
-
-    Raises:
-        InputError: It has linear attention.
-    """
-    if any(step.kind == "linear" for step in chain.steps):
-        raise InputError("a VAE with linear attention cannot be computed in stripes yet", "Use one process.")
-
-
 def striped_plan(
     case: Case, device: Device, workers: int, count: int, budget: int, weights: int, together: int = 1
 ) -> StripedPlan:
@@ -64,10 +53,8 @@ def striped_plan(
         together: How many workers share the budget of a machine.
 
     Raises:
-        InputError: The VAE cannot be computed in stripes.
         BudgetError: It does not fit. The error says which budget a machine needs, and how many workers would do.
     """
-    check_steps(case.chain)
     plan = _planned(case, device, workers, count, budget, weights)
     if plan.plan.predicted_peak <= budget:
         return plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from zvae_tiled.devices.base import Device
 from zvae_tiled.planner.case import Case
@@ -63,8 +64,8 @@ def _rows_of(case: Case, stage: Stage, regions: Sequence[Sequence[Region]]) -> i
 def _beside(case: Case, stage: Stage, stripes: Sequence[Rows], regions: Sequence[Sequence[Region]], owned: int) -> int:
     """Return the bytes that a worker holds beside one sweep of one stripe.
 
-    They are the rows that stripes exchange, which both sides keep; what its other stripes have stored; and the rows of
-    the picture, which are there once more while they are sent.
+    They are the rows that stripes exchange, which both sides keep; what its other stripes have stored; the rows of the
+    picture, which are there once more while they are sent; and the sums of linear attentions.
     """
     factors, exchanged, stored = case.chain.factors, 0, 0
     tall = max(stripe.stop - stripe.first for stripe in stripes)
@@ -75,4 +76,18 @@ def _beside(case: Case, stage: Stage, stripes: Sequence[Rows], regions: Sequence
         after = 0 if sweep.store is None else tall * factors[sweep.store] * row_bytes(case, sweep.store)
         stored = max(stored, own * line + after)
     end = len(case.chain.steps)
-    return owned * (exchanged + 2 * tall * factors[end] * row_bytes(case, end)) + (owned - 1) * stored
+    sums = _sums(case, stage, owned * tall)
+    return owned * (exchanged + 2 * tall * factors[end] * row_bytes(case, end)) + (owned - 1) * stored + sums
+
+
+def _sums(case: Case, stage: Stage, rows: int) -> int:
+    """Return the bytes of sums for linear attentions, if a worker has so many rows of the latents.
+
+    Each row of its stripes has sums of its own, in float32, until all are added up. Two totals are there meanwhile, in
+    float64, and one of each attention as this process sends it.
+    """
+    steps, factors = case.chain.steps, case.chain.factors
+    ends = [sweep.stop for sweep in stage.sweeps if sweep.ends == "moments" and steps[sweep.stop].kind == "linear"]
+    sizes = {cut: prod(steps[cut].state) for cut in ends}
+    each = max((4 * rows * factors[cut] * size + 16 * size for cut, size in sizes.items()), default=0)
+    return each + 8 * sum(sizes.values())

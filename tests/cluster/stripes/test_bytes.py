@@ -14,14 +14,15 @@ import pytest
 from tests.engine.test_grain import CONFIG, Case
 from tests.support.grains import compute_by_grains, give_grains
 from tests.support.models import pipelines, random_images, random_vae
-from tests.support.plans import TASKS, bits, random_plan
+from tests.support.plans import TASKS, bits, random_dc, random_plan
 from tests.support.samples import Seeds
 from zvae_tiled.cluster.stripes.picture import Here, Picture
 from zvae_tiled.cluster.stripes.piece import Piece
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.devices.native_cpu.arrays import mlx_of
-from zvae_tiled.families import Task
+from zvae_tiled.families import Task, VAEConfig
+from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode
@@ -60,6 +61,42 @@ class Small(Case):
         self.cells = rng.randint(7, 11), rng.randint(1, 3)
         made = pipelines if task == "decode" else random_images
         self.vae, self.given = random_vae(CONFIG, dtype), made(CONFIG, *self.cells, 1, rng.randint(0, 99))
+
+
+TYPES = ("ResBlock", "EfficientViTBlock")
+TINY = DCConfig(
+    latent_channels=4,
+    attention_head_dim=4,
+    encoder_block_types=TYPES,
+    decoder_block_types=TYPES,
+    encoder_block_out_channels=(4, 8),
+    decoder_block_out_channels=(4, 8),
+    encoder_layers_per_block=(1, 1),
+    decoder_layers_per_block=(1, 1),
+    encoder_qkv_multiscales=((), ()),
+    decoder_qkv_multiscales=((), (3,)),
+)
+
+
+class Linears(Case):
+    """A random VAE of SANA, and some rows."""
+
+    def __init__(self, rng: Random, dtype: str, task: Task) -> None:
+        self.rng, self.task, self.dtype = rng, task, dtype
+        self.config, self.cells = self.drawn(rng)
+        made = pipelines if task == "decode" else random_images
+        self.vae, self.given = random_vae(self.config, dtype), made(self.config, *self.cells, 1, rng.randint(0, 99))
+
+    def drawn(self, rng: Random) -> tuple[VAEConfig, tuple[int, int]]:
+        """The VAE, and the size of what it decodes or encodes."""
+        return random_dc(rng), (rng.randint(1, 9), rng.randint(1, 3))
+
+
+class Linear(Linears):
+    """A VAE with a linear attention, and very few rows: for the default run."""
+
+    def drawn(self, rng: Random) -> tuple[VAEConfig, tuple[int, int]]:
+        return TINY, (rng.randint(2, 3), 1)
 
 
 def striped(case: Case, count: int, hands: Here) -> bytes:
@@ -110,14 +147,20 @@ def same_bytes(kind: type[Case], task: Task, seeds: Seeds, count: int) -> None:
     for seed, stripes in zip(seeds(count), cycle(COUNTS)):
         rng = Random(seed)
         case = kind(rng, rng.choice(sorted(ITEMSIZES)), task)
-        if any(step.kind == "linear" for step in case.config.chain(task).steps):
-            continue  # `run_striped` refuses them
         assert striped(case, stripes, Sent()) == case.bytes(), f"seed {seed}, {stripes} stripes"
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_stripes_give_the_bytes_of_the_whole(task: Task, seeds: Seeds) -> None:
     same_bytes(Small, task, seeds, 2)
+
+
+@pytest.mark.parametrize(("kind", "count"), [(Linear, 1), pytest.param(Linears, 12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", TASKS)
+def test_stripes_with_linear_attentions_give_the_bytes_of_the_whole(
+    task: Task, kind: type[Case], count: int, seeds: Seeds
+) -> None:
+    same_bytes(kind, task, seeds, count)
 
 
 @pytest.mark.slow
@@ -128,7 +171,9 @@ def test_stripes_of_any_family_give_the_bytes_of_the_whole(task: Task, seeds: Se
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize(("kind", "count"), [(Small, 1), pytest.param(Case, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [(Small, 1), *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in (Case, Linears))]
+)
 @pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
 def test_stripes_give_the_bytes_of_the_whole_on_kernels_that_need_grains(
     task: Task, kind: type[Case], count: int, seeds: Seeds, monkeypatch: pytest.MonkeyPatch

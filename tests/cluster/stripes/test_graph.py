@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.stripes.test_bytes import Small, sent, striped
+from tests.cluster.stripes.test_bytes import Linear, Small, sent, striped
+from tests.engine.test_grain import Case
 from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.families import Task
 
@@ -58,16 +59,25 @@ class Losing(Here):
         return sent(self._result(option) if isinstance(option, Handle) else option)
 
 
+ALL = 1 << 30
+
+
 @pytest.mark.parametrize(
-    ("task", "count"), [("decode", 2), ("encode", 2), pytest.param("decode", 1 << 30, marks=pytest.mark.slow)]
+    ("kind", "task", "count"),
+    [
+        (Small, "decode", 2),
+        (Small, "encode", 2),
+        pytest.param(Small, "decode", ALL, marks=pytest.mark.slow),
+        pytest.param(Linear, "decode", ALL, marks=pytest.mark.slow),
+    ],
 )
-def test_a_loss_after_any_task_changes_no_byte(task: Task, count: int) -> None:
+def test_a_loss_after_any_task_changes_no_byte(kind: type[Case], task: Task, count: int) -> None:
     def lost(at: int) -> tuple[bytes, int]:
-        case, hands = Small(Random(3), "bfloat16", task), Losing(at)
+        case, hands = kind(Random(3), "bfloat16", task), Losing(at)
         return striped(case, 2, hands), hands.done
 
     whole, tasks = lost(1 << 30)
-    assert whole == Small(Random(3), "bfloat16", task).bytes()
+    assert whole == kind(Random(3), "bfloat16", task).bytes()
     count, again = min(count, tasks), 0
     for nth in range(count):
         got, done = lost(1 + nth * (tasks - 1) // max(1, count - 1))

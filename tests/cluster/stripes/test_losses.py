@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.running import environment, save_latents, save_vae
+from tests.cluster.stripes.test_bytes import TINY
+from tests.support.running import CONFIG, environment, save_latents, save_vae
 from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.local import SETTINGS, connected, local_workers
 from zvae_tiled.errors import ClusterError
@@ -37,9 +38,9 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     monkeypatch.chdir(tmp_path)
-    save_vae(tmp_path / "vae")
+    save_vae(tmp_path / "vae", getattr(request, "param", CONFIG))
     save_latents(tmp_path / "latents.npy", 12, 5)
     run(Order("decode", "vae", "latents.npy", "whole.png"))
     return tmp_path
@@ -49,6 +50,7 @@ def same_bytes() -> bool:
     return Path("striped.png").read_bytes() == Path("whole.png").read_bytes()
 
 
+@pytest.mark.parametrize("place", [CONFIG, TINY], ids=["attention", "linear attention"], indirect=True)
 def test_a_worker_that_is_killed_at_a_task_changes_no_byte(place: Path, client: Any) -> None:
     from tests.cluster.stripes.mishaps import Dies, done
 

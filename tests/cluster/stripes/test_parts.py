@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -13,17 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.families.test_dc import SMALL
-from tests.support.plans import random_config
-from tests.support.running import save_vae
+from tests.support.plans import random_config, random_dc
 from tests.support.samples import examples
 from zvae_tiled.cluster import decode_many, run_striped
 from zvae_tiled.cluster.crew import crew
 from zvae_tiled.cluster.stripes.piece import Piece
+from zvae_tiled.cluster.stripes.sweep import Result
+from zvae_tiled.cluster.stripes.tasks import summed
 from zvae_tiled.devices.counted import active_memory
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.engine.moments import Moments, RowMoments
+from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.errors import BudgetError, ClusterError, InputError
+from zvae_tiled.families import VAEConfig
 from zvae_tiled.order import Order
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.quality import Stream, Tiles
@@ -48,6 +51,24 @@ def test_moments_of_rows_merge_to_the_bits_of_all_rows(rng: Random) -> None:
         part.add(means[low:high], np.abs(m2s)[low:high], width)
         merged.merge(part.rows, part.each)
     assert merged.total.to_json() == whole.total.to_json()
+
+
+@examples(20)
+@given(rngs)
+def test_sums_of_stripes_add_up_to_the_bits_of_all_rows(rng: Random) -> None:
+    shape, count = (2, 3, 2), rng.randint(1, 60)
+    values = np.random.default_rng(rng.randint(0, 99)).normal(size=(2, count, *shape))
+    rows = (values[0] * np.exp2(9 * values[1])).astype(np.float32)  # of many sizes: float64 rounds their sums
+    whole, total = Sums(shape), None
+    whole.add(rows)
+    edges = sorted(rng.sample(range(1, count), rng.randint(0, min(6, count - 1))))
+    for low, high in pairwise([0, *edges, count]):
+        part, middle = RowSums(shape, high - low), rng.randint(low, high)
+        part.add(rows[low:middle])
+        part.add(rows[middle:high])
+        total = summed(Result(sums=part.rows), total)
+    assert total is not None
+    assert total.to_json() == whole.total.to_json()
 
 
 @given(st.integers(1, 300), st.integers(1, 40))
@@ -90,16 +111,15 @@ def test_rows_that_have_arrived_are_counted_while_any_of_them_is_in_use(outside:
     assert active_memory() == before
 
 
-def random_case(rng: Random) -> Case:
-    return Case(
-        random_config(rng), rng.randint(8, 60), rng.randint(2, 20), this_device().name, "float32", output="rows"
-    )
+def random_case(rng: Random, make: Callable[[Random], VAEConfig] = random_config) -> Case:
+    return Case(make(rng), rng.randint(8, 60), rng.randint(2, 20), this_device().name, "float32", output="rows")
 
 
 @examples(16)
 @given(rngs)
 def test_a_plan_of_stripes_fits_and_its_stripes_read_what_their_sweeps_need(rng: Random) -> None:
-    case, device, workers, weights = random_case(rng), this_device(), rng.randint(1, 4), 1 << 20
+    case = random_case(rng, rng.choice([random_config, random_dc]))
+    device, workers, weights = this_device(), rng.randint(1, 4), 1 << 20
     roomy = striped_plan(case, device, workers, 2 * workers, 1 << 40, weights)
     stage = roomy.plan.pixels
     stage.check(case.chain)
@@ -176,12 +196,6 @@ class Gone:
 
     def wait_for_workers(self, *args: object, **options: object) -> None:
         raise RuntimeError("the client is closed")
-
-
-def test_linear_attention_is_refused_before_a_worker_is_asked(tmp_path: Path) -> None:
-    order = Order("decode", str(save_vae(tmp_path, SMALL)), "a.npy", "a.png")
-    with pytest.raises(InputError, match="linear attention"):
-        run_striped(order, Gone())
 
 
 @pytest.mark.slow

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.stripes.test_bytes import Small, computed, planned
+from tests.cluster.stripes.test_bytes import Linear, Small, computed, planned
 from tests.cluster.stripes.test_parts import random_case
+from tests.engine.test_grain import Case
 from tests.support.plans import TASKS
 from tests.support.samples import Seeds
 from zvae_tiled.cluster.stripes import tasks
 from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.cluster.stripes.piece import Piece
 from zvae_tiled.devices.here import this_device
+from zvae_tiled.engine.moments import Merged
 from zvae_tiled.families import Task
 from zvae_tiled.planner.forecast import GBIT, forecast
 from zvae_tiled.planner.region import Rows
@@ -46,8 +48,10 @@ class Moving(Here):
     def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
         here = home(stripe, self._stripes, self._workers)
         self.tasks += 1
+        if task is tasks.known:
+            self.moved["moments"] += bytes_of(options[-1])
         if task is tasks.sweep:
-            *before, own, edges, keys = options
+            *before, own, edges, keys, sums = options
             if isinstance(own, Piece):
                 self.moved["given"] += bytes_of(own)
             options = (
@@ -55,11 +59,12 @@ class Moving(Here):
                 self._taken("own", here, own),
                 *(
                     [self._taken(name, here, each) for each in handles]
-                    for name, handles in (("edges", edges), ("keys", keys))
+                    for name, handles in (("edges", edges), ("keys", keys), ("sums", sums))
                 ),
             )
         else:
-            options = tuple(self._taken("own", here, each) for each in options)
+            kind = "sums" if task is tasks.summed else "own"
+            options = tuple(self._taken(kind, here, each) for each in options)
         return Handle(here, task(*options))
 
     def get(self, handles: Sequence[Any]) -> list[Any]:
@@ -67,7 +72,7 @@ class Moving(Here):
             if isinstance(result, Piece):
                 self.moved["rows"] += bytes_of(result)
             elif result is not None:
-                self.moved["moments"] += result.rows.nbytes
+                self.moved["moments"] += bytes_of(result)
         return [handle.result for handle in handles]
 
     def _taken(self, kind: str, here: int, handle: Any) -> Any:
@@ -79,19 +84,24 @@ class Moving(Here):
         return handle.result
 
 
-def bytes_of(piece: Piece) -> int:
-    return sum(strip.nbytes for strips in (piece.value, *piece.skips) for strip in strips)
+def bytes_of(result: Any) -> int:
+    if isinstance(result, Piece):
+        return sum(strip.nbytes for strips in (result.value, *result.skips) for strip in strips)
+    if isinstance(result, dict):
+        return sum(map(bytes_of, result.values()))
+    return int((result.mean if isinstance(result, Merged) else result.rows).nbytes)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_model_counts_the_bytes_and_the_tasks_of_a_run(task: Task, seeds: Seeds) -> None:
+@pytest.mark.parametrize("kind", [Small, Linear])
+def test_the_model_counts_the_bytes_and_the_tasks_of_a_run(kind: type[Case], task: Task, seeds: Seeds) -> None:
     for seed, (stripes, workers) in zip(seeds(2), [(5, 3), (3, 1)], strict=True):
-        case = Small(Random(seed), "float32", task)
+        case = kind(Random(seed), "float32", task)
         plan = planned(case, stripes)
         hands = Moving(len(plan.stripes), workers)
         computed(case, plan, hands)
         model = traffic(plan, workers)
-        kinds = ("own", "edges", "keys", "given", "moments", "rows")
+        kinds = ("own", "edges", "keys", "sums", "given", "moments", "rows")
         found = {kind: getattr(model, kind, 0) for kind in kinds}
         assert found == {kind: hands.moved[kind] for kind in kinds}, f"seed {seed}"
         assert model.tasks == hands.tasks

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.running import process
+from tests.families.test_dc import SMALL
+from tests.support.models import random_images, random_latents
+from tests.support.running import process, save_vae
 from zvae_tiled import demo
 from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.crew import Crew
 from zvae_tiled.cluster.local import local_workers
 from zvae_tiled.errors import BudgetError, InputError
 from zvae_tiled.families import Task
+from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Progress
 
@@ -26,6 +29,8 @@ pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not 
 pytestmark = pytest.mark.slow
 
 ORDER = Order("decode", str(demo.FOLDER), "cat.npy", "striped.png")
+
+WIDE = replace(SMALL, encoder_block_out_channels=(64, 128), decoder_block_out_channels=(64, 128), attention_head_dim=64)
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +85,36 @@ def test_workers_encode_what_one_process_encodes(place: Path, client: Any, targe
     assert 0 < report.measured_peak <= report.predicted_peak <= report.budget
 
 
+@pytest.mark.parametrize(("task", "stripes"), [("decode", None), ("decode", 7), ("encode", 3)])
+def test_workers_add_up_linear_attentions_as_one_process_does(
+    place: Path, client: Any, task: Task, stripes: int | None
+) -> None:
+    save_vae(place / "sana", SMALL)
+    given = random_latents(SMALL, 9, 7) if task == "decode" else random_images(SMALL, 9, 7)[0]
+    np.save("given.npy", abs(given) % 1)
+    order = Order(task, "sana", "given.npy", "striped.npy")
+    report = run_striped(order, client, stripes)
+    run(replace(order, target="whole.npy"))
+    assert Path("striped.npy").read_bytes() == Path("whole.npy").read_bytes()
+    assert 0 < report.measured_peak <= report.predicted_peak <= report.budget
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much memory was used")
 @pytest.mark.parametrize("task", ["decode", "encode"])
-def test_the_processes_of_workers_stay_within_the_budget(place: Path, client: Any, task: Task) -> None:
+@pytest.mark.parametrize("config", [None, WIDE])
+def test_the_processes_of_workers_stay_within_the_budget(
+    place: Path, client: Any, task: Task, config: DCConfig | None
+) -> None:
     from tests.cluster.stripes.mishaps import forget, mark
 
-    rng, order = np.random.default_rng(0), replace(ORDER, task=task, source="large.npy", target="large.npz")
+    vae = str(demo.FOLDER if config is None else save_vae(place / "sana", config))
+    rng, order = np.random.default_rng(0), Order(task, vae, "large.npy", "large.npz")
+    channels, scale = (np.load("cat.npy").shape[1], 8) if config is None else (config.latent_channels, config.scale)
     if task == "decode":
         order = replace(order, target="large.png")
-        np.save(order.source, rng.standard_normal((1, *np.load("cat.npy").shape[1:2], 96, 64), np.float32))
+        np.save(order.source, rng.standard_normal((1, channels, 96, 64), np.float32))
     else:
-        np.save(order.source, rng.random((768, 512, 3), np.float32))
+        np.save(order.source, rng.random((96 * scale, 64 * scale, 3), np.float32))
     run_striped(order, client)  # what a worker runs for the first time takes memory that is no picture's
     before = client.run(forget)
     report = run_striped(order, client)

@@ -42,8 +42,8 @@ class Here:
 class Picture:
     """One picture that is computed stripe by stripe.
 
-    A lost result is computed again from what it was made of. To bound that, norms are passed on as values, and the
-    rows that stripes exchange are kept until the end, as are the keys.
+    A lost result is computed again from what it was made of. To bound that, norms and sums pass through this process
+    as values, and the rows that stripes exchange are kept until the end, as are the keys.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Picture:
         self._engine = engine
         self._on_swept = on_swept or (lambda _: None)
         self._norms: dict[int, Merged] = {}
+        self._sums: dict[int, Any] = {}
         self._stored: list[Any] = []
         self._keys: list[Any] = []
         self._kept: list[Any] = []
@@ -84,7 +85,7 @@ class Picture:
         for index, sweep in enumerate(self._stage.sweeps):
             results = [self._sweep(index, stripe, latents) for stripe in range(len(self._stripes))]
             if sweep.ends == "moments":
-                self._merge(index, results)
+                self._gather(index, results)
             elif sweep.ends == "keys":
                 self._keys = self._each(index, tasks.keys, results)
                 self._kept += self._keys
@@ -93,7 +94,8 @@ class Picture:
                     yield self._hands.get([finished])[0]
             self._on_swept(index)
             if sweep.store is not None:
-                self._stored = results
+                self._stored = self._each(index, tasks.stored, results) if sweep.stop in self._sums else results
+            del results  # the sums of rows are large
 
     def _sweep(self, index: int, stripe: int, latents: Piece) -> Any:
         """Let a sweep be run for a stripe."""
@@ -102,7 +104,8 @@ class Picture:
         norms = {cut: norm for cut, norm in self._norms.items() if sweep.start <= cut <= sweep.stop}
         own = self._stored[stripe] if self._stored else latents.part(reads)
         passed = attention is not None and sweep.start <= attention < sweep.stop
-        options = norms, own, self._edges(index, stripe, reads), self._keys if passed else []
+        sums = [total for cut, total in self._sums.items() if sweep.start <= cut < sweep.stop]
+        options = norms, own, self._edges(index, stripe, reads), self._keys if passed else [], sums
         where = self._engine, stage, index, self._stripes[stripe]
         return self._hands.do(stripe, f"sweep-{index}", tasks.sweep, *where, *options)
 
@@ -121,9 +124,24 @@ class Picture:
         name = f"{task.__name__}-{index}"
         return [self._hands.do(stripe, name, task, result) for stripe, result in enumerate(results)]
 
-    def _merge(self, index: int, results: Sequence[Any]) -> None:
-        """Merge the moments of all rows, in their order."""
+    def _gather(self, index: int, results: Sequence[Any]) -> None:
+        """Gather what all rows gave where a sweep ends."""
         cut = self._stage.sweeps[index].stop
+        if self._chain.steps[cut].kind == "linear":
+            self._add_up(index, cut, results)
+        else:
+            self._merge(index, cut, results)
+
+    def _add_up(self, index: int, cut: int, results: Sequence[Any]) -> None:
+        """Let the sums of all rows be added up: each stripe adds its rows to the sum of the stripes above it."""
+        total: Any = None
+        for stripe, result in enumerate(results):
+            total = self._hands.do(stripe, f"sums-{index}", tasks.summed, result, total)
+        (whole,) = self._hands.get([total])
+        self._sums[cut] = self._hands.do(0, f"known-{index}", tasks.known, cut, whole)
+
+    def _merge(self, index: int, cut: int, results: Sequence[Any]) -> None:
+        """Merge the moments of all rows, in their order."""
         parts: list[RowsMoments | None] = self._hands.get(self._each(index, tasks.moments, results))
         found = [part for part in parts if part is not None]
         if found:

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from zvae_tiled.devices.counted import count
 from zvae_tiled.devices.kernels import Kernels
-from zvae_tiled.devices.native_cpu.arrays import memory_of, mlx_of
-from zvae_tiled.devices.native_cpu.storage import NativeStorage
+from zvae_tiled.devices.native_cpu.arrays import memory_of
 from zvae_tiled.engine.bands import Bands, RamBands, Store
 from zvae_tiled.planner.region import Rows
 
@@ -89,20 +87,14 @@ def stored(kernels: Kernels[Any], pieces: Iterable[Piece]) -> PieceStore:
 
 
 def bands(kernels: Kernels[Any], strips: Iterable[Any]) -> Bands[Any]:
-    """Return strips as a map in memory, in the form in which these kernels take rows."""
+    """Return strips as a map in memory.
+
+    Those of another process are NumPy arrays. MLX's kernels copy the rows that they read, when they read them.
+    """
     found: RamBands[Any] = RamBands(kernels)
     for strip in strips:
-        found.append(_taken(kernels, strip))
+        found.append(strip)
     return found
-
-
-def _taken(kernels: Kernels[Any], strip: Any) -> Any:
-    """Return rows as these kernels take them. Those of another process are NumPy arrays."""
-    if isinstance(strip, mx.array) or isinstance(kernels, NativeStorage):
-        return strip
-    array = mlx_of(strip)
-    mx.eval(array)
-    return array
 
 
 def _copied(strips: Strips, low: int, high: int) -> np.ndarray:

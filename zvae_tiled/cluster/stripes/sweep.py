@@ -17,9 +17,9 @@ from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.keys import AllKeys
-from zvae_tiled.engine.moments import Merged, Moments, RowMoments
+from zvae_tiled.engine.moments import Merged, RowMoments
 from zvae_tiled.engine.run import Run
-from zvae_tiled.engine.sums import Sums
+from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.planner.region import Rows
 from zvae_tiled.planner.stage import Stage
 from zvae_tiled.planner.stripes import asked
@@ -57,18 +57,21 @@ class Result:
         piece: What it stores.
         moments: The moments of each row where it ends.
         keys: The attention's keys and values.
+        sums: What each row adds to the state of the linear attention where it ends, (rows, *state).
         pixels: Rows of the picture; in an encode, of the latents.
     """
 
     piece: Piece | None = None
     moments: RowsMoments | None = None
+    sums: np.ndarray | None = None
     keys: Piece | None = None
     pixels: Piece | None = None
 
     def __sizeof__(self) -> int:
         """Return its bytes. Dask places tasks by them."""
         pieces = (self.piece, self.keys, self.pixels)
-        return 256 + sum(piece.__sizeof__() for piece in pieces if piece is not None)
+        sums = 0 if self.sums is None else self.sums.nbytes
+        return 256 + sums + sum(piece.__sizeof__() for piece in pieces if piece is not None)
 
 
 class StripeRun(Run[Any]):
@@ -80,13 +83,13 @@ class StripeRun(Run[Any]):
         Args:
             engine: What computes.
             stage: The stage of the whole picture.
-            norms: The moments of the norms that the sweep needs, by cut.
+            norms: The moments of the norms, and the sums of the linear attentions, that the sweep needs, by cut.
         """
         super().__init__(engine.chain, stage, engine.kernels, engine.weights, engine.norms, Path())
         for cut, merged in norms.items():
-            norm = self._chain.steps[cut].norm
-            assert norm is not None
-            self._fold(cut, Moments(norm.groups, merged))
+            gathered = self._gathering(cut, merged)
+            assert gathered is not None
+            self._fold(cut, gathered)
 
     def result(self, index: int, stripe: Rows, given: Sequence[Piece], keys: Sequence[Piece]) -> Result:
         """Run a sweep for a stripe.
@@ -108,21 +111,29 @@ class StripeRun(Run[Any]):
             self._keys = AllKeys(bands(kernels, strips) if keys else place, block_rows(self._stage.width))
         with ExitStack() as stack:
             target = None if sweep.store is None else self._store(sweep.store, "ram", stack)
-            moments = self._moments(sweep)
-            assert not isinstance(moments, Sums), "run_striped refuses linear attention"
-            gathered = None if moments is None else RowMoments(moments.mean.size)
+            gathered = self._row_by_row(index, wanted.ended)
             rows = list(self._part(index, stored(kernels, given), target, False, gathered, wanted))
             result = Result()
             if target is not None:
                 assert wanted.stored is not None
                 result.piece = piece_of(target, wanted.stored)
-            if gathered is not None:
+            if isinstance(gathered, RowMoments):
                 result.moments = RowsMoments(gathered.rows, gathered.each)
+            if isinstance(gathered, RowSums):
+                result.sums = gathered.rows
             if sweep.ends == "keys":
                 result.keys = Piece(wanted.ended, strips_of(place))
             if sweep.ends == "pixels":
                 result.pixels = Piece(wanted.ended, rows)
         return result
+
+    def _row_by_row(self, index: int, rows: Rows) -> RowMoments | RowSums | None:
+        """Return what gathers the moments, or the sums, of some rows where a sweep ends; None if nothing does."""
+        sweep = self._stage.sweeps[index]
+        moments = self._moments(sweep)
+        if isinstance(moments, Sums):
+            return RowSums(self._chain.steps[sweep.stop].state, rows.stop - rows.first)
+        return None if moments is None else RowMoments(moments.mean.size)
 
 
 def piece_of(store: Store[Any], rows: Rows) -> Piece:

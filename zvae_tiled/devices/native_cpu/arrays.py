@@ -40,6 +40,13 @@ def number_of(memory: np.ndarray) -> int:
     return _NUMBERS[memory.dtype]
 
 
+def dtype_of(x: Array) -> mx.Dtype:
+    """Return MLX's type of an array."""
+    if isinstance(x, mx.array):
+        return x.dtype
+    return next(dtype for dtype, kind in NUMPY.items() if x.dtype == kind)
+
+
 def is_contiguous(x: Array) -> bool:
     """Return whether the numbers of an array follow one another in memory."""
     try:
