@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal
 
+from zvae_tiled.planner.aims import Aim, Fastest, Leanest
 from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.stage import Ending, Medium, Stage, Sweep, endings
 from zvae_tiled.planner.storage import ANYWHERE, Storage
@@ -43,7 +44,7 @@ def fastest(
         storage: Where its maps may be stored.
         source: Where the map at cut 0 is stored.
     """
-    return _search(costs, stage, storage, _Fastest(budget), source)
+    return _search(costs, stage, storage, Fastest(budget), source)
 
 
 def leanest(
@@ -62,66 +63,10 @@ def leanest(
         least: What is smallest: ``peak``, or ``disk``.
         source: Where the map at cut 0 is stored.
     """
-    return _search(costs, stage, storage, _Leanest(least, costs.costs.device.band_rows), source)
+    return _search(costs, stage, storage, Leanest(least, costs.costs.device.band_rows), source)
 
 
-class _Aim(Protocol):
-    """What a search looks for."""
-
-    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
-        """Return a score that no choice for `leg` is below, after sweeps with `score`."""
-
-    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
-        """Return the best sweep of the band heights in `ladder`; None if none will do."""
-
-    def score(self, score: float, sweep: Sweep) -> float:
-        """Return the score of a sweep after sweeps with `score`. The smallest is the best."""
-
-
-@dataclass(frozen=True)
-class _Fastest:
-    """The least time within a budget."""
-
-    budget: int
-
-    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
-        return score + leg.seconds(ladder[0])
-
-    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
-        del grain
-        # Larger bands are never slower, so the first that fits is the fastest. Weights are prepared anew for each band
-        # only if nothing else fits.
-        choices = ((rows, anew) for anew in (False, True) for rows in ladder)
-        return next((leg.sweep(*choice) for choice in choices if leg.peak(*choice) <= self.budget), None)
-
-    def score(self, score: float, sweep: Sweep) -> float:
-        return score + sweep.seconds
-
-
-@dataclass(frozen=True)
-class _Leanest:
-    """The smallest peak, or the least disk."""
-
-    what: Literal["peak", "disk"]
-    band_rows: int
-
-    def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
-        del ladder
-        return max(score, leg.disk) if self.what == "disk" else score
-
-    def choose(self, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
-        # Bands of one row, or of a grain, need least. A map of a few rows may need less in one band: its short ladder
-        # is tried whole.
-        lean = ladder if ladder[0] < self.band_rows else [rows for rows in ladder if rows <= grain]
-        return leg.sweep(
-            *min(((rows, anew) for anew in (False, True) for rows in lean), key=lambda each: leg.peak(*each))
-        )
-
-    def score(self, score: float, sweep: Sweep) -> float:
-        return max(score, sweep.peak if self.what == "peak" else sweep.disk)
-
-
-def _search(costs: SweepCosts, stage: Stage, storage: Storage, aim: _Aim, source: Medium) -> tuple[Sweep, ...] | None:
+def _search(costs: SweepCosts, stage: Stage, storage: Storage, aim: Aim, source: Medium) -> tuple[Sweep, ...] | None:
     @cache
     def ladder(start: int, stop: int, store: int | None) -> list[int]:
         return _ladder(costs, start, stop, store)
