@@ -63,6 +63,9 @@ class Costs:
         self.flops = cache(self._flops)
         self.cut_bytes = cache(self._cut_bytes)
         self.preparing = cache(self._preparing)
+        # A search asks for these thousands of times, always for the same Steps.
+        self._grain_at = cache(lambda cut: self._workspace.grain(chain.steps[cut]))
+        self._prepared_at = cache(lambda cut: self._workspace.prepared(chain.steps[cut], size.itemsize))
 
     def _cut_bytes(self, cut: int) -> int:
         """Return the bytes of the map at a cut, and of a skip that is open there, as they are stored."""
@@ -89,7 +92,7 @@ class Costs:
         most = 1
         for cut in range(start, stop):
             step = self.chain.steps[cut]
-            if step.kind == "conv" and (grain := self._workspace.grain(step)) > 1:
+            if step.kind == "conv" and (grain := self._grain_at(cut)) > 1:
                 most = max(most, self.chain.rows_at(start, grain * step.stride, cut))
         return most
 
@@ -106,7 +109,7 @@ class Costs:
         width, itemsize = self.size.width * self.chain.factors[cut], self.size.itemsize
         if step.kind == "shuffle":
             return self._shuffle(step, given, width)
-        held, preparing = self._workspace.prepared(step, itemsize)
+        held, preparing = self._prepared_at(cut)
         read = given * width * step.inputs * itemsize
         if step.kind == "attention":
             block = block_rows(width) * width * 2 * step.inputs * itemsize
@@ -114,7 +117,7 @@ class Costs:
             working = 2 * read + block + spike
             return StepCost(0, working, held, preparing, given, working)
         grown = 1 if self._workspace.folds else step.factor
-        grain = self._workspace.grain(step)
+        grain = self._grain_at(cut)
         whole, wanted = (-(-each * grown // step.stride) for each in (self.map_rows(cut), rows))
         down, across = min(-(-wanted // grain) * grain, whole), width * grown // step.stride
         # Rows that wait for the rest of their grain, and rows that the Step got and hands over in portions.
@@ -191,7 +194,7 @@ class Costs:
 
     def _preparing(self, cut: int) -> float:
         """Return the seconds in which the weights of the Step at `cut` are prepared once."""
-        return self._workspace.prepared(self.chain.steps[cut], self.size.itemsize)[0] / self._speeds.weights
+        return self._prepared_at(cut)[0] / self._speeds.weights
 
     def gathering(self, cut: int) -> float:
         """Return the seconds in which the moments of the map at `cut` are gathered."""
