@@ -19,8 +19,6 @@ from tests.support.docs_blocks import Block, blocks
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "extending.md"
-DEAR = ("Add a device",)
-"""Its kernels compute in NumPy."""
 
 
 def sections() -> dict[str, str]:
@@ -60,9 +58,7 @@ def follow(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "title", [pytest.param(title, marks=[pytest.mark.slow] * (title in DEAR)) for title in sections()]
-)
+@pytest.mark.parametrize("title", sections())
 def test_every_step_works_to_the_letter(title: str, tmp_path: Path) -> None:
     text = sections()[title]
     steps = [block for block in blocks(PAGE) if block.code in text]

@@ -266,10 +266,16 @@ def shape_of(order: Order, vae: VAE) -> tuple[int, int, int, int]:
     with about(order.source):
         if order.task == "decode":
             return picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
-        sides, cell = picture_sides(order.source), vae.config.cell
-        height, width = (side - side % cell if order.crop and side >= cell else side for side in sides)
+        height, width = _encoded_sides(order, vae.config, *picture_sides(order.source))
         check_sides(height, width, vae.config)
         return (1, height, width, vae.config.in_channels)
+
+
+def _encoded_sides(order: Order, config: VAEConfig, height: int, width: int) -> tuple[int, int]:
+    """Return the sides that are encoded of a picture. One that is too small to be encoded is not cropped."""
+    if not order.crop or min(height, width) < config.cell:
+        return height, width
+    return height - height % config.cell, width - width % config.cell
 
 
 def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = None) -> tuple[Path, ...]:
@@ -387,18 +393,15 @@ def picture_of(order: Order, config: VAEConfig, check: Callable[[int, int], obje
     from zvae_tiled.inputs.images import check_sides
     from zvae_tiled.inputs.pictures import read_picture
 
-    def cropped(height: int, width: int) -> tuple[int, int]:
-        return (height - height % config.cell, width - width % config.cell) if order.crop else (height, width)
-
     def check_picture(height: int, width: int) -> None:
-        sides = cropped(height, width)
+        sides = _encoded_sides(order, config, height, width)
         check_sides(*sides, config)
         check(*sides)
 
     picture = read_picture(order.source, check_picture, alpha=config.image_channels == 4)
     if not order.crop:
         return picture
-    height, width = cropped(*picture.shape[:2])
+    height, width = _encoded_sides(order, config, *picture.shape[:2])
     return picture[:height, :width]
 
 

@@ -180,7 +180,7 @@ def test_a_batch_that_was_killed_leaves_nothing_that_stays(place: Path, kind: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_decode_leaves_nothing_behind(place: Path, number: signal.Signals) -> None:
     save_latents(
         place / "large.npy", 60, 60, batch=10

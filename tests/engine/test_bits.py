@@ -112,9 +112,7 @@ def test_a_picture_of_a_batch_is_the_picture_alone(dtype: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "dtype", ["bfloat16", *(pytest.param(each, marks=pytest.mark.slow) for each in DTYPES if each != "bfloat16")]
-)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_encoded_a_picture_of_a_batch_is_the_picture_alone_and_bytes_are_their_floats(dtype: str) -> None:
     config, rng = narrow("sd1"), Random(0)
     vae = random_vae(config, dtype)

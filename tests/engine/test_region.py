@@ -112,6 +112,6 @@ def test_parts_give_the_bytes_of_the_whole(task: Task) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", TASKS)
 def test_parts_give_the_bytes_of_the_whole_on_kernels_that_need_grains(task: Task) -> None:
     same_bytes(task, grains=True)

@@ -20,6 +20,7 @@ from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, config_of
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.checks import MAX_RESNETS
+from zvae_tiled.planner.aims import Fastest, Leanest
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.planner.case import ITEMSIZES, Case, Output
 from zvae_tiled.planner.cost import Costs, Size
@@ -27,6 +28,7 @@ from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.make import make_plan
 from zvae_tiled.planner.quality import Tiles
 from zvae_tiled.planner.replay import costed
+from zvae_tiled.planner.stage import Sweep
 
 ALL = 1 << 60
 CPU = replace(ANY_CPU, disk=1e9)
@@ -180,6 +182,28 @@ def sweeps_costed(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -
 def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     for budget in real.budgets():
         assert 50 < sweeps_costed(partial(real.plan, budget), monkeypatch) < 3_000
+
+
+@pytest.mark.parametrize("aim", [Fastest, Leanest])
+def test_a_choice_that_is_passed_over_could_not_have_won(
+    aim: type[Fastest | Leanest], seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose, compared = aim.choose, 0
+
+    def bounded(self: Fastest | Leanest, leg: Leg, ladder: list[int], grain: int) -> Sweep | None:
+        nonlocal compared
+        sweep = choose(self, leg, ladder, grain)  # type: ignore[arg-type]
+        if sweep is not None:
+            compared += 1
+            assert self.least(0.0, leg, ladder) <= self.score(0.0, sweep)
+        return sweep
+
+    monkeypatch.setattr(aim, "choose", bounded)
+    for seed in seeds(2):
+        problem = Problem.random(Random(seed))
+        for budget in problem.budgets(3):
+            problem.plan(budget)
+    assert compared > 20
 
 
 @pytest.mark.slow

@@ -48,10 +48,10 @@ def warn_above_memory(budget: str | None, device: str | None = None) -> None:
         budget: The budget as it was typed. A share of the memory is never more.
         device: The device that is planned for. One that is not of this machine has other memory. Default: this one.
     """
+    if budget is None or "%" in budget:
+        return
     kind = likely_device()
     if kind == "cuda" or (device or kind).partition("/")[0] != kind:  # a card has its own memory
-        return
-    if budget is None or "%" in budget:
         return
     named, there = parse_budget(budget, Available(0)).size, machine_memory()
     if named > there.size:

@@ -107,7 +107,7 @@ class Batch:
             click.echo(f"{look.target} is not written: {message_of(error)}", err=True)
         else:
             if not self.quiet:
-                what = "exact, for the picture is small" if report.exact else f"not exact: {report.statistics}"
+                what = "exact, for it takes a second at most" if report.exact else f"not exact: {report.statistics}"
                 click.echo(f"early look {look.target}, {what}", err=True)
 
     def _decode(self, vae: VAE, order: Order, save_plan: Path | None) -> Report:

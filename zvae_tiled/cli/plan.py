@@ -168,6 +168,8 @@ def plan(
         return
     if as_table and (as_json or sweep_budgets):
         raise click.UsageError("--sweeps adds a table to one plan's text: remove --json and --sweep-budgets.")
+    if disk.spill_folder is not None and (as_json or sweep_budgets):
+        raise click.UsageError("--spill-folder is for one plan's text: remove --json and --sweep-budgets.")
     if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
     if plot is not None:

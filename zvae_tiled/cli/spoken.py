@@ -16,11 +16,11 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Pass one of these names", r"Name one of these with --tensor"),
     (r"Pass the name of another tensor", r"Name another with --tensor"),
     (r"load the VAE with dtype=\"(\w+)\"", r"use --dtype \1"),
-    (r"Add one of these endings", r"Add one of these endings, or a slash if it is a folder"),
     (r"Crop or pad the picture first", r"Use --crop, which cuts right and bottom edges, or pad the picture"),
     (r", or set overwrite=True", r", or use --overwrite"),
     (r" A VAE loaded with decoder_only=True needs less\.", r""),
     (r"\bspill_folder=?", r"--spill-folder"),
+    (r"disk_limit=(?=\w)", r"--disk-limit "),
     (r"disk_limit(=|\b)", r"--disk-limit"),
     (r"\bplan has no effect in stripes", r"--plan has no effect in stripes"),
     (r"Leave out plan, or", r"Leave out --plan, or"),
@@ -43,12 +43,18 @@ _PHRASES: tuple[tuple[str, str], ...] = (
 """What the library says, and what is said here."""
 
 
+_INTO_FOLDERS = ("decode", "encode")
+"""Commands whose output may be a folder."""
+
+
 def spoken(text: str) -> str:
     """Return a message of the library in the words of the command line."""
     for pattern, words in _PHRASES:
         text = re.sub(pattern, words, text)
     text = re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
     context = click.get_current_context(silent=True)
+    if context is not None and context.command.name in _INTO_FOLDERS:
+        text = text.replace("Add one of these endings", "Add one of these endings, or a slash if it is a folder")
     for path, name in context.meta.get(_NAMES, {}).items() if context else ():
         text = text.replace(path, name)
     return text

@@ -69,5 +69,7 @@ def progress(records: list[dict[str, Any]]) -> str:
     except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
     pictures = records[0].get("pictures")  # journals of before have none
-    named = f"{listed(pictures, 2)}: " if isinstance(pictures, list) else ""
+    if isinstance(pictures, list):  # the file of one that goes to standard output was a temporary one
+        pictures = [each for each in pictures if isinstance(each, str) and os.path.isdir(os.path.dirname(each) or ".")]
+    named = f"{listed(pictures, 2)}: " if pictures else ""
     return f"{named}{latents}, {share:.0%} done"

@@ -53,7 +53,7 @@ class Leanest:
     band_rows: int
 
     def least(self, score: float, leg: Leg, ladder: list[int]) -> float:
-        """Return the score before, or the bytes on disk, which bands do not change."""
+        """Return the score before, or the bytes on disk if those are more: bands do not change them."""
         del ladder
         return max(score, leg.disk) if self.what == "disk" else score
 

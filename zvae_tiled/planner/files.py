@@ -85,13 +85,15 @@ def parse(text: str | bytes) -> Plan:
 
 def _why(error: Exception) -> str:
     """Return what is wrong with a plan's text, without the words of Python's readers."""
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return "it is no JSON"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, KeyError):
         return f"a value is missing or not known: {error!s:.80}"
     if isinstance(error, InputError):  # of the config
         return f"{error.problem:.200}"
-    return "it has a name that is not known, or a value of the wrong kind"
+    return "a name in it is missing or not known, or a value is of the wrong kind"
 
 
 def _plan(values: dict[str, Any]) -> Plan:

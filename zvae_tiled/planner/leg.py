@@ -78,7 +78,7 @@ class Leg:
         """Return the sweep in bands of `rows` rows, with its predicted costs."""
         sums, io = self._costs.sums(self.held.cut, rows, anew), self._moved(rows)
         gathering = self.ends not in ("moments", "pixels")
-        keying = self._costs.gathering(self.stop, self.ends, sums.reached[self._passed])[1] if gathering else 0
+        keying = self._costs.gathering_keys(self.stop, self.ends, sums.reached[self._passed])[1] if gathering else 0
         return Sweep(
             start=self.held.cut,
             stop=self.stop,
@@ -102,7 +102,7 @@ class Leg:
         if self.ends == "moments":
             return self._costs.finish(self.stop, reached)
         if self.ends != "pixels":
-            return self._costs.gathering(self.stop, self.ends, reached)[0]
+            return self._costs.gathering_keys(self.stop, self.ends, reached)[0]
         # Picture rows in float32; for some sinks also multiplied by 255 and converted to whole numbers.
         pixels = min(reached, steps.map_rows(self.stop)) * steps.row_bytes(self.stop)
         return max(pixels // steps.size.itemsize * 9, pixels + pixels // steps.size.itemsize * 4)
@@ -114,7 +114,7 @@ class Leg:
             return seconds + steps.gathering(self.stop)
         if self.ends == "pixels":
             return seconds + steps.writing(self.stop)  # also a Chain of no Steps takes its time
-        return seconds + steps.keying(self._costs.gathering(self.stop, self.ends, sums.reached[self._passed])[1])
+        return seconds + steps.keying(self._costs.gathering_keys(self.stop, self.ends, sums.reached[self._passed])[1])
 
     def _attending(self, rows: int) -> float:
         """Return the seconds of the attention."""

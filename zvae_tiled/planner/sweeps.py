@@ -63,7 +63,7 @@ class SweepCosts:
         self.frees = frees
         self.sums = cache(self._sums_from)
         self.finish = cache(costs.finish)
-        self.gathering = cache(self._gathering)
+        self.gathering_keys = cache(self._gathering)
         self._largest = cache(self._largest_from)
 
     def largest(self, start: int, stop: int) -> int:
@@ -77,7 +77,7 @@ class SweepCosts:
         keys = 0
         if attention is not None and stage.start <= attention < stop:
             sampling: tuple[Ending, ...] = () if costs.sampled is None else SAMPLING
-            keys = sum(self.gathering(attention, ends, 1)[1] for ends in (*sampling, "keys"))
+            keys = sum(self.gathering_keys(attention, ends, 1)[1] for ends in (*sampling, "keys"))
         return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))
 
     def _gathering(self, cut: int, ends: Ending, rows: int) -> tuple[int, int]:

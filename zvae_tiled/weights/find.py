@@ -157,7 +157,8 @@ def _nothing_found(place: Path, folders: list[Path]) -> WeightsError:
     others = [str(folder / name) for folder in folders for name in _names(folder) if name.endswith(".safetensors")]
     if others:
         return WeightsError(
-            f"{place} holds no weights: {listed(others, 3)} holds latents or a picture.", "Pass the VAE's own folder."
+            f"{place} holds no weights: none in {listed(others, 3)}, which may be latents.",
+            "Pass the VAE's own folder.",
         )
     usual = ", ".join(name for rule in _RULES for name in rule)
     return WeightsError(

@@ -171,10 +171,8 @@ def test_stripes_of_any_family_give_the_bytes_of_the_whole(task: Task, seeds: Se
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize(
-    ("kind", "count"), [(Small, 1), *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in (Case, Linears))]
-)
-@pytest.mark.parametrize("task", ["decode", pytest.param("encode", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kind", "count"), [(Small, 1), (Case, 4), (Linears, 4)])
+@pytest.mark.parametrize("task", TASKS)
 def test_stripes_give_the_bytes_of_the_whole_on_kernels_that_need_grains(
     task: Task, kind: type[Case], count: int, seeds: Seeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
