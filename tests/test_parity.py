@@ -1,4 +1,4 @@
-"""Decode and encode equal diffusers' results: golden values, made by ``tests/data/make_golden.py``."""
+"""Decode and encode equal diffusers' results: golden values, made by ``tests/data/make_golden*.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.data import FULL_SIZES, SIZES
+from tests.data import FULL_SIZES, KIN_SIZES, SIZES
 from tests.support.checkpoints import vae_rows
 from tests.support.models import PRESETS, narrow, random_vae
 from tests.support.samples import sampled
@@ -20,6 +20,12 @@ from zvae_tiled.families import config_of
 
 DATA = Path(__file__).parent / "data"
 CASES = ["x".join(map(str, size)) for size in SIZES]
+KIN = ("sana", "hunyuan-image-2.1", "qwen-image-2.1", "wan2.2")
+KIN_CASES = [
+    pytest.param("x".join(map(str, size)), preset, marks=pytest.mark.slow if size != KIN_SIZES[0] else ())
+    for size in KIN_SIZES
+    for preset in KIN
+]
 TOLERANCE = 1e-4
 """Largest error allowed, in standard deviations of the output."""
 
@@ -66,6 +72,21 @@ def test_decode_equals_diffusers(preset: str, case: str) -> None:
 @pytest.mark.parametrize(("preset", "case"), sampled(2, PRESETS, CASES))
 def test_encode_equals_diffusers(preset: str, case: str) -> None:
     check_encode(loaded(preset), golden(preset), case)
+
+
+@pytest.mark.parametrize(("case", "preset"), KIN_CASES)
+def test_other_families_decode_as_diffusers_does(case: str, preset: str) -> None:
+    vae, values = loaded(preset), golden(preset)
+    assert type(vae.config) is type(config_of(preset))
+    want = values[f"decoded.{case}"].transpose(0, 2, 3, 1)
+    assert error(vae.decode(values[f"latents.{case}"], output_type="np", raw=True), want) < TOLERANCE
+
+
+@pytest.mark.parametrize(("case", "preset"), KIN_CASES)
+def test_other_families_encode_as_diffusers_does(case: str, preset: str) -> None:
+    values = golden(preset)
+    images = values[f"images.{case}"].transpose(0, 2, 3, 1)
+    assert error(loaded(preset).encode(images).mode(), values[f"mean.{case}"]) < TOLERANCE
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_an_update_shows_and_keeps(tmp_path: Path) -> None:
 
 def test_every_case_of_the_matrix_has_a_baseline() -> None:
     known = baselines.read()
-    for case in memory.cases(quick=True):
+    for case in memory.cases(quick=False):
         where = {"device": "cpu", "kernels": case.kernels or "mlx"}
         assert baselines.name(row_of(case, [Sample(environment=where)])) in known
 

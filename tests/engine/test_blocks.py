@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,15 +18,20 @@ from tests.kernels.native import PATHS, kernels_of
 from tests.support.chain64 import chain64
 from tests.support.models import random_tensors
 from tests.support.plans import TASKS, bits, random_plan
-from tests.support.samples import examples
+from tests.support.samples import every, examples
 from tests.support.toys import Blocks
 from zvae_tiled import VAE
 from zvae_tiled.chain import Spread
 from zvae_tiled.chain.whole import run_whole, spread
+from zvae_tiled.devices.base import Device
+from zvae_tiled.devices.bench import SLACK, Peaks
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.mlx_gpu.memory import METAL, Im2colWorkspace
+from zvae_tiled.devices.native_cpu.choice import cpu_device
+from zvae_tiled.devices.operations import distinct_steps, no_cache
 from zvae_tiled.engine.run import Run
 from zvae_tiled.families import Task
 from zvae_tiled.planner.ends import PROCESS
@@ -137,3 +144,27 @@ def test_a_spread_equals_the_references_and_takes_no_more_memory_than_predicted(
         pixels = 24 * 36 // how.down**2
         join = x.nbytes if path == "mlx" else 0  # the engine joins a skip for these kernels in any case
         assert taken <= space.spread(how, pixels, dtype.size) + join + 4096, how
+
+
+@pytest.mark.parametrize(
+    ("kernels", "dtype", "task"), every(3, list(product(["auto", "mlx", "gpu"], [mx.float32, mx.bfloat16], TASKS)))
+)
+def test_every_operation_takes_what_is_predicted(
+    kernels: str, dtype: mx.Dtype, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of GPUs run on MLX's CPU backend, for which `Im2colWorkspace` is the model."""
+    if kernels == "gpu" and mx.default_device().type != mx.cpu:
+        pytest.skip("tests/gpu measures them there")
+    device: Device = replace(METAL, workspace=Im2colWorkspace())
+    if kernels != "gpu":
+        monkeypatch.setenv("ZVAE_KERNELS", kernels)
+        device = cpu_device(dtype == mx.bfloat16)
+    peaks = Peaks(device)
+    with no_cache():
+        for step in distinct_steps(Blocks(times=4).chain(task)):
+            if step.kind == "shuffle" or step.spread or step.joins:
+                peaks.measure(step, 5, 301, dtype)
+    kinds = {each.name.split()[0] for each in peaks.all}
+    assert kinds >= {"shuffle", "spread", "conv"} | ({"added"} if task == "encode" else set())
+    assert {each.name: each for each in peaks.all if each.measured > each.predicted + SLACK} == {}
+    assert sum(each.predicted for each in peaks.all) < 3 * sum(each.measured for each in peaks.all)

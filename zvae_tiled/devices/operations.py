@@ -19,7 +19,7 @@ from zvae_tiled.devices.samples import random_map, random_weights
 from zvae_tiled.devices.workspace import block_rows, sums_bytes
 from zvae_tiled.planner.cost import moved_bytes, step_flops
 
-Kind = Literal["prepare", "keys", "attend", "activate", "moments", "conv"]
+Kind = Literal["shuffle", "prepare", "keys", "attend", "added", "activate", "moments", "spread", "conv"]
 
 BLOCKS = 4
 """Blocks of keys in a timed attention: 8,192 keys, as many as a picture of 724×724 has."""
@@ -78,15 +78,21 @@ def operations(device: Device, step: Step, rows: int, width: int, dtype: mx.Dtyp
     Args:
         device: The device, for its Workspace and its kernels.
         step: The Step.
-        rows: Rows of the band.
-        width: Columns of the band.
+        rows: Rows of the band. A Step that halves reads pairs of them, and one more if they are odd.
+        width: Columns of the band, likewise.
         dtype: The VAE's type.
         again: Whether operations are run several times. Otherwise the attention gives up its blocks of keys, as in a
             decode, so that kernels may free them.
     """
     kernels, space, itemsize = kernels_for(device, dtype), device.workspace, dtype.size
+    rows, width = (-(-side // step.stride) * step.stride for side in (rows, width))
     kind = str(dtype).removeprefix("mlx.core.")
     about = f"{step.kernel}x{step.kernel} {step.inputs} to {step.outputs}, {rows}x{width}, {kind}"
+    x, pixels = random_map((1, rows, width, step.inputs), dtype), rows * width
+    if step.kind == "shuffle":  # its result has as many numbers
+        moved = moved_bytes(step, pixels, itemsize)
+        yield Operation("shuffle", f"shuffle {about}", lambda: kernels.shuffled(step, x), x.nbytes, moved=moved)
+        return
     model, ready = random_weights(step, dtype), dict[str, object]()
     held, preparing = space.prepared(step, itemsize)
 
@@ -96,7 +102,6 @@ def operations(device: Device, step: Step, rows: int, width: int, dtype: mx.Dtyp
     yield Operation("prepare", f"prepare {about}", prepare, held + preparing, moved=held)
     weights = ready["weights"]
     norm = kernels.affine(np.full(step.inputs, 0.5), np.full(step.inputs, 0.1))
-    x, pixels = random_map((1, rows, width, step.inputs), dtype), rows * width
     if step.kind == "attention":
         both = 2 * pixels * step.inputs * itemsize + space.keys(step, rows, width, itemsize)
         yield Operation("keys", f"keys {about}", lambda: kernels.keys(step, weights, x, norm), both)
@@ -107,6 +112,8 @@ def operations(device: Device, step: Step, rows: int, width: int, dtype: mx.Dtyp
         attend = lambda: kernels.attend(step, weights, x, norm, each())  # noqa: E731
         yield Operation("attend", f"attend {about}", attend, attended, pixels * step.inputs * 4 * (step.inputs + keys))
         return
+    if step.joins:
+        yield Operation("added", f"added {about}", lambda: kernels.added(x, x), space.added(x.nbytes))
     affine = norm if step.norm or step.activation == "silu" else None
     grown = 1 if kernels.folds else step.factor
     activated = pixels * grown**2 * step.inputs * space.compute_size(itemsize)
@@ -119,9 +126,16 @@ def operations(device: Device, step: Step, rows: int, width: int, dtype: mx.Dtyp
     yield Operation("moments", f"moments {about}", gather, gathered, moved=x.nbytes)
     pieces = kernels.activate(step, random_map((1, rows + 2 * step.halo // grown, width, step.inputs), dtype), affine)
     pieces = kernels.span(pieces, 0, rows * grown + 2 * step.halo)
-    skip = None
+    skip, how = None, step.spread
+    if how is not None:
+        carried, small = random_map((1, rows, width, step.skip), dtype), pixels // step.stride**2
+        yield Operation(
+            "spread", f"spread {about}", lambda: kernels.spread(how, carried), space.spread(how, small, itemsize)
+        )
     if step.closes:
-        skip = kernels.beside([(random_map((1, rows * grown, width * grown, step.skip), dtype), 0, rows * grown)])
+        tall, wide = (side * step.factor // step.stride for side in (rows, width))
+        added = random_map((1, tall, wide, step.skip if how is None else step.outputs), dtype)
+        skip = kernels.beside([(added, 0, tall)])
     convolved = pixels * step.factor**2 * step.outputs * itemsize
     convolved += space.conv(step, rows * grown, width * grown, itemsize)
     yield Operation(
