@@ -78,6 +78,14 @@ def test_no_message_of_the_library_speaks_python_on_the_command_line() -> None:
     assert [(name, text) for name, text in found if PYTHON.search(spoken(text))] == []
 
 
+def test_values_stand_behind_the_names_of_options() -> None:
+    assert (
+        spoken("begun with disk_limit=10GB, here disk_limit=20GB")
+        == "begun with --disk-limit 10GB, here --disk-limit 20GB"
+    )
+    assert spoken('Raise disk_limit= to "5GB"') == 'Raise --disk-limit to "5GB"'
+
+
 def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> None:
     latents = np.load(place / "a.npy")
     np.save(place / "last.npy", latents.transpose(0, 2, 3, 1))

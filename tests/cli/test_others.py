@@ -22,8 +22,11 @@ from zvae_tiled.devices import calibrate as calibrating
 from zvae_tiled.devices.blas import BlasStatus
 from zvae_tiled.devices.native_cpu import choice, race
 from zvae_tiled.devices.native_cpu.choice import NativeStatus
+from zvae_tiled.errors import ImageError
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs import limits
+from zvae_tiled.order import Order
+from zvae_tiled.order import run as carry_out
 from zvae_tiled.planner import calibration
 from zvae_tiled.planner.budget import Available
 from zvae_tiled.planner.full import full_plan
@@ -171,6 +174,10 @@ def test_what_the_encoder_cannot_take_is_refused_or_cropped(place: Path) -> None
     assert "Use --crop, which cuts right and bottom edges" in refused
     write(place / "dot.png", 0, height=1, width=1)
     assert "at least 2, they are 1 and 1" in run("encode", "dot.png", "-o", "e.npy", "--crop", code=3).stderr
+    Image.new("RGB", (1, 13)).save("thin.png")
+    assert "they are 13 and 1" in run("encode", "thin.png", "-o", "e.npy", "--crop", code=3).stderr
+    with pytest.raises(ImageError, match="they are 13 and 1"):
+        carry_out(Order("encode", str(place / "vae"), "thin.png", "e.npy", crop=True))
     run("encode", "odd.png", "-o", "e.npy", "--crop", "--sample", "1", "-q", "--dtype", "float32")
     run("encode", "odd.png", "-o", "f.npy", "--crop", "--sample", "2", "-q", "--dtype", "float32")
     drawn = [np.load(place / name) for name in ("e.npy", "f.npy")]
