@@ -128,6 +128,7 @@ def test_an_unknown_vae_is_told_the_presets(place: Path) -> None:
     said = run("decode", "a.npy", "-o", "x.png", "--vae", "flux", code=3).stderr
     assert "no preset called flux" in said
     assert "Did you mean flux1 or flux2" in said
+    assert "Did you mean z-image?" in run("decode", "a.npy", "-o", "x.png", "--vae", "zimage", code=3).stderr
     assert "Did you mean demo?" in run("decode", "a.npy", "-o", "x.png", "--vae", "Demo1", code=3).stderr
     said = run("decode", "a.npy", "-o", "x.png", "--vae", "z-image", code=3).stderr
     assert "hf download Tongyi-MAI/Z-Image-Turbo --include 'vae/*'" in said

@@ -151,7 +151,7 @@ def decode(
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
             if look.early:
                 raise click.UsageError("--early-look is named after the picture's file: name one in place of -.")
-            named = [[stack.enter_context(standard_output())]]
+            named = [[stack.enter_context(standard_output(quiet))]]
         else:
             named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if stripes:
@@ -205,8 +205,7 @@ def decode(
         if machines.asked:
             carry_out(batch, machines, manifests)
             return
-        shown = "standard output" if to_standard else None
-        batch.decode(vae, writing.save_plan, shown)
+        batch.decode(vae, writing.save_plan, to_standard)
 
 
 def _check_plan(limits: Limits, quality: Quality) -> None:

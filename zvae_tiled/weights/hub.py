@@ -56,22 +56,27 @@ def located(name: Path) -> Path:
     if _MODEL.fullmatch(text) and not os.path.exists(name.parent):
         return _model(text)
     if _WORD.fullmatch(text):
-        near = [name for name in ("demo", *PRESETS) if text.lower() in name or name in text.lower()]
+        plain = _plain(text)
+        near = [name for name in ("demo", *PRESETS) if plain in _plain(name) or _plain(name) in plain]
         meant = f"Did you mean {' or '.join(near)}? " if near else ""
         problem = f"there is no file, no folder and no preset called {text}"
         raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}; or demo, which comes with this package.")
     return name
 
 
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def _with_preset(preset: str) -> Path:
     models = REPOSITORIES.get(preset, ())
     folder = find_in_cache(models)
     if folder is None:
-        fetch = f", or download one first, with: hf download {models[0]} --include 'vae/*'" if models else ""
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
+        looked_for = f"Looked for: {', '.join(models)}." if models else "No model with that VAE is known."
+        fetch = f" Download one first, with: hf download {models[0]} --include 'vae/*'" if models else ""
         raise ConfigError(
             f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
-            f"Name the VAE's folder or its .safetensors file{fetch or '.'}{looked_for}",
+            f"Name the VAE's folder or its .safetensors file. {looked_for}{fetch}",
         )
     return folder
 
