@@ -109,6 +109,9 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
         assert said in told
         assert not PYTHON.search(told), told
     assert "a.npy: " in run("decode", "a.npy", "-o", "x.png", "--budget", "1kB", code=4).stderr
+    np.save(place / "long.npy", np.tile(latents, (1, 1, 30, 4)))
+    told = run("compare", "long.npy", "--reference", "full", "--quality", "tiles", "--budget", "1kB", code=4).stderr
+    assert "stream" not in told, "there are no rows to stream"
     told = run("decode", "a.npy", "-o", "x.webp", "--bits", "16", code=5).stderr
     assert "x.webp: --bits must be" in told
 
