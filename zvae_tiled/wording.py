@@ -41,9 +41,9 @@ def size(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def rounded_up(count: int) -> str:
-    """Write a number of bytes rounded up to two digits: "5.2 GB" is enough where 5.11 GB are needed."""
-    step = 10 ** max(0, len(str(count)) - 2)
+def rounded_up(count: int, digits: int = 2) -> str:
+    """Write a number of bytes rounded up to some digits: "5.2 GB" is enough where 5.11 GB are needed."""
+    step = 10 ** max(0, len(str(count)) - digits)
     return size(-(-count // step) * step)
 
 

@@ -69,6 +69,8 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["a.npy", "-o", "a.png", "--tile", "64"], 2, "--tile: only --quality tiles has tiles"),
         (["a.npy", "-o", "a.png", "--budget", "lots"], 2, "'lots' is no amount of memory above 0. Write 8GB (or 8)"),
         (["a.npy", "-o", "a.png", "--budget", "0"], 2, "'0' is no amount of memory above 0"),
+        (["a.npy", "-o", "a.png", "--plan", "p.json", "--budget", "1GB"], 2, "Remove --budget, or --plan"),
+        (["a.npy", "-o", "a.png", "--plan", "p.json", "--quality", "stream"], 2, "Remove --quality, or --plan"),
         (["a.npy", "-o", "a.png", "--plan", "none.json"], 3, "none.json cannot be read as a plan: No such file"),
         (["a.npy", "-o", "a.png", "--early-look", "--tiny", "none"], 3, "--tiny: there is no file or folder none"),
         (["a.npy", "-o", "a"], 5, "Add one of these endings, or a slash if it is a folder"),

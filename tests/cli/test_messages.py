@@ -108,7 +108,6 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
     (place / "no.json").write_text("nothing")
     for words, said in (
         (("a.npy", "--plan", "no.json"), "no.json: this is not a plan: it is no JSON"),
-        (("a.npy", "--plan", "plan.json", "--budget", "1GB"), "--budget is set beside --plan"),
         (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for a height in pixels of 12, this decode has 10"),
         (("a.npy", "--height", "12"), "a.npy: packed latents need the picture's --height and --width in whole"),
         (("a.npy", "--width", "8", "--height", "8"), "--height and --width are the picture's, in pixels"),
@@ -118,6 +117,9 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
         assert said in told
         assert not PYTHON.search(told), told
     assert "a.npy: " in run("decode", "a.npy", "-o", "x.png", "--budget", "1kB", code=4).stderr
+    np.save(place / "long.npy", np.tile(latents, (1, 1, 30, 4)))
+    told = run("compare", "long.npy", "--reference", "full", "--quality", "tiles", "--budget", "1kB", code=4).stderr
+    assert "stream" not in told, "there are no rows to stream"
     told = run("decode", "a.npy", "-o", "x.webp", "--bits", "16", code=5).stderr
     assert "x.webp: --bits must be" in told
 
@@ -137,6 +139,10 @@ def test_an_unknown_vae_is_told_the_presets(place: Path) -> None:
     said = run("decode", "a.npy", "-o", "x.png", "--vae", "flux", code=3).stderr
     assert "no preset called flux" in said
     assert "Did you mean flux1 or flux2" in said
+    assert "Did you mean z-image?" in run("decode", "a.npy", "-o", "x.png", "--vae", "zimage", code=3).stderr
+    assert "Did you mean demo?" in run("decode", "a.npy", "-o", "x.png", "--vae", "Demo1", code=3).stderr
+    said = run("decode", "a.npy", "-o", "x.png", "--vae", "z-image", code=3).stderr
+    assert "hf download Tongyi-MAI/Z-Image-Turbo --include 'vae/*'" in said
     assert "z-image" in said
     assert "hf download a/b" in run("decode", "a.npy", "-o", "x.png", "--vae", "a/b", code=3).stderr
 

@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 
 from tests.support.running import run, save_latents
 from tests.support.speeds import speeds
-from zvae_tiled import VAE, read_latent_file
+from zvae_tiled import VAE, demo, read_latent_file
 from zvae_tiled.cli.full import full_decode
+from zvae_tiled.cli.sources import order_vae, vae_sources
 from zvae_tiled.devices import blas, here
 from zvae_tiled.devices import calibrate as calibrating
 from zvae_tiled.devices.blas import BlasStatus
@@ -295,6 +296,19 @@ def test_the_doctor_says_that_the_vae_cannot_be_used(
     assert "  VAE: " in advice
     assert place_of_vae in advice
     assert "export ZVAE_VAE=FOLDER" in advice
+
+
+def test_the_variable_may_name_the_demo_or_a_preset(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZVAE_VAE", "demo")
+    assert order_vae(None) == str(demo.FOLDER), "so that workers find it"
+    assert {source.path for source in vae_sources(None, None)} == {source.path for source in vae_sources("demo", None)}
+    told = run("doctor").stdout
+    assert f"{'VAE':<12} {demo.FOLDER}\n" in told
+    assert "  VAE: " not in told
+    monkeypatch.setenv("ZVAE_VAE", "sdxl")
+    told = run("doctor").stdout
+    assert f"{'VAE':<12} sdxl, which cannot be used" in told
+    assert "sdxl needs a model with that VAE" in told
 
 
 def test_calibrating_is_what_the_library_does(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

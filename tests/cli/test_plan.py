@@ -66,6 +66,8 @@ def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
         assert each.predicted_seconds >= after.predicted_seconds
     table = run("plan", "512x256", "--sweep-budgets").stdout.splitlines()
     assert len(table) == 1 + len(plans)
+    least = "".join(table[1].split()[:2])
+    run("plan", "512x256", "--budget", least)  # what is shown can be typed
 
 
 def test_a_sweep_has_to_be_replayed_one_plan_at_a_time(place: Path) -> None:

@@ -58,6 +58,7 @@ def test_closed_and_full_streams(place: Path, line: str, code: int, said: str) -
     got = shell(line)
     assert got[0] == code, got
     assert said in got[2], got
+    assert "written" not in got[2]
 
 
 def test_nothing_is_written_into_a_picture_in_place_of_a_closed_stream(place: Path) -> None:

@@ -53,13 +53,13 @@ class Batch:
         files = [path for look in looks.values() for path in written(look, vae)]
         return replace(self, looks=looks, files=[*self.files, *files])
 
-    def decode(self, vae: VAE, save_plan: Path | None, shown: str | None) -> None:
+    def decode(self, vae: VAE, save_plan: Path | None, to_standard: bool) -> None:
         """Carry out all orders.
 
         Args:
             vae: The VAE of all orders.
             save_plan: Where the plan is written, if it is.
-            shown: What the report calls the target. Default: its path.
+            to_standard: Whether the picture goes on to standard output, which says itself that it is written.
 
         Raises:
             SomeFailed: Of several, some could not be decoded.
@@ -75,7 +75,7 @@ class Batch:
                 failed[name] = error
                 continue
             if not self.quiet:
-                click.echo(f"{report}\nwritten    {shown or ', '.join(order.targets)}", err=True)
+                click.echo(report if to_standard else f"{report}\nwritten    {', '.join(order.targets)}", err=True)
         self.end(failed)
 
     @property

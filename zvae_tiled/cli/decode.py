@@ -32,7 +32,7 @@ from zvae_tiled.cli.sources import check_config, load_vae, order_vae
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.order import Order, outline
-from zvae_tiled.planner.quality import Quality
+from zvae_tiled.planner.quality import Exact, Quality
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ def decode(
         raise click.UsageError("--preview: a quick look has nothing to go on with. Remove --work, or --preview.")
     if look.preview and limits.disk_limit is not None:
         raise click.UsageError("--preview: a quick look has no --disk-limit. Remove it, or --preview.")
+    if plan_file is not None:
+        _check_plan(limits, quality)
     _check_machines(machines, latents, outs, writing, look)
     if machines.cluster is None:
         warn_above_memory(limits.budget)
@@ -149,7 +151,7 @@ def decode(
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
             if look.early:
                 raise click.UsageError("--early-look is named after the picture's file: name one in place of -.")
-            named = [[stack.enter_context(standard_output())]]
+            named = [[stack.enter_context(standard_output(quiet))]]
         else:
             named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if stripes:
@@ -203,8 +205,14 @@ def decode(
         if machines.asked:
             carry_out(batch, machines, manifests)
             return
-        shown = "standard output" if to_standard else None
-        batch.decode(vae, writing.save_plan, shown)
+        batch.decode(vae, writing.save_plan, to_standard)
+
+
+def _check_plan(limits: Limits, quality: Quality) -> None:
+    """Refuse what a plan has itself."""
+    for option, typed in (("--budget", limits.budget is not None), ("--quality", quality != Exact())):
+        if typed:
+            raise click.UsageError(f"--plan: a plan has its own {option[2:]}. Remove {option}, or --plan.")
 
 
 def _check_machines(

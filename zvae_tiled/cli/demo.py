@@ -127,5 +127,5 @@ def _compared(vae: VAE, latents: Any, sides: str) -> str:
     alike = "the pixels of a full decode, to rounding" if ratio >= ROUNDING else "NOT those of a full decode"
     return (
         f"exact      middle {sides}: {alike} (PSNR {ratio:.0f} dB)\n"
-        f"           a full decode of it took {written(used)}, this one {written(report.measured_peak)}"
+        f"           these {sides} alone: {written(used)} in a full decode, {written(report.measured_peak)} in bands"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -98,20 +99,21 @@ def _memory() -> list[Finding]:
 
 def _vae() -> Finding:
     from zvae_tiled.errors import ConfigError, WeightsError
+    from zvae_tiled.families import weightless
     from zvae_tiled.weights.find import find_checkpoint
-    from zvae_tiled.weights.hub import default_path
+    from zvae_tiled.weights.hub import VARIABLE, default_path
 
     other = "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try"
+    named = os.environ.get(VARIABLE)
     try:
         path = default_path()
-    except ConfigError:
-        return Finding("VAE", "none set in $ZVAE_VAE, none in the Hugging Face cache", other)
-    try:
-        find_checkpoint(path)
-    except WeightsError as error:
-        return Finding(
-            "VAE", f"{path}, which cannot be used", " ".join(f"{error.problem} Check it, or {other}".split())
-        )
+        if not weightless(path):
+            find_checkpoint(path)
+    except (ConfigError, WeightsError) as error:
+        if not named and isinstance(error, ConfigError):
+            return Finding("VAE", "none set in $ZVAE_VAE, none in the Hugging Face cache", other)
+        advice = " ".join(f"{error.problem.removesuffix('.')}. Check it, or {other}".split())
+        return Finding("VAE", f"{named or 'that of the Hugging Face cache'}, which cannot be used", advice)
     return Finding("VAE", str(path))
 
 

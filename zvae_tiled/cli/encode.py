@@ -93,7 +93,7 @@ def encode(
             refuse_clashes(manifests, [*files, *map(Path, names), *vae_sources(model.vae, model.config)])
             carry_out(batch, machines, manifests)
             return
-        batch.decode(load_vae(model.vae, model.config, model.dtype, decoder_only=False), None, None)
+        batch.decode(load_vae(model.vae, model.config, model.dtype, decoder_only=False), None, to_standard=False)
 
 
 LATENTS = ".safetensors"

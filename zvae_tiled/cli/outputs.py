@@ -95,8 +95,11 @@ def checked_standard_output() -> BinaryIO:
 
 
 @contextmanager
-def standard_output() -> Iterator[Path]:
-    """Yield a temporary file to write to. It is copied to standard output when the block ends.
+def standard_output(quiet: bool) -> Iterator[Path]:
+    """Yield a temporary file to write to. It is copied to standard output when the block ends, which is then said.
+
+    Args:
+        quiet: Whether nothing is said.
 
     Raises:
         OutputError: The reader of standard output ended before it had read everything.
@@ -115,3 +118,5 @@ def standard_output() -> Iterator[Path]:
             early = isinstance(error, BrokenPipeError)
             advice = "The program that reads it ended too early." if early else "Name a file with -o."
             raise OutputError(f"standard output: {error.strerror}", advice) from error
+    if not quiet:
+        click.echo("written    standard output", err=True)

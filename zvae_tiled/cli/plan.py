@@ -33,7 +33,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.planner.summary import summary
 from zvae_tiled.report.chart import line_chart
-from zvae_tiled.wording import duration, size
+from zvae_tiled.wording import duration, rounded_up, size
 
 BUDGETS = 8
 """Number of budgets that --sweep-budgets tries, from the smallest that works to that of the fastest plan."""
@@ -211,10 +211,12 @@ def table(plans: list[Plan]) -> list[str]:
     """Return the lines of a table, one per plan, below a head."""
     lines = [f"{'budget':>12}  {'predicted':>12}  {'on disk':>12}  {'recomputed':>10}  {'time':>8}"]
     for each in plans:
-        # The fastest plan had a budget without effect: show what it uses instead.
+        # The fastest plan had a budget without effect: show what it uses instead. Rounded up, so that it can be typed.
         budget = min(each.budget, max(other.predicted_peak for other in plans))
-        sizes = "  ".join(f"{size(bytes_):>12}" for bytes_ in (budget, each.predicted_peak, each.spilled))
-        lines.append(f"{sizes}  {each.extra_flops:>10.0%}  {duration(each.predicted_seconds):>8}")
+        sizes = "  ".join(f"{size(bytes_):>12}" for bytes_ in (each.predicted_peak, each.spilled))
+        lines.append(
+            f"{rounded_up(budget, 3):>12}  {sizes}  {each.extra_flops:>10.0%}  {duration(each.predicted_seconds):>8}"
+        )
     return lines
 
 

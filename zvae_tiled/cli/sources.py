@@ -45,7 +45,7 @@ def vae_path(name: str | None) -> Path:
         ConfigError: There is no default VAE, or the cache has no model of the preset that `name` names.
     """
     if name is None:
-        return Path(default_path())
+        return default_path()
     if name == DEMO:
         from zvae_tiled import demo
 

@@ -32,6 +32,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Take Sampled\(keys=(\w+)\)", r"Use --keys \1"),
     (r"zvae_tiled\.plan\(\)", r"zvae plan"),
     (r"with vae\.plan\(\)", r"with zvae plan"),
+    (r", or stream the rows \(vae\.stream, [^)]*\) with \w+", r""),
     (r" \(vae\.(stream|decode_to_file)\)", r""),
     (r"Pass vae=path, or call set_default_vae\(path\), or set", r"Name one with --vae, or set"),
     (r"Set config= to ", r"Set --config to "),

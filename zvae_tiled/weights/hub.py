@@ -1,4 +1,4 @@
-"""Finds the default VAE: the path in an environment variable, else the Hugging Face cache."""
+"""Finds the default VAE: what an environment variable names, else one in the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ USUAL = "z-image"
 """The preset whose models are searched for in the cache. FLUX.1's models have the same VAE."""
 
 
-def default_path() -> str | Path:
-    """Return the path in ``$ZVAE_VAE``, else that of a VAE in the Hugging Face cache.
+def default_path() -> Path:
+    """Return the path of the VAE that ``$ZVAE_VAE`` names, as `located` does, else that of one in the cache.
 
     Raises:
-        ConfigError: There is neither.
+        ConfigError: There is neither, or the cache has no model of the preset in the variable.
+        WeightsError: The variable's word is no preset, or the cache has no model of that name.
     """
-    path = os.environ.get(VARIABLE) or find_in_cache()
+    named = os.environ.get(VARIABLE)
+    path = located(Path(named)) if named else find_in_cache()
     if path is None:
         raise ConfigError(
             "no VAE was passed, no default is set, and none was found in the cache",
@@ -54,21 +56,27 @@ def located(name: Path) -> Path:
     if _MODEL.fullmatch(text) and not os.path.exists(name.parent):
         return _model(text)
     if _WORD.fullmatch(text):
-        near = [preset for preset in PRESETS if text.lower() in preset or preset in text.lower()]
+        plain = _plain(text)
+        near = [name for name in ("demo", *PRESETS) if plain in _plain(name) or _plain(name) in plain]
         meant = f"Did you mean {' or '.join(near)}? " if near else ""
         problem = f"there is no file, no folder and no preset called {text}"
-        raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}.")
+        raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}; or demo, which comes with this package.")
     return name
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def _with_preset(preset: str) -> Path:
     models = REPOSITORIES.get(preset, ())
     folder = find_in_cache(models)
     if folder is None:
-        looked_for = f" Looked for: {', '.join(models)}." if models else " No model with that VAE is known."
+        looked_for = f"Looked for: {', '.join(models)}." if models else "No model with that VAE is known."
+        fetch = f" Download one first, with: hf download {models[0]} --include 'vae/*'" if models else ""
         raise ConfigError(
             f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
-            f"Name the VAE's folder or its .safetensors file.{looked_for}",
+            f"Name the VAE's folder or its .safetensors file. {looked_for}{fetch}",
         )
     return folder
 
