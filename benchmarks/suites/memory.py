@@ -78,7 +78,6 @@ def matrix(quick: bool) -> Iterator[Case]:
         yield narrow(192, 128, family=family, budget="least")
     for options in (
         {"quality": "stream"},
-        {"quality": "tiles", "tile": 64, "overlap": 16},
         {"quality": "tiles", "tile": 64, "overlap": 16, "moments": "tile"},
     ):
         for budget in ("ample", "least"):
@@ -94,6 +93,8 @@ def matrix(quick: bool) -> Iterator[Case]:
     yield Case("memory", "ours", 32, 32, "float32", budget="least")
     if quick:
         return
+    for budget in ("ample", "least"):  # half a minute each
+        yield narrow(128, 192, budget=budget, options={"quality": "tiles", "tile": 64, "overlap": 16})
     for dtype in ("bfloat16", "float32"):
         for budget in ("ample", "middle", "least"):
             yield Case("memory", "ours", 256, 256, dtype, budget=budget)
