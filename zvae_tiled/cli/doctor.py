@@ -101,10 +101,10 @@ def _vae() -> Finding:
     from zvae_tiled.errors import ConfigError, WeightsError
     from zvae_tiled.families import weightless
     from zvae_tiled.weights.find import find_checkpoint
-    from zvae_tiled.weights.hub import VARIABLE, default_path
+    from zvae_tiled.weights.hub import default_path
 
     other = "export ZVAE_VAE=FOLDER, or --vae FOLDER, or --vae demo to try"
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get("ZVAE_VAE")
     try:
         path = default_path()
         if not weightless(path):
