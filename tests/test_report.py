@@ -78,6 +78,7 @@ def test_progress_says_rows_and_memory(tmp_path: Path) -> None:
     assert peaks[-1] <= told.measured_peak
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed_bytecode")
 def test_the_footprint_is_the_processes_own() -> None:
     code = """
