@@ -74,7 +74,7 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int
 @pytest.mark.parametrize(
     ("kernels", "flat", "zeros"),
     sampled(
-        5,  # enough without native kernels too
+        5,
         [*PATHS[:1], *MLX_KERNELS],
         [None, 0.0],
         [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""],
