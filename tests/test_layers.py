@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,13 @@ def imports(source: str) -> set[str]:
     return found
 
 
+@cache
+def imports_of(file: str) -> set[str]:
+    """Every module a file of the package imports."""
+    return imports((ROOT / file).read_text())
+
+
+@cache
 def file_of(module: str) -> str | None:
     """The file of the package that a dotted name comes from; None for other packages."""
     parts = module.split(".")
@@ -106,7 +114,7 @@ def file_of(module: str) -> str | None:
 def test_a_file_imports_from_its_own_layer_or_from_lower_ones(file: str) -> None:
     order = list(LAYERS)
     here = order.index(layer_of(file))
-    found = {name: file_of(name) for name in imports((ROOT / file).read_text())}
+    found = {name: file_of(name) for name in imports_of(file)}
     above = {name for name, other in found.items() if other and order.index(layer_of(other)) > here}
     assert not above, f"{file} is of layer {order[here]!r}, and imports from higher ones: {above}"
 

@@ -56,6 +56,11 @@ def texts(node: ast.AST) -> list[str]:
     return [text for child in ast.iter_child_nodes(node) for text in texts(child)]
 
 
+def called(function: ast.expr) -> str:
+    """The last name of what is called."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
 def messages() -> list[tuple[str, str]]:
     """Every text that an error is made with, and other texts that look like advice."""
     root = Path(zvae_tiled.__file__).parent
@@ -65,7 +70,7 @@ def messages() -> list[tuple[str, str]]:
         if name.startswith("cli/") or name in ELSEWHERE:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            raised = isinstance(node, ast.Call) and re.search(r"Error$|^error$", ast.unparse(node.func))
+            raised = isinstance(node, ast.Call) and re.search(r"Error$|^error$", called(node.func))
             advice = isinstance(node, ast.Return | ast.Assign) and not isinstance(node.value, ast.Call)
             if (raised or advice) and not isinstance(node, ast.FunctionDef):
                 found += [(name, text) for text in texts(node) if PYTHON.search(text) and " " in text.strip()]

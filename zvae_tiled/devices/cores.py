@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from zvae_tiled.devices.cgroup import PROC, cpu_quota
@@ -22,8 +23,14 @@ def _cores() -> int:
     """Return the number of physical cores. A second thread on a core has no multiplier of its own."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
+    return _different(frozenset(os.sched_getaffinity(0)))
+
+
+@cache  # where a CPU is does not change while the system runs
+def _different(cpus: frozenset[int]) -> int:
+    """Return on how many cores these CPUs are."""
     places = set()
-    for cpu in os.sched_getaffinity(0):
+    for cpu in cpus:
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
         try:
             places.add(tuple((topology / name).read_text() for name in ("physical_package_id", "core_id")))

@@ -20,7 +20,9 @@ class Complaints:
     def add(self, kind: str, line: str) -> None:
         """Add a fault, a line of text, under its kind."""
         # Names come from the file. One may hold a terminal's escape codes, or a million characters.
-        safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line[:MAX_LETTERS])
+        safe = line[:MAX_LETTERS]
+        if not safe.isprintable():
+            safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in safe)
         self._lines.setdefault(kind, []).append(safe)
 
     def __bool__(self) -> bool:

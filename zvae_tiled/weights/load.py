@@ -20,6 +20,9 @@ from zvae_tiled.weights.safetensors_file import SafetensorsFile
 from zvae_tiled.weights.tiny_names import diffusers_names
 from zvae_tiled.weights.values import TARGETS, Target, to_mlx
 
+CACHED = 1 << 20
+"""Bytes of freed buffers that may wait in MLX's cache. Emptying it costs more than reading a small tensor."""
+
 WIDE = next(target for target in TARGETS if target.dtype == mx.float32)
 
 
@@ -67,7 +70,9 @@ def load_weights(
                 assign(each.name, array)
             del array
             # Otherwise buffers freed by the conversion pile up in MLX's cache.
-            mx.clear_cache()
+            if mx.get_cache_memory() > CACHED:
+                mx.clear_cache()
+        mx.clear_cache()
     complaints.raise_if_any(
         f"{where} cannot be used as {target.name}",
         "Values beyond float16 need bfloat16 or float32. NaN and Inf mean damaged weights: download them again.",
@@ -143,9 +148,9 @@ def _named(file: Store) -> list[Stored]:
 def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
     host = read_values(tensor, target, layout, complaints)
     array = to_mlx(host, target)
-    mx.eval(array)
-    del host  # before a transposed copy is made
     if layout is Layout.PYTORCH and not is_matrix(tensor.shape) and array.ndim > 2:
+        mx.eval(array)
+        del host  # before a transposed copy is made
         array = mx.contiguous(mx.moveaxis(array, 1, -1))
     array = array.reshape(tensor.shape)
     mx.eval(array)

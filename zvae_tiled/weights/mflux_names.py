@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 # At most two digits, as in `names`.
 _N = r"(0|[1-9][0-9]?)"
@@ -49,6 +50,7 @@ def from_mflux(names: Collection[str]) -> dict[str, str]:
     return {name: translate(name) for name in names}
 
 
+@lru_cache(4096)  # a name is asked once for each model that a file may be of
 def _unwrapped(name: str) -> str:
     for pattern, replacement in _RULES:
         name = pattern.sub(replacement, name)

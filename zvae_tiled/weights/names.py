@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from zvae_tiled.weights.dc_ae_names import from_dc_ae
 from zvae_tiled.weights.mflux_names import from_mflux
@@ -171,6 +172,7 @@ def _from_wan(name: str) -> str:
     return name
 
 
+@lru_cache(4096)  # a name is asked once for each model that a file may be of
 def _canonical(name: str, levels: int) -> str:
     if up := _UP.match(name):
         level = levels - 1 - int(up[1])
