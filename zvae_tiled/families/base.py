@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from zvae_tiled.chain import Chain, Segment, Shape
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families.mosaic import Mosaic
 
 Task = Literal["decode", "encode"]
 
@@ -155,6 +156,10 @@ class VAEConfig(ABC):
     @abstractmethod
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
+
+    def mosaics(self) -> dict[str, Mosaic]:
+        """Return how weights are laid out that are not as they are stored, by the names of their Steps."""
+        return {}
 
     def video(self) -> tuple[Segment, ...]:
         """Return the decoder of a video in its segments.

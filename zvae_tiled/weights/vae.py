@@ -19,6 +19,7 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import load_weights
+from zvae_tiled.weights.mosaics import laid_out, shapes_in_file
 from zvae_tiled.weights.video import apart, stored_shapes
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -74,12 +75,13 @@ def read_weights(
     tasks: tuple[Task, ...] = ("decode",) if truth("decoder_only", decoder_only) else ("decode", "encode")
     temporal = stored_shapes(config) if truth("video", video) else {}
     weights: dict[str, mx.array] = {}
+    mosaics = config.mosaics()
     ignored = (*config.unused, *(ENCODER if decoder_only else ()))
     load_weights(
         source,
-        shapes_of(config, tasks) | temporal,
+        file_shapes(config, tasks) | temporal,
         dtype,
-        assign=lambda name, array: weights.update(apart(name, array)),
+        assign=lambda name, array: weights.update(apart(name, laid_out(name, array, mosaics))),
         ignore=ignored,
         wide=config.latents.shapes.keys(),
         causal=config.causal,
@@ -92,6 +94,11 @@ def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -
     chains = (config.chain(task) for task in tasks)
     used = {name: shape for chain in chains for name, shape in chain.shapes.items()}
     return used | config.latents.shapes | config.marks
+
+
+def file_shapes(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
+    """Return the shape in which a file has each of these weights."""
+    return shapes_in_file(shapes_of(config, tasks), config.mosaics())
 
 
 def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> dict[str, mx.array]:

@@ -1,0 +1,188 @@
+"""TAEHV (`taew2_1`, `taew2_2`) on one picture: as its whole network with all frames, from its own files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from tests.families.test_tiny import error
+from tests.support.models import random_latents, random_tensors, random_vae, torch_shapes
+from tests.support.plans import bits
+from tests.support.samples import examples
+from tests.support.taehv64 import decoded64, encoded64
+from tests.support.tiny64 import Weights
+from zvae_tiled import VAE, config_of
+from zvae_tiled.errors import ConfigError, WeightsError
+from zvae_tiled.families import Mosaic, config_from
+from zvae_tiled.families.tiny import PRESETS, TinyConfig
+from zvae_tiled.weights import recognise
+from zvae_tiled.weights.mosaics import laid_out
+
+NAMES = [name for name, config in PRESETS.items() if config.memory]
+
+
+def narrow(preset: str) -> TinyConfig:
+    return replace(PRESETS[preset], encoder_block_out_channels=(3, 4, 5, 6), decoder_block_out_channels=(7, 6, 5, 4))
+
+
+@cache
+def tensors(preset: str) -> Weights:
+    return random_tensors(torch_shapes(narrow(preset)))
+
+
+@pytest.mark.parametrize("preset", NAMES)
+def test_a_picture_is_the_last_of_the_frames_of_the_whole_network(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, stored = narrow(preset), tensors(preset)
+    save_file(stored, tmp_path / f"{preset}.safetensors")
+    monkeypatch.setattr(recognise, "PRESETS", {"other": PRESETS["taef1"], preset: config})
+    vae = VAE.load(tmp_path / f"{preset}.safetensors", "float32", decoder_only=False)
+    assert vae.config == config
+    latents = 2 * random_latents(config, 2, 3)
+    *others, want = decoded64(stored, [latents[0].transpose(1, 2, 0).astype(np.float64)], config.packs)
+    assert len(others) == 3
+    found = np.asarray(vae.decode(latents, "np", raw=True))[0] / 2 + 0.5
+    assert error(found, want) < 1e-5
+    assert all(error(found, other) > 0.1 for other in others)
+    image = np.random.default_rng(0).random((2 * config.scale, config.scale, 3), np.float32)
+    (encoded,) = encoded64(stored, [image.astype(np.float64)] * 4, config.packs)
+    assert error(vae.encode(image).mode(), encoded.transpose(2, 0, 1)[None]) < 1e-5
+
+
+def test_the_bytes_do_not_depend_on_the_budget() -> None:
+    vae = random_vae(narrow("taew2_1"), "bfloat16")
+    latents = random_latents(vae.config, 12, 5)
+    ample, report = vae.decode(latents, budget="1GB", return_report=True)
+    least, other = vae.decode(latents, budget=f"{_least(vae)}B", return_report=True)
+    assert bits(ample) == bits(least)
+    assert other.plan.sweeps != report.plan.sweeps
+    assert other.measured_peak <= other.predicted_peak <= _least(vae)
+
+
+def _least(vae: VAE) -> int:
+    from zvae_tiled.errors import BudgetError
+
+    with pytest.raises(BudgetError) as refused:
+        vae.plan(96, 40, "1B")
+    needed = refused.value.needed
+    assert needed is not None
+    return needed
+
+
+def test_files_have_the_names_and_shapes_of_its_author() -> None:
+    """Of the three kinds of layers that are laid out anew, and of those that are not."""
+    shapes = torch_shapes(config_of("taew2_1"))
+    want = {
+        "decoder.1.weight": (256, 16, 3, 3),
+        "decoder.3.conv.0.weight": (256, 512, 3, 3),
+        "decoder.7.conv.weight": (256, 256, 1, 1),
+        "decoder.8.weight": (128, 256, 3, 3),
+        "decoder.13.conv.weight": (256, 128, 1, 1),
+        "decoder.14.weight": (64, 128, 3, 3),
+        "decoder.17.conv.0.weight": (64, 128, 3, 3),
+        "decoder.17.conv.4.bias": (64,),
+        "decoder.19.conv.weight": (128, 64, 1, 1),
+        "decoder.20.weight": (64, 64, 3, 3),
+        "decoder.22.bias": (3,),
+        "encoder.0.weight": (64, 3, 3, 3),
+        "encoder.2.conv.weight": (64, 128, 1, 1),
+        "encoder.3.weight": (64, 64, 3, 3),
+        "encoder.7.conv.weight": (64, 128, 1, 1),
+        "encoder.12.conv.weight": (64, 64, 1, 1),
+        "encoder.14.conv.0.weight": (64, 128, 3, 3),
+        "encoder.17.bias": (16,),
+    }
+    assert want.items() <= shapes.items()
+    assert len(shapes) == 2 * (9 * 6 + 2 * 2 + 3 + 3)
+    other = torch_shapes(config_of("taew2_2"))
+    assert other.keys() == shapes.keys()
+    assert (other["decoder.1.weight"][1], other["decoder.22.bias"]) == (48, (12,))
+    assert (other["encoder.0.weight"][1], other["encoder.17.bias"]) == (12, (48,))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "problem"),
+    [
+        (
+            "decoder.3.conv.0.weight",
+            (7, 7, 3, 3),
+            r"decoder\.3\.conv\.0\.weight: \(7, 7, 3, 3\) stored, \(7, 14, 3, 3\)",
+        ),
+        ("decoder.19.conv.weight", (5, 5, 1, 1), r"decoder\.19\.conv\.weight: \(5, 5, 1, 1\) stored"),
+        ("decoder.17.conv.4.bias", (10,), r"decoder\.17\.conv\.4\.bias: \(10,\) stored, \(5,\) expected"),
+    ],
+)
+def test_other_shapes_are_refused_before_a_value_is_read(name: str, shape: tuple[int, ...], problem: str) -> None:
+    given_tensors = tensors("taew2_1") | {name: np.full(shape, np.nan, np.float32)}
+    with pytest.raises(WeightsError, match=problem):
+        VAE.from_state_dict(given_tensors, narrow("taew2_1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"memory": 1}, "memory must be true or false"),
+        ({"pools": True}, "memory must be false with encoder_stem, pools or patch"),
+        ({"num_decoder_blocks": [3, 3, 3, 1]}, r"num_decoder_blocks\[3\] must be 0 with memory, it is 1"),
+        ({"num_encoder_blocks": [False, 3, 3, 3]}, r"num_encoder_blocks\[0\] must be 0 with memory"),
+        ({"num_decoder_blocks": [0, 3, 3, 0]}, r"num_decoder_blocks\[0\] must be a whole number"),
+        (
+            {
+                "decoder_block_out_channels": [4, 4, 4],
+                "num_decoder_blocks": [3, 3, 0],
+                "encoder_block_out_channels": [4, 4, 4],
+                "num_encoder_blocks": [0, 3, 3],
+            },
+            "decoder_block_out_channels must list 4 widths with memory, it lists 3",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_name(change: dict[str, Any], problem: str) -> None:
+    fields = {
+        "memory": True,
+        "num_encoder_blocks": [0, 3, 3, 3],
+        "num_decoder_blocks": [3, 3, 3, 0],
+        "_class_name": "AutoencoderTiny",
+    }
+    with pytest.raises(ConfigError, match=problem):
+        config_from(fields | change)
+
+
+@given(st.data())
+@examples(50)
+def test_a_mosaic_is_its_pieces_and_zeros(data: st.DataObject) -> None:
+    rows, columns, height, width = (data.draw(st.integers(1, 3)) for _ in range(4))
+    piece = st.none() | st.integers(0, rows * columns - 1)
+    pieces = tuple(tuple(data.draw(piece) for _ in range(width)) for _ in range(height))
+    mosaic, size = Mosaic(pieces, rows, columns), (2, 3, 3, 5)
+    stored = np.arange(1.0, prod(size) * rows * columns + 1, dtype=np.float32).reshape(2 * rows, 3, 3, 5 * columns)
+    grid = [np.split(row, columns, axis=-1) for row in np.split(stored, rows)]
+    flat = [each for row in grid for each in row]
+    nothing = np.zeros(size, np.float32)
+    want = [np.concatenate([nothing if each is None else flat[each] for each in row], axis=-1) for row in pieces]
+    found = laid_out("a.weight", mx.array(stored), {"a": mosaic})
+    assert bits(found) == bits(np.concatenate(want))
+    assert mosaic.stored(found.shape) == stored.shape
+
+
+def test_laying_out_takes_the_result_beside_the_stored_weight() -> None:
+    stored = mx.ones((64, 3, 3, 512))
+    mx.eval(stored)
+    for how in (Mosaic(((0,),), columns=2), Mosaic(((0, None), (1, 0)), columns=2), Mosaic(((0,), (0,)))):
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        found = laid_out("a.weight", stored, {"a": how})
+        assert mx.get_peak_memory() - before <= found.nbytes + 4096, how
+        del found
