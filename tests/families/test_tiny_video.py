@@ -21,13 +21,18 @@ from tests.support.plans import bits
 from tests.support.samples import examples
 from tests.support.taehv64 import decoded64, encoded64
 from tests.support.tiny64 import Weights
-from zvae_tiled import VAE, config_of
-from zvae_tiled.errors import ConfigError, WeightsError
+from zvae_tiled import VAE, VAEConfig, config_of
+from zvae_tiled.errors import BudgetError, ConfigError, WeightsError
 from zvae_tiled.families import Mosaic, config_from
+from zvae_tiled.families.qwen_image import QwenImageConfig
 from zvae_tiled.families.tiny import PRESETS, TinyConfig
+from zvae_tiled.families.wan import PRESETS as WAN_PRESETS
+from zvae_tiled.jobs import preview
 from zvae_tiled.weights import recognise
 from zvae_tiled.weights.mosaics import laid_out
 
+QWEN = QwenImageConfig(base_dim=2)
+WAN_2_2 = replace(WAN_PRESETS["wan2.2"], base_dim=2, decoder_base_dim=2)
 NAMES = [name for name, config in PRESETS.items() if config.memory]
 
 
@@ -60,24 +65,28 @@ def test_a_picture_is_the_last_of_the_frames_of_the_whole_network(
     assert error(vae.encode(image).mode(), encoded.transpose(2, 0, 1)[None]) < 1e-5
 
 
+@pytest.mark.parametrize(("model", "preset"), [(QWEN, "taew2_1"), (WAN_2_2, "taew2_2")], ids=["qwen", "wan2.2"])
+def test_it_makes_previews_of_a_pipelines_latents(
+    model: VAEConfig, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read as the pipeline has them, with the mean and the deviation, not as the decoder of the model does."""
+    monkeypatch.setattr(preview, "SECONDS", 1e9)
+    tiny, latents = random_vae(narrow(preset)), random_latents(model, 3, 2)
+    look = random_vae(model).preview(latents[:, :, None], tiny=tiny)
+    assert bits(look.array()) == bits(tiny.decode(latents))
+    assert look.made_by == "AutoencoderTiny, from all latents"
+
+
 def test_the_bytes_do_not_depend_on_the_budget() -> None:
     vae = random_vae(narrow("taew2_1"), "bfloat16")
-    latents = random_latents(vae.config, 12, 5)
-    ample, report = vae.decode(latents, budget="1GB", return_report=True)
-    least, other = vae.decode(latents, budget=f"{_least(vae)}B", return_report=True)
-    assert bits(ample) == bits(least)
-    assert other.plan.sweeps != report.plan.sweeps
-    assert other.measured_peak <= other.predicted_peak <= _least(vae)
-
-
-def _least(vae: VAE) -> int:
-    from zvae_tiled.errors import BudgetError
-
+    latents = random_latents(vae.config, 6, 3)
     with pytest.raises(BudgetError) as refused:
-        vae.plan(96, 40, "1B")
-    needed = refused.value.needed
-    assert needed is not None
-    return needed
+        vae.decode(latents, budget="1B")
+    least, report = vae.decode(latents, budget=f"{refused.value.needed}B", return_report=True)
+    ample = vae.prepare(latents, budget="1GB")
+    assert bits(ample.array()) == bits(least)
+    assert ample.plan.sweeps != report.plan.sweeps
+    assert report.measured_peak <= report.predicted_peak <= report.budget
 
 
 def test_files_have_the_names_and_shapes_of_its_author() -> None:

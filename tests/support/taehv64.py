@@ -28,9 +28,8 @@ def _run(modules: str, half: str, weights: Weights, frames: list[Array]) -> list
     for number, module in enumerate(modules.split()):
         name = f"{half}.{number}."
         if module == "memory":
-            frames = [
-                _memory(weights, name, x, before) for before, x in zip([0 * frames[0], *frames], frames, strict=False)
-            ]
+            before = [0 * frames[0], *frames[:-1]]
+            frames = [_memory(weights, name, x, past) for x, past in zip(frames, before, strict=True)]
         elif module == "grow":
             grown = [conv64(weights, f"{name}conv.", x) for x in frames]
             count = grown[0].shape[-1] // frames[0].shape[-1]

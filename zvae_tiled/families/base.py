@@ -187,8 +187,8 @@ class Family:
     Attributes:
         config: The class of its configs.
         presets: Published configs by their names.
-        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no
-            entry.
+        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search, or
+            ``OWNER/MODEL/FILE``; a preset may have no entry.
         pipelines: What a pipeline of diffusers changes in its VAE's config, by the pipeline's class.
         lookalikes: A model without a preset whose weights have a preset's names and shapes, but other latents.
     """

@@ -286,12 +286,10 @@ PRESETS: dict[str, TinyConfig] = {
     "taew2_2": replace(_WAN, latent_channels=48, packs=True),
 }
 
-_ON_GITHUB = ("taesana", "taew2_1", "taew2_2")
-
 REPOSITORIES: dict[str, tuple[str, ...]] = {
-    name: (f"madebyollin/{name}",) for name in PRESETS if name not in _ON_GITHUB
-}
-"""Models on Hugging Face that hold the VAE of each preset. The others' files are in their author's repositories."""
+    name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana" and not PRESETS[name].memory
+} | {name: (f"Kijai/WanVideo_comfy/{name}.safetensors",) for name in ("taew2_1", "taew2_2")}
+"""Models on Hugging Face that hold the VAE of each preset. Of Wan's, many more files are beside it."""
 
 TINY_OF: dict[str, str] = {
     "sd1": "taesd",
