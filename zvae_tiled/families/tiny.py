@@ -287,8 +287,10 @@ PRESETS: dict[str, TinyConfig] = {
 }
 
 REPOSITORIES: dict[str, tuple[str, ...]] = {
-    name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana" and not PRESETS[name].memory
-} | {name: (f"Kijai/WanVideo_comfy/{name}.safetensors",) for name in ("taew2_1", "taew2_2")}
+    name: (f"Kijai/WanVideo_comfy/{name}.safetensors" if config.memory else f"madebyollin/{name}",)
+    for name, config in PRESETS.items()
+    if name != "taesana"
+}
 """Models on Hugging Face that hold the VAE of each preset. Of Wan's, many more files are beside it."""
 
 TINY_OF: dict[str, str] = {
