@@ -15,8 +15,9 @@ from zvae_tiled.chain.whole import run_whole
 from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.weights.mosaics import laid_out
-from zvae_tiled.weights.vae import DTYPES, file_shapes
+from zvae_tiled.weights.layout import Layout
+from zvae_tiled.weights.mosaics import laid_out, mosaic_of
+from zvae_tiled.weights.vae import DTYPES, file_shapes, shapes_of
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3", "playground-2.5", "cogview4")
 
@@ -58,11 +59,15 @@ def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
 def random_vae(config: VAEConfig, dtype: str = "float32", seed: int = 0) -> VAE:
     """A VAE with random weights, made in memory."""
     tensors, wide = random_tensors(torch_shapes(config), seed), config.latents.shapes
-    mosaics = config.mosaics()
-    stored = {name: mx.array(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x) for name, x in tensors.items()}
+    for name, shape in file_shapes(config).items():
+        if (mosaic := mosaic_of(name, config.mosaics())) is not None:
+            tensors[name] = laid_out(tensors[name], shape, mosaic, Layout.PYTORCH)
     weights = {
-        name: laid_out(name, array, mosaics).astype(mx.float32 if name in wide else DTYPES[dtype])
-        for name, array in stored.items()
+        name: mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values)
+        .reshape(shape)
+        .astype(mx.float32 if name in wide else DTYPES[dtype])
+        for name, shape in shapes_of(config).items()
+        for values in (tensors[name],)
     }
     mx.eval(weights)
     return VAE(config, weights, DTYPES[dtype])

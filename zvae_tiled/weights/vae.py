@@ -19,7 +19,7 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import load_weights
-from zvae_tiled.weights.mosaics import laid_out, shapes_in_file
+from zvae_tiled.weights.mosaics import shapes_in_file
 from zvae_tiled.weights.video import apart, stored_shapes
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -75,16 +75,16 @@ def read_weights(
     tasks: tuple[Task, ...] = ("decode",) if truth("decoder_only", decoder_only) else ("decode", "encode")
     temporal = stored_shapes(config) if truth("video", video) else {}
     weights: dict[str, mx.array] = {}
-    mosaics = config.mosaics()
     ignored = (*config.unused, *(ENCODER if decoder_only else ()))
     load_weights(
         source,
-        file_shapes(config, tasks) | temporal,
+        shapes_of(config, tasks) | temporal,
         dtype,
-        assign=lambda name, array: weights.update(apart(name, laid_out(name, array, mosaics))),
+        assign=lambda name, array: weights.update(apart(name, array)),
         ignore=ignored,
         wide=config.latents.shapes.keys(),
         causal=config.causal,
+        mosaics=config.mosaics(),
     )
     return weights
 
