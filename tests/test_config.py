@@ -103,6 +103,12 @@ def without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
 SDXL = without(FLUX, "shift_factor", "latents_mean", "latents_std", "use_quant_conv", "use_post_quant_conv")
 SDXL |= {"latent_channels": 4, "scaling_factor": 0.13025, "sample_size": 1024}
 SD1 = without(SDXL, "scaling_factor", "force_upcast", "mid_block_add_attention")
+TAEHV = TINY | {
+    "decoder_block_out_channels": [256, 128, 64, 64],
+    "num_encoder_blocks": [0, 3, 3, 3],
+    "num_decoder_blocks": [3, 3, 3, 0],
+    "memory": True,
+}
 PUBLISHED = {
     "flux1": FLUX,
     "z-image": FLUX,
@@ -163,6 +169,8 @@ PUBLISHED = {
         "decoder_block_out_channels": [256, 128, 64, 64],
         "packs": True,
     },
+    "taew2_1": TAEHV,
+    "taew2_2": TAEHV | {"latent_channels": 48, "packs": True},
     "flux2-small": DEV | {"decoder_block_out_channels": [96, 192, 384, 384]},
     "ernie-image": DEV | {"batch_norm_eps": 1e-5},  # as its pipeline computes; its config.json says 1e-4
     "ideogram4": DEV | {"pipeline": "ideogram4"},

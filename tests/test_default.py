@@ -126,6 +126,18 @@ def test_a_vae_without_a_config_is_found_alone(tmp_path: Path) -> None:
     assert find_in_cache(REPOSITORIES["taef2"]) is None, "a pipeline, whose transformer may lie here"
 
 
+def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hf download Kijai/WanVideo_comfy taew2_1\.safetensors"):
+        VAE.load("taew2_1")
+    for age, revision in enumerate(("old", "new", "other")):
+        folder = tmp_path / "hub" / "models--Kijai--WanVideo_comfy" / "snapshots" / revision
+        folder.mkdir(parents=True)
+        for name in ("transformer", "taew2_2" if revision == "other" else "taew2_1"):
+            (folder / f"{name}.safetensors").touch()
+            os.utime(folder / f"{name}.safetensors", (age, age))
+    assert find_in_cache(REPOSITORIES["taew2_1"]) == folder.with_name("new") / "taew2_1.safetensors"
+
+
 def test_of_several_snapshots_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     folders = [snapshot(hub, KNOWN[2], revision) for revision in ("old", "new", "partial")]

@@ -437,7 +437,8 @@ class VAE:
         """Plan a quick look at latents, which takes about a second. It is not the picture of a full decode.
 
         A tiny decoder of the same latents decodes them, if there is one: TAESD for SD 1 and 2, TAEF1 for FLUX.1 and
-        Z-Image, and so on. Else this VAE decodes a smaller map of them. Latents that would take longer are shrunk.
+        Z-Image, TAEHV for Qwen-Image and Wan, and so on. Else this VAE decodes a smaller map of them. Latents that
+        would take longer are shrunk.
 
         Args:
             latents: As in `decode`.

@@ -12,7 +12,7 @@ import pytest
 from tests.peers.comfyui_calls import ANY, BUDGET, node, samples
 from zvae_tiled import VAE
 from zvae_tiled.adapters import comfyui
-from zvae_tiled.errors import InputError
+from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import PRESETS
 
 pytestmark = [
@@ -57,6 +57,14 @@ def test_a_picture_beyond_its_range_is_encoded_as_by_its_own_encode(host: Any, l
     (found,) = node("ZvaeEncode").encode(pixels, vae, **BUDGET)
     wanted = vae.encode(pixels)
     assert abs(found["samples"] - wanted).max() <= 1e-4 * wanted.std()
+
+
+def test_a_tiny_decoder_that_does_not_say_its_scale_is_refused(host: Any, loaded: Any) -> None:
+    """ComfyUI undoes the scale of latents, and TAEHV's module, unlike TAESD's, does not hold it."""
+    vae = loaded("taesd")
+    del vae.first_stage_model.vae_scale
+    with pytest.raises(ConfigError, match="does not say how latents are scaled"):
+        node("ZvaeDecode").decode(samples(vae), vae, **ANY)
 
 
 def test_several_pictures_are_no_frames(host: Any, loaded: Any) -> None:

@@ -15,7 +15,9 @@ from zvae_tiled.chain.whole import run_whole
 from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.families.flux2 import Flux2Config
-from zvae_tiled.weights.vae import DTYPES, shapes_of
+from zvae_tiled.weights.layout import Layout
+from zvae_tiled.weights.mosaics import laid_out, mosaic_of
+from zvae_tiled.weights.vae import DTYPES, file_shapes, shapes_of
 
 PRESETS = ("z-image", "flux1", "sd1", "sdxl", "sd3", "playground-2.5", "cogview4")
 
@@ -47,7 +49,7 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
 
 def torch_shapes(config: VAEConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes as diffusers stores this model."""
-    return {name: to_torch_layout(shape) for name, shape in shapes_of(config).items()}
+    return {name: to_torch_layout(shape) for name, shape in file_shapes(config).items()}
 
 
 def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -57,11 +59,15 @@ def to_torch_layout(shape: tuple[int, ...]) -> tuple[int, ...]:
 def random_vae(config: VAEConfig, dtype: str = "float32", seed: int = 0) -> VAE:
     """A VAE with random weights, made in memory."""
     tensors, wide = random_tensors(torch_shapes(config), seed), config.latents.shapes
+    for name, shape in file_shapes(config).items():
+        if (mosaic := mosaic_of(name, config.mosaics())) is not None:
+            tensors[name] = laid_out(tensors[name], shape, mosaic, Layout.PYTORCH)
     weights = {
-        name: mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values).astype(
-            mx.float32 if name in wide else DTYPES[dtype]
-        )
-        for name, values in tensors.items()
+        name: mx.array(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values)
+        .reshape(shape)
+        .astype(mx.float32 if name in wide else DTYPES[dtype])
+        for name, shape in shapes_of(config).items()
+        for values in (tensors[name],)
     }
     mx.eval(weights)
     return VAE(config, weights, DTYPES[dtype])

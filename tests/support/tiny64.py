@@ -29,11 +29,12 @@ TAEQI = (
 def run64(modules: str, weights: Weights, x: Array) -> Array:
     """Apply the modules to a map, one after the other. `weights` have the author's own names."""
     for number, module in enumerate(modules.split()):
-        x = _apply(module, {name: w for name, w in weights.items() if name.startswith(f"{number}.")}, f"{number}.", x)
+        x = apply64(module, {name: w for name, w in weights.items() if name.startswith(f"{number}.")}, f"{number}.", x)
     return x
 
 
-def _apply(module: str, weights: Weights, name: str, x: Array) -> Array:
+def apply64(module: str, weights: Weights, name: str, x: Array) -> Array:
+    """Apply one module, whose weights have names that begin with `name`."""
     if module == "clamp":
         return np.asarray(np.tanh(x / 3) * 3)
     if module == "relu":
@@ -48,23 +49,24 @@ def _apply(module: str, weights: Weights, name: str, x: Array) -> Array:
         return cells.reshape(*cells.shape[:2], -1)
     if module == "block":
         return _block(weights, name, x)
-    return _conv(weights, name, x)[:: 2 if module == "half" else 1, :: 2 if module == "half" else 1]
+    return conv64(weights, name, x)[:: 2 if module == "half" else 1, :: 2 if module == "half" else 1]
 
 
 def _block(weights: Weights, name: str, x: Array) -> Array:
     if f"{name}pool.0.weight" in weights:
-        wide = _conv(weights, f"{name}pool.0.", x)
+        wide = conv64(weights, f"{name}pool.0.", x)
         grouped = wide.reshape(-1, 4, wide.shape[-1] // 4)
         grouped = (grouped - grouped.mean((0, 2), keepdims=True)) / np.sqrt(grouped.var((0, 2), keepdims=True) + 1e-5)
         normal = grouped.reshape(wide.shape) * weights[f"{name}pool.1.weight"] + weights[f"{name}pool.1.bias"]
-        x = x + _conv(weights, f"{name}pool.3.", np.maximum(normal, 0))
-    y = _conv(weights, f"{name}conv.0.", x)
-    y = _conv(weights, f"{name}conv.2.", np.maximum(y, 0))
-    y = _conv(weights, f"{name}conv.4.", np.maximum(y, 0))
+        x = x + conv64(weights, f"{name}pool.3.", np.maximum(normal, 0))
+    y = conv64(weights, f"{name}conv.0.", x)
+    y = conv64(weights, f"{name}conv.2.", np.maximum(y, 0))
+    y = conv64(weights, f"{name}conv.4.", np.maximum(y, 0))
     return np.asarray(np.maximum(x + y, 0))
 
 
-def _conv(weights: Weights, name: str, x: Array) -> Array:
+def conv64(weights: Weights, name: str, x: Array) -> Array:
+    """Convolve a map with the weight, and the bias if there is one, that this name begins."""
     kernel = weights[f"{name}weight"]
     size, (height, width, _) = kernel.shape[2], x.shape
     padded = np.pad(x, ((size // 2,) * 2, (size // 2,) * 2, (0, 0)))

@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from zvae_tiled.adapters.comfyui_host import listener, make_room
 from zvae_tiled.errors import ConfigError, InputError
+from zvae_tiled.families import PRESETS
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.planner.case import Output
@@ -20,6 +21,8 @@ from zvae_tiled.weights.vae import DTYPES
 
 _ANY = "1000TB"
 """Every plan fits it. The fastest plan says how much memory to ask for, where the default budget is not known yet."""
+
+_OWN = "Use ComfyUI's own nodes for it."
 
 _COPIES: WeakKeyDictionary[Any, VAE] = WeakKeyDictionary()
 """The copy of each module of torch that was used. It goes when ComfyUI drops the module."""
@@ -39,7 +42,10 @@ def copied(vae: Any, encoder: bool = False) -> VAE:
         fitting = fitting_presets(Arrays(tensors))
         if not fitting:
             problem = f"this VAE, of the class {type(module).__name__}, is of no family that zvae_tiled knows"
-            raise ConfigError(problem, "Use ComfyUI's own nodes for it.")
+            raise ConfigError(problem, _OWN)
+        if PRESETS[fitting[0]].latents.only_scaled and not hasattr(module, "vae_scale"):
+            problem = f"this VAE, of the class {type(module).__name__}, does not say how latents are scaled for it"
+            raise ConfigError(problem, _OWN)
         known = None
         _COPIES.pop(module, None)  # a decoder alone is freed before both halves are copied
         # Presets of the same names and shapes differ in the latents of their pipelines, which ComfyUI does not have.

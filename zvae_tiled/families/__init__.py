@@ -1,6 +1,7 @@
 """What a VAE is, one file for each family: config, Chain, latents, presets, Hugging Face repositories. No MLX."""
 
 from zvae_tiled.families.base import LatentConvention, Task, VAEConfig
+from zvae_tiled.families.mosaic import Mosaic
 from zvae_tiled.families.table import (
     FAMILIES,
     LOOKALIKES,
@@ -18,6 +19,7 @@ __all__ = [
     "PRESETS",
     "REPOSITORIES",
     "LatentConvention",
+    "Mosaic",
     "Task",
     "VAEConfig",
     "config_from",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from zvae_tiled.chain import Chain, Segment, Shape
 from zvae_tiled.errors import ConfigError
+from zvae_tiled.families.mosaic import Mosaic
 
 Task = Literal["decode", "encode"]
 
@@ -156,6 +157,10 @@ class VAEConfig(ABC):
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
 
+    def mosaics(self) -> dict[str, Mosaic]:
+        """Return how weights are laid out that are not as they are stored, by the names of their Steps."""
+        return {}
+
     def video(self) -> tuple[Segment, ...]:
         """Return the decoder of a video in its segments.
 
@@ -182,8 +187,8 @@ class Family:
     Attributes:
         config: The class of its configs.
         presets: Published configs by their names.
-        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search; a preset may have no
-            entry.
+        repositories: Models on Hugging Face that hold a preset's VAE, in the order of the search, or
+            ``OWNER/MODEL/FILE``; a preset may have no entry.
         pipelines: What a pipeline of diffusers changes in its VAE's config, by the pipeline's class.
         lookalikes: A model without a preset whose weights have a preset's names and shapes, but other latents.
     """

@@ -1,4 +1,4 @@
-"""AutoencoderTiny: TAESD, TAESDXL, TAESD3, TAEF1, TAEF2 and TAESANA, tiny decoders of the latents of other VAEs.
+"""AutoencoderTiny: TAESD, TAESDXL, TAESD3, TAEF1, TAEF2, TAESANA, TAEW: tiny decoders of the latents of other VAEs.
 
 But for TAEF2's three norms, nothing is gathered over the picture. So a decode is one sweep, and tiles that overlap by
 the Chain's reach are exact. Latents are read as a pipeline has them, scaled; pictures lie in [0, 1] inside.
@@ -7,7 +7,7 @@ the Chain's reach are exact. Latents are read as a pipeline has them, scaled; pi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from zvae_tiled.chain import DOUBLE, HALVE, Chain, Norm, Padding, Skip, Step
@@ -16,6 +16,8 @@ from zvae_tiled.checks import shown
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families.base import Family, LatentConvention, Task, VAEConfig
 from zvae_tiled.families.checks import MAX_LEVELS, MAX_RESNETS, check_count, check_flag, frozen
+from zvae_tiled.families.mosaic import Mosaic
+from zvae_tiled.families.tiny_video import LEVELS, STORED, Laid, TinyVideo
 
 CLAMP = 3.0
 """Latents are clamped to about this magnitude: 3 tanh(x / 3)."""
@@ -45,6 +47,8 @@ class TinyConfig(VAEConfig):
         patch: Rows, and columns, of latents in one pixel of the pipeline's map: 1, or 2. diffusers has no such key.
         packs: Whether the encoder packs 2×2 pixels into one first, and the decoder unpacks them last. diffusers has no
             such key.
+        memory: Whether it is TAEHV, whose blocks read the frame before, too: here a picture alone. diffusers has no
+            such key.
     """
 
     class_name: ClassVar[str] = "AutoencoderTiny"
@@ -71,6 +75,7 @@ class TinyConfig(VAEConfig):
     pools: bool = False
     patch: int = 1
     packs: bool = False
+    memory: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a config that cannot be built.
@@ -80,6 +85,7 @@ class TinyConfig(VAEConfig):
         """
         for name in ("in_channels", "out_channels", "latent_channels"):
             check_count(name, getattr(self, name))
+        check_flag("memory", self.memory)
         for half in ("encoder", "decoder"):
             for name in (f"{half}_block_out_channels", f"num_{half}_blocks"):
                 object.__setattr__(self, name, frozen(getattr(self, name)))
@@ -91,6 +97,8 @@ class TinyConfig(VAEConfig):
         _check_stem(self)
         check_flag("pools", self.pools)
         check_count("patch", self.patch, 2)
+        if self.memory:
+            _check_memory(self)
         if self.scaling_factor != 1 or self.shift_factor != 0:
             raise ConfigError("scaling_factor must be 1 and shift_factor 0: an AutoencoderTiny reads scaled latents")
 
@@ -113,7 +121,25 @@ class TinyConfig(VAEConfig):
 
     def chain(self, task: Task) -> Chain:
         """Return the Chain of the decoder, or of the encoder."""
+        if self.memory:
+            return Chain(tuple(step for step, _ in self._video(task)))
         return Chain(tuple(_decoder(self) if task == "decode" else _encoder(self)))
+
+    def mosaics(self) -> dict[str, Mosaic]:
+        """Return how the weights of TAEHV are laid out for one picture."""
+        if not self.memory:
+            return {}
+        tasks: tuple[Task, ...] = ("decode", "encode")
+        return {step.name: how for task in tasks for step, how in self._video(task) if how != STORED}
+
+    def _video(self, task: Task) -> Iterator[Laid]:
+        """Yield the Steps of TAEHV's decoder, or encoder, each with how its weight is laid out."""
+        if task == "decode":
+            pixels, widths, blocks = self.out_channels, self.decoder_block_out_channels, self.num_decoder_blocks
+        else:
+            pixels, widths, blocks = self.in_channels, self.encoder_block_out_channels, self.num_encoder_blocks
+        network = TinyVideo(self.latent_channels, pixels, widths, blocks, self.packs)
+        return network.decoder() if task == "decode" else network.encoder()
 
 
 def _check_stem(config: TinyConfig) -> None:
@@ -132,6 +158,13 @@ def _check_stem(config: TinyConfig) -> None:
         )
 
 
+def _check_memory(config: TinyConfig) -> None:
+    if config.encoder_stem or config.pools or config.patch != 1:
+        raise ConfigError("memory must be false with encoder_stem, pools or patch: no TAEHV has them")
+    if (levels := len(config.decoder_block_out_channels)) != LEVELS:
+        raise ConfigError(f"decoder_block_out_channels must list {LEVELS} widths with memory, it lists {levels}")
+
+
 def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
     listed, counts = getattr(config, widths), getattr(config, blocks)
     if not isinstance(listed, tuple) or not 1 <= len(listed) <= MAX_LEVELS:
@@ -140,8 +173,12 @@ def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
         check_count(f"{widths}[{level}]", width)
     if not isinstance(counts, tuple) or len(counts) != len(listed):
         raise ConfigError(f"{blocks} must list {len(listed)} numbers, as {widths} does, it is {shown(counts)}")
+    picture = 0 if blocks == "num_encoder_blocks" else len(counts) - 1
     for level, count in enumerate(counts):
-        check_count(f"{blocks}[{level}]", count, MAX_RESNETS)
+        if not config.memory or level != picture:
+            check_count(f"{blocks}[{level}]", count, MAX_RESNETS)
+        elif isinstance(count, bool) or count != 0:
+            raise ConfigError(f"{blocks}[{level}] must be 0 with memory, it is {shown(count)}")
     if sum(counts) > MAX_RESNETS:
         raise ConfigError(f"{blocks} lists {sum(counts)} blocks, at most {MAX_RESNETS} are planned")
 
@@ -229,6 +266,13 @@ _QWEN = TinyConfig(
     decoder_block_out_channels=(256, 128, 64, 64),
     packs=True,
 )
+_WAN = TinyConfig(
+    latent_channels=16,
+    decoder_block_out_channels=(256, 128, 64, 64),
+    num_encoder_blocks=(0, 3, 3, 3),
+    num_decoder_blocks=(3, 3, 3, 0),
+    memory=True,
+)
 
 PRESETS: dict[str, TinyConfig] = {
     "taesd": _FOUR,  # madebyollin/taesd, config.json
@@ -238,10 +282,16 @@ PRESETS: dict[str, TinyConfig] = {
     "taef2": _FLUX2,  # github.com/madebyollin/taesd, taesd.py, as the next two
     "taesana": _SANA,
     "taeqi2_1": _QWEN,
+    "taew2_1": _WAN,  # github.com/madebyollin/taehv, taehv.py, as the next one
+    "taew2_2": replace(_WAN, latent_channels=48, packs=True),
 }
 
-REPOSITORIES: dict[str, tuple[str, ...]] = {name: (f"madebyollin/{name}",) for name in PRESETS if name != "taesana"}
-"""Models on Hugging Face that hold the VAE of each preset."""
+REPOSITORIES: dict[str, tuple[str, ...]] = {
+    name: (f"Kijai/WanVideo_comfy/{name}.safetensors" if config.memory else f"madebyollin/{name}",)
+    for name, config in PRESETS.items()
+    if name != "taesana"
+}
+"""Models on Hugging Face that hold the VAE of each preset. Of Wan's, many more files are beside it."""
 
 TINY_OF: dict[str, str] = {
     "sd1": "taesd",
@@ -252,7 +302,10 @@ TINY_OF: dict[str, str] = {
     "z-image": "taef1",
     "flux2": "taef2",
     "flux2-small": "taef2",
+    "qwen-image": "taew2_1",
     "qwen-image-2.1": "taeqi2_1",
+    "wan2.1": "taew2_1",
+    "wan2.2": "taew2_2",
     "sana": "taesana",
 }
 """Presets of other families with the tiny decoder of the same latents."""

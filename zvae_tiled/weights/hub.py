@@ -73,7 +73,7 @@ def _with_preset(preset: str) -> Path:
     folder = find_in_cache(models)
     if folder is None:
         looked_for = f"Looked for: {', '.join(models)}." if models else "No model with that VAE is known."
-        fetch = f" Download one first, with: hf download {models[0]} --include 'vae/*'" if models else ""
+        fetch = f" Download one first, with: {_download(models[0])}" if models else ""
         raise ConfigError(
             f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
             f"Name the VAE's folder or its .safetensors file. {looked_for}{fetch}",
@@ -86,9 +86,20 @@ def _model(name: str) -> Path:
     if folder is None:
         raise WeightsError(
             f"there is no folder {name}, and no model of that name in the Hugging Face cache ({cache_folder()})",
-            f"Download its VAE first, with: hf download {name} --include 'vae/*'",
+            f"Download its VAE first, with: {_download(name)}",
         )
     return folder
+
+
+def _download(model: str) -> str:
+    repository, file = _apart(model)
+    return f"hf download {repository} {file}" if file else f"hf download {repository} --include 'vae/*'"
+
+
+def _apart(model: str) -> tuple[str, str]:
+    """Return the repository, and the file in it that ``OWNER/MODEL/FILE`` names."""
+    parts = model.split("/", 2)
+    return "/".join(parts[:2]), "".join(parts[2:])
 
 
 _WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
@@ -97,9 +108,19 @@ _MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
 
 
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
-    """Return the VAE folder of the first of these models that is in the local Hugging Face cache."""
-    for repository in repositories:
+    """Return the VAE's folder, or file, of the first of these models that is in the local Hugging Face cache.
+
+    Args:
+        repositories: Names of models; or ``OWNER/MODEL/FILE``, for one file of a repository of many.
+    """
+    for model in repositories:
+        repository, file = _apart(model)
         snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
+        if file:
+            files = [folder / file for folder in snapshots.glob("*/") if os.path.isfile(folder / file)]
+            if files:
+                return max(files, key=lambda path: path.stat().st_mtime)
+            continue
         alone = [path for path in snapshots.glob("*/config.json") if not path.with_name("model_index.json").exists()]
         configs = [*snapshots.glob("*/vae/config.json"), *alone]  # a pipeline, or a VAE alone
         folders = sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)

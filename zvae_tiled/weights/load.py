@@ -6,15 +6,18 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import mlx.core as mx
 
 from zvae_tiled.errors import WeightsError
+from zvae_tiled.families import Mosaic
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.find import Checkpoint, find_checkpoint
-from zvae_tiled.weights.layout import Layout, is_matrix
+from zvae_tiled.weights.layout import Layout, Shape, is_matrix
 from zvae_tiled.weights.matching import Match, Store, Stored, match
+from zvae_tiled.weights.mosaics import laid_out, mosaic_of, shapes_in_file
 from zvae_tiled.weights.reading import read_values
 from zvae_tiled.weights.safetensors_file import SafetensorsFile
 from zvae_tiled.weights.tiny_names import diffusers_names
@@ -34,11 +37,13 @@ def load_weights(
     ignore: tuple[str, ...] = (),
     wide: Collection[str] = (),
     causal: bool = False,
+    mosaics: Mapping[str, Mosaic] = MappingProxyType({}),
 ) -> None:
     """Read the expected tensors of a checkpoint, each in its final layout and type.
 
     Names, shapes and types are all checked before the first tensor is read. At its peak this holds the tensors assigned
-    so far, and one more in its widest form: float32 for a quantised tensor, else ``dtype``.
+    so far, and one more in its widest form: float32 for a quantised tensor, else ``dtype``. A tensor that is laid out
+    anew is held twice meanwhile: as it is stored, and laid out.
 
     Args:
         path: A path as in `find_checkpoint`, or its result; or tensors in memory.
@@ -49,6 +54,7 @@ def load_weights(
         ignore: Prefixes of names that may be in the checkpoint and are never read, such as ``"encoder."``.
         wide: Names of tensors that are loaded as float32 for every ``dtype``.
         causal: Whether 3-D convolutions are accepted, of which the last temporal slice is kept.
+        mosaics: How weights are laid out that are not as they are stored, by the names of their Steps.
 
     Raises:
         WeightsError: The checkpoint cannot be read or does not fit. The message lists every fault.
@@ -59,13 +65,14 @@ def load_weights(
     with _opened(source) as stores:
         where = stores[0].path if len(stores) == 1 else Path(stores[0].path).parent
         stored = _stored(source, stores, complaints)
-        matches, layout = match(stored, expected, ignore, complaints, causal)
+        matches, layout = match(stored, shapes_in_file(expected, mosaics), ignore, complaints, causal)
         complaints.raise_if_any(
             f"{where} cannot be loaded into this VAE",
             "Check that the weights and the config are of the same model.",
         )
         for each in matches:
-            array = _read(each, WIDE if each.name in wide else target, layout, complaints)
+            mosaic, shape = mosaic_of(each.name, mosaics), expected[each.name]
+            array = _read(each, shape, WIDE if each.name in wide else target, layout, complaints, mosaic)
             if not complaints:
                 assign(each.name, array)
             del array
@@ -145,13 +152,16 @@ def _named(file: Store) -> list[Stored]:
     return [Stored(file, names[name], info) for name, info in file.tensors.items() if name in names]
 
 
-def _read(tensor: Match, target: Target, layout: Layout, complaints: Complaints) -> mx.array:
+def _read(
+    tensor: Match, shape: Shape, target: Target, layout: Layout, complaints: Complaints, mosaic: Mosaic | None
+) -> mx.array:
     host = read_values(tensor, target, layout, complaints)
+    host = host if mosaic is None else laid_out(host, tensor.shape, mosaic, layout)
     array = to_mlx(host, target)
     if layout is Layout.PYTORCH and not is_matrix(tensor.shape) and array.ndim > 2:
         mx.eval(array)
         del host  # before a transposed copy is made
         array = mx.contiguous(mx.moveaxis(array, 1, -1))
-    array = array.reshape(tensor.shape)
+    array = array.reshape(shape)
     mx.eval(array)
     return array

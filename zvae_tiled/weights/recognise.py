@@ -12,7 +12,7 @@ from zvae_tiled.families.reading import parse_json, read_file
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import fits, headers
-from zvae_tiled.weights.vae import ENCODER, shapes_of
+from zvae_tiled.weights.vae import ENCODER, file_shapes
 
 _ADVICE = "the path of a config.json."
 
@@ -71,7 +71,7 @@ def fitting_presets(source: Checkpoint | Arrays) -> list[str]:
     return [
         name
         for name, config in PRESETS.items()
-        if fits(stored, shapes_of(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
+        if fits(stored, file_shapes(config, ("decode",)), (*config.unused, *ENCODER), config.causal)
     ]
 
 

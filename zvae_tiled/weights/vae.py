@@ -19,6 +19,7 @@ from zvae_tiled.files.protect import Source
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
 from zvae_tiled.weights.load import load_weights
+from zvae_tiled.weights.mosaics import shapes_in_file
 from zvae_tiled.weights.video import apart, stored_shapes
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -83,6 +84,7 @@ def read_weights(
         ignore=ignored,
         wide=config.latents.shapes.keys(),
         causal=config.causal,
+        mosaics=config.mosaics(),
     )
     return weights
 
@@ -92,6 +94,11 @@ def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -
     chains = (config.chain(task) for task in tasks)
     used = {name: shape for chain in chains for name, shape in chain.shapes.items()}
     return used | config.latents.shapes | config.marks
+
+
+def file_shapes(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:
+    """Return the shape in which a file has each of these weights."""
+    return shapes_in_file(shapes_of(config, tasks), config.mosaics())
 
 
 def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dtype) -> dict[str, mx.array]:
