@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import zvae_tiled
 from tests.cli.decoding import files
 from tests.support.running import run, save_latents
+from zvae_tiled.cli.app import zvae
 from zvae_tiled.cli.spoken import spoken
 
 PYTHON = re.compile(r"\b[a-z_]+=|\b(VAE|vae|zvae_tiled)\.[a-z]|Latents\(|set_default_vae")
@@ -76,6 +77,21 @@ def test_no_message_of_the_library_speaks_python_on_the_command_line() -> None:
     found = [(name, text) for name, text in messages() if not any(part in text for part in ONLY_PROGRAMS)]
     assert len(found) >= 10, "the search sees no messages"
     assert [(name, text) for name, text in found if PYTHON.search(spoken(text))] == []
+
+
+def test_no_message_and_no_help_names_a_page_that_a_wheel_does_not_hold() -> None:
+    page = re.compile(r"\w\.(md|rst)\b|\bdocs/|\bREADME\b")
+    sources = [path.read_text() for path in Path(zvae_tiled.__file__).parent.rglob("*.py")]
+    trees = [ast.parse(source) for source in sources if page.search(source)]
+    assert trees, "docstrings and comments name pages, for those who read the source"
+    for tree in trees:
+        bare = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+        said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in bare]
+        assert [text for text in said if isinstance(text, str) and page.search(text)] == []
+    public = [getattr(zvae_tiled, name) for name in zvae_tiled.__all__]
+    shown = [*public, *(member for each in public if isinstance(each, type) for member in vars(each).values())]
+    texts = [f"{getattr(each, '__doc__', '')}" for each in shown] + [f"{each.help}" for each in zvae.commands.values()]
+    assert [text for text in texts if page.search(text)] == []
 
 
 def test_values_stand_behind_the_names_of_options() -> None:
