@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "api.py",
         "jobs/*.py",
         "order.py",
+        "order_fields.py",
         "vae.py",
         "demo/*.py",
     ),

@@ -74,8 +74,8 @@ machines_options = group(
         "--cluster",
         metavar="ADDRESS",
         help="Do the work on the workers of a Dask cluster (tcp://HOST:8786, or the scheduler's file). The budget is "
-        "that of each machine. All files must have the same paths there. Start one with `dask scheduler` on one machine, "
-        "and `dask worker ADDRESS --nthreads 1 --memory-limit 0` on each.",
+        "that of each machine. All files have the same paths there. Start one with `dask scheduler` on one machine, "
+        "`dask worker ADDRESS --nthreads 1 --memory-limit 0` on each.",
     ),
     allow=click.option(
         "--allow-different",
