@@ -21,6 +21,7 @@ from zvae_tiled.cli.options import (
     group,
     latents_options,
     limit_options,
+    overwrite_option,
     quality_options,
     quiet_option,
     vae_options,
@@ -80,9 +81,7 @@ class Writing:
     bits=click.option(
         "--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own."
     ),
-    overwrite=click.option(
-        "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
-    ),
+    overwrite=overwrite_option,
     skip_existing=click.option(
         "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
     ),

@@ -254,6 +254,10 @@ latents_options = group(
     tensor=click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
 )
 
+overwrite_option = click.option(
+    "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
+)
+
 quiet_option = click.option(
     "--quiet", "-q", is_flag=True, help="Show no progress and no report. Errors are still shown."
 )
