@@ -8,6 +8,7 @@ from zvae_tiled.families.table import (
     REPOSITORIES,
     config_from,
     config_of,
+    meant,
     preset_names,
     weightless,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "VAEConfig",
     "config_from",
     "config_of",
+    "meant",
     "preset_names",
     "weightless",
 ]
