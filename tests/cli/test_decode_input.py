@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -100,6 +101,19 @@ def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
     said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=(place / "a.npy").read_bytes()).stderr
     assert "cannot be kept in" in said
     assert (place / "taken.npy").read_text() == "somebody else's"
+
+
+def test_an_interrupt_says_how_many_are_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: VAE, latents: Any, files: list[str], **options: Any) -> Any:
+        return signal.raise_signal(signal.SIGINT) if files == ["b.png"] else whole(self, latents, files, **options)
+
+    whole = VAE.decode_to_file
+    monkeypatch.setattr(VAE, "decode_to_file", interrupted)
+    said = run("decode", "a.npy", "b.npy", "-o", "{stem}.png", "-q", code=130).stderr
+    assert said == (
+        "interrupted: no unfinished files remain\n1 of 2 are done, and their files are kept. The same command with "
+        "--skip-existing does the others.\n"
+    )
 
 
 def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:
