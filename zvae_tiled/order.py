@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zvae_tiled import order_fields
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import (
     BudgetError,
@@ -22,7 +23,6 @@ from zvae_tiled.errors import (
 )
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.order_fields import check_kinds, check_names, check_values, read_quality
 from zvae_tiled.planner.quality import Exact, Quality
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ class Order:
             raise InputError(f"this is not an order: it is no JSON: {error!s:.200}", advice) from error
         if not isinstance(values, dict):
             raise InputError("this is not an order: it is no JSON object", advice)
-        check_names(values, [each.name for each in fields(cls)], "an order")
+        order_fields.check_names(values, [each.name for each in fields(cls)], "an order")
         missing = [name for name in ("task", "vae", "source", "target") if name not in values]
         if missing:
             raise InputError(f"this is not an order: it has no {', '.join(missing)}", advice)
-        quality = read_quality(values.pop("quality", {"name": Exact.name}))
+        quality = order_fields.read_quality(values.pop("quality", {"name": Exact.name}))
         also = values.pop("also", [])
         order = cls(**values, quality=quality, also=tuple(also) if isinstance(also, list) else also)
         order.check()
@@ -142,7 +142,7 @@ class Order:
             InputError: A field is refused. The error names it.
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        check_kinds(values)
+        order_fields.check_kinds(values)
         if not isinstance(self.also, tuple) or not all(isinstance(each, str) for each in self.also):
             raise InputError(f"an order's also must be a list of paths, in Python a tuple; it is {shown(self.also)}")
         if self.task not in ("decode", "encode"):
@@ -162,7 +162,7 @@ class Order:
                 raise InputError(f"an order's {name} has no effect on a preview", "Leave it out, or leave out preview.")
         if self.tiny is not None and not self.preview:
             raise InputError("an order's tiny has an effect on a preview only", "Set preview, or leave out tiny.")
-        check_values(values)
+        order_fields.check_values(values)
 
 
 DECODES: dict[str, object] = {
