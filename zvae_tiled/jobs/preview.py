@@ -71,11 +71,11 @@ class Preview(Decode):
         return super()._weights + self._beside
 
     def planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
-        """Return the plan to run. An error names a preview, because the small picture is no exact one."""
+        """Return the plan to run. An error names a preview, which was asked for."""
         try:
             return super().planned(output, gathered, replay)
         except BudgetError as error:
-            problem = error.problem if self.full else error.problem.replace(" exact needs", " as a preview needs")
+            problem = error.problem.replace(" exact needs", " as a preview needs")
             raise BudgetError(problem, error.advice, error.needed) from error
 
     def notes(self, plan: Plan) -> dict[str, str]:
