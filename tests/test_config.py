@@ -301,6 +301,8 @@ def test_unknown_preset_lists_the_known_ones() -> None:
     listed = re.search(r"Presets: ([^;]+);", refused.value.advice)
     assert listed is not None
     assert {name: config_of(name) for name in listed[1].split(", ")} == PRESETS
+    with pytest.raises(ConfigError, match=r"Did you mean z-image\? Presets: "):
+        config_of("zimage")
 
 
 def test_a_config_is_taken_as_it_is_and_anything_else_is_refused() -> None:

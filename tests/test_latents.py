@@ -171,7 +171,7 @@ def test_no_message_prints_a_long_shape() -> None:
         (np.zeros((C, 4)), {}, "3, 4 or 5 axes"),
         (np.zeros((1, 1, 1, C, 4, 4)), {}, "3, 4 or 5 axes"),
         (np.zeros((1, 1, C, 4, 4)), {}, "have 1\n.*another family"),
-        (np.zeros((1, 4, 16, 16)), {}, "have 4\n.*another family"),
+        (np.zeros((1, 4, 16, 16)), {}, "have 4\n.*another family.*The presets for 4 channels are sd1, sdxl"),
         (
             np.zeros((1, 4, 16, 16)),
             {"layout": "NCHW"},

@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "api.py",
         "jobs/*.py",
         "order.py",
+        "order_fields.py",
         "vae.py",
         "demo/*.py",
     ),

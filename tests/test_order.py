@@ -149,7 +149,7 @@ def test_what_an_order_says_of_latents_comes_before_what_the_file_says(place: Pa
         assert np.array_equal(np.load("got.npy"), np.load("want.npy"))
     with pytest.raises(LatentsError, match="several tensors"):
         carry_out(replace(DECODE, source="many.safetensors"))
-    with pytest.raises(LatentsError, match="layout must be"):
+    with pytest.raises(InputError, match="an order's layout must be NCHW or NHWC, it is 'CHW'"):
         carry_out(replace(DECODE, layout="CHW"))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.orders import DECODE, ENCODE
-from zvae_tiled import Exact, Stream, Tiles
+from zvae_tiled import Exact, Stream, Tiles, plan
 from zvae_tiled.errors import InputError
 from zvae_tiled.order import MAX_CHARACTERS, Order
 from zvae_tiled.order import run as carry_out
@@ -20,7 +20,11 @@ from zvae_tiled.planner.quality import Statistics
 
 texts = st.text(max_size=20)
 
-numbers = st.integers(-(1 << 70), 1 << 70)
+paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+
+amounts = st.sampled_from(["8GB", "500MB", "8", "60%", "1e9B"])
+
+PLAN = plan("pixel-space", 8, 8, "1GB").to_json()
 
 pairs = st.none() | st.integers(0, 1 << 20) | st.tuples(st.integers(0, 1 << 20), st.integers(0, 1 << 20))
 
@@ -31,8 +35,11 @@ qualities = (
 )
 
 shared: dict[str, Any] = {
-    **dict.fromkeys(("vae", "source", "target", "dtype"), texts),
-    **dict.fromkeys(("config", "budget", "plan", "spill_folder", "disk_limit"), st.none() | texts),
+    **dict.fromkeys(("vae", "source", "target"), paths),
+    "dtype": st.sampled_from(["bfloat16", "float32", "float16"]),
+    **dict.fromkeys(("config", "spill_folder"), st.none() | paths),
+    **dict.fromkeys(("budget", "disk_limit"), st.none() | amounts),
+    "plan": st.none() | st.just(PLAN),
     "overwrite": st.booleans(),
 }
 
@@ -41,7 +48,7 @@ previews = st.builds(
     task=st.just("decode"),
     **shared | {"plan": st.none(), "disk_limit": st.none()},
     preview=st.just(True),
-    tiny=st.none() | texts,
+    tiny=st.none() | paths,
 )
 
 decodes = st.builds(
@@ -49,13 +56,18 @@ decodes = st.builds(
     task=st.just("decode"),
     **shared,
     quality=qualities,
-    **dict.fromkeys(("tensor", "layout", "work"), st.none() | texts),
-    **dict.fromkeys(("height", "width", "bits"), st.none() | numbers),
+    tensor=st.none() | texts,
+    layout=st.sampled_from([None, "NCHW", "NHWC"]),
+    work=st.none() | paths,
+    **dict.fromkeys(("height", "width"), st.none() | st.integers(1, (1 << 31) - 1)),
+    bits=st.sampled_from([None, 8, 16, 32]),
     texts=st.booleans(),
-    also=st.lists(texts, max_size=3).map(tuple),
+    also=st.lists(paths, max_size=3).map(tuple),
 )
 
-encodes = st.builds(Order, task=st.just("encode"), **shared, crop=st.booleans(), sample=st.none() | numbers)
+encodes = st.builds(
+    Order, task=st.just("encode"), **shared, crop=st.booleans(), sample=st.none() | st.integers(0, (1 << 64) - 1)
+)
 
 
 @given(decodes | encodes | previews)
@@ -117,15 +129,28 @@ WRONG = [
     ("texts", 1, "texts must be true or false"),
     ("crop", "no", "crop must be true or false"),
     ("sample", 1.5, "sample must be a whole number or null"),
-    ("quality", "tiles", "this is not an order"),
-    ("quality", None, "this is not an order"),
-    ("quality", {"tile": 8}, "this is not an order: KeyError: 'name'"),
-    ("quality", {"name": "best"}, "this is not an order: KeyError: 'best'"),
-    ("quality", {"name": ["tiles"]}, "this is not an order"),
+    ("budget", "lots", "an order's budget: a budget must be an amount of memory above 0, it is 'lots'"),
+    ("disk_limit", "-1GB", "an order's disk_limit: disk_limit must be an amount of disk"),
+    ("dtype", "float8", "an order's dtype must be one of float32, bfloat16, float16, it is 'float8'"),
+    ("layout", "CHW", "an order's layout must be NCHW or NHWC, it is 'CHW'"),
+    ("plan", "lots", "an order's plan: this is not a plan: it is no JSON"),
+    ("bits", 12, "an order's bits must be 8, 16, 32, it is 12"),
+    ("height", 0, "an order's height must be 1 to 2,147,483,647 pixels, it is 0"),
+    ("sample", -1, "an order's sample"),
+    ("source", "", "an order's source must be a path, it is ''"),
+    ("target", "a\0b", "an order's target must be a path"),
+    ("also", ["b.npy", ""], "also must be a"),
+    ("spill_folder", "", "an order's spill_folder must be a path"),
+    ("quality", "tiles", "quality must be an object with a name, it is 'tiles'"),
+    ("quality", None, "quality must be an object"),
+    ("quality", {"tile": 8}, "quality must have a name of exact, sampled, tiles, stream; it is None"),
+    ("quality", {"name": "best"}, "it is 'best'"),
+    ("quality", {"name": ["tiles"]}, "quality must have a name"),
     ("quality", {"name": "tiles", "tile": "large"}, "tile must be a whole number of pixels"),
-    ("quality", {"name": "tiles", "size": 8}, "this is not an order"),
-    ("quality", {"name": "exact", "tile": 8}, "this is not an order"),
-    ("surprise", 1, "this is not an order"),
+    ("quality", {"name": "tiles", "size": 8}, "the quality tiles of an order has no field 'size'"),
+    ("quality", {"name": "exact", "tile": 8}, "the quality exact of an order has no field 'tile'"),
+    ("surprise", 1, "an order has no field 'surprise'"),
+    ("budgets", "8GB", "an order has no field 'budgets'"),
 ]
 
 
@@ -134,7 +159,8 @@ def test_what_an_order_cannot_hold_is_refused_by_name(field: str, value: Any, re
     with pytest.raises(InputError) as refused:
         Order.from_json(changed(DECODE, **{field: value}))
     assert reason in refused.value.problem
-    if field not in ("quality", "surprise"):
+    assert "Error" not in refused.value.problem
+    if field not in ("quality", "surprise", "budgets", "sample"):
         with pytest.raises(InputError) as refused:
             carry_out(replace(DECODE, **{field: value}))  # before any file is opened
         assert reason in refused.value.problem
@@ -164,7 +190,7 @@ def test_what_is_no_order_is_refused(text: str) -> None:
 def test_an_order_is_text_of_a_bounded_length() -> None:
     with pytest.raises(InputError, match="an order has at most 524,288 characters, this one has 524,289"):
         Order.from_json(" " * (MAX_CHARACTERS + 1))
-    assert Order.from_json(changed(DECODE, plan=" " * (MAX_CHARACTERS - 1_000))).source == "a.npy"
+    assert Order.from_json(changed(DECODE, tensor=" " * (MAX_CHARACTERS - 1_000))).source == "a.npy"
     for wrong in (None, 7, {"task": "decode"}):
         with pytest.raises(InputError, match="an order must be text"):
             Order.from_json(wrong)  # type: ignore[arg-type]

@@ -63,6 +63,7 @@ def test_a_small_map_is_decoded_within_the_budget_and_named_as_what_it_is(tmp_pa
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 13, 29)
     with pytest.raises(BudgetError) as refused:
         vae.preview(latents, budget="1B")
+    assert " as a preview needs at least" in refused.value.problem
     look = vae.preview(latents, budget=f"{refused.value.needed}B")
     report = look.write(tmp_path / "look.png")
     assert look.made_by == "the VAE itself, from latents shrunk 13 times"

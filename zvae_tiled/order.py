@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zvae_tiled import order_fields
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import (
     BudgetError,
@@ -22,7 +23,7 @@ from zvae_tiled.errors import (
 )
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.planner.quality import QUALITIES, Exact, Quality
+from zvae_tiled.planner.quality import Exact, Quality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,24 +121,28 @@ class Order:
             raise InputError(problem, advice)
         try:
             values = json.loads(text)
-            options, also = values.pop("quality"), values.pop("also", [])
-            quality = QUALITIES[options.pop("name")](**options)
-            order = cls(**values, quality=quality, also=tuple(also) if isinstance(also, list) else also)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise InputError(f"this is not an order: {type(error).__name__}: {error!s:.200}", advice) from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"this is not an order: it is no JSON: {error!s:.200}", advice) from error
+        if not isinstance(values, dict):
+            raise InputError("this is not an order: it is no JSON object", advice)
+        order_fields.check_names(values, [each.name for each in fields(cls)], "an order")
+        missing = [name for name in ("task", "vae", "source", "target") if name not in values]
+        if missing:
+            raise InputError(f"this is not an order: it has no {', '.join(missing)}", advice)
+        quality = order_fields.read_quality(values.pop("quality", {"name": Exact.name}))
+        also = values.pop("also", [])
+        order = cls(**values, quality=quality, also=tuple(also) if isinstance(also, list) else also)
         order.check()
         return order
 
     def check(self) -> None:
-        """Refuse values of the wrong type, and fields of the other task. Their meaning is checked when they are used.
+        """Refuse values that mean nothing, and fields of the other task. No file is looked for.
 
         Raises:
             InputError: A field is refused. The error names it.
         """
-        for name, kinds in _KINDS.items():
-            value = getattr(self, name)
-            if type(value) not in kinds:
-                raise InputError(f"an order's {name} must be {_names(kinds)}, it is {shown(value)}")
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        order_fields.check_kinds(values)
         if not isinstance(self.also, tuple) or not all(isinstance(each, str) for each in self.also):
             raise InputError(f"an order's also must be a list of paths, in Python a tuple; it is {shown(self.also)}")
         if self.task not in ("decode", "encode"):
@@ -157,6 +162,7 @@ class Order:
                 raise InputError(f"an order's {name} has no effect on a preview", "Leave it out, or leave out preview.")
         if self.tiny is not None and not self.preview:
             raise InputError("an order's tiny has an effect on a preview only", "Set preview, or leave out tiny.")
+        order_fields.check_values(values)
 
 
 DECODES: dict[str, object] = {
@@ -168,19 +174,6 @@ DECODES: dict[str, object] = {
 }
 ENCODES: dict[str, object] = {"crop": False, "sample": None}
 """Fields that only a decode (`DECODES`) or only an encode (`ENCODES`) has, with their defaults."""
-
-_TEXTS = ("config", "budget", "plan", "tensor", "layout", "spill_folder", "disk_limit", "work", "tiny")
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("task", "vae", "source", "target", "dtype"), (str,)),
-    **dict.fromkeys(_TEXTS, (str, type(None))),
-    **dict.fromkeys(("height", "width", "bits", "sample"), (int, type(None))),
-    **dict.fromkeys(("overwrite", "crop", "preview", "texts"), (bool,)),
-}
-
-
-def _names(kinds: tuple[type, ...]) -> str:
-    words = {str: "text", int: "a whole number", bool: "true or false", type(None): "null"}
-    return " or ".join(words[kind] for kind in kinds)
 
 
 def load(order: Order) -> VAE:

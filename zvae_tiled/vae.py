@@ -340,9 +340,9 @@ class VAE:
         Args:
             latents: As in `decode`.
             path: A ``.png``, ``.tiff``, ``.ptif``, ``.dzi``, ``.webp``, ``.jpg``, ``.npy`` or ``.safetensors``
-                (docs/files.md). Picture 0 of a batch is written to ``name-0.png``, and so on. Or a file object, open as
-                binary, for one picture: it is written as rows are finished, from where it stands, and never closed. Or
-                a list of them, which one decode writes; its files appear together or not at all.
+                file. Picture 0 of a batch is written to ``name-0.png``, and so on. Or a file object, open as binary,
+                for one picture: it is written as rows are finished, from where it stands, and never closed. Or a list
+                of them, which one decode writes; its files appear together or not at all.
             format: The format in a file object: ``png``, ``jpeg``, ``webp``, ``npy``, ``safetensors``, or ``tiff``
                 where the object can seek. The ending of a path names its own.
             bits: Bits of a channel: 8 or 16 in a PNG; 8, 16 or 32 (float) in a TIFF, .npy or safetensors file; 8 in a
@@ -358,8 +358,8 @@ class VAE:
             disk_limit: As in `decode`.
             work: A work folder, so that nothing is lost in a crash: the same call goes on where another process was
                 killed, and writes the same bytes. All maps and parts of the files lie in it, with a journal; it is
-                removed when the files are complete (docs/resume.md). Exact decodes only. Default: none, and nothing
-                remains after a crash.
+                removed when the files are complete. Exact decodes only. Default: none, and nothing remains after a
+                crash.
 
         Returns:
             A report of predictions and measurements.

@@ -6,9 +6,12 @@ import io
 import json
 import shlex
 import signal
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +20,8 @@ from tests.cli.decoding import files, levels
 from tests.support.running import run
 from zvae_tiled import VAE
 from zvae_tiled.cli import inputs
+from zvae_tiled.cli.again import CHANGES
+from zvae_tiled.cli.decode import decode
 
 
 def test_standard_input_to_standard_output(place: Path) -> None:
@@ -37,6 +42,29 @@ def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path)
     assert levels(place / "a.png", place / "a.npy")
     run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=sent)
     assert (place / "zvae-latents-2.npy").is_file()
+
+
+def test_latents_that_a_shell_redirects_from_a_file_are_still_there_and_not_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(place)
+
+    def fail(unlinked: bool = False, start: int = 0) -> object:
+        with (place / "a.npy").open("rb") as file, click.Context(decode) as context:
+            file.seek(start)
+            if unlinked:
+                (place / "a.npy").unlink()
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+            with pytest.raises(BrokenPipeError), inputs.standard_input(("b.npy", "-")):
+                raise BrokenPipeError
+        return context.meta[CHANGES]["latents"]
+
+    if sys.platform == "linux":  # elsewhere a descriptor does not tell its file's name
+        assert fail() == ["b.npy", "a.npy"]
+        assert capsys.readouterr().err == "The latents from standard input are still in a.npy.\n"
+        assert files(place) == before
+    assert fail(start=8) == ["b.npy", "zvae-latents-1.safetensors"], "not all that the file holds was meant"
+    assert fail(unlinked=True) == ["b.npy", "zvae-latents-1.npy"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -73,6 +101,19 @@ def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
     said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=(place / "a.npy").read_bytes()).stderr
     assert "cannot be kept in" in said
     assert (place / "taken.npy").read_text() == "somebody else's"
+
+
+def test_an_interrupt_says_how_many_are_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: VAE, latents: Any, files: list[str], **options: Any) -> Any:
+        return signal.raise_signal(signal.SIGINT) if files == ["b.png"] else whole(self, latents, files, **options)
+
+    whole = VAE.decode_to_file
+    monkeypatch.setattr(VAE, "decode_to_file", interrupted)
+    said = run("decode", "a.npy", "b.npy", "-o", "{stem}.png", "-q", code=130).stderr
+    assert said == (
+        "interrupted: no unfinished files remain\n1 of 2 are done, and their files are kept. The same command with "
+        "--skip-existing does the others.\n"
+    )
 
 
 def test_only_what_failed_is_tried_again_when_standard_input_failed(place: Path) -> None:

@@ -21,6 +21,8 @@ from zvae_tiled.errors import OutOfMemoryError
         (["x-0.npy", "-o", "x.npy"], 2, "x-0.npy is an input, and would be replaced"),
         (["x.npy", "x-0.npy", "-o", "out/"], 2, "Several files would be written to out/x-0.png"),
         (["x.npy", "-o", "-"], 2, "A batch of 2 does not fit on standard output"),
+        (["a.npy", "-o", "a.dzi", "--work", "w"], 2, "--work: a.dzi cannot be kept in a work folder"),
+        (["a.npy", "-o", "a.png", "--quality", "tiles", "--tile", "7"], 2, "--tile must be a multiple of 2 pixels"),
         (["b.npy", "a.npy", "-o", "{stem}.png", "--no-overwrite"], 5, "a.png: there is a file of that name"),
     ],
 )

@@ -39,6 +39,7 @@ def test_the_picture_is_the_middle_of_what_the_library_decodes(place: Path) -> N
 def test_quiet_and_budget(place: Path) -> None:
     assert run("demo", "--size", "64", "-o", "cat.png", "-q").output == ""
     assert (place / "cat.png").is_file()
+    assert "100 is none. Write 96 or 104." in run("demo", "--size", "100", code=2).stderr
     assert "zvae demo --budget" in run("demo", "--size", "64", "--budget", "1kB", code=4).stderr
 
 

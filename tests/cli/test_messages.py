@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import zvae_tiled
 from tests.cli.decoding import files
 from tests.support.running import run, save_latents
+from zvae_tiled.cli.app import zvae
 from zvae_tiled.cli.spoken import spoken
 
 PYTHON = re.compile(r"\b[a-z_]+=|\b(VAE|vae|zvae_tiled)\.[a-z]|Latents\(|set_default_vae")
@@ -83,6 +84,21 @@ def test_no_message_of_the_library_speaks_python_on_the_command_line() -> None:
     assert [(name, text) for name, text in found if PYTHON.search(spoken(text))] == []
 
 
+def test_no_message_and_no_help_names_a_page_that_a_wheel_does_not_hold() -> None:
+    page = re.compile(r"\w\.(md|rst)\b|\bdocs/|\bREADME\b")
+    sources = [path.read_text() for path in Path(zvae_tiled.__file__).parent.rglob("*.py")]
+    trees = [ast.parse(source) for source in sources if page.search(source)]
+    assert trees, "docstrings and comments name pages, for those who read the source"
+    for tree in trees:
+        bare = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+        said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in bare]
+        assert [text for text in said if isinstance(text, str) and page.search(text)] == []
+    public = [getattr(zvae_tiled, name) for name in zvae_tiled.__all__]
+    shown = [*public, *(member for each in public if isinstance(each, type) for member in vars(each).values())]
+    texts = [f"{getattr(each, '__doc__', '')}" for each in shown] + [f"{each.help}" for each in zvae.commands.values()]
+    assert [text for text in texts if page.search(text)] == []
+
+
 def test_values_stand_behind_the_names_of_options() -> None:
     assert (
         spoken("begun with disk_limit=10GB, here disk_limit=20GB")
@@ -149,7 +165,11 @@ def test_an_unknown_vae_is_told_the_presets(place: Path) -> None:
     said = run("decode", "a.npy", "-o", "x.png", "--vae", "z-image", code=3).stderr
     assert "hf download Tongyi-MAI/Z-Image-Turbo --include 'vae/*'" in said
     assert "z-image" in said
-    assert "hf download a/b" in run("decode", "a.npy", "-o", "x.png", "--vae", "a/b", code=3).stderr
+    path, _, model = run("decode", "a.npy", "-o", "x.png", "--vae", "models/vae", code=3).stderr.partition(
+        "Check the path."
+    )
+    assert f"there is no file and no folder {place / 'models' / 'vae'}, " in path
+    assert "hf download models/vae" in model
 
 
 def test_bad_files_do_not_stop_the_others(place: Path) -> None:

@@ -100,7 +100,7 @@ def test_what_a_full_decode_costs_is_said_first_and_what_does_not_fit_is_not_tri
         (["a.png", "a.png", "--reference", "full"], 2, "Give two pictures, or one file of latents"),
         (["a.png", "c.png"], 3, "must have one shape"),
         (["a.png", "vae/config.json"], 3, "cannot be read as a picture"),
-        (["a.png", "a.npy"], 3, "must hold (height, width, channels)"),
+        (["a.png", "a.npy"], 3, "This looks like latents. Decode them first: zvae decode a.npy -o picture.png"),
         (["a.png", "none.png"], 3, "none.png"),
         (["a.png", "a.png", "--heat-map", "none/heat.png"], 5, "none/heat.png"),
         (["a.npy", "--reference", "full", "--budget", "1kB"], 4, "zvae compare a.npy --reference full --budget"),
@@ -128,6 +128,12 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     file = read_latent_file(place / "e.safetensors")
     assert file.layout == "NCHW"
     assert mx.array_equal(file.array, want.mean)
+    assert "zvae decode e.safetensors -o" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
+    assert (
+        "e.safetensors: there is a file"
+        in run("encode", "a.png", "-o", "e.safetensors", "--no-overwrite", code=5).stderr
+    )
+    assert "skipped    e.safetensors" in run("encode", "a.png", "-o", "e.safetensors", "--skip-existing").stderr
     run("decode", "e.safetensors", "-o", "d.png", "-q")
     with Image.open(place / "d.png") as image:
         assert image.size == (20, 12)

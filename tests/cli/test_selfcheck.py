@@ -41,8 +41,10 @@ def test_predicted_and_measured_are_printed_and_written_and_nothing_names_the_ow
         assert min(row.seconds, row.predicted_seconds) > 0
     assert told.splitlines()[0] == "diffusers: not compared, torch is not installed"
     assert told.count("64x64  ") == 2
-    assert max(map(len, told.splitlines()[:-1])) <= 80
+    assert max(map(len, told.splitlines()[:-2])) <= 80
     assert "sent.json" in told
+    last = "Nothing is wrong: no decode took more memory than predicted, and the pixels were not compared."
+    assert told.splitlines()[-1] == last
     text = (place / "sent.json").read_text()
     assert "block_out_channels" in text
     for secret in (platform.node(), str(Path.home()), str(place), f'"{getpass.getuser()}"', "a.npy", "vae/"):
@@ -68,7 +70,10 @@ def test_what_is_not_as_promised_is_said_written_and_the_exit_code(
     decode = {"suite": "selfcheck", "width": 64, "height": 32, "predicted_seconds": 1.0, "seconds": 1.0}
     measured = [{**decode, "allocator_peak": used, "predicted_peak": most} for used, most in rows]
     monkeypatch.setattr(selfcheck, "checked", lambda *_: {"parity": found, "rows": measured})
-    assert said in run("selfcheck", code=code).stdout
+    told = run("selfcheck", code=code).stdout
+    assert said in told
+    verdict = "Nothing is wrong: " if code == 0 else "1 thing is WRONG: see FAULT above."
+    assert told.splitlines()[-1].startswith(verdict)
     assert json.loads((place / "zvae-selfcheck.json").read_text())["parity"] == found
 
 

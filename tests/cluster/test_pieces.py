@@ -21,6 +21,8 @@ from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
 from zvae_tiled.order import Order, load, run, written
+from zvae_tiled.planner.budget import Available, parse_budget
+from zvae_tiled.wording import size
 
 
 @pytest.fixture
@@ -118,7 +120,13 @@ def test_workers_of_a_machine_share_its_memory_and_its_cores(workers: int) -> No
         assert share.limited(replace(order, budget=budget)).budget == f"{whole // workers}B"
     assert share.limited(replace(order, plan="{}")).budget is None
     assert [share.threads(cores) for cores in (1, 2, 8)] == ([1, 2, 8] if workers == 1 else [1, 1, 2])
-    assert share.told(BudgetError("small", "more", 1_000_000)).needed == workers * 1_000_000
+    part = parse_budget(f"{share.limited(replace(order, budget='15MB')).budget}", Available(0))
+    told = share.told(
+        BudgetError(f"it needs 20 MB, the budget is {size(part.size)} ({part.source})", "more", 1_000_000)
+    )
+    assert told.needed == workers * 1_000_000
+    if workers > 1:
+        assert told.problem.startswith("it needs 20 MB, a worker's part of the budget is 5 MB\n3 workers")
 
 
 LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))

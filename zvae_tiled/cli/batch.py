@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,18 +66,38 @@ class Batch:
             SomeFailed: Of several, some could not be decoded.
         """
         failed = dict(self.bad)
-        for name, order in self.orders.items():
-            try:
-                if name in self.looks:
-                    self._look(vae, self.looks[name])
-                report = self._decode(vae, order, save_plan)
-            except Exception as error:  # the device may run out of memory for this picture, but not for the next
-                self.tell(order.source, error)
-                failed[name] = error
-                continue
-            if not self.quiet:
-                click.echo(report if to_standard else f"{report}\nwritten    {', '.join(order.targets)}", err=True)
+        with self.counted() as done:
+            for name, order in self.orders.items():
+                try:
+                    if name in self.looks:
+                        self._look(vae, self.looks[name])
+                    report = self._decode(vae, order, save_plan)
+                except Exception as error:  # the device may run out of memory for this picture, but not for the next
+                    self.tell(order.source, error)
+                    failed[name] = error
+                    continue
+                done.append(name)
+                if not self.quiet:
+                    click.echo(report if to_standard else f"{report}\nwritten    {', '.join(order.targets)}", err=True)
         self.end(failed)
+
+    @contextmanager
+    def counted(self, least: str = "") -> Iterator[list[str]]:
+        """Yield a list for the inputs that are done. If the block is interrupted, the error says how many are.
+
+        Args:
+            least: What precedes the number, if more may be done than the block knows of.
+        """
+        done: list[str] = []
+        try:
+            yield done
+        except BaseException as error:  # Ctrl-C and SIGTERM too
+            if len(self.orders) > 1:
+                skips = click.get_current_context().params.get("skip_existing")
+                rest = "The same command" if skips else "The same command with --skip-existing"
+                count = f"{least}{len(done)} of {len(self.orders)}"
+                error.add_note(f"{count} are done, and their files are kept. {rest} does the others.")
+            raise
 
     @property
     def count(self) -> int:

@@ -23,6 +23,11 @@ INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
 
 DEBUG = "zvae_tiled.debug"
 
+MEANT: dict[tuple[str | None, str], str] = {
+    ("plan", "--save-plan"): "Print the plan with --json, into a file: zvae plan SIZE --json > plan.json",
+}
+"""What to say of an option that a command does not have, by both names."""
+
 
 def exit_code(error: Exception) -> int:
     """Return the exit code for an error."""
@@ -143,6 +148,16 @@ class Command(click.Command):
                 help="Show the traceback of an error.",
             )
         )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line. An option of another command is told what does the same here."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = MEANT.get((self.name, error.option_name))
+            if meant is None:
+                raise
+            raise click.UsageError(f"No such option: {error.option_name}. {meant}", ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -15,6 +15,7 @@ from zvae_tiled.cli.options import (
     Limits,
     Model,
     Reading,
+    check_sizes,
     latents_options,
     limit_options,
     quality_options,
@@ -111,6 +112,7 @@ def _decoded(
     from zvae_tiled.planner.full import full_plan
 
     vae = load_vae(model.vae, model.config, model.dtype)
+    check_sizes(quality, vae.config)
     latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
     batch, height, width, _ = picture_shape(vae.config, read_latents(latents, vae.config))
     plan = vae.plan(height, width, limits.budget, batch, quality=quality, disk_limit=limits.disk_limit)

@@ -61,7 +61,7 @@ crowd_options = group(
         type=click.IntRange(1, MOST),
         metavar="N",
         help="Plan one exact picture in stripes on N machines like this one, or like --device. The budget is that of "
-        "each. Time and bytes moved are those of a model (docs/clusters.md).",
+        "each. Time and bytes moved are computed, not measured.",
     ),
     network=click.option(
         "--network",

@@ -18,9 +18,11 @@ from zvae_tiled.cli.options import (
     Limits,
     Model,
     Reading,
+    check_sizes,
     group,
     latents_options,
     limit_options,
+    overwrite_option,
     quality_options,
     quiet_option,
     vae_options,
@@ -31,6 +33,7 @@ from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.cli.sources import check_config, load_vae, order_vae
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 from zvae_tiled.files.atomic import check_place
+from zvae_tiled.files.special import is_special
 from zvae_tiled.order import Order, outline
 from zvae_tiled.planner.quality import Exact, Quality
 
@@ -80,9 +83,7 @@ class Writing:
     bits=click.option(
         "--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own."
     ),
-    overwrite=click.option(
-        "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
-    ),
+    overwrite=overwrite_option,
     skip_existing=click.option(
         "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
     ),
@@ -158,6 +159,8 @@ def decode(
             check_stripes(machines, len(inputs))
         if writing.work and len(inputs) > 1:
             raise click.UsageError(f"--work is for one decode, not {len(inputs)}: name one file of latents.")
+        if writing.work and not to_standard:
+            _check_work([target for targets in named for target in targets])
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
@@ -183,6 +186,7 @@ def decode(
             tiny=look.tiny if look.preview else None,
         )
         vae = outline(alike) if vae is None else vae
+        check_sizes(quality, vae.config)
         orders = [
             replace(alike, source=str(source), target=str(targets[0]), also=tuple(map(str, targets[1:])))
             for source, targets in zip(inputs, zip(*named, strict=True), strict=True)
@@ -206,6 +210,15 @@ def decode(
             carry_out(batch, machines, manifests)
             return
         batch.decode(vae, writing.save_plan, to_standard)
+
+
+def _check_work(targets: list[Path]) -> None:
+    """Refuse outputs that a work folder cannot hold."""
+    for target in targets:
+        if target.suffix.lower() == ".dzi":
+            raise click.UsageError(f"--work: {target} cannot be kept in a work folder. Write a .ptif or a .tiff.")
+        if is_special(target):
+            raise click.UsageError(f"--work: {target} is no file. Name a file.")
 
 
 def _check_plan(limits: Limits, quality: Quality) -> None:

@@ -13,7 +13,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import DEMO, load_vae, vae_sources
+from zvae_tiled.cli.sources import DEMO, load_vae, named_config, vae_sources
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.wording import budget_of
 from zvae_tiled.wording import size as written
@@ -61,6 +61,12 @@ def demo(out: str, budget: str | None, size: int | None, quiet: bool) -> None:
     """
     from zvae_tiled.demo import latents, path
 
+    cell = named_config(DEMO, None).cell
+    if size is not None and size % cell:
+        below = size - size % cell
+        raise click.UsageError(
+            f"--size must be a multiple of {cell} pixels, {size} is none. Write {below} or {below + cell}."
+        )
     refuse_clashes([Path(out)], [path(LATENTS), *vae_sources(DEMO, None)])
     say = (lambda *_: None) if quiet else click.echo
     vae = load_vae(DEMO, None, "float32")

@@ -59,7 +59,7 @@ def _device() -> list[Finding]:
         Finding("zvae_tiled", __version__),
         Finding("device", f"{device_name()} ({kind})"),
         Finding("MLX", mlx_version()),
-        Finding("BLAS", f"{blas.name}: {why_blas}", f"{INSTALL}  (docs/blas.md)" if slow else ""),
+        Finding("BLAS", f"{blas.name}: {why_blas}", f"{INSTALL}  (some 30 times faster)" if slow else ""),
         *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
         Finding("speed", f"{speeds}, {'measured' if calibration else 'assumed'}"),
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 40 seconds, once)"),

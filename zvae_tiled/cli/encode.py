@@ -11,7 +11,7 @@ from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
-from zvae_tiled.cli.options import Limits, Model, limit_options, quiet_option, vae_options
+from zvae_tiled.cli.options import Limits, Model, limit_options, overwrite_option, quiet_option, vae_options
 from zvae_tiled.cli.outputs import outputs, refuse_clashes
 from zvae_tiled.cli.sources import check_config, load_vae, order_vae, vae_sources
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
@@ -39,6 +39,10 @@ from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_opt
 @click.option(
     "--crop", is_flag=True, help="Crop right and bottom edges to whole latents, instead of refusing the picture."
 )
+@overwrite_option
+@click.option(
+    "--skip-existing", is_flag=True, help="Leave out pictures whose latents exist: to go on after an interrupt."
+)
 @machines_options
 @stripes_option
 @quiet_option
@@ -49,6 +53,8 @@ def encode(
     limits: Limits,
     crop: bool,
     sample: int | None,
+    overwrite: bool,
+    skip_existing: bool,
     machines: Machines,
     stripes: bool,
     quiet: bool,
@@ -82,9 +88,10 @@ def encode(
             disk_limit=limits.disk_limit,
             crop=crop,
             sample=sample,
+            overwrite=overwrite,
         )
         orders = {name: replace(alike, source=name, target=str(file)) for name, file in zip(names, files, strict=True)}
-        batch = checked(orders, outline(alike), False, quiet, "images")
+        batch = checked(orders, outline(alike), skip_existing, quiet, "images")
         if stripes:
             carry_out_striped(batch, machines)
             return

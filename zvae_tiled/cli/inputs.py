@@ -46,27 +46,49 @@ def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
 def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
     """Yield a temporary copy of standard input, if one of the names is ``-``; else None.
 
-    If the block fails or is interrupted, the latents are kept in a file, because they cannot be read a second time.
+    If the block fails or is interrupted, the latents are kept in a file, because they cannot be read a second time:
+    unless a file was redirected, which still holds them.
     """
     if STDIN not in names:
         yield None
         return
+    redirected = _redirected()
     with temporary_folder("standard input") as folder:
         path = _received(folder)
         show_as(path, "standard input")
         try:
             yield path
         except BaseException:  # Ctrl-C and SIGTERM too
-            _keep(path, names)
+            _keep(path, names, redirected)
             raise
 
 
-def _keep(path: Path, names: tuple[str, ...]) -> None:
+def _redirected() -> Path | None:
+    """Return the file that standard input reads from its start; None for a pipe, or for a file without a name."""
+    try:
+        number = sys.stdin.fileno()
+        if sys.stdin.buffer.tell():
+            return None
+        path = Path(os.path.realpath(f"/dev/fd/{number}"))  # on Macs this is no link, and the file has no name here
+        same = os.path.samestat(os.stat(path), os.fstat(number))
+    except (AttributeError, OSError, ValueError):  # it is closed, or a pipe, or no file at all, as in a test
+        return None
+    if not same or not path.is_file() or path.is_relative_to("/dev"):
+        return None
+    here = Path().absolute()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
     from zvae_tiled.files.temporary import temporary_folder as spill_folder
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)
     if STDIN not in left or not path.stat().st_size:  # its picture was written, and only other files failed
+        return
+    if redirected is not None:
+        click.echo(f"The latents from standard input are still in {redirected}.", err=True)
+        changes["latents"] = [str(redirected) if name == STDIN else name for name in left]
         return
     for folder in (Path(), spill_folder()):
         kept = _free_name(folder, path.suffix)

@@ -74,7 +74,8 @@ machines_options = group(
         "--cluster",
         metavar="ADDRESS",
         help="Do the work on the workers of a Dask cluster (tcp://HOST:8786, or the scheduler's file). The budget is "
-        "that of each machine. All files must have the same paths there. docs/clusters.md says how to start one.",
+        "that of each machine. All files have the same paths there. Start one with `dask scheduler` on one machine, "
+        "`dask worker ADDRESS --nthreads 1 --memory-limit 0` on each.",
     ),
     allow=click.option(
         "--allow-different",
@@ -121,13 +122,16 @@ def carry_out(batch: Batch, machines: Machines, manifests: list[Path]) -> None:
         if orders:
             line = stack.enter_context(_line(batch.quiet))
             client = stack.enter_context(machines.client())
+            done = stack.enter_context(batch.counted("at least "))
             for number, row in carried_out(orders, client, line, machines.allow):
                 for each in writers:
                     each.add(row)
                 if row.error is not None:
                     batch.tell(batch.orders[names[number]].source, row.error)
                     failed[names[number]] = row.error
-                elif not batch.quiet:
+                    continue
+                done.append(names[number])
+                if not batch.quiet:
                     click.echo(_said(batch.orders[names[number]].targets, row), err=True)
     batch.end({name: failed[name] for name in (*batch.bad, *names) if name in failed})
 

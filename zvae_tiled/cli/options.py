@@ -12,8 +12,9 @@ import click
 from zvae_tiled.cli.amounts import DISK, MEMORY
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.errors import PlanError
-from zvae_tiled.families import PRESETS
+from zvae_tiled.families import PRESETS, VAEConfig
 from zvae_tiled.order import Layout
+from zvae_tiled.planner.case import rows_and_columns
 from zvae_tiled.planner.grid import RAMPS
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality, Statistics, Stream, Tiles
 from zvae_tiled.planner.sampled import KEYS, Sampled
@@ -181,6 +182,27 @@ def quality_of(
     return Tiles(tile, overlap, ramp or default.ramp, moments or default.moments)
 
 
+def check_sizes(quality: Quality, config: VAEConfig, sides: tuple[int, int] | None = None) -> None:
+    """Refuse typed sizes that are no whole latents of a VAE.
+
+    Args:
+        quality: The quality, whose tiles may have sizes.
+        config: The VAE.
+        sides: Height and width of a picture, if they were typed.
+
+    Raises:
+        click.UsageError: A size is refused. The error names the nearest valid one.
+    """
+    what = "SIZE: "
+    try:
+        if sides is not None:
+            rows_and_columns(*sides, config)
+        what = "--"
+        quality.check(config)
+    except PlanError as error:
+        raise click.UsageError(f"{what}{error.problem}. {error.advice}".rstrip()) from error
+
+
 def _refuse_others(quality: str, own: str, typed: Mapping[str, object], has: str) -> None:
     names = ", ".join(f"--{name}" for name, value in typed.items() if value is not None)
     if quality != own and names:
@@ -252,6 +274,10 @@ latents_options = group(
         help="NHWC: the channels are the last axis. Default: the file's own layout, else NCHW.",
     ),
     tensor=click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
+)
+
+overwrite_option = click.option(
+    "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
 )
 
 quiet_option = click.option(

@@ -16,6 +16,7 @@ from zvae_tiled.cli.crowd import Crowd, crowd_options, crowd_plan
 from zvae_tiled.cli.options import (
     SIZE,
     budget_option,
+    check_sizes,
     disk_limit_option,
     dtype_option,
     group,
@@ -23,7 +24,7 @@ from zvae_tiled.cli.options import (
     spill_option,
 )
 from zvae_tiled.cli.outputs import refuse_clashes
-from zvae_tiled.cli.sources import config_sources, named_config
+from zvae_tiled.cli.sources import config_sources, named_config, shape_name
 from zvae_tiled.devices.named import DEVICE_NAMES
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import PRESETS
@@ -85,7 +86,7 @@ class Disk:
         metavar="DIR|FILE|PRESET",
         shell_complete=vae_names,
         help=f"The VAE. Only its shape is read: a preset ({', '.join(PRESETS)}), demo, a config.json, or the VAE's "
-        "folder. Default: z-image.",
+        "folder. Default: $ZVAE_VAE, else z-image.",
     ),
     config=click.option(
         "--config",
@@ -162,8 +163,11 @@ def plan(
     }
     crowd.check(other)
     warn_above_memory(budget, picture.device)
+    config = named_config(picture.vae, picture.config)
+    check_sizes(quality, config, picture.sides)
     if crowd.workers is not None:
-        config, size_of = named_config(picture.vae, picture.config), parse_budget(budget, available_memory())
+        size_of = parse_budget(budget, available_memory())
+        click.echo(_vae(picture))
         click.echo(crowd_plan(config, picture.sides, size_of, picture.dtype, picture.device, crowd))
         return
     if as_table and (as_json or sweep_budgets):
@@ -191,7 +195,13 @@ def plan(
     if plot is not None:
         write_text(plot, chart)
         click.echo(f"written    {plot}", err=True)
-    click.echo(text)
+    click.echo(text if as_json else f"{_vae(picture)}\n{text}")
+
+
+def _vae(picture: Picture) -> str:
+    """Return a line that names the VAE, and where its name comes from if it was not typed."""
+    name, why = shape_name(picture.vae, picture.config)
+    return f"vae        {name}{f', {why}' if why else ''}"
 
 
 def swept(picture: Picture, disk: Disk) -> list[Plan]:

@@ -16,6 +16,7 @@ from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
 from zvae_tiled.families import weightless
 from zvae_tiled.files.atomic import check_place
+from zvae_tiled.wording import counted
 
 if TYPE_CHECKING:
     from zvae_tiled.report.figures import Row
@@ -71,6 +72,7 @@ def selfcheck(vae: str | None, config: str | None, submit_file: Path, quiet: boo
     for line in (parity_line(found["parity"]), *lines_of(found["rows"]), *faults):
         click.echo(line)
     click.echo(f"The figures are in {submit_file}. Attach it to an issue, so that this device and VAE are known.")
+    click.echo(verdict(found["parity"], faults))
     if faults:
         click.get_current_context().exit(DECODE)
 
@@ -115,6 +117,14 @@ def faults_of(found: dict[str, Any]) -> list[str]:
         if row["allocator_peak"] > row["predicted_peak"]:
             faults.append(f"FAULT: {row['width']}x{row['height']} took more memory than predicted")
     return faults
+
+
+def verdict(parity: dict[str, Any], faults: list[str]) -> str:
+    """Return the last line: whether anything is wrong."""
+    if faults:
+        return f"{counted(len(faults), 'thing')} {'is' if len(faults) == 1 else 'are'} WRONG: see FAULT above."
+    pixels = "the pixels were not compared" if "skipped" in parity else "the pixels are those of diffusers"
+    return f"Nothing is wrong: no decode took more memory than predicted, and {pixels}."
 
 
 def _folder(name: str | None) -> Path | None:

@@ -10,7 +10,7 @@ import click
 
 from zvae_tiled.families import PRESETS, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
-from zvae_tiled.weights.hub import default_path, located
+from zvae_tiled.weights.hub import USUAL, VARIABLE, default_path, located, named_default
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -68,11 +68,28 @@ def vae_sources(name: str | None, config: str | None) -> tuple[Source, ...]:
     return () if weightless(path) else sources_of(find_checkpoint(path), config)
 
 
+def shape_name(name: str | None, config: str | None) -> tuple[str, str]:
+    """Return the VAE whose shape is planned for, and in words where that name comes from.
+
+    Args:
+        name: The value of ``--vae``. Default: what ``$ZVAE_VAE`` names, as in other commands; else ``z-image``, the
+            shape of the VAEs that they look for in the Hugging Face cache.
+        config: The value of ``--config``, which is the shape of any VAE.
+    """
+    if config is not None:
+        return config, "named by --config"
+    if name is not None:
+        return name, ""
+    named = named_default()
+    return (named, f"named by ${VARIABLE}") if named else (USUAL, "the default; name another with --vae")
+
+
 def config_sources(name: str | None, config: str | None) -> list[Path]:
     """Return the files that `named_config` reads."""
+    name = shape_name(name, None)[0]
     if config is not None:
         return [] if config in PRESETS else [Path(config)]
-    if name is None or name in PRESETS:
+    if name in PRESETS:
         return []
     if name.endswith(".json"):
         return [Path(name)]
@@ -85,7 +102,7 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
     """Return the shape of the VAE. No weights are read.
 
     Args:
-        name: The value of ``--vae``. Default: ``z-image``, the shape of Z-Image and FLUX.1.
+        name: The value of ``--vae``. Default: that of `shape_name`.
         config: The value of ``--config``.
     """
     shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
@@ -93,8 +110,9 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         raise _idle_config(name)
     if config is not None:
         return config_of(config)
-    if name is None or name in PRESETS or name.endswith(".json"):
-        return config_of(name or "z-image")
+    name = shape_name(name, None)[0]
+    if name in PRESETS or name.endswith(".json"):
+        return config_of(name)
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.recognise import chosen_config
 

@@ -13,7 +13,7 @@ from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.inputs import STDIN, STDIN_FILE, standard_input
-from zvae_tiled.cli.options import Model, budget_option, quiet_option, spill_option, vae_options
+from zvae_tiled.cli.options import Model, budget_option, overwrite_option, quiet_option, spill_option, vae_options
 from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, checked_standard_output, refuse_clashes
 from zvae_tiled.cli.printing import give_up_standard_output, warnings_told
 from zvae_tiled.cli.sources import load_vae
@@ -37,7 +37,7 @@ from zvae_tiled.errors import OutputError
 @spill_option
 @click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several.")
 @click.option("--bits", type=click.Choice(["8", "16"]), help="Bits per channel of picture files. Default: 8.")
-@click.option("--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files.")
+@overwrite_option
 @quiet_option
 def video(
     latents: str,

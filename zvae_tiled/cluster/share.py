@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.order import Order
-from zvae_tiled.planner.budget import Available, parse_budget
+from zvae_tiled.planner.budget import IN_BYTES, Available, parse_budget
 from zvae_tiled.wording import budget_of
 
 
@@ -39,7 +39,8 @@ class Share:
         """Return an error of this worker's part as one of the machine's budget."""
         if self.workers == 1:
             return error
-        part = f"{error.problem}\n{self.workers} workers of one machine share its budget"
+        own = error.problem.replace("the budget is", "a worker's part of the budget is").replace(f" ({IN_BYTES})", "")
+        part = f"{own}\n{self.workers} workers of one machine share its budget"
         whole = BudgetError(part, f"Use {budget_of(error.needed * self.workers)}, or fewer workers.")
         whole.needed = error.needed * self.workers
         return whole

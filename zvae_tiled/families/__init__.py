@@ -9,6 +9,7 @@ from zvae_tiled.families.table import (
     REPOSITORIES,
     config_from,
     config_of,
+    meant,
     preset_names,
     weightless,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "VAEConfig",
     "config_from",
     "config_of",
+    "meant",
     "preset_names",
     "weightless",
 ]

@@ -8,7 +8,7 @@ key could change the architecture, and is refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -63,14 +63,24 @@ def config_of(value: VAEConfig | str | os.PathLike[str]) -> VAEConfig:
         return value
     if isinstance(value, str) and not value.endswith(".json"):
         if value not in PRESETS:
-            raise ConfigError(
-                f"no preset is called {shown(value)}", f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
-            )
+            presets = f"Presets: {', '.join(sorted(PRESETS))}; or give a config.json."
+            raise ConfigError(f"no preset is called {shown(value)}", f"{meant(value, PRESETS)}{presets}")
         return PRESETS[value]
     if isinstance(value, str | os.PathLike):
         source = os.fspath(value)
         return config_from(parse_json(read_file(Path(value)), source), source)
     raise ConfigError(f"a config must be a VAEConfig, a preset's name or a config.json, it is {shown(value)}")
+
+
+def meant(text: str, names: Iterable[str]) -> str:
+    """Return "Did you mean …? " with the names that are written nearly as a word is; else an empty text."""
+    plain = _plain(text)
+    near = [name for name in names if plain and (plain in _plain(name) or _plain(name) in plain)]
+    return f"Did you mean {' or '.join(near)}? " if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def weightless(name: str | os.PathLike[str]) -> VAEConfig | None:

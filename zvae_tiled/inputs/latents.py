@@ -12,10 +12,11 @@ import numpy as np
 from zvae_tiled.checks import shown, truth, whole
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError
-from zvae_tiled.families import LatentConvention, VAEConfig
+from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig
 from zvae_tiled.inputs.arrays import shape_text, to_mlx
 from zvae_tiled.inputs.latent_space import packed, unpacked
 from zvae_tiled.planner.case import MAX_SIDE
+from zvae_tiled.wording import listed
 
 Layout = Literal["NCHW", "NHWC"]
 
@@ -114,7 +115,7 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
         raise LatentsError(
             f"this VAE's latents have {channels} channels; {layout or 'NCHW'} latents of the shape {array.shape} "
             f"have {array.shape[at]}",
-            _where_channels_are(array, convention, other),
+            _where_channels_are(array, convention, at, other),
         )
     if one_frame:
         array = _without_frames(array, frames_at=-4 if layout == "NHWC" else -3)
@@ -122,21 +123,27 @@ def _channels_last(array: mx.array, convention: LatentConvention, layout: Layout
     return channels_last if array.ndim == 4 else channels_last[None]
 
 
-def _where_channels_are(array: mx.array, convention: LatentConvention, other: int) -> str:
+def _where_channels_are(array: mx.array, convention: LatentConvention, at: int, other: int) -> str:
     """Return advice for latents whose channels are not in the axis of the layout."""
     channels = convention.returned[0]
     if array.ndim == 3 and array.shape[-1] == convention.token**2 * convention.channels:
         return "These look like packed tokens: pass Latents(tokens, height=…, width=…), in pixels."
-    another_family = "latents of another family? This preset of the VAE may be another one's: docs/models.md."
     if convention.spread:
         packed_map = f"(B, {convention.channels}, h, w)"
         return f"This VAE's pipeline returns (B, {channels}, h, w), not packed; a packed map {packed_map} is FLUX.2's."
     if array.shape[other] != channels:
-        return f"Are these {another_family}"
+        return _other_families(array.shape[at])
     if other != -1:
         return 'The channels come first: leave out the layout, or set it to "NCHW".'
     asked = 'Are the channels in the last axis? Pass Latents(latents, layout="NHWC").'
-    return f"{asked} If not: are these {another_family}"
+    return f"{asked} If not: {_other_families(array.shape[at])}"
+
+
+def _other_families(channels: int) -> str:
+    """Return advice for latents with another number of channels: the presets whose latents have it."""
+    names = [name for name, config in PRESETS.items() if config.latents.returned[0] == channels]
+    theirs = f"The presets for {channels} channels are {listed(names)}." if names else "No preset has so many channels."
+    return f"Are these latents of another family? {theirs}"
 
 
 def _without_frames(array: mx.array, frames_at: int) -> mx.array:

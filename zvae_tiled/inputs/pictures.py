@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,12 @@ Check = Callable[[int, int], object]
 """Refuses a picture by its height and width."""
 
 INSTALL = "pip install 'zvae-tiled[pil]'"
+
+LATENTS = (".safetensors", ".npz")
+"""Endings of files that hold latents and never a picture. A .npy holds either."""
+
+CHANNELS = (1, 3, 4)
+"""Channels of pictures."""
 
 NPY = "Use a .npy of floats in [0, 1] (H, W, 3) instead: it keeps every bit."
 
@@ -58,13 +65,19 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         unknown = type(error).__name__ == "UnidentifiedImageError"  # its text names an object of Python's
         problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
         advice = f"Use a .png, .jpg, .webp, .tif or .npy. If it has more than 8 bits a channel: {NPY}"
-        raise ImageError(problem, advice) from error
+        raise ImageError(problem, _decode(path) if path.suffix.lower() in LATENTS else advice) from error
     if values.ndim != 3:
         from zvae_tiled.inputs.arrays import shape_text
 
         problem = f"{path} must hold (height, width, channels), its shape is {shape_text(values.shape)}"
-        raise ImageError(problem, "Save one picture, without an axis for a batch.")
+        latents = values.ndim > 3 and values.shape[-1] not in CHANNELS
+        raise ImageError(problem, _decode(path) if latents else "Save one picture, without an axis for a batch.")
     return values
+
+
+def _decode(path: Path) -> str:
+    """Return advice for a file that looks like latents."""
+    return f"This looks like latents. Decode them first: {shlex.join(['zvae', 'decode', str(path), '-o'])} picture.png"
 
 
 class _Seen(ZvaeError):

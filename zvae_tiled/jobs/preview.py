@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from zvae_tiled.devices.here import this_device
-from zvae_tiled.errors import ConfigError
+from zvae_tiled.errors import BudgetError, ConfigError
 from zvae_tiled.families import preset_names
 from zvae_tiled.families.tiny import TINY_OF, TinyConfig
 from zvae_tiled.files.protect import Source
@@ -17,6 +17,7 @@ from zvae_tiled.inputs.latent_space import packed, scale_latents, unpacked
 from zvae_tiled.inputs.shrink import shrunk
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.job import Terms
+from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.report import Report
@@ -68,6 +69,14 @@ class Preview(Decode):
     def _weights(self) -> int:
         """The weights of both decoders, and the latents."""
         return super()._weights + self._beside
+
+    def planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
+        """Return the plan to run. An error names a preview, which was asked for."""
+        try:
+            return super().planned(output, gathered, replay)
+        except BudgetError as error:
+            problem = error.problem.replace(" exact needs", " as a preview needs")
+            raise BudgetError(problem, error.advice, error.needed) from error
 
     def notes(self, plan: Plan) -> dict[str, str]:
         """Return what a picture's file says of how it was made."""

@@ -27,6 +27,9 @@ SAFE_SHARE = 0.7
 MOST_BYTES = 1 << 62
 """The largest budget."""
 
+IN_BYTES = "set in bytes"
+"""The source of a budget such as "5000000B", which no one reads: its size is said beside it."""
+
 MOST_GB = 1_000_000
 """A budget in GB must be below this. It is a constant, because a plan can be made for a larger machine."""
 
@@ -105,7 +108,7 @@ def amount(value: str | float, available: Available) -> Budget:
     size = number * UNITS[unit]
     if not math.isfinite(size) or size < 1 or size > MOST_BYTES:
         raise _refused(value)
-    return Budget(int(size), f"set as {value!r}")
+    return Budget(int(size), IN_BYTES if unit == "b" else f"set as {value!r}")
 
 
 def available_memory(proc: Path = PROC) -> Available:

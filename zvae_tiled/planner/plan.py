@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def expected_error(self) -> str:
-        """The error measured for such plans in docs/quality.md, in words; ``rounding`` if the plan is exact."""
+        """The error measured for such a plan on one picture, in words; ``rounding`` if the plan is exact."""
         if self.exact:
             return "rounding"
         if self.sampled is not None:
@@ -155,7 +155,7 @@ class Plan:
             return "unknown: not measured for this VAE"
         source, overlap, psnr = self._measured
         seams = ", seams" if overlap < 2 and source != "stream" else ""
-        return f"a PSNR of {psnr:.0f} dB{LOOKS[source]}{seams} (docs/quality.md)"
+        return f"a PSNR of {psnr:.0f} dB{LOOKS[source]}{seams} (measured once)"
 
     @property
     def expected_psnr(self) -> float | None:

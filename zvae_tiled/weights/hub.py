@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from zvae_tiled.errors import ConfigError, WeightsError
-from zvae_tiled.families import PRESETS, REPOSITORIES, weightless
+from zvae_tiled.families import PRESETS, REPOSITORIES, meant, weightless
 
 VARIABLE = "ZVAE_VAE"
 
@@ -18,6 +18,11 @@ USUAL = "z-image"
 """The preset whose models are searched for in the cache. FLUX.1's models have the same VAE."""
 
 
+def named_default() -> str | None:
+    """Return what ``$ZVAE_VAE`` names; None if it is not set, or empty."""
+    return os.environ.get(VARIABLE) or None
+
+
 def default_path() -> Path:
     """Return the path of the VAE that ``$ZVAE_VAE`` names, as `located` does, else that of one in the cache.
 
@@ -25,7 +30,7 @@ def default_path() -> Path:
         ConfigError: There is neither, or the cache has no model of the preset in the variable.
         WeightsError: The variable's word is no preset, or the cache has no model of that name.
     """
-    named = os.environ.get(VARIABLE)
+    named = named_default()
     path = located(Path(named)) if named else find_in_cache()
     if path is None:
         raise ConfigError(
@@ -56,16 +61,10 @@ def located(name: Path) -> Path:
     if _MODEL.fullmatch(text) and not os.path.exists(name.parent):
         return _model(text)
     if _WORD.fullmatch(text):
-        plain = _plain(text)
-        near = [name for name in ("demo", *PRESETS) if plain in _plain(name) or _plain(name) in plain]
-        meant = f"Did you mean {' or '.join(near)}? " if near else ""
         problem = f"there is no file, no folder and no preset called {text}"
-        raise WeightsError(problem, f"{meant}Presets: {', '.join(PRESETS)}; or demo, which comes with this package.")
+        presets = f"Presets: {', '.join(PRESETS)}; or demo, which comes with this package."
+        raise WeightsError(problem, f"{meant(text, ('demo', *PRESETS))}{presets}")
     return name
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
 
 
 def _with_preset(preset: str) -> Path:
@@ -85,8 +84,9 @@ def _model(name: str) -> Path:
     folder = find_in_cache((name,))
     if folder is None:
         raise WeightsError(
-            f"there is no folder {name}, and no model of that name in the Hugging Face cache ({cache_folder()})",
-            f"Download its VAE first, with: {_download(name)}",
+            f"there is no file and no folder {Path(name).absolute()}, and no model {name} in the Hugging Face cache "
+            f"({cache_folder()})",
+            f"Check the path. If a model on Hugging Face is meant, download its VAE first: {_download(name)}",
         )
     return folder
 

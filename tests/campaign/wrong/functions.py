@@ -86,7 +86,7 @@ INTERNAL = {
     *(f"{kind}.{name}" for kind in ("Decode", "Preview") for name in ("planned", "notes")),
     *(f"{kind}.check" for kind in ("Exact", "Sampled", "Stream", "Tiles")),
     *("Sampled.kept", "Tiles.latents", "Plan.time_of", "LatentDistribution.from_moments", "VAEConfig.chain"),
-    *("VAEConfig.different_from", "VAEConfig.video", "cluster.Row.to_json"),
+    *("VAEConfig.different_from", "VAEConfig.mosaics", "VAEConfig.video", "cluster.Row.to_json"),
     "cluster.run_striped",  # it needs a cluster: tests/cluster/stripes/test_parts.py tries it
 }
 """Methods without an underscore that only this package calls."""

@@ -18,6 +18,7 @@ from zvae_tiled.errors import ClusterError
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.job import Terms, norms
+from zvae_tiled.wording import size
 
 
 class Gone(Here):
@@ -40,6 +41,7 @@ def test_a_finished_picture_is_written_though_no_worker_says_how_much_memory_it_
     with caplog.at_level(logging.WARNING, "zvae_tiled"):
         report = job.write(str(tmp_path / "striped.npy"))
     assert report.measured_peak == 0
+    assert f"0 bytes measured, of each worker's part of the budget, {size(report.budget)}\n" in str(report)
     assert "all workers were lost" in caplog.text
     Decode(vae, inputs, True, Terms(plan=plan.plan)).write(str(tmp_path / "whole.npy"))
     assert (tmp_path / "striped.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()

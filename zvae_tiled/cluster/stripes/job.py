@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 import mlx.core as mx
@@ -25,6 +25,7 @@ from zvae_tiled.planner.striped_plan import StripedPlan
 from zvae_tiled.report.log import LOG
 from zvae_tiled.report.progress import Listener, Tracker
 from zvae_tiled.report.report import Report
+from zvae_tiled.wording import size
 
 
 class Striped(Job):
@@ -74,7 +75,17 @@ class Striped(Job):
         except ClusterError as error:  # the picture is finished: a figure is no reason to throw it away
             LOG.warning("how much memory the workers used is unknown: %s", error.problem)
             peak = 0
-        return replace(report, measured_peak=peak)
+        values = {each.name: getattr(report, each.name) for each in fields(report)}
+        return StripedReport(**{**values, "measured_peak": peak})
+
+
+class StripedReport(Report):
+    """The report of a picture in stripes. Budget and peaks are those of one worker."""
+
+    def memory_line(self) -> str:
+        """Return the line of predicted and measured memory of the worker that used most."""
+        used = f"{size(self.predicted_peak)} predicted, {size(self.measured_peak)} measured"
+        return f"memory     {used}, of each worker's part of the budget, {size(self.budget)}"
 
 
 class StripedDecode(Striped, Decode):
