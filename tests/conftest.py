@@ -30,7 +30,7 @@ import hypothesis
 import mlx.core as mx
 import pytest
 
-from tests.support.samples import Seeds
+from tests.support.samples import Seeds, mark_samples
 from tests.support.signals import default_signals
 
 default_signals()
@@ -64,10 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With a thousand examples every property is slow."""
+    """With a thousand examples every property is slow. In the default run, so are cases that are no sample."""
     for item in items:
         if explores(config) and isinstance(item, pytest.Function) and hypothesis.is_hypothesis_test(item.obj):
             item.add_marker("slow")
+    mark_samples(items)
 
 
 def pytest_collection_finish() -> None:

@@ -64,6 +64,7 @@ def test_auto_uses_what_is_installed_or_says_how_to_install_it() -> None:
 
 @linux
 @pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.sample(2)
 def test_convolutions_stay_right(mode: str) -> None:
     status, worst = answers(REPORT + CONV, ZVAE_BLAS=mode)
     assert len(worst) == 6

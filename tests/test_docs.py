@@ -33,7 +33,7 @@ BLOCKS = {page: blocks(page) for page in PAGES if blocks(page)}
 
 DEAR = (
     *("benchmarks.md", "big-pictures.md", "cli.md", "comfyui.md", "diffusers.md", "environment.md", "mflux.md"),
-    *("own-program.md", "services.md", "triton.md", "troubleshooting.md"),
+    *("own-program.md", "recipes.md", "resume.md", "services.md", "triton.md", "troubleshooting.md"),
 )
 """Pages whose commands take seconds: they run with the slow tests, and in .ci/run."""
 

@@ -56,6 +56,7 @@ def test_what_does_not_fit_is_refused_when_it_is_prepared() -> None:
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.sample(3)
 def test_a_prepared_decode_gives_what_the_other_doors_give(quality: str | Quality, tmp_path: Path) -> None:
     options: dict[str, Any] = {"quality": quality, "budget": "1GB"}
     prepared = MODEL.prepare(LATENTS, **options)

@@ -171,6 +171,7 @@ print(in_child(lambda: random_vae(CONFIG).decode(LATENTS)))
     ("method", "want"),
     [("fork", "refused"), ("spawn", "computed"), pytest.param("forkserver", "computed", marks=pytest.mark.slow)],
 )
+@pytest.mark.sample(2)
 def test_pools_of_every_start_method(method: str, want: str, tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
         PREPARED

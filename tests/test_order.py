@@ -48,6 +48,7 @@ DECODES: list[dict[str, Any]] = [
     ("asked", "source"),
     [*((asked, "a.npy") for asked in DECODES), *every(3, [(asked, "batch.npy") for asked in DECODES])],
 )
+@pytest.mark.sample(3)
 def test_a_decode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], source: str) -> None:
     order = replace(DECODE, source=source, target="o.png", **asked)
     told: list[Progress] = []
@@ -87,6 +88,7 @@ ENCODES: list[dict[str, Any]] = [{}, {"sample": 7}, {"budget": "12MB"}]
 @pytest.mark.parametrize(
     ("asked", "kind"), every(4, [(asked, kind) for asked in ENCODES for kind in ("npy", "npz", "safetensors")])
 )
+@pytest.mark.sample(2)
 def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked: dict[str, Any], kind: str) -> None:
     order = replace(ENCODE, source="whole.png", target=f"o.{kind}", **asked)
     report = carry_out(Order.from_json(order.to_json()))

@@ -33,6 +33,7 @@ def channels_last(pictures: Any, layout: str) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("quality", ["exact", Tiles(16, 8)])
 @pytest.mark.parametrize(("output_type", "layout"), FORMS)
+@pytest.mark.sample(3)
 def test_bytes_are_those_of_the_png(output_type: str, layout: str, quality: Any, tmp_path: Path) -> None:
     VAE.decode_to_file(LATENTS, tmp_path / "a.png", quality=quality)
     levels = VAE.decode(LATENTS, output_type, dtype="uint8", layout=layout, quality=quality)  # type: ignore[arg-type]
@@ -70,6 +71,7 @@ def test_pil_images_are_bytes_anyway() -> None:
 
 @pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("output_type", "layout"), FORMS)
+@pytest.mark.sample(3)
 def test_bytes_take_a_quarter_and_stay_below_the_prediction(output_type: Any, layout: Any, batch: int) -> None:
     latents = random_latents(CONFIG, 40, 60, batch)
     numbers = batch * 80 * 120 * 3

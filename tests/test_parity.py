@@ -65,11 +65,13 @@ def check_encode(vae: VAE, values: dict[str, np.ndarray], case: str) -> None:
 
 
 @pytest.mark.parametrize(("preset", "case"), sampled(2, PRESETS, CASES))
+@pytest.mark.sample(2)
 def test_decode_equals_diffusers(preset: str, case: str) -> None:
     check_decode(loaded(preset), golden(preset), case)
 
 
 @pytest.mark.parametrize(("preset", "case"), sampled(2, PRESETS, CASES))
+@pytest.mark.sample(2)
 def test_encode_equals_diffusers(preset: str, case: str) -> None:
     check_encode(loaded(preset), golden(preset), case)
 

@@ -77,6 +77,7 @@ def test_whole_maps_are_those_of_float64(config: VAEConfig) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("config", [FLUX, SD])
+@pytest.mark.sample(4)
 def test_no_intermediate_changes_the_type(config: VAEConfig, dtype: str) -> None:
     vae = random_vae(config, dtype)
     seen: list[mx.array] = []

@@ -13,6 +13,7 @@ from zvae_tiled.devices.mlx_cpu.memory import CPU
 
 @pytest.mark.parametrize("device", ["cpu/mlx", "metal"])
 @pytest.mark.parametrize(("width", "budget"), [(1024, "450MB"), (4096, "2GB")])
+@pytest.mark.sample(3)
 def test_a_pixel_costs_the_same_at_any_height(width: int, budget: str, device: str) -> None:
     costs = []
     for height in (4096, 8192, 16384, 32768, 65536):

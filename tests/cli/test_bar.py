@@ -60,6 +60,7 @@ def test_on_a_terminal_the_line_fits_and_keeps_name_bar_per_cent_time_and_memory
     assert ("sweep 3/30" in last) == (columns == 110)
 
 
+@pytest.mark.slow
 def test_a_decode_shows_it_in_80_columns(place: Path) -> None:
     frames = on_a_terminal([*COMMAND, "decode", "a.npy", "-o", "a.png", "--budget", "500MB"], 80)
     lines = [frame for frame in frames if "to go" in frame]

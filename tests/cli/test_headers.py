@@ -39,6 +39,7 @@ def write(path: Path, shape: str, kind: str = "'<f4'") -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape[:20])
+@pytest.mark.sample(3)
 def test_a_header_that_lies_is_bad_input(place: Path, shape: str) -> None:
     write(place / "h.npy", shape)
     for words in (

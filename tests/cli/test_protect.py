@@ -132,6 +132,7 @@ SPELLINGS = (around, absolute, linked_folder, soft, hard)
         *(("encode picture.npy -q -o {}", f"vae/{WEIGHTS}", spelling) for spelling in SPELLINGS),
     ],
 )
+@pytest.mark.sample(4)
 def test_what_is_read_is_not_replaced(
     full: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -57,6 +57,7 @@ def ready(task: Task, values: np.ndarray) -> mx.array:
 @pytest.mark.parametrize("kernels", ["mlx", *PATHS])
 @given(st.integers(0, 1 << 32))
 @examples(20)
+@pytest.mark.sample(5)
 def test_any_bands_give_what_whole_maps_give(kernels: str, task: Task, seed: int) -> None:
     rng, model, chain = Random(seed), vae(task), CONFIG.chain(task)
     height, width = rng.randint(1, 16), rng.randint(1, 16)

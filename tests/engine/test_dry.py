@@ -25,6 +25,7 @@ from zvae_tiled.planner.case import ITEMSIZES
 
 @pytest.mark.parametrize("plans", [4, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.sample(2)
 def test_every_sweep_is_predicted_high_enough_and_not_by_far(task: Task, plans: int, seeds: Seeds) -> None:
     assert check_predictions(task, seeds(plans)) < 1.15
 
@@ -53,6 +54,7 @@ def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
 @pytest.mark.parametrize(
     ("model", "task", "share"), sampled(5, [("z-image", "bfloat16"), ("sdxl", "float32")], TASKS, [0, 0.3, 1])
 )
+@pytest.mark.sample(2)
 def test_the_published_models_are_predicted_to_10_percent(task: Task, model: tuple[str, str], share: float) -> None:
     preset, dtype = model
     plan = planned(config_of(preset), 64, 48, dtype, share, task)
@@ -62,6 +64,7 @@ def test_the_published_models_are_predicted_to_10_percent(task: Task, model: tup
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.sample(2)
 def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
     for seed in range(5):
         rng = Random(seed)
@@ -82,6 +85,7 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
     ("kernels", "task", "dtype", "share", "attention"),
     sampled(23, ["auto", "mlx"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True]),
 )
+@pytest.mark.sample(3)
 def test_the_allocator_agrees_with_the_dry_run(
     task: Task, dtype: str, share: float, attention: bool, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +109,7 @@ def test_the_allocator_agrees_with_the_dry_run(
     ids=lambda given: given if isinstance(given, str) else given.class_name,
 )
 @pytest.mark.parametrize("device", every(2, zip(CPUS, strict=True)), ids=range(len(CPUS)))
+@pytest.mark.sample(3)
 def test_other_chains_are_predicted(device: Device, config: VAEConfig, task: Task) -> None:
     for height, share in ((1, 0), (9, 0), (40, 0), (40, 0.5), (40, 1)):
         plan = planned(config, height, 11, "bfloat16", share, task, device)

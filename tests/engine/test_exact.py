@@ -142,6 +142,7 @@ RANDOM = {"decode": random_decode, "encode": random_encode}
         *(pytest.param(task, dtype, ENOUGH, marks=pytest.mark.slow) for task in RANDOM for dtype in ROUNDING),
     ],
 )
+@pytest.mark.sample(2)
 def test_bands_are_as_near_to_float64_as_all_at_once(task: str, dtype: str, cases: int, seeds: Seeds) -> None:
     found = {seed: RANDOM[task](seed, dtype) for seed in seeds(cases)}
     several = {seed: error for seed, error in found.items() if not error.few}
@@ -153,6 +154,7 @@ def test_bands_are_as_near_to_float64_as_all_at_once(task: str, dtype: str, case
 
 
 @pytest.mark.parametrize(("size", "dtype"), sampled(2, [(10, 9), (2, 40)], ROUNDING))
+@pytest.mark.sample(3)
 def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, int], dtype: str) -> None:
     config = narrow("flux1")
     error = encode_errors(random_vae(config, dtype), random_images(config, *size), Random(0))
@@ -177,6 +179,7 @@ def test_on_larger_pictures_bands_are_strictly_nearer(config: VAEConfig, size: t
 
 
 @pytest.mark.parametrize("factor", [30, 3000])
+@pytest.mark.sample(2)
 def test_large_means_cost_no_digits(factor: int) -> None:
     config = narrow("flux1", (8, 8, 8, 8), groups=8)  # one channel a group: no other adds to its spread
     vae = random_vae(config)
@@ -187,6 +190,7 @@ def test_large_means_cost_no_digits(factor: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.sample(3)
 def test_groups_without_any_spread_cost_no_digits(seed: int) -> None:
     """A channel of a single pixel is its own mean: a norm must give exactly its bias, without rounding left over."""
     config = AutoencoderKLConfig(block_out_channels=(6,), norm_num_groups=6)

@@ -80,6 +80,7 @@ def test_any_plans_encode_to_the_same_bytes_as_near_to_float64_as_whole_maps(see
 
 
 @pytest.mark.parametrize("seed", every(4, zip((1, 0, *range(2, 8)), strict=True)))
+@pytest.mark.sample(2)
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(seed: int, tmp_path: Path) -> None:
     rng = Random(seed)
     config, dtype = random_kin(rng), rng.choice(["float32", "bfloat16"])

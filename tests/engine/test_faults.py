@@ -61,12 +61,14 @@ def runs(kernels: Iterable[str], quick: int | None = None) -> list[Any]:
 
 @pytest.mark.parametrize(("call", "fault"), NATIVE_CASES, ids=str)
 @pytest.mark.parametrize(("path", "task", "most"), runs(PATHS, quick=1))
+@pytest.mark.sample(3)
 def test_a_fault_of_a_native_call_is_mended_or_refused(path: str, task: Task, most: int, call: Any, fault: str) -> None:
     check(victim(path, task), call, fault, most, mends=True)
 
 
 @pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)
 @pytest.mark.parametrize(("kernels", "task", "most"), runs(MLX_KERNELS))
+@pytest.mark.sample(3)
 def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int, call: str, fault: str) -> None:
     check(victim(kernels, task), call, fault, most, mends=False)
 
@@ -80,6 +82,7 @@ def test_a_fault_of_mlx_is_mended_or_refused(kernels: str, task: Task, most: int
         [None, "norm", "norm1.bias", "conv", "weight", "bias", "attentions", ""],
     ),
 )
+@pytest.mark.sample(3)
 def test_rows_that_are_flat_by_right_are_no_fault(kernels: str, zeros: str | None, flat: float | None) -> None:
     for task in TASKS:
         assert Victim(made(kernels), task, zeros, flat).calls.total()

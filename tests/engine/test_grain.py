@@ -52,6 +52,7 @@ class Case:
 
 @pytest.mark.usefixtures("mlx_kernels")
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.sample(2)
 def test_kernels_that_compute_whole_grains_give_the_same_bytes_in_any_plan(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ def test_kernels_that_compute_whole_grains_give_the_same_bytes_in_any_plan(
 
 
 @pytest.mark.usefixtures("mlx_kernels")
+@pytest.mark.slow
 def test_the_bytes_of_such_kernels_show_where_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above would prove little if they did not."""
     compute_by_grains(monkeypatch)
@@ -95,6 +97,7 @@ def test_kernels_that_need_no_grains_compute_the_same_with_them(task: Task) -> N
 
 @pytest.mark.usefixtures("mlx_kernels")
 @pytest.mark.parametrize("moments", ["tile", pytest.param("global", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_tiles_have_grains_of_their_own(moments: Statistics, monkeypatch: pytest.MonkeyPatch) -> None:
     give_grains(monkeypatch)
     compute_by_grains(monkeypatch)

@@ -109,6 +109,7 @@ def changed(vae: VAE, change: Callable[[mx.array], mx.array], *names: str) -> VA
 
 
 @pytest.mark.parametrize(("name", "fault"), every(7, CASES))
+@pytest.mark.sample(3)
 def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae, _, want, usual = healthy("decode", name)
     device = Faulty(monkeypatch, name, FAULTS[fault], times=1)
@@ -117,6 +118,7 @@ def test_a_fault_that_passes_leaves_no_trace(name: str, fault: str, monkeypatch:
 
 
 @pytest.mark.parametrize(("name", "fault"), every(3, CASES))
+@pytest.mark.sample(3)
 def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae = healthy("decode", name)[0]
     Faulty(monkeypatch, name, FAULTS[fault], times=math.inf)
@@ -128,6 +130,7 @@ def test_a_fault_that_stays_is_an_error(name: str, fault: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("fault", every(5, zip(FAULTS, strict=True)))
+@pytest.mark.sample(2)
 def test_a_fault_where_a_map_is_halved_is_mended_or_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "encoder.down_blocks.0.downsamplers.0.conv"
     vae, images, want, usual = healthy("encode", name)
@@ -156,6 +159,7 @@ def test_one_nan_in_a_later_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("fault", every(2, zip(FAULTS, strict=True)))
+@pytest.mark.sample(2)
 def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, rows = "decoder.up_blocks.1.resnets.0.conv1", count(1)
     vae, _, want, _ = healthy("decode", name)
@@ -166,6 +170,7 @@ def test_one_bad_row_of_a_band_is_seen_and_mended(fault: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("method", ["keys", "attend"])
 @pytest.mark.parametrize("times", [1, math.inf])
+@pytest.mark.sample(3)
 def test_an_attention_that_is_not_finite_is_seen(method: str, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = count(1)
     vae, _, want, _ = healthy("decode", "decoder.conv_in")
@@ -202,6 +207,7 @@ def test_smaller_bands_are_single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), every(3, zip(CONVOLUTIONS, cycle([0.0, 0.3]), strict=False)))
+@pytest.mark.sample(3)
 def test_flat_weights_are_no_fault(name: str, value: float) -> None:
     vae = changed(random_vae(CONFIG), lambda weight: mx.full(weight.shape, value), f"{name}.weight")
     assert np.isfinite(decoded(vae)).all()
@@ -251,6 +257,7 @@ def test_a_single_value_is_no_fault() -> None:
 
 
 @pytest.mark.parametrize("fault", every(5, zip(FAULTS, strict=True)))
+@pytest.mark.sample(2)
 def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = LATENTS.copy()
     latents[:, :, :2] = 0
@@ -262,6 +269,7 @@ def test_a_fault_is_mended_beside_rows_that_are_flat_by_right(fault: str, monkey
 
 
 @pytest.mark.parametrize("name", every(3, zip(CONVOLUTIONS, strict=True)))
+@pytest.mark.sample(3)
 def test_overflow_of_float16_says_what_to_do(name: str) -> None:
     grow = changed(random_vae(CONFIG, "float16"), lambda weight: mx.where(weight > 0, 6e4, -6e4), f"{name}.weight")
     with pytest.raises(SilentFailureError) as caught:

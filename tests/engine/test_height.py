@@ -32,6 +32,7 @@ def needed(height: int, width: int, dtype: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dtype"), sampled(3, [1024, 16384], ["bfloat16", "float32"]))
+@pytest.mark.sample(2)
 def test_the_smallest_budget_grows_by_the_latents_alone(width: int, dtype: str) -> None:
     heights = [2048, 4096, 8192, 16384, 32768, 65536]
     for (low, least), (high, most) in pairwise((height, needed(height, width, dtype)) for height in heights):

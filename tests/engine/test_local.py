@@ -30,6 +30,7 @@ LATENTS = random_latents(SMALL, 3, 4)
 
 
 @pytest.mark.parametrize(("kind", "kernels"), every(4, CASES))
+@pytest.mark.sample(2)
 def test_rows_of_zeros_are_computed_again_then_refused(
     kind: str, kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

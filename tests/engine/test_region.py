@@ -106,6 +106,7 @@ def same_bytes(task: Task, grains: bool) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.sample(2)
 def test_parts_give_the_bytes_of_the_whole(task: Task) -> None:
     same_bytes(task, grains=False)
 

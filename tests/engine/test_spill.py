@@ -123,6 +123,7 @@ def test_no_stage_leaves_files_to_later_ones(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.sample(3)
 def test_the_plan_says_what_is_written_and_read(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A skip that is stored already is read once more, and not written once more."""
     plan = plan_for(VAE, LATENTS.shape, Random(seed))
@@ -239,6 +240,7 @@ def test_the_systems_own_refusal_while_spilling(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 5000, FILE_BYTES])  # at the first row, in the middle, at the last flush
 @pytest.mark.parametrize("name", ["picture.npy", "picture.png"])
+@pytest.mark.sample(3)
 def test_the_systems_own_refusal_while_writing_a_picture(name: str, size: int, tmp_path: Path) -> None:
     plan = plan_for(VAE, LATENTS.shape, Random(0), ("ram",))
     size = size if name.endswith("npy") else size // 24  # a PNG is smaller

@@ -72,6 +72,7 @@ def test_any_plans_encode_to_the_same_bytes(config: VAEConfig, dtype: str, heigh
 @pytest.mark.parametrize(
     ("dtype", "config"), sampled(2, ERRORS, CONFIGS), ids=lambda each: getattr(each, "class_name", each)
 )
+@pytest.mark.sample(3)
 def test_bands_are_near_to_float64(config: VAEConfig, dtype: str) -> None:
     vae, latents, images = random_vae(config, dtype), random_latents(config, 9, 15), random_images(config, 5, 7)
     ready = made_ready(read_latents(latents, config), config, vae.weights, vae.dtype, scaled=True)
@@ -88,6 +89,7 @@ def test_bands_are_near_to_float64(config: VAEConfig, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "config"), sampled(2, ERRORS, CONFIGS), ids=lambda each: getattr(each, "class_name", each)
 )
+@pytest.mark.sample(3)
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(
     config: VAEConfig, dtype: str, tmp_path: Path
 ) -> None:

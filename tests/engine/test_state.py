@@ -119,6 +119,7 @@ def test_an_error_of_the_device_leaves_nothing(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("pulled", [0, 1, 5, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.sample(3)
 def test_a_stream_that_is_left_early_frees_memory_and_disk(pulled: int, close: bool, tmp_path: Path) -> None:
     plan = with_rows(plan_for(VAE, LATENTS.shape, Random(0), ("disk",)), 1)
     with nothing_left(tmp_path):

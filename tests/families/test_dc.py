@@ -122,6 +122,7 @@ def test_any_bands_give_the_same_bits_near_float64(kernels: str, monkeypatch: py
     assert np.abs(np.asarray(first) - want).max() < near * want.std()
 
 
+@pytest.mark.slow
 def test_tiles_that_know_the_sums_of_the_whole_map_differ_by_rounding() -> None:
     vae, latents = random_vae(SMALL), random_latents(SMALL, 20, 4)
     want = vae.decode(latents, "np", raw=True)

@@ -108,6 +108,7 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
         [True, False],
     ),
 )
+@pytest.mark.sample(3)
 def test_latents_that_are_most_of_a_decode_are_counted(
     family: Callable[..., VAEConfig], dtype: str, given_: mx.Dtype, scaled: bool
 ) -> None:
@@ -124,6 +125,7 @@ def test_latents_that_are_most_of_a_decode_are_counted(
 
 
 @pytest.mark.parametrize("quality", ["exact", "stream", Tiles(24, 16), Tiles(24, 8, moments="tile")], ids=str)
+@pytest.mark.sample(3)
 def test_in_every_quality_it_is_what_autoencoder_kl_decodes_of_its_unpacked_latents(quality: str | Quality) -> None:
     flux2, latents = random_vae(SMALL), random_latents(SMALL, 8, 9)
     same = {name: getattr(SMALL, name) for name in ("latent_channels", "block_out_channels", "norm_num_groups")}

@@ -74,6 +74,7 @@ def test_encode_is_the_inverse() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("task", ["encode", "decode", "file"])
+@pytest.mark.sample(5)
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(task: str, seed: int, tmp_path: Path) -> None:
     rng = Random(seed)
     vae, path = VAE(PIXELS, {}, DTYPES[rng.choice(sorted(DTYPES))]), tmp_path / f"picture{rng.choice(ENDINGS)}"

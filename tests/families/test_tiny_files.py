@@ -70,6 +70,7 @@ def joined(halves: Halves, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("preset", IMAGES)
+@pytest.mark.sample(2)
 def test_every_form_decodes_and_encodes_as_in_float64(preset: str, tmp_path: Path) -> None:
     halves, rng = random_halves(preset), np.random.default_rng(1)
     vae, comfy = (

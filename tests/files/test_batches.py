@@ -81,6 +81,7 @@ def all_or_none(folder: Path, names: str, before: dict[str, str], fault: Fault) 
     ("there", "kind", "way", "late"),
     sampled(5, ["", "ab", "b", "abc"], [OSError, KeyboardInterrupt], WAYS, [False, True]),
 )
+@pytest.mark.sample(3)
 def test_a_batch_is_published_whole_or_not_at_all(
     there: str, kind: type[BaseException], way: str, late: bool, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ for moment in range(100):
 
 
 @pytest.mark.parametrize("links", ["links", "no links"])
+@pytest.mark.sample(2)
 def test_what_was_there_survives_kill_9(links: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", KILLED, links], cwd=tmp_path, env=environment, check=True)

@@ -23,6 +23,7 @@ from zvae_tiled.files.special import followed
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.sample(3)
 def test_of_many_threads_one_publishes(way: str, tmp_path: Path) -> None:
     rivals, rounds = 4, 75
     barrier, winners = threading.Barrier(rivals), [list[str]() for _ in range(rounds)]

@@ -116,6 +116,7 @@ def test_rows_that_are_done_are_freed(case: tuple[str, mx.Dtype]) -> None:
 
 @pytest.mark.parametrize("inputs", [15, 40])
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.sample(2)
 def test_kernels_of_different_threads_keep_to_their_own_scratch(
     path: str, inputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ def test_memory_of_a_step(step: Step, dtype: mx.Dtype, most: int, monkeypatch: p
 @on_cpu
 @pytest.mark.parametrize("scores", [1 << 25, 1 << 17])
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.sample(3)
 def test_memory_of_the_attention(dtype: mx.Dtype, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace_gpu, "SCORES_AT_ONCE", scores)
     step = Step("attention", "attention", 48, 48, kernel=1, norm=NORM)

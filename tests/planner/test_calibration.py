@@ -226,6 +226,7 @@ def planned(device: Device, budget: int = 1 << 50) -> Plan:
 
 
 @pytest.mark.parametrize("device", [CPU, METAL, CUDA], ids=lambda device: device.name)
+@pytest.mark.sample(3)
 def test_applied_it_never_plans_with_less(device: Device) -> None:
     measured = Calibration(device.kind, "x", "0", 1.3, device.speeds, device.speeds, device.disk)
     grown = apply(device, measured)

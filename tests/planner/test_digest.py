@@ -34,6 +34,7 @@ QUALITIES: list[str | Quality] = ["exact", "stream", "tiles", Tiles(128, 64), Ti
 
 
 @pytest.mark.parametrize("quality", QUALITIES, ids=str)
+@pytest.mark.sample(3)
 def test_budgets_that_choose_the_same_sweeps_have_one_digest(quality: str | Quality) -> None:
     plans = [made(f"{megabytes}MB", quality) for megabytes in (340, 341, 350, 400, 1000, 2000)]
     equal = 0

@@ -66,6 +66,7 @@ def test_a_plan_of_tiles_or_a_stream_is_read_back_as_it_was(seed: int) -> None:
     "quality", ["exact", "stream", "tiles", Tiles(1024, 256), Tiles(512, 64, moments="tile")], ids=str
 )
 @pytest.mark.parametrize("size", [1024, 1 << 20])
+@pytest.mark.sample(3)
 def test_a_saved_plan_is_small_whatever_the_picture(quality: str | Quality, size: int) -> None:
     found = plan("z-image", size, size, "100TB", device="cpu", task="stream", quality=quality)
     text = found.to_json()
@@ -104,7 +105,7 @@ def test_what_a_file_says_of_costs_is_ignored(data: st.DataObject, which: str, n
 
 
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize("quality", ["exact", TILES], ids=str)
+@pytest.mark.parametrize("quality", ["exact", pytest.param(TILES, marks=pytest.mark.slow)], ids=str)
 def test_a_decode_checks_what_the_sweeps_need_not_what_the_file_says(quality: str | Quality) -> None:
     """A file whose costs are zero is refused if its budget is too small. One whose costs are too high is replayed."""
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 16, 22)

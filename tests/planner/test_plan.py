@@ -150,6 +150,7 @@ def test_a_budget_error_says_what_works_and_what_else_would_help() -> None:
     "options", [{"task": "stream"}, {"task": "encode"}, {"quality": "tiles"}, {"quality": "stream"}]
 )
 @pytest.mark.parametrize("budget", ["256MB", "99MB"])
+@pytest.mark.sample(3)
 def test_every_budget_error_is_in_decimal_units_and_its_advice_works(options: dict[str, Any], budget: str) -> None:
     with pytest.raises(BudgetError) as error:
         plan("z-image", 8192, 8192, budget, dtype="float32", device="cpu/mlx", **options)

@@ -57,6 +57,7 @@ def test_budgets_are_not_in_the_file(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sample(4)
 def test_free_memory_is_not_in_the_file(
     vae: VAE, latents: np.ndarray, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def check_the_smallest(problem: Problem) -> None:
     assert error.value.needed == needed
 
 
+@pytest.mark.sample(2)
 def test_more_memory_is_never_slower_at_real_sizes(real: Problem) -> None:
     assert check_growing_budgets(real) >= {"keep", "spill"}
 
@@ -179,6 +180,7 @@ def sweeps_costed(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -
     return count
 
 
+@pytest.mark.sample(2)
 def test_the_search_is_short(real: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     for budget in real.budgets():
         assert 50 < sweeps_costed(partial(real.plan, budget), monkeypatch) < 3_000

@@ -74,6 +74,7 @@ def test_what_is_no_larger_than_a_tile_is_one_tile(size: int, more: int) -> None
 
 @pytest.mark.parametrize("shape", [(1, 4096), (4096, 1), (3, 700), (1, 1)])
 @pytest.mark.parametrize("moments", ["global", "proxy", "tile"])
+@pytest.mark.sample(5)
 def test_extreme_aspect_ratios_are_planned(shape: tuple[int, int], moments: str) -> None:
     plan = planned(*shape, tile=512, moments=moments)
     cover, reads = np.zeros(shape, int), []
@@ -91,7 +92,7 @@ def test_the_largest_tile_that_fits_is_chosen() -> None:
     with pytest.raises(BudgetError) as refused:
         planned(16, 4096, Budget(1, "test"), moments="tile")
     sizes = []
-    for factor in (1, 1.02, 1.05, 1.2, 4):
+    for factor in (1, 1.05, 4):
         plan = planned(16, 4096, Budget(int(refused.value.needed * factor), "test"), moments="tile")
         assert plan.predicted_peak <= plan.budget
         sizes.append(plan.pixels.width)
@@ -233,6 +234,7 @@ def test_plans_print_what_they_are() -> None:
     "size", [(512, 512), (16, 2048), *(pytest.param(size, marks=pytest.mark.slow) for size in [(64, 96), (1024, 1024)])]
 )
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.sample(4)
 def test_the_middle_block_of_the_whole_map_is_never_what_does_not_fit(size: tuple[int, int], device: str) -> None:
     """So running the middle block tile by tile would save next to nothing (docs/notes/proxy.md)."""
     chosen, tiles = DEVICES[device], Tiles(128, 0)

@@ -135,6 +135,7 @@ def test_a_picture_as_small_as_a_proxy_streams_as_a_full_decode(
     sampled(4, [(1, 150), (150, 1), (2, 3)], ["stream", Tiles(64), Tiles(moments="tile")]),
     ids=str,
 )
+@pytest.mark.sample(2)
 def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], quality: str | Quality) -> None:
     strip = random_latents(TWO_LEVELS, *shape)
     want = decoded(vae, strip)[0]

@@ -34,6 +34,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("seed", range(15))
+@pytest.mark.sample(4)
 def test_a_file_depends_neither_on_cores_nor_on_bands(
     ending: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def tracing() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("ending", "bits"), every(2, STREAMED))
+@pytest.mark.sample(4)
 def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
     ending: str, bits: int, tmp_path: Path, tracing: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_tall_picture_takes_what_its_writer_gathers_and_a_few_blocks(
         pytest.param(".webp", 8, Tiles(80), 2, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.sample(3)
 def test_what_is_gathered_is_predicted_and_measured(
     ending: str, bits: int, quality: str | Tiles, batch: int, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def check_levels(levels: list[Pixels]) -> None:
 
 @pytest.mark.parametrize("bits", KINDS[".ptif"].bits)
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.sample(5)
 def test_levels_are_means_down_to_one_tile(bits: int, seed: int, tmp_path: Path) -> None:
     rng = Random(seed)
     height, width = (rng.choice([1, 255, 256, 257, 511, 513, rng.randint(1, 700)]) for _ in range(2))

@@ -78,6 +78,7 @@ def test_a_png_of_several_blocks_needs_write_alone() -> None:
 
 
 @pytest.mark.parametrize("most", [None, 7])
+@pytest.mark.sample(5)
 def test_what_cannot_seek_gets_all_but_tiff(as_file: tuple[str, bytes], most: int | None) -> None:
     name, want = as_file
     body = OnlyWrites(most)

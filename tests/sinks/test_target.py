@@ -173,6 +173,7 @@ def interrupted(call: Callable[..., Any], left: Iterator[int]) -> Callable[..., 
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.sample(2)
 def test_an_interrupt_while_a_batch_gets_its_names_leaves_all_or_nothing(overwrite: bool, tmp_path: Path) -> None:
     latents, stopped, names = np.concatenate([LATENTS] * 3), True, {"a-0.png", "a-1.png", "a-2.png"}
     moments = count()

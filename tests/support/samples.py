@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any
@@ -35,3 +36,14 @@ def sampled(nth: int, *axes: Any) -> list[Any]:
     ):
         nth -= 1
     return every(nth, combinations)
+
+
+def mark_samples(items: Iterable[pytest.Item]) -> None:
+    """Mark the cases of a test with `@pytest.mark.sample(nth)` slow, but for those whose number `nth` divides."""
+    numbers: Counter[str] = Counter()
+    for item in items:
+        if (sample := item.get_closest_marker("sample")) and not item.get_closest_marker("slow"):
+            test = item.nodeid.partition("[")[0]
+            if numbers[test] % sample.args[0]:
+                item.add_marker("slow")
+            numbers[test] += 1

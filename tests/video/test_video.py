@@ -46,6 +46,7 @@ def _with_budget(vae: VAE, latents: Any, size: int) -> Video:
 
 
 @pytest.mark.parametrize(("config", "count"), [(SMALL, 4), (DEEP, 1), (DEEP, 3)], ids=["once", "one frame", "twice"])
+@pytest.mark.sample(2)
 def test_it_equals_float64(config: QwenImageConfig, count: int) -> None:
     vae, latents = video_vae(config), video_latents(config, count, 3, 4)
     got, want = frames(vae.video(latents)), video64(vae, latents)

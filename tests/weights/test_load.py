@@ -30,6 +30,7 @@ from .loading import (
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
 @pytest.mark.parametrize("column", ["name", "original", "old"])
+@pytest.mark.sample(2)
 def test_every_scheme_gives_the_identical_arrays(file: Path, column: str, prefix: str) -> None:
     stored = WEIGHTS if column == "name" else as_convolutions(WEIGHTS)
     assert_is_reference(load(write(file, {prefix + getattr(row, column): stored[row.name] for row in ROWS})))

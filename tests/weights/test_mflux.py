@@ -51,6 +51,7 @@ def test_a_snapshot_has_the_tensors_of_its_preset(preset: str, packing: Packing 
 
 
 @classes
+@pytest.mark.sample(4)
 def test_which_presets_a_snapshot_fits(preset: str, tmp_path: Path) -> None:
     write_without_values(tmp_path, preset, Packing(8, 64))
     assert set(fitting_presets(find_checkpoint(tmp_path))) == SAME_SHAPES[preset]
@@ -87,6 +88,7 @@ def rounded(values: Array, packing: Packing) -> Array:
     sampled(2, ["flux1", "z-image", "flux2", "flux2-small", "qwen-image"], [None, Packing(4, 32), Packing(8, 32)]),
     ids=str,
 )
+@pytest.mark.sample(3)
 def test_a_snapshot_holds_the_same_vae(preset: str, packing: Packing | None, tmp_path: Path) -> None:
     config, tensors = narrow(preset)
     write_with_values(tmp_path, preset, tensors, packing)

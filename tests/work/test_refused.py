@@ -43,6 +43,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"name": "a.safetensors"}, "other outputs"),
     ],
 )
+@pytest.mark.sample(3)
 def test_a_folder_of_another_decode_is_refused(other: dict[str, Any], reason: str, tmp_path: Path) -> None:
     stopped(tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()}
@@ -88,6 +89,7 @@ def longer(journal: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, changed, longer])
+@pytest.mark.sample(2)
 def test_a_damaged_journal_goes_back_or_is_refused(damage: Callable[[bytes, int], bytes], tmp_path: Path) -> None:
     """In its first record, in the middle, and in its last one. A picture that is written is right."""
     stopped(tmp_path, 66, **LOW)

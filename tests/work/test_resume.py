@@ -41,6 +41,7 @@ def written(folder: Path, names: list[str], batch: int = 1) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 60))])
+@pytest.mark.sample(3)
 def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several times in each decode, before an fsync or after the rows of a band."""
     rng = Random(seed)

@@ -94,6 +94,7 @@ def bytes_of(result: Any) -> int:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", [Small, Linear])
+@pytest.mark.sample(3)
 def test_the_model_counts_the_bytes_and_the_tasks_of_a_run(kind: type[Case], task: Task, seeds: Seeds) -> None:
     for seed, (stripes, workers) in zip(seeds(2), [(5, 3), (3, 1)], strict=True):
         case = kind(Random(seed), "float32", task)
