@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -26,6 +27,7 @@ from zvae_tiled import (
     write_latent_file,
 )
 from zvae_tiled import plan as planned
+from zvae_tiled.adapters import mflux
 from zvae_tiled.errors import InputError, OutputError, WeightsError, ZvaeError
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as run_order
@@ -63,6 +65,7 @@ FLAGS: dict[str, Callable[[], Any]] = {
     "decoder_only": lambda: VAE.from_state_dict(dict(MODEL.weights), CONFIG, decoder_only=ARRAY),
     "video": lambda: VAE.from_state_dict(dict(MODEL.weights), CONFIG, video=ARRAY),
     "overwrite of a video": lambda: VIDEO.write("a.rgb", overwrite=ARRAY),
+    "release": lambda: mflux.use(SimpleNamespace(vae=MODEL, callbacks=None), release=ARRAY),
     "replace": lambda: calibrate(replace=ARRAY),
 }
 
