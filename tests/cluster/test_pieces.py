@@ -21,7 +21,8 @@ from zvae_tiled.cluster.ready import Ready, checked, in_turn
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
-from zvae_tiled.order import Order, load, run, written
+from zvae_tiled.jobs.orders import load, written
+from zvae_tiled.order import Order, run
 
 
 @pytest.fixture

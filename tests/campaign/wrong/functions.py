@@ -45,7 +45,7 @@ MADE_HERE = (
 )
 """Classes whose objects this package makes: nobody else calls them."""
 
-INNER = {"order": {"load", "picture_of", "write_latents", "about", "latents_of", "outline", "shape_of", "written"}}
+INNER = {"order": {"load"}}
 """Functions without an underscore that only this package calls."""
 
 MOST_MEMORY = 6 << 30
