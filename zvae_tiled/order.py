@@ -165,7 +165,13 @@ def _names(kinds: tuple[type, ...]) -> str:
 
 
 def load(order: Order) -> VAE:
-    """Load the VAE of an order."""
+    """Load the VAE of an order.
+
+    Raises:
+        InputError: The order is invalid.
+        WeightsError: There are no weights at its path, or they are incomplete.
+        ConfigError: No VAE can be built from the config.
+    """
     from zvae_tiled.jobs import orders
 
     return orders.load(order)

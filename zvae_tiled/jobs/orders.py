@@ -38,7 +38,14 @@ def load(order: Order) -> VAE:
     """Load the VAE of an order, as `zvae_tiled.order.load`."""
     from zvae_tiled.vae import VAE
 
+    _check(order)
     return VAE.load(order.vae, order.dtype, decoder_only=order.task == "decode", config=order.config)
+
+
+def _check(order: Order) -> None:
+    if not isinstance(order, Order):
+        raise InputError(f"order must be an Order, it is {shown(order)}", "Read one with Order.from_json(text).")
+    order.check()
 
 
 _ABOUT_A_FILE = (
@@ -156,9 +163,7 @@ def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = No
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
     """Run an order. Arguments, result and errors are those of `zvae_tiled.order.run`."""
-    if not isinstance(order, Order):
-        raise InputError(f"order must be an Order, it is {shown(order)}", "Read one with Order.from_json(text).")
-    order.check()
+    _check(order)
     loaded = load(order) if vae is None else vae
     if not hasattr(loaded, "decode_to_file"):
         raise InputError(f"vae must be a VAE, it is {shown(vae)}", "Load it first: VAE.load(path).")

@@ -45,9 +45,6 @@ MADE_HERE = (
 )
 """Classes whose objects this package makes: nobody else calls them."""
 
-INNER = {"order": {"load"}}
-"""Functions without an underscore that only this package calls."""
-
 MOST_MEMORY = 6 << 30
 """Bytes: what a lie about a size must never take."""
 
@@ -67,7 +64,7 @@ def functions() -> dict[str, Callable[..., Any]]:
             value = getattr(module, name)
             ours = str(getattr(value, "__module__", "")).startswith(zvae_tiled.__name__)
             own = module is zvae_tiled or f"{getattr(value, '__module__', '')}.".startswith(f"{module.__name__}.")
-            if ours and own and callable(value) and name not in INNER.get(short, ()):
+            if ours and own and callable(value):
                 found |= _of_class(prefix, value) if inspect.isclass(value) else {prefix + name: value}
     return {name: each for name, each in found.items() if name not in INTERNAL and hosts.can_be_tried(name)}
 
