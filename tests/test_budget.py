@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -19,7 +20,7 @@ from tests.support.groups import MadeUp, write
 from tests.support.samples import examples
 from zvae_tiled.devices import here
 from zvae_tiled.errors import InputError
-from zvae_tiled.planner.budget import MOST_GB, Available, available_memory, parse_budget
+from zvae_tiled.planner.budget import MOST_GB, Available, available_memory, machine_memory, parse_budget
 
 GIB = 1 << 30
 
@@ -194,6 +195,16 @@ def test_a_container_has_less_than_the_machine(tmp_path: Path) -> None:
     assert available_memory(groups.proc) == Available(700, "memory limit of this container")
     assert 700 < machine.size <= psutil.virtual_memory().total
     assert machine.limit == ""
+
+
+def test_all_memory_of_the_machine_is_also_what_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=1000, available=10))
+    assert machine_memory(tmp_path / "no groups") == Available(1000)
+    groups = MadeUp(tmp_path)
+    group = groups.version_2("/a") / "a"
+    for limit, memory in ((1000, Available(1000)), (999, Available(999, "memory limit of this container"))):
+        write(group, memory_max=limit, memory_current=950)
+        assert machine_memory(groups.proc) == memory
 
 
 def test_a_limit_above_the_memory_of_the_machine_changes_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from tests.support.running import CONFIG, run, save_latents, save_vae
 from tests.support.samples import every
 from zvae_tiled import VAE, Latents, Progress, Stream, Tiles, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, ImageError, InputError, LatentsError, OutputError, PlanError, WeightsError
-from zvae_tiled.order import Order, load, written
+from zvae_tiled.jobs.orders import load, written
+from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
 
 

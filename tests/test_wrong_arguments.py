@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -21,11 +22,13 @@ from zvae_tiled import (
     cluster,
     decode_tiled,
     demo,
+    order,
     read_latent_file,
     set_default_vae,
     write_latent_file,
 )
 from zvae_tiled import plan as planned
+from zvae_tiled.adapters import mflux
 from zvae_tiled.errors import InputError, OutputError, WeightsError, ZvaeError
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as run_order
@@ -63,6 +66,7 @@ FLAGS: dict[str, Callable[[], Any]] = {
     "decoder_only": lambda: VAE.from_state_dict(dict(MODEL.weights), CONFIG, decoder_only=ARRAY),
     "video": lambda: VAE.from_state_dict(dict(MODEL.weights), CONFIG, video=ARRAY),
     "overwrite of a video": lambda: VIDEO.write("a.rgb", overwrite=ARRAY),
+    "release": lambda: mflux.use(SimpleNamespace(vae=MODEL, callbacks=None), release=ARRAY),
     "replace": lambda: calibrate(replace=ARRAY),
 }
 
@@ -93,6 +97,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
     "name": (lambda: read_latent_file("latents.npy", HUGE), "holds no tensor a number of more than 60 digits"),
     "name of the demo": (lambda: demo.path(HUGE), "are called a number of more than 60 digits"),
     "order": (lambda: run_order(TUPLE), "order must be an Order"),
+    "order to load": (lambda: order.load(TUPLE), "order must be an Order"),
     "vae of an order": (lambda: run_order(ORDER, vae=TUPLE), "vae must be a VAE"),
     "vae": (lambda: decode_tiled(LATENTS, vae=BYTES), "vae must be a VAE or a path"),
     "default vae": (lambda: set_default_vae(BYTES), "vae must be a VAE or a path"),

@@ -227,7 +227,7 @@ class VAE:
                 written to a file as they are finished, or ``encode``.
             quality: ``exact``, ``sampled``, ``tiles`` or ``stream``; or `Sampled` with keys and a tolerance; or `Tiles`
                 with a tile, an overlap, a ramp, moments.
-            disk_limit: As in `decode`.
+            disk_limit: As in `decode`. A share is one of the disk of the system's folder for temporary files.
             work: Whether all maps are stored on disk, as in `decode_to_file` with a work folder.
 
         Returns:
@@ -300,8 +300,8 @@ class VAE:
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Whether to return a `Report` of predictions and measurements too.
             spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.
-            disk_limit: The most bytes of maps on disk: "200GB", a number of GB, 0, or "50%" of the free space. Maps
-                beyond it are computed again. Default: any.
+            disk_limit: The most bytes of maps on disk: "200GB", a number of GB, 0, or "50%" of the free space on
+                the disk where they are stored. Maps beyond it are computed again. Default: any.
 
         Returns:
             Pictures as float32 (B, H, W, 3) in [0, 1], or as `dtype` and `layout` say; a list of images for ``pil``.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from docs import reliability_table
 from docs.budget_table import END
 from tests.campaign import __main__ as command
 from tests.campaign import counts
+from tests.campaign.lines import lines_of
 from tests.campaign.part import all_rows, parts_of
 from tests.campaign.trial import Outcome, outcomes
 
@@ -43,6 +48,19 @@ def test_a_case_that_ends_its_process_or_hangs_is_found_and_the_next_one_is_trie
     found = tried(name)
     assert [each.number for each in found] == [0, 1, 2, 3]
     assert [told in (each.found or "") for each in found] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(("leads", "rest"), [(True, 60), (False, 0.02)])
+def test_a_process_that_ends_is_not_taken_to_hang_because_a_fork_holds_its_pipe(leads: bool, rest: float) -> None:
+    words = ["sh", "-c", "echo one; sleep 60 & echo $!; exit 3"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=leads)
+    lines = lines_of(process, rest)
+    one, fork = lines.get(timeout=10), int(lines.get(timeout=10))
+    try:
+        assert (one, lines.get(timeout=10), process.wait()) == ("one\n", "", 3)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(fork, signal.SIGKILL)
 
 
 def test_the_command_counts_and_prints_what_repeats_a_failure(

@@ -5,13 +5,21 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
+import mlx.core as mx
 import pytest
 
 from tests.campaign.held import ROOM, WARM, Rounds
+from tests.campaign.part import Case
+from tests.campaign.rows import bits as decodes
 from tests.campaign.rows import kills
 from tests.campaign.struck.client import judge
+from tests.support.striped import striped_rows
+from zvae_tiled.devices.native_cpu.choice import THREADS, VARIABLE
+from zvae_tiled.families.pixel_space import PixelSpaceConfig
 
 DONE = {"kept": True, "before": [3, 0], "after": [3, 0], "left": ["a.png"], "ended": "done", "digest": "1", "want": "1"}
 REFUSED = {**DONE, "ended": "refused", "left": [], "digest": None, "again": DONE}
@@ -40,6 +48,18 @@ def test_runs_that_end_well_pass() -> None:
 def test_a_wrong_end_of_a_run_is_found(found: dict[str, Any], told: str) -> None:
     with pytest.raises(AssertionError, match=told):
         judge("", found, "a PNG")
+
+
+def test_other_bits_of_stripes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (VARIABLE, THREADS):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(decodes, "WAYS", ("alone", "stripes"))
+    monkeypatch.setattr(decodes, "random_any", lambda _: PixelSpaceConfig(3))  # it takes no time
+    monkeypatch.setattr(decodes, "native_status", lambda: SimpleNamespace(runs=()))  # the same draws everywhere
+    decodes.attempt(Case(0, Random(0), tmp_path))
+    monkeypatch.setattr(decodes, "striped_rows", lambda *given: mx.abs(striped_rows(*given) - 1e-7))
+    with pytest.raises(AssertionError, match="stripes"):
+        decodes.attempt(Case(0, Random(0), tmp_path))
 
 
 WANT = dict.fromkeys(kills.FILES, b"whole")

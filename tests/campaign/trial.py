@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from tests.campaign.lines import lines_of
 from tests.campaign.part import Part
 from tests.support.running import ROOT, environment
 
@@ -77,9 +77,7 @@ def _worker(
                 text=True,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the worker and its children
             )
-        lines: queue.Queue[str] = queue.Queue(maxsize=1000)
-        reader = threading.Thread(target=_read, args=(worker, lines), daemon=True)
-        reader.start()
+        lines = lines_of(worker)
         try:
             yield worker, lines, errors
         finally:
@@ -87,16 +85,8 @@ def _worker(
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
             with suppress(queue.Empty):
-                while reader.is_alive():
-                    lines.get(timeout=0.1)
-
-
-def _read(worker: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    assert worker.stdout is not None
-    with worker.stdout as output:
-        for line in output:
-            lines.put(line)
-    lines.put("")
+                while lines.get(timeout=0.1):
+                    pass
 
 
 def _ending(code: int) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -18,6 +20,7 @@ from zvae_tiled.cli.crowd import Crowd, crowd_plan
 from zvae_tiled.devices.table import DEVICES, likely_device
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import config_of
+from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.planner.budget import Budget
 from zvae_tiled.report.chart import COLOURS
 from zvae_tiled.wording import size
@@ -100,10 +103,17 @@ def test_json_that_is_no_object_is_refused_in_words(place: Path, text: str) -> N
     assert "Error" not in said
 
 
-def test_the_free_space_of_the_spill_folder_is_shown(place: Path) -> None:
+def test_the_free_space_is_that_of_the_spill_folder_s_disk(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "maps").mkdir()
-    told = run("plan", "512", "--vae", "demo", "--budget", "30MB", "--spill-folder", "maps").stdout
-    assert re.search(r"disk       .+ needed, .+ free in maps", told)
+    frees = {Path("maps"): 7 * 10**9, place / "maps": 7 * 10**9, temporary_folder(): 10**9}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=frees[folder]))
+    demo = ("plan", "512", "--vae", "demo", "--budget", "30MB")
+    told = run(*demo, "--spill-folder", "maps").stdout
+    assert re.search(r"disk       .+ needed, 7 GB free in maps", told)
+    for words, limit in (((), 5 * 10**8), (("--spill-folder", "maps"), 3_500_000_000)):
+        made = read_plan(run(*demo, "--disk-limit", "50%", *words, "--json").stdout)
+        assert made.storage.limit == limit
+    assert "remove --json" in run(*demo, "--disk-limit", "1GB", "--spill-folder", "maps", "--json", code=2).stderr
     assert "remove --spill-folder" in run("plan", "512", "--workers", "2", "--spill-folder", "maps", code=2).stderr
 
 

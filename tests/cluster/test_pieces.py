@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from zvae_tiled.cluster.ready import Ready, checked, in_turn
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
-from zvae_tiled.order import Order, load, run, written
+from zvae_tiled.jobs.orders import load, written
+from zvae_tiled.order import Order, run
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.wording import size
 
@@ -105,6 +107,22 @@ def test_a_manifest_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> No
     assert json.loads(last)["error"] == {"type": "BudgetError", "problem": "too small"}
     with pytest.raises(OutputError), manifest(tmp_path):
         pass
+
+
+def test_two_commands_may_begin_one_manifest_and_one_of_them_end_with_nothing_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as idle:
+        idle.enter_context(manifest(Path("m.jsonl")))
+        with manifest(Path("m.jsonl")) as lines, manifest(Path("m.jsonl")) as others:
+            idle.close()
+            lines.add(Row("a", ("b",), "done"))
+            monkeypatch.chdir("/")
+            others.add(Row("c", ("d",), "done"))
+            lines.add(Row("e", ("f",), "done"))
+    rows = [json.loads(line)["source"] for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert rows == ["a", "c", "e"]
 
 
 def test_a_manifest_on_a_full_disk_is_said_in_our_words() -> None:

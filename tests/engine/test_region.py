@@ -20,7 +20,7 @@ from zvae_tiled.engine.bands import Band, Store
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.region import cropped
 from zvae_tiled.engine.run import Run
-from zvae_tiled.engine.sums import Sums
+from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.families import Task
 from zvae_tiled.planner.region import Asked, Rows
 
@@ -37,7 +37,7 @@ class Parts(Run[Any]):
         store: Store[Any],
         target: Store[Any] | None,
         release: bool,
-        moments: Moments | Sums | None,
+        moments: Moments | Sums | RowSums | None,
         asked: Asked,
     ) -> Iterator[Any]:
         parts = min(self.rng.randint(1, 4), asked.ended.stop)

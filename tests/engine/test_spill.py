@@ -24,6 +24,7 @@ from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import DiskBands, SpillFiles
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.report.progress import Progress
 
@@ -169,7 +170,9 @@ def test_a_skip_that_is_stored_already_is_not_written_again(tmp_path: Path, monk
 def test_too_little_free_space_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
     free = PLAN.spilled - 1
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    frees = {tmp_path: free, temporary_folder(): PLAN.spilled}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=frees[folder]))
+    assert VAE.prepare(LATENTS, budget="1GB", spill_folder=tmp_path, disk_limit="50%").plan.storage.limit == free // 2
     for decode in (VAE.decode, lambda *args, **options: next(VAE.stream(*args, **options))):
         with nothing_left(tmp_path):
             text = refusal(decode, LATENTS, plan=PLAN, spill_folder=tmp_path)

@@ -54,7 +54,7 @@ def test_a_forced_path_computes(path: str, dtype: mx.Dtype, monkeypatch: pytest.
 @CPU_ONLY
 @BUILT
 def test_plan_and_report_name_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So does the doctor (tests/cli/test_others.py)."""
+    """So does the doctor (tests/cli/test_doctor.py)."""
     monkeypatch.setenv("ZVAE_KERNELS", "portable")
     _, report = random_vae(CONFIG, "bfloat16").decode(random_latents(CONFIG, 2, 3), return_report=True)
     assert "bfloat16 on cpu/portable" in str(report)

@@ -10,7 +10,7 @@ from mlx.utils import tree_flatten
 
 from zvae_tiled.adapters.mflux_decode import BoundedDecode
 from zvae_tiled.adapters.rescue import folder_of
-from zvae_tiled.checks import a_kind
+from zvae_tiled.checks import a_kind, truth
 from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import PRESETS, VAEConfig
 from zvae_tiled.families.flux2 import Flux2Config
@@ -64,6 +64,7 @@ def use(
     if theirs is None or not hasattr(model, "callbacks"):
         problem = f"use() needs a model of mflux with a VAE, and got {a_kind(model)}"
         raise InputError(problem, "Pass the loaded model: use(model, budget=...).")
+    release = truth("release", release)
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
     terms = (budget, quality_of(quality), folder_of(keep), source)
     bounded: BoundedDecode | None = getattr(theirs, "bounded", None)

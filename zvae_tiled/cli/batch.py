@@ -16,7 +16,8 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import SomeFailed, message_of
 from zvae_tiled.cli.plans import write_plan
 from zvae_tiled.errors import InputError, ZvaeError
-from zvae_tiled.order import Order, run, shape_of, written
+from zvae_tiled.jobs.orders import shape_of, written
+from zvae_tiled.order import Order, run
 
 if TYPE_CHECKING:
     from zvae_tiled.report.report import Report

@@ -108,7 +108,8 @@ def _decoded(
 ) -> tuple[Any, Any, Plan]:
     from zvae_tiled.devices.here import available
     from zvae_tiled.inputs.latents import picture_shape, read_latents
-    from zvae_tiled.order import Order, latents_of
+    from zvae_tiled.jobs.orders import latents_of
+    from zvae_tiled.order import Order
     from zvae_tiled.planner.full import full_plan
 
     vae = load_vae(model.vae, model.config, model.dtype)

@@ -34,7 +34,8 @@ from zvae_tiled.cli.sources import check_config, load_vae, order_vae
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.special import is_special
-from zvae_tiled.order import Order, outline
+from zvae_tiled.jobs.orders import outline
+from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
 
 

@@ -64,7 +64,8 @@ def encode(
     All pictures are checked before the first is encoded. One that cannot be encoded does not stop the others.
     """
     from zvae_tiled.inputs.latent_files.write import latent_target
-    from zvae_tiled.order import Order, outline
+    from zvae_tiled.jobs.orders import outline
+    from zvae_tiled.order import Order
 
     machines.check()
     if machines.cluster is None:

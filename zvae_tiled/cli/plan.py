@@ -32,6 +32,7 @@ from zvae_tiled.files.atomic import check_place, write_text
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.planner.storage import disk_limit_of
 from zvae_tiled.planner.summary import summary
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.wording import duration, rounded_up, size
@@ -74,6 +75,17 @@ class Disk:
     disk_limit: str | None
     spill_folder: str | None
     work: bool
+
+    @property
+    def place(self) -> Path | None:
+        """The folder for maps; None for that of temporary files."""
+        return None if self.spill_folder is None else Path(self.spill_folder)
+
+    @property
+    def limit(self) -> str | None:
+        """The limit in bytes, for a share is one of the folder's disk."""
+        limit = disk_limit_of(self.disk_limit, self.place)
+        return None if limit is None else f"{limit}B" if limit else "0"
 
 
 @click.command(cls=Command, short_help="Show what a decode will cost.")
@@ -172,8 +184,10 @@ def plan(
         return
     if as_table and (as_json or sweep_budgets):
         raise click.UsageError("--sweeps adds a table to one plan's text: remove --json and --sweep-budgets.")
-    if disk.spill_folder is not None and (as_json or sweep_budgets):
-        raise click.UsageError("--spill-folder is for one plan's text: remove --json and --sweep-budgets.")
+    if disk.place is not None and "%" not in (disk.disk_limit or "") and (as_json or sweep_budgets):
+        raise click.UsageError(
+            "--spill-folder is for one plan's text, or for a share in --disk-limit: remove --json and --sweep-budgets."
+        )
     if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
     if plot is not None:
@@ -189,8 +203,7 @@ def plan(
         chart = trade(plans)
     else:
         decode_plan = _plan(picture, disk, quality, budget)
-        place = None if disk.spill_folder is None else Path(disk.spill_folder)
-        text, chart = decode_plan.to_json() if as_json else summary(decode_plan, place), sweeps(decode_plan)
+        text, chart = decode_plan.to_json() if as_json else summary(decode_plan, disk.place), sweeps(decode_plan)
         text += f"\n\n{decode_plan.table()}" if as_table else ""
     if plot is not None:
         write_text(plot, chart)
@@ -260,6 +273,6 @@ def _plan(picture: Picture, disk: Disk, quality: Quality, budget: str | None) ->
         device=picture.device,
         task="stream",
         quality=quality,
-        disk_limit=disk.disk_limit,
+        disk_limit=disk.limit,
         work=disk.work,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -17,12 +17,36 @@ NAME = "zvae-manifest.jsonl"
 
 
 class Manifest:
-    """An open manifest, unbuffered. Each line is on disk before the next order is waited for."""
+    """A manifest, unbuffered. Each line is on disk before the next order is waited for.
 
-    def __init__(self, path: Path, file: FileIO) -> None:
-        """Take the open file."""
+    A new one is created with its first line. So nobody has to remove an empty one, to which another process may write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the path. Nothing is opened."""
         self._path = path
-        self._file = file
+        self._place = path.absolute()  # the folder of the process may be another one when the first order ends
+        self._file: FileIO | None = None
+
+    def open(self) -> FileIO:
+        """Open or create the file. A last line that a crash cut off is ended, so that all later ones are whole.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self._file is not None:
+            return self._file
+        try:
+            # A full disk refuses what is buffered once more, when it is closed.
+            self._file = self._place.open("a+b", buffering=0)
+            end = self._file.seek(0, os.SEEK_END)
+            self._file.seek(max(0, end - 1))
+            whole = self._file.read(1) in (b"", b"\n")
+        except OSError as error:
+            raise _failed(self._path, error) from error
+        if not whole:
+            self._write(self._file, b"\n")
+        return self._file
 
     def add(self, row: Row) -> None:
         """Append a row.
@@ -30,62 +54,38 @@ class Manifest:
         Raises:
             OutputError: It cannot be written.
         """
-        self._write(row.to_json(datetime.now(UTC).isoformat(timespec="seconds")).encode() + b"\n")
+        line = row.to_json(datetime.now(UTC).isoformat(timespec="seconds")).encode() + b"\n"
+        self._write(self.open(), line)
 
-    def end_last(self) -> None:
-        """End a last line that a crash cut off.
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._file is not None:
+            self._file.close()
 
-        Raises:
-            OutputError: It cannot be written.
-        """
-        try:
-            end = self._file.seek(0, os.SEEK_END)
-            self._file.seek(max(0, end - 1))
-            whole = self._file.read(1) in (b"", b"\n")
-        except OSError as error:
-            raise _failed(self._path, error) from error
-        if not whole:
-            self._write(b"\n")
-
-    def _write(self, left: bytes) -> None:
+    def _write(self, file: FileIO, left: bytes) -> None:
         try:
             while left:  # a disk that is nearly full takes a part
-                left = left[self._file.write(left) :]
-            os.fsync(self._file.fileno())
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
         except OSError as error:
             raise _failed(self._path, error) from error
 
 
 @contextmanager
 def manifest(path: Path) -> Iterator[Manifest]:
-    """Open a manifest to append to. A last line that a crash cut off is ended first, so that all later ones are whole.
-
-    A new one in which nothing is noted is removed again.
+    """Yield a manifest to append to. One that exists is opened now, a new one when its first row is added.
 
     Raises:
         OutputError: It cannot be written to.
     """
     check_place(path)
-    new = not os.path.lexists(path)
+    lines = Manifest(path)
     try:
-        file = path.open("a+b", buffering=0)  # a full disk refuses what is buffered once more, when it is closed
-    except OSError as error:
-        raise _failed(path, error) from error
-    try:
-        with file:
-            lines = Manifest(path, file)
-            lines.end_last()
-            yield lines
+        if os.path.lexists(path):
+            lines.open()
+        yield lines
     finally:
-        if new:
-            _remove_empty(path)
-
-
-def _remove_empty(path: Path) -> None:
-    """Remove a manifest in which nothing was noted: no order ended."""
-    with suppress(OSError):
-        if path.stat().st_size == 0:
-            path.unlink()
+        lines.close()
 
 
 def _failed(path: Path, error: OSError) -> OutputError:

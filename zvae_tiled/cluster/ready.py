@@ -12,7 +12,8 @@ from pathlib import Path
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, OutputError
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.order import Order, outline, shape_of, written
+from zvae_tiled.jobs.orders import outline, shape_of, written
+from zvae_tiled.order import Order
 from zvae_tiled.vae import VAE
 
 Shape = tuple[int, int, int, int]

@@ -23,7 +23,8 @@ from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import scaled_of, texts_of
 from zvae_tiled.jobs.job import Terms
-from zvae_tiled.order import Order, about, latents_of, load, picture_of, shape_of, write_latents, written
+from zvae_tiled.jobs.orders import about, latents_of, load, picture_of, shape_of, write_latents, written
+from zvae_tiled.order import Order
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.planner.quality import Exact
 from zvae_tiled.planner.striped_plan import MOST, StripedPlan

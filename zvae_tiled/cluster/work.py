@@ -15,7 +15,8 @@ from zvae_tiled.cluster.extra import distributed
 from zvae_tiled.cluster.ready import Model, Ready
 from zvae_tiled.cluster.row import Row, problem_of
 from zvae_tiled.errors import BudgetError, OutputError
-from zvae_tiled.order import Order, load, run
+from zvae_tiled.jobs.orders import load
+from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Listener, Progress
 from zvae_tiled.vae import VAE
 

@@ -25,7 +25,7 @@ from zvae_tiled.engine.region import cropped
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.sampled import Sampler
 from zvae_tiled.engine.spill import DiskBands, SpillFiles
-from zvae_tiled.engine.sums import Sums
+from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.engine.transducers import attend, convolve, shuffle, tap, watch
 from zvae_tiled.planner.region import Asked, Rows, region
 from zvae_tiled.planner.stage import Stage, Sweep, shares_skip
@@ -142,7 +142,7 @@ class Run(Generic[T]):
         store: Store[T],
         target: Store[T] | None,
         release: bool,
-        moments: Moments | Sums | None,
+        moments: Moments | Sums | RowSums | None,
         asked: Asked,
     ) -> Iterator[T]:
         """Run a sweep for the rows asked for. Add them to the target, the moments and the keys; or yield them."""
@@ -196,7 +196,7 @@ class Run(Generic[T]):
             computes=computes,
         )
 
-    def _gather(self, sweep: Sweep, bands: Iterator[Band[T]], moments: Moments | Sums | None) -> None:
+    def _gather(self, sweep: Sweep, bands: Iterator[Band[T]], moments: Moments | Sums | RowSums | None) -> None:
         """Add bands to the keys or to the moments where a sweep ends."""
         cut = sweep.stop
         step = self._chain.steps[cut]
@@ -209,7 +209,7 @@ class Run(Generic[T]):
             band.take_skips()
             if moments is None:  # the map is stored, and nothing is gathered
                 band.take()
-            elif isinstance(moments, Sums):
+            elif isinstance(moments, Sums | RowSums):
                 moments.add(summed(self._kernels, step, band.take()))
             else:
                 moments.add(*checked_moments(self._kernels, step, band.take()), width)

@@ -14,7 +14,7 @@ from zvae_tiled.engine.keys import AllKeys
 from zvae_tiled.engine.moments import Moments
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.spill import SavedBands
-from zvae_tiled.engine.sums import Sums
+from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.planner.region import Asked, Rows
 from zvae_tiled.planner.stage import Sweep, shares_skip
 
@@ -74,7 +74,8 @@ class SavedRun(Run[T]):
         if sweep.ends != "pixels":
             notes.sweep_done(sweep.stop, moments)
 
-    def _gather(self, sweep: Sweep, bands: Iterator[Band[T]], moments: Moments | Sums | None) -> None:
+    def _gather(self, sweep: Sweep, bands: Iterator[Band[T]], moments: Moments | Sums | RowSums | None) -> None:
+        assert not isinstance(moments, RowSums)  # stripes have no work folder
         super()._gather(sweep, self._noted(sweep, bands, moments), moments)
 
     def _noted(self, sweep: Sweep, bands: Iterator[Band[T]], moments: Moments | Sums | None) -> Iterator[Band[T]]:

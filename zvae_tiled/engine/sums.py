@@ -55,7 +55,7 @@ class Sums:
         return self._sum.astype(np.float32)
 
 
-class RowSums(Sums):
+class RowSums:
     """What some rows of a map add, kept row by row. `Sums.add` adds up those of all rows.
 
     Attributes:
@@ -69,7 +69,6 @@ class RowSums(Sums):
             shape: The shape of the state.
             rows: How many rows will be added.
         """
-        super().__init__(shape)
         self.rows = room((rows, *shape), np.float32)
         self._kept = 0
 

@@ -96,9 +96,10 @@ class Job(ABC):
             raise InputError(
                 "maps lie in the folder of work=, but spill_folder= is set beside it", "Leave one of them out."
             )
-        self._storage = Storage(disk_limit_of(terms.disk_limit), terms.work is not None)
-        folder = terms.spill_folder
+        folder, work = terms.spill_folder, terms.work
         self._folder = temporary_folder() if folder is None else path_of(folder, "spill_folder")
+        place = self._folder if work is None else path_of(work, "work")
+        self._storage = Storage(disk_limit_of(terms.disk_limit, place), work is not None)
         self._listener = listener_of(terms.progress)
         self._device = this_device(vae.dtype)
         self._sampled: list[SampleError] = []

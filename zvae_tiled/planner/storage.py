@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 
 from zvae_tiled.errors import InputError
 from zvae_tiled.files.temporary import free_space
@@ -36,8 +38,13 @@ class Storage:
 ANYWHERE = Storage()
 
 
-def disk_limit_of(value: str | float | None) -> int | None:
-    """Read a disk limit: 0, or any form of a budget. A share is one of the free space in the temporary folder.
+def disk_limit_of(value: str | float | None, folder: Path | None = None) -> int | None:
+    """Read a disk limit: 0, or any form of a budget.
+
+    Args:
+        value: The limit.
+        folder: Where maps are stored: a share is one of the free space of its disk. It may not be there yet. Default:
+            the folder for temporary files.
 
     Raises:
         InputError: `value` is not an amount.
@@ -48,9 +55,15 @@ def disk_limit_of(value: str | float | None) -> int | None:
     if nothing and not isinstance(value, bool):
         return 0
     try:
-        return amount(value, Available(free_space())).size
+        return amount(value, Available(free_space(None if folder is None else _there(folder)))).size
     except InputError as error:
         raise InputError(
             error.problem.replace("a budget", "disk_limit").replace("memory above 0", "disk, 0 or more"),
             'Write "200GB", 200.0 (GB), 0, or "50%" of the free space.',
         ) from error
+
+
+def _there(folder: Path) -> Path:
+    """Return a folder, or that in which it would be made."""
+    whole = folder.absolute()
+    return next((each for each in (whole, *whole.parents) if os.path.isdir(each)), whole)

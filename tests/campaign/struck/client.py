@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.lines import lines_of
 from tests.campaign.part import Case
 from tests.campaign.struck.runs import EACH, OTHERS
 from tests.support.running import ROOT, environment
@@ -27,13 +29,13 @@ def can_strike() -> bool:
 
 
 @cache
-def server() -> subprocess.Popen[str]:
-    """Start the server once a process. It ends with this one, whose pipe it reads."""
+def server() -> tuple[subprocess.Popen[str], queue.Queue[str]]:
+    """Start the server once a process, and return it with its answers. It ends with this one, whose pipe it reads."""
     library = Path(tempfile.mkdtemp(prefix="strike-")) / "strike.so"
     source = Path(__file__).with_name("strike.c")
     cpp = ["-Wl,--no-as-needed", "-lstdc++", "-ldl"]  # of which `new` is struck: found only if it is loaded first
     subprocess.run([str(COMPILER), "-shared", "-fPIC", "-O1", source, "-o", library, *cpp], check=True)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.campaign.struck.server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -41,19 +43,19 @@ def server() -> subprocess.Popen[str]:
         cwd=ROOT,
         env=environment(LD_PRELOAD=str(library), PYTHONDONTWRITEBYTECODE="1"),
     )
+    return process, lines_of(process)
 
 
 def asked(run: str, kind: str, number: int, least: int = 1, ever: bool = False) -> dict[str, Any]:
     """Return how a run ended in which call `number` failed."""
-    process = server()
+    process, answers = server()
     assert process.stdin is not None
-    assert process.stdout is not None
     print(
         json.dumps({"run": run, "kind": kind, "number": number, "least": least, "ever": ever}),
         file=process.stdin,
         flush=True,
     )
-    line = process.stdout.readline()
+    line = answers.get()
     assert line, f"the server ended with {process.wait()}"
     found: dict[str, Any] = json.loads(line)
     return found

@@ -18,14 +18,16 @@ import pytest
 import zvae_tiled
 from tests.campaign.mutations import reasons
 from tests.campaign.part import Case
+from tests.campaign.wrong import hosts
 from tests.campaign.wrong.values import VALUES, EvilError, described
 from tests.support.models import random_images, random_latents, random_tensors, torch_shapes
 from tests.support.running import CONFIG, save_latents, save_vae
 from tests.support.video import SMALL, video_latents, video_vae
 from zvae_tiled import VAE, Exact, Latents, Sampled, Stream, Tiles, ZvaeError, cluster, demo, order, write_latent_file
+from zvae_tiled.adapters import diffusers, mflux
 from zvae_tiled.order import Order
 
-MODULES = (zvae_tiled, demo, order, cluster)
+MODULES = (zvae_tiled, demo, order, cluster, diffusers, mflux)
 
 MADE_HERE = (
     "VAE",
@@ -42,9 +44,6 @@ MADE_HERE = (
     "VideoReport",
 )
 """Classes whose objects this package makes: nobody else calls them."""
-
-INNER = {"order": {"load", "picture_of", "write_latents", "about", "latents_of", "outline", "shape_of", "written"}}
-"""Functions without an underscore that only this package calls."""
 
 MOST_MEMORY = 6 << 30
 """Bytes: what a lie about a size must never take."""
@@ -64,10 +63,10 @@ def functions() -> dict[str, Callable[..., Any]]:
         for name in names:
             value = getattr(module, name)
             ours = str(getattr(value, "__module__", "")).startswith(zvae_tiled.__name__)
-            own = module is zvae_tiled or getattr(value, "__module__", "").startswith(module.__name__)
-            if ours and own and callable(value) and name not in INNER.get(short, ()):
+            own = module is zvae_tiled or f"{getattr(value, '__module__', '')}.".startswith(f"{module.__name__}.")
+            if ours and own and callable(value):
                 found |= _of_class(prefix, value) if inspect.isclass(value) else {prefix + name: value}
-    return {name: each for name, each in found.items() if name not in INTERNAL}
+    return {name: each for name, each in found.items() if name not in INTERNAL and hosts.can_be_tried(name)}
 
 
 def _of_class(prefix: str, value: type) -> dict[str, Callable[..., Any]]:
@@ -87,7 +86,6 @@ INTERNAL = {
     *(f"{kind}.check" for kind in ("Exact", "Sampled", "Stream", "Tiles")),
     *("Sampled.kept", "Tiles.latents", "Plan.time_of", "LatentDistribution.from_moments", "VAEConfig.chain"),
     *("VAEConfig.different_from", "VAEConfig.mosaics", "VAEConfig.video", "cluster.Row.to_json"),
-    "cluster.run_striped",  # it needs a cluster: tests/cluster/stripes/test_parts.py tries it
 }
 """Methods without an underscore that only this package calls."""
 
@@ -126,6 +124,7 @@ def right(name: str, parameter: str) -> Any:
         "Video.write.place": "%05d.png",
         "read_latent_file.path": "latents.npy",
         "write_latent_file.path": "written.npy",
+        "cluster.run_striped.order": Order("decode", "vae", "latents.npy", "a.npy", dtype="float32"),
         "order.Order.task": "decode",
         "order.Order.from_json.text": Order("decode", "vae", "latents.npy", "a.npy").to_json(),
     }
@@ -145,6 +144,8 @@ COMMON: dict[str, Callable[[], Any]] = {
     "source": lambda: "latents.npy",
     "target": lambda: "a.npy",
     "order": lambda: Order("decode", "vae", "latents.npy", "a.npy"),
+    "client": hosts.client,
+    "pipe": hosts.pipeline,
     "orders": lambda: [Order("decode", "vae", "latents.npy", "a.npy")],
 }
 """Right values by the names of parameters."""
@@ -181,10 +182,12 @@ def _object(name: str) -> Any:
     raise AssertionError(f"no object for {name}: add it, with the right values of its parameters")
 
 
-def right_call(name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return a function, bound if it is a method, and right arguments for it."""
+def right_call(name: str, patch: pytest.MonkeyPatch) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return a function, bound if it is a method, and right arguments for it, which hold as long as `patch` does."""
     function = functions()[name]
     signature = inspect.signature(function)
+    if name == "mflux.use":
+        return function, {"model": hosts.model(patch)}
     if name == "VAE.video":
         return video_vae(SMALL).video, {"latents": video_latents(SMALL, 1, 2, 2)}
     if "self" in signature.parameters:
@@ -206,7 +209,7 @@ def attempt(case: Case) -> None:
         patch.setenv("HF_HUB_CACHE", str(case.folder / "hub"))
         patch.setattr("zvae_tiled.jobs.limits.measure", lambda *_: None)  # it takes 40 seconds
         shutil.copytree(_kept(os.environ.get("TMPDIR", "/tmp")), ".", dirs_exist_ok=True)
-        function, arguments = right_call(name)
+        function, arguments = right_call(name, patch)
         told = f"{name}({parameter}={described(value)})"
         try:
             _finish(function(**{**arguments, parameter: value}))

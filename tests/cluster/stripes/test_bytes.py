@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
 from itertools import cycle
 from random import Random
 from typing import Any
@@ -16,41 +14,21 @@ from tests.support.grains import compute_by_grains, give_grains
 from tests.support.models import pipelines, random_images, random_vae
 from tests.support.plans import TASKS, bits, random_dc, random_plan
 from tests.support.samples import Seeds
-from zvae_tiled.cluster.stripes.picture import Here, Picture
-from zvae_tiled.cluster.stripes.piece import Piece
-from zvae_tiled.cluster.stripes.sweep import Engine
-from zvae_tiled.devices.here import kernels_for, this_device
-from zvae_tiled.devices.native_cpu.arrays import mlx_of
+from tests.support.striped import Sent, in_stripes, striped_rows
+from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.encode import Encode
-from zvae_tiled.jobs.job import Terms, norms
+from zvae_tiled.jobs.job import Terms
 from zvae_tiled.planner.case import ITEMSIZES
-from zvae_tiled.planner.region import Rows
 from zvae_tiled.planner.striped_plan import StripedPlan
-from zvae_tiled.planner.stripes import reads, split
 from zvae_tiled.sinks.distribution import DistributionSink
 
 COUNTS = (7, 3, 2, 1)
 """Stripes."""
-
-
-class Sent(Here):
-    """This process, but every argument and every result is pickled on its way, as between workers."""
-
-    def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
-        return sent(super().do(stripe, name, task, *map(sent, options)))
-
-
-def sent(value: Any) -> Any:
-    if callable(value):
-        return value
-    buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    return pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
 
 
 class Small(Case):
@@ -107,29 +85,18 @@ def striped(case: Case, count: int, hands: Here) -> bytes:
 def planned(case: Case, count: int) -> StripedPlan:
     """A random plan, in stripes."""
     height, width = (case.config.latents.patch * cells for cells in case.cells)
-    plan = random_plan(case.config, height, width, case.dtype, case.rng, task=case.task)
-    stripes, device = split(height, count), this_device(case.vae.dtype)
-    return StripedPlan(plan, tuple(stripes), reads(device.workspace, plan.case.chain, plan.pixels, stripes))
+    return in_stripes(case.vae, random_plan(case.config, height, width, case.dtype, case.rng, task=case.task), count)
 
 
 def computed(case: Case, planned: StripedPlan, hands: Here) -> bytes:
     """The bytes that a plan gives."""
-    vae, plan = case.vae, planned.plan
-    kernels = kernels_for(this_device(vae.dtype), vae.dtype)
-    engine = Engine(plan.case.chain, kernels, vae.weights, norms(plan.case.chain, vae.weights))
     job: Any
+    terms = Terms(plan=planned.plan)
     if case.task == "decode":
-        job = Decode(vae, read_latents(case.given, case.config), True, Terms(plan=plan), raw=True)
+        job = Decode(case.vae, read_latents(case.given, case.config), True, terms, raw=True)
     else:
-        job = Encode(vae, read_images(case.given, case.config), Terms(plan=plan))
-    ready = job._ready(0)
-    picture = Picture(plan.case.chain, plan.pixels, planned.stripes, planned.reads, hands, lambda: engine)
-    rows = [
-        job._finish(mlx_of(strip)).astype(vae.dtype)
-        for piece in picture.rows(Piece(Rows(0, ready.shape[1]), [ready]))
-        for strip in piece.value
-    ]
-    return finished(case, mx.concatenate(rows, axis=1))
+        job = Encode(case.vae, read_images(case.given, case.config), terms)
+    return finished(case, striped_rows(case.vae, job, planned, hands).astype(case.vae.dtype))
 
 
 def finished(case: Case, rows: mx.array) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.stripes.test_bytes import Linear, Small, sent, striped
+from tests.cluster.stripes.test_bytes import Linear, Small, striped
 from tests.engine.test_grain import Case
+from tests.support.striped import sent
 from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.families import Task
 

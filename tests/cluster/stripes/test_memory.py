@@ -11,7 +11,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from tests.cluster.stripes.test_bytes import Linears, computed, sent
+from tests.cluster.stripes.test_bytes import Linears, computed
+from tests.support.striped import sent
 from zvae_tiled.cluster.stripes import tasks
 from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.cluster.stripes.piece import Piece
@@ -90,7 +91,7 @@ class Gathers(Here):
     """A worker that has all stripes, until then."""
 
     def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
-        if task is tasks.known:
+        if task is tasks.map_sums:
             raise Gathered
         return super().do(stripe, name, task, *options)
 

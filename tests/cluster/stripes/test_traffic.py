@@ -48,7 +48,7 @@ class Moving(Here):
     def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
         here = home(stripe, self._stripes, self._workers)
         self.tasks += 1
-        if task is tasks.known:
+        if task is tasks.map_sums:
             self.moved["moments"] += bytes_of(options[-1])
         if task is tasks.sweep:
             *before, own, edges, keys, sums = options

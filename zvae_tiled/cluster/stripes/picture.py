@@ -42,7 +42,7 @@ class Here:
 class Picture:
     """One picture that is computed stripe by stripe.
 
-    A lost result is computed again from what it was made of. To bound that, norms and sums pass through this process
+    A lost result is computed again from what it was made of. To bound that, moments and sums pass through this process
     as values, and the rows that stripes exchange are kept until the end, as are the keys.
     """
 
@@ -74,7 +74,7 @@ class Picture:
         self._hands = hands
         self._engine = engine
         self._on_swept = on_swept or (lambda _: None)
-        self._norms: dict[int, Merged] = {}
+        self._moments: dict[int, Merged] = {}
         self._sums: dict[int, Any] = {}
         self._stored: list[Any] = []
         self._keys: list[Any] = []
@@ -101,11 +101,11 @@ class Picture:
         """Let a sweep be run for a stripe."""
         stage, attention, reads = self._stage, self._chain.attention, self._reads[index][stripe]
         sweep = stage.sweeps[index]
-        norms = {cut: norm for cut, norm in self._norms.items() if sweep.start <= cut <= sweep.stop}
+        moments = {cut: each for cut, each in self._moments.items() if sweep.start <= cut <= sweep.stop}
         own = self._stored[stripe] if self._stored else latents.part(reads)
         passed = attention is not None and sweep.start <= attention < sweep.stop
         sums = [total for cut, total in self._sums.items() if sweep.start <= cut < sweep.stop]
-        options = norms, own, self._edges(index, stripe, reads), self._keys if passed else [], sums
+        options = moments, own, self._edges(index, stripe, reads), self._keys if passed else [], sums
         where = self._engine, stage, index, self._stripes[stripe]
         return self._hands.do(stripe, f"sweep-{index}", tasks.sweep, *where, *options)
 
@@ -138,7 +138,7 @@ class Picture:
         for stripe, result in enumerate(results):
             total = self._hands.do(stripe, f"sums-{index}", tasks.summed, result, total)
         (whole,) = self._hands.get([total])
-        self._sums[cut] = self._hands.do(0, f"known-{index}", tasks.known, cut, whole)
+        self._sums[cut] = self._hands.do(0, f"map-sums-{index}", tasks.map_sums, cut, whole)
 
     def _merge(self, index: int, cut: int, results: Sequence[Any]) -> None:
         """Merge the moments of all rows, in their order."""
@@ -148,4 +148,4 @@ class Picture:
             moments = Moments(found[0].rows.shape[2])
             for rows, each in found:
                 moments.merge(rows, each)
-            self._norms[cut] = moments.total
+            self._moments[cut] = moments.total

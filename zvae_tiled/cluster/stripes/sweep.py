@@ -77,19 +77,19 @@ class Result:
 class StripeRun(Run[Any]):
     """Runs one sweep of a stage for one stripe."""
 
-    def __init__(self, engine: Engine, stage: Stage, norms: Mapping[int, Merged]) -> None:
+    def __init__(self, engine: Engine, stage: Stage, gathered: Mapping[int, Merged]) -> None:
         """Prepare to run.
 
         Args:
             engine: What computes.
             stage: The stage of the whole picture.
-            norms: The moments of the norms, and the sums of the linear attentions, that the sweep needs, by cut.
+            gathered: The moments of the norms, and the sums of the linear attentions, that the sweep needs, by cut.
         """
         super().__init__(engine.chain, stage, engine.kernels, engine.weights, engine.norms, Path())
-        for cut, merged in norms.items():
-            gathered = self._gathering(cut, merged)
-            assert gathered is not None
-            self._fold(cut, gathered)
+        for cut, merged in gathered.items():
+            whole = self._gathering(cut, merged)
+            assert whole is not None
+            self._fold(cut, whole)
 
     def result(self, index: int, stripe: Rows, given: Sequence[Piece], keys: Sequence[Piece]) -> Result:
         """Run a sweep for a stripe.

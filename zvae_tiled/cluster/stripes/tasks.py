@@ -11,7 +11,7 @@ from zvae_tiled.engine.sums import Sums
 from zvae_tiled.planner.region import Rows
 from zvae_tiled.planner.stage import Stage
 
-Known = Mapping[int, Merged]
+MapSums = Mapping[int, Merged]
 """The sums of a linear attention over the whole map, by its cut."""
 
 Engines = Callable[[], Engine]
@@ -23,11 +23,11 @@ def sweep(
     stage: Stage,
     index: int,
     stripe: Rows,
-    norms: Mapping[int, Merged],
+    moments: Mapping[int, Merged],
     own: Result | Piece,
     edges: Sequence[Piece],
     keys: Sequence[Piece],
-    sums: Sequence[Known] = (),
+    sums: Sequence[MapSums] = (),
 ) -> Result:
     """Run a sweep for a stripe.
 
@@ -36,7 +36,7 @@ def sweep(
         stage: The stage of the whole picture.
         index: The sweep.
         stripe: The stripe.
-        norms: The moments of the norms that the sweep needs, by cut.
+        moments: The moments of the norms that the sweep needs, by cut.
         own: The sweep that stored the stripe's rows; or latents, with all rows that the stripe needs.
         edges: Rows of other stripes.
         keys: The keys of all stripes, if the sweep passes the attention.
@@ -44,10 +44,10 @@ def sweep(
     """
     piece = own.piece if isinstance(own, Result) else own
     assert piece is not None
-    known = dict(norms)
+    gathered = dict(moments)
     for each in sums:
-        known |= each
-    return StripeRun(engine(), stage, known).result(index, stripe, [piece, *edges], keys)
+        gathered |= each
+    return StripeRun(engine(), stage, gathered).result(index, stripe, [piece, *edges], keys)
 
 
 def edge(result: Result | Piece, rows: Rows) -> Piece:
@@ -73,7 +73,7 @@ def summed(result: Result, above: Merged | None) -> Merged:
     return total.total
 
 
-def known(cut: int, total: Merged) -> Known:
+def map_sums(cut: int, total: Merged) -> MapSums:
     """Return the sums of a whole map, which other tasks take from here."""
     return {cut: total}
 
