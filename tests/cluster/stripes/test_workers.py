@@ -65,11 +65,10 @@ def test_workers_compute_the_bytes_that_one_process_computes(place: Path, client
 
 
 def test_workers_say_how_often_they_asked_each_other_for_rows(place: Path, client: Any) -> None:
-    run_striped(ORDER, client)
     crew = Crew(client, "", {}, 2)
     until = time.monotonic() + 60  # they say it about once a second
     while not all(each.asked for each in crew.work().values()) and time.monotonic() < until:
-        time.sleep(0.1)
+        run_striped(ORDER, client)  # again, for a slow machine may have given all of it to one worker
     assert [each.asked > 0 for each in crew.work().values()] == [True, True]
     assert all(each.receives == 0 for each in crew.work().values())
 
@@ -120,8 +119,9 @@ def test_the_processes_of_workers_stay_within_the_budget(
     report = run_striped(order, client)
     grown = {at: peak - before[at] for at, peak in client.run(mark, "VmHWM").items()}
     assert len(grown) == 2
-    for took in grown.values():
-        assert report.predicted_peak // 4 < report.plan.weights + took <= report.predicted_peak, (grown, str(report))
+    assert all(before.values())
+    for took in grown.values():  # it may be nothing: a process keeps what an earlier picture took
+        assert report.plan.weights + took <= report.predicted_peak, (grown, str(report))
 
 
 def test_a_budget_that_is_too_small_is_refused_before_work(place: Path, client: Any) -> None:
