@@ -21,19 +21,18 @@ TOOLS: dict[Task, tuple[str, str]] = {
 PRESETS = tuple(preset for preset in (*FIRST, SMALL, WAN_2_2, COGVIEW) if config_of(preset).chain("decode").steps)
 """A family without Steps, whose decode only shifts the range of pixels, has nothing to race."""
 
-FEW = 10_000_000
-"""A decoder of fewer weights decodes a larger picture, so that its seconds can be compared."""
+FEW, MANY = 10_000_000, 100_000_000
+"""A decoder of fewer weights decodes a larger picture, one of more a smaller one: seconds, and not minutes."""
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     """Yield a group per VAE and task. The first case of a group is its reference: diffusers in float32."""
     del large
     for preset in PRESETS:
-        few = config_of(preset).chain("decode").parameters < FEW
-        pixels = 128 if quick else 1024 if few else 512
-        rounds = 1 if quick or preset == COGVIEW else 2  # CogView4 takes minutes
+        weights = config_of(preset).chain("decode").parameters
+        pixels = 128 if quick else 1024 if weights < FEW else 512 if weights < MANY else 256
         for task in TOOLS:
-            yield race(tuple(racers(preset, task, pixels, rounds)), folder, compare=True)
+            yield race(tuple(racers(preset, task, pixels, 1 if quick else 2)), folder, compare=True)
         rmtree(folder / preset)
 
 
