@@ -25,7 +25,7 @@ def levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 
 @pytest.mark.parametrize("vae", ["pixel-space", "comfyui.safetensors"])
 @pytest.mark.parametrize("quality", ["exact", "stream", "tiles"])
-@pytest.mark.sample(4)
+@pytest.mark.sample(5)
 def test_pixels_become_a_picture_and_a_picture_pixels(vae: str, quality: str, levels: np.ndarray) -> None:
     told = run("decode", "pixels.npy", "-o", "picture.png", "--vae", vae, "--quality", quality, "--save-plan", "p.json")
     assert "same pixels as a full decode" in told.output

@@ -14,7 +14,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.support.running import COMMAND, environment, run
-from tests.support.samples import every
 from tests.support.speeds import speeds
 from zvae_tiled import VAE, demo
 from zvae_tiled.planner import calibration
@@ -127,12 +126,12 @@ SPELLINGS = (around, absolute, linked_folder, soft, hard)
 @pytest.mark.parametrize(
     ("command", "read", "spelling"),
     [
-        *every(2, ((*case, named(*case)) for case in CASES)),
+        *((*case, named(*case)) for case in CASES),
         *((f"{KEEP} {{}} --vae vae", f"vae/{WEIGHTS}", spelling) for spelling in SPELLINGS),
         *(("encode picture.npy -q -o {}", f"vae/{WEIGHTS}", spelling) for spelling in SPELLINGS),
     ],
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(7)
 def test_what_is_read_is_not_replaced(
     full: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -18,7 +18,7 @@ from tests.kernels.native import PATHS, kernels_of
 from tests.support.chain64 import chain64
 from tests.support.models import random_tensors
 from tests.support.plans import TASKS, bits, random_plan
-from tests.support.samples import every, examples
+from tests.support.samples import examples
 from tests.support.toys import Blocks
 from zvae_tiled import VAE
 from zvae_tiled.chain import Spread
@@ -148,8 +148,9 @@ def test_a_spread_equals_the_references_and_takes_no_more_memory_than_predicted(
 
 
 @pytest.mark.parametrize(
-    ("kernels", "dtype", "task"), every(3, list(product(["auto", "mlx", "gpu"], [mx.float32, mx.bfloat16], TASKS)))
+    ("kernels", "dtype", "task"), list(product(["auto", "mlx", "gpu"], [mx.float32, mx.bfloat16], TASKS))
 )
+@pytest.mark.sample(3)
 def test_every_operation_takes_what_is_predicted(
     kernels: str, dtype: mx.Dtype, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,7 +181,6 @@ def check(case: Case, folder: Path, chosen: Counter[str]) -> tuple[float, float]
 @pytest.mark.parametrize(
     ("task", "cases"), [("decode", 5), ("encode", 5), *(pytest.param(task, 980, marks=SLOW) for task in TASKS)]
 )
-@pytest.mark.sample(2)
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(
     task: Task, cases: int, seeds: Seeds, tmp_path: Path
 ) -> None:
@@ -202,7 +201,6 @@ def test_predictions_above_100_mb_are_close(task: Task, cases: int, seeds: Seeds
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.sample(2)
 def test_exactly_what_is_needed_works_and_a_byte_less_is_refused_before_any_work(task: Task, tmp_path: Path) -> None:
     for seed in range(3):
         case = replace(Case.small(seed, task), share=0, to_file=False)

@@ -16,7 +16,7 @@ from tests.support.chain64 import chain64
 from tests.support.float64 import ready_images
 from tests.support.models import pipelines, random_vae, whole_decode, whole_encode
 from tests.support.plans import bits, random_kin, random_plan
-from tests.support.samples import every, examples
+from tests.support.samples import examples
 from zvae_tiled import VAE, Latents
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import VAEConfig
@@ -79,8 +79,8 @@ def test_any_plans_encode_to_the_same_bytes_as_near_to_float64_as_whole_maps(see
     assert as_near(own, moments[..., read], moments64[..., read])
 
 
-@pytest.mark.parametrize("seed", every(4, zip((1, 0, *range(2, 8)), strict=True)))
-@pytest.mark.sample(2)
+@pytest.mark.parametrize("seed", [1, 0, *range(2, 8)])
+@pytest.mark.sample(8)
 def test_a_run_stays_below_its_prediction_and_that_below_the_budget(seed: int, tmp_path: Path) -> None:
     rng = Random(seed)
     config, dtype = random_kin(rng), rng.choice(["float32", "bfloat16"])

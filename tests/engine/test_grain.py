@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.grains import compute_by_grains, give_grains, grain_of
 from tests.support.models import pipelines, random_images, random_latents, random_vae
 from tests.support.plans import TASKS, bits, plan_for, random_any, random_plan, with_rows
-from tests.support.samples import every, examples
+from tests.support.samples import examples
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.errors import SilentFailureError
@@ -139,7 +139,8 @@ class Faulty:
 
 
 @pytest.mark.usefixtures("mlx_kernels")
-@pytest.mark.parametrize("name", every(3, zip(MENDED, strict=True)))
+@pytest.mark.parametrize("name", MENDED)
+@pytest.mark.sample(3)
 def test_a_flawed_result_is_computed_again_by_whole_grains(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     give_grains(monkeypatch)
     compute_by_grains(monkeypatch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import mlx.core as mx
@@ -22,7 +23,7 @@ from tests.support.models import (
     whole_encode,
 )
 from tests.support.plans import bits, plan_for
-from tests.support.samples import examples, sampled
+from tests.support.samples import examples
 from zvae_tiled import VAE, Latents, plan
 from zvae_tiled.errors import BudgetError, ImageError, PlanError
 from zvae_tiled.families import VAEConfig
@@ -100,15 +101,16 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
 
 @pytest.mark.parametrize(
     ("family", "dtype", "given_", "scaled"),
-    sampled(
-        5,
-        [Flux2Config, AutoencoderKLConfig],
-        ["float32", "bfloat16"],
-        [mx.float32, mx.float16, mx.bfloat16],
-        [True, False],
+    list(
+        product(
+            [Flux2Config, AutoencoderKLConfig],
+            ["float32", "bfloat16"],
+            [mx.float32, mx.float16, mx.bfloat16],
+            [True, False],
+        )
     ),
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(15)
 def test_latents_that_are_most_of_a_decode_are_counted(
     family: Callable[..., VAEConfig], dtype: str, given_: mx.Dtype, scaled: bool
 ) -> None:

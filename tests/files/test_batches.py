@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,6 @@ from hypothesis import strategies as st
 
 from tests.files.publishing import WAYS, contents, finished, only
 from tests.support.running import ROOT
-from tests.support.samples import sampled
 from zvae_tiled.files.atomic import publish
 
 CALLS = ("link", "replace", "unlink", "lstat", "open", "close", "fsync")
@@ -79,9 +79,9 @@ def all_or_none(folder: Path, names: str, before: dict[str, str], fault: Fault) 
 
 @pytest.mark.parametrize(
     ("there", "kind", "way", "late"),
-    sampled(5, ["", "ab", "b", "abc"], [OSError, KeyboardInterrupt], WAYS, [False, True]),
+    list(product(["", "ab", "b", "abc"], [OSError, KeyboardInterrupt], WAYS, [False, True])),
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(15)
 def test_a_batch_is_published_whole_or_not_at_all(
     there: str, kind: type[BaseException], way: str, late: bool, tmp_path: Path
 ) -> None:

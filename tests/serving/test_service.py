@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import runpy
+from itertools import product
 from typing import Any
 
 import mlx.core as mx
@@ -13,7 +14,6 @@ from PIL import Image
 
 from tests.serving.server import MODEL
 from tests.support.models import narrow, pack, random_latents, random_vae
-from tests.support.samples import sampled
 from zvae_tiled.adapters.triton import Service
 from zvae_tiled.adapters.triton_answer import answer
 from zvae_tiled.adapters.triton_request import GoneError, code_of, one_size, seldom, text_of
@@ -49,7 +49,8 @@ def opened(data: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data.tobytes())))[None]
 
 
-@pytest.mark.parametrize(("packed", "batched"), sampled(3, [True, False], [True, False]))
+@pytest.mark.parametrize(("packed", "batched"), list(product([True, False], [True, False])))
+@pytest.mark.sample(3)
 def test_the_pictures_are_those_of_a_decode(batched: bool, packed: bool) -> None:
     latents, size = (pack(LATENTS), (64, 96)) if packed else (LATENTS, None)
     levels, floats, file = (

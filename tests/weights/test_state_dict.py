@@ -136,7 +136,7 @@ def test_a_published_vae_is_recognised_and_nothing_is_copied() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("holder", ["contiguous", "strided", "mlx"])
-@pytest.mark.sample(4)
+@pytest.mark.sample(5)
 def test_no_more_than_one_tensor_is_copied_beside_its_own(holder: str, dtype: str) -> None:
     width, count = 512, 4
     size = width * width * 9 * (2 if dtype == "bfloat16" else 4)

@@ -118,7 +118,6 @@ def same_bytes(kind: type[Case], task: Task, seeds: Seeds, count: int) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.sample(2)
 def test_stripes_give_the_bytes_of_the_whole(task: Task, seeds: Seeds) -> None:
     same_bytes(Small, task, seeds, 2)
 

@@ -72,7 +72,6 @@ ALL = 1 << 30
         pytest.param(Linear, "decode", ALL, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.sample(2)
 def test_a_loss_after_any_task_changes_no_byte(kind: type[Case], task: Task, count: int) -> None:
     def lost(at: int) -> tuple[bytes, int]:
         case, hands = kind(Random(3), "bfloat16", task), Losing(at)
