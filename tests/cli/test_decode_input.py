@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +45,34 @@ def test_latents_from_standard_input_are_kept_when_the_decode_fails(place: Path)
     assert (place / "zvae-latents-2.npy").is_file()
 
 
-def test_latents_that_a_shell_redirects_from_a_file_are_still_there_and_not_kept(
+def test_latents_that_a_shell_redirects_from_a_file_are_not_kept_if_they_are_still_there(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = files(place)
+    latents, before = (place / "a.npy").read_bytes(), files(place)
 
-    def fail(unlinked: bool = False, start: int = 0) -> object:
-        with (place / "a.npy").open("rb") as file, click.Context(decode) as context:
+    def fail(name: str = "a.npy", start: int = 0, change: Callable[[Path], object] = Path.exists) -> object:
+        def block() -> None:
+            change(place / name)
+            raise BrokenPipeError
+
+        with (place / name).open("rb") as file, click.Context(decode) as context:
             file.seek(start)
-            if unlinked:
-                (place / "a.npy").unlink()
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
             with pytest.raises(BrokenPipeError), inputs.standard_input(("b.npy", "-")):
-                raise BrokenPipeError
+                block()
         return context.meta[CHANGES]["latents"]
 
     if sys.platform == "linux":  # elsewhere a descriptor does not tell its file's name
         assert fail() == ["b.npy", "a.npy"]
         assert capsys.readouterr().err == "The latents from standard input are still in a.npy.\n"
         assert files(place) == before
+        (place / "-x.npy").write_bytes(latents)
+        assert fail("-x.npy") == ["b.npy", str(place / "-x.npy")], "which is no option"
     assert fail(start=8) == ["b.npy", "zvae-latents-1.safetensors"], "not all that the file holds was meant"
-    assert fail(unlinked=True) == ["b.npy", "zvae-latents-1.npy"]
+    assert fail(change=lambda path: path.write_bytes(b"others")) == ["b.npy", "zvae-latents-1.npy"]
+    assert (place / "zvae-latents-1.npy").read_bytes() == latents, "they are in no other file"
+    (place / "a.npy").write_bytes(latents)
+    assert fail(change=Path.unlink) == ["b.npy", "zvae-latents-2.npy"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -153,6 +153,8 @@ def test_other_shapes_are_refused_before_a_value_is_read(name: str, shape: tuple
         ({"pools": True}, "memory must be false with encoder_stem, pools or patch"),
         ({"num_decoder_blocks": [3, 3, 3, 1]}, r"num_decoder_blocks\[3\] must be 0 with memory, it is 1"),
         ({"num_encoder_blocks": [False, 3, 3, 3]}, r"num_encoder_blocks\[0\] must be 0 with memory"),
+        ({"num_encoder_blocks": [0.0, 3, 3, 3]}, r"num_encoder_blocks\[0\] must be 0 with memory, it is 0\.0"),
+        ({"num_encoder_blocks": [np.zeros(2), 3, 3, 3]}, r"num_encoder_blocks\[0\] must be 0 with memory"),
         ({"num_decoder_blocks": [0, 3, 3, 0]}, r"num_decoder_blocks\[0\] must be a whole number"),
         (
             {

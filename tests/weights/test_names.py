@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.checkpoints import Row, vae_rows
 from zvae_tiled.weights.names import canonical_names
+from zvae_tiled.weights.remembered import LETTERS, remembered
 
 ROWS = vae_rows()
 
@@ -123,3 +126,23 @@ def test_diffusers_agrees() -> None:
     )
     theirs = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert {row.name: row.shape for row in ROWS} == theirs
+
+
+def test_names_of_megabytes_are_translated_but_not_kept() -> None:
+    """Each answer is kept while the process runs: of a server, that is the memory of all hostile files it was sent."""
+    asked = []
+
+    @remembered
+    def upper(name: str, more: int) -> str:
+        asked.append(len(name))
+        return name.upper() * more
+
+    for name in ("a" * LETTERS, "a" * (LETTERS + 1)) * 2:
+        assert upper(name, 2) == 2 * name.upper()
+    assert asked == [LETTERS, LETTERS + 1, LETTERS + 1]
+    huge = f"decoder.up.0.block.0.conv1.{'x' * 5_000_000}"
+    tracemalloc.start()
+    assert len(canonical_names([huge])[huge]) > len(huge)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1_000_000

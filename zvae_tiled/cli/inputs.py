@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import glob
 import os
 import shutil
@@ -76,7 +77,16 @@ def _redirected() -> Path | None:
     if not same or not path.is_file() or path.is_relative_to("/dev"):
         return None
     here = Path().absolute()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    short = path.relative_to(here) if path.is_relative_to(here) else path
+    return path if str(short).startswith("-") else short  # which would be taken for an option
+
+
+def _same(path: Path, redirected: Path) -> bool:
+    """Return whether a file still holds what was read. Others may have replaced it meanwhile."""
+    try:
+        return filecmp.cmp(path, redirected, shallow=False)
+    except OSError:
+        return False
 
 
 def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
@@ -86,7 +96,7 @@ def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
     left = changes.get("latents", names)
     if STDIN not in left or not path.stat().st_size:  # its picture was written, and only other files failed
         return
-    if redirected is not None:
+    if redirected is not None and _same(path, redirected):
         click.echo(f"The latents from standard input are still in {redirected}.", err=True)
         changes["latents"] = [str(redirected) if name == STDIN else name for name in left]
         return

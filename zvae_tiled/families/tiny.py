@@ -177,7 +177,7 @@ def _check_half(widths: str, blocks: str, config: TinyConfig) -> None:
     for level, count in enumerate(counts):
         if not config.memory or level != picture:
             check_count(f"{blocks}[{level}]", count, MAX_RESNETS)
-        elif isinstance(count, bool) or count != 0:
+        elif type(count) is not int or count != 0:
             raise ConfigError(f"{blocks}[{level}] must be 0 with memory, it is {shown(count)}")
     if sum(counts) > MAX_RESNETS:
         raise ConfigError(f"{blocks} lists {sum(counts)} blocks, at most {MAX_RESNETS} are planned")

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from functools import lru_cache
+
+from zvae_tiled.weights.remembered import remembered
 
 # At most two digits, as in `names`.
 _N = r"(0|[1-9][0-9]?)"
@@ -50,7 +51,7 @@ def from_mflux(names: Collection[str]) -> dict[str, str]:
     return {name: translate(name) for name in names}
 
 
-@lru_cache(4096)  # a name is asked once for each model that a file may be of
+@remembered
 def _unwrapped(name: str) -> str:
     for pattern, replacement in _RULES:
         name = pattern.sub(replacement, name)

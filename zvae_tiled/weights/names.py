@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from zvae_tiled.weights.dc_ae_names import from_dc_ae
 from zvae_tiled.weights.mflux_names import from_mflux
+from zvae_tiled.weights.remembered import remembered
 
 PREFIXES = ("first_stage_model.", "vae.")
 """Prefixes of a VAE's names in a whole model's checkpoint."""
@@ -172,7 +172,7 @@ def _from_wan(name: str) -> str:
     return name
 
 
-@lru_cache(4096)  # a name is asked once for each model that a file may be of
+@remembered
 def _canonical(name: str, levels: int) -> str:
     if up := _UP.match(name):
         level = levels - 1 - int(up[1])
