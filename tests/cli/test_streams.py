@@ -7,7 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -139,7 +138,7 @@ def test_a_full_temporary_folder_is_named(place: Path, monkeypatch: pytest.Monke
     with file_size_limit(10_000):
         said = run("decode", "-", "-o", "x.png", code=5, stdin=(place / "large.npy").read_bytes()).stderr
         assert "standard input needs a temporary file in $TMPDIR, which cannot be written: File too large" in said
-    monkeypatch.setattr(tempfile, "tempdir", str(place / "nowhere"))
+    monkeypatch.setattr("zvae_tiled.cli.temporary.disk_folder", lambda: place / "nowhere")
     for words, stream in ((("-", "-o", "x.png"), "input"), (("a.npy", "-o", "-"), "output")):
         said = run("decode", *words, code=5, stdin=b"").stderr
         assert f"standard {stream} needs a temporary file in $TMPDIR" in said
