@@ -149,6 +149,8 @@ def test_temporary_names_are_not_shown_and_nothing_empty_is_kept(place: Path) ->
     said = run("decode", "-", "-o", "x.png", code=3, stdin=b"").stderr
     assert "standard input" in said
     assert "/tmp" not in said
+    assert "Download" not in said
+    assert "See what writes it: latents were expected." in said
     assert files(place) == before
     bad = np.full((1, 4, 6, 10), np.nan, np.float32)
     np.save(place / "nan.npy", bad)
