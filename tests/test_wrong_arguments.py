@@ -120,6 +120,23 @@ def test_what_an_argument_cannot_be_is_refused(name: str) -> None:
 LONG = "x" * 300
 
 
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        (lambda: MODEL.decode("latents.npy"), "Read the file first: zvae_tiled.read_latent_file('latents.npy')."),
+        (lambda: MODEL.encode(Path("a.png")), "Read the file first: PIL.Image.open('a.png')."),
+        (lambda: MODEL.decode(LATENTS.tolist()), "Make an array of it: numpy.array(…)."),
+        (lambda: MODEL.decode(None), "Pass an array."),
+        (lambda: MODEL.plan("64", 64), "it is '64'\n       Pass a whole number (an int)."),  # not: the nearest is 8
+        (lambda: MODEL.plan(64, 64.0), "it is 64.0\n       Pass a whole number (an int)."),
+    ],
+)
+def test_the_advice_fits_what_was_passed(call: Callable[[], Any], advice: str) -> None:
+    with pytest.raises(InputError) as refused:
+        call()
+    assert advice in str(refused.value)
+
+
 def test_names_that_are_too_long_for_the_system_are_refused() -> None:
     with pytest.raises(WeightsError, match="name too long"):
         VAE.load(f"{LONG}.safetensors")

@@ -236,3 +236,20 @@ def test_the_budget_to_try_next_is_enough_for_all_files(place: Path) -> None:
     needed = [int(number) for number in re.findall(r"needs at least (\d+) MB", said)]
     assert min(needed) < max(needed)
     assert f"--budget {max(needed)}MB" in said.partition("Try this next")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "of"),
+    [
+        (["decode", "a.npy", "-o", "x.png", "--vae", ""], "'--vae'"),  # would take the weights of this folder
+        (["decode", "a.npy", "-o", ""], "'--output' / '-o'"),
+        (["decode", "a.npy", "", "-o", "x/"], "'LATENTS...'"),
+        (["decode", "a.npy", "-o", "x.png", "--work="], "'--work'"),
+        (["inspect", ""], "'VAE|LATENTS'"),
+        (["work", "--remove", ""], "'[FOLDERS]...'"),
+    ],
+)
+def test_the_empty_word_of_an_unset_variable_is_not_the_current_folder(place: Path, words: list[str], of: str) -> None:
+    before = files(place)
+    assert f"Invalid value for {of}: It is empty. Is a variable of the shell not set?" in run(*words, code=2).stderr
+    assert files(place) == before

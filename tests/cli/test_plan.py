@@ -79,7 +79,8 @@ def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
     for each, after in pairwise(plans):
         assert each.predicted_peak < after.predicted_peak
         assert each.predicted_seconds >= after.predicted_seconds
-    named, *table = run("plan", "512x256", "--sweep-budgets").stdout.splitlines()
+    named, *table, more = run("plan", "512x256", "--sweep-budgets").stdout.splitlines()
+    assert more.startswith("The file's writer needs some more")
     assert named.startswith("vae        z-image, ")
     assert len(table) == 1 + len(plans)
     least = "".join(table[1].split()[:2])

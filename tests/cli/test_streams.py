@@ -7,7 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -139,7 +138,7 @@ def test_a_full_temporary_folder_is_named(place: Path, monkeypatch: pytest.Monke
     with file_size_limit(10_000):
         said = run("decode", "-", "-o", "x.png", code=5, stdin=(place / "large.npy").read_bytes()).stderr
         assert "standard input needs a temporary file in $TMPDIR, which cannot be written: File too large" in said
-    monkeypatch.setattr(tempfile, "tempdir", str(place / "nowhere"))
+    monkeypatch.setattr("zvae_tiled.cli.temporary.disk_folder", lambda: place / "nowhere")
     for words, stream in ((("-", "-o", "x.png"), "input"), (("a.npy", "-o", "-"), "output")):
         said = run("decode", *words, code=5, stdin=b"").stderr
         assert f"standard {stream} needs a temporary file in $TMPDIR" in said
@@ -150,6 +149,8 @@ def test_temporary_names_are_not_shown_and_nothing_empty_is_kept(place: Path) ->
     said = run("decode", "-", "-o", "x.png", code=3, stdin=b"").stderr
     assert "standard input" in said
     assert "/tmp" not in said
+    assert "Download" not in said
+    assert "See what writes it: latents were expected." in said
     assert files(place) == before
     bad = np.full((1, 4, 6, 10), np.nan, np.float32)
     np.save(place / "nan.npy", bad)

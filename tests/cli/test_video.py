@@ -60,6 +60,7 @@ def test_a_pipe_gets_the_same_bytes(folder: Path) -> None:
     ("options", "code", "problem"),
     [
         (["-o", "a.png"], 5, "needs one place for a number"),
+        (["-o", "a.mp4"], 5, "or raw frames into a pipe to ffmpeg"),
         (["-o", "none/%d.png"], 5, "mkdir -p none"),
         (["-o", "%d.png", "--budget", "1MB"], 4, "a video of 16x12 needs at least"),
         (["-o", "%d.png", "--vae", "demo"], 3, "decodes no video"),

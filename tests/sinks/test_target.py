@@ -96,7 +96,10 @@ def test_without_pillow_the_extra_is_named_before_any_work(
 ) -> None:
     for module in ("PIL", "PIL.Image", "PIL.features"):
         monkeypatch.setitem(sys.modules, module, None)
-    with nothing_left(tmp_path), pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
+    with (
+        nothing_left(tmp_path),
+        pytest.raises(MissingExtraError, match=r"needs Pillow.*\n.*pip install 'zvae-tiled\[pil"),
+    ):
         MADE.decode_to_file(LATENTS, tmp_path / f"a{ending}")
     with pytest.raises(MissingExtraError, match=r"pip install 'zvae-tiled\[pil\]'"):
         MADE.decode(LATENTS, output_type="pil")

@@ -151,13 +151,24 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line. An option of another command is told what does the same here."""
+        words = list(args)  # click takes them out of its list
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
+            self._refuse_empty(ctx, words)
+            return left
         except click.NoSuchOption as error:
             meant = MEANT.get((self.name, error.option_name))
             if meant is None:
                 raise
             raise click.UsageError(f"No such option: {error.option_name}. {meant}", ctx) from error
+
+    def _refuse_empty(self, ctx: click.Context, words: list[str]) -> None:
+        """Refuse an empty word, which a shell makes of an unset variable: as a path it would be the current folder."""
+        typed, _, _ = self.make_parser(ctx).parse_args(words)
+        for param in self.params:
+            value = typed.get(param.name or "")
+            if param.type is not click.UNPROCESSED and "" in (value if isinstance(value, list | tuple) else [value]):
+                raise click.BadParameter("It is empty. Is a variable of the shell not set?", ctx, param)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

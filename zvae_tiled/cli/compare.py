@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.inputs import refuse_streams
 from zvae_tiled.cli.options import (
     Limits,
     Model,
@@ -68,6 +69,7 @@ def compare(
 
     if (second is None) == (reference is None):
         raise click.UsageError("Give two pictures, or one file of latents and --reference full.")
+    refuse_streams(first, second, None if heat_map is None else str(heat_map))
     if heat_map is not None:
         check_picture(heat_map)
         sources = () if reference is None else vae_sources(model.vae, model.config)

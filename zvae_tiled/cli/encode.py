@@ -10,6 +10,7 @@ import click
 from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.inputs import refuse_streams
 from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
 from zvae_tiled.cli.options import Limits, Model, limit_options, overwrite_option, quiet_option, vae_options
 from zvae_tiled.cli.outputs import outputs, refuse_clashes
@@ -68,6 +69,7 @@ def encode(
     from zvae_tiled.order import Order
 
     machines.check()
+    refuse_streams(*images, out)
     if machines.cluster is None:
         warn_above_memory(limits.budget)
     check_config(model.vae, model.config)

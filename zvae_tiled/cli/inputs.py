@@ -43,6 +43,16 @@ def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(files))
 
 
+def refuse_streams(*names: str | None) -> None:
+    """Refuse ``-`` where a command reads and writes files only.
+
+    Raises:
+        click.UsageError: One of the names is ``-``.
+    """
+    if STDIN in names:
+        raise click.UsageError("Only zvae decode and zvae video take - for standard input or output. Name a file.")
+
+
 @contextlib.contextmanager
 def standard_input(names: tuple[str, ...]) -> Iterator[Path | None]:
     """Yield a temporary copy of standard input, if one of the names is ``-``; else None.

@@ -62,6 +62,10 @@ class Picture:
     device: str | None
 
 
+WRITER = "The file's writer needs some more: that of a PNG about 1 MB for each core, of a JPEG the whole picture."
+"""Said below budgets, for the smallest is that of rows, and zvae decode counts its file's writer."""
+
+
 @dataclass(frozen=True)
 class Disk:
     """The options for maps on disk, as they were typed.
@@ -240,7 +244,7 @@ def table(plans: list[Plan]) -> list[str]:
         lines.append(
             f"{rounded_up(budget, 3):>12}  {sizes}  {each.extra_flops:>10.0%}  {duration(each.predicted_seconds):>8}"
         )
-    return lines
+    return [*lines, WRITER]
 
 
 def trade(plans: list[Plan]) -> str:

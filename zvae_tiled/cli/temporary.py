@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
+from zvae_tiled.files.temporary import temporary_folder as disk_folder
 
 
 @contextmanager
 def temporary_folder(stream: str) -> Iterator[Path]:
-    """Yield a folder that is removed at the end.
+    """Yield a folder that is removed at the end, on the disk of spilled maps: a /tmp in memory takes memory.
 
     Args:
         stream: The name of the stream, for an error.
@@ -21,7 +22,7 @@ def temporary_folder(stream: str) -> Iterator[Path]:
         OutputError: It cannot be created.
     """
     try:
-        folder = tempfile.TemporaryDirectory()
+        folder = tempfile.TemporaryDirectory(dir=disk_folder())
     except OSError as error:
         raise no_room(stream, error) from error
     with folder:

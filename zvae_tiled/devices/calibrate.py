@@ -20,6 +20,7 @@ from zvae_tiled.devices.operations import distinct_steps, no_cache
 from zvae_tiled.devices.speeds import Speeds
 from zvae_tiled.errors import OutputError
 from zvae_tiled.families import config_of
+from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.planner.better import better_of, kept
 from zvae_tiled.planner.calibration import LARGEST_MARGIN, Calibration, store
 from zvae_tiled.planner.proposal import Proposal
@@ -129,11 +130,11 @@ def _name(dtype: mx.Dtype) -> str:
 
 
 def _disk_speed() -> float:
-    """Return the bytes per second of writing and reading a file in the default folder for temporary files."""
+    """Return the bytes per second of writing and reading a file in the default folder for spilled maps."""
     data = os.urandom(1 << 20)
-    count = DISK_BYTES // len(data)
+    count, folder = DISK_BYTES // len(data), temporary_folder()
     try:
-        with tempfile.TemporaryFile(buffering=0) as file:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             start = time.perf_counter()
             for _ in range(count):
                 file.write(data)
@@ -144,6 +145,6 @@ def _disk_speed() -> float:
             return 2 * count * len(data) / (time.perf_counter() - start)
     except OSError as error:
         raise OutputError(
-            f"the speed of the disk cannot be measured in {tempfile.gettempdir()}: {error.strerror or error}",
+            f"the speed of the disk cannot be measured in {folder}: {error.strerror or error}",
             "Free some space there, or set $TMPDIR to another folder.",
         ) from error

@@ -9,10 +9,14 @@ from pathlib import Path
 
 
 def temporary_folder() -> Path:
-    """Return the folder for temporary files: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory."""
-    lasting = Path("/var/tmp")
-    if "TMPDIR" not in os.environ and lasting.is_dir() and os.access(lasting, os.W_OK):
-        return lasting
+    """Return the folder for temporary files: $TMPDIR, else /var/tmp, which unlike /tmp is never kept in memory.
+
+    A $TMPDIR that cannot be used is passed over: `tempfile` would take /tmp in its place.
+    """
+    named = os.environ.get("TMPDIR")
+    for folder in (named, "/var/tmp"):
+        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK):
+            return Path(folder).absolute()
     return Path(tempfile.gettempdir())
 
 

@@ -6,6 +6,7 @@ import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -47,7 +48,7 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
     if kind is None:
         raise error(
             f"{what} must be an mx, numpy or torch array (or support DLPack), not {type(array).__name__}",
-            "Load a file first: numpy.load, or safetensors' load_file.",
+            _advice(array, what),
         )
     if kind not in types:
         *first, last = types
@@ -60,6 +61,14 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
     elif isinstance(array, np.ndarray):
         _check_room(array, what, error)
     return _converted(array, kind, types[kind], what, error)
+
+
+def _advice(value: Any, what: str) -> str:
+    """Return what to do with a value that is no array."""
+    if isinstance(value, str | PathLike):
+        reader = {"latents": "zvae_tiled.read_latent_file", "images": "PIL.Image.open"}.get(what, "numpy.load")
+        return f"Read the file first: {reader}({shown(str(value))})."
+    return "Make an array of it: numpy.array(…)." if isinstance(value, list | tuple) else "Pass an array."
 
 
 def kind_of(array: Any) -> str | None:
@@ -195,4 +204,5 @@ def imported(module: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(f"this needs {module}, which cannot be imported", install) from error
+        package = "Pillow" if module.startswith("PIL.") else module.partition(".")[0]
+        raise MissingExtraError(f"this needs {package}, which cannot be imported", install) from error

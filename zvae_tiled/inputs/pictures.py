@@ -64,8 +64,10 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
     except Exception as error:  # for broken files, NumPy and Pillow raise errors of many types
         unknown = type(error).__name__ == "UnidentifiedImageError"  # its text names an object of Python's
         problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
-        advice = f"Use a .png, .jpg, .webp, .tif or .npy. If it has more than 8 bits a channel: {NPY}"
-        raise ImageError(problem, _decode(path) if path.suffix.lower() in LATENTS else advice) from error
+        advice = f"Use a .png, .jpg, .webp, .tif or .npy. {NPY}"
+        if path.suffix.lower() in LATENTS:
+            advice = f"{_decode(path)} A picture in such a file is not read: write it as a .npy."
+        raise ImageError(problem, advice) from error
     if values.ndim != 3:
         from zvae_tiled.inputs.arrays import shape_text
 

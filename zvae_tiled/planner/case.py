@@ -130,9 +130,9 @@ def pixels_of(name: str, value: Any, cell: int, least: int) -> int:
     """
     most, pixels = MAX_SIDE // cell * cell, whole(value)
     if pixels is None or not least <= pixels <= most or pixels % cell:
-        near = min(max(least, ((pixels or 0) + cell // 2) // cell * cell), most)
-        raise PlanError(
-            f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(value)}",
-            f"The nearest is {near}.",
-        )
+        problem = f"{name} must be a multiple of {cell} pixels, {least} to {most:,}; it is {shown(value)}"
+        if pixels is None:
+            raise PlanError(problem, "Pass a whole number (an int).")
+        near = min(max(least, (pixels + cell // 2) // cell * cell), most)
+        raise PlanError(problem, f"The nearest is {near}.")
     return pixels

@@ -57,7 +57,7 @@ def frame_paths(pattern: Path, frames: int) -> list[Path]:
     if len(_NUMBER.findall(pattern.name)) != 1 or "%" in _NUMBER.sub("", pattern.name):
         raise OutputError(
             f"{pattern}: the name of frames needs one place for a number, such as %05d",
-            f"Write pictures as frames/%05d.png, or raw frames into a file that ends in {' or '.join(RAW)}.",
+            f"Write pictures as frames/%05d.png, or raw frames into a pipe to ffmpeg, or into a {' or '.join(RAW)}.",
         )
     return [pattern.with_name(pattern.name % number) for number in range(frames)]
 

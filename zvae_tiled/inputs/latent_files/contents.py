@@ -99,6 +99,8 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
         other = recognise(start)
         if other is not None:
             advice = ENCODE if other[1] == NO_PICTURE else other[1]
+            if not start:
+                advice = "See what writes it: latents were expected."
             raise LatentsError(f"{source} is {other[0]}; {_FORMATS}", advice) from error
         problem = f"{source} is not a valid safetensors file: {error}; {_FORMATS}"
         raise LatentsError(problem, "Save it again.") from error
