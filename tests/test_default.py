@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.models import narrow, random_latents, random_vae, save_random
 from zvae_tiled import VAE, VAEConfig, decode_tiled, set_default_vae
+from zvae_tiled.adapters.rescue import first_found
 from zvae_tiled.api import default_vae
 from zvae_tiled.cli import sources
 from zvae_tiled.errors import BudgetError, ConfigError, InputError, WeightsError
@@ -136,6 +137,8 @@ def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
             (folder / f"{name}.safetensors").touch()
             os.utime(folder / f"{name}.safetensors", (age, age))
     assert find_in_cache(REPOSITORIES["taew2_1"]) == folder.with_name("new") / "taew2_1.safetensors"
+    named = "Kijai/WanVideo_comfy/taew2_1.safetensors"
+    assert first_found(named, "x/y/../../z", "demo", "taew2_1") == "taew2_1", "a command takes no file of a repository"
 
 
 def test_of_several_snapshots_the_newest_whole_one_is_taken(tmp_path: Path) -> None:

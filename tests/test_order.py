@@ -21,6 +21,7 @@ from zvae_tiled.errors import BudgetError, ImageError, InputError, LatentsError,
 from zvae_tiled.jobs.orders import load, written
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
+from zvae_tiled.planner import storage
 
 
 @pytest.fixture
@@ -107,7 +108,9 @@ def test_an_encode_is_that_of_the_api_and_of_the_command_line(place: Path, asked
         assert Path(f"o.{kind}").read_bytes() == Path(f"p.{kind}").read_bytes() == Path(f"q.{kind}").read_bytes()
 
 
-def test_a_picture_that_needs_the_disk_is_refused_before_its_pixels_are_read(place: Path) -> None:
+def test_a_picture_that_needs_the_disk_is_refused_before_its_pixels_are_read(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     side = 4 * 64
     Image.fromarray(np.zeros((side, side, 3), np.uint8)).save("cut.png", compress_level=0)
     Path("cut.png").write_bytes(Path("cut.png").read_bytes()[: side * side])
@@ -118,6 +121,12 @@ def test_a_picture_that_needs_the_disk_is_refused_before_its_pixels_are_read(pla
         carry_out(order)
     with pytest.raises(BudgetError):
         carry_out(replace(order, disk_limit="0"))
+    (place / "maps").mkdir()
+    monkeypatch.setattr(storage, "free_space", lambda folder: 1 << 40 if folder == place / "maps" else 0)
+    with pytest.raises(ImageError):
+        carry_out(replace(order, disk_limit="50%", spill_folder="maps"))
+    with pytest.raises(BudgetError):
+        carry_out(replace(order, disk_limit="50%", spill_folder="vae"))
 
 
 def test_what_an_encode_gives_is_decoded_as_it_is(place: Path) -> None:

@@ -14,7 +14,9 @@ from tests.support.running import run, save_latents
 from zvae_tiled import VAE
 from zvae_tiled.cli.full import full_decode
 from zvae_tiled.devices import here
+from zvae_tiled.errors import InputError
 from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.planner import storage
 from zvae_tiled.planner.budget import Available
 from zvae_tiled.planner.full import full_plan
 from zvae_tiled.report import metrics
@@ -111,6 +113,17 @@ def test_a_heat_map_that_cannot_be_drawn_is_refused_before_the_decode(
 ) -> None:
     monkeypatch.setattr(VAE, "decode", lambda *_, **__: pytest.fail("it was decoded first"))
     assert said in run("compare", "a.npy", "--reference", "full", "--heat-map", drawn, code=code).stderr
+
+
+def test_a_share_of_the_disk_is_one_of_the_spill_folder_s(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(*_: object, disk_limit: str, **__: object) -> None:
+        raise InputError(disk_limit)
+
+    (place / "maps").mkdir()
+    monkeypatch.setattr(VAE, "plan", plan)
+    monkeypatch.setattr(storage, "free_space", lambda folder: 1000 if folder == place / "maps" else 0)
+    words = ("compare", "a.npy", "--reference", "full", "--disk-limit", "50%", "--spill-folder", "maps")
+    assert "500B" in run(*words, code=3).stderr
 
 
 def test_a_batch_of_one_is_a_picture(place: Path) -> None:

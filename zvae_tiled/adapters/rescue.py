@@ -86,7 +86,11 @@ def folder_of(keep: str | os.PathLike[str] | None) -> Path | None:
 def first_found(*models: str | None) -> str | None:
     """Return the first of these that `zvae decode --vae` can read here: a preset, a path, or a model in the cache."""
     given = (name for name in models if name)
-    return next((name for name in given if name in PRESETS or os.path.exists(name) or find_in_cache((name,))), None)
+    return next((name for name in given if name in PRESETS or os.path.exists(name) or _cached(name)), None)
+
+
+def _cached(name: str) -> bool:
+    return name.count("/") == 1 and find_in_cache((name,)) is not None
 
 
 def _new_path(folder: Path) -> Path:

@@ -113,12 +113,14 @@ def _decoded(
     from zvae_tiled.jobs.orders import latents_of
     from zvae_tiled.order import Order
     from zvae_tiled.planner.full import full_plan
+    from zvae_tiled.planner.storage import in_bytes
 
     vae = load_vae(model.vae, model.config, model.dtype)
     check_sizes(quality, vae.config)
     latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
     batch, height, width, _ = picture_shape(vae.config, read_latents(latents, vae.config))
-    plan = vae.plan(height, width, limits.budget, batch, quality=quality, disk_limit=limits.disk_limit)
+    disk_limit = in_bytes(limits.disk_limit, None if limits.spill_folder is None else Path(limits.spill_folder))
+    plan = vae.plan(height, width, limits.budget, batch, quality=quality, disk_limit=disk_limit)
     whole = full_plan(vae.plan(height, width, f"{MOST_BYTES}B", batch))
     if not quiet:
         click.echo(f"the decode takes {_cost(plan)}; the full decode {_cost(whole)}, if idle", err=True)

@@ -32,7 +32,7 @@ from zvae_tiled.files.atomic import check_place, write_text
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
-from zvae_tiled.planner.storage import disk_limit_of
+from zvae_tiled.planner.storage import in_bytes
 from zvae_tiled.planner.summary import summary
 from zvae_tiled.report.chart import line_chart
 from zvae_tiled.wording import duration, rounded_up, size
@@ -88,8 +88,7 @@ class Disk:
     @property
     def limit(self) -> str | None:
         """The limit in bytes, for a share is one of the folder's disk."""
-        limit = disk_limit_of(self.disk_limit, self.place)
-        return None if limit is None else f"{limit}B" if limit else "0"
+        return in_bytes(self.disk_limit, self.place)
 
 
 @click.command(cls=Command, short_help="Show what a decode will cost.")

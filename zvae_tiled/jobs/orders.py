@@ -22,6 +22,7 @@ from zvae_tiled.errors import (
 from zvae_tiled.files.atomic import check_place
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.order import Layout, Order
+from zvae_tiled.planner.storage import in_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,10 +204,11 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     from zvae_tiled.api import read_plan
 
     plan = None if order.plan is None else read_plan(order.plan)
+    limit = in_bytes(order.disk_limit, None if order.spill_folder is None else Path(order.spill_folder))
 
     def check(height: int, width: int) -> None:
         if plan is None:
-            vae.plan(height, width, order.budget, task="encode", disk_limit=order.disk_limit)
+            vae.plan(height, width, order.budget, task="encode", disk_limit=limit)
 
     distribution, report = vae.encode(
         picture_of(order, vae.config, check),
@@ -215,7 +217,7 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
         progress=progress,
         return_report=True,
         spill_folder=order.spill_folder,
-        disk_limit=order.disk_limit,
+        disk_limit=limit,
     )
     write_latents(order, distribution)
     measured: Report = report

@@ -63,6 +63,16 @@ def disk_limit_of(value: str | float | None, folder: Path | None = None) -> int 
         ) from error
 
 
+def in_bytes(value: str | float | None, folder: Path | None) -> str | None:
+    """Return a disk limit as text, in bytes: for a plan, which does not know the folder that a share is of.
+
+    Raises:
+        InputError: As in `disk_limit_of`.
+    """
+    limit = disk_limit_of(value, folder)
+    return None if limit is None else f"{limit}B" if limit else "0"
+
+
 def _there(folder: Path) -> Path:
     """Return a folder, or that in which it would be made."""
     whole = folder.absolute()
