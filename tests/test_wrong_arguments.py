@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -127,8 +127,8 @@ LONG = "x" * 300
         (lambda: MODEL.encode(Path("a.png")), "Read the file first: PIL.Image.open('a.png')."),
         (lambda: MODEL.decode(LATENTS.tolist()), "Make an array of it: numpy.array(…)."),
         (lambda: MODEL.decode(None), "Pass an array."),
-        (lambda: MODEL.plan("64", 64), "it is '64'\n       Pass a whole number (an int)."),  # not: the nearest is 8
-        (lambda: MODEL.plan(64, 64.0), "it is 64.0\n       Pass a whole number (an int)."),
+        (lambda: MODEL.plan(cast(Any, "64"), 64), "it is '64'\n       Pass a whole number (an int)."),  # not: the nearest is 8
+        (lambda: MODEL.plan(64, cast(Any, 64.0)), "it is 64.0\n       Pass a whole number (an int)."),
     ],
 )
 def test_the_advice_fits_what_was_passed(call: Callable[[], Any], advice: str) -> None:
