@@ -127,7 +127,10 @@ LONG = "x" * 300
         (lambda: MODEL.encode(Path("a.png")), "Read the file first: PIL.Image.open('a.png')."),
         (lambda: MODEL.decode(LATENTS.tolist()), "Make an array of it: numpy.array(…)."),
         (lambda: MODEL.decode(None), "Pass an array."),
-        (lambda: MODEL.plan(cast(Any, "64"), 64), "it is '64'\n       Pass a whole number (an int)."),  # not: the nearest is 8
+        (
+            lambda: MODEL.plan(cast(Any, "64"), 64),
+            "it is '64'\n       Pass a whole number (an int).",
+        ),  # not: the nearest is 8
         (lambda: MODEL.plan(64, cast(Any, 64.0)), "it is 64.0\n       Pass a whole number (an int)."),
     ],
 )
