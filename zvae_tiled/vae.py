@@ -10,7 +10,7 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from zvae_tiled import demo
-from zvae_tiled.checks import path_of, truth
+from zvae_tiled.checks import path_of, shown, truth
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, device_kind, this_device
@@ -19,7 +19,7 @@ from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
-from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.inputs.latents import check_order, read_latents
 from zvae_tiled.inputs.video import read_video
 from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
@@ -57,12 +57,20 @@ class VAE:
     def __init__(
         self,
         config: VAEConfig,
-        weights: Mapping[str, mx.array],
-        dtype: mx.Dtype,
+        weights: Mapping[str, mx.array] | None = None,
+        dtype: mx.Dtype | None = None,
         sources: tuple[Source, ...] = (),
         origin: Origin | None = None,
     ) -> None:
-        """Take loaded weights. Most callers should use `VAE.load`."""
+        """Take loaded weights. Most callers should use `VAE.load`.
+
+        Raises:
+            InputError: This is no config with weights and a type, such as the path of a VAE.
+        """
+        if not isinstance(config, VAEConfig) or weights is None or dtype is None:
+            place = shown(str(config)) if isinstance(config, str | os.PathLike) else "path"
+            advice = "Load one: VAE.demo()." if config == "demo" else f"Load one: VAE.load({place})."
+            raise InputError("VAE() needs a VAEConfig, weights and their dtype", advice)
         self.config = config
         self.weights = {**weights, **zero_biases(config, weights, dtype)}
         self.dtype = dtype
@@ -368,6 +376,7 @@ class VAE:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
                 latents are unchanged. Only what was written into a file object cannot be taken back.
         """
+        check_order(latents, path)
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder, disk_limit, work))
         return job.write(path, bits, overwrite, format)
 
