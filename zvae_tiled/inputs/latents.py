@@ -176,8 +176,8 @@ def _unpacked(tokens: mx.array, config: VAEConfig, latents: Latents) -> mx.array
     for name, value, number in zip(("height", "width"), (latents.height, latents.width), pixels, strict=True):
         if not 1 <= number <= MAX_SIDE:
             raise LatentsError(
-                f"packed latents need the picture's height= and width= in whole pixels, from 1 to {MAX_SIDE:,}; "
-                f"{name} is {shown(value)}",
+                f"packed latents need both height= and width= of the picture, in whole pixels, from 1 to {MAX_SIDE:,}; "
+                f"{name} is {'not set' if value is None else shown(value)}",
                 "Set both. Leave both out if the latents are not packed.",
             )
     if latents.layout is not None:
