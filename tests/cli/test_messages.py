@@ -40,6 +40,7 @@ ONLY_PROGRAMS = (
     "pickle that VAE",
     "decoder_only=False",
     "keep=None",
+    "Load one: VAE.",
     "Load it first",  # said of the VAE that a program gives an order
     "read_plan",
     "task=",
