@@ -69,7 +69,7 @@ class VAE:
         """
         if not isinstance(config, VAEConfig) or weights is None or dtype is None:
             place = shown(str(config)) if isinstance(config, str | os.PathLike) else "path"
-            advice = "Load one: VAE.demo()." if config == "demo" else f"Load one: VAE.load({place})."
+            advice = "Load one: VAE.demo()." if place == "'demo'" else f"Load one: VAE.load({place})."
             raise InputError("VAE() needs a VAEConfig, weights and their dtype", advice)
         self.config = config
         self.weights = {**weights, **zero_biases(config, weights, dtype)}
