@@ -15,7 +15,7 @@ from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
+from zvae_tiled.families import REPOSITORIES, VAEConfig, preset_names, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
@@ -42,6 +42,7 @@ from zvae_tiled.weights.hub import find_in_cache, located
 from zvae_tiled.weights.modules import module_config, module_tensors
 from zvae_tiled.weights.recognise import chosen_config
 from zvae_tiled.weights.vae import Origin, dtype_name, dtype_of, read_weights, sources_of, zero_biases
+from zvae_tiled.wording import listed, size
 
 
 class VAE:
@@ -192,6 +193,13 @@ class VAE:
         """Load the small trained VAE bundled in this package. `zvae_tiled.demo` has latents for it."""
         return cls.load(demo.FOLDER, dtype, decoder_only)
 
+    def __repr__(self) -> str:
+        """Return a line: the class of the VAE, its preset, the type, the bytes, the file."""
+        presets = listed(preset_names(self.config), 2)
+        known = f" ({presets})" if presets else ""
+        place = "" if self._origin is None else f", {self._origin.path}"
+        return f"<VAE {self.config.class_name}{known}, {dtype_name(self.dtype)}, {size(self.weight_bytes)}{place}>"
+
     def __reduce__(self) -> Any:
         """Pickle the path and the digest of the weights, not the weights.
 
@@ -247,9 +255,9 @@ class VAE:
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
-        size = parse_budget(budget, available(weights))
+        limit = parse_budget(budget, available(weights))
         storage = Storage(disk_limit_of(disk_limit), truth("work", work))
-        return remembered_plan(case, quality_of(quality), size, device, weights, storage=storage)
+        return remembered_plan(case, quality_of(quality), limit, device, weights, storage=storage)
 
     def prepare(
         self,
