@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
+from itertools import starmap
 
 import click
 
 from zvae_tiled.cli.command import Command
-from zvae_tiled.errors import ZvaeError
+from zvae_tiled.cli.variables import without_wrong_variables
 from zvae_tiled.wording import duration
 
 
@@ -36,45 +34,14 @@ class Finding:
 @click.command(cls=Command, short_help="Check this machine, and show what to improve.")
 def doctor() -> None:
     """Check device, MLX, BLAS, memory, limits and files, and show what to improve and how."""
-    with _without_wrong_variables() as wrong:
-        findings = [*wrong, *_device(), *_memory(), *_files()]
+    with without_wrong_variables() as wrong:
+        findings = [*starmap(Finding, wrong), *_device(), *_memory(), *_files()]
     for each in findings:
         click.echo(f"{each.name:<12} {each.value}")
     advice = [each for each in findings if each.advice]
     click.echo("\nTo improve:" if advice else "\nNothing to improve.")
     for each in advice:
         click.echo(f"  {each.name}: {each.advice}")
-
-
-VARIABLES = (
-    ("blas", "preload"),  # the first, for the others import MLX
-    ("blas", "preload"),  # loads the BLAS that is there without the variable
-    ("table", "wants_cpu"),
-    ("native_cpu.choice", "native_status"),
-    ("native_cpu.choice", "native_status"),  # it reads two variables, and complains of one
-)
-"""Modules with the functions that refuse a variable."""
-
-
-@contextmanager
-def _without_wrong_variables() -> Iterator[list[Finding]]:
-    """Yield the variables that cannot be used. The block runs as if they were not set."""
-    wrong: dict[str, str] = {}
-    findings = []
-    for module, check in VARIABLES:
-        try:
-            getattr(import_module(f"zvae_tiled.devices.{module}"), check)()
-        except ZvaeError as error:
-            name = error.problem.split()[0]
-            if name not in os.environ:
-                raise
-            wrong[name] = os.environ.pop(name)
-            problem = " ".join(error.problem.removeprefix(name).split())
-            findings.append(Finding(name, f"{problem} (the lines below are without it)", error.advice))
-    try:
-        yield findings
-    finally:
-        os.environ.update(wrong)
 
 
 def _device() -> list[Finding]:
