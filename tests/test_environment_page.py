@@ -54,7 +54,8 @@ def variables(path: Path) -> Iterator[str]:
 
 
 def test_the_variables_of_the_package_are_on_the_page() -> None:
-    sources = [ROOT / "zvae.py", *(ROOT / "zvae_tiled").rglob("*.py")]
+    unset = ROOT / "zvae_tiled" / "cli" / "variables.py"  # it unsets what others read, by the name in their messages
+    sources = [ROOT / "zvae.py", *(path for path in (ROOT / "zvae_tiled").rglob("*.py") if path != unset)]
     assert rows(RUNNING) == {name for path in sources for name in variables(path)}
     assert not [path for path in (ROOT / "native").rglob("*.[ch]*") if "getenv" in path.read_text()]
 

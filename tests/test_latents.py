@@ -192,7 +192,7 @@ def test_no_message_prints_a_long_shape() -> None:
         (None, {}, "not NoneType"),
         ("latents.npy", {}, "not str"),
         (np.zeros((1, 16, 4 * C)), {}, r"pass Latents\(tokens, height=…, width=…\)"),
-        (np.zeros((1, 16, 4 * C)), {"height": 64}, "width is None"),
+        (np.zeros((1, 16, 4 * C)), {"height": 64}, "width is not set"),
         (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 0}, "width is 0"),
         (np.zeros((1, 16, 4 * C)), {"height": 64.0, "width": 64}, "height is 64.0"),
         (np.zeros((1, 16, 4 * C)), {"height": 64, "width": 80}, r"\(B, 20, 64\)"),

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def loaded(tmp_path: Path) -> VAE:
 def test_a_vae_that_was_loaded_pickles_without_its_weights(loaded: VAE, tmp_path: Path) -> None:
     pickled = pickle.dumps(loaded)
     assert len(pickled) < 4_000 < loaded.weight_bytes
+    assert re.fullmatch(
+        rf"<VAE {loaded.config.class_name}.*, float32, .+B, {tmp_path}/vae/.+\.safetensors>", repr(loaded)
+    )
     again = pickle.loads(pickled)
     assert again.config == loaded.config
     assert again.dtype == loaded.dtype

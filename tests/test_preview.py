@@ -52,6 +52,8 @@ def test_a_preview_that_is_a_full_decode_says_so() -> None:
     vae = random_vae(CONFIG)
     look = vae.preview(LATENTS)
     assert bits(look.array()) == bits(vae.decode(LATENTS))
+    assert repr(look).startswith("<Preview of 1 picture of 160x96 pixels, the VAE itself, from all latents, ")
+    assert repr(vae.prepare(LATENTS, quality="tiles")).startswith("<Decode of 1 picture of 160x96 pixels, tiles, ")
     assert look.full
     assert look.made_by == "the VAE itself, from all latents"
     assert look.report is not None

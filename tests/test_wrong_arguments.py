@@ -127,6 +127,14 @@ LONG = "x" * 300
         (lambda: MODEL.encode(Path("a.png")), "Read the file first: PIL.Image.open('a.png')."),
         (lambda: MODEL.decode(LATENTS.tolist()), "Make an array of it: numpy.array(…)."),
         (lambda: MODEL.decode(None), "Pass an array."),
+        (lambda: MODEL.decode_to_file("x.png", LATENTS), "Latents come first: (latents, 'x.png')."),  # type: ignore[arg-type]
+        (lambda: MODEL.decode(LATENTS, "numpy"), "Did you mean np?"),  # type: ignore[arg-type]
+        (lambda: MODEL.decode(LATENTS, dtype="Float32 "), "Did you mean float32?"),  # type: ignore[arg-type]
+        (lambda: MODEL.decode(LATENTS, quality="tile"), "Did you mean tiles?"),
+        (lambda: VAE.from_state_dict({}, CONFIG, "bf16"), "Did you mean bfloat16?"),
+        (lambda: VAE("demo"), "Load one: VAE.demo()."),  # type: ignore[arg-type]
+        (lambda: VAE("z-image"), "Load one: VAE.load('z-image')."),  # type: ignore[arg-type]
+        (lambda: VAE(CONFIG), "Load one: VAE.load(path)."),
         (
             lambda: MODEL.plan(cast(Any, "64"), 64),
             "it is '64'\n       Pass a whole number (an int).",

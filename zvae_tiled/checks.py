@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 import os
 import reprlib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,14 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         PlanError: It is not. The error lists the allowed names.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise PlanError(f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}")
+        raise PlanError(f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}", nearest(value, allowed))
+
+
+def nearest(value: object, names: Iterable[str]) -> str:
+    """Return "Did you mean …?" with the name that is written most like a value; empty if none is like it."""
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(str(value)[:MOST_LETTERS].lower(), lower, 1, 0.5) if isinstance(value, str) else []
+    return f"Did you mean {lower[near[0]]}?" if near else ""
 
 
 def is_count(value: Any) -> bool:

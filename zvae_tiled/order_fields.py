@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
-from zvae_tiled.checks import one_of, path_of, shown
+from zvae_tiled.checks import nearest, one_of, path_of, shown
 from zvae_tiled.errors import InputError
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.planner.case import ITEMSIZES, MAX_SIDE
@@ -41,8 +40,7 @@ def check_names(names: Iterable[object], known: Iterable[str], what: str) -> Non
     there = list(known)
     for name in names:
         if name not in there:
-            near = get_close_matches(str(name)[:80], there, 1)
-            advice = f"Did you mean {near[0]}?" if near else f"Its fields: {listed(there) or 'none'}."
+            advice = nearest(name, there) or f"Its fields: {listed(there) or 'none'}."
             raise InputError(f"{what} has no field {shown(name)}", advice)
 
 
@@ -57,7 +55,10 @@ def read_quality(values: Any) -> Quality:
     options = dict(values)
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in QUALITIES:
-        raise InputError(f"an order's quality must have a name of {', '.join(QUALITIES)}; it is {shown(name)}")
+        raise InputError(
+            f"an order's quality must have a name of {', '.join(QUALITIES)}; it is {shown(name)}",
+            nearest(name, QUALITIES),
+        )
     kind = QUALITIES[name]
     check_names(options, (each.name for each in fields(kind)), f"the quality {name} of an order")
     try:

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from zvae_tiled import demo
-from zvae_tiled.checks import path_of, truth
+from zvae_tiled.checks import path_of, shown, truth
 from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import REPOSITORIES, VAEConfig, weightless
+from zvae_tiled.families import REPOSITORIES, VAEConfig, preset_names, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
-from zvae_tiled.inputs.latents import read_latents
+from zvae_tiled.inputs.latents import check_order, read_latents
 from zvae_tiled.inputs.video import read_video
 from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
@@ -42,6 +42,7 @@ from zvae_tiled.weights.hub import find_in_cache, located
 from zvae_tiled.weights.modules import module_config, module_tensors
 from zvae_tiled.weights.recognise import chosen_config
 from zvae_tiled.weights.vae import Origin, dtype_name, dtype_of, read_weights, sources_of, zero_biases
+from zvae_tiled.wording import listed, size
 
 
 class VAE:
@@ -57,12 +58,20 @@ class VAE:
     def __init__(
         self,
         config: VAEConfig,
-        weights: Mapping[str, mx.array],
-        dtype: mx.Dtype,
+        weights: Mapping[str, mx.array] | None = None,
+        dtype: mx.Dtype | None = None,
         sources: tuple[Source, ...] = (),
         origin: Origin | None = None,
     ) -> None:
-        """Take loaded weights. Most callers should use `VAE.load`."""
+        """Take loaded weights. Most callers should use `VAE.load`.
+
+        Raises:
+            InputError: This is no config with weights and a type, such as the path of a VAE.
+        """
+        if not isinstance(config, VAEConfig) or weights is None or dtype is None:
+            place = shown(str(config)) if isinstance(config, str | os.PathLike) else "path"
+            advice = "Load one: VAE.demo()." if place == "'demo'" else f"Load one: VAE.load({place})."
+            raise InputError("VAE() needs a VAEConfig, weights and their dtype", advice)
         self.config = config
         self.weights = {**weights, **zero_biases(config, weights, dtype)}
         self.dtype = dtype
@@ -184,6 +193,13 @@ class VAE:
         """Load the small trained VAE bundled in this package. `zvae_tiled.demo` has latents for it."""
         return cls.load(demo.FOLDER, dtype, decoder_only)
 
+    def __repr__(self) -> str:
+        """Return a line: the class of the VAE, its preset, the type, the bytes, the file."""
+        presets = listed(preset_names(self.config), 2)
+        known = f" ({presets})" if presets else ""
+        place = "" if self._origin is None else f", {self._origin.path}"
+        return f"<VAE {self.config.class_name}{known}, {dtype_name(self.dtype)}, {size(self.weight_bytes)}{place}>"
+
     def __reduce__(self) -> Any:
         """Pickle the path and the digest of the weights, not the weights.
 
@@ -239,9 +255,9 @@ class VAE:
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
-        size = parse_budget(budget, available(weights))
+        limit = parse_budget(budget, available(weights))
         storage = Storage(disk_limit_of(disk_limit), truth("work", work))
-        return remembered_plan(case, quality_of(quality), size, device, weights, storage=storage)
+        return remembered_plan(case, quality_of(quality), limit, device, weights, storage=storage)
 
     def prepare(
         self,
@@ -368,6 +384,7 @@ class VAE:
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left, and the
                 latents are unchanged. Only what was written into a file object cannot be taken back.
         """
+        check_order(latents, path)
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder, disk_limit, work))
         return job.write(path, bits, overwrite, format)
 

@@ -68,11 +68,12 @@ def test_latents_that_a_shell_redirects_from_a_file_are_not_kept_if_they_are_sti
         assert files(place) == before
         (place / "-x.npy").write_bytes(latents)
         assert fail("-x.npy") == ["b.npy", str(place / "-x.npy")], "which is no option"
-    assert fail(start=8) == ["b.npy", "zvae-latents-1.safetensors"], "not all that the file holds was meant"
-    assert fail(change=lambda path: path.write_bytes(b"others")) == ["b.npy", "zvae-latents-1.npy"]
-    assert (place / "zvae-latents-1.npy").read_bytes() == latents, "they are in no other file"
+    (place / "two").write_bytes(b"a header" + latents)
+    assert fail("two", start=8) == ["b.npy", "zvae-latents-1.npy"], "not all that the file holds was meant"
+    assert fail(change=lambda path: path.write_bytes(b"others")) == ["b.npy", "zvae-latents-2.npy"]
+    assert (place / "zvae-latents-2.npy").read_bytes() == latents, "they are in no other file"
     (place / "a.npy").write_bytes(latents)
-    assert fail(change=Path.unlink) == ["b.npy", "zvae-latents-2.npy"]
+    assert fail(change=Path.unlink) == ["b.npy", "zvae-latents-3.npy"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -65,7 +65,7 @@ def test_a_plan_that_cannot_be_kept_is_refused_before_the_decode(place: Path, ke
         (["-", "-", "-o", "out/"], 2, "can be read once"),
         (["a.npy", "-o", "a.png", "--tile", "many"], 2, "is no size"),
         (["none.npy", "-o", "a.png"], 3, "none.npy"),
-        (["a.npy", "-o", "a.png", "--height", "12"], 3, "Set both. Leave both out"),
+        (["a.npy", "-o", "a.png", "--height", "12"], 3, "width is not set\n                 Set both. Leave both out"),
         (["*.none", "-o", "a.png"], 3, "no file matches"),
         (["vae/config.json", "-o", "a.png"], 3, "vae/config.json"),
         (["a.npy", "-o", "a.png", "--tile", "64"], 2, "--tile: only --quality tiles has tiles"),

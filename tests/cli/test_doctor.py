@@ -48,6 +48,13 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeyp
     assert f"\n{'kernels':<12} mlx: ZVAE_KERNELS is mlx" in told
     assert f"\n{'BLAS':<12} builtin: is slow\n" in told
     assert "  BLAS: pip install" in told
+    monkeypatch.setenv("ZVAE_KERNELS", "mlx2")
+    monkeypatch.setenv("ZVAE_THREADS", "no")
+    told = run("doctor").stdout
+    assert told.startswith("ZVAE_THREADS must be a whole number from 1 to 1024, it is 'no' (the lines below are")
+    assert "\nZVAE_KERNELS must be one of" in told
+    assert f"\n{'kernels':<12} " in told
+    assert "  ZVAE_THREADS: Unset ZVAE_THREADS.\n" in told
     monkeypatch.delenv("ZVAE_VAE")
     assert "  VAE: export ZVAE_VAE=FOLDER" in run("doctor").stdout
 

@@ -20,13 +20,14 @@ from zvae_tiled.order import run as carry_out
 def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     picture = write(place / "a.png", 0)
     want = VAE.load(place / "vae", decoder_only=False).encode(picture)
-    run("encode", "a.png", "-o", "e.safetensors", "--budget", "50MB")
+    run("encode", "[a].png", "-o", "e.safetensors", "--budget", "50MB")
+    assert "[images] no file matches *.jpg" in run("encode", "*.jpg", "-o", "e.npy", code=3).stderr
     file = read_latent_file(place / "e.safetensors")
     assert file.layout == "NCHW"
     assert mx.array_equal(file.array, want.mean)
     assert "zvae decode e.safetensors -o" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
     assert (
-        "e.safetensors: there is a file"
+        "e.safetensors: there is a file of that name\n                Use another name, or use --overwrite."
         in run("encode", "a.png", "-o", "e.safetensors", "--no-overwrite", code=5).stderr
     )
     assert "skipped    e.safetensors" in run("encode", "a.png", "-o", "e.safetensors", "--skip-existing").stderr

@@ -90,6 +90,12 @@ def test_what_is_said(words: list[str], code: int, said: str) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_help_is_a_word_too() -> None:
+    for word, option in ((("help",), ("--help",)), (("help", "plan"), ("plan", "--help"))):
+        assert run(*word).stdout == run(*option).stdout
+    assert "No such command 'decod'" in run("help", "decod", code=2).stderr
+
+
 def test_float32_that_fails_has_no_next_command() -> None:
     assert "Try this" not in CliRunner().invoke(failing, ["device", "--dtype", "float32"]).stderr
 

@@ -40,6 +40,7 @@ ONLY_PROGRAMS = (
     "pickle that VAE",
     "decoder_only=False",
     "keep=None",
+    "Load one: VAE.",
     "Load it first",  # said of the VAE that a program gives an order
     "read_plan",
     "task=",
@@ -131,7 +132,7 @@ def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> 
     for words, said in (
         (("a.npy", "--plan", "no.json"), "no.json: this is not a plan: it is no JSON"),
         (("b.npy", "--plan", "plan.json"), "b.npy: the plan was made for a height in pixels of 12, this decode has 10"),
-        (("a.npy", "--height", "12"), "a.npy: packed latents need the picture's --height and --width in whole"),
+        (("a.npy", "--height", "12"), "a.npy: packed latents need both --height and --width of the pic"),
         (("a.npy", "--width", "8", "--height", "8"), "--height and --width are the picture's, in pixels"),
         (("a.npy", "--tensor", "x"), "a.npy"),
     ):

@@ -41,6 +41,9 @@ def test_several_inputs_have_several_outputs_each(place: Path) -> None:
         (["a.png", "-"], 2, "Standard output (-) takes one picture"),
         (["a.png", "a.gif"], 5, "pictures are written as"),
         (["a.png", "a.npy"], 2, "is an input"),
+        (["o-{name}.tif"], 2, "-o o-{name}.tif: the only pattern is {stem}, which is the input's name"),
+        (["{stem"], 2, "the only pattern is {stem}"),
+        (["{none}/{stem}.png"], 2, "the only pattern is {stem}"),
     ],
 )
 def test_outputs_that_cannot_be_had_together(outs: list[str], code: int, said: str, place: Path) -> None:

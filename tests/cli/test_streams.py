@@ -152,6 +152,8 @@ def test_temporary_names_are_not_shown_and_nothing_empty_is_kept(place: Path) ->
     assert "Download" not in said
     assert "See what writes it: latents were expected." in said
     assert files(place) == before
+    run("decode", "-", "-o", "x.png", code=3, stdin=b"no such file: latents.safetensors {}")
+    assert files(place) == before, "these are no latents"
     bad = np.full((1, 4, 6, 10), np.nan, np.float32)
     np.save(place / "nan.npy", bad)
     said = run("decode", "-", "-o", "x.png", code=3, stdin=(place / "nan.npy").read_bytes()).stderr

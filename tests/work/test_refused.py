@@ -50,7 +50,9 @@ def test_a_folder_of_another_decode_is_refused(other: dict[str, Any], reason: st
     with pytest.raises(OutputError, match=reason):
         decode(tmp_path, **other)
     assert {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()} == before
-    assert np.array_equal(decode(tmp_path), MODEL.decode(LATENTS, "np")[0])
+    goes_on = decode(tmp_path, name="b.npy")  # the name of the file is no part of what is compared
+    assert np.array_equal(goes_on, MODEL.decode(LATENTS, "np")[0])
+    assert not (tmp_path / "work").exists()
 
 
 def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

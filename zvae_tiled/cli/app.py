@@ -29,6 +29,10 @@ from zvae_tiled.cli.work import work
 class Commands(click.Group):
     """The group, whose own texts may not reach standard output either."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line. ``help`` before the name of a command is ``--help`` behind it."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command."""
         if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are printed as they are, in any encoding

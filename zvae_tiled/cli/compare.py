@@ -64,7 +64,10 @@ def compare(
     reading: Reading,
     quiet: bool,
 ) -> None:
-    """Compare the pictures A and B. With --reference full, compare a decode of the latents A with their full decode."""
+    """Compare the pictures A and B. With --reference full, compare a decode of the latents A with their full decode.
+
+    Pictures are files that Pillow reads (.png, .jpg, .webp, .tif), or .npy files of floats.
+    """
     from zvae_tiled.report import metrics
 
     if (second is None) == (reference is None):

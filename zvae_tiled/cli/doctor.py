@@ -7,10 +7,12 @@ import shutil
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import starmap
 
 import click
 
 from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.variables import without_wrong_variables
 from zvae_tiled.wording import duration
 
 
@@ -32,7 +34,8 @@ class Finding:
 @click.command(cls=Command, short_help="Check this machine, and show what to improve.")
 def doctor() -> None:
     """Check device, MLX, BLAS, memory, limits and files, and show what to improve and how."""
-    findings = [*_device(), *_memory(), *_files()]
+    with without_wrong_variables() as wrong:
+        findings = [*starmap(Finding, wrong), *_device(), *_memory(), *_files()]
     for each in findings:
         click.echo(f"{each.name:<12} {each.value}")
     advice = [each for each in findings if each.advice]

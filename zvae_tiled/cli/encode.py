@@ -10,12 +10,13 @@ import click
 from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.batch import checked
 from zvae_tiled.cli.command import Command
-from zvae_tiled.cli.inputs import refuse_streams
+from zvae_tiled.cli.inputs import expanded, refuse_streams
 from zvae_tiled.cli.machines import Machines, carry_out, machines_options, manifest_path
 from zvae_tiled.cli.options import Limits, Model, limit_options, overwrite_option, quiet_option, vae_options
 from zvae_tiled.cli.outputs import outputs, refuse_clashes
 from zvae_tiled.cli.sources import check_config, load_vae, order_vae, vae_sources
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
+from zvae_tiled.errors import ImageError
 
 
 @click.command(cls=Command, short_help="Encode pictures into latents.")
@@ -62,7 +63,8 @@ def encode(
 ) -> None:
     """Encode IMAGES into latents, scaled and shifted as a pipeline expects them.
 
-    All pictures are checked before the first is encoded. One that cannot be encoded does not stop the others.
+    IMAGES are files that Pillow reads (.png, .jpg, .webp, .tif), .npy files of floats, or quoted patterns. All are
+    checked before the first is encoded. One that cannot be encoded does not stop the others.
     """
     from zvae_tiled.inputs.latent_files.write import latent_target
     from zvae_tiled.jobs.orders import outline
@@ -73,7 +75,7 @@ def encode(
     if machines.cluster is None:
         warn_above_memory(limits.budget)
     check_config(model.vae, model.config)
-    names = list(dict.fromkeys(images))
+    names = expanded(images, ImageError)
     if stripes:
         check_stripes(machines, len(names))
     with outputs(out, [Path(name) for name in names], LATENTS) as targets:

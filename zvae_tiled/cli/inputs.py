@@ -16,7 +16,7 @@ import click
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.spoken import show_as
 from zvae_tiled.cli.temporary import no_room, temporary_folder
-from zvae_tiled.errors import LatentsError
+from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
 
 STDIN = "-"
@@ -27,8 +27,13 @@ MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}
 """File kinds by their first bytes. Everything else is read as safetensors, whose reader refuses other files."""
 
 
-def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the files that the names and quoted patterns match."""
+def expanded(names: tuple[str, ...], error: type[InputError] = LatentsError) -> tuple[str, ...]:
+    """Return the files that the names and quoted patterns match.
+
+    Args:
+        names: What is on the command line.
+        error: The error of a pattern that matches none.
+    """
     files: list[str] = []
     for name in names:
         if name == STDIN or os.path.exists(name) or not glob.has_magic(name):
@@ -36,7 +41,7 @@ def expanded(names: tuple[str, ...]) -> tuple[str, ...]:
             continue
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
-            raise LatentsError(f"no file matches {name}", "Check the pattern and the folder.")
+            raise error(f"no file matches {name}", "Check the pattern and the folder.")
         files += matches
     if files.count(STDIN) > 1:
         raise click.UsageError("Standard input (-) can be read once. Use - once.")
@@ -104,7 +109,9 @@ def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
 
     changes = click.get_current_context().meta.setdefault(CHANGES, {})
     left = changes.get("latents", names)
-    if STDIN not in left or not path.stat().st_size:  # its picture was written, and only other files failed
+    if STDIN not in left:  # its picture was written, and only other files failed
+        return
+    if not _looks_like_latents(path):  # such as the words of a program that failed
         return
     if redirected is not None and _same(path, redirected):
         click.echo(f"The latents from standard input are still in {redirected}.", err=True)
@@ -121,6 +128,14 @@ def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
         click.echo(f"The latents from standard input are in {kept}.", err=True)
         changes["latents"] = [str(kept) if name == STDIN else name for name in left]
         return
+
+
+def _looks_like_latents(path: Path) -> bool:
+    """Return whether a file begins as one of latents does. A safetensors begins with its header's length and a "{"."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return any(map(start.startswith, MAGIC)) or (start[8:] == b"{" and 8 + length <= path.stat().st_size)
 
 
 def _received(folder: Path) -> Path:

@@ -39,6 +39,7 @@ def outputs(out: str, names: list[Path], kind: str = KIND) -> Iterator[list[Path
         names: The inputs, one or more.
         kind: The file kind in a folder.
     """
+    _check_pattern(out)
     folder = out.endswith("/") or os.path.isdir(out)
     if folder:
         targets = [Path(out) / f"{name.stem}{kind}" for name in names]
@@ -62,6 +63,13 @@ def outputs(out: str, names: list[Path], kind: str = KIND) -> Iterator[list[Path
     finally:
         with suppress(OSError):  # it holds pictures
             Path(out).rmdir()
+
+
+def _check_pattern(out: str) -> None:
+    """Refuse braces that are no pattern, except in the names of what exists."""
+    new = "".join(each.name for each in (Path(out), *Path(out).parents) if not os.path.lexists(each))
+    if set("{}") & set(new.replace(STEM, "")):
+        raise click.UsageError(f"-o {out}: the only pattern is {STEM}, which is the input's name without its ending.")
 
 
 def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> None:

@@ -113,7 +113,7 @@ def check_place(path: Path, overwrite: bool = True) -> None:
     if not os.access(place.parent, os.W_OK):
         raise OutputError(f"{place.parent} cannot be written to", "Name a file in another folder.")
     if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path}: there is a file of that name", "Name another file, or let it be replaced.")
+        raise OutputError(f"{path}: there is a file of that name", "Use another name, or set overwrite=True.")
 
 
 def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:

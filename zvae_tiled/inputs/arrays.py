@@ -12,7 +12,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from zvae_tiled.checks import shown
+from zvae_tiled.checks import nearest, shown
 from zvae_tiled.errors import InputError, MissingExtraError
 from zvae_tiled.planner.budget import available_memory
 
@@ -176,7 +176,9 @@ def check_output(output_type: str, dtype: str, layout: str, in_unit_range: bool,
         ("layout", layout, ("NHWC", "NCHW")),
     ):
         if not isinstance(value, str) or value not in allowed:
-            raise InputError(f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}")
+            raise InputError(
+                f"{name} must be one of {', '.join(allowed)}, it is {shown(value)}", nearest(value, allowed)
+            )
     if dtype == "uint8" and not in_unit_range:
         raise InputError("dtype='uint8' holds values in [0, 1] only", "Leave out dtype, or leave out raw=True.")
     if output_type == "pil" and layout != "NHWC":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -13,7 +14,7 @@ from zvae_tiled.checks import shown, truth, whole
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.families import PRESETS, LatentConvention, VAEConfig
-from zvae_tiled.inputs.arrays import shape_text, to_mlx
+from zvae_tiled.inputs.arrays import kind_of, shape_text, to_mlx
 from zvae_tiled.inputs.latent_space import packed, unpacked
 from zvae_tiled.planner.case import MAX_SIDE
 from zvae_tiled.wording import listed
@@ -80,6 +81,19 @@ def read_latents(latents: Any, config: VAEConfig) -> mx.array:
     check_finite(array)
     mx.eval(channels_last)  # in the caller's thread: MLX computes a lazy array only in the thread that made it
     return channels_last
+
+
+def check_order(latents: Any, path: Any) -> None:
+    """Refuse latents and the path of their picture in the wrong order.
+
+    Raises:
+        LatentsError: The latents are a path, and the path is an array.
+    """
+    if isinstance(latents, str | PathLike) and (isinstance(path, Latents) or kind_of(path) is not None):
+        name = shown(str(latents))
+        raise LatentsError(
+            f"latents and path are swapped: latents is {name}", f"Latents come first: (latents, {name})."
+        )
 
 
 def picture_shape(config: VAEConfig, latents: mx.array) -> tuple[int, int, int, int]:
@@ -162,8 +176,8 @@ def _unpacked(tokens: mx.array, config: VAEConfig, latents: Latents) -> mx.array
     for name, value, number in zip(("height", "width"), (latents.height, latents.width), pixels, strict=True):
         if not 1 <= number <= MAX_SIDE:
             raise LatentsError(
-                f"packed latents need the picture's height= and width= in whole pixels, from 1 to {MAX_SIDE:,}; "
-                f"{name} is {shown(value)}",
+                f"packed latents need both height= and width= of the picture, in whole pixels, from 1 to {MAX_SIDE:,}; "
+                f"{name} is {'not set' if value is None else shown(value)}",
                 "Set both. Leave both out if the latents are not packed.",
             )
     if latents.layout is not None:

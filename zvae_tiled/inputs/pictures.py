@@ -66,7 +66,7 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
         advice = f"Use a .png, .jpg, .webp, .tif or .npy. {NPY}"
         if path.suffix.lower() in LATENTS:
-            advice = f"{_decode(path)} A picture in such a file is not read: write it as a .npy."
+            advice = f"{_decode(path)} A picture is read from a .png, .jpg, .webp, .tif or .npy only."
         raise ImageError(problem, advice) from error
     if values.ndim != 3:
         from zvae_tiled.inputs.arrays import shape_text

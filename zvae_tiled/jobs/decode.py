@@ -47,6 +47,7 @@ from zvae_tiled.sinks import ArraySink, Place, targets_of
 from zvae_tiled.sinks.notes import notes_of
 from zvae_tiled.sinks.targets import Targets
 from zvae_tiled.weights.vae import dtype_name
+from zvae_tiled.wording import counted, size
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -96,6 +97,17 @@ class Decode(Job):
         """(B, H, W, C) of the pictures."""
         return picture_shape(self._vae.config, self._inputs)
 
+    def __repr__(self) -> str:
+        """Return a line: the pictures, how they are made, and the predicted peak once it is planned."""
+        batch, height, width, _ = self.shape
+        plan = self.__dict__.get("plan")  # a line must not take the time of a plan
+        peak = "" if plan is None else f", {size(plan.predicted_peak)}"
+        return f"<{type(self).__name__} of {counted(batch, 'picture')} of {width}x{height} pixels, {self._how}{peak}>"
+
+    @property
+    def _how(self) -> str:
+        return (self._quality if self._terms.plan is None else self._terms.plan.quality).name
+
     def array(
         self, output_type: OutputType = "mx", dtype: PixelType = "float32", layout: Literal["NHWC", "NCHW"] = "NHWC"
     ) -> Any:
@@ -121,9 +133,9 @@ class Decode(Job):
 
     def _planned_levels(self) -> Plan:
         """Return the plan for pictures of one byte a channel, which are gathered like the rows of a file."""
-        size = math.prod(self.shape)
-        check_buffer(size, self._device)
-        return self.planned("rows", size)
+        count = math.prod(self.shape)
+        check_buffer(count, self._device)
+        return self.planned("rows", count)
 
     def write(
         self,

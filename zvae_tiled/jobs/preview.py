@@ -83,6 +83,10 @@ class Preview(Decode):
         note = {} if self.full else {"zvae_quality": f"preview, not exact: {self.made_by}"}
         return super().notes(plan) | note
 
+    @property
+    def _how(self) -> str:
+        return self.made_by
+
     def _described(self, report: Report) -> Report:
         if self.full:
             return report

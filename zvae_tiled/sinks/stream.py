@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import mlx.core as mx
 
-from zvae_tiled.checks import shown
+from zvae_tiled.checks import nearest, shown
 from zvae_tiled.errors import OutputError
 from zvae_tiled.sinks.caller import NAME, ByteFile, CallersFile, check_object
 from zvae_tiled.sinks.kinds import KINDS, check_kind
@@ -65,7 +65,8 @@ def stream_target(
     if picture_format is None:
         raise OutputError(f"{NAME} has no ending that names a format", 'Name it: format="png".')
     if not isinstance(picture_format, str) or picture_format.lower() not in FORMATS:
-        raise OutputError(f"format must be one of {', '.join(FORMATS)}, it is {shown(picture_format)}")
+        problem = f"format must be one of {', '.join(FORMATS)}, it is {shown(picture_format)}"
+        raise OutputError(problem, nearest(picture_format, FORMATS))
     if pictures[0] != 1:
         raise OutputError(f"{NAME} holds one picture, these are {pictures[0]}", "Decode them one by one.")
     kind = KINDS[f".{picture_format.lower()}"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from zvae_tiled.checks import shown, truth
+from zvae_tiled.checks import nearest, shown, truth
 from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.families import PRESETS, Task, VAEConfig
 from zvae_tiled.files.opening import unreadable
@@ -36,7 +36,7 @@ def dtype_of(name: object) -> mx.Dtype:
         InputError: There is no such type.
     """
     if not isinstance(name, str) or name not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {shown(name)}")
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, it is {shown(name)}", nearest(name, DTYPES))
     return DTYPES[name]
 
 
