@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,6 @@ from zvae_tiled.chain import Step
 from zvae_tiled.chain.step import Activation
 from zvae_tiled.devices import local
 from zvae_tiled.devices.counted import room, spare
-from zvae_tiled.devices.evaluated import now, viewed
 from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.native_cpu import library as native
 from zvae_tiled.devices.native_cpu.arrays import (
@@ -30,12 +28,12 @@ from zvae_tiled.devices.native_cpu.arrays import (
     address,
     floats,
     memory_of,
-    mlx_of,
     number_of,
     row_addresses,
 )
 from zvae_tiled.devices.native_cpu.attention import Softmax
 from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
+from zvae_tiled.devices.native_cpu.local_rows import activated, computed_rows
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.native_cpu.storage import NativeStorage
@@ -145,7 +143,8 @@ class NativeKernels(NativeStorage):
     def conv(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> np.ndarray:
         """Activate, convolve, add bias and skip, tile by tile."""
         if step.local:
-            return self._computed(step, weights, pieces, skip)
+            out, self._extent = computed_rows(step, weights.own, pieces, skip, self.dtype)
+            return out
         return self._convolved(
             step,
             weights.packed,
@@ -156,25 +155,6 @@ class NativeKernels(NativeStorage):
             rms=step.rms,
         )
 
-    def _computed(self, step: Step, weights: Weights, pieces: list[Rows], skip: list[Rows] | None) -> np.ndarray:
-        """Compute a local Step by MLX, row by row."""
-        count, width = step.gives(self.count(pieces)), pieces[0].width
-        out = room((1, count, width, step.outputs), NUMPY[self.dtype])
-        extent, window = np.empty((2, count)), deque[mx.array](maxlen=step.kernel)
-        beside = _each(skip or [])
-        for row, piece in enumerate(_each(pieces), 1 - step.kernel):
-            window.append(now(_activated(piece, step))[0])
-            if row < 0:
-                continue
-            y = local.computed(step, weights.own, window[0] if len(window) == 1 else now(mx.concatenate([*window])))
-            extent[:, row] = np.asarray(now(mx.stack([mx.min(y), mx.max(y)])))
-            if skip is not None:
-                y = now(y + now(_activated(next(beside), _PROJECTION))[0])
-            y = now(y.astype(self.dtype))
-            out[:, row] = np.asarray(viewed(y, mx.uint16) if self.dtype == mx.bfloat16 else y)
-        self._extent = extent
-        return out
-
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest sum of each row of the last `conv`, before bias and skip."""
         low, high = self._extent
@@ -182,7 +162,7 @@ class NativeKernels(NativeStorage):
 
     def idle(self, step: Step, weights: Weights, pieces: list[Rows]) -> bool:
         """Tell whether one value everywhere may be right: there are few values, or weights or input are flat."""
-        return MlxStorage(self.dtype).idle(step, dict(weights.own), [_activated(piece, step) for piece in pieces])
+        return MlxStorage(self.dtype).idle(step, dict(weights.own), [activated(piece, step) for piece in pieces])
 
     def largest(self, x: Array) -> np.ndarray:
         """Return the largest magnitude in each row. For the last result it is known already."""
@@ -383,25 +363,5 @@ class NativeKernels(NativeStorage):
         return largest
 
 
-def _each(pieces: list[Rows]) -> Iterator[Rows]:
-    """Yield the pieces row by row."""
-    return (replace(piece, first=row, stop=row + 1) for piece in pieces for row in range(piece.first, piece.stop))
-
-
 def _nothing() -> None:
     return None
-
-
-def _activated(piece: Rows, step: Step) -> mx.array:
-    """Return a piece as the Step reads it, for a local Step or for the guard."""
-    if piece.array is None:
-        return mx.zeros((1, piece.stop - piece.first, piece.width, step.inputs))
-    rows = mlx_of(piece.array[:, piece.first : piece.stop]).astype(mx.float32)
-    if piece.affine is not None:
-        scale, shift, mean = map(mx.array, piece.affine)
-        if step.rms is not None:
-            rows = rows / mx.maximum(mx.linalg.norm(rows, axis=-1, keepdims=True), step.rms)
-        rows = (rows - mean) * scale + shift
-    if step.activation == "silu":
-        rows = rows / (1.0 + mx.exp(-rows))
-    return mx.maximum(rows, 0) if step.activation == "relu" else rows
