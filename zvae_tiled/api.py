@@ -6,19 +6,17 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from zvae_tiled.checks import one_of, shown, truth
+from zvae_tiled.checks import shown
 from zvae_tiled.devices.forks import check_threads
-from zvae_tiled.devices.named import device_of, named_device, unprobed_device
+from zvae_tiled.devices.named import device_of
 from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import VAEConfig, config_of
+from zvae_tiled.jobs.shapes import plan_from_shapes
 from zvae_tiled.planner import files
-from zvae_tiled.planner.budget import available_memory, parse_budget
-from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
+from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.plan import Plan
-from zvae_tiled.planner.quality import Quality, quality_of
-from zvae_tiled.planner.remembered import remembered_plan
+from zvae_tiled.planner.quality import Quality
 from zvae_tiled.planner.replay import costed
-from zvae_tiled.planner.storage import Storage, disk_limit_of
 from zvae_tiled.weights.hub import default_path
 
 if TYPE_CHECKING:
@@ -162,13 +160,19 @@ def plan(
     Raises:
         BudgetError: No plan of this quality fits. The error names the smallest budget that works.
     """
-    config = config_of(vae)
-    rows, columns = rows_and_columns(height, width, config)
-    one_of("dtype", dtype, tuple(ITEMSIZES))
-    target = unprobed_device(dtype) if device is None else named_device(device, dtype)
-    case = planned_case(config, rows, columns, target.name, dtype, batch, task)
-    size, storage = parse_budget(budget, available_memory()), Storage(disk_limit_of(disk_limit), truth("work", work))
-    return remembered_plan(case, quality_of(quality), size, target, storage=storage)
+    return plan_from_shapes(
+        config_of(vae),
+        height,
+        width,
+        budget,
+        batch=batch,
+        dtype=dtype,
+        device=device,
+        task=task,
+        quality=quality,
+        disk_limit=disk_limit,
+        work=work,
+    )
 
 
 def read_plan(text: str) -> Plan:

@@ -26,6 +26,7 @@ from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
 from zvae_tiled.jobs.video import Video
+from zvae_tiled.jobs.writers import Files, gathered_for
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.plan import Plan
@@ -231,6 +232,8 @@ class VAE:
         quality: str | Quality = "exact",
         disk_limit: str | float | None = None,
         work: bool = False,
+        output: Files | None = None,
+        bits: int | None = None,
     ) -> Plan:
         """Plan a decode or an encode on this device, with this VAE's weights.
 
@@ -245,19 +248,24 @@ class VAE:
                 with a tile, an overlap, a ramp, moments.
             disk_limit: As in `decode`. A share is one of the disk of the system's folder for temporary files.
             work: Whether all maps are stored on disk, as in `decode_to_file` with a work folder.
+            output: The file that a ``stream`` is written to, or a list of files: the rows that they gather count
+                against the budget, as in `decode_to_file`. Names are enough: no file need exist. Default: no file.
+            bits: Bits of a channel in these files, as in `decode_to_file`.
 
         Returns:
             The plan. ``decode(latents, plan=…)`` replays it.
 
         Raises:
             BudgetError: No plan of this quality fits. The error names the smallest budget that works.
+            OutputError: An ending of `output` names no format, or its format cannot hold the picture.
         """
         rows, columns = rows_and_columns(height, width, self.config)
         device, weights = this_device(self.dtype), self.weight_bytes
         case = planned_case(self.config, rows, columns, device.name, dtype_name(self.dtype), batch, task)
         limit = parse_budget(budget, available(weights))
         storage = Storage(disk_limit_of(disk_limit), truth("work", work))
-        return remembered_plan(case, quality_of(quality), limit, device, weights, storage=storage)
+        gathered = gathered_for(output, bits, case)
+        return remembered_plan(case, quality_of(quality), limit, device, weights, gathered, storage)
 
     def prepare(
         self,

@@ -81,6 +81,7 @@ def test_a_sweep_goes_from_the_least_that_works_to_the_fastest() -> None:
         assert each.predicted_seconds >= after.predicted_seconds
     named, *table, more = run("plan", "512x256", "--sweep-budgets").stdout.splitlines()
     assert more.startswith("The file's writer needs some more")
+    assert more.endswith("Name the file with -o to count it.")
     assert named.startswith("vae        z-image, ")
     assert len(table) == 1 + len(plans)
     least = "".join(table[1].split()[:2])

@@ -18,6 +18,7 @@ from zvae_tiled.cli.options import (
     Limits,
     Model,
     Reading,
+    bits_option,
     check_sizes,
     group,
     latents_options,
@@ -27,13 +28,21 @@ from zvae_tiled.cli.options import (
     quiet_option,
     vae_options,
 )
-from zvae_tiled.cli.outputs import STDOUT, STDOUT_FILE, outputs, refuse_clashes, standard_output
+from zvae_tiled.cli.outputs import (
+    STDOUT,
+    STDOUT_FILE,
+    check_work,
+    outputs,
+    refuse_batch_on_standard,
+    refuse_beside_standard,
+    refuse_clashes,
+    standard_output,
+)
 from zvae_tiled.cli.plans import plan_file_option, plan_text, save_plan_option
 from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.cli.sources import check_config, load_vae, order_vae
 from zvae_tiled.cli.striped import carry_out_striped, check_stripes, stripes_option
 from zvae_tiled.files.atomic import check_place
-from zvae_tiled.files.special import is_special
 from zvae_tiled.jobs.orders import outline
 from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
@@ -81,9 +90,7 @@ class Writing:
 @group(
     "writing",
     Writing,
-    bits=click.option(
-        "--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own."
-    ),
+    bits=bits_option,
     overwrite=overwrite_option,
     skip_existing=click.option(
         "--skip-existing", is_flag=True, help="Leave out latents whose pictures all exist: to go on after an interrupt."
@@ -145,8 +152,7 @@ def decode(
         inputs = [path for path in sources if path is not None]
         to_standard = STDOUT in outs
         if to_standard:
-            if len(outs) > 1:
-                raise click.UsageError("Standard output (-) takes one picture: remove the other -o, or - itself.")
+            refuse_beside_standard(outs)
             if len(inputs) > 1:
                 raise click.UsageError(f"{len(inputs)} pictures do not fit on standard output: name a folder with -o.")
             if writing.skip_existing or not writing.overwrite:
@@ -161,7 +167,7 @@ def decode(
         if writing.work and len(inputs) > 1:
             raise click.UsageError(f"--work is for one decode, not {len(inputs)}: name one file of latents.")
         if writing.work and not to_standard:
-            _check_work([target for targets in named for target in targets])
+            check_work([target for targets in named for target in targets])
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
@@ -200,10 +206,8 @@ def decode(
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
         refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources])
-        if to_standard and len(batch.files) > 1:
-            raise click.UsageError(
-                f"A batch of {len(batch.files)} does not fit on standard output: name a file with -o."
-            )
+        if to_standard:
+            refuse_batch_on_standard(len(batch.files))
         if stripes:
             carry_out_striped(batch, machines)
             return
@@ -211,15 +215,6 @@ def decode(
             carry_out(batch, machines, manifests)
             return
         batch.decode(vae, writing.save_plan, to_standard)
-
-
-def _check_work(targets: list[Path]) -> None:
-    """Refuse outputs that a work folder cannot hold."""
-    for target in targets:
-        if target.suffix.lower() == ".dzi":
-            raise click.UsageError(f"--work: {target} cannot be kept in a work folder. Write a .ptif or a .tiff.")
-        if is_special(target):
-            raise click.UsageError(f"--work: {target} is no file. Name a file.")
 
 
 def _check_plan(limits: Limits, quality: Quality) -> None:

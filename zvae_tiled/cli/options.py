@@ -276,6 +276,10 @@ latents_options = group(
     tensor=click.option("--tensor", metavar="NAME", help="The tensor that holds the latents, if the file has several."),
 )
 
+bits_option = click.option(
+    "--bits", type=click.Choice(["8", "16", "32"]), help="Bits per channel. Default: the file format's own."
+)
+
 overwrite_option = click.option(
     "--overwrite/--no-overwrite", default=True, show_default=True, help="Whether to replace existing files."
 )

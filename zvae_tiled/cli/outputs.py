@@ -19,6 +19,7 @@ from zvae_tiled.cli.temporary import temporary_folder
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import missing_folder
 from zvae_tiled.files.protect import Source, check_outputs
+from zvae_tiled.files.special import is_special
 from zvae_tiled.planner.calibration import calibration_files
 
 STDOUT = "-"
@@ -39,17 +40,10 @@ def outputs(out: str, names: list[Path], kind: str = KIND) -> Iterator[list[Path
         names: The inputs, one or more.
         kind: The file kind in a folder.
     """
-    _check_pattern(out)
-    folder = out.endswith("/") or os.path.isdir(out)
-    if folder:
-        targets = [Path(out) / f"{name.stem}{kind}" for name in names]
-    elif STEM in out:
-        targets = [Path(out.replace(STEM, name.stem)) for name in names]
-    else:
-        targets = [Path(out)]
+    targets = named(out, names, kind)
     if len(names) > 1 and len(targets) == 1:
         raise click.UsageError(f"{len(names)} inputs need a folder or a pattern: -o files/ or -o 'files/{STEM}{kind}'")
-    if not folder or os.path.isdir(out):
+    if not _is_folder(out) or os.path.isdir(out):
         yield targets
         return
     if not os.path.isdir(Path(out).parent):
@@ -63,6 +57,20 @@ def outputs(out: str, names: list[Path], kind: str = KIND) -> Iterator[list[Path
     finally:
         with suppress(OSError):  # it holds pictures
             Path(out).rmdir()
+
+
+def named(out: str, names: list[Path], kind: str = KIND) -> list[Path]:
+    """Return the file for each input, or one for all if `out` is its name. The arguments are those of `outputs`."""
+    _check_pattern(out)
+    if _is_folder(out):
+        return [Path(out) / f"{name.stem}{kind}" for name in names]
+    if STEM in out:
+        return [Path(out.replace(STEM, name.stem)) for name in names]
+    return [Path(out)]
+
+
+def _is_folder(out: str) -> bool:
+    return out.endswith("/") or os.path.isdir(out)
 
 
 def _check_pattern(out: str) -> None:
@@ -87,6 +95,27 @@ def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> No
         check_outputs(files, sources)
     except OutputError as error:
         raise click.UsageError(f"{error.problem}. {error.advice}") from error
+
+
+def check_work(targets: list[Path]) -> None:
+    """Refuse outputs that a work folder cannot hold."""
+    for target in targets:
+        if target.suffix.lower() == ".dzi":
+            raise click.UsageError(f"--work: {target} cannot be kept in a work folder. Write a .ptif or a .tiff.")
+        if is_special(target):
+            raise click.UsageError(f"--work: {target} is no file. Name a file.")
+
+
+def refuse_beside_standard(outs: Sequence[str]) -> None:
+    """Refuse other outputs beside standard output."""
+    if len(outs) > 1:
+        raise click.UsageError("Standard output (-) takes one picture: remove the other -o, or - itself.")
+
+
+def refuse_batch_on_standard(count: int) -> None:
+    """Refuse more than one picture on standard output."""
+    if count > 1:
+        raise click.UsageError(f"A batch of {count} does not fit on standard output: name a file with -o.")
 
 
 def checked_standard_output() -> BinaryIO:

@@ -1,4 +1,4 @@
-"""`zvae plan`: shows what a decode will cost. It needs no weights, no GPU and no MLX."""
+"""`zvae plan`: shows what a decode will cost. It needs no weights and no GPU, and MLX only with `-o`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from zvae_tiled.api import plan as make
 from zvae_tiled.cli.amounts import warn_above_memory
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.completion import config_names, vae_names
@@ -25,10 +24,12 @@ from zvae_tiled.cli.options import (
 )
 from zvae_tiled.cli.outputs import refuse_clashes
 from zvae_tiled.cli.sources import config_sources, named_config, shape_name
+from zvae_tiled.cli.writers import Files, files_options
 from zvae_tiled.devices.named import DEVICE_NAMES
 from zvae_tiled.errors import BudgetError, OutputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.files.atomic import check_place, write_text
+from zvae_tiled.jobs.shapes import plan_from_shapes
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality
@@ -62,8 +63,11 @@ class Picture:
     device: str | None
 
 
-WRITER = "The file's writer needs some more: that of a PNG about 1 MB for each core, of a JPEG the whole picture."
-"""Said below budgets, for the smallest is that of rows, and zvae decode counts its file's writer."""
+WRITER = (
+    "The file's writer needs some more: that of a PNG about 1 MB for each core, of a JPEG the whole picture. "
+    "Name the file with -o to count it."
+)
+"""Said below budgets if no file is named, for the smallest is that of rows, and zvae decode counts its writer."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Disk:
         "--work", is_flag=True, help="Plan for zvae decode --work: all maps are stored on disk, to go on after a crash."
     ),
 )
+@files_options
 @crowd_options
 @budget_option
 @quality_options
@@ -153,6 +158,7 @@ class Disk:
 def plan(
     picture: Picture,
     disk: Disk,
+    files: Files,
     crowd: Crowd,
     budget: str | None,
     quality: Quality,
@@ -168,6 +174,8 @@ def plan(
     other = {
         "--quality": quality != Exact(),
         "--batch": picture.batch > 1,
+        "--output": bool(files.outs),
+        "--bits": files.bits is not None,
         "--disk-limit": disk.disk_limit is not None,
         "--spill-folder": disk.spill_folder is not None,
         "--work": disk.work,
@@ -193,20 +201,25 @@ def plan(
         )
     if plot is not None and plot.suffix.lower() != ".svg":
         raise OutputError(f"--plot draws SVG, but {plot} has another ending", "Name a file that ends in .svg.")
+    files.check(picture.batch, disk.work)
     if plot is not None:
         check_place(plot)
-        refuse_clashes([plot], config_sources(picture.vae, picture.config))
+    written = [*files.written, *([] if plot is None else [plot])]
+    if written:
+        refuse_clashes(written, config_sources(picture.vae, picture.config))
     if sweep_budgets:
         if budget is not None:
             raise click.UsageError("--sweep-budgets tries its own budgets: remove --budget.")
         if quality != Exact():
             raise click.UsageError("--sweep-budgets works for exact decodes only: remove --quality.")
-        plans = swept(picture, disk)
+        plans = swept(picture, disk, files)
         text = "[" + ",\n".join(each.to_json() for each in plans) + "]" if as_json else "\n".join(table(plans))
+        text += f"\n{files.line(plans[0]) if files.outs else WRITER}" if not as_json else ""
         chart = trade(plans)
     else:
-        decode_plan = _plan(picture, disk, quality, budget)
+        decode_plan = _plan(picture, disk, files, quality, budget)
         text, chart = decode_plan.to_json() if as_json else summary(decode_plan, disk.place), sweeps(decode_plan)
+        text += f"\n{files.line(decode_plan)}" if files.outs and not as_json else ""
         text += f"\n\n{decode_plan.table()}" if as_table else ""
     if plot is not None:
         write_text(plot, chart)
@@ -220,16 +233,16 @@ def _vae(picture: Picture) -> str:
     return f"vae        {name}{f', {why}' if why else ''}"
 
 
-def swept(picture: Picture, disk: Disk) -> list[Plan]:
+def swept(picture: Picture, disk: Disk, files: Files) -> list[Plan]:
     """Return plans from the smallest budget that works to the fastest plan. Equal neighbours are dropped."""
-    fastest = _plan(picture, disk, Exact(), "1000TB")
+    fastest = _plan(picture, disk, files, Exact(), "1000TB")
     try:
-        _plan(picture, disk, Exact(), "1B")
+        _plan(picture, disk, files, Exact(), "1B")
     except BudgetError as error:
         least = error.needed
     ratio = fastest.predicted_peak / least
     budgets = [int(least * ratio ** (step / (BUDGETS - 1))) for step in range(BUDGETS - 1)]
-    plans = [*(_plan(picture, disk, Exact(), f"{budget}B") for budget in budgets), fastest]
+    plans = [*(_plan(picture, disk, files, Exact(), f"{budget}B") for budget in budgets), fastest]
     return plans[:1] + [after for each, after in pairwise(plans) if after.digest != each.digest]
 
 
@@ -243,7 +256,7 @@ def table(plans: list[Plan]) -> list[str]:
         lines.append(
             f"{rounded_up(budget, 3):>12}  {sizes}  {each.extra_flops:>10.0%}  {duration(each.predicted_seconds):>8}"
         )
-    return [*lines, WRITER]
+    return lines
 
 
 def trade(plans: list[Plan]) -> str:
@@ -265,9 +278,9 @@ def sweeps(decode_plan: Plan) -> str:
     return line_chart(f"Memory of plan {decode_plan.digest}, weights included", "seconds, predicted", "MB", lines)
 
 
-def _plan(picture: Picture, disk: Disk, quality: Quality, budget: str | None) -> Plan:
+def _plan(picture: Picture, disk: Disk, files: Files, quality: Quality, budget: str | None) -> Plan:
     config = named_config(picture.vae, picture.config)
-    return make(
+    return plan_from_shapes(
         config,
         *picture.sides,
         budget,
@@ -278,4 +291,6 @@ def _plan(picture: Picture, disk: Disk, quality: Quality, budget: str | None) ->
         quality=quality,
         disk_limit=disk.limit,
         work=disk.work,
+        output=files.paths or None,
+        bits=files.depth,
     )

@@ -44,7 +44,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
 """What the library says, and what is said here."""
 
 
-_INTO_FOLDERS = ("decode", "encode")
+_INTO_FOLDERS = ("decode", "encode", "plan")
 """Commands whose output may be a folder."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Target:
     kind: type[Writer]
     shape: Shape
     bits: int
-    overwrite: bool
+    overwrite: bool = True
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -85,6 +85,25 @@ class Target:
         return self.paths, self.shape[0], self.gathered, self.overwrite, self.kind.beside, writer
 
 
+def planned_target(
+    path: str | os.PathLike[str], pictures: tuple[int, int, int, int], bits: int | None = None
+) -> Target:
+    """Check the format of a file for pictures of shape (B, H, W, C), but not its place: nothing of it need exist.
+
+    Raises:
+        OutputError: The ending names no format, or the format cannot hold the pictures.
+        MissingExtraError: The format needs Pillow.
+    """
+    target = path_of(path, "path")
+    kind = KINDS.get(target.suffix.lower(), Png if is_special(target) else None)
+    if kind is None:
+        raise wrong_ending(target, "pictures", KINDS)
+    batch, shape = pictures[0], pictures[1:]
+    check_kind(target, kind, shape, bits)
+    paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
+    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits)
+
+
 def file_target(
     path: str | os.PathLike[str],
     pictures: tuple[int, int, int, int],
@@ -100,13 +119,8 @@ def file_target(
         OutputError: The path cannot be written to, or its format cannot hold the pictures.
         MissingExtraError: The format needs Pillow.
     """
-    target = path_of(path, "path")
-    kind = KINDS.get(target.suffix.lower(), Png if is_special(target) else None)
-    if kind is None:
-        raise wrong_ending(target, "pictures", KINDS)
-    batch, shape = pictures[0], pictures[1:]
-    check_kind(target, kind, shape, bits)
-    paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
+    planned = planned_target(path, pictures, bits)
+    kind, paths = planned.kind, planned.paths
     for name in paths:
         check_place(name)
     existing = [str(name) for name in paths if os.path.lexists(name) and not is_special(name)]
@@ -119,5 +133,5 @@ def file_target(
                 f"{name} is a pipe or a device, and a {name.suffix} has a folder beside it", "Name a file."
             )
         check_folder(tiles_folder(name), overwrite)
-    kept = kept_texts({} if texts is None else texts, kind.text_room, str(target)) if kind.text_room else {}
-    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits, overwrite, kept)
+    kept = kept_texts({} if texts is None else texts, kind.text_room, str(path)) if kind.text_room else {}
+    return replace(planned, overwrite=overwrite, texts=kept)

@@ -1,0 +1,47 @@
+"""What the writers of files gather, known from the files' names: for plans that are made before there are latents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from zvae_tiled.checks import path_of
+from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.planner.case import Case
+
+Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""The files of one decode, by their names: one, or a list of them."""
+
+
+def gathered_for(output: Files | None, bits: int | None, case: Case) -> int:
+    """Return the bytes of rows that files gather while they are written, as a decode into them plans for.
+
+    Args:
+        output: The files. None of them need exist, and none is opened. None: no file is written.
+        bits: Bits of a channel.
+        case: The decode.
+
+    Raises:
+        PlanError: The case is no decode whose rows are passed on.
+        InputError: `output` is no path, or `bits` is set without it.
+        OutputError: An ending names no format, or its format cannot hold the pictures.
+        MissingExtraError: A format needs Pillow.
+    """
+    if output is None:
+        if bits is not None:
+            raise InputError("bits are set, but output names no file", "Name the file, or leave out bits.")
+        return 0
+    if case.output != "rows":
+        raise PlanError(
+            "output names files, whose rows are written as they are finished, and the task is another",
+            'Set task="stream", or leave out output.',
+        )
+    several = list(output) if isinstance(output, list | tuple) else [output]
+    if not several:
+        raise InputError("output must be a path or a list of them, the list is empty")
+    paths = [path_of(each, "output") for each in several]
+    from zvae_tiled.sinks.target import planned_target  # imports MLX, which other plans do not need
+    from zvae_tiled.sinks.targets import Targets
+
+    picture = (1, *case.pixels, case.config.picture_channels)  # the files of a batch are written one after the other
+    return Targets(tuple(planned_target(path, picture, bits) for path in paths)).gathered
