@@ -44,14 +44,18 @@ def table() -> str:
 
 def _row(runs: list[Count]) -> list[str]:
     last = runs[-1]
-    numbers = (
-        last.aim,
-        sum(each.tried for each in runs),
-        sum(each.failed for each in runs[:-1]),
-        last.tried,
-        last.failed,
-    )
-    return [last.row, last.what, *(f"{number:,}" for number in numbers), f"{last.seed}", last.day]
+    aim = f"{last.aim:,}" if last.minutes is None else f"{last.aim} min"
+    mended = sum(each.failed for each in runs[:-1])
+    numbers = [aim, _tried(runs), f"{mended:,}", _tried(runs[-1:]), f"{last.failed:,}"]
+    return [last.row, last.what, *numbers, f"{last.seed}", last.day]
+
+
+def _tried(runs: list[Count]) -> str:
+    """Return how many were tried, and in how many minutes if that is the aim."""
+    tried = f"{sum(each.tried for each in runs):,}"
+    if runs[-1].minutes is None:
+        return tried
+    return f"{sum(each.minutes or 0 for each in runs):.0f} min, {tried}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 import sys
 import time
@@ -35,8 +36,8 @@ def main(words: list[str]) -> int:
             if not part.possible():
                 print(f"NOT RUN: {row}/{part.name} needs {part.needs}", flush=True)
                 continue
-            count = 1 if options.case is not None else part.sample if options.sample else options.count or part.aim
-            minutes = (ends - time.monotonic()) / 60 / (len(chosen) - position)
+            share = (ends - time.monotonic()) / 60 / (len(chosen) - position)
+            count, minutes = _until(part, options, share)
             trying = _within(minutes, count, outcomes(row, part, seed, options.case or 0))
             failed += _run(row, part, seed, count, trying, counts=not options.sample and options.case is None)
     except KeyboardInterrupt:
@@ -63,7 +64,16 @@ def _chosen(name: str) -> Iterator[tuple[str, Part]]:
     yield from ((row, part) for part in found)
 
 
-def _within(minutes: float, count: int, trying: Iterator[Outcome]) -> Iterator[Outcome]:
+def _until(part: Part, options: argparse.Namespace, minutes: float) -> tuple[float, float]:
+    """Return how many to try of a part, and for how many minutes at most: its aim is one of them."""
+    if options.case is not None:
+        return 1, minutes
+    if options.sample or options.count:
+        return part.sample if options.sample else options.count, minutes
+    return (math.inf, min(minutes, part.aim)) if part.timed else (part.aim, minutes)
+
+
+def _within(minutes: float, count: float, trying: Iterator[Outcome]) -> Iterator[Outcome]:
     ends, tried = time.monotonic() + 60 * minutes, 0
     for outcome in trying:
         yield outcome
@@ -72,10 +82,11 @@ def _within(minutes: float, count: int, trying: Iterator[Outcome]) -> Iterator[O
             return
 
 
-def _run(row: str, part: Part, seed: int, count: int, trying: Iterator[Outcome], counts: bool) -> int:
+def _run(row: str, part: Part, seed: int, count: float, trying: Iterator[Outcome], counts: bool) -> int:
     """Try the cases of a part; print and count them; return how many failed."""
     tried = failed = 0
-    printed = saved = time.monotonic()
+    started = printed = saved = time.monotonic()
+    of = "" if count == math.inf else f" of {count}"
     try:
         for outcome in trying:
             tried += outcome.tried
@@ -86,29 +97,30 @@ def _run(row: str, part: Part, seed: int, count: int, trying: Iterator[Outcome],
                 print(f"{why}\nFAILED: {row}/{part.name}. To repeat it: {repeat}", flush=True)
             if time.monotonic() > printed + PRINT_EVERY:
                 printed = time.monotonic()
-                print(f"{row}/{part.name}: {tried} of {count} tried, {failed} failed", flush=True)
+                print(f"{row}/{part.name}: {tried}{of} tried, {failed} failed", flush=True)
             if counts and time.monotonic() > saved + SAVE_EVERY:
                 saved = time.monotonic()
-                _save(row, part, seed, tried, failed)
+                _save(row, part, seed, tried, failed, started)
     finally:
         print(f"{row}/{part.name}: {tried} tried with seed {seed}, {failed} failed", flush=True)
         if counts and tried:
-            _save(row, part, seed, tried, failed)
+            _save(row, part, seed, tried, failed, started)
     return failed
 
 
-def _save(row: str, part: Part, seed: int, tried: int, failed: int) -> None:
-    keep(_count(row, part, seed, tried, failed))
+def _save(row: str, part: Part, seed: int, tried: int, failed: int, started: float) -> None:
+    keep(_count(row, part, seed, tried, failed, round((time.monotonic() - started) / 60, 1)))
     reliability_table.main()
 
 
-def _count(row: str, part: Part, seed: int, tried: int, failed: int) -> Count:
+def _count(row: str, part: Part, seed: int, tried: int, failed: int, minutes: float) -> Count:
     here = environment("cpu")
     machine = f"{here['processor']}, {here['cores']} cores, {here['memory'] / 1e9:.0f} GB, {here['system']}"
     versions = ", ".join(
         f"{name} {version}" for name, version in [("zvae_tiled", here["version"]), *here["versions"].items()]
     )
-    return Count(row, part.name, part.what, part.aim, seed, tried, failed, here["day"], machine, versions)
+    found = (seed, tried, failed, here["day"], machine, versions, minutes if part.timed else None)
+    return Count(row, part.name, part.what, part.aim, *found)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ class Count:
         row: The row of the table.
         part: The part's name.
         what: What was tried.
-        aim: How many must be tried before a release.
+        aim: How many must be tried before a release, or for how many minutes.
         seed: The seed of the run, which repeats it.
         tried: How many were tried.
         failed: How many of them failed.
         day: The day of the run.
         machine: The machine, in words.
         versions: The versions of the packages.
+        minutes: For how many it ran, if these are the aim.
     """
 
     row: str
@@ -41,6 +42,7 @@ class Count:
     day: str
     machine: str
     versions: str
+    minutes: float | None = None
 
 
 def read_counts() -> list[Count]:

@@ -49,13 +49,14 @@ class Part:
     Attributes:
         name: Its name in the command: ``python -m tests.campaign row/name``.
         what: What is tried, as the page says it.
-        aim: How many must be tried before a release.
+        aim: How many must be tried before a release; if `timed`, for how many minutes.
         sample: How many `--sample` tries, in at most half a minute for a whole row; 0: none.
         attempt: Tries one case, in a process that may crash; raises what is wrong. It returns how many things it tried,
             where that is not one.
         patience: Seconds after which a case hangs.
         needs: What the machine must have, in words.
         possible: Whether this machine has it.
+        timed: Whether the aim is minutes.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Part:
     patience: float = PATIENCE
     needs: str = "nothing"
     possible: Callable[[], bool] = lambda: True
+    timed: bool = False
 
 
 def all_rows() -> list[str]:

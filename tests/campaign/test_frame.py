@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -78,6 +80,20 @@ def test_the_command_counts_and_prints_what_repeats_a_failure(
     assert "| 4 | 2 | 7 |" in page.read_text()
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
+
+
+def test_an_aim_in_minutes_is_a_limit_of_time_and_is_told_as_such() -> None:
+    (part,) = (part for part in parts_of("load") if part.name == "decodes")
+    given = command._parser().parse_args
+    assert command._until(part, given([]), 45) == (math.inf, 30)
+    assert command._until(part, given([]), 20) == (math.inf, 20)
+    assert command._until(part, given(["--count", "9"]), 45) == (9, 45)
+    assert command._until(part, given(["--sample"]), 45) == (part.sample, 45)
+    assert command._until(part, given(["--case", "0"]), 45) == (1, 45)
+    assert command._until(replace(part, timed=False), given([]), 45) == (30, 45)
+    old, first, last = (command._count("load", part, 7, 2_448, 0, minutes) for minutes in (9, 20.4, 10.8))
+    row = reliability_table._row([replace(old, minutes=None), first, last])
+    assert row[2:] == ["30 min", "31 min, 7,344", "0", "11 min, 2,448", "0", "7", last.day]
 
 
 def test_the_page_says_what_was_counted() -> None:

@@ -9,10 +9,8 @@ import pytest
 
 from tests.serving.client import Client
 from tests.serving.models import FAMILIES, FLUX
-from tests.serving.server import Server, add_model, warm_up
+from tests.serving.server import DECOUPLED, TWICE, Server, add_model, warm_up
 from tests.support.running import save_vae
-
-DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name, more in (("warm", ""), ("warm_rows", DECOUPLED)):
         add_model(repository, name, more + warm_up(), vae=flux, budget="1GB")
     add_model(repository, "tight", vae=flux, budget="2MB")
-    add_model(repository, "two", "instance_group [ { count: 2 kind: KIND_CPU } ]\n", vae=flux, budget="1GB")
+    add_model(repository, "two", TWICE, vae=flux, budget="1GB")
     add_model(repository, "demo", vae="demo", budget="1GB", spill_folder=spills(folder))
     for name, config in FAMILIES.items():
         add_model(repository, name, vae=save_vae(folder / name, config), budget="1GB")

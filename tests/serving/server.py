@@ -22,6 +22,10 @@ from tests.support.running import ROOT
 
 MODEL = ROOT / "serving" / "triton" / "vae_decoder"
 
+DECOUPLED = "model_transaction_policy { decoupled: true }\n"
+TWICE = "instance_group [ { count: 2 kind: KIND_CPU } ]\n"
+"""Lines of a config: rows are sent as they are finished; two processes decode."""
+
 
 def add_model(repository: Path, name: str, more: str = "", **parameters: str | Path) -> None:
     """Copy the model under another name, with other parameters, and with more lines in its config."""

@@ -9,9 +9,8 @@ import psutil
 import pytest
 
 from tests.serving.client import Client
-from tests.serving.conftest import DECOUPLED
 from tests.serving.models import FLUX
-from tests.serving.server import Server, add_model
+from tests.serving.server import DECOUPLED, Server, add_model
 from tests.serving.waiting import wait
 from tests.support.models import random_latents
 from tests.support.running import save_vae

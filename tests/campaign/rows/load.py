@@ -1,4 +1,7 @@
-"""Load: 24 threads of one process and 8 processes decode at once. Same bits, and nothing grows."""
+"""Load: 24 threads of one process and 8 processes decode at once; so do Dask's workers, and a Triton server answers.
+
+Same bits, and nothing grows.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.asked import DOORS, EACH_CLIENT, REQUESTS, Clients, expected
 from tests.campaign.crowd import SEEDS
 from tests.campaign.held import Rounds, held
 from tests.campaign.part import Case, Part
+from tests.campaign.served import NEEDS, Served, can_serve, serve
 from tests.cluster.places import fill, orders, pictures
 from tests.support.running import ROOT, environment
 from zvae_tiled.cluster import decode_many
 from zvae_tiled.cluster.local import local_workers
+
+MINUTES = 30
+"""The aim of each part."""
 
 THREADS, PROCESSES = 24, 8
 EACH = 2
@@ -31,7 +39,7 @@ TURNS = 12
 ROUND = 3
 """How often each order is given in a round of the workers."""
 
-_crowd, _workers = Rounds(), Rounds()
+_crowd, _workers, _server = Rounds(), Rounds(), Rounds()
 
 
 @cache
@@ -108,14 +116,44 @@ def ordered(case: Case) -> int:
     return len(wanted)
 
 
+@cache
+def serving() -> tuple[Served, Clients]:
+    """Start a Triton server, which ends with this process; return it with its clients."""
+    server = serve(Path(tempfile.mkdtemp(prefix="served-")))
+    return server, Clients(server)
+
+
+def asked(case: Case) -> int:
+    """Let all clients ask a server at once, and compare what they got with decodes, and what it holds."""
+    server, clients = serving()
+    drawn = case.rng.sample(REQUESTS, EACH_CLIENT * len(DOORS))
+    for request, answer in clients.ask(drawn):
+        assert answer == expected(request), f"the answer to {request} is not that of a decode"
+    _server.add([server.held()])
+    return len(drawn)
+
+
 WORKERS = Part(
     "workers",
     "decodes and encodes by two workers of Dask: the same, and the same files",
-    3_000,
+    MINUTES,
     40,
     ordered,
     needs="the extra zvae-tiled[cluster]",
     possible=lambda: find_spec("distributed") is not None,
+    timed=True,
+)
+
+SERVER = Part(
+    "server",
+    "requests of six clients at once to a Triton server, by HTTP, gRPC and streams of rows: the bytes of a decode, and "
+    "no growth of the server and its models' processes",
+    MINUTES,
+    2 * EACH_CLIENT * len(DOORS),
+    asked,
+    needs=NEEDS,
+    possible=can_serve,
+    timed=True,
 )
 
 PARTS = (
@@ -123,9 +161,11 @@ PARTS = (
         "decodes",
         "decodes by 24 threads of one process and by 8 processes at once: the same bits, and no growth of memory, "
         "descriptors and threads",
-        30_000,
+        MINUTES,
         2 * (THREADS * EACH + PROCESSES * TURNS),
         attempt,
+        timed=True,
     ),
     WORKERS,
+    SERVER,
 )
