@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from contextlib import nullcontext
 from importlib import metadata
 
 import pytest
 
 from tests.support.running import run
+from zvae_tiled.cli import mflux
 from zvae_tiled.cli.command import Failure, Interrupted
+from zvae_tiled.wording import duration
 
 
 def test_help_is_shown_without_mflux() -> None:
@@ -34,3 +37,18 @@ def test_the_end_of_a_command_says_where_latents_are_kept(capsys: pytest.Capture
         failure = Failure(ended, False, None) if isinstance(ended, Exception) else Interrupted(signal.SIGINT, ended)
         failure.show()
         assert "The latents are kept." in capsys.readouterr().err
+
+
+def test_an_error_of_mflux_is_not_reported_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    def theirs() -> None:
+        raise RuntimeError("no model of that name")
+
+    def ours() -> None:
+        duration("an error of this package")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mflux, "_hooked", lambda *_: nullcontext())
+    for raises in (theirs, ours):
+        monkeypatch.setattr(mflux, "_entry", lambda _, raises=raises: raises)
+        told = run("mflux", "mflux-generate", "--prompt", "x", code=6).stderr
+        assert ("please report it" in told) == (raises is ours)
+        assert ("mflux raised this error: mflux-generate alone would too." in told) == (raises is theirs)

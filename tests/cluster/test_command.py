@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ import pytest
 from tests.cluster.places import fill, pictures
 from tests.support.running import COMMAND, environment, process, run
 from zvae_tiled import demo
+from zvae_tiled.cli.machines import Machines
+from zvae_tiled.cluster import local
+from zvae_tiled.cluster.local import connected, local_workers
+from zvae_tiled.errors import ClusterError
 
 
 @pytest.fixture
@@ -55,6 +60,58 @@ def test_without_the_extra_the_command_that_installs_it_is_named(place: Path, mo
     result = run("decode", "0.npy", "-o", "a.png", "--workers", "2", code=3)
     assert "pip install 'zvae-tiled[cluster]'" in result.output
     assert not list(place.glob("zvae-manifest*")), "nothing was done, and nothing is left"
+
+
+class Named:
+    """Stands in for a cluster or a client of Dask's that cannot be closed."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        pass
+
+    def __enter__(self) -> Named:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        raise TimeoutError
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, **names: object) -> None:
+    """Put a module in the place of Dask's, whose import takes long."""
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Named, LocalCluster=Named, **names))
+    monkeypatch.setitem(sys.modules, "dask.config", SimpleNamespace(set=lambda _: nullcontext()))
+
+
+def test_workers_that_cannot_be_closed_hide_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    with pytest.raises(ClusterError, match="a worker does not answer"), local_workers(2):
+        raise ClusterError("a worker does not answer")
+    with local_workers(2) as client:
+        assert isinstance(client, Named)
+
+
+@pytest.mark.parametrize("found", [None, FileNotFoundError("ca.pem")])
+def test_tls_without_certificates_is_refused_before_a_connection(
+    monkeypatch: pytest.MonkeyPatch, found: Exception | None
+) -> None:
+    def arguments(role: str) -> dict[str, object]:
+        assert role == "client"
+        if found is not None:
+            raise found
+        return {"ssl_context": None}
+
+    stand_in(monkeypatch, Security=lambda: SimpleNamespace(get_connection_args=arguments))
+    with pytest.raises(ClusterError, match="certificates") as caught, connected("tls://here:1"):
+        pass
+    assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in str(caught.value)
+
+
+@pytest.mark.parametrize(("files", "started"), [(1, 1), (9, 8), (None, 8)])
+def test_no_more_workers_start_than_there_are_files(
+    monkeypatch: pytest.MonkeyPatch, files: int | None, started: int
+) -> None:
+    monkeypatch.setattr(local, "local_workers", nullcontext)
+    with Machines(8, None, ()).client(files) as client:
+        assert client == started
 
 
 @pytest.mark.parametrize(("option", "value"), [("--plan", "p.json"), ("--disk-limit", "1GB"), ("--spill-folder", ".")])
@@ -146,7 +203,7 @@ def test_a_cluster_behind_tls_is_used_with_certificates_and_not_without(
         words = ["decode", "0.npy", "1.npy", "-o", "out/", "--cluster", cluster.scheduler_address]
         refused = process(words)
         assert refused.returncode == 3, refused.stderr
-        assert b"no scheduler answers at tls://" in refused.stderr
+        assert b"needs certificates, and Dask's configuration names none" in refused.stderr
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", str(place / "k.pem"))

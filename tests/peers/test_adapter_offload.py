@@ -147,5 +147,6 @@ def test_weights_stored_as_float8_are_refused() -> None:
 
     pipe, _ = pipeline("Z-Image")
     pipe.vae.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
-    with pytest.raises(WeightsError, match="float8_e4m3fn"):
+    with pytest.raises(WeightsError, match="float8_e4m3fn") as caught:
         use(pipe, BUDGET)
+    assert "without enable_layerwise_casting()" in caught.value.advice

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from tests.support.checkpoints import Blob, expected_shapes, open_files, to_mlx_layout, write
-from zvae_tiled.errors import WeightsError
+from zvae_tiled import VAE
+from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.weights.load import load_weights
 
 from .loading import DECODER, EXPECTED, ROWS, WEIGHTS, load, refused, shards
@@ -173,3 +175,12 @@ def test_a_file_cut_while_it_loads_is_an_error(file: Path) -> None:
     write(file, WEIGHTS)
     with pytest.raises(WeightsError, match="cut short while it was being read"):
         load_weights(file, EXPECTED, mx.float32, lambda name, array: os.truncate(file, 100))
+
+
+@pytest.mark.parametrize("mflux", [False, True])
+def test_a_module_that_use_has_filled_is_not_copied_again(mflux: bool) -> None:
+    """`adapters/diffusers_module.py` and `adapters/mflux_decode.py` put these attributes there."""
+    held = SimpleNamespace(vae=SimpleNamespace(decode_to_file=print), state_dict=dict)
+    with pytest.raises(InputError, match="the bounded VAE that use") as caught:
+        VAE.from_module(SimpleNamespace(bounded=held, state_dict=dict) if mflux else held)
+    assert "that use() returned" in caught.value.advice

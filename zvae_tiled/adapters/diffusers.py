@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zvae_tiled.checks import a_kind
-from zvae_tiled.errors import InputError
+from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.vae import VAE
@@ -64,6 +64,12 @@ def use(
 
 
 def _copied(theirs: Any) -> VAE:
+    lost = next((str(each.dtype) for each in theirs.parameters() if "float8" in str(each.dtype)), None)
+    if lost is not None:
+        raise WeightsError(
+            f"the pipeline's VAE is stored as {lost}: its weights have lost their values",
+            "Load it anew, without enable_layerwise_casting() of the VAE. Other models may keep it.",
+        )
     kind = str(theirs.dtype).removeprefix("torch.")
     if getattr(theirs.config, "force_upcast", False) and kind == "float16":
         kind = "float32"  # the pipeline would convert it before each decode

@@ -16,6 +16,7 @@ from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.report.progress import Progress
 from zvae_tiled.vae import VAE
+from zvae_tiled.wording import listed
 
 OUTPUTS = ("images", "floats", "png")
 PARAMETERS = ("vae", "config", "dtype", "budget", "output", "spill_folder")
@@ -53,7 +54,8 @@ class Service:
         default = given.get("output", declared[0])
         for what, names, known in (("parameters", given, PARAMETERS), ("outputs", [*declared, default], OUTPUTS)):
             if set(names) - set(known):
-                raise ConfigError(f"config.pbtxt has unknown {what}: {shown(sorted(set(names) - set(known)))}")
+                problem = f"config.pbtxt has unknown {what}: {shown(sorted(set(names) - set(known)))}"
+                raise ConfigError(problem, f"It knows {listed(sorted(known), 99)}.")
         if not given.get("budget"):
             raise ConfigError(
                 "config.pbtxt must name the parameter budget: two instances would take a share of the same memory",

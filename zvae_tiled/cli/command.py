@@ -22,6 +22,10 @@ INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
 """Exit codes. 0 is success. click itself exits with 2 for a wrong command line."""
 
 DEBUG = "zvae_tiled.debug"
+CLOSING = "zvae_tiled.closing"
+"""Where a command leaves what to say last of an error that is not ours, in place of `UNEXPECTED`."""
+
+UNEXPECTED = "Unexpected error. Run again with --debug for the traceback, and please report it."
 
 MEANT: dict[tuple[str | None, str], str] = {
     ("plan", "--save-plan"): "Print the plan with --json, into a file: zvae plan SIZE --json > plan.json",
@@ -80,14 +84,16 @@ class Failure(click.ClickException):
         error: The exception that was raised.
         debug: Whether to print the traceback.
         command: A command to try next; None if there is none.
+        closing: What to say last of an error that is not ours.
     """
 
-    def __init__(self, error: Exception, debug: bool, command: str | None) -> None:
+    def __init__(self, error: Exception, debug: bool, command: str | None, closing: str = UNEXPECTED) -> None:
         """Keep the arguments."""
         self.error = error.first if isinstance(error, SomeFailed) else error
         super().__init__(str(error) if isinstance(error, SomeFailed) else message_of(error))
         self.debug = debug
         self.command = command
+        self.closing = closing
         self.exit_code = exit_code(self.error)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -101,7 +107,7 @@ class Failure(click.ClickException):
         if self.command is not None:
             click.echo(f"Try this next:\n\n    {self.command}\n", err=True)
         if not isinstance(self.error, ZvaeError) and not self.debug:
-            click.echo("Unexpected error. Run again with --debug for the traceback, and please report it.", err=True)
+            click.echo(self.closing, err=True)
 
 
 class Interrupted(click.ClickException):
@@ -186,7 +192,8 @@ class Command(click.Command):
         except Exception as raised:
             error = (unwritable(raised) if isinstance(raised, OSError) else None) or raised
             first = error.first if isinstance(error, SomeFailed) else error
-            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, first)) from error
+            closing = ctx.meta.get(CLOSING, UNEXPECTED)
+            raise Failure(error, ctx.meta[DEBUG], next_command(ctx, first), closing) from error
 
 
 def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -52,11 +52,12 @@ class Machines:
             raise click.UsageError("--allow-different: only workers of a --cluster can differ. Remove it.")
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
-        """Start the workers or connect to them, and yield a client of Dask's."""
+    def client(self, most: int | None = None) -> Iterator[Any]:
+        """Start the workers, `most` of them at most, or connect to them, and yield a client of Dask's."""
         from zvae_tiled.cluster.local import connected, local_workers
 
-        with local_workers(self.workers) if self.workers is not None else connected(str(self.cluster)) as client:
+        count = self.workers if self.workers is None or most is None else min(self.workers, most)
+        with local_workers(count) if count is not None else connected(str(self.cluster)) as client:
             yield client
 
 
@@ -121,7 +122,7 @@ def carry_out(batch: Batch, machines: Machines, manifests: list[Path]) -> None:
                 each.add(row)
         if orders:
             line = stack.enter_context(_line(batch.quiet))
-            client = stack.enter_context(machines.client())
+            client = stack.enter_context(machines.client(len(orders)))
             done = stack.enter_context(batch.counted("at least "))
             for number, row in carried_out(orders, client, line, machines.allow):
                 for each in writers:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zvae_tiled.cli.amounts import warn_above_memory
-from zvae_tiled.cli.command import Command
+from zvae_tiled.cli.command import CLOSING, Command
 from zvae_tiled.cli.options import budget_option
 from zvae_tiled.cli.printing import warnings_told
 from zvae_tiled.errors import InputError, MissingExtraError
@@ -47,7 +48,12 @@ def mflux(ctx: click.Context, words: tuple[str, ...], budget: str | None) -> Non
     run = _entry(words[0])
     used: list[Rescue] = []
     with _hooked(budget, used), _arguments(list(words)), warnings_told(logging.INFO), _rescued(used):
-        run()
+        try:
+            run()
+        except Exception as error:
+            if _is_theirs(error):
+                ctx.meta[CLOSING] = f"mflux raised this error: {words[0]} alone would too. --debug shows the traceback."
+            raise
     if not used:
         click.echo(f"warning    {words[0]} decoded nothing here: --budget had no effect", err=True)
 
@@ -75,6 +81,12 @@ def _entry(name: str) -> Any:
     if not KINDS.keys() & sys.modules.keys():
         raise InputError(f"{name} decodes with no VAE that is known here", f"Run it without zvae mflux: {name} …")
     return function
+
+
+def _is_theirs(error: Exception) -> bool:
+    """Return whether an error came out of mflux's command, and nothing of this package was at work below it."""
+    _, *below = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return not any(name.partition(".")[0] == "zvae_tiled" for name in below)
 
 
 @contextmanager

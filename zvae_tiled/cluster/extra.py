@@ -34,6 +34,7 @@ def hushed() -> Iterator[None]:
             logger.disabled = True
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="distributed")
+            warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
             yield
     finally:
         for logger, state in zip(loggers, before, strict=True):

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -29,6 +29,9 @@ SETTINGS = {
 
 THREADS = ("ZVAE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that limit threads. Workers get their part of the cores in them, where the environment does not say it."""
+
+CERTIFICATES = ", ".join(f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"))
+"""Variables of Dask's configuration that name a client's certificates."""
 
 CONNECT = 10.0
 """Seconds that a scheduler has to accept a connection."""
@@ -65,7 +68,7 @@ def local_workers(count: int) -> Iterator[Any]:
         except Exception as error:
             problem = f"{count} workers do not start: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Try fewer.") from error
-        with cluster, dask.Client(cluster, set_as_default=False) as client:
+        with _left(cluster), _left(dask.Client(cluster, set_as_default=False)) as client:
             yield client
 
 
@@ -78,7 +81,7 @@ def connected(address: str) -> Iterator[Any]:
             Dask's configuration (``distributed.comm.tls``).
 
     Raises:
-        ClusterError: No scheduler answers there, or the address has no port.
+        ClusterError: No scheduler answers there, the address has no port, or no certificates are named for ``tls://``.
     """
     if not os.path.isfile(address) and not re.search(r":[0-9]+/?$", address):
         raise ClusterError(
@@ -87,13 +90,39 @@ def connected(address: str) -> Iterator[Any]:
         )
     place = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
     with hushed():
+        _check_certificates(address)
         try:
             client = distributed().Client(**place, timeout=CONNECT, set_as_default=False)
         except Exception as error:
             problem = f"no scheduler answers at {address}: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Start one with `dask scheduler`. It prints its address.") from error
-        with client:
+        with _left(client):
             yield client
+
+
+def _check_certificates(address: str) -> None:
+    """Refuse an address with TLS where no certificates are named. Dask's client would wait for 20 s as it ends."""
+    if not address.startswith("tls://"):
+        return
+    try:
+        context = distributed().Security().get_connection_args("client").get("ssl_context")
+    except Exception as error:
+        problem = f"the certificates for {address} cannot be read: {type(error).__name__}: {error}"
+        raise ClusterError(problem, f"Look at {CERTIFICATES}, or at comm.tls in Dask's configuration.") from error
+    if context is None:
+        problem = f"{address} needs certificates, and Dask's configuration names none"
+        raise ClusterError(problem, f"Set {CERTIFICATES} to files, on this machine too.")
+
+
+@contextmanager
+def _left(entered: Any) -> Iterator[Any]:
+    """Enter a client or a cluster of Dask's. Work has ended when it is left: an error then is none, and hides none."""
+    inner = entered.__enter__()
+    try:
+        yield inner
+    finally:
+        with suppress(Exception):
+            entered.__exit__(None, None, None)
 
 
 @contextmanager

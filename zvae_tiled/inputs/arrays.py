@@ -197,6 +197,10 @@ def check_output(output_type: str, dtype: str, layout: str, in_unit_range: bool,
         imported("torch", "pip install torch")
 
 
+_SPOKEN = {"PIL": "Pillow", "distributed": "Dask (its package distributed)", "dask": "Dask"}
+"""How packages are called whose module has another name."""
+
+
 def imported(module: str, install: str) -> Any:
     """Import an optional package.
 
@@ -206,5 +210,6 @@ def imported(module: str, install: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = "Pillow" if module.startswith("PIL.") else module.partition(".")[0]
+        package = module.partition(".")[0]
+        package = _SPOKEN.get(package, package)
         raise MissingExtraError(f"this needs {package}, which cannot be imported", install) from error

@@ -73,17 +73,16 @@ class Report:
     def __str__(self) -> str:
         """Return one line per figure."""
         plan, case, (height, width) = self.plan, self.plan.case, self.plan.case.pixels
-        done = "encoded" if case.task == "encode" else "decoded"
-        same = SAME["encode" if case.task == "encode" else "decode"]
-        look = f"exact: {same}" if self.exact else f"not exact: {self.statistics}"
+        task = "encode" if case.task == "encode" else "decode"
+        look = f"exact: {SAME[task]}" if self.exact else f"not exact: {self.statistics}"
         return "\n".join(
             [
-                f"{done}    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
+                f"{task}d    {case.batch} x {width}x{height}, {case.dtype} on {case.device}",
                 f"quality    {self.quality}, {look}" if self.quality != "exact" else f"quality    {look}",
                 f"expected   {self.expected_error}",
                 *self._sampled_lines(),
                 self.memory_line(),
-                f"others     {size(self.others)} in other MLX arrays before the decode",
+                f"others     {size(self.others)} in other MLX arrays before the {task}",
                 *([f"went on    {self.went_on}; {self.before:.0%} was done before"] if self.went_on else []),
                 self.time_line(),
                 f"plan       {plan.digest}: {plan.sweep_count} sweeps",

@@ -24,6 +24,9 @@ def module_tensors(module: Any) -> Arrays:
         WeightsError: Its tensors are not arrays.
     """
     whole = _uncompiled(module)
+    if hasattr(getattr(getattr(whole, "bounded", whole), "vae", None), "decode_to_file"):
+        problem = "module is the bounded VAE that use() has put there, and has no weights of its own"
+        raise InputError(problem, "Decode with the VAE that use() returned.")
     if callable(getattr(whole, "state_dict", None)):
         return Arrays(whole.state_dict())
     if isinstance(whole, Mapping) and callable(getattr(whole, "parameters", None)):
