@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +66,6 @@ def test_a_client_whose_connection_breaks(server: Server) -> None:
             length = len(body) + 2147
             connection.sendall(b"POST /v2/models/flux/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length + sent)
     assert Client(server, "http").ask("flux", map=LATENTS).shape == (1, 64, 96, 3)
-
-
-def test_requests_that_wait_take_no_time_of_the_cores(server: Server) -> None:
-    own = server.processes()[0]
-    used = sum(own.cpu_times()[:2])
-    kinds: list[dict[str, np.ndarray]] = [{"map": LARGE[..., :40, :40]}, {"map_fp16": LARGE[..., :40, :40]}]
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda number: Client(server, "http").ask("two", **kinds[number % 2]), range(12)))
-    assert sum(own.cpu_times()[:2]) - used < 1, "a dynamic batcher of Triton 2.51 spins while every instance is busy"
 
 
 def grown(server: Server, requests: int) -> int:
