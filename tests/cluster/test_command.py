@@ -62,13 +62,13 @@ def test_without_the_extra_the_command_that_installs_it_is_named(place: Path, mo
     assert not list(place.glob("zvae-manifest*")), "nothing was done, and nothing is left"
 
 
-class Named:
+class Unclosable:
     """Stands in for a cluster or a client of Dask's that cannot be closed."""
 
     def __init__(self, *args: object, **options: object) -> None:
         pass
 
-    def __enter__(self) -> Named:
+    def __enter__(self) -> Unclosable:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -77,7 +77,7 @@ class Named:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, **names: object) -> None:
     """Put a module in the place of Dask's, whose import takes long."""
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Named, LocalCluster=Named, **names))
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Unclosable, LocalCluster=Unclosable, **names))
     monkeypatch.setitem(sys.modules, "dask.config", SimpleNamespace(set=lambda _: nullcontext()))
 
 
@@ -86,7 +86,7 @@ def test_workers_that_cannot_be_closed_hide_no_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(ClusterError, match="a worker does not answer"), local_workers(2):
         raise ClusterError("a worker does not answer")
     with local_workers(2) as client:
-        assert isinstance(client, Named)
+        assert isinstance(client, Unclosable)
 
 
 @pytest.mark.parametrize("found", [None, FileNotFoundError("ca.pem")])

@@ -68,7 +68,7 @@ def local_workers(count: int) -> Iterator[Any]:
         except Exception as error:
             problem = f"{count} workers do not start: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Try fewer.") from error
-        with _left(cluster), _left(dask.Client(cluster, set_as_default=False)) as client:
+        with _closed_quietly(cluster), _closed_quietly(dask.Client(cluster, set_as_default=False)) as client:
             yield client
 
 
@@ -96,7 +96,7 @@ def connected(address: str) -> Iterator[Any]:
         except Exception as error:
             problem = f"no scheduler answers at {address}: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Start one with `dask scheduler`. It prints its address.") from error
-        with _left(client):
+        with _closed_quietly(client):
             yield client
 
 
@@ -115,8 +115,8 @@ def _check_certificates(address: str) -> None:
 
 
 @contextmanager
-def _left(entered: Any) -> Iterator[Any]:
-    """Enter a client or a cluster of Dask's. Work has ended when it is left: an error then is none, and hides none."""
+def _closed_quietly(entered: Any) -> Iterator[Any]:
+    """Enter a client or a cluster of Dask's. An error as it closes is ignored: it would hide why the work ended."""
     inner = entered.__enter__()
     try:
         yield inner
