@@ -58,6 +58,7 @@ def test_what_workers_cannot_do_is_refused_before_they_start(place: Path, words:
 def test_without_the_extra_the_command_that_installs_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     result = run("decode", "0.npy", "-o", "a.png", "--workers", "2", code=3)
+    assert "this needs Dask (its package distributed)" in result.output
     assert "pip install 'zvae-tiled[cluster]'" in result.output
     assert not list(place.glob("zvae-manifest*")), "nothing was done, and nothing is left"
 
@@ -203,7 +204,7 @@ def test_a_cluster_behind_tls_is_used_with_certificates_and_not_without(
         words = ["decode", "0.npy", "1.npy", "-o", "out/", "--cluster", cluster.scheduler_address]
         refused = process(words)
         assert refused.returncode == 3, refused.stderr
-        assert b"needs certificates, and Dask's configuration names none" in refused.stderr
+        assert b"needs certificates, and Dask's configuration does not name all of them" in refused.stderr
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", str(place / "k.pem"))

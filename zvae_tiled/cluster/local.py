@@ -81,7 +81,7 @@ def connected(address: str) -> Iterator[Any]:
             Dask's configuration (``distributed.comm.tls``).
 
     Raises:
-        ClusterError: No scheduler answers there, the address has no port, or no certificates are named for ``tls://``.
+        ClusterError: No scheduler answers there, the address has no port, or certificates for ``tls://`` are not named.
     """
     if not os.path.isfile(address) and not re.search(r":[0-9]+/?$", address):
         raise ClusterError(
@@ -101,7 +101,7 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _check_certificates(address: str) -> None:
-    """Refuse an address with TLS where no certificates are named. Dask's client would wait for 20 s as it ends."""
+    """Refuse an address with TLS where certificates are not named. Dask's client would wait for 20 s as it ends."""
     if not address.startswith("tls://"):
         return
     try:
@@ -110,7 +110,7 @@ def _check_certificates(address: str) -> None:
         problem = f"the certificates for {address} cannot be read: {type(error).__name__}: {error}"
         raise ClusterError(problem, f"Look at {CERTIFICATES}, or at comm.tls in Dask's configuration.") from error
     if context is None:
-        problem = f"{address} needs certificates, and Dask's configuration names none"
+        problem = f"{address} needs certificates, and Dask's configuration does not name all of them"
         raise ClusterError(problem, f"Set {CERTIFICATES} to files, on this machine too.")
 
 
