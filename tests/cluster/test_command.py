@@ -78,7 +78,8 @@ class Unclosable:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, **names: object) -> None:
     """Put a module in the place of Dask's, whose import takes long."""
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Unclosable, LocalCluster=Unclosable, **names))
+    dask = SimpleNamespace(Client=Unclosable, LocalCluster=Unclosable, **names)
+    monkeypatch.setitem(sys.modules, "distributed", dask)
     monkeypatch.setitem(sys.modules, "dask.config", SimpleNamespace(set=lambda _: nullcontext()))
 
 
