@@ -26,7 +26,7 @@ from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
 from zvae_tiled.jobs.video import Video
-from zvae_tiled.jobs.writers import Files, gathered_for
+from zvae_tiled.jobs.writers import FileNames, gathered_for
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.plan import Plan
@@ -232,7 +232,7 @@ class VAE:
         quality: str | Quality = "exact",
         disk_limit: str | float | None = None,
         work: bool = False,
-        output: Files | None = None,
+        output: FileNames | None = None,
         bits: int | None = None,
     ) -> Plan:
         """Plan a decode or an encode on this device, with this VAE's weights.

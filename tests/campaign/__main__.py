@@ -65,7 +65,7 @@ def _chosen(name: str) -> Iterator[tuple[str, Part]]:
 
 
 def _until(part: Part, options: argparse.Namespace, minutes: float) -> tuple[float, float]:
-    """Return how many to try of a part, and for how many minutes at most: its aim is one of them."""
+    """Return how many to try of a part, and for how many minutes at most. By default one of them is its aim."""
     if options.case is not None:
         return 1, minutes
     if options.sample or options.count:

@@ -96,6 +96,7 @@ def test_nothing_of_the_files_need_exist(place: Path) -> None:
 
     assert gathered("none/none/x.png") == gathered("none/") == gathered("-") > 10**6
     assert gathered("x.npy") == 0
+    run("plan", SIZE, "--vae", "vae", "-o", "none/x.png", "-o", "none/X.png")
 
 
 def test_the_files_are_named_with_what_their_writers_take(place: Path) -> None:

@@ -58,17 +58,18 @@ def test_what_workers_cannot_do_is_refused_before_they_start(place: Path, words:
 def test_without_the_extra_the_command_that_installs_it_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     result = run("decode", "0.npy", "-o", "a.png", "--workers", "2", code=3)
+    assert "this needs Dask (its package distributed)" in result.output
     assert "pip install 'zvae-tiled[cluster]'" in result.output
     assert not list(place.glob("zvae-manifest*")), "nothing was done, and nothing is left"
 
 
-class Named:
+class Unclosable:
     """Stands in for a cluster or a client of Dask's that cannot be closed."""
 
     def __init__(self, *args: object, **options: object) -> None:
         pass
 
-    def __enter__(self) -> Named:
+    def __enter__(self) -> Unclosable:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -77,7 +78,8 @@ class Named:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, **names: object) -> None:
     """Put a module in the place of Dask's, whose import takes long."""
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Named, LocalCluster=Named, **names))
+    dask = SimpleNamespace(Client=Unclosable, LocalCluster=Unclosable, **names)
+    monkeypatch.setitem(sys.modules, "distributed", dask)
     monkeypatch.setitem(sys.modules, "dask.config", SimpleNamespace(set=lambda _: nullcontext()))
 
 
@@ -86,7 +88,7 @@ def test_workers_that_cannot_be_closed_hide_no_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(ClusterError, match="a worker does not answer"), local_workers(2):
         raise ClusterError("a worker does not answer")
     with local_workers(2) as client:
-        assert isinstance(client, Named)
+        assert isinstance(client, Unclosable)
 
 
 @pytest.mark.parametrize("found", [None, FileNotFoundError("ca.pem")])
@@ -203,7 +205,7 @@ def test_a_cluster_behind_tls_is_used_with_certificates_and_not_without(
         words = ["decode", "0.npy", "1.npy", "-o", "out/", "--cluster", cluster.scheduler_address]
         refused = process(words)
         assert refused.returncode == 3, refused.stderr
-        assert b"needs certificates, and Dask's configuration names none" in refused.stderr
+        assert b"needs certificates, and Dask's configuration does not name all of them" in refused.stderr
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", str(place / "c.pem"))
         monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY", str(place / "k.pem"))

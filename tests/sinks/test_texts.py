@@ -22,6 +22,7 @@ from zvae_tiled import VAE, Latents, read_latent_file, write_latent_file
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
+from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.kinds import KINDS
 from zvae_tiled.sinks.texts import MOST_BYTES, MOST_TEXTS, kept_texts, size_of
 
@@ -139,6 +140,15 @@ def test_a_text_that_could_do_harm_is_left_out_and_said(name: str, caplog: pytes
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith("a.png: the text ")
     assert record.getMessage().isprintable()
+
+
+def test_a_path_of_another_type_is_named_as_a_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Named:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "a.png")
+
+    file_target(Named(), (1, 2, 2, 3), texts={"bad": BAD["bell"]})
+    assert caplog.messages[0].startswith(f"{tmp_path}/a.png: the text 'bad' is left out")
 
 
 def test_bad_texts_of_a_file_are_one_line_each_and_the_picture_is_written(place: Path) -> None:

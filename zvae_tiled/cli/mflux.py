@@ -52,7 +52,10 @@ def mflux(ctx: click.Context, words: tuple[str, ...], budget: str | None) -> Non
             run()
         except Exception as error:
             if _is_theirs(error):
-                ctx.meta[CLOSING] = f"mflux raised this error: {words[0]} alone would too. --debug shows the traceback."
+                ctx.meta[CLOSING] = (
+                    f"mflux raised this error. Report it here only if {words[0]} alone works. "
+                    "--debug shows the traceback."
+                )
             raise
     if not used:
         click.echo(f"warning    {words[0]} decoded nothing here: --budget had no effect", err=True)

@@ -68,7 +68,7 @@ def local_workers(count: int) -> Iterator[Any]:
         except Exception as error:
             problem = f"{count} workers do not start: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Try fewer.") from error
-        with _left(cluster), _left(dask.Client(cluster, set_as_default=False)) as client:
+        with _closed_quietly(cluster), _closed_quietly(dask.Client(cluster, set_as_default=False)) as client:
             yield client
 
 
@@ -81,7 +81,7 @@ def connected(address: str) -> Iterator[Any]:
             Dask's configuration (``distributed.comm.tls``).
 
     Raises:
-        ClusterError: No scheduler answers there, the address has no port, or no certificates are named for ``tls://``.
+        ClusterError: No scheduler answers there, the address has no port, or certificates for ``tls://`` are not named.
     """
     if not os.path.isfile(address) and not re.search(r":[0-9]+/?$", address):
         raise ClusterError(
@@ -96,12 +96,12 @@ def connected(address: str) -> Iterator[Any]:
         except Exception as error:
             problem = f"no scheduler answers at {address}: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Start one with `dask scheduler`. It prints its address.") from error
-        with _left(client):
+        with _closed_quietly(client):
             yield client
 
 
 def _check_certificates(address: str) -> None:
-    """Refuse an address with TLS where no certificates are named. Dask's client would wait for 20 s as it ends."""
+    """Refuse an address with TLS where certificates are not named. Dask's client would wait for 20 s as it ends."""
     if not address.startswith("tls://"):
         return
     try:
@@ -110,13 +110,13 @@ def _check_certificates(address: str) -> None:
         problem = f"the certificates for {address} cannot be read: {type(error).__name__}: {error}"
         raise ClusterError(problem, f"Look at {CERTIFICATES}, or at comm.tls in Dask's configuration.") from error
     if context is None:
-        problem = f"{address} needs certificates, and Dask's configuration names none"
+        problem = f"{address} needs certificates, and Dask's configuration does not name all of them"
         raise ClusterError(problem, f"Set {CERTIFICATES} to files, on this machine too.")
 
 
 @contextmanager
-def _left(entered: Any) -> Iterator[Any]:
-    """Enter a client or a cluster of Dask's. Work has ended when it is left: an error then is none, and hides none."""
+def _closed_quietly(entered: Any) -> Iterator[Any]:
+    """Enter a client or a cluster of Dask's. An error as it closes is ignored: it would hide why the work ended."""
     inner = entered.__enter__()
     try:
         yield inner

@@ -94,6 +94,8 @@ def _try_names(paths: Sequence[Path]) -> None:
                 (Path(trial) / path.name).touch(exist_ok=False)
     except FileExistsError:
         raise _twice(*paths[:2]) from None
+    except FileNotFoundError:
+        return  # only a plan names files in a folder that is not there, and it writes none
     except OSError as error:
         problem = f"{paths[0].parent} cannot be written to: {error.strerror or error}"
         raise OutputError(problem, "Name files in another folder.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zvae_tiled.checks import one_of, truth
 from zvae_tiled.devices.named import named_device, unprobed_device
 from zvae_tiled.families import VAEConfig
-from zvae_tiled.jobs.writers import Files, gathered_for
+from zvae_tiled.jobs.writers import FileNames, gathered_for
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
 from zvae_tiled.planner.plan import Plan
@@ -27,7 +27,7 @@ def plan_from_shapes(
     quality: str | Quality,
     disk_limit: str | float | None,
     work: bool,
-    output: Files | None = None,
+    output: FileNames | None = None,
     bits: int | None = None,
 ) -> Plan:
     """Plan a decode or an encode. The arguments are those of `zvae_tiled.plan`, and two more.

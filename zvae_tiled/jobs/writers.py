@@ -9,11 +9,11 @@ from zvae_tiled.checks import path_of
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.planner.case import Case
 
-Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+FileNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """The files of one decode, by their names: one, or a list of them."""
 
 
-def gathered_for(output: Files | None, bits: int | None, case: Case) -> int:
+def gathered_for(output: FileNames | None, bits: int | None, case: Case) -> int:
     """Return the bytes of rows that files gather while they are written, as a decode into them plans for.
 
     Args:

@@ -133,5 +133,5 @@ def file_target(
                 f"{name} is a pipe or a device, and a {name.suffix} has a folder beside it", "Name a file."
             )
         check_folder(tiles_folder(name), overwrite)
-    kept = kept_texts({} if texts is None else texts, kind.text_room, str(path)) if kind.text_room else {}
+    kept = kept_texts({} if texts is None else texts, kind.text_room, os.fspath(path)) if kind.text_room else {}
     return replace(planned, overwrite=overwrite, texts=kept)
