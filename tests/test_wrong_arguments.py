@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -175,3 +176,12 @@ def test_a_name_in_no_encoding_is_printed_as_it_is(monkeypatch: pytest.MonkeyPat
     found = run("selfcheck", "-q", "--vae", "demo", "--submit-file", "\udcff")
     assert b"The figures are in \xff." in found.stdout_bytes
     assert Path("\udcff").exists()
+
+
+def test_a_budget_that_cannot_be_printed_is_refused() -> None:
+    endless: Any = []
+    endless.append(endless)
+    for budget in (HUGE, endless):
+        for call in (MODEL.decode, partial(MODEL.decode_to_file, path="a.npy")):
+            with pytest.raises(InputError, match="budget"):
+                call(LATENTS, budget=budget)

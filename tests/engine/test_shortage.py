@@ -115,6 +115,21 @@ def test_it_plans_once_more_with_what_is_left_and_says_so(
     assert np.array_equal(LATENTS, latents)
 
 
+def test_no_memory_even_to_see_what_is_left_is_our_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, 1)
+    real, asked = job.available, [0]
+
+    def available(held: int) -> Available:
+        asked[0] += 1
+        if asked[0] == 2:
+            raise MemoryError
+        return real(held)
+
+    monkeypatch.setattr(job, "available", available)
+    with pytest.raises(OutOfMemoryError, match="memory ran out while decoding"):
+        file(MODEL, tmp_path)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("kind", "said"), RAISED)
 def test_memory_that_runs_out_again_is_our_error(

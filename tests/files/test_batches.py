@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.files.publishing import WAYS, contents, finished, only
 from tests.support.running import ROOT
 from zvae_tiled.files.atomic import publish
+from zvae_tiled.files.new_folder import NewFolder
 
 CALLS = ("link", "replace", "unlink", "lstat", "open", "close", "fsync")
 """The system calls of a publication."""
@@ -204,6 +205,27 @@ def test_only_its_own_files_are_taken_back(tmp_path: Path) -> None:
     for file in files:
         file.discard()
     assert contents(tmp_path) == {"a": "somebody else's", "b": "a folder"}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_folder_is_taken_back_where_the_disk_takes_no_more_names(
+    before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before:
+        (tmp_path / "tiles").mkdir()
+    folder = NewFolder(tmp_path / "tiles")
+    folder.give_name(overwrite=True)
+
+    def refused(*_: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch, ExitStack() as stack:
+        patch.setattr(os, "rename", refused)
+        if before:
+            stack.enter_context(pytest.raises(OSError, match=r"the folder that was there is now .*\.old"))
+        folder.take_back()
+    folder.discard()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".old"] * before
 
 
 def test_an_old_file_that_cannot_be_put_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

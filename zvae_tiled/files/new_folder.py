@@ -56,9 +56,18 @@ class NewFolder:
     def take_back(self) -> None:
         """Undo `give_name`, however far it got. A second call changes nothing."""
         if is_file(self.path, self._written):
-            os.rename(self.path, self.part)
+            try:
+                os.rename(self.path, self.part)
+            except OSError:  # the disk takes no name more, but gives up what it has
+                shutil.rmtree(self.path, ignore_errors=True)
         if self._replaced is not None and os.path.lexists(self._replaced) and not os.path.lexists(self.path):
-            os.rename(self._replaced, self.path)
+            self._restore(self._replaced)
+
+    def _restore(self, replaced: Path) -> None:
+        try:
+            os.rename(replaced, self.path)
+        except OSError as error:  # the folder keeps its other name, so the error says which
+            raise OSError(error.errno, f"{error.strerror}; the folder that was there is now {replaced}") from error
 
     def forget_replaced(self) -> None:
         """Remove the folder that was replaced. A second call changes nothing."""

@@ -157,7 +157,9 @@ class Job(ABC):
     def _follows(self) -> bool:
         """Whether the budget is a share of the memory that is free when the plan is made."""
         budget = self._terms.budget
-        return self._terms.plan is None and (budget is None or str(budget).strip().endswith("%"))
+        return self._terms.plan is None and (
+            budget is None or (isinstance(budget, str) and budget.strip().endswith("%"))
+        )
 
     def _forget(self) -> str:
         """Forget the plan, and return how much memory is left for another one."""

@@ -33,6 +33,6 @@ def twice(attempt: Callable[[], R], left: Callable[[], str] | None, task: Task) 
             raise
         problem = error.problem
     # The error's frames held the memory of the first attempt. They are gone here.
-    log_shortage(problem, left())
     with shortages(doing):
+        log_shortage(problem, left())  # to see what is left takes memory too
         return attempt()

@@ -181,7 +181,9 @@ def attempt(case: Case) -> None:
     assert result.exit_code in CODES, f"{words} ends with {result.exit_code}: {said}"
     assert "Traceback" not in said, said
     assert "Unexpected error" not in said, f"{words}: {said}"
-    assert result.exit_code == 0 or "rror:" in said or "Usage" in said, f"{words} does not say why: {said}"
+    assert result.exit_code == 0 or "rror:" in result.output or "Usage" in result.output, (
+        f"{words} does not say why: {said}"
+    )
 
 
 @cache
