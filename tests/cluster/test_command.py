@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,14 @@ def test_no_more_workers_start_than_there_are_files(
     monkeypatch.setattr(local, "local_workers", nullcontext)
     with Machines(8, None, ()).client(files) as client:
         assert client == started
+
+
+def test_a_command_starts_no_more_workers_than_it_has_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(count: int) -> Any:
+        raise ClusterError(f"{count} are asked for")
+
+    monkeypatch.setattr(local, "local_workers", refused)
+    assert "1 are asked for" in run("decode", "0.npy", "-o", "out/", "--workers", "8", code=3).stderr
 
 
 @pytest.mark.parametrize(("option", "value"), [("--plan", "p.json"), ("--disk-limit", "1GB"), ("--spill-folder", ".")])

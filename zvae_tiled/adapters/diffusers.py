@@ -67,7 +67,7 @@ def _copied(theirs: Any) -> VAE:
     lost = next((str(each.dtype) for each in theirs.parameters() if "float8" in str(each.dtype)), None)
     if lost is not None:
         raise WeightsError(
-            f"the pipeline's VAE is stored as {lost}: its weights have lost their values",
+            f"the pipeline's VAE is stored as {lost}: its weights were rounded to few bits",
             "Load it anew, without enable_layerwise_casting() of the VAE. Other models may keep it.",
         )
     kind = str(theirs.dtype).removeprefix("torch.")

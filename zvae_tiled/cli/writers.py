@@ -70,7 +70,7 @@ class Files:
 
     def line(self, plan: Plan) -> str:
         """Return a line that names the files, and the memory that a plan counts for their writers."""
-        names = listed(self.written or ["standard output"])
+        names = listed(["standard output" if out == STDOUT else out for out in self.outs])
         taken = size(plan.gathered) if plan.gathered else "no memory"
         return f"{'writer' if len(self.outs) == 1 else 'writers':<11}{names}: {taken} while rows are written"
 
