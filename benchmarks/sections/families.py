@@ -26,6 +26,10 @@ def _table(rows: list[Row]) -> str:
         found = theirs.get((row.family, row.dtype))
         return found if found is not None and found.outcome == "ok" else None
 
+    def raced(row: Row) -> str:
+        found = theirs.get((row.family, row.dtype))
+        return "–" if found is None else seconds(found)
+
     return of_rows(
         sorted(ours, key=lambda row: order.get(row.family, len(order))),
         {
@@ -33,7 +37,8 @@ def _table(rows: list[Row]) -> str:
             "picture": size,
             "type": lambda row: row.dtype,
             "budget": budget,
-            "diffusers": lambda row: seconds(theirs[row.family, row.dtype]),
+            "kernels": lambda row: str(row.environment["kernels"]),
+            "diffusers": raced,
             "zvae_tiled": seconds,
             "time": lambda row: slower(row, peer(row)),
             "diffusers' process": lambda row: amount(getattr(peer(row), "footprint", None)),
