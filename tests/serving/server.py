@@ -79,8 +79,8 @@ class Server:
         return self.process.wait()
 
     def ready(self) -> bool:
-        """Whether the server and all its models are ready."""
-        return self.get(self.http, "v2/health/ready") is not None
+        """Whether the server and all its models are ready, and its metrics, which may be later."""
+        return self.get(self.http, "v2/health/ready") is not None and self.get(self.metrics_port, "metrics") is not None
 
     def get(self, port: int, page: str) -> str | None:
         """Return a page, or None if there is none."""

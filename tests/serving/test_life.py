@@ -31,8 +31,12 @@ def test_a_model_that_is_ready_has_decoded_its_warm_up(server: Server, model: st
 def test_a_warm_up_that_does_not_fit_ends_the_server(tmp_path: Path) -> None:
     vae = save_vae(tmp_path / "flux", FLUX)
     add_model(tmp_path / "models", "flux", warm_up(), vae=vae, budget="2MB")
-    with pytest.raises(AssertionError, match=r"(?s)the server ended.*The smallest budget that works"):
-        Server(tmp_path / "models", tmp_path / "log").__enter__()
+    for _ in range(5):  # Triton 2.51 crashes in some starts before it has printed the model's message
+        with pytest.raises(AssertionError, match="the server ended") as ended:
+            Server(tmp_path / "models", tmp_path / "log").__enter__()
+        if "The smallest budget that works" in str(ended.value):
+            return
+    pytest.fail("no start printed the model's message")
 
 
 def test_a_client_that_cancels_ends_its_decode(server: Server) -> None:
