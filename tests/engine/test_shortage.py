@@ -22,6 +22,7 @@ from tests.support.models import random_images, random_latents, random_vae
 from tests.support.plans import bits, plan_for, with_rows
 from tests.support.running import environment
 from zvae_tiled import VAE
+from zvae_tiled.devices.here import available as available_here
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.errors import OutOfMemoryError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -117,13 +118,13 @@ def test_it_plans_once_more_with_what_is_left_and_says_so(
 
 def test_no_memory_even_to_see_what_is_left_is_our_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, 1)
-    real, asked = job.available, [0]
+    asked = [0]
 
     def available(held: int) -> Available:
         asked[0] += 1
         if asked[0] == 2:
             raise MemoryError
-        return real(held)
+        return available_here(held)
 
     monkeypatch.setattr(job, "available", available)
     with pytest.raises(OutOfMemoryError, match="memory ran out while decoding"):
