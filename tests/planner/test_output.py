@@ -37,6 +37,7 @@ def test_the_smallest_budget_is_that_of_the_decode_into_these_files(tmp_path: Pa
         ({"output": "x.gif"}, OutputError, "not as '.gif'"),
         ({"output": ["x.png", "x.webp"], "bits": 16}, OutputError, "x.webp: bits= must be 8"),
         ({"output": []}, InputError, "output must be a path or a list of them, the list is empty"),
+        ({"output": ["x.png", "./x.png"]}, OutputError, "Several files would be written to"),
         ({"output": 3}, InputError, "output must be a path, it is 3"),
         ({"bits": 16}, InputError, "output names no file"),
         ({"output": "x.png", "task": "decode"}, InputError, 'Set task="stream"'),

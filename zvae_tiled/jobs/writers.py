@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from zvae_tiled.checks import path_of
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.files.protect import check_outputs
 from zvae_tiled.planner.case import Case
 
 FileNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -24,7 +25,7 @@ def gathered_for(output: FileNames | None, bits: int | None, case: Case) -> int:
     Raises:
         PlanError: The case is no decode whose rows are passed on.
         InputError: `output` is no path, or `bits` is set without it.
-        OutputError: An ending names no format, or its format cannot hold the pictures.
+        OutputError: An ending names no format, its format cannot hold the pictures, or two outputs are one file.
         MissingExtraError: A format needs Pillow.
     """
     if output is None:
@@ -43,5 +44,7 @@ def gathered_for(output: FileNames | None, bits: int | None, case: Case) -> int:
     from zvae_tiled.sinks.target import planned_target  # imports MLX, which other plans do not need
     from zvae_tiled.sinks.targets import Targets
 
-    picture = (1, *case.pixels, case.config.picture_channels)  # the files of a batch are written one after the other
-    return Targets(tuple(planned_target(path, picture, bits) for path in paths)).gathered
+    pictures = (case.batch, *case.pixels, case.config.picture_channels)
+    targets = Targets(tuple(planned_target(path, pictures, bits) for path in paths))
+    check_outputs(targets.paths, ())
+    return targets.gathered  # of one picture: those of a batch are written one after the other
