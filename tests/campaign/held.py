@@ -7,10 +7,10 @@ import psutil
 Held = dict[str, int]
 
 WARM = 10
-"""Rounds after which nothing may grow any more."""
+"""Rounds after which growth is looked for."""
 
-ROOM = 8 << 20
-"""Bytes by which the memory of a process may differ between two rounds."""
+ROOM = {"memory": 8 << 20, "descriptors": 0, "threads": 1}
+"""By how much a process may hold more. A Triton server was seen to start one more thread after 60 rounds."""
 
 
 def held(pid: int | None = None) -> Held:
@@ -24,19 +24,24 @@ def held(pid: int | None = None) -> Held:
 
 
 class Rounds:
-    """What the same processes held at the end of each round."""
+    """What the same processes held at the end of each round.
+
+    A process is warm when half of its rounds are over: a Triton server, whose memory stayed where it was for 300
+    rounds, had reached it after 40.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""
         self._rounds: list[list[Held]] = []
 
     def add(self, ended: list[Held]) -> None:
-        """Add a round. Raise which process holds more than when it was warm."""
+        """Add a round. Raise which process holds more than it ever did in the first half, but for a little."""
         self._rounds.append(ended)
-        if len(self._rounds) <= WARM:
-            return
-        for number, (warm, now) in enumerate(zip(self._rounds[WARM - 1], ended, strict=True)):
-            told = f"process {number}, after {WARM} rounds and after {len(self._rounds)}: {warm}, {now}"
-            assert now["descriptors"] <= warm["descriptors"], told
-            assert now["threads"] <= warm["threads"], told
-            assert now["memory"] <= warm["memory"] + ROOM, told
+        half = self._rounds[WARM - 1 : max(WARM, len(self._rounds) // 2)]
+        for number, now in enumerate(ended):
+            for name, holds in now.items():
+                most = max((each[number][name] for each in half), default=holds)
+                told = (
+                    f"process {number}, round {len(self._rounds)}: it holds {holds:,} {name}, and held {most:,} before"
+                )
+                assert holds <= most + ROOM[name], told

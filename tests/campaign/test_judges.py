@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -105,11 +106,20 @@ def test_a_wrong_end_of_a_kill_is_found(wrong: Callable[[Path], None], tmp_path:
         wrong(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["memory", "descriptors", "threads"])
+@pytest.mark.parametrize("name", ROOM)
 def test_growth_is_found(name: str) -> None:
     warm, rounds = {"memory": 100 << 20, "descriptors": 9, "threads": 4}, Rounds()
     for _ in range(WARM):
         rounds.add([warm])
-    rounds.add([{**warm, "memory": (100 << 20) + ROOM}])
+    rounds.add([{**warm, name: warm[name] + ROOM[name]}])
     with pytest.raises(AssertionError, match="process 0"):
-        rounds.add([{**warm, name: warm[name] + ROOM + 1}])
+        rounds.add([{**warm, name: warm[name] + ROOM[name] + 1}])
+
+
+@pytest.mark.parametrize(("each", "found"), [(0, False), (1 << 17, True)])
+def test_slow_growth_is_found_and_a_slow_start_is_none(each: int, found: bool) -> None:
+    """All memory is there after 40 rounds, or grows on by a little in each."""
+    rounds, least = Rounds(), 100 << 20
+    with pytest.raises(AssertionError) if found else nullcontext():
+        for number in range(200):
+            rounds.add([{"memory": least + min(number, 40) * 300_000 + number * each}])
