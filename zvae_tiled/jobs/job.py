@@ -20,6 +20,7 @@ from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.families import Task
 from zvae_tiled.files.temporary import temporary_folder
@@ -228,7 +229,7 @@ class Job(ABC):
         self._gain = self._amplified(plan)
         measured = partial(self._measured, plan)
         for picture in range(first, plan.case.batch):
-            run = PictureRun(plan, kernels, weights, folded, self._folder, tracker.read, notes, measured)
+            run = PictureRun(plan, kernels, weights, folded, SpillFile(self._folder), tracker.read, notes, measured)
             make_room(2 * self._inputs[picture].nbytes)
             for rows in run.rows(self._ready(picture)):
                 finished = [self._finish(rows)]
