@@ -28,6 +28,7 @@ from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.jobs.twice import R, twice
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case, Output
+from zvae_tiled.planner.ends import starting_bytes
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
@@ -230,7 +231,7 @@ class Job(ABC):
         measured = partial(self._measured, plan)
         for picture in range(first, plan.case.batch):
             run = PictureRun(plan, kernels, weights, folded, SpillFile(self._folder), tracker.read, notes, measured)
-            make_room(2 * self._inputs[picture].nbytes)
+            make_room(starting_bytes(plan.case, plan.case.height, plan.case.width))
             for rows in run.rows(self._ready(picture)):
                 finished = [self._finish(rows)]
                 del rows
