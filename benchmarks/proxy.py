@@ -22,6 +22,7 @@ from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.jobs.job import norms
 from zvae_tiled.planner import layout
@@ -50,7 +51,7 @@ class FromLatents(PictureRun):
         rows = self.parts(mx.concatenate(list(small.values().read(SIDE, release=False)), axis=1))
         plan = planned(rows.shape[1], rows.shape[2], Exact())
         affines: dict[int, Any] = {}
-        run = Run(plan.case.chain, plan.pixels, self.kernels, self.weights, self.norms, self.folder, affines=affines)
+        run = Run(plan.case.chain, plan.pixels, self.kernels, self.weights, self.norms, self.spilled, affines=affines)
         for _ in run.rows(rows):
             pass
         self._affines.update({cut: affine for cut, affine in affines.items() if cut not in self._affines})
@@ -108,7 +109,7 @@ def decoded(vae: Any, latents: np.ndarray, plan: Plan, way: Callable[..., Pictur
     ready = unscale_latents(mx.array(latents.transpose(0, 2, 3, 1)), CONFIG.latents, weights)
     with tempfile.TemporaryDirectory() as folder:
         kernels = kernels_for(this_device(mx.float32), mx.float32)
-        run = way(plan, kernels, weights, norms(plan.case.chain, weights), Path(folder), lambda *_: None)
+        run = way(plan, kernels, weights, norms(plan.case.chain, weights), SpillFile(Path(folder)), lambda *_: None)
         return np.concatenate([np.asarray(rows) for rows in run.rows(ready)], axis=1)
 
 

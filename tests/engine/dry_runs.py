@@ -25,6 +25,7 @@ from zvae_tiled.devices.kernels import ALIKE
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.planner.case import ITEMSIZES, Case
@@ -115,7 +116,7 @@ def dry(plan: Plan, device: Device = CPU) -> Counting:
     factor, channels = chain.factors[0], chain.channels[0]
     given = [Shape(kernels.ledger, case.height * factor, case.width * factor, channels, itemsize)]
     rows = 0
-    for band in Run(chain, plan.pixels, kernels, weights, norms_of(plan), Path("/tmp")).rows(given.pop()):
+    for band in Run(chain, plan.pixels, kernels, weights, norms_of(plan), SpillFile(Path("/tmp"))).rows(given.pop()):
         rows += band.rows
         del band
     kernels.note()
@@ -195,6 +196,6 @@ def allocated(vae: VAE, plan: Plan, device: Device, folder: Path) -> int:
     kernels, weights = kernels_for(device, vae.dtype), vae.weights
     before = active_memory() - ready[0].nbytes
     reset_peak()
-    for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), folder).rows(ready.pop()):
+    for rows in Run(chain, plan.pixels, kernels, weights, norms_of(plan), SpillFile(folder)).rows(ready.pop()):
         del rows
     return peak_memory() - before

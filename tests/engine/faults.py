@@ -24,6 +24,7 @@ from tests.support.models import random_images, random_latents, random_vae
 from tests.support.plans import bits, plan_for
 from zvae_tiled.devices.native_cpu.library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.engine import run as engine_run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
@@ -200,5 +201,7 @@ class Victim:
     def _computed(self) -> bytes:
         with TemporaryDirectory() as folder, patch.object(engine_run, "block_rows", lambda width: 2):
             folded = norms(self._chain, self._weights)
-            run = engine_run.Run(self._chain, self._stage, self._kernels, self._weights, folded, Path(folder))
+            run = engine_run.Run(
+                self._chain, self._stage, self._kernels, self._weights, folded, SpillFile(Path(folder))
+            )
             return b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))

@@ -33,6 +33,7 @@ from zvae_tiled.devices.mlx_gpu.memory import METAL, Im2colWorkspace
 from zvae_tiled.devices.native_cpu.choice import cpu_device
 from zvae_tiled.devices.operations import distinct_steps, no_cache
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.families import Task
 from zvae_tiled.planner.ends import PROCESS
 
@@ -85,7 +86,7 @@ def test_the_kernels_of_gpus_agree(task: Task, tmp_path: Path) -> None:
     norms = {name: np.asarray(array) for name, array in model.weights.items()}
     for _ in range(8):
         plan, kernels = random_plan(CONFIG, 13, 7, "float32", rng, task=task), StripKernels(mx.float32)
-        rows = Run(chain, plan.pixels, kernels, model.weights, norms, tmp_path).rows(values * 1)
+        rows = Run(chain, plan.pixels, kernels, model.weights, norms, SpillFile(tmp_path)).rows(values * 1)
         got = np.concatenate([np.asarray(each) for each in rows], axis=1)
         assert np.abs(got - want).max() < 1e-4 * (1 + np.abs(want).max())
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.process_child import FORGET
 from benchmarks.suites.process import is_kept, measured, predicted, room_left
 from benchmarks.trials import DEMO, FLAT, Trial, random_trial
+from tests.support.models import narrow
 from zvae_tiled import VAE, Sampled, Tiles
 
 pytestmark = [
@@ -26,6 +27,9 @@ TRIALS = {
     "a stream, whose rows somebody takes": Trial("flat", FLAT, 500, 400, "float16", end="stream", batch=2),
     "sampled keys": Trial(DEMO, DEMO_CONFIG, 90, 100, "bfloat16", end="np", share=1, quality=Sampled(1000)),
     "sampled keys, on disk": Trial(DEMO, DEMO_CONFIG, 90, 100, end=".png", quality=Sampled(1000)),
+    "a picture that is copied, and not twice": Trial(
+        "narrow cogview4", narrow("cogview4"), 56, 277, task="encode", share=0.1, shared=True
+    ),
     "Pillow's code": Trial("flat", FLAT, 4, 6, end=".webp"),
 }
 QUICK = ("Pillow's code",)

@@ -19,6 +19,7 @@ from tests.support.plans import bits, random_dc, random_plan
 from zvae_tiled import VAE, config_of, plan
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.engine.sums import Sums
 from zvae_tiled.errors import ConfigError
 from zvae_tiled.families import config_from
@@ -140,7 +141,9 @@ def test_the_kernels_of_gpus_agree(tmp_path: Path) -> None:
         want = chain64(vae, chain, ready)
         norms = {name: np.asarray(array) for name, array in vae.weights.items()}
         drawn = random_plan(config, 6, 5, "float32", rng)
-        rows = Run(chain, drawn.pixels, StripKernels(mx.float32), vae.weights, norms, tmp_path).rows(ready * 1)
+        rows = Run(chain, drawn.pixels, StripKernels(mx.float32), vae.weights, norms, SpillFile(tmp_path)).rows(
+            ready * 1
+        )
         got = np.concatenate([np.asarray(each) for each in rows], axis=1)
         assert np.abs(got - want).max() < 1e-3 * (1 + np.abs(want).max())
 

@@ -14,6 +14,7 @@ from tests.kernels.native_steps import whole
 from tests.support.ceilings import Asked
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.heap import under
+from zvae_tiled.files.map_bytes import FileBytes
 
 STEP = Step("step", "conv", 32, 48)
 HEIGHT, WIDTH = 40, 64
@@ -33,8 +34,9 @@ def test_of_rows_from_a_file(path: str, dtype: mx.Dtype, tmp_path: Path) -> None
     kernels = kernels_of(path, dtype)
     x = random((1, HEIGHT, WIDTH, STEP.outputs), dtype, np.random.default_rng(0))
     with open(tmp_path / "spilled", "w+b") as file:
-        kernels.write(file, x)
+        place = FileBytes(file, 0)
+        kernels.write(place, x)
         with under(asked := Asked()):
-            read = kernels.read(file, 0, HEIGHT, WIDTH, STEP.outputs)
+            read = kernels.read(place, 0, HEIGHT, WIDTH, STEP.outputs)
     assert asked.sizes == [x.nbytes]
     assert np.array_equal(wide(read), wide(x))

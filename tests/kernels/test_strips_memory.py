@@ -43,6 +43,7 @@ from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace, MetalWorkspace
 from zvae_tiled.devices.workspace import block_rows
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.families import Task
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.ends import PROCESS
@@ -189,7 +190,7 @@ DEVICE = replace(CPU, workspace=Im2colWorkspace(), band_rows=96)
 def run(plan: Plan, vae: VAE, kernels: Kernels[mx.array], given: mx.array, folder: Path) -> np.ndarray:
     weights = vae.weights
     norms = {name: wide(array) for name, array in weights.items() if "norm" in name}
-    rows = Run(plan.case.chain, plan.pixels, kernels, weights, norms, folder).rows(given)
+    rows = Run(plan.case.chain, plan.pixels, kernels, weights, norms, SpillFile(folder)).rows(given)
     return np.concatenate([wide(band) for band in rows], axis=1)
 
 

@@ -83,8 +83,10 @@ def test_a_replayed_plan_obeys_the_storage() -> None:
         replayed(kept, CASE, CPU, kept.weights, 0, Storage(work=True))
     stored = made(1 << 40, Storage(work=True))
     assert replayed(stored, CASE, CPU, stored.weights, 0, stored.storage) == stored
+    freed = replayed(stored, CASE, CPU, stored.weights, 0, Storage())
+    assert freed.spilled < stored.spilled, "without a work folder, rows take the place of those that were read"
     with pytest.raises(PlanError, match="bytes on disk, disk_limit= is"):
-        replayed(stored, CASE, CPU, stored.weights, 0, Storage(stored.spilled - 1))
+        replayed(stored, CASE, CPU, stored.weights, 0, Storage(freed.spilled - 1))
 
 
 def test_the_storage_is_in_the_plans_file_and_in_its_text() -> None:

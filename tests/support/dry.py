@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.kernels import ALIKE
 from zvae_tiled.devices.probes import Asked, Probes
 from zvae_tiled.devices.workspace import KEYS_WEIGHED, Workspace, sums_bytes
+from zvae_tiled.files.map_bytes import MapBytes
 
 
 class Ledger:
@@ -107,12 +108,12 @@ class DryKernels:
         height, width, channels = rows.shape
         return Shape(self.ledger, height, width, channels, self._itemsize)
 
-    def write(self, file: BinaryIO, x: Shape) -> None:
+    def write(self, place: MapBytes, x: Shape) -> None:
         """Write nothing."""
 
-    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> Shape:
+    def read(self, place: MapBytes, start: int, rows: int, width: int, channels: int) -> Shape:
         """Read nothing."""
-        del file, start
+        del place, start
         return Shape(self.ledger, rows, width, channels, self._itemsize)
 
     def prepare(self, step: Step, weights: Mapping[str, Shape]) -> Shape:

@@ -72,12 +72,12 @@ class FullDisk:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.os = SimpleNamespace(write=self.write, preadv=os.preadv)
+        self.os = SimpleNamespace(pwrite=self.write, preadv=os.preadv)
 
-    def write(self, handle: int, data: memoryview) -> int:
+    def write(self, handle: int, data: memoryview, offset: int) -> int:
         if not self.room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = os.write(handle, data[: self.room])
+        written = os.pwrite(handle, data[: self.room], offset)
         self.room -= written
         return written
 

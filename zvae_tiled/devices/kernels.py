@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from zvae_tiled.chain import Spread, Step
+from zvae_tiled.files.map_bytes import MapBytes
 
 if TYPE_CHECKING:
     from zvae_tiled.devices.probes import Asked, Probes
@@ -66,10 +67,10 @@ class Kernels(Protocol[T]):
     def to_mlx(self, x: T) -> Any:
         """Return rows as an MLX array, in which finished rows leave the engine."""
 
-    def write(self, file: BinaryIO, x: T) -> None:
-        """Append rows to a file."""
+    def write(self, place: MapBytes, x: T) -> None:
+        """Append rows to a map on disk."""
 
-    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> T:
+    def read(self, place: MapBytes, start: int, rows: int, width: int, channels: int) -> T:
         """Read rows that `write` wrote."""
 
     def prepare(self, step: Step, weights: Mapping[str, Any]) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -14,6 +13,7 @@ from zvae_tiled.devices import local, rearranged
 from zvae_tiled.devices.evaluated import now, viewed
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.native_cpu.arrays import Array, dtype_of, memory_of
+from zvae_tiled.files.map_bytes import MapBytes
 
 _BITS = {2: (mx.uint16, np.uint16), 4: (mx.float32, np.float32)}
 """NumPy's buffer protocol has no bfloat16, so its bits are passed as whole numbers of the same size."""
@@ -24,9 +24,6 @@ _INFINITY = {mx.float32: 0x7F800000, mx.bfloat16: 0x7F80, mx.float16: 0x7C00}
 
 _FEW = 16
 """A result with at most this many values may be flat by chance: bfloat16 has only 128 steps between powers of two."""
-
-_AT_ONCE = 1 << 30
-"""The most bytes that one call writes or reads: macOS refuses 2^31."""
 
 
 def _is_flat(arrays: list[mx.array]) -> bool:
@@ -195,14 +192,14 @@ class MlxStorage:
         """Return x."""
         return x
 
-    def write(self, file: BinaryIO, x: mx.array) -> None:
-        """Append rows to a file."""
-        write_all(file, np.asarray(x.view(_BITS[self.dtype.size][0])))
+    def write(self, place: MapBytes, x: mx.array) -> None:
+        """Append rows to a map on disk."""
+        append(place, np.asarray(x.view(_BITS[self.dtype.size][0])))
 
-    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> mx.array:
+    def read(self, place: MapBytes, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows that `write` wrote, directly into an array's memory."""
         bits = now(mx.zeros((1, rows, width, channels), dtype=_BITS[self.dtype.size][0]))
-        read_into(np.asarray(bits), file, start)
+        fill(np.asarray(bits), place, start)
         return viewed(bits, self.dtype)
 
 
@@ -218,18 +215,11 @@ def _received(spans: Sequence[tuple[Array, int, int]]) -> mx.array:
     return out
 
 
-def write_all(file: BinaryIO, rows: np.ndarray) -> None:
-    """Append rows to a file."""
-    data = rows.data.cast("B")
-    while data:
-        data = data[os.write(file.fileno(), data[:_AT_ONCE]) :]
+def append(place: MapBytes, rows: np.ndarray) -> None:
+    """Append rows to a map on disk."""
+    place.append(rows.data.cast("B"))
 
 
-def read_into(rows: np.ndarray, file: BinaryIO, start: int) -> None:
-    """Fill rows (1, rows, width, channels) from a file, from its row `start` on."""
-    data, offset = rows.data.cast("B"), start * rows[0, 0].nbytes
-    while data:
-        count = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
-        if not count:
-            raise OSError("the spill file is shorter than what was written to it")
-        data, offset = data[count:], offset + count
+def fill(rows: np.ndarray, place: MapBytes, start: int) -> None:
+    """Fill rows (1, rows, width, channels) from a map on disk, from its row `start` on."""
+    place.fill(rows.data.cast("B"), start * rows[0, 0].nbytes)

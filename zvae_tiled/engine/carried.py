@@ -10,7 +10,8 @@ from typing import Generic
 
 from zvae_tiled.devices.kernels import Kernels, Span, T
 from zvae_tiled.engine.bands import RowQueue
-from zvae_tiled.engine.spill import Rewritten, SpillFiles
+from zvae_tiled.engine.spill import Rewritten
+from zvae_tiled.engine.spill_file import SpillFile
 
 
 class Plane(ABC, Generic[T]):
@@ -60,10 +61,10 @@ class RamPlane(Plane[T]):
 
 
 class DiskPlane(Plane[T]):
-    """A map in a file of `SpillFiles`."""
+    """A map in a `SpillFile`."""
 
-    def __init__(self, kernels: Kernels[T], files: SpillFiles, rows: int, width: int, channels: int) -> None:
-        self._file = Rewritten(kernels, files, rows, width, channels)
+    def __init__(self, kernels: Kernels[T], file: SpillFile, width: int, channels: int) -> None:
+        self._file = Rewritten(kernels, file, width, channels)
         self._frames = 0
         self._read = 0
 

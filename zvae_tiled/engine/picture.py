@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
@@ -20,6 +19,7 @@ from zvae_tiled.engine.proxy import shrunk
 from zvae_tiled.engine.run import Run
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.saved import SavedRun
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.engine.window import Window
 from zvae_tiled.planner.grid import Span
 from zvae_tiled.planner.plan import Plan
@@ -35,7 +35,7 @@ class PictureRun:
         kernels: The device.
         weights: Parameters of the model, by path.
         norms: Weights and biases of the model's norms, as NumPy arrays.
-        folder: Folder for spilled maps.
+        spilled: The file for maps on disk.
         on_read: Called with the stage, the sweep's index, and the rows read so far from the sweep's start cut.
         notes: How far other processes have come with this picture, if it has a work folder.
         on_sampled: Called with the error of the attention to sampled keys, before the first pixel is computed.
@@ -45,7 +45,7 @@ class PictureRun:
     kernels: Kernels[Any]
     weights: Mapping[str, mx.array]
     norms: Mapping[str, np.ndarray]
-    folder: Path
+    spilled: SpillFile
     on_read: Callable[[Stage, int, int], object]
     notes: Checkpoints | None = None
     on_sampled: Callable[[SampleError], object] | None = None
@@ -114,7 +114,7 @@ class PictureRun:
     def _run(self, stage: Stage, affines: dict[int, Affine] | None = None) -> Run[Any]:
         on_read = partial(self.on_read, stage)
         shared = self._affines if affines is None else affines
-        options = self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.folder, on_read, shared
+        options = self.plan.case.chain, stage, self.kernels, self.weights, self.norms, self.spilled, on_read, shared
         if self.notes is not None:
             return SavedRun(self.notes, *options)
         return Run(*options, self.on_sampled)

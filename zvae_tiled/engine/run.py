@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Generic
 
 import numpy as np
@@ -24,7 +23,8 @@ from zvae_tiled.engine.moments import Merged, Moments
 from zvae_tiled.engine.region import cropped
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.sampled import Sampler
-from zvae_tiled.engine.spill import DiskBands, SpillFiles
+from zvae_tiled.engine.spill import DiskBands
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.engine.transducers import attend, convolve, shuffle, tap, watch
 from zvae_tiled.planner.region import Asked, Rows, region
@@ -44,7 +44,7 @@ class Run(Generic[T]):
         kernels: Kernels[T],
         weights: Mapping[str, T],
         norms: Mapping[str, np.ndarray],
-        folder: Path,
+        spilled: SpillFile,
         on_read: Callable[[int, int], object] | None = None,
         affines: dict[int, Affine] | None = None,
         on_sampled: Callable[[SampleError], object] | None = None,
@@ -58,7 +58,7 @@ class Run(Generic[T]):
             kernels: The device.
             weights: Parameters of the model, by path.
             norms: Weights and biases of the model's norms, as NumPy arrays.
-            folder: Folder for spilled maps.
+            spilled: The file for maps on disk.
             on_read: Called with the sweep's index, and the rows read so far from the sweep's start cut.
             affines: Norms folded by other runs, by cut. This run adds those that it folds. Default: none.
             on_sampled: Called with the error of sampled keys, before any pixel asks them.
@@ -69,7 +69,7 @@ class Run(Generic[T]):
         self._kernels = kernels
         self._weights = weights
         self._norms = norms
-        self._spilled = SpillFiles(folder)
+        self._spilled = spilled
         self._on_read = on_read
         self._affines = {} if affines is None else affines
         self._on_sampled = on_sampled
@@ -106,7 +106,6 @@ class Run(Generic[T]):
         del latents
         for _ in self._sweeps(store, stack, owned=True):
             raise AssertionError("a stage that ends before the picture returned rows")
-        self._spilled.close()  # later stages have files of their own
         return self._last
 
     def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
@@ -332,8 +331,8 @@ class Run(Generic[T]):
     def _map(self, rows: int, width: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
         bands: Bands[T] = RamBands(self._kernels)
         if medium == "disk":
-            stack.callback(self._spilled.close)  # after the bands have given their files back
-            bands = DiskBands(self._kernels, self._spilled, rows, width, channels)
+            stack.callback(self._spilled.close)  # after the bands have given their bytes back
+            bands = DiskBands(self._kernels, self._spilled, width, channels)
         stack.callback(bands.close)
         return bands
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Generic, cast
 
 from zvae_tiled.devices.kernels import Kernels, Span, T
+from zvae_tiled.engine.spill_file import SpilledBytes, SpillFile
 from zvae_tiled.errors import OutOfMemoryError, OutputError
+from zvae_tiled.files.map_bytes import FileBytes, MapBytes
 from zvae_tiled.files.work_folder import from_the_beginning
 from zvae_tiled.shortage import ADVICE, is_shortage
 
@@ -19,17 +20,17 @@ from zvae_tiled.shortage import ADVICE, is_shortage
 class FileBands(Generic[T]):
     """Bands in a file."""
 
-    def __init__(self, kernels: Kernels[T], folder: Path, file: BinaryIO, width: int, channels: int) -> None:
+    def __init__(self, kernels: Kernels[T], folder: Path, place: MapBytes, width: int, channels: int) -> None:
         self._kernels = kernels
         self._shape = (width, channels)
         self._folder = folder
-        self._file = file
+        self._place = place
         self._rows = 0
 
     def append(self, rows: T) -> None:
         """Write rows at the end."""
         try:
-            self._kernels.write(self._file, rows)
+            self._kernels.write(self._place, rows)
         except OSError as error:
             raise _failed(self._folder, error) from error
         self._rows += self._kernels.rows(rows)
@@ -38,96 +39,49 @@ class FileBands(Generic[T]):
         self, rows: int, release: bool, first: int = 0, stop: int | None = None, exact: bool = True
     ) -> Iterator[T]:
         """Yield the map from top to bottom, in bands (see `Bands.read`)."""
-        del release, exact  # the file is freed as a whole, by close()
+        del exact  # nothing is stored as strips
         end = self._rows if stop is None else stop
         for start in range(first, end, rows):
-            band = [self._read(start, min(rows, end - start))]
+            band = [self._read(start, min(rows, end - start), release)]
             yield band.pop()
 
     def follow(self, first: int, release: bool) -> Callable[[int], list[Span[T]]]:
         """Return a function that returns the next rows (see `Bands.follow`)."""
-        del release
         starts = [first]
 
         def following(rows: int) -> list[Span[T]]:
             starts.append(starts.pop() + rows)
-            return [(self._read(starts[0] - rows, rows), 0, rows)]
+            return [(self._read(starts[0] - rows, rows, release), 0, rows)]
 
         return following
 
-    def _read(self, start: int, rows: int) -> T:
+    def _read(self, start: int, rows: int, release: bool) -> T:
         try:
-            return self._kernels.read(self._file, start, rows, *self._shape)
+            read = self._kernels.read(self._place, start, rows, *self._shape)
         except OSError as error:
             raise _failed(self._folder, error) from error
+        if release:
+            self._release(start + rows)
+        return read
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class SpillFiles:
-    """Files without names, which the system deletes even after a crash, for the maps of one run.
-
-    The file of a map that nothing reads any more serves a later one: its pages are in memory, where new ones take
-    longer than what is written to them. All files together never take more than the maps did, where they took most.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._free: list[tuple[BinaryIO, int]] = []
-        self._used = 0
-        self._most = 0
-
-    def take(self, numbers: int) -> BinaryIO:
-        """Return a file for a map of so many numbers, at its beginning."""
-        self._used += numbers
-        self._most = max(self._most, self._used)
-        try:
-            file = self._fitting(numbers)
-            while self._used + sum(size for _, size in self._free) > self._most:
-                self._free.pop()[0].close()
-            return file or cast(BinaryIO, tempfile.TemporaryFile(dir=self.folder, buffering=0))
-        except OSError as error:
-            raise _failed(self.folder, error) from error
-
-    def _fitting(self, numbers: int) -> BinaryIO | None:
-        """Return the free file that is nearest in size, at its beginning, cut off if it is larger; None without one."""
-        if not self._free:
-            return None
-        nearest = file, had = min(self._free, key=lambda free: abs(free[1] - numbers))
-        self._free.remove(nearest)
-        if numbers < had:
-            file.truncate(os.fstat(file.fileno()).st_size * numbers // had)
-        file.seek(0)
-        return file
-
-    def give_back(self, file: BinaryIO, numbers: int) -> None:
-        """Keep the file of a map that nothing reads any more."""
-        self._used -= numbers
-        self._free.append((file, numbers))
-
-    def close(self) -> None:
-        """Free the disk space of files that no map uses."""
-        while self._free:
-            self._free.pop()[0].close()
+    def _release(self, stop: int) -> None:
+        """Free the rows above `stop`, if the file is shared with later maps."""
 
 
 class DiskBands(FileBands[T]):
-    """Bands in a file of `SpillFiles`."""
+    """Bands in a `SpillFile`."""
 
-    def __init__(self, kernels: Kernels[T], files: SpillFiles, rows: int, width: int, channels: int) -> None:
-        """Take a file for a map of `rows` rows."""
-        self._numbers = rows * width * channels
-        super().__init__(kernels, files.folder, files.take(self._numbers), width, channels)
-        self._files = files
-        self._closed = False
+    def __init__(self, kernels: Kernels[T], file: SpillFile, width: int, channels: int) -> None:
+        """Begin with no rows."""
+        self._bytes = SpilledBytes(file)
+        super().__init__(kernels, file.folder, self._bytes, width, channels)
+
+    def _release(self, stop: int) -> None:
+        self._bytes.drop(stop * self._bytes.size // self._rows)
 
     def close(self) -> None:
-        """Let a later map have the file."""
-        if not self._closed:
-            self._closed = True
-            self._files.give_back(self._file, self._numbers)
+        """Let later maps have the bytes that remain."""
+        self._bytes.close()
 
 
 class Rewritten(DiskBands[T]):
@@ -135,7 +89,7 @@ class Rewritten(DiskBands[T]):
 
     def rewind(self) -> None:
         """Write the next rows at the top."""
-        self._file.seek(0)
+        self._bytes.rewind()
         self._rows = 0
 
 
@@ -161,7 +115,8 @@ class SavedBands(FileBands[T]):
             file = self._opened()
         except OSError as error:
             raise _failed(path.parent, error) from error
-        super().__init__(kernels, path.parent, file, width, channels)
+        super().__init__(kernels, path.parent, FileBytes(file, self._known), width, channels)
+        self._file = file
         self._rows = rows
 
     @property
@@ -179,7 +134,6 @@ class SavedBands(FileBands[T]):
             file.close()
             raise self._lost(f"has no longer the {self._known:,} bytes that were written")
         file.truncate(self._known)
-        file.seek(self._known)
         return cast(BinaryIO, file)
 
     def _lost(self, what: str) -> OutputError:
@@ -187,6 +141,10 @@ class SavedBands(FileBands[T]):
             f"{self.path} {what}, and the journal does not vouch for a later map",
             from_the_beginning(self.path.parent),
         )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def sync(self) -> None:
         """Bring all rows to the disk."""

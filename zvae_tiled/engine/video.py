@@ -18,7 +18,8 @@ from zvae_tiled.devices.kernels import Kernels, T
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.engine.carried import Carried, DiskPlane, Plane, RamPlane
 from zvae_tiled.engine.run import Run
-from zvae_tiled.engine.spill import DiskBands, SpillFiles
+from zvae_tiled.engine.spill import DiskBands
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.planner.video import VideoPlan, source_name
 
 
@@ -46,8 +47,7 @@ class VideoRun(Generic[T]):
         self._kernels = kernels
         self._weights = weights
         self._norms = norms
-        self._folder = folder
-        self._spilled = SpillFiles(folder)
+        self._spilled = SpillFile(folder)
         self._carried: dict[str, Carried[T]] = {}
         self._frame = 0
 
@@ -64,7 +64,7 @@ class VideoRun(Generic[T]):
             for number, segment in enumerate(self._plan.segments):
                 for name, (step, scale) in segment.causal.items():
                     stage = self._plan.later[number]
-                    shape = stage.height * scale, stage.width * scale, step.outputs
+                    shape = stage.width * scale, step.outputs
                     self._carried[name] = Carried(self._plane(name, *shape), self._plane(name, *shape))
                     stack.callback(self._carried[name].close)
             for number in range(self._plan.case.batch):
@@ -74,7 +74,7 @@ class VideoRun(Generic[T]):
     def _runs(self, number: int, first: bool) -> Iterator[Run[T]]:
         """Return the runs of a segment for one frame of its input: one, or two that each make a frame of it."""
         segment, stages = self._plan.segments[number], self._plan.first if first else self._plan.later
-        options = self._kernels, self._weights, self._norms, self._folder
+        options = self._kernels, self._weights, self._norms, self._spilled
         return (
             Run(chain, stages[number], *options, carried=self._carried)
             for chain in ((segment.first,) if first else segment.later)
@@ -104,13 +104,13 @@ class VideoRun(Generic[T]):
         if self._plan.medium(source_name(number)) == "ram":
             return Store(self._kernels, RamBands(self._kernels), [])
         stage, channels = self._plan.later[number], self._plan.segments[number].first.channels[0]
-        bands = DiskBands(self._kernels, self._spilled, stage.height, stage.width, channels)
+        bands = DiskBands(self._kernels, self._spilled, stage.width, channels)
         return Store(self._kernels, bands, [])
 
-    def _plane(self, name: str, rows: int, width: int, channels: int) -> Plane[T]:
+    def _plane(self, name: str, width: int, channels: int) -> Plane[T]:
         if self._plan.medium(name) == "ram":
             return RamPlane(self._kernels)
-        return DiskPlane(self._kernels, self._spilled, rows, width, channels)
+        return DiskPlane(self._kernels, self._spilled, width, channels)
 
 
 def _numbered(frame: int, rows: T) -> tuple[int, T]:

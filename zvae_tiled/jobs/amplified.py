@@ -14,6 +14,7 @@ from zvae_tiled.devices.here import kernels_for
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.engine.amplified import amplification
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.jobs.job import norms
 from zvae_tiled.planner.budget import Budget
@@ -52,7 +53,7 @@ def amplified(plan: Plan, vae: VAE, device: Device, latents: mx.array, folder: P
 
     def decode(kernels: Kernels[Any]) -> Iterator[Any]:
         folded = norms(case.chain, vae.weights)
-        return Run(case.chain, small.pixels, kernels, vae.weights, folded, folder).rows(latents)
+        return Run(case.chain, small.pixels, kernels, vae.weights, folded, SpillFile(folder)).rows(latents)
 
     return amplification(kernels_for(device, vae.dtype), decode)
 

@@ -20,6 +20,7 @@ from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.engine.picture import PictureRun
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.spill import check_free_space
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.families import Task
 from zvae_tiled.files.temporary import temporary_folder
@@ -27,6 +28,7 @@ from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.jobs.twice import R, twice
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case, Output
+from zvae_tiled.planner.ends import starting_bytes
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
@@ -228,8 +230,8 @@ class Job(ABC):
         self._gain = self._amplified(plan)
         measured = partial(self._measured, plan)
         for picture in range(first, plan.case.batch):
-            run = PictureRun(plan, kernels, weights, folded, self._folder, tracker.read, notes, measured)
-            make_room(2 * self._inputs[picture].nbytes)
+            run = PictureRun(plan, kernels, weights, folded, SpillFile(self._folder), tracker.read, notes, measured)
+            make_room(starting_bytes(plan.case, plan.case.height, plan.case.width))
             for rows in run.rows(self._ready(picture)):
                 finished = [self._finish(rows)]
                 del rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from zvae_tiled.jobs.job import Terms, norms
 from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.planner.budget import parse_budget
 from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.ends import starting_bytes
 from zvae_tiled.planner.make_video import make_video_plan
 from zvae_tiled.planner.video import VideoPlan, frame_count
 from zvae_tiled.report.log import log_video
@@ -183,7 +184,7 @@ class Video:
         kernels: Any = kernels_for(self._device, vae.dtype)
         run = VideoRun(plan, kernels, vae.weights, norms(config.chain("decode"), vae.weights), self._folder)
         passed = 0
-        for frame, rows in run.rows(self._ready):
+        for frame, rows in run.rows(partial(self._ready, plan.case)):
             done = [finished(kernels.to_mlx(rows), False, config)]
             del rows
             passed += done[0].shape[1]
@@ -199,9 +200,9 @@ class Video:
             memory = meter.now()
             self._listener(Progress(done, frame + 1, plan.frames, seconds, rows, height, plan.budget, memory, peak))
 
-    def _ready(self, frame: int) -> mx.array:
+    def _ready(self, case: Case, frame: int) -> mx.array:
         one = self._latents[frame : frame + 1]
-        make_room(2 * one.nbytes)
+        make_room(starting_bytes(case, case.height, case.width))
         return ready_latents(one, self._vae.config, self._vae.weights, self._vae.dtype, self._scaled)
 
 

@@ -46,10 +46,13 @@ class Leg:
 
     @property
     def disk(self) -> int:
-        """Bytes on disk during the sweep. What it stores is there beside what was stored before it."""
+        """The most bytes on disk during the sweep."""
         before = self._before if self.held.medium == "disk" else 0
-        before += self._keys if self.held.keys == "disk" else 0
-        return self._costs.kept + before + (self._stores + self._gathers if self.medium == "disk" else 0)
+        stores = self._stores + self._gathers if self.medium == "disk" else 0
+        # Rows that are stored take the place of those that were read, of which there are as many or more.
+        replaces = self._costs.frees_disk and self.store is not None and not self._shared
+        keys = self._keys if self.held.keys == "disk" else 0
+        return self._costs.kept + keys + (max(before, stores) if replaces else before + stores)
 
     def peak(self, rows: int, anew: bool = False) -> int:
         """Return the bytes of the sweep in bands of `rows` rows at the cut it reads.

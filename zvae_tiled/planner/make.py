@@ -123,7 +123,7 @@ def filled(
     """Return the plan whose stages have the sweeps that `choose` returns; None if it returns None for a stage."""
     stages = []
     for stage in layout.stages:
-        costs = stage_costs(case, stage, device)
+        costs = stage_costs(case, stage, device, storage.work)
         stage_sweeps = choose(costs, stage)
         if stage_sweeps is None:
             return None
@@ -145,11 +145,11 @@ def filled(
     )
 
 
-def stage_costs(case: Case, stage: Stage, device: Device) -> SweepCosts:
-    """Return the costs of the sweeps of a stage."""
+def stage_costs(case: Case, stage: Stage, device: Device, saved: bool) -> SweepCosts:
+    """Return the costs of the sweeps of a stage. `saved`: its maps are files of a work folder."""
     steps = Costs(case.chain, Size(stage.height, stage.width, case.itemsize), device, stage.sampled)
     starting = starting_bytes(case, stage.height, stage.width)
-    return SweepCosts(steps, stage.base, stage.finished, starting, stage.kept)
+    return SweepCosts(steps, stage.base, stage.finished, starting, stage.kept, saved=saved)
 
 
 def _chooser(budget: int, storage: Storage) -> Choose:

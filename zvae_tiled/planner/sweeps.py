@@ -43,7 +43,14 @@ class SweepCosts:
     """What the sweeps of a stage have in common, and running totals of the Steps' costs."""
 
     def __init__(
-        self, costs: Costs, base: int, output: int, starting: int = 0, kept: int = 0, frees: bool = True
+        self,
+        costs: Costs,
+        base: int,
+        output: int,
+        starting: int = 0,
+        kept: int = 0,
+        frees: bool = True,
+        saved: bool = False,
     ) -> None:
         """Store the costs of single Steps and the bytes held during every sweep.
 
@@ -54,6 +61,7 @@ class SweepCosts:
             starting: Extra bytes while the input is made ready, before a sweep from cut 0 begins.
             kept: Bytes on disk from the first sweep to the last.
             frees: Whether a map is freed while its last sweep reads it.
+            saved: Whether maps on disk are files of a work folder, which has each until the next one is whole.
         """
         self.costs = costs
         self.base = base
@@ -61,6 +69,7 @@ class SweepCosts:
         self.starting = starting
         self.kept = kept
         self.frees = frees
+        self.frees_disk = frees and not saved
         self.sums = cache(self._sums_from)
         self.finish = cache(costs.finish)
         self.gathering_keys = cache(self._gathering)

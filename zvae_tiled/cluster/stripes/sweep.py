@@ -19,6 +19,7 @@ from zvae_tiled.engine.bands import RamBands, Store
 from zvae_tiled.engine.keys import AllKeys
 from zvae_tiled.engine.moments import Merged, RowMoments
 from zvae_tiled.engine.run import Run
+from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.engine.sums import RowSums, Sums
 from zvae_tiled.planner.region import Rows
 from zvae_tiled.planner.stage import Stage
@@ -85,7 +86,7 @@ class StripeRun(Run[Any]):
             stage: The stage of the whole picture.
             gathered: The moments of the norms, and the sums of the linear attentions, that the sweep needs, by cut.
         """
-        super().__init__(engine.chain, stage, engine.kernels, engine.weights, engine.norms, Path())
+        super().__init__(engine.chain, stage, engine.kernels, engine.weights, engine.norms, SpillFile(Path()))
         for cut, merged in gathered.items():
             whole = self._gathering(cut, merged)
             assert whole is not None

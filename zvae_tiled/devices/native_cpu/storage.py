@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from typing import BinaryIO
 
 import mlx.core as mx
 import numpy as np
@@ -26,7 +25,8 @@ from zvae_tiled.devices.native_cpu.arrays import (
 )
 from zvae_tiled.devices.native_cpu.readback import WAKE
 from zvae_tiled.devices.probes import Probes
-from zvae_tiled.devices.storage import MlxStorage, read_into, write_all
+from zvae_tiled.devices.storage import MlxStorage, append, fill
+from zvae_tiled.files.map_bytes import MapBytes
 
 
 class NativeStorage:
@@ -145,14 +145,14 @@ class NativeStorage:
         """Return rows as an MLX array."""
         return mlx_of(x)
 
-    def write(self, file: BinaryIO, x: Array) -> None:
-        """Append rows to a file."""
-        write_all(file, memory_of(x))
+    def write(self, place: MapBytes, x: Array) -> None:
+        """Append rows to a map on disk."""
+        append(place, memory_of(x))
 
-    def read(self, file: BinaryIO, start: int, rows: int, width: int, channels: int) -> Array:
+    def read(self, place: MapBytes, start: int, rows: int, width: int, channels: int) -> Array:
         """Read rows that `write` wrote, directly into an array's memory."""
         out = room((1, rows, width, channels), NUMPY[self.dtype])
-        read_into(out, file, start)
+        fill(out, place, start)
         return out
 
 
