@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.leftovers import FullDisk, file_size_limit, nothing_left, refusal, spilled_files
 from tests.support.models import random_latents, random_vae
-from tests.support.plans import bits, plan_for
+from tests.support.plans import bits, plan_for, random_config
 from tests.support.samples import examples
 from zvae_tiled import Plan
 from zvae_tiled.devices.here import kernels_for, this_device
@@ -93,6 +93,25 @@ def test_one_file_serves_all_maps_and_is_never_larger_than_planned(
     assert len(files) == 1
     assert 0 < most <= plan.spilled
     assert most < written
+
+
+@linux
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1 << 32))
+def test_no_more_is_on_disk_than_any_plan_says(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(seed)
+    vae = random_vae(config := random_config(rng))
+    latents = random_latents(config, rng.randint(2, 12), rng.randint(2, 12))
+    plan, most = plan_for(vae, latents.shape, rng), [0]
+
+    def write(kernels: Any, place: Any, x: Any, real: Any = KERNELS.write) -> None:
+        real(kernels, place, x)
+        most.append(sum(spilled_files(tmp_path).values()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KERNELS, "write", write)
+        vae.decode(latents, plan=plan, spill_folder=tmp_path)
+    assert max(most) <= plan.spilled
 
 
 def _tiles() -> Plan:
