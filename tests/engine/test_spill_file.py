@@ -51,6 +51,18 @@ def test_maps_of_one_file(calls: list[tuple[int, str, int]], tmp_path: Path) -> 
     assert file._file is None
 
 
+def test_rows_that_were_released_are_not_read(tmp_path: Path) -> None:
+    file = SpillFile(tmp_path)
+    place = SpilledBytes(file)
+    place.append(memoryview(b"12345"))
+    place.drop(2)
+    with pytest.raises(AssertionError, match="released"):
+        place.fill(memoryview(bytearray(2)), 1)
+    file.close()
+    assert file.file.read() == b"12345"
+    file.discard()
+
+
 @pytest.mark.parametrize("again", [b"abc", b"abcdefghi", b"abcdefghijk"])
 def test_rows_are_replaced_from_the_top_on(again: bytes, tmp_path: Path) -> None:
     file = SpillFile(tmp_path)

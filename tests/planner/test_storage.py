@@ -83,7 +83,7 @@ def test_a_replayed_plan_obeys_the_storage() -> None:
         replayed(kept, CASE, CPU, kept.weights, 0, Storage(work=True))
     stored = made(1 << 40, Storage(work=True))
     assert replayed(stored, CASE, CPU, stored.weights, 0, stored.storage) == stored
-    freed = replayed(stored, CASE, CPU, stored.weights, 0, Storage())
+    freed = replayed(stored, CASE, CPU, stored.weights, 0, Storage(stored.spilled))
     assert freed.spilled < stored.spilled, "without a work folder, rows take the place of those that were read"
     with pytest.raises(PlanError, match="bytes on disk, disk_limit= is"):
         replayed(stored, CASE, CPU, stored.weights, 0, Storage(freed.spilled - 1))

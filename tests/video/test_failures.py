@@ -104,9 +104,9 @@ def test_no_more_is_on_disk_than_the_plan_says(tmp_path: Path, monkeypatch: pyte
     most = 0
     kernels = type(kernels_for(this_device(VAE.dtype), VAE.dtype))
 
-    def write(self: Any, file: Any, x: Any, real: Any = kernels.write) -> None:
+    def write(self: Any, place: Any, x: Any, real: Any = kernels.write) -> None:
         nonlocal most
-        real(self, file, x)
+        real(self, place, x)
         most = max(most, sum(spilled_files(tmp_path).values()))
 
     monkeypatch.setattr(kernels, "write", write)

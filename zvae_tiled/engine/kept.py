@@ -17,17 +17,17 @@ from zvae_tiled.planner.sampling import STRIP
 class KeptKeys(Keys[T]):
     """Kept keys and values. They are stored as a map of one column for each octave."""
 
-    def __init__(self, kernels: Kernels[T], octaves: Octaves, make: Callable[[int], Bands[T]], block: int) -> None:
+    def __init__(self, kernels: Kernels[T], octaves: Octaves, make: Callable[[], Bands[T]], block: int) -> None:
         """Begin with no keys.
 
         Args:
             kernels: The device.
             octaves: Chooses the keys.
-            make: Makes a place to store so many keys of an octave in.
+            make: Makes a place to store the keys of an octave in.
             block: Keys of a block.
         """
         self._kernels, self._octaves, self._block = kernels, octaves, block
-        self._bands = {octave: make(int(octaves.kept[octave])) for octave in octaves.order}
+        self._bands = {octave: make() for octave in octaves.order}
         self._waiting: dict[int, RowQueue[T]] = {octave: RowQueue(kernels) for octave in octaves.order}
 
     @property

@@ -55,6 +55,7 @@ class PictureRun:
         """Decode latents (1, h, w, channels), ready for the first Step, into finished rows of raw values."""
         grid = self.plan.grid
         with ExitStack() as stack:
+            stack.callback(self.spilled.discard)
             source = self._middle(latents, stack)
             if grid.count == 1:
                 rows = self._tile(latents, source, grid.rows[0], grid.columns[0])

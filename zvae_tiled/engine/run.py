@@ -76,7 +76,7 @@ class Run(Generic[T]):
         self._carried = carried
         self._keys: Keys[T]  # of the attention, until a cut behind it is stored
         self._sampler: Sampler[T]
-        self._make_kept: Callable[[int], Bands[T]]
+        self._make_kept: Callable[[], Bands[T]]
 
     def rows(self, latents: T) -> Iterator[T]:
         """Decode latents (1, h, w, channels), ready for the first Step, into finished rows.
@@ -243,7 +243,7 @@ class Run(Generic[T]):
         if self._stage.sampled is None:
             self._keys = AllKeys(self._bands(sweep.stop, sweep.medium, channels, stack), block_rows(self._stage.width))
         else:
-            self._make_kept = lambda rows: self._map(rows, 1, sweep.medium, channels, stack)
+            self._make_kept = lambda: self._map(1, sweep.medium, channels, stack)
 
     def _gather_keys(self, sweep: Sweep, bands: Iterator[Band[T]], guard: Guard[T]) -> None:
         """Gather the attention's keys, or run a sweep that samples them."""
@@ -325,10 +325,9 @@ class Run(Generic[T]):
         return Store(self._kernels, value, skips if skip is None else [skip], skip is not None)
 
     def _bands(self, cut: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
-        factor = self._chain.factors[cut]
-        return self._map(self._stage.height * factor, self._stage.width * factor, medium, channels, stack)
+        return self._map(self._stage.width * self._chain.factors[cut], medium, channels, stack)
 
-    def _map(self, rows: int, width: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
+    def _map(self, width: int, medium: str | None, channels: int, stack: ExitStack) -> Bands[T]:
         bands: Bands[T] = RamBands(self._kernels)
         if medium == "disk":
             stack.callback(self._spilled.close)  # after the bands have given their bytes back

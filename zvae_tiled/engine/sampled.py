@@ -70,7 +70,7 @@ class Sampler(Generic[T]):
             del block
 
     def keep(
-        self, bands: Iterator[Band[T]], guard: Guard[T], affine: Affine, make: Callable[[int], Bands[T]]
+        self, bands: Iterator[Band[T]], guard: Guard[T], affine: Affine, make: Callable[[], Bands[T]]
     ) -> tuple[KeptKeys[T], SampleError]:
         """Keep some of the keys, and measure the error that this makes."""
         octaves = Octaves(self._counts, self._most)

@@ -1,4 +1,4 @@
-"""Stores bands on disk: in files without names, or in those of a work folder."""
+"""Stores bands on disk: in a file without a name, or in those of a work folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zvae_tiled.shortage import ADVICE, is_shortage
 
 
 class FileBands(Generic[T]):
-    """Bands in a file."""
+    """Bands in a file. A subclass says what becomes of rows that were read for the last time, and closes it."""
 
     def __init__(self, kernels: Kernels[T], folder: Path, place: MapBytes, width: int, channels: int) -> None:
         self._kernels = kernels
@@ -65,7 +65,7 @@ class FileBands(Generic[T]):
         return read
 
     def _release(self, stop: int) -> None:
-        """Free the rows above `stop`, if the file is shared with later maps."""
+        """Let later maps have the place of the rows before `stop`, if they share the file."""
 
 
 class DiskBands(FileBands[T]):

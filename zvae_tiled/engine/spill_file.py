@@ -18,7 +18,7 @@ class SpillFile:
     """A file without a name, which the system deletes even after a crash.
 
     It is never larger than what lay in it at once: rows are written where others were that nothing reads any more.
-    Pages of such bytes are in memory, where new ones take longer than what is written to them.
+    That is faster too, for the system need not find new pages.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,8 +60,11 @@ class SpillFile:
 
     def close(self) -> None:
         """Free the disk space, unless a map lies in the file."""
-        if sum(stop - start for start, stop in self._free) < self._end:
-            return
+        if sum(stop - start for start, stop in self._free) == self._end:
+            self.discard()
+
+    def discard(self) -> None:
+        """Free the disk space, whatever lies in the file: Ctrl-C may come before a map has noted its bytes."""
         self._free, self._end = [], 0
         if self._file is not None:
             self._file.close()
@@ -123,6 +126,7 @@ class SpilledBytes:
 
     def _move(self, move: Callable[[BinaryIO, memoryview, int], None], data: memoryview, offset: int) -> None:
         place = bisect_right(self._starts, offset) - 1
+        assert place >= 0 or not data, "rows are read after they were released"
         while data:
             start, stop = self._ranges[place]
             inside = offset - self._starts[place]

@@ -60,7 +60,7 @@ class VideoRun(Generic[T]):
             ready: Returns the latents of a frame (1, h, w, channels), ready for the first Step.
         """
         with ExitStack() as stack:
-            stack.callback(self._spilled.close)
+            stack.callback(self._spilled.discard)
             for number, segment in enumerate(self._plan.segments):
                 for name, (step, scale) in segment.causal.items():
                     stage = self._plan.later[number]

@@ -46,7 +46,12 @@ def amplified(plan: Plan, vae: VAE, device: Device, latents: mx.array, folder: P
     room = plan.predicted_peak - plan.gathered - given_bytes(plan.case) + given_bytes(case) - _comparing(case)
     try:
         small = make_plan(
-            case, Exact(), Budget(room, "the plan's own memory"), device, plan.weights, storage=plan.storage
+            case,
+            Exact(),
+            Budget(room, "the plan's own memory"),
+            device,
+            plan.weights,
+            storage=replace(plan.storage, limit=plan.spilled),
         )
     except BudgetError:
         return None

@@ -50,7 +50,8 @@ class Leg:
         before = self._before if self.held.medium == "disk" else 0
         stores = self._stores + self._gathers if self.medium == "disk" else 0
         # Rows that are stored take the place of those that were read, of which there are as many or more.
-        replaces = self._costs.frees_disk and self.store is not None and not self._shared
+        reads_last = self.held.cut > 0 and self.store is not None and not self._shared
+        replaces = self._costs.frees_disk and reads_last
         keys = self._keys if self.held.keys == "disk" else 0
         return self._costs.kept + keys + (max(before, stores) if replaces else before + stores)
 

@@ -211,8 +211,12 @@ def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> Budg
 
 def _too_little_disk(case: Case, quality: Quality, held: Resident, device: Device, storage: Storage) -> BudgetError:
     """Return the error of a disk limit that no plan keeps, however much memory it has."""
-    choose = _once(_leanest(replace(storage, limit=None), "disk"))
-    plans = (filled(case, quality, 0, layout, held, device, choose) for layout in layouts(case, quality, held, device))
+    unlimited = replace(storage, limit=None)
+    choose = _once(_leanest(unlimited, "disk"))
+    plans = (
+        filled(case, quality, 0, layout, held, device, choose, unlimited)
+        for layout in layouts(case, quality, held, device)
+    )
     needed = min(plan.spilled for plan in plans if plan is not None)
     height, width = case.pixels
     return BudgetError(
