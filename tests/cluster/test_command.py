@@ -108,6 +108,26 @@ def test_tls_without_certificates_is_refused_before_a_connection(
     assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"address": "tls://here:1"}', "certificates"),
+        (b'{"address": 8786}', "names no address"),
+        (b"[]", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_the_file_of_a_scheduler_is_checked_before_a_connection(
+    content: bytes, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (file := tmp_path / "scheduler.json").write_bytes(content)
+    stand_in(monkeypatch, Security=lambda: SimpleNamespace(get_connection_args=lambda role: {"ssl_context": None}))
+    with pytest.raises(ClusterError, match=said), connected(str(file)):
+        pass
+
+
 @pytest.mark.parametrize(("files", "started"), [(1, 1), (9, 8), (None, 8)])
 def test_no_more_workers_start_than_there_are_files(
     monkeypatch: pytest.MonkeyPatch, files: int | None, started: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -35,6 +36,11 @@ CERTIFICATES = ", ".join(f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA
 
 CONNECT = 10.0
 """Seconds that a scheduler has to accept a connection."""
+
+_MOST = 1 << 20
+"""Bytes that are read of a scheduler's file. Dask writes one of a few hundred."""
+
+_NAME_THE_FILE = "Name the file that `dask scheduler --scheduler-file` wrote."
 
 
 @contextmanager
@@ -81,23 +87,37 @@ def connected(address: str) -> Iterator[Any]:
             Dask's configuration (``distributed.comm.tls``).
 
     Raises:
-        ClusterError: No scheduler answers there, the address has no port, or certificates for ``tls://`` are not named.
+        ClusterError: No scheduler answers there, the address has no port, the file is not one of a scheduler, or
+            certificates for ``tls://`` are not named.
     """
     if not os.path.isfile(address) and not re.search(r":[0-9]+/?$", address):
         raise ClusterError(
             f"{address} is no address of a scheduler, and no file of one",
             "Write tcp://HOST:8786, as `dask scheduler` prints it, or the path of its --scheduler-file.",
         )
-    place = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
+    found = _read_address(address) if os.path.isfile(address) else address
     with hushed():
-        _check_certificates(address)
+        _check_certificates(found)
         try:
-            client = distributed().Client(**place, timeout=CONNECT, set_as_default=False)
+            client = distributed().Client(found, timeout=CONNECT, set_as_default=False)
         except Exception as error:
             problem = f"no scheduler answers at {address}: {type(error).__name__}: {error}"
             raise ClusterError(problem, "Start one with `dask scheduler`. It prints its address.") from error
         with _closed_quietly(client):
             yield client
+
+
+def _read_address(file: str) -> str:
+    """Return the address in the file that `dask scheduler --scheduler-file` writes."""
+    try:
+        with open(file, "rb") as opened:
+            address = json.loads(opened.read(_MOST)).get("address")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        problem = f"{file} cannot be read as the file of a scheduler: {error}"
+        raise ClusterError(problem, _NAME_THE_FILE) from error
+    if not isinstance(address, str):
+        raise ClusterError(f"{file} names no address of a scheduler", _NAME_THE_FILE)
+    return address
 
 
 def _check_certificates(address: str) -> None:
