@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -79,6 +80,41 @@ def test_the_first_worker_of_a_cluster_is_waited_for(place: Path) -> None:
     ):
         Timer(1.0, cluster.scale, [1]).start()
         assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+
+
+def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_again_does(place: Path) -> None:
+    """The budget of the machine is shared by those that were there when the work began."""
+    from distributed import Client, LocalCluster
+
+    from zvae_tiled.cluster.crew import crew
+
+    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with (
+        hushed(),
+        LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        crew(client, [(str(demo.FOLDER), None, "bfloat16")]) as members,
+    ):
+        (first,) = members.members()
+        cluster.scale(3)
+        client.wait_for_workers(3, timeout=300)
+        _until(lambda: all(client.run(_introduced).values()))
+        assert set(members.members()) == {first}
+        os.kill(client.run(os.getpid, workers=[first])[first], signal.SIGKILL)
+        _until(lambda: set(members.members()) - {first})
+        assert len(set(members.members()) - {first}) == 1
+
+
+def _introduced(dask_worker: Any) -> bool:
+    """Return whether this worker's plugins are all set up."""
+    return any(name.startswith("zvae-") for name in dask_worker.plugins) and dask_worker.status.name == "running"
+
+
+def _until(holds: Callable[[], object]) -> None:
+    ends = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.5)
 
 
 def test_workers_of_other_versions_are_refused_or_allowed_by_name(place: Path, client: Any) -> None:

@@ -1,7 +1,8 @@
 """`Membership`: a plugin of Dask's that lets a worker take orders of a run, if it computes the same bits as the others.
 
 A member has a resource of Dask's with the run's name, and every order needs one of it. So a worker carries out one
-order at a time, and one that joins later, or is restarted, takes part only if it is like the others.
+order at a time, and one that joins later, or is restarted, takes part only if it is like the others, and if its machine
+has no more members than share its budget.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import Lock, WorkerPlugin, get_worker
 
 from zvae_tiled.cluster.likeness import Likeness, differences, likeness
 from zvae_tiled.cluster.ready import Model, sources_of
@@ -77,8 +78,21 @@ class Membership(WorkerPlugin):
         if differences(self._common, own, self._allow):
             LOG.warning("%s takes no orders: it would compute other bits than the other workers", worker.address)
             return
-        SHARES[self.name], SOURCES[self.name] = share, sources
-        await worker.set_resources(**{self.name: 1})
+        async with Lock(f"{self.name} on {_host(worker)}", scheduler_rpc=worker.scheduler, loop=worker.loop):
+            if await self._others(worker) >= share.workers:
+                LOG.warning("%s takes no orders: the budget of this machine is shared by others", worker.address)
+                return
+            SHARES[self.name], SOURCES[self.name] = share, sources
+            await worker.set_resources(**{self.name: 1})
+
+    async def _others(self, worker: Any) -> int:
+        """Return how many other members this machine has."""
+        workers = (await worker.scheduler.identity())["workers"]
+        return sum(
+            bool(each["resources"].get(self.name))
+            for address, each in workers.items()
+            if address != worker.address and host_of(address) == _host(worker)
+        )
 
     def _seen(self) -> tuple[Likeness, tuple[Source, ...]]:
         sources = sources_of(self._models)  # before they are read: who changes them meanwhile is found out
