@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -77,3 +79,15 @@ def test_the_registry_is_told_the_version_of_the_package() -> None:
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
     assert told["version"] == __version__
     assert told["dependencies"] == [package] == Path(FOLDER / "requirements.txt").read_text().split()
+
+
+def test_the_line_of_the_guide_installs_the_nodes_and_updates_them(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "comfyui.md").read_text()
+    copy = next(line for line in guide.splitlines() if line.startswith("cp ")).partition(" && ")[0]
+    shutil.copytree(FOLDER, tmp_path / "integrations" / "comfyui", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "ComfyUI" / "custom_nodes").mkdir(parents=True)
+    shipped = sorted(path.name for path in (tmp_path / "integrations" / "comfyui").iterdir())
+    for _ in ("installed", "updated"):
+        subprocess.run(shlex.split(copy), check=True, cwd=tmp_path)
+        installed = (tmp_path / "ComfyUI" / "custom_nodes" / "zvae_tiled").iterdir()
+        assert sorted(path.name for path in installed) == shipped
