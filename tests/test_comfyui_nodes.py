@@ -52,12 +52,15 @@ def test_every_node_has_the_name_of_the_menu() -> None:
 def test_a_node_is_called_with_its_inputs(name: str) -> None:
     node = NODES[name]
     inputs = node.INPUT_TYPES()
-    assert inputs.keys() <= {"required", "hidden"}
+    assert inputs.keys() <= {"required", "optional", "hidden"}
+    widgets = {**inputs["required"], **inputs.get("optional", {})}
     called = inspect.signature(getattr(node(), node.FUNCTION))
-    assert {*inputs["required"], *inputs.get("hidden", ())} == called.parameters.keys()
+    assert {*widgets, *inputs.get("hidden", ())} == called.parameters.keys()
     for name in inputs.get("hidden", ()):
         assert called.parameters[name].default is None
-    for kind, options in inputs["required"].values():
+    for name, (choices, _) in inputs.get("optional", {}).items():
+        assert called.parameters[name].default == choices[0]
+    for kind, options in widgets.values():
         assert kind, "a type, or a list of choices"
         assert not isinstance(kind, str) or kind not in WIDGETS or "default" in options
         assert options.keys() <= {"default", "min", "max", "step", "tooltip"}
