@@ -17,6 +17,9 @@ import pytest
 
 from tests.support.running import ROOT, environment
 from zvae_tiled import __version__
+from zvae_tiled.adapters.comfyui_words import in_words_of_the_menu
+from zvae_tiled.engine import spill
+from zvae_tiled.errors import OutputError
 
 FOLDER = ROOT / "integrations" / "comfyui"
 
@@ -94,3 +97,9 @@ def test_the_line_of_the_guide_installs_the_nodes_and_updates_them(tmp_path: Pat
         subprocess.run(shlex.split(copy), check=True, cwd=tmp_path)
         installed = (tmp_path / "ComfyUI" / "custom_nodes" / "zvae_tiled").iterdir()
         assert sorted(path.name for path in installed) == shipped
+
+
+def test_a_full_disk_is_told_without_arguments_of_python() -> None:
+    with pytest.raises(OutputError, match=r"the disk is full\n *Set TMPDIR") as told, in_words_of_the_menu():
+        raise OutputError("the disk is full", spill._ADVICE)
+    assert "=" not in str(told.value)

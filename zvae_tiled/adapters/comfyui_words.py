@@ -11,6 +11,8 @@ _THEIR_WORDS = {
     "stream the rows (vae.stream, a .png or .npy file)": "use Save Huge Image",
     "Stream the rows (vae.stream), write them to a file (vae.decode_to_file)": "Use Save Huge Image",
     "None for a safe share": "leave it empty for a safe share",
+    "Name another folder with spill_folder=,": "Set TMPDIR to a folder with more room before ComfyUI starts,",
+    ", or set overwrite=True": "",
     " A video of Wan 2.1 or Qwen-Image is decoded with vae.video.": " ComfyUI's own VAE Decode decodes videos.",
 }
 """What Python's users are told, and what is said instead."""
