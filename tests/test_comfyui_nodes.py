@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,9 @@ import pytest
 
 from tests.support.running import ROOT, environment
 from zvae_tiled import __version__
+from zvae_tiled.adapters.comfyui_words import in_words_of_the_menu
+from zvae_tiled.engine import spill
+from zvae_tiled.errors import OutputError
 
 FOLDER = ROOT / "integrations" / "comfyui"
 
@@ -50,12 +55,15 @@ def test_every_node_has_the_name_of_the_menu() -> None:
 def test_a_node_is_called_with_its_inputs(name: str) -> None:
     node = NODES[name]
     inputs = node.INPUT_TYPES()
-    assert inputs.keys() <= {"required", "hidden"}
+    assert inputs.keys() <= {"required", "optional", "hidden"}
+    widgets = {**inputs["required"], **inputs.get("optional", {})}
     called = inspect.signature(getattr(node(), node.FUNCTION))
-    assert {*inputs["required"], *inputs.get("hidden", ())} == called.parameters.keys()
+    assert {*widgets, *inputs.get("hidden", ())} == called.parameters.keys()
     for name in inputs.get("hidden", ()):
         assert called.parameters[name].default is None
-    for kind, options in inputs["required"].values():
+    for name, (choices, _) in inputs.get("optional", {}).items():
+        assert called.parameters[name].default == choices[0]
+    for kind, options in widgets.values():
         assert kind, "a type, or a list of choices"
         assert not isinstance(kind, str) or kind not in WIDGETS or "default" in options
         assert options.keys() <= {"default", "min", "max", "step", "tooltip"}
@@ -77,3 +85,21 @@ def test_the_registry_is_told_the_version_of_the_package() -> None:
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
     assert told["version"] == __version__
     assert told["dependencies"] == [package] == Path(FOLDER / "requirements.txt").read_text().split()
+
+
+def test_the_line_of_the_guide_installs_the_nodes_and_updates_them(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "comfyui.md").read_text()
+    copy = next(line for line in guide.splitlines() if line.startswith("cp ")).partition(" && ")[0]
+    shutil.copytree(FOLDER, tmp_path / "integrations" / "comfyui", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "ComfyUI" / "custom_nodes").mkdir(parents=True)
+    shipped = sorted(path.name for path in (tmp_path / "integrations" / "comfyui").iterdir())
+    for _ in ("installed", "updated"):
+        subprocess.run(shlex.split(copy), check=True, cwd=tmp_path)
+        installed = (tmp_path / "ComfyUI" / "custom_nodes" / "zvae_tiled").iterdir()
+        assert sorted(path.name for path in installed) == shipped
+
+
+def test_a_full_disk_is_told_without_arguments_of_python() -> None:
+    with pytest.raises(OutputError, match=r"the disk is full\n *Set TMPDIR") as told, in_words_of_the_menu():
+        raise OutputError("the disk is full", spill._ADVICE)
+    assert "=" not in str(told.value)

@@ -60,6 +60,13 @@ class ZvaeError(Exception):
         named._compose()
         return named
 
+    def advising(self, advice: str) -> Self:
+        """Return the same error with other advice, for users who do not write Python."""
+        changed = copy(self)
+        changed.advice = advice
+        changed._compose()
+        return changed
+
     def _compose(self) -> None:
         tag = f"[{self.area}] "
         lines = [*self.problem.splitlines(), *self.advice.splitlines()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zvae_tiled.adapters import comfyui as bounded
+from zvae_tiled.adapters.comfyui_words import in_words_of_the_menu
 
 CATEGORY = "latent/bounded"
 
@@ -22,6 +23,10 @@ BUDGET = (
 QUALITY = (
     ["exact", "tiles", "stream"],
     {"tooltip": "exact: the pixels of a full decode. tiles and stream are quicker for huge pictures, and approximate."},
+)
+OUTPUT = (
+    ["image", "png", "tiff"],
+    {"tooltip": "image: of VAE Decode (bounded). png and tiff: of Save Huge Image, which takes less memory."},
 )
 SIDE = {"default": 4096, "min": 16, "max": 131072, "step": 16}
 
@@ -39,6 +44,7 @@ class VAEDecodeBounded:
         """Return the inputs, as ComfyUI asks for them."""
         return {"required": {"samples": SAMPLES, "vae": VAE, "budget": BUDGET, "quality": QUALITY}}
 
+    @in_words_of_the_menu()
     def decode(self, samples: dict[str, Any], vae: Any, budget: str, quality: str) -> tuple[Any]:
         """Return pictures, (B, H, W, C), on the CPU."""
         return (bounded.prepared(vae, samples["samples"], "array", budget.strip(), quality).array("torch"),)
@@ -58,6 +64,7 @@ class VAEEncodeBounded:
         pixels = ("IMAGE", {"tooltip": "The pictures to encode."})
         return {"required": {"pixels": pixels, "vae": VAE, "budget": BUDGET}}
 
+    @in_words_of_the_menu()
     def encode(self, pixels: Any, vae: Any, budget: str) -> tuple[dict[str, Any]]:
         """Return latents, as from VAE Encode."""
         return ({"samples": bounded.encode(vae, pixels, budget.strip())},)
@@ -77,11 +84,15 @@ class PlanVAEDecode:
         """Return the inputs, as ComfyUI asks for them."""
         count = ("INT", {"default": 1, "min": 1, "max": 4096})
         sides = {"width": ("INT", SIDE), "height": ("INT", SIDE), "batch_size": count}
-        return {"required": {"vae": VAE, **sides, "budget": BUDGET, "quality": QUALITY}}
+        asked = {"vae": VAE, **sides, "budget": BUDGET, "quality": QUALITY}
+        return {"required": asked, "optional": {"output": OUTPUT}}  # optional: workflows of older versions have none
 
-    def plan(self, vae: Any, width: int, height: int, batch_size: int, budget: str, quality: str) -> dict[str, Any]:
+    @in_words_of_the_menu()
+    def plan(
+        self, vae: Any, width: int, height: int, batch_size: int, budget: str, quality: str, output: str = "image"
+    ) -> dict[str, Any]:
         """Return the plan in ten lines, and show them."""
-        found = bounded.copied(vae).plan(height, width, budget.strip() or None, batch_size, quality=quality)
+        found = bounded.planned(vae, height, width, batch_size, budget.strip(), quality, output)
         return {"ui": {"text": [str(found)]}, "result": (str(found),)}
 
 
@@ -105,6 +116,7 @@ class SaveHugeImage:
             "hidden": cls.HIDDEN,
         }
 
+    @in_words_of_the_menu()
     def save(
         self,
         samples: dict[str, Any],

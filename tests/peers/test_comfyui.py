@@ -12,7 +12,7 @@ import pytest
 from tests.peers.comfyui_calls import ANY, BUDGET, node, samples
 from zvae_tiled import VAE
 from zvae_tiled.adapters import comfyui
-from zvae_tiled.errors import ConfigError, InputError
+from zvae_tiled.errors import BudgetError, ConfigError, InputError
 from zvae_tiled.families import PRESETS
 
 pytestmark = [
@@ -133,6 +133,31 @@ def test_a_plan_says_what_a_decode_takes_and_decodes_nothing(host: Any, loaded: 
     assert text == str(comfyui.copied(vae).plan(2048, 4096, "2GB"))
     assert not host.asked
     assert not host.steps
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_a_plan_for_files_takes_the_budget_that_saving_them_takes(
+    kind: str, batch: int, host: Any, loaded: Any
+) -> None:
+    vae, size = loaded("z_image"), (512, 384, batch)
+    with pytest.raises(BudgetError) as refused:
+        node("ZvaePlan").plan(vae, *size, "1MB", "exact", kind)
+    budget = f"{-(-refused.value.needed // 10**6)}MB"
+    node("ZvaePlan").plan(vae, *size, budget, "exact", kind)
+    latent, named = samples(vae, 48, 64, batch), {"filename_prefix": "a", "format": kind}
+    node("ZvaeSave").save(latent, vae, **named, budget=budget, quality="exact")
+    less = f"{int(budget[:-2]) - 1}MB"
+    with pytest.raises(BudgetError):
+        node("ZvaeSave").save(latent, vae, **named, budget=less, quality="exact")
+
+
+def test_a_plan_that_files_would_fit_names_the_node_that_writes_them(host: Any, loaded: Any) -> None:
+    vae = loaded("z_image")
+    with pytest.raises(BudgetError, match="or use Save Huge Image with ") as refused:
+        node("ZvaePlan").plan(vae, 4096, 4096, 1, "100MB", "exact")
+    assert refused.value.needed > 100e6
+    node("ZvaePlan").plan(vae, 4096, 4096, 1, "100MB", "exact", "png")
 
 
 def test_the_weights_keep_the_type_that_comfyui_computes_in(host: Any, loaded: Any) -> None:

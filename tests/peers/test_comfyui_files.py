@@ -12,7 +12,7 @@ from tests.peers.comfyui_calls import ANY, node, samples
 from tests.support.leftovers import nothing_left
 from zvae_tiled import BudgetError
 from zvae_tiled.adapters import comfyui
-from zvae_tiled.errors import ConfigError, LatentsError
+from zvae_tiled.errors import ConfigError, InputError, LatentsError
 
 pytestmark = [
     pytest.mark.peers,
@@ -80,8 +80,10 @@ def test_what_cannot_be_done_is_refused_in_words_for_its_user(host: Any, loaded:
             getattr(node(name), call)(samples(vae), vae, budget="1MB", quality="exact", **options)
     with pytest.raises(LatentsError, match="channels"):
         node("ZvaeDecode").decode({"samples": torch.zeros(1, 4, 2, 2)}, vae, **ANY)
-    with pytest.raises(LatentsError, match="frames"):
+    with pytest.raises(LatentsError, match="own VAE Decode decodes videos"):
         node("ZvaeDecode").decode({"samples": torch.zeros(1, 16, 3, 2, 2)}, vae, **ANY)
+    with pytest.raises(InputError, match="leave it empty for a safe share"):
+        node("ZvaeDecode").decode(samples(vae), vae, "four", "exact")
     with pytest.raises(ConfigError, match="Linear, is of no family"):
         node("ZvaeDecode").decode(samples(vae), LoadedVAE(torch.nn.Linear(2, 2)), **ANY)
     assert not host.asked, "no model is unloaded for what is refused"

@@ -14,6 +14,7 @@ from zvae_tiled.families import PRESETS
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.planner.case import Output
+from zvae_tiled.planner.plan import Plan
 from zvae_tiled.vae import VAE
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.recognise import fitting_presets
@@ -69,6 +70,14 @@ def prepared(
     plan = bounded.prepare(latents, budget=budget or _ANY, quality=quality).planned(output)
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     return bounded.prepare(latents, budget=budget or None, quality=quality, progress=listener())
+
+
+def planned(vae: Any, height: int, width: int, batch: int, budget: str, quality: str, output: str) -> Plan:
+    """Plan a decode before there are latents. The output is ``image``, or the ending of the files."""
+    bounded, asked = copied(vae), budget or None
+    if output == "image":
+        return bounded.plan(height, width, asked, batch, quality=quality)
+    return bounded.plan(height, width, asked, batch, "stream", quality=quality, output=f"a.{output}")
 
 
 def encode(vae: Any, pixels: Any, budget: str) -> Any:
