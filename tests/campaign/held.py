@@ -10,8 +10,8 @@ WARM = 10
 """Rounds after which growth is looked for."""
 
 ROOM = {"memory": 8 << 20, "descriptors": 1, "threads": 1}
-"""By how much a process may hold more. A Triton server was seen to start one more thread after 60 rounds, and a worker of
-Dask to have one more connection at the end of 2 of 420 rounds."""
+"""By how much a process may hold more. A Triton server was seen to start one more thread after 60 rounds, and a worker
+of Dask to have one more connection at the end of 2 of 420 rounds."""
 
 
 def held(pid: int | None = None) -> Held:
