@@ -539,9 +539,13 @@ class VAE:
             )
         raw, scaled, wanted = truth("raw", raw), truth("scaled", scaled), truth("return_report", return_report)
         terms = Terms(budget, plan, "exact", progress, spill_folder, disk_limit)
-        job = Encode(self, read_images(images, self.config, raw), terms, raw, scaled)
+        job = self._encode(images, raw, scaled, terms)
         distribution = job.distribution()
         return (distribution, job.report) if wanted else distribution
+
+    @shortages("reading pictures", CLOSE)
+    def _encode(self, images: Any, raw: bool, scaled: bool, terms: Terms) -> Encode:
+        return Encode(self, read_images(images, self.config, raw), terms, raw, scaled)
 
     @shortages("reading latents", CLOSE)
     def _decode(self, latents: Any, raw: bool, terms: Terms) -> Decode:

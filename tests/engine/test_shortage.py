@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,8 +27,9 @@ from zvae_tiled.devices.here import available as available_here
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.errors import OutOfMemoryError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
-from zvae_tiled.jobs import job
+from zvae_tiled.jobs import decode, job
 from zvae_tiled.planner.budget import Available
+from zvae_tiled.sinks.deep_zoom import DeepZoom
 from zvae_tiled.sinks.file import failed
 from zvae_tiled.sinks.stream import StreamSink
 
@@ -129,6 +131,38 @@ def test_no_memory_even_to_see_what_is_left_is_our_error(tmp_path: Path, monkeyp
     monkeypatch.setattr(job, "available", available)
     with pytest.raises(OutOfMemoryError, match="memory ran out while decoding"):
         file(MODEL, tmp_path)
+
+
+@pytest.mark.parametrize(("place", "way"), [("available", "stream"), ("available", "encode"), ("targets_of", "webp")])
+def test_no_memory_for_a_plan_is_our_error(
+    place: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    ways: dict[str, Callable[[], object]] = {
+        "stream": lambda: MODEL.stream(LATENTS),
+        "encode": lambda: MODEL.encode(random_images(CONFIG, 8, 6)),
+        "webp": lambda: MODEL.decode_to_file(LATENTS, tmp_path / "a.webp"),
+    }
+    monkeypatch.setattr(decode if place == "targets_of" else job, place, short)
+    with pytest.raises(OutOfMemoryError, match="Cannot allocate"):
+        ways[way]()
+
+
+def test_a_deep_zoom_folder_is_removed_without_memory_to_list_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(self: DeepZoom) -> None:
+        self._crew.finish()
+        assert len(list(tmp_path.glob(".*/*/*.png"))) == 5, "all tiles are written"
+        raise MemoryError
+
+    monkeypatch.setattr(DeepZoom, "finish", finish)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(OutOfMemoryError):
+        MODEL.decode_to_file(LATENTS, tmp_path / "a.dzi", budget="1GB")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("way", WAYS)

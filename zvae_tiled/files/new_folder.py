@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
@@ -23,6 +25,8 @@ class NewFolder:
     Attributes:
         path: The final name.
         part: The hidden name under which it is filled.
+        holds: Returns names in it, those in a folder before that folder: to list a folder takes memory, which may have
+            run out.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,6 +36,7 @@ class NewFolder:
         self._handle: int | None = handle
         self._written = os.fstat(handle)
         self._replaced: Path | None = None
+        self.holds: Callable[[], Iterable[str]] = tuple
         with suppress(OSError):  # there is none to be replaced
             os.chmod(self.part, stat.S_IMODE(os.lstat(path).st_mode) & 0o777)
 
@@ -78,6 +83,9 @@ class NewFolder:
         """Remove the unfinished folder. After `publish` there is none."""
         self.close()
         shutil.rmtree(self.part, ignore_errors=True)
+        if os.path.lexists(self.part):
+            for name in chain(self.holds(), [""]):
+                _removed(self.part / name)
 
     def close(self) -> None:
         """Let go of the lock that keeps others from removing it."""
@@ -117,6 +125,14 @@ def strange_entry(path: Path) -> Path | None:
             if not (_TILE.fullmatch(tile.name) and tile.is_file() and not tile.is_symlink()):
                 return tile
     return None
+
+
+def _removed(path: Path) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+        return
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def _is_folder(path: Path) -> bool:

@@ -42,7 +42,7 @@ from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.log import log_finished, log_planned
 from zvae_tiled.report.report import Meter, Report
-from zvae_tiled.shortage import shortages
+from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks import ArraySink, Place, targets_of
 from zvae_tiled.sinks.notes import notes_of
 from zvae_tiled.sinks.targets import Targets
@@ -85,7 +85,8 @@ class Decode(Job):
     @cached_property
     def plan(self) -> Plan:
         """The plan for rows that are passed on. `array` makes a plan that also counts the pictures."""
-        return self.planned("rows")
+        with shortages("planning", CLOSE):
+            return self.planned("rows")
 
     @property
     def _sources(self) -> tuple[Source, ...]:
@@ -150,8 +151,9 @@ class Decode(Job):
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
             OutOfMemoryError: Memory ran out, twice if the budget follows the free memory. No part of it is left.
         """
-        target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
-        check_outputs(target.paths, self._sources)
+        with shortages("planning", CLOSE):
+            target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
+            check_outputs(target.paths, self._sources)
         if self._terms.work is not None:
             work = path_of(self._terms.work, "work")
             with shortages("decoding", f"Close other programs, and decode again: {work} keeps what is done."):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -55,6 +56,12 @@ class DeepZoom(Writer):
         self._crew = Crew[_Tile](_tiles_at_work(shape), self._put)
         for level in self._folders:
             level.mkdir()
+
+    def holds(self) -> Iterator[str]:
+        """Yield the names in the folder of the tiles: those of a level, then that of its folder."""
+        for level, (rows, columns) in enumerate(reversed([_grid(each) for each in level_shapes(self.shape, 1)])):
+            yield from (f"{level}/{column}_{row}.png" for row in range(rows) for column in range(columns))
+            yield str(level)
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:
@@ -113,7 +120,12 @@ def _tile_bytes(shape: Shape) -> int:
 
 
 def _tiles(shape: Shape) -> int:
-    return -(-shape[0] // TILE) * -(-shape[1] // TILE)
+    rows, columns = _grid(shape)
+    return rows * columns
+
+
+def _grid(shape: Shape) -> tuple[int, int]:
+    return -(-shape[0] // TILE), -(-shape[1] // TILE)
 
 
 def _tiles_at_work(shape: Shape) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -80,14 +79,16 @@ class FileSink:
 
     def _opened(self, path: Path) -> Writer:
         """Return the writer of a new file. A folder beside it gets its name first, because the file refers to it."""
-        options: dict[str, Any] = {}
-        if self._beside:
-            folder = NewFolder(tiles_folder(path))
+        folder = NewFolder(tiles_folder(path)) if self._beside else None
+        if folder is not None:
             self.files.append(folder)
-            options["folder"] = folder.part
         file = self._new_file(path)
         self.files.append(file)
-        return self._new_writer(file.file, **options)
+        if folder is None:
+            return self._new_writer(file.file)
+        writer = self._new_writer(file.file, folder=folder.part)
+        folder.holds = writer.holds
+        return writer
 
     def _new_file(self, path: Path) -> NewFile | PouredFile:
         return new_file(path)

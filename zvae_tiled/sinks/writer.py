@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, ClassVar
 
 import mlx.core as mx
@@ -88,6 +88,10 @@ class Writer(ABC):
 
     def stop(self) -> None:  # noqa: B027, most have nothing to end
         """End what is still at work, after an error. A second call changes nothing."""
+
+    def holds(self) -> Iterable[str]:
+        """Return the names in the folder beside the file, those in a folder before that folder."""
+        return ()
 
     @staticmethod
     def gathered(shape: Shape, bits: int) -> int:

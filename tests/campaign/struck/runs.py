@@ -16,6 +16,7 @@ from tests.support.models import random_images
 from tests.support.plans import bits, plan_for
 from tests.support.running import CONFIG, save_latents, save_vae
 from zvae_tiled import VAE
+from zvae_tiled.errors import OutOfMemoryError
 
 SIDES = (24, 40)
 """Rows and columns of the latents."""
@@ -57,16 +58,24 @@ def _file(*names: str, **options: Any) -> Run:
     return run
 
 
+def _bits(array: Any) -> bytes:
+    """Return the bytes of a result. Memory may run out here too, which is no fault of the package."""
+    try:
+        return bits(array)
+    except MemoryError as error:
+        raise OutOfMemoryError("memory ran out in the campaign's own copy") from error
+
+
 def _array(given: Given, folder: Path, **options: Any) -> bytes:
-    return bits(given.loaded().decode(given.latents, spill_folder=folder, **options))
+    return _bits(given.loaded().decode(given.latents, spill_folder=folder, **options))
 
 
 def _streamed(given: Given, folder: Path) -> bytes:
-    return b"".join(map(bits, given.loaded().stream(given.latents, budget="1GB", spill_folder=folder)))
+    return b"".join(map(_bits, given.loaded().stream(given.latents, budget="1GB", spill_folder=folder)))
 
 
 def _encoded(given: Given, folder: Path) -> bytes:
-    return bits(given.loaded().encode(given.images, budget="1GB", spill_folder=folder).mean)
+    return _bits(given.loaded().encode(given.images, budget="1GB", spill_folder=folder).mean)
 
 
 Run = Callable[[Given, Path], bytes | None]
