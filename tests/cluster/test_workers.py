@@ -96,8 +96,8 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
         crew(client, [(str(demo.FOLDER), None, "bfloat16")]) as members,
     ):
         (first,) = members.members()
-        cluster.scale(3)
-        client.wait_for_workers(3, timeout=300)
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=300)
         _until(lambda: all(client.run(_introduced).values()))
         assert set(members.members()) == {first}
         os.kill(client.run(os.getpid, workers=[first])[first], signal.SIGKILL)
