@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -70,31 +71,16 @@ def test_a_worker_has_its_part_of_the_budget_and_of_the_cores(place: Path, clien
 
 
 def test_the_first_worker_of_a_cluster_is_waited_for(place: Path) -> None:
-    from distributed import Client, LocalCluster
-
-    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with (
-        hushed(),
-        LocalCluster(n_workers=0, threads_per_worker=1, **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with _cluster(0) as (cluster, client):
         Timer(1.0, cluster.scale, [1]).start()
         assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
 
 
 def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_again_does(place: Path) -> None:
     """The budget of the machine is shared by those that were there when the work began."""
-    from distributed import Client, LocalCluster
-
     from zvae_tiled.cluster.crew import crew
 
-    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with (
-        hushed(),
-        LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-        crew(client, [(str(demo.FOLDER), None, "bfloat16")]) as members,
-    ):
+    with _cluster(1) as (cluster, client), crew(client, [(str(demo.FOLDER), None, "bfloat16")]) as members:
         (first,) = members.members()
         cluster.scale(2)
         client.wait_for_workers(2, timeout=300)
@@ -103,6 +89,20 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
         os.kill(client.run(os.getpid, workers=[first])[first], signal.SIGKILL)
         _until(lambda: set(members.members()) - {first})
         assert len(set(members.members()) - {first}) == 1
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[tuple[Any, Any]]:
+    """A cluster whose number of workers can be changed, and a client."""
+    from distributed import Client, LocalCluster
+
+    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with (
+        hushed(),
+        LocalCluster(n_workers=workers, threads_per_worker=1, **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield cluster, client
 
 
 def _introduced(dask_worker: Any) -> bool:
