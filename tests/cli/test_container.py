@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,16 @@ import pytest
 from PIL import Image
 
 from tests.support.groups import real_group, run_in
-from tests.support.running import CONFIG, environment, process, save_latents, save_vae
+from tests.support.running import environment, process, save_latents, save_vae
 from zvae_tiled import plan
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 
 LIMIT = 200 * 10**6
 
-WITHOUT_ATTENTION = replace(CONFIG, mid_block_add_attention=False)
+WITHOUT_ATTENTION = AutoencoderKLConfig(
+    latent_channels=4, block_out_channels=(4, 4, 4), norm_num_groups=2, mid_block_add_attention=False
+)
+"""Its pictures are four times as high as the latents, so that the widest map is large beside the latents."""
 
 SIDE = 900
 """Latents a side: in ample memory, a decode of these takes more than the limit."""
@@ -40,14 +43,14 @@ def test_a_decode_without_a_budget_survives(tmp_path: Path) -> None:
     budget = json.loads((tmp_path / "plan.json").read_text())["budget"]
     assert budget < LIMIT
     ample, tight = (
-        plan(WITHOUT_ATTENTION, 2 * SIDE, 2 * SIDE, size, dtype="float32", task="stream")
+        plan(WITHOUT_ATTENTION, 4 * SIDE, 4 * SIDE, size, dtype="float32", task="stream")
         for size in ("4GB", f"{budget}B")
     )
     assert ample.predicted_peak > LIMIT, "in ample memory the decode must take more than the limit"
     assert tight.spilled > LIMIT, "the cached pages of its files must take more than the limit, too"
     assert tight.predicted_flops < MOST_FLOPS
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (2 * SIDE, 2 * SIDE)
+        assert picture.size == (4 * SIDE, 4 * SIDE)
         assert np.asarray(picture).std() > 10
 
 
