@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from benchmarks import baselines, store
-from benchmarks.runner import Machine, commit, run_group
+from benchmarks.runner import Machine, commit, folder_of, run_group
 from zvae_tiled.errors import ZvaeError
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.report.figures import Row
@@ -49,7 +48,7 @@ def main() -> int:
         return 2
     if args.command == "check":
         return check(Machine(limit, args.timeout), args.quick, args.update_baseline)
-    machine = Machine(limit, args.timeout, tuple(args.peers_python))
+    machine = Machine(limit, args.timeout, tuple(args.peers_python), keep=args.keep)
     for suite in args.suite or SUITES:
         for row in run_suite(suite, machine, args.quick, args.large):
             store.write(suite, [row], args.results)
@@ -66,9 +65,10 @@ def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterato
         yield from module.rows()
         return
     limit = min(machine.limit, getattr(module, "LIMIT", machine.limit))
-    machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()), limit=limit)
-    with tempfile.TemporaryDirectory() as folder:
-        for group in module.groups(quick, large, Path(folder)):
+    timeout = max(machine.timeout, getattr(module, "TIMEOUT", 0.0))
+    machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()), limit=limit, timeout=timeout)
+    with folder_of(machine) as folder:
+        for group in module.groups(quick, large, folder):
             yield from run_group(group, machine)
 
 
@@ -105,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="PATH",
         help="a Python interpreter that has peers installed; may be repeated",
+    )
+    run.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for pictures and samples: a run that was stopped goes on there. Default: a temporary folder",
     )
     run.add_argument("--results", type=Path, default=store.FOLDER, help="folder for the rows")
     checking = commands.add_parser("check", help="measure memory against predictions, budgets and baselines")

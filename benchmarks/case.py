@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -34,6 +35,7 @@ class Case:
         rounds: Number of children. The cases of a group take turns.
         label: The tool's name in tables.
         kernels: Value of ``ZVAE_KERNELS``. Default: the machine's own kernels.
+        resumed: Whether a decode that was stopped goes on, from a work folder. Only `ours_file` can.
     """
 
     suite: str
@@ -49,6 +51,7 @@ class Case:
     rounds: int = 1
     label: str = "zvae_tiled"
     kernels: str = ""
+    resumed: bool = False
 
     @property
     def config(self) -> VAEConfig:
@@ -77,6 +80,11 @@ class Case:
         path = f", {self.kernels}" if self.kernels else ""
         return f"{self.label}: {self.model}, {size}, {self.dtype}, {self.budget}, {self.quality}{path}"
 
+    @property
+    def digest(self) -> str:
+        """The name of its files in a folder that is kept."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
     def to_json(self) -> str:
         """Return the case as JSON."""
         return json.dumps(asdict(self))
@@ -90,14 +98,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a child: weights and latents to read, and the picture to write.
+    """The files of a child: weights and latents to read, the picture to write, and the work folder to go on in.
 
-    None means random weights, random latents, or no picture.
+    None means random weights, random latents, no picture, or no work folder.
     """
 
     model: str | None = None
     latents: str | None = None
     picture: str | None = None
+    work: str | None = None
 
 
 @dataclass

@@ -34,7 +34,7 @@ def answer(case: Case, files: Files) -> Sample:
     from zvae_tiled.devices.here import device_kind
     from zvae_tiled.report.environment import environment
 
-    sample.environment = environment(device_kind())
+    sample.environment |= environment(device_kind())
     return sample
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -40,6 +41,7 @@ class Machine:
         peers: Other Python interpreters, which have peers installed.
         environment: Environment variables to add to those of this process.
         module: The module that a child runs.
+        keep: Folder for pictures and samples: a run that was stopped goes on with them. Default: a temporary folder.
     """
 
     limit: int
@@ -47,6 +49,7 @@ class Machine:
     peers: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     module: str = "benchmarks.child"
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,14 @@ def run_group(group: Group, machine: Machine) -> Iterator[Row]:
     samples: list[list[Sample]] = [[] for _ in group.cases]
     judges = [i for i, case in enumerate(group.cases) if case.dtype in ("float64", "float32")] or [0]
     reference: Path | None = None
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_of(machine) as folder:
         for turn in range(max(case.rounds for case in group.cases)):
             for i, case in enumerate(group.cases):
                 if turn >= case.rounds or any(sample.outcome != "ok" for sample in samples[i]):
                     continue
-                picture = Path(folder) / f"{i}.npy"
-                samples[i].append(run_child(case, group, picture if group.compare and not turn else None, machine))
+                picture = folder / f"{case.digest}.npy"
+                own = replace(group, compare=group.compare and not turn)
+                samples[i].append(run_once(case, own, folder / f"{case.digest}-{turn}.json", picture, machine))
                 if reference is None and i in judges and picture.exists():
                     reference = picture
                 if turn + 1 < case.rounds and samples[i][-1].outcome == "ok":
@@ -89,9 +93,32 @@ def run_group(group: Group, machine: Machine) -> Iterator[Row]:
                 yield row
 
 
-def run_child(case: Case, group: Group, picture: Path | None, machine: Machine) -> Sample:
+@contextlib.contextmanager
+def folder_of(machine: Machine) -> Iterator[Path]:
+    """Yield the folder that the machine keeps, or a temporary one."""
+    if machine.keep is not None:
+        machine.keep.mkdir(parents=True, exist_ok=True)
+        yield machine.keep
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def run_once(case: Case, group: Group, known: Path, picture: Path, machine: Machine) -> Sample:
+    """Return the sample in the file `known`. If there is none, run a child, and save its sample there."""
+    if known.exists():
+        return Sample(**json.loads(known.read_text()))
+    work = known.with_suffix("") if case.resumed else None
+    sample = run_child(case, group, picture if group.compare else None, machine, work)
+    part = known.with_suffix(".part")
+    part.write_text(json.dumps(asdict(sample)))
+    os.replace(part, known)
+    return sample
+
+
+def run_child(case: Case, group: Group, picture: Path | None, machine: Machine, work: Path | None = None) -> Sample:
     """Run one child, in the first interpreter that has the packages it needs."""
-    files = Files(*(None if path is None else str(path) for path in (group.model, group.latents, picture)))
+    files = Files(*(None if path is None else str(path) for path in (group.model, group.latents, picture, work)))
     request = json.dumps({"case": case.to_json(), "files": asdict(files)})
     own = {"ZVAE_BLAS": "off"} if case.tool in TORCH else {"ZVAE_KERNELS": case.kernels} if case.kernels else {}
     variables = {**dict(machine.environment), **own}
@@ -102,7 +129,9 @@ def run_child(case: Case, group: Group, picture: Path | None, machine: Machine) 
             break
     here = environment(device_kind())
     fallback = {**here, "kernels": variables.get("ZVAE_KERNELS", here["kernels"])}
-    sample.environment = {**(sample.environment or fallback), "others": noise.share(), "limit": machine.limit}
+    others = max(noise.share(), sample.environment.get("others", 0.0))
+    own_part = {"commit": commit(), "others": others, "limit": machine.limit}
+    sample.environment = {**(sample.environment or fallback), **own_part}
     print(f"  {case.name}: {_short(sample)}", file=sys.stderr, flush=True)
     return sample
 

@@ -29,7 +29,7 @@ def save_random_vae(config: VAEConfig, folder: Path) -> Path:
     They are numbers of bfloat16, so that every tool and type computes with the same. Statistics of latents are stored
     in float32, as in published files.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = random_tensors(torch_shapes(config))
     if isinstance(config, QwenImageConfig | QwenImage21Config | WanConfig):
         tensors = with_frames(tensors, config)

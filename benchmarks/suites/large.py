@@ -1,6 +1,7 @@
 """Measures pictures that are really large: exact and by sampled keys, beside the tiles of others in the same memory.
 
-It takes hours: `python -m benchmarks run --suite large --large`. Without `--large` it is a rehearsal of small pictures.
+It takes hours: `python -m benchmarks run --suite large --large --keep FOLDER`, which goes on after Ctrl-C with the case
+that was stopped, and in the longest one at the row. Without `--large` it is a rehearsal of small pictures.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ from benchmarks.case import Case
 from benchmarks.runner import Group
 from benchmarks.suites.peers import race
 from zvae_tiled import demo
+from zvae_tiled.devices.native_cpu.choice import native_status
 
 LIMIT = 3_000_000_000
 """The memory of each process, the interpreter and its libraries included."""
+
+TIMEOUT = 6 * 3600.0
+"""The most seconds of each process."""
+
+DTYPE = "float32" if native_status().path == "avx2" else "bfloat16"
+"""Without instructions for bfloat16, torch takes minutes for what it does in seconds in float32."""
 
 DEMO = (16, 32, 64, 64)
 """The widths of the demo VAE."""
@@ -27,22 +35,38 @@ SAMPLED: dict[str, Any] = {"quality": "sampled", "keys": 131072}
 
 
 def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
-    """Yield the demo VAE's picture; then a size at a time, exact, by sampled keys, and by others' tiles; then plans."""
-    side = 12288 if large else 512
-    alone = Case("large", "ours_file", side, side, budget="1GB", widths=DEMO, label="zvae_tiled, the demo VAE")
-    yield Group((alone,), Path(demo.__file__).parent, _cats(side // 8, folder / "cats.npy"))
-    for pixels in (2048, 4096, 6144) if large else (256,) if quick else (1024,):
-        case = partial(Case, "large", height=pixels, width=pixels)
-        cases = (
-            case("ours_file", budget="2GB"),
-            case("ours_file", budget="2GB", options=SAMPLED),
-            case("diffusers_tiled", label="diffusers, tiles", options={"quality": "tiles"}),
-            case("mflux_vae", label="mflux, tiles", options={"quality": "tiles", "mode": "tiles"}),
-        )
-        yield race(cases, folder, compare=True)
+    """Yield plans; the largest race; the demo VAE's picture; then smaller races, for tools that fail in the largest."""
     for pixels in (8192, 16384, 32768) if large else (2048,):
         plan = partial(Case, "large", "planned", pixels, pixels, budget="4GB", label="zvae_tiled, planned only")
         yield Group((plan(), plan(options=SAMPLED)))
+    largest, *smaller = (6144, 4096, 2048) if large else (256,) if quick else (1024,)
+    yield race(tuple(racers(largest)), folder, compare=True)
+    side = 12288 if large else 512
+    demo_vae = Case(
+        "large",
+        "ours_file",
+        side,
+        side,
+        DTYPE,
+        budget="1GB",
+        widths=DEMO,
+        label="zvae_tiled, the demo VAE",
+        resumed=True,
+    )
+    yield Group((demo_vae,), Path(demo.__file__).parent, _cats(side // 8, folder / "cats.npy"))
+    for pixels in smaller:
+        yield race(tuple(racers(pixels)), folder, compare=True)
+
+
+def racers(pixels: int) -> Iterator[Case]:
+    """Yield exact, sampled keys, and the tiles of others. Smaller tiles of diffusers may fit where its own do not."""
+    case = partial(Case, "large", height=pixels, width=pixels, dtype=DTYPE)
+    yield case("ours_file", budget="2GB")
+    yield case("ours_file", budget="2GB", options=SAMPLED)
+    yield case("diffusers_tiled", label="diffusers, tiles", options={"quality": "tiles"})
+    half = {"quality": "tiles", "tile": 512}
+    yield case("diffusers_tiled", label="diffusers, tiles of 512", options=half)
+    yield case("mflux_vae", dtype="bfloat16", label="mflux, tiles", options={"quality": "tiles", "mode": "tiles"})
 
 
 def _cats(side: int, file: Path) -> Path:

@@ -26,7 +26,7 @@ def race(cases: tuple[Case, ...], folder: Path, compare: bool) -> Group:
     first = cases[0]
     config, cell = first.config, first.config.cell
     model, latents = folder / first.model, folder / f"{first.width}x{first.height}.npy"
-    if not model.exists():
+    if not (model / "config.json").exists():  # it is written last
         save_random_vae(config, model)
     np.save(latents, structured_latents(first.height // cell, first.width // cell, config.latents.channels))
     return Group(cases, model, latents, compare)

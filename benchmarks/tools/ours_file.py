@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import Footprint
+from benchmarks.sittings import Sittings
 from benchmarks.tools.ours import budget_of, latents_of, load, quality_of
 
 OPEN = Path("/proc/self/fd")
@@ -18,39 +18,50 @@ OPEN = Path("/proc/self/fd")
 
 
 def measure(case: Case, files: Files) -> Sample:
-    """Decode."""
+    """Decode. With a work folder, go on where a child before this one was stopped, and add up the figures of both."""
     footprint = Footprint()
     vae, latents = load(case, files), latents_of(case, files)
     vae.decode(latents[:1, :, :8, :8])  # libraries start their threads in the first call
-    size, most = budget_of(case, vae, latents), 0
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as pictures:
-        picture = Path(pictures, "picture.png")
-
-        def look(_: object) -> None:
-            nonlocal most
-            most = max(most, spilled(Path(folder)))
-
+    size = budget_of(case, vae, latents)
+    with tempfile.TemporaryDirectory() as folder:
+        work = None if files.work is None else Path(files.work)
+        picture = Path(folder, "picture.png")
         footprint.forget()
-        start = time.perf_counter()
-        report = vae.decode_to_file(
-            latents, picture, budget=f"{size}B", quality=quality_of(case), progress=look, spill_folder=folder
+        sittings = Sittings(
+            (work or Path(folder, "work")).with_suffix(".json"), work is not None and work.exists(), footprint
         )
-        taken = time.perf_counter() - start
+        report = vae.decode_to_file(
+            latents,
+            picture,
+            budget=f"{size}B",
+            quality=quality_of(case),
+            progress=lambda _: sittings.see(unnamed(Path(folder)) if work is None else named(work)),
+            spill_folder=folder if work is None else None,
+            work=work,
+        )
+        found = sittings.all()
         if files.picture:
             save_levels(picture, Path(files.picture))
     return Sample(
-        seconds=taken,
-        footprint=footprint.grown(),
+        seconds=sum(sitting.seconds for sitting in found),
+        footprint=max(sitting.footprint for sitting in found),
         allocator_peak=report.measured_peak,
         predicted_peak=report.predicted_peak,
         budget=size,
         plan=report.plan.digest,
         flops=report.plan.predicted_flops,
-        disk=most,
+        disk=max(sitting.disk for sitting in found),
+        note=f"in {len(found)} sittings" if len(found) > 1 else "",
+        environment={"others": max(sitting.others for sitting in found)},
     )
 
 
-def spilled(folder: Path) -> int:
+def named(work: Path) -> int:
+    """Return the bytes of the maps in a work folder."""
+    return sum(file.stat().st_size for file in work.glob("map-*"))
+
+
+def unnamed(folder: Path) -> int:
     """Return the bytes of this process's files in a folder that have no name."""
     found = 0
     for handle in OPEN.iterdir() if OPEN.exists() else ():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
-from benchmarks import runner, store
-from benchmarks.case import Case, Sample
+from benchmarks import runner, sittings, store
+from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import taken_by
 from benchmarks.noise import Noise
+from benchmarks.quality import structured_latents
 from benchmarks.runner import Group, Machine, run_group
+from benchmarks.tools import ours_file
+from benchmarks.weights import save_random_vae
 
 SMALL = Case("speed", "ours", 16, 16, "float32", widths=(8, 8, 8, 8), kernels="mlx")
 LARGE = Case("speed", "full", 512, 512)
@@ -69,6 +75,61 @@ def test_rows_come_as_soon_as_they_are_complete(monkeypatch: pytest.MonkeyPatch)
     cases = tuple(Case("speed", "ours", 8, 8, label=label, rounds=n) for label, n in (("a", 3), ("b", 3), ("c", 1)))
     told = [(row.tool, row.outcome, row.rounds, len(asked)) for row in run_group(Group(cases), Machine(1))]
     assert told == [("c", "ok", (3,), 3), ("b", "died", (), 5), ("a", "ok", (1, 4, 6), 6)]
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_it_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def child(case: Case, _: Group, picture: Path | None, *__: object) -> Sample:
+        asked.append(case.label)
+        if case.label == "b" and len(asked) == 2:
+            raise KeyboardInterrupt
+        assert picture is not None
+        np.save(picture, len(asked) * np.arange(192.0).reshape(1, 8, 8, 3))
+        return Sample(seconds=len(asked))
+
+    monkeypatch.setattr(runner, "run_child", child)
+    group = Group(tuple(Case("large", "ours_file", 8, 8, "float32", label=label) for label in "abc"), compare=True)
+    found = run_group(group, Machine(1, keep=tmp_path))
+    assert next(found).note == "the reference"
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    rows = list(run_group(group, Machine(1, keep=tmp_path)))
+    assert asked == ["a", "b", "b", "c"]
+    assert [(row.tool, row.seconds, row.note) for row in rows] == [
+        ("a", 1, "the reference"),
+        ("b", 3, ""),
+        ("c", 4, ""),
+    ]
+    assert all(row.psnr is not None for row in rows[1:]), "they are compared with the picture that was kept"
+
+
+def test_a_decode_in_two_sittings_is_the_sum_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    case = replace(SMALL, tool="ours_file", height=64, width=64, budget="1GB", resumed=True)
+    model = save_random_vae(case.config, tmp_path / "vae")
+    np.save(tmp_path / "latents.npy", structured_latents(8, 8, case.config.latents.channels))
+    files = Files(str(model), str(tmp_path / "latents.npy"), work=str(tmp_path / "work"))
+    seen = list[Path]()
+    look = ours_file.named
+
+    def stop(work: Path) -> int:
+        seen.append(work)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return look(work)
+
+    monkeypatch.setattr(sittings, "PAUSE", 0.0)
+    monkeypatch.setattr(ours_file, "named", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ours_file.measure(case, files)
+    (first,) = json.loads((tmp_path / "work.json").read_text())
+    sample = ours_file.measure(case, files)
+    assert sample.note == "in 2 sittings"
+    assert sample.seconds is not None
+    assert sample.seconds > first["seconds"] > 0
+    assert sample.disk is not None
+    assert sample.disk >= first["disk"] > 0
+    assert ours_file.measure(case, files).note == "", "nothing is left of a decode that ended"
 
 
 def test_other_work_is_noticed() -> None:
