@@ -20,6 +20,7 @@ from zvae_tiled import __version__
 from zvae_tiled.adapters.comfyui_words import in_words_of_the_menu
 from zvae_tiled.engine import spill
 from zvae_tiled.errors import OutputError
+from zvae_tiled.planner.quality import QUALITIES
 
 FOLDER = ROOT / "integrations" / "comfyui"
 
@@ -71,6 +72,15 @@ def test_a_node_is_called_with_its_inputs(name: str) -> None:
     assert node.RETURN_TYPES or node.OUTPUT_NODE
     assert node.CATEGORY
     assert node.DESCRIPTION
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_offers_every_quality_that_a_plan_may_advise(name: str) -> None:
+    inputs = NODES[name].INPUT_TYPES()["required"]
+    assert "quality" in inputs or name == "ZvaeEncode"
+    for choices, _ in filter(None, [inputs.get("quality")]):
+        assert choices[0] == "exact", "the default of the widget"
+        assert {*choices} == {*QUALITIES}
 
 
 def test_the_host_is_not_needed_to_import_them() -> None:

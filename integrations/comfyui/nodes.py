@@ -21,8 +21,8 @@ BUDGET = (
     },
 )
 QUALITY = (
-    ["exact", "tiles", "stream"],
-    {"tooltip": "exact: the pixels of a full decode. tiles and stream are quicker for huge pictures, and approximate."},
+    ["exact", "sampled", "tiles", "stream"],
+    {"tooltip": "exact: the pixels of a full decode. The others are quicker for huge pictures, and approximate."},
 )
 OUTPUT = (
     ["image", "png", "tiff"],
