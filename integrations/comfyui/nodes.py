@@ -47,7 +47,7 @@ class VAEDecodeBounded:
     @in_words_of_the_menu()
     def decode(self, samples: dict[str, Any], vae: Any, budget: str, quality: str) -> tuple[Any]:
         """Return pictures, (B, H, W, C), on the CPU."""
-        return (bounded.prepared(vae, samples["samples"], "array", budget.strip(), quality).array("torch"),)
+        return (bounded.prepared(vae, samples["samples"], "image", budget.strip(), quality).array("torch"),)
 
 
 class VAEEncodeBounded:
@@ -134,7 +134,7 @@ class SaveHugeImage:
 
         known = {**({} if prompt is None else {"prompt": prompt}), **(extra_pnginfo or {})}
         texts = {} if args.disable_metadata else {name: json.dumps(value) for name, value in known.items()}
-        job = bounded.prepared(vae, samples["samples"], "rows", budget.strip(), quality, texts)
+        job = bounded.prepared(vae, samples["samples"], format, budget.strip(), quality, texts)
         batch, height, width, _ = job.shape
         folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), width, height

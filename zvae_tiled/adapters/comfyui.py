@@ -13,7 +13,6 @@ from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.jobs.decode import Decode
-from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.vae import VAE
 from zvae_tiled.weights.arrays import Arrays
@@ -56,18 +55,19 @@ def copied(vae: Any, encoder: bool = False) -> VAE:
 
 
 def prepared(
-    vae: Any, samples: Any, output: Output, budget: str, quality: str, texts: Mapping[str, str] | None = None
+    vae: Any, samples: Any, output: str, budget: str, quality: str, texts: Mapping[str, str] | None = None
 ) -> Decode:
     """Check and plan a decode of a LATENT's samples, after ComfyUI has made room. An empty budget is the default.
 
-    The output is ``array`` for pictures in memory, or ``rows`` for files.
+    The output is ``image``, or the ending of the files.
     """
     bounded, samples = copied(vae), samples.unbind()[0] if samples.is_nested else samples  # beside a video's sound
     convention, (shift, scale) = bounded.config.latents, _tiny_scale(vae)
     # Scale and shift are undone, but TAESD has its scale inside, and FLUX.2 its stored statistics.
     scaled = convention.only_scaled or convention.statistics is not None
     latents = Latents((samples - shift) * scale, scaled=scaled, texts=texts or {})
-    plan = bounded.prepare(latents, budget=budget or _ANY, quality=quality).planned(output)
+    batch, height, width, _ = bounded.prepare(latents, budget=budget or _ANY, quality=quality).shape
+    plan = planned(vae, height, width, batch, budget or _ANY, quality, output)
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     return bounded.prepare(latents, budget=budget or None, quality=quality, progress=listener())
 
