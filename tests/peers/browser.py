@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import itertools
 import json
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
+PATIENCE = 30.0
+"""Seconds that the processes of a killed browser have to end."""
+
 SAME_PIXELS = ("--force-device-scale-factor=1", "--force-color-profile=srgb")
 
 
@@ -38,8 +43,13 @@ class Browser:
 
     def __exit__(self, *error: object) -> None:
         os.close(self._out)
-        self._process.kill()
+        # All of its processes write into the profile, which is removed next.
+        family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
+        psutil.wait_procs(family, timeout=PATIENCE)
         self._answers.close()
 
     def picture(self, address: str, width: int, height: int, ready: str) -> np.ndarray[Any, Any]:
