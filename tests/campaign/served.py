@@ -16,11 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from tests.campaign.held import Held, held
 from tests.serving.models import FLUX
-from tests.serving.server import DECOUPLED, TWICE, Server, add_model
+from tests.serving.server import DECOUPLED, TWICE, Server, add_model, of_server
 from tests.support.running import ROOT, environment, save_vae
 
 NEEDS = "a Triton server (scripts/triton installs it), tritonclient, and this tree installed into the Python that runs"
@@ -47,8 +45,7 @@ class Served:
 
     def held(self) -> Held:
         """Return what the server's process and those of its models hold together."""
-        own = psutil.Process(self.pid)
-        each = [held(process.pid) for process in [own, *own.children(recursive=True)]]
+        each = [held(process.pid) for process in of_server(self.pid)]
         return {name: sum(one[name] for one in each) for name in each[0]}
 
 

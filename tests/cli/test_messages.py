@@ -22,6 +22,7 @@ PYTHON = re.compile(r"\b[a-z_]+=|\b(VAE|vae|zvae_tiled)\.[a-z]|Latents\(|set_def
 ELSEWHERE = (
     "api.py",  # decode_tiled
     "adapters/comfyui_words.py",  # what ComfyUI is told instead
+    "adapters/triton_end.py",  # a script of the shell
     "order.py",
     "devices/forks.py",
     "inputs/arrays.py",  # output_type=, raw=

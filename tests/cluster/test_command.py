@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -123,9 +124,20 @@ def test_the_file_of_a_scheduler_is_checked_before_a_connection(
     content: bytes, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (file := tmp_path / "scheduler.json").write_bytes(content)
+    monkeypatch.setattr(local, "_WRITING", 0.1)
     stand_in(monkeypatch, Security=lambda: SimpleNamespace(get_connection_args=lambda role: {"ssl_context": None}))
     with pytest.raises(ClusterError, match=said), connected(str(file)):
         pass
+
+
+def test_a_scheduler_that_writes_its_file_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (file := tmp_path / "scheduler.json").touch()
+    stand_in(monkeypatch, Security=lambda: SimpleNamespace(get_connection_args=lambda role: {"ssl_context": None}))
+    writing = threading.Timer(0.5, file.write_text, ['{"address": "tls://here:1"}'])
+    writing.start()
+    with pytest.raises(ClusterError, match="certificates"), connected(str(file)):
+        pass
+    writing.join()
 
 
 @pytest.mark.parametrize(("files", "started"), [(1, 1), (9, 8), (None, 8)])

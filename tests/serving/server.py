@@ -100,12 +100,17 @@ class Server:
 
     def processes(self) -> list[psutil.Process]:
         """Return the server's process and those of its models."""
-        own = psutil.Process(self.process.pid)
-        return [own, *own.children(recursive=True)]
+        return of_server(self.process.pid)
 
     def memory(self) -> int:
         """Return the bytes that these processes hold alone."""
         return sum(process.memory_full_info().uss for process in self.processes())
+
+
+def of_server(pid: int) -> list[psutil.Process]:
+    """Return a server's process and those of its models, without the short-lived ones that watch them."""
+    own = psutil.Process(pid)
+    return [own, *(child for child in own.children() if child.name().startswith("triton"))]
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from zvae_tiled.checks import shown
@@ -44,30 +41,6 @@ def seldom(gone: Callable[[], bool], every: float = 1.0) -> Callable[[], bool]:
         return gone()
 
     return asks
-
-
-def end_with(server: int) -> None:
-    """End this process some seconds after its parent, `server`, has ended.
-
-    Triton's stub does so by itself, but not while it waits for the server's answer: to a part of a picture that it has
-    sent, or to the question whether the client has gone. Maps on disk have no names, so the system frees them.
-    """
-
-    def watch() -> None:
-        while os.getppid() == server:
-            time.sleep(1)
-        time.sleep(5)
-        for region in _shared_regions():
-            region.unlink(missing_ok=True)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _shared_regions() -> list[Path]:
-    """Return the memory that this stub shares with its server, whose names are arguments of its command."""
-    words = Path("/proc/self/cmdline").read_text().split("\0")
-    return [Path("/dev/shm", word) for word in words if word.startswith("triton_python_backend_shm_region_")]
 
 
 def one_size(sizes: list[Any]) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -39,6 +40,9 @@ CONNECT = 10.0
 
 _MOST = 1 << 20
 """Bytes that are read of a scheduler's file. Dask writes one of a few hundred."""
+
+_WRITING = 5.0
+"""Seconds that a scheduler's file may be empty. Dask creates it, and writes it a moment later."""
 
 _NAME_THE_FILE = "Name the file that `dask scheduler --scheduler-file` wrote."
 
@@ -108,8 +112,11 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _read_address(file: str) -> str:
-    """Return the address in the file that `dask scheduler --scheduler-file` writes."""
+    """Return the address in the file that `dask scheduler --scheduler-file` writes. It may be writing it now."""
+    deadline = time.monotonic() + _WRITING
     try:
+        while not os.path.getsize(file) and time.monotonic() < deadline:
+            time.sleep(0.05)
         with open(file, "rb") as opened:
             address = json.loads(opened.read(_MOST)).get("address")
     except (OSError, ValueError, AttributeError, RecursionError) as error:

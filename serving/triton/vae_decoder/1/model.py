@@ -19,7 +19,8 @@ import mlx.core as mx
 from zvae_tiled import VAE, demo
 from zvae_tiled.adapters.triton import OUTPUTS, Service
 from zvae_tiled.adapters.triton_answer import answer
-from zvae_tiled.adapters.triton_request import code_of, end_with, one_size, seldom, text_of
+from zvae_tiled.adapters.triton_end import end_with
+from zvae_tiled.adapters.triton_request import code_of, one_size, seldom, text_of
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.report.report import Report
 

@@ -1,0 +1,41 @@
+"""Ends a process of Triton's that outlives its server: a stub, which runs a model's Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+_WATCH = """
+stub=$1 server=$2
+shift 2
+value_of() {
+    while read -r name value rest; do
+        if [ "$name" = "$2" ]; then echo "$value"; return; fi
+    done <"/proc/$1/status"
+}
+lives() { case $(value_of "$1" State:) in ""|Z) return 1 ;; esac }
+while lives "$stub" && [ "$(value_of "$stub" PPid:)" = "$server" ]; do sleep 1; done
+lives "$server" && exit  # the model was unloaded
+sleep 5
+lives "$stub" && kill -9 "$stub"
+cd /dev/shm && rm -f "$@"
+"""
+"""A process that has ended may be kept as a zombie (Z) by a container's first process."""
+
+_watches: list[subprocess.Popen[bytes]] = []
+"""Kept, because Python warns of a process that runs and is forgotten."""
+
+
+def end_with(server: int) -> None:
+    """End this process some seconds after its parent, `server`, has ended, and remove the memory that both shared.
+
+    Triton's stub does so by itself, but not while it waits for the server's answer: to a part of a picture that it has
+    sent, to the question whether the client has gone, or to its last response. There it holds Python's lock, so that no
+    thread could end it: a process of its own watches. Maps on disk have no names, so the system frees them.
+    """
+    words = Path("/proc/self/cmdline").read_text().split("\0")
+    regions = [word for word in words if word.startswith("triton_python_backend_shm_region_")]
+    quiet = subprocess.DEVNULL
+    watch = ["/bin/sh", "-c", _WATCH, "zvae-watch", str(os.getpid()), str(server), *regions]
+    _watches.append(subprocess.Popen(watch, stdin=quiet, stdout=quiet, stderr=quiet))
