@@ -50,13 +50,13 @@ def main() -> int:
         return check(Machine(limit, args.timeout), args.quick, args.update_baseline)
     machine = Machine(limit, args.timeout, tuple(args.peers_python), keep=args.keep)
     for suite in args.suite or SUITES:
-        for row in run_suite(suite, machine, args.quick, args.large):
+        for row in run_suite(suite, machine, args.quick, args.large, args.only):
             store.write(suite, [row], args.results)
     return 0
 
 
-def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterator[Row]:
-    """Run one suite, and yield each row when it is measured."""
+def run_suite(suite: str, machine: Machine, quick: bool, large: bool, only: str = "") -> Iterator[Row]:
+    """Run one suite, and yield each row when it is measured. Only cases whose names hold the text `only` are run."""
     print(
         f"{suite}, {commit()}", file=sys.stderr, flush=True
     )  # read the commit now, because files may change during a long run
@@ -69,7 +69,8 @@ def run_suite(suite: str, machine: Machine, quick: bool, large: bool) -> Iterato
     machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()), limit=limit, timeout=timeout)
     with folder_of(machine) as folder:
         for group in module.groups(quick, large, folder):
-            yield from run_group(group, machine)
+            if cases := tuple(case for case in group.cases if only in case.name):
+                yield from run_group(replace(group, cases=cases), machine)
 
 
 def check(machine: Machine, quick: bool, update: bool) -> int:
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="a Python interpreter that has peers installed; may be repeated",
     )
+    run.add_argument("--only", default="", metavar="TEXT", help="run only cases whose names hold this text")
     run.add_argument(
         "--keep",
         type=Path,

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from benchmarks import runner, sittings, store
+from benchmarks.__main__ import run_suite
 from benchmarks.case import Case, Files, Sample
 from benchmarks.footprint import taken_by
 from benchmarks.noise import Noise
@@ -102,6 +103,13 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_kept(monkeypatch: pytest.Mo
         ("c", 4, ""),
     ]
     assert all(row.psnr is not None for row in rows[1:]), "they are compared with the picture that was kept"
+
+
+def test_only_the_cases_that_are_named_are_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runner, "run_child", lambda *_: Sample(seconds=1.0))
+    for only, found in (("planned", 2), ("mflux", 1), ("no such tool", 0)):
+        rows = list(run_suite("large", Machine(1, keep=tmp_path / only), quick=True, large=False, only=only))
+        assert [only in row.tool for row in rows] == [True] * found
 
 
 def test_a_decode_in_two_sittings_is_the_sum_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
