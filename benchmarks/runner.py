@@ -108,7 +108,7 @@ def run_once(case: Case, group: Group, known: Path, picture: Path, machine: Mach
     """Return the sample in the file `known`. If there is none, run a child, and save its sample there."""
     if known.exists():
         return Sample(**json.loads(known.read_text()))
-    work = known.with_suffix("") if case.resumed else None
+    work = known.with_suffix(".work") if case.resumed else None
     sample = run_child(case, group, picture if group.compare else None, machine, work)
     part = known.with_suffix(".part")
     part.write_text(json.dumps(asdict(sample)))

@@ -40,7 +40,7 @@ class Sittings:
         self._disk = max(self._disk, disk)
         if time.perf_counter() - self._noted > PAUSE:
             self._noted = time.perf_counter()
-            part = self._file.with_suffix(".part")
+            part = self._file.with_suffix(".noting")
             part.write_text(json.dumps([asdict(sitting) for sitting in self.all()]))
             os.replace(part, self._file)
 

@@ -28,7 +28,7 @@ def measure(case: Case, files: Files) -> Sample:
         picture = Path(folder, "picture.png")
         footprint.forget()
         sittings = Sittings(
-            (work or Path(folder, "work")).with_suffix(".json"), work is not None and work.exists(), footprint
+            (work or Path(folder, "work")).with_suffix(".sittings"), work is not None and work.exists(), footprint
         )
         report = vae.decode_to_file(
             latents,

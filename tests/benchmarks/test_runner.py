@@ -114,30 +114,38 @@ def test_only_the_cases_that_are_named_are_run(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_decode_in_two_sittings_is_the_sum_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     case = replace(SMALL, tool="ours_file", height=64, width=64, budget="1GB", resumed=True)
-    model = save_random_vae(case.config, tmp_path / "vae")
     np.save(tmp_path / "latents.npy", structured_latents(8, 8, case.config.latents.channels))
-    files = Files(str(model), str(tmp_path / "latents.npy"), work=str(tmp_path / "work"))
-    seen = list[Path]()
-    look = ours_file.named
+    group = Group((case,), save_random_vae(case.config, tmp_path / "vae"), tmp_path / "latents.npy")
+    stops, seen, look = True, list[Path](), ours_file.named
 
     def stop(work: Path) -> int:
         seen.append(work)
-        if len(seen) == 3:
+        if stops and len(seen) == 3:
             raise KeyboardInterrupt
         return look(work)
 
+    def child(case: Case, group: Group, picture: None, machine: Machine, work: Path) -> Sample:
+        return ours_file.measure(case, Files(str(group.model), str(group.latents), picture, str(work)))
+
     monkeypatch.setattr(sittings, "PAUSE", 0.0)
     monkeypatch.setattr(ours_file, "named", stop)
+    monkeypatch.setattr(runner, "run_child", child)
     with pytest.raises(KeyboardInterrupt):
-        ours_file.measure(case, files)
-    (first,) = json.loads((tmp_path / "work.json").read_text())
-    sample = ours_file.measure(case, files)
-    assert sample.note == "in 2 sittings"
-    assert sample.seconds is not None
-    assert sample.seconds > first["seconds"] > 0
-    assert sample.disk is not None
-    assert sample.disk >= first["disk"] > 0
-    assert ours_file.measure(case, files).note == "", "nothing is left of a decode that ended"
+        list(run_group(group, Machine(1, keep=tmp_path / "keep")))
+    (noted,) = (tmp_path / "keep").glob("*.sittings")
+    (first,) = json.loads(noted.read_text())
+    stops = False
+    for _ in range(2):  # the second time from the sample that is kept
+        (row,) = run_group(group, Machine(1, keep=tmp_path / "keep"))
+        assert row.note == "in 2 sittings"
+        assert row.seconds is not None
+        assert row.seconds > first["seconds"] > 0
+        assert row.disk is not None
+        assert row.disk >= first["disk"] > 0
+    (known,) = (tmp_path / "keep").glob("*.json")
+    known.unlink()
+    (row,) = run_group(group, Machine(1, keep=tmp_path / "keep"))
+    assert row.note == "", "no sitting is left of a decode that ended"
 
 
 def test_other_work_is_noticed() -> None:
