@@ -61,16 +61,16 @@ def run_suite(suite: str, machine: Machine, quick: bool, large: bool, only: str 
         f"{suite}, {commit()}", file=sys.stderr, flush=True
     )  # read the commit now, because files may change during a long run
     module = import_module(f"benchmarks.suites.{suite}")
-    if hasattr(module, "rows"):  # a suite without groups of cases
-        yield from module.rows()
+    if hasattr(module, "rows"):  # a suite without groups of cases, which have names
+        if not only:
+            yield from module.rows()
         return
     limit = min(machine.limit, getattr(module, "LIMIT", machine.limit))
-    timeout = max(machine.timeout, getattr(module, "TIMEOUT", 0.0))
+    timeout = getattr(module, "TIMEOUT", None) if machine.timeout is None else machine.timeout
     machine = replace(machine, environment=getattr(module, "ENVIRONMENT", ()), limit=limit, timeout=timeout)
     with folder_of(machine) as folder:
         for group in module.groups(quick, large, folder):
-            if cases := tuple(case for case in group.cases if only in case.name):
-                yield from run_group(replace(group, cases=cases), machine)
+            yield from run_group(group, machine, only)
 
 
 def check(machine: Machine, quick: bool, update: bool) -> int:
@@ -122,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     for each in (run, checking):
         each.add_argument("--quick", action="store_true", help="run few and small cases")
         each.add_argument("--memory-limit", default="60%", help="most memory of a child process, written like a budget")
-        seconds = 3600.0 if each is run else 600.0
-        each.add_argument("--timeout", type=float, default=seconds, help="most seconds of a child process")
+    run.add_argument("--timeout", type=float, help="most seconds of a child process. Default: 3600, or the suite's")
+    checking.add_argument("--timeout", type=float, default=600.0, help="most seconds of a child process")
     commands.add_parser("report", help="write tables and plots into docs/benchmarks.md and docs/performance.md")
     return parser
 

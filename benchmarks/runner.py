@@ -27,6 +27,8 @@ from zvae_tiled.report.figures import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 
+HOUR = 3600.0
+
 PATIENCE = 0.2
 """Seconds between two checks of a child."""
 
@@ -37,7 +39,7 @@ class Machine:
 
     Attributes:
         limit: Most bytes of a child process.
-        timeout: Most seconds of a child process.
+        timeout: Most seconds of a child process. Default: an hour.
         peers: Other Python interpreters, which have peers installed.
         environment: Environment variables to add to those of this process.
         module: The module that a child runs.
@@ -45,7 +47,7 @@ class Machine:
     """
 
     limit: int
-    timeout: float = 3600.0
+    timeout: float | None = None
     peers: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     module: str = "benchmarks.child"
@@ -70,8 +72,12 @@ class Group:
     compare: bool = False
 
 
-def run_group(group: Group, machine: Machine) -> Iterator[Row]:
-    """Run the cases of a group, round after round. Yield the row of a case after its last round, or after a failure."""
+def run_group(group: Group, machine: Machine, only: str = "") -> Iterator[Row]:
+    """Run the cases of a group, round after round. Yield the row of a case after its last round, or after a failure.
+
+    A case whose name does not hold the text `only` is not run: if the machine keeps no sample of it, it is left out.
+    Nothing is compared where the reference may be one that is left out.
+    """
     samples: list[list[Sample]] = [[] for _ in group.cases]
     judges = [i for i, case in enumerate(group.cases) if case.dtype in ("float64", "float32")] or [0]
     reference: Path | None = None
@@ -80,10 +86,13 @@ def run_group(group: Group, machine: Machine) -> Iterator[Row]:
             for i, case in enumerate(group.cases):
                 if turn >= case.rounds or any(sample.outcome != "ok" for sample in samples[i]):
                     continue
-                picture = folder / f"{case.digest}.npy"
+                known, picture = folder / f"{case.digest}-{turn}.json", folder / f"{case.digest}.npy"
+                if only not in case.name and not known.exists():
+                    judges = judges if reference or i not in judges else []
+                    continue
                 own = replace(group, compare=group.compare and not turn)
-                samples[i].append(run_once(case, own, folder / f"{case.digest}-{turn}.json", picture, machine))
-                if reference is None and i in judges and picture.exists():
+                samples[i].append(run_once(case, own, known, picture, machine))
+                if reference is None and i in judges and samples[i][-1].outcome == "ok" and picture.exists():
                     reference = picture
                 if turn + 1 < case.rounds and samples[i][-1].outcome == "ok":
                     continue
@@ -98,18 +107,25 @@ def folder_of(machine: Machine) -> Iterator[Path]:
     """Yield the folder that the machine keeps, or a temporary one."""
     if machine.keep is not None:
         machine.keep.mkdir(parents=True, exist_ok=True)
-        yield machine.keep
+        yield machine.keep.resolve()  # children have another working directory
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 def run_once(case: Case, group: Group, known: Path, picture: Path, machine: Machine) -> Sample:
-    """Return the sample in the file `known`. If there is none, run a child, and save its sample there."""
+    """Return the sample in the file `known`. If there is none, run a child, and save its sample there.
+
+    What can be had in another run is not saved: a tool that is not installed, and a decode that goes on.
+    """
     if known.exists():
-        return Sample(**json.loads(known.read_text()))
+        sample = Sample(**json.loads(known.read_text()))
+        print(f"  {case.name}: kept, of commit {sample.environment.get('commit')}", file=sys.stderr, flush=True)
+        return sample
     work = known.with_suffix(".work") if case.resumed else None
     sample = run_child(case, group, picture if group.compare else None, machine, work)
+    if sample.outcome.startswith("not run") or (case.resumed and sample.outcome != "ok"):
+        return sample
     part = known.with_suffix(".part")
     part.write_text(json.dumps(asdict(sample)))
     os.replace(part, known)
@@ -213,6 +229,7 @@ class _EndedError(Exception):
 def _watched(child: subprocess.Popen[str], request: str, machine: Machine) -> tuple[str, str]:
     """Return the outputs of a child. Raise an error if it takes more memory or time than the machine allows."""
     start, sent = time.monotonic(), False
+    most = HOUR if machine.timeout is None else machine.timeout
     while True:
         try:
             return child.communicate(None if sent else request, PATIENCE)
@@ -221,8 +238,8 @@ def _watched(child: subprocess.Popen[str], request: str, machine: Machine) -> tu
         taken, spent = taken_by(child.pid), time.monotonic() - start
         if taken > machine.limit:
             raise _EndedError(f"more than {machine.limit / 1e9:.1f} GB, after {spent:.0f} s")
-        if spent > machine.timeout:
-            raise _EndedError(f"longer than {machine.timeout:.0f} s, with up to {taken / 1e9:.1f} GB")
+        if spent > most:
+            raise _EndedError(f"longer than {most:.0f} s, with up to {taken / 1e9:.1f} GB")
 
 
 def _most(values: list[int | None]) -> int | None:

@@ -26,7 +26,7 @@ class Sitting:
 
 
 class Sittings:
-    """The sittings of one decode. They are in a file, so that a process that is killed loses no more than `PAUSE`."""
+    """The sittings of one decode, in a file. What a process that is killed did after its last note is not counted."""
 
     def __init__(self, file: Path, goes_on: bool, footprint: Footprint) -> None:
         """Begin a sitting. If the decode goes on, read those before this one."""

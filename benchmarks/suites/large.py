@@ -1,7 +1,8 @@
 """Measures pictures that are really large: exact and by sampled keys, beside the tiles of others in the same memory.
 
-It takes hours: `python -m benchmarks run --suite large --large --keep FOLDER`, which goes on after Ctrl-C with the case
-that was stopped, and in the longest one at the row. Without `--large` it is a rehearsal of small pictures.
+It takes hours: `python -m benchmarks run --suite large --large --keep FOLDER`. After Ctrl-C the same command goes on.
+The case that was stopped begins anew; the demo VAE's decode, the longest one, goes on at its last note. Without
+`--large` it is a rehearsal of small pictures.
 """
 
 from __future__ import annotations

@@ -23,20 +23,20 @@ def measure(case: Case, files: Files) -> Sample:
     vae, latents = load(case, files), latents_of(case, files)
     vae.decode(latents[:1, :, :8, :8])  # libraries start their threads in the first call
     size = budget_of(case, vae, latents)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as spills, tempfile.TemporaryDirectory() as pictures:
         work = None if files.work is None else Path(files.work)
-        picture = Path(folder, "picture.png")
+        picture = Path(pictures, "picture.png")
         footprint.forget()
         sittings = Sittings(
-            (work or Path(folder, "work")).with_suffix(".sittings"), work is not None and work.exists(), footprint
+            (work or Path(pictures, "work")).with_suffix(".sittings"), work is not None and work.exists(), footprint
         )
         report = vae.decode_to_file(
             latents,
             picture,
             budget=f"{size}B",
             quality=quality_of(case),
-            progress=lambda _: sittings.see(unnamed(Path(folder)) if work is None else named(work)),
-            spill_folder=folder if work is None else None,
+            progress=lambda _: sittings.see(unnamed(Path(spills)) if work is None else named(work)),
+            spill_folder=spills if work is None else None,
             work=work,
         )
         found = sittings.all()

@@ -108,8 +108,41 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_kept(monkeypatch: pytest.Mo
 def test_only_the_cases_that_are_named_are_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runner, "run_child", lambda *_: Sample(seconds=1.0))
     for only, found in (("planned", 2), ("mflux", 1), ("no such tool", 0)):
-        rows = list(run_suite("large", Machine(1, keep=tmp_path / only), quick=True, large=False, only=only))
+        for kept in tmp_path.glob("*.json"):
+            kept.unlink()
+        rows = list(run_suite("large", Machine(1, keep=tmp_path), quick=True, large=False, only=only))
         assert [only in row.tool for row in rows] == [True] * found
+
+
+def test_a_case_is_not_compared_with_one_that_is_no_reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def child(case: Case, _: Group, picture: Path, *__: object) -> Sample:
+        np.save(picture, np.arange(192.0).reshape(1, 8, 8, 3))
+        return Sample(seconds=1.0, outcome="died" if case.label == "b" else "ok")
+
+    monkeypatch.setattr(runner, "run_child", child)
+    group = Group(tuple(Case("large", "ours", 8, 8, "float32", label=label) for label in "abc"), compare=True)
+    (alone,) = run_group(group, Machine(1, keep=tmp_path), only="c:")
+    assert (alone.note, alone.psnr) == ("", None), "the reference may be one of those that were left out"
+    first, _, last = run_group(group, Machine(1, keep=tmp_path))
+    assert (first.note, last.note, last.max_error) == ("the reference", "", 0)
+
+
+def test_what_another_run_may_have_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcomes = {"peer": "not run: torch is not installed", "resumed": "died", "refused": "out of memory"}
+    monkeypatch.setattr(runner, "run_child", lambda case, *_: Sample(outcome=outcomes[case.label]))
+    cases = tuple(Case("large", "ours", 8, 8, label=label, resumed=label == "resumed") for label in outcomes)
+    list(run_group(Group(cases), Machine(1, keep=tmp_path)))
+    monkeypatch.setattr(runner, "run_child", lambda *_: Sample(seconds=1.0))
+    rows = run_group(Group(cases), Machine(1, keep=tmp_path))
+    assert [row.outcome for row in rows] == ["ok", "ok", "out of memory"]
+
+
+def test_maps_on_disk_are_those_of_the_plan_and_the_picture_is_none(tmp_path: Path) -> None:
+    case = replace(SMALL, tool="ours_file", height=64, width=64)
+    assert ours_file.measure(replace(case, budget="ample"), Files()).disk == 0
+    disk = ours_file.measure(replace(case, budget="least"), Files()).disk
+    assert disk is not None
+    assert disk > 0
 
 
 def test_a_decode_in_two_sittings_is_the_sum_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

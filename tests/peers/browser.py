@@ -16,10 +16,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
-PATIENCE = 30.0
-"""Seconds that the processes of a killed browser have to end."""
+from tests.support.waiting import lives, wait
 
+SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
 SAME_PIXELS = ("--force-device-scale-factor=1", "--force-color-profile=srgb")
 
 
@@ -49,7 +48,7 @@ class Browser:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(family, timeout=PATIENCE)
+        wait(lambda: not any(lives(process) for process in family))
         self._answers.close()
 
     def picture(self, address: str, width: int, height: int, ready: str) -> np.ndarray[Any, Any]:

@@ -68,19 +68,27 @@ def test_a_cancelled_decode_ends_as_comfyui_asks_and_leaves_nothing(host: Any, l
     assert len(list(host.output.iterdir())) == 1
 
 
-@pytest.mark.parametrize("kind", ["png", "tiff"])
-def test_room_is_made_for_the_rows_that_a_file_gathers(kind: str, host: Any, loaded: Any) -> None:
+@pytest.mark.parametrize("kind", ["image", "png", "tiff"])
+def test_the_budget_that_a_refusal_names_is_enough_and_room_is_made_for_all_of_it(
+    kind: str, host: Any, loaded: Any
+) -> None:
     import torch
 
     vae, size = loaded("z_image"), (384, 512)
-    bounded = comfyui.copied(vae)
+
+    def decode(budget: str) -> None:
+        if kind == "image":
+            node("ZvaeDecode").decode(samples(vae, 48, 64), vae, budget, "exact")
+        else:
+            node("ZvaeSave").save(samples(vae, 48, 64), vae, "a", kind, budget, "exact")
+
     with pytest.raises(BudgetError) as refused:
-        bounded.plan(*size, "1MB", task="stream", output=f"a.{kind}")
-    budget = f"{refused.value.needed}B"
-    rows, file = (bounded.plan(*size, budget, task="stream", output=output) for output in (None, f"a.{kind}"))
-    assert file.predicted_peak != rows.predicted_peak
-    node("ZvaeSave").save(samples(vae, 48, 64), vae, filename_prefix="a", format=kind, budget=budget, quality="exact")
-    assert host.asked == [(file.predicted_peak - bounded.weight_bytes, torch.device("cpu"))]
+        decode("1MB")
+    budget, bounded = f"{refused.value.needed}B", comfyui.copied(vae)
+    decode(budget)
+    plan, rows = comfyui.planned(vae, *size, 1, budget, "exact", kind), bounded.plan(*size, budget, task="stream")
+    assert host.asked == [(plan.predicted_peak - bounded.weight_bytes, torch.device("cpu"))]
+    assert plan.predicted_peak != rows.predicted_peak, "it differs from that of rows alone"
 
 
 def test_what_cannot_be_done_is_refused_in_words_for_its_user(host: Any, loaded: Any) -> None:

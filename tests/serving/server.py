@@ -108,7 +108,7 @@ class Server:
 
 
 def of_server(pid: int) -> list[psutil.Process]:
-    """Return a server's process and those of its models, without the short-lived ones that watch them."""
+    """Return a server's process and those of its models, without the shells that watch them."""
     own = psutil.Process(pid)
     return [own, *(child for child in own.children() if child.name().startswith("triton"))]
 

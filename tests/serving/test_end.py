@@ -5,26 +5,19 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.serving.client import Client
 from tests.serving.models import FLUX
 from tests.serving.server import DECOUPLED, Server, add_model
-from tests.serving.waiting import wait
 from tests.support.models import random_latents
 from tests.support.running import save_vae
+from tests.support.waiting import lives, wait
 
 pytestmark = [pytest.mark.serving, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 HUGE = random_latents(FLUX, 256, 256)
 TALL = random_latents(FLUX, 4096, 8)
 """Of many short steps."""
-
-
-def computing(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those that have not ended. One that has ended may be kept by a container's first process."""
-    now = {each.pid for each in psutil.process_iter(["status"]) if each.info["status"] != psutil.STATUS_ZOMBIE}
-    return [each for each in processes if each.pid in now and each.is_running()]
 
 
 def regions() -> set[Path]:
@@ -47,7 +40,7 @@ def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path, more: 
         models = server.processes()[1:]
         wait(lambda: sum(process.cpu_times().user for process in models) > 3)
         server.process.kill()
-    wait(lambda: not computing(models))
+    wait(lambda: not any(map(lives, models)))
     wait(lambda: not regions() - shared)
     client.client.stop_stream()
 
@@ -74,6 +67,6 @@ def test_sigterm_in_the_middle_of_a_decode(tmp_path: Path) -> None:
         server.stop()
         thread.join()
     assert len(outcome) == 1, "the client is told"
-    wait(lambda: not computing(models))
+    wait(lambda: not any(map(lives, models)))
     assert not list(spills.iterdir())
     wait(lambda: not regions() - shared)

@@ -12,9 +12,9 @@ import pytest
 from tests.serving.client import Client
 from tests.serving.models import FLUX
 from tests.serving.server import Server, add_model, warm_up
-from tests.serving.waiting import wait
 from tests.support.models import random_latents
 from tests.support.running import save_vae
+from tests.support.waiting import wait
 from zvae_tiled import VAE
 
 pytestmark = [pytest.mark.serving, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.serving.waiting import wait
 from tests.support.running import environment
+from tests.support.waiting import lives, wait
 
 SHARED = Path("/dev/shm")
 
@@ -27,11 +28,28 @@ ctypes.PyDLL(None).sleep(1000)  # with Python's lock, as Triton's stub waits for
 
 SERVER = """
 import signal, subprocess, sys
+signal.signal(signal.SIGCHLD, lambda *_: print("unloaded", flush=True))
 stub = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
-signal.signal(signal.SIGUSR1, lambda *_: (stub.kill(), stub.wait(), print("unloaded", flush=True)))
+signal.signal(signal.SIGUSR1, lambda *_: (stub.kill(), stub.wait()))
 while True:
     signal.pause()
 """
+
+
+@contextmanager
+def served(region: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """Yield a server and its stub, which share a region of memory."""
+    words = [sys.executable, "-c", SERVER, STUB, region.name]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment()) as server:
+        try:
+            assert server.stdout is not None
+            yield server, psutil.Process(int(server.stdout.readline()))
+        finally:
+            if server.poll() is None:
+                for child in psutil.Process(server.pid).children():
+                    child.kill()
+                server.kill()
+            region.unlink(missing_ok=True)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="Triton is for Linux")
@@ -39,25 +57,18 @@ while True:
 def test_a_stub_ends_with_its_server(unloads: bool) -> None:
     region = SHARED / f"triton_python_backend_shm_region_{uuid.uuid4()}"
     region.touch()
-    words = [sys.executable, "-c", SERVER, STUB, region.name]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment()) as server:
-        assert server.stdout is not None
-        stub = psutil.Process(int(server.stdout.readline()))
+    with served(region) as (server, stub):
         (watch,) = stub.children()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # Ctrl-C, and the end of a service, reach all
+            watch.send_signal(number)
         if unloads:
-            os.kill(server.pid, signal.SIGUSR1)
+            server.send_signal(signal.SIGUSR1)
+            assert server.stdout is not None
             assert server.stdout.readline() == "unloaded\n"
             wait(lambda: not lives(watch))
             assert region.exists(), "it is the server's own, which lives"
-            region.unlink()
+            return
         server.kill()
-    wait(lambda: not (lives(stub) or lives(watch)))
-    assert not region.exists()
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether it runs. One that has ended may be kept by a container's first process."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        server.wait()
+        wait(lambda: not (lives(stub) or lives(watch)))
+        assert not region.exists()

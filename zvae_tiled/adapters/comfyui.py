@@ -66,7 +66,7 @@ def prepared(
     # Scale and shift are undone, but TAESD has its scale inside, and FLUX.2 its stored statistics.
     scaled = convention.only_scaled or convention.statistics is not None
     latents = Latents((samples - shift) * scale, scaled=scaled, texts=texts or {})
-    batch, height, width, _ = bounded.prepare(latents, budget=budget or _ANY, quality=quality).shape
+    batch, height, width, _ = bounded.prepare(latents, budget=_ANY, quality=quality).shape
     plan = planned(vae, height, width, batch, budget or _ANY, quality, output)
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     return bounded.prepare(latents, budget=budget or None, quality=quality, progress=listener())

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 _WATCH = """
+trap '' HUP INT QUIT TERM
 stub=$1 server=$2
 shift 2
 value_of() {
@@ -15,13 +16,19 @@ value_of() {
     done <"/proc/$1/status"
 }
 lives() { case $(value_of "$1" State:) in ""|Z) return 1 ;; esac }
-while lives "$stub" && [ "$(value_of "$stub" PPid:)" = "$server" ]; do sleep 1; done
-lives "$server" && exit  # the model was unloaded
-sleep 5
-lives "$stub" && kill -9 "$stub"
+while lives "$stub" && [ "$(value_of "$stub" PPid:)" = "$server" ]; do sleep 1 || exit; done
+if lives "$stub"; then
+    sleep 5
+    grep -qs "$1" "/proc/$stub/cmdline" && kill -9 "$stub"
+else
+    sleep 5
+    lives "$server" && exit
+fi
 cd /dev/shm && rm -f "$@"
 """
-"""A process that has ended may be kept as a zombie (Z) by a container's first process."""
+"""A stub with another parent has lost its server, which may be ending still. One that is gone was unloaded, if its
+server lives. A process that has ended may be kept as a zombie (Z) by a container's first process. Ctrl-C and the end of
+a service reach this process too, and then it is needed. A region's name is that of one stub only."""
 
 _watches: list[subprocess.Popen[bytes]] = []
 """Kept, because Python warns of a process that runs and is forgotten."""
