@@ -51,7 +51,7 @@ def _run(words: Sequence[str | Path], folder: Path, begins: int) -> None:
         (folder / "temporary").mkdir(exist_ok=True)
         os.environ["TMPDIR"] = str(folder / "temporary")
         os.dup2(os.open("told", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        checkpoints.SECONDS, png.BLOCK = 0.0, 1 << 10  # a note after each band
+        checkpoints.SECONDS, checkpoints.SLOW, png.BLOCK = 0.0, 0.0, 1 << 10  # a note after each band, of each row
         os.write(begins, b".")
         sys.argv = ["zvae", *map(str, words)]
         zvae.main()

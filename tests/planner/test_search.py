@@ -26,7 +26,7 @@ from zvae_tiled.planner.case import ITEMSIZES, Case, Output
 from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.leg import Leg
 from zvae_tiled.planner.make import make_plan
-from zvae_tiled.planner.quality import Tiles
+from zvae_tiled.planner.quality import Exact, Tiles
 from zvae_tiled.planner.replay import costed
 from zvae_tiled.planner.stage import Sweep
 
@@ -238,3 +238,18 @@ def test_no_buffer_is_larger_than_the_device_allows(device: Device) -> None:
         for sweep in plan.sweeps:
             row = max(costs.cut_bytes(cut) for cut in range(sweep.start, sweep.stop + 1)) // costs.map_rows(sweep.start)
             assert sweep.rows == 1 or 2 * sweep.rows * row <= chosen.max_buffer
+
+
+@pytest.mark.parametrize("pixels", [2048, 6144, 16384])
+def test_bands_of_an_attention_end_soon_where_that_costs_little(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(config_of("z-image"), pixels // 8, pixels // 8, ANY_CPU.name, output="rows")
+    prompt, tallest = (made_with(case, heights, monkeypatch) for heights in (Leg.prompt, lambda _, ladder: ladder))
+    assert prompt.predicted_seconds <= 1.02 * tallest.predicted_seconds
+    for short, tall in zip(prompt.sweeps, tallest.sweeps, strict=True):
+        lasts, lasted = (sweep.seconds * sweep.rows * 8 / pixels for sweep in (short, tall))
+        assert short.rows == tall.rows if lasted <= 30 or not tall.attending else lasts <= max(30, lasted / 4)
+
+
+def made_with(case: Case, heights: Callable[[Leg, list[int]], list[int]], monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setattr(Leg, "prompt", heights)
+    return make_plan(case, Exact(), Budget(8 * 10**9, "a test"), ANY_CPU)

@@ -44,6 +44,8 @@ def written(folder: Path, names: list[str], batch: int = 1) -> dict[str, bytes]:
 @pytest.mark.sample(3)
 def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several times in each decode, before an fsync or after the rows of a band."""
+    if seed % 2:
+        monkeypatch.setattr(checkpoints, "SLOW", 0.0)
     rng = Random(seed)
     config = CONFIG if seed == 0 else random_dc(rng) if seed % 5 == 1 else random_config(rng)
     vae, batch = random_vae(config), rng.choice([1, 1, 2])
@@ -75,6 +77,38 @@ def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "work").exists()
     assert written(tmp_path, names, batch) == want
     assert cuts
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_of_a_slow_block_no_finished_row_is_computed_again(
+    slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moments are noted by blocks of 32 rows, and row by row where such a block may take long."""
+    monkeypatch.setattr(checkpoints, "SLOW", 0.0 if slow else 1e9)
+    vae, rng = random_vae(CONFIG), Random(0)
+    latents = random_latents(CONFIG, 30, 4)
+    options: dict[str, Any] = {"plan": plan_for(vae, latents.shape, rng, ("disk",))}
+    vae.decode_to_file(latents, tmp_path / "a.npy", **options)
+    want, notes = written(tmp_path, ["a.npy"]), list[tuple[int, int]]()
+    apply = checkpoints.Checkpoints._apply
+
+    def applied(self: checkpoints.Checkpoints, note: dict[str, Any]) -> None:
+        apply(self, note)
+        notes.append((self.sweep, self.rows))
+        if "moments" in note and len(notes) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_apply", applied)
+    with pytest.raises(KeyboardInterrupt):
+        vae.decode_to_file(latents, tmp_path / "a.npy", work=tmp_path / "work", **options)
+    noted = len(notes)
+    sweep, rows = notes[-1]
+    assert (rows > 0) == slow, "a picture of 30 rows has no block where it is stored"
+    report = vae.decode_to_file(latents, tmp_path / "a.npy", work=tmp_path / "work", **options)
+    assert report.went_on
+    assert written(tmp_path, ["a.npy"]) == want
+    assert notes[noted : 2 * noted] == notes[:noted], "the journal is read"
+    assert notes[2 * noted] > (sweep, rows) or not slow
 
 
 def rows_of(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zvae_tiled.devices.kernels import Kernels
-from zvae_tiled.engine.moments import Merged, Moments
+from zvae_tiled.engine.moments import BLOCK, Merged, Moments, Others
 from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.engine.sums import Sums
 from zvae_tiled.errors import OutputError
@@ -20,7 +20,10 @@ State = dict[str, Any]
 """What a writer needs to go on with its file, as plain values for JSON."""
 
 SECONDS = 5.0
-"""The time between two notes in a sweep. A crash loses at most the work of this time."""
+"""The time between two notes in a sweep. A crash loses the work of this time, or that of a band if it takes longer."""
+
+SLOW = 60.0
+"""If a block of rows may take so long, a note has the moments of its rows, too. They are some kilobytes."""
 
 
 class Checkpoints:
@@ -33,6 +36,7 @@ class Checkpoints:
         rows: Rows of the map where the sweep ends that need not be computed again.
         stored: Rows of what the sweep stores, or of its keys, that are on disk.
         moments: What whole blocks of these rows gave, if the sweep gathers moments.
+        others: The moments of these rows that are in no whole block.
         norms: The moments of the picture's norms that are known, by cut.
         outputs: The states of each output's pictures: one list for each picture that was begun, oldest state first.
     """
@@ -51,11 +55,13 @@ class Checkpoints:
         self.folder = folder
         self.picture = self.sweep = self.rows = self.stored = 0
         self.moments: Merged | None = None
+        self.others: Others | None = None
         self.norms: dict[int, Merged] = {}
         self.outputs: list[list[list[State]]] = [[[]] for _ in range(outputs)]
         self._itemsize = itemsize
         self._files: Sequence[SavedBands[Any]] = ()
         self._next = time.monotonic() + SECONDS
+        self._last = time.monotonic(), 0
         try:
             for note in folder.journal.records[1:]:
                 self._apply(note)
@@ -78,7 +84,7 @@ class Checkpoints:
 
     def begin(self, files: Sequence[SavedBands[Any]], others: Sequence[SavedBands[Any]]) -> None:
         """Begin a sweep that fills these files, and reads the others. Files that nobody needs any more are removed."""
-        self._files = files
+        self._files, self._last = files, (time.monotonic(), self.rows)
         self.folder.keep_maps({file.path.name for file in (*files, *others)})
         self.folder.sync()
 
@@ -90,8 +96,12 @@ class Checkpoints:
         if moments is None:
             self._note({"at": [self.picture, self.sweep, rows], "stored": stored})
             return
-        at = [self.picture, self.sweep, moments.block_rows]
-        self._note({"at": at, "stored": stored, "moments": moments.blocks.to_json()})
+        note: dict[str, Any] = {"stored": stored, "moments": moments.blocks.to_json()}
+        known = moments.block_rows
+        if isinstance(moments, Moments) and known < rows and self._is_slow(rows):
+            known, note["others"] = rows, moments.others.to_json()
+        self._last = time.monotonic(), rows
+        self._note({"at": [self.picture, self.sweep, known], **note})
 
     def sweep_done(self, cut: int, moments: Moments | Sums | None) -> None:
         """Note that the sweep is complete, and with it the moments of the norm at its last cut."""
@@ -114,6 +124,11 @@ class Checkpoints:
         self.folder.sync()
         self._note({"at": [self.picture + 1, 0, 0], "outputs": states})
 
+    def _is_slow(self, rows: int) -> bool:
+        """Whether a block of rows may take long, judged by the rows since the last note."""
+        since, before = self._last
+        return BLOCK * (time.monotonic() - since) >= SLOW * (rows - before)
+
     def _note(self, note: dict[str, Any]) -> None:
         self.folder.note(note)
         self._apply(note)
@@ -123,6 +138,7 @@ class Checkpoints:
         picture, self.sweep, self.rows = map(int, note["at"])
         self.stored = int(note.get("stored", 0))
         self.moments = Merged.from_json(note["moments"]) if "moments" in note else None
+        self.others = Others.from_json(note["others"]) if "others" in note else None
         if "norm" in note:
             cut, moments = note["norm"]
             self.norms[int(cut)] = Merged.from_json(moments)

@@ -28,8 +28,26 @@ class Merged(NamedTuple):
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Merged:
         """Read the values of `to_json`."""
-        mean, m2 = (np.frombuffer(b64decode(values[name]), "<f8").astype(np.float64) for name in ("mean", "m2"))
-        return cls(int(values["numbers"]), mean, m2)
+        return cls(int(values["numbers"]), _numbers(values["mean"]), _numbers(values["m2"]))
+
+
+class Others(NamedTuple):
+    """Some rows: mean and M2 of every group of each row, (2, rows, groups), and the numbers of a group in a row."""
+
+    rows: Array
+    each: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, floats as the text of their bits."""
+        return {"shape": self.rows.shape, "rows": _text(self.rows), "each": self.each}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Others:
+        """Read the values of `to_json`."""
+        halves, rows, groups = values["shape"]
+        if halves != 2 or not 0 < rows < BLOCK:
+            raise ValueError(f"no moments of rows: {values['shape']!s:.50}")
+        return cls(_numbers(values["rows"]).reshape(halves, rows, groups), int(values["each"]))
 
 
 class Moments:
@@ -70,6 +88,11 @@ class Moments:
     def block_rows(self) -> int:
         """Rows of these blocks."""
         return self._merged.numbers // self._each if self._each else 0
+
+    @property
+    def others(self) -> Others:
+        """The rows behind these blocks."""
+        return Others(self._rows[:, : self._waiting].copy(), self._each)
 
     @property
     def total(self) -> Merged:
@@ -148,6 +171,10 @@ def _of_rows(means: Array, m2s: Array, width: int, groups: int) -> Array:
 
 def _text(values: Array) -> str:
     return b64encode(values.astype("<f8").tobytes()).decode()
+
+
+def _numbers(text: str) -> Array:
+    return np.frombuffer(b64decode(text), "<f8").astype(np.float64)
 
 
 @np.errstate(invalid="ignore", over="ignore")

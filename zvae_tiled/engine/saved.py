@@ -68,6 +68,8 @@ class SavedRun(Run[T]):
         ended, stored = self._all(sweep)
         asked = Asked(Rows(notes.rows, ended.stop), stored and Rows(notes.stored, stored.stop))
         moments = self._moments(sweep, notes.moments)
+        if notes.others is not None and isinstance(moments, Moments):
+            moments.merge(*notes.others)
         yield from self._part(index, store, target, release, moments, asked)
         if moments is not None:
             self._fold(sweep.stop, moments)

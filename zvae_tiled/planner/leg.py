@@ -5,6 +5,12 @@ from __future__ import annotations
 from zvae_tiled.planner.stage import Ending, Medium, Sweep, shares_skip
 from zvae_tiled.planner.sweeps import Held, Sums, SweepCosts
 
+SOON = 30.0
+"""Seconds that a band of an attention lasts at most, if that costs little."""
+
+SLOWER = 1.02
+"""This many times the least time is little."""
+
 
 class Leg:
     """All sweeps from what is stored to one barrier, or to the end, that store the same."""
@@ -77,6 +83,19 @@ class Leg:
         """Return the predicted time of the sweep. Taller bands never take more."""
         sums = self._costs.sums(self.held.cut, rows, anew)
         return self._computing(sums) + self._moved(rows) / self._steps.device.disk
+
+    def prompt(self, ladder: list[int]) -> list[int]:
+        """Leave out tall bands of an attention that last long, where shorter ones take hardly more time in all.
+
+        After each band a decode tells its progress, and may note it in a work folder: a crash loses a band at most.
+        """
+        if self._attends is None:
+            return ladder
+        most = SLOWER * self.seconds(ladder[0])
+        cheap = [rows for rows in ladder if self.seconds(rows) <= most]
+        height = self._steps.map_rows(self.held.cut)
+        soon = (place for place, rows in enumerate(cheap) if self.seconds(rows) * rows <= SOON * height)
+        return ladder[next(soon, len(cheap) - 1) :]
 
     def sweep(self, rows: int, anew: bool = False) -> Sweep:
         """Return the sweep in bands of `rows` rows, with its predicted costs."""

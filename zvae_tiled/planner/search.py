@@ -79,7 +79,7 @@ def _search(costs: SweepCosts, stage: Stage, storage: Storage, aim: Aim, source:
         for held, path in paths.items():
             for after, store, medium in _moves(costs, held, stop, ends, read, storage.media):
                 leg = Leg(costs, held, stop, ends, store, medium)
-                heights = ladder(held.cut, stop, stop if medium is not None and store is None else store)
+                heights = leg.prompt(ladder(held.cut, stop, stop if medium is not None and store is None else store))
                 if not storage.holds(leg.disk):
                     continue
                 if after in reached and aim.least(path.score, leg, heights) >= reached[after].score:

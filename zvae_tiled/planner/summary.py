@@ -13,6 +13,12 @@ from zvae_tiled.wording import SAME, counted, duration, operations, size
 if TYPE_CHECKING:
     from zvae_tiled.planner.plan import Plan
 
+LINE = 69
+"""The most characters behind a name."""
+
+LEAST = 0.005
+"""Parts of less than this share of the time are left out."""
+
 FOLDER = 30
 """The most characters of a folder's name. The end of a longer one is shown."""
 
@@ -30,7 +36,7 @@ def summary(plan: Plan, spill_folder: Path | None = None) -> str:
     lines = [f"{done:<11}{case.batch} x {width}x{height}, {case.dtype} on {case.device}", *_quality(plan)]
     lines.append(f"memory     {size(plan.predicted_peak)} of the budget of {size(plan.budget)}")
     lines.append(f"disk       {_disk(plan, folder)}")
-    lines.append(f"time       {duration(plan.predicted_seconds)} if idle{_parts(plan)}")
+    lines.append(f"time       {_time(plan)}")
     lines += _work(plan)
     lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan, folder), strict=False)]
     lines += [f"attention  {text}" for text in fewer_keys(plan)]
@@ -74,12 +80,18 @@ def _work(plan: Plan) -> list[str]:
     return [f"work       all maps on disk, to go on after a crash{beside}"]
 
 
-def _parts(plan: Plan) -> str:
-    """Return what the time is made of, the largest part first."""
+def _time(plan: Plan) -> str:
+    """Return the time, and as many of its parts as the line holds, the largest first."""
     total = plan.predicted_seconds
+    text = f"{duration(total)} if idle"
     if not total:
-        return ""
+        return text
     parts = {"attention": plan.time_of(lambda sweep: sweep.attending), "disk": plan.time_of(lambda s: s.spilling)}
     parts["convolutions and norms" if plan.case.chain.barriers else "convolutions"] = total - sum(parts.values())
     shares = sorted(((seconds / total, name) for name, seconds in parts.items()), reverse=True)
-    return ": " + ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares if share >= 0.005)
+    for place, (share, name) in enumerate(shares):
+        longer = f"{text}{', ' if place else ': '}{name} {100 * share:.0f} %"
+        if share < LEAST or len(longer) > LINE:
+            break
+        text = longer
+    return text
