@@ -6,10 +6,9 @@ those of `docs.budget_table`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from docs.budget_table import DEVICES, END, KERNELS, planned
+from docs.budget_table import DEVICES, END, plan_for_that_cpu, planned
 from zvae_tiled.wording import duration, size
 
 PAGE = Path(__file__).parent / "guides" / "big-pictures.md"
@@ -19,7 +18,7 @@ SIDES, BUDGET = (2048, 4096, 8192, 16384), 8
 
 def main() -> None:
     """Write the page."""
-    os.environ.update(KERNELS)
+    plan_for_that_cpu()
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(head + BEGIN + table() + END + rest.partition(END)[2])
 
