@@ -38,7 +38,9 @@ def main(words: list[str]) -> int:
                 continue
             share = (ends - time.monotonic()) / 60 / (len(chosen) - position)
             count, minutes = _until(part, options, share)
-            trying = _within(minutes, count, outcomes(row, part, seed, options.case or 0))
+            trying = _within(
+                minutes, count, outcomes(row, part, seed, options.first if options.case is None else options.case)
+            )
             failed += _run(row, part, seed, count, trying, counts=not options.sample and options.case is None)
     except KeyboardInterrupt:
         return 130
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("rows", metavar="ROW", nargs="*", help="a row, or a part of it as row/part; default: all rows")
     parser.add_argument("--count", type=int, help="how many to try of each part; default: its aim")
     parser.add_argument("--seed", type=int, help="the seed of all cases; default: a fresh one")
+    parser.add_argument("--first", type=int, default=0, help="the case to begin with: to go on behind an earlier run")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end all after so many minutes")
     parser.add_argument("--sample", action="store_true", help="a few cases of each part, always the same")
     parser.add_argument("--case", type=int, help="only this case: how a failure is repeated")

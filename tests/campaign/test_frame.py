@@ -79,6 +79,8 @@ def test_the_command_counts_and_prints_what_repeats_a_failure(
     assert (count.tried, count.failed, count.seed) == (4, 2, 7)
     assert "| 4 | 2 | 7 |" in page.read_text()
     assert page.read_text().startswith("before\n")
+    assert command.main([f"{PLANTED}/fails", "--seed", "8", "--count", "1", "--first", "3"]) == 1
+    assert f"{PLANTED}/fails --seed 8 --case 3" in capsys.readouterr().out, "it begins where an earlier run ended"
     assert page.read_text().endswith("after\n")
 
 
