@@ -1,4 +1,6 @@
-"""Opens a built site in a headless Chromium without a network: search finds words, and no page is wider than a phone.
+"""Opens a built site in a headless Chromium without a network: search finds words, and every page can be read.
+
+Each page is opened on a desktop and on a phone, light and dark: it is no wider than the window, and text stands out.
 
 ``python -m docs.site.look FOLDER`` prints what is wrong, and ends with 1 if there is anything. Chromium opens the files
 themselves, so it also sees what a script would load from elsewhere.
@@ -10,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from tests.peers.browser import Browser
@@ -37,9 +40,18 @@ SOUND = """(async () => {
     const outside = loaded.filter((name) => !name.startsWith("file:") && !name.startsWith("data:"));
     if (outside.length) throw "loads " + outside;
     if (document.documentElement.scrollWidth > innerWidth) throw "is wider than the window";
+    const light = (color) => {
+        const [r, g, b] = color.match(/[\\d.]+/g).map((level) => (level / 255) ** 2.2);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const { color, backgroundColor } = getComputedStyle(document.body);
+    const [text, paper] = [light(color), light(backgroundColor)];
+    if (DARK !== paper < 0.5) throw "is " + backgroundColor;
+    if ((Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05) < 7) throw `is ${color} on ${backgroundColor}`;
     if ([...document.images].some((image) => !image.naturalWidth)) throw "has a picture that is not shown";
 })()"""
-"""Fails for a page that loads what is not a file, scrolls sideways, or lacks a picture."""
+"""Fails for a page that loads what is not a file, scrolls sideways, is light where it is to be `DARK`, is hard to read
+(WCAG asks for a contrast of 7), or lacks a picture."""
 
 
 def faults(root: Path, browser: Browser) -> Iterator[str]:
@@ -49,15 +61,16 @@ def faults(root: Path, browser: Browser) -> Iterator[str]:
             browser, f"{(root / 'search.html').as_uri()}?q={word}", DESKTOP, f"const PAGE = {page!r}; {FOUND}"
         )
     for file in sorted(root.rglob("*.html")):
-        yield from fault(browser, file.as_uri(), PHONE, SOUND)
+        for size, dark in product((DESKTOP, PHONE), (False, True)):
+            yield from fault(browser, file.as_uri(), size, f"const DARK = {str(dark).lower()}; {SOUND}", dark)
 
 
-def fault(browser: Browser, address: str, size: tuple[int, int], ready: str) -> Iterator[str]:
+def fault(browser: Browser, address: str, size: tuple[int, int], ready: str, dark: bool = False) -> Iterator[str]:
     """Yield what keeps a page of this size from being `ready`, if anything does."""
     try:
-        browser.visit(address, *size, ready)
+        browser.visit(address, *size, ready, dark)
     except AssertionError as wrong:
-        yield f"{address}, {size[0]} pixels wide: {wrong}"
+        yield f"{address}, {size[0]} pixels wide, {'dark' if dark else 'light'}: {wrong}"
 
 
 def main() -> int:

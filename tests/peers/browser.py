@@ -59,17 +59,19 @@ class Browser:
         with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
             return np.asarray(image.convert("RGB"))
 
-    def visit(self, address: str, width: int, height: int, ready: str) -> None:
+    def visit(self, address: str, width: int, height: int, ready: str, dark: bool = False) -> None:
         """Open the page, wait until its promise `ready` is fulfilled, and close it."""
-        target, _ = self._opened(address, width, height, ready)
+        target, _ = self._opened(address, width, height, ready, dark)
         self._ask("Target.closeTarget", {"targetId": target})
 
-    def _opened(self, address: str, width: int, height: int, ready: str) -> tuple[str, str]:
+    def _opened(self, address: str, width: int, height: int, ready: str, dark: bool = False) -> tuple[str, str]:
         """Return the page's target and session, once its promise `ready` is fulfilled."""
         target = self._ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", size, session)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._ask("Emulation.setEmulatedMedia", {"features": [scheme]}, session)
         self._ask("Page.enable", {}, session)
         self._ask("Page.navigate", {"url": address}, session, until="Page.loadEventFired")
         drawn = self._ask("Runtime.evaluate", {"expression": ready, "awaitPromise": True}, session)
