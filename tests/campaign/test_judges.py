@@ -17,13 +17,28 @@ from tests.campaign.held import ROOM, WARM, Rounds
 from tests.campaign.part import Case
 from tests.campaign.rows import bits as decodes
 from tests.campaign.rows import kills
+from tests.campaign.struck import runs
 from tests.campaign.struck.client import judge
+from tests.support.models import random_latents, random_vae
+from tests.support.running import CONFIG
 from tests.support.striped import striped_rows
 from zvae_tiled.devices.native_cpu.choice import THREADS, VARIABLE
+from zvae_tiled.errors import OutOfMemoryError
 from zvae_tiled.families.pixel_space import PixelSpaceConfig
 
 DONE = {"kept": True, "before": [3, 0], "after": [3, 0], "left": ["a.png"], "ended": "done", "digest": "1", "want": "1"}
 REFUSED = {**DONE, "ended": "refused", "left": [], "digest": None, "again": DONE}
+
+
+def test_the_judges_own_copy_of_a_result_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> bytes:
+        raise MemoryError
+
+    latents = random_latents(CONFIG, 2, 2)
+    given = SimpleNamespace(loaded=lambda: random_vae(CONFIG), latents=latents)
+    monkeypatch.setattr(runs, "bits", fails)
+    with pytest.raises(OutOfMemoryError, match="the campaign's own copy"):
+        runs.OTHERS["an array"](given, Path("/var/tmp"))  # type: ignore[arg-type]
 
 
 def test_runs_that_end_well_pass() -> None:

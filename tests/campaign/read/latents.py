@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,20 +26,26 @@ def attempt(case: Case) -> int:
     """Read some damaged files of one kind."""
     kind = case.rng.choice(["npy", "npz", "safetensors"])
     for _ in range(MANY):
-        content = damaged(case.rng, _file(case.rng, kind))
+        content = damaged(case.rng, file_of(case.rng, kind))
         path = case.folder / f"latents.{kind}"
         path.write_bytes(content)
-        try:
-            latents = read_latent_file(path)
-        except LatentsError as error:
-            reasons(error)
-            continue
-        found = [each for each in _reference(content) if _same(latents.array, each)]
-        assert found, f"it is not what others read: {content[:600]!r}"
+        judge(path, content)
     return MANY
 
 
-def _file(rng: Random, kind: str) -> bytes:
+def judge(path: Path, content: bytes) -> None:
+    """Check that a file of latents is refused with a reason, or read as others read it."""
+    try:
+        latents = read_latent_file(path)
+    except LatentsError as error:
+        reasons(error)
+        return
+    found = [each for each in _reference(content) if _same(latents.array, each)]
+    assert found, f"it is not what others read: {content[:600]!r}"
+
+
+def file_of(rng: Random, kind: str) -> bytes:
+    """Return a file of latents: ``npy``, ``npz`` or ``safetensors``."""
     shape = (rng.randint(1, 2), rng.choice([4, 16]), rng.randint(1, 4), rng.randint(1, 4))
     dtype = rng.choice(["<f4", "<f4", "<f2", "<f8"] if kind == "safetensors" else ["<f4", ">f4", "<f2", "<f8", ">f8"])
     array = np.random.default_rng(rng.getrandbits(32)).standard_normal(shape).astype(dtype)

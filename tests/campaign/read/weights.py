@@ -34,16 +34,17 @@ def attempt(case: Case) -> int:
     """Read many damaged files."""
     path = case.folder / "weights.safetensors"
     for _ in range(MANY):
-        content = _file(case.rng)
+        content = file_like(case.rng)
         path.write_bytes(content)
         try:
-            _judge(path, content)
+            judge(path, content)
         except Exception as error:
             raise AssertionError(f"the file {content[:600]!r}") from error
     return MANY
 
 
-def _file(rng: Random) -> bytes:
+def file_like(rng: Random) -> bytes:
+    """Return a safetensors file that is damaged somewhere."""
     tensors = {
         rng.choice(["a", "b.weight", "é", "", "x" * 40, f"{number}"]): np.zeros(
             [rng.randint(0, 3) for _ in range(rng.randint(0, 4))], rng.choice(TYPES)
@@ -60,7 +61,8 @@ def _file(rng: Random) -> bytes:
     return damaged(rng, content)
 
 
-def _judge(path: Path, content: bytes) -> None:
+def judge(path: Path, content: bytes) -> None:
+    """Check that a file is refused if the reference reader refuses it, and else read as the reference reads it."""
     want = _reference(content)
     try:
         file = SafetensorsFile(path)
