@@ -109,6 +109,16 @@ def test_an_npy_that_claims_more_or_less_than_it_has(shape: tuple[int, ...], tmp
     assert "bytes for shape" in refused(path).problem
 
 
+def test_a_field_that_numpy_refuses_in_a_header_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.npy", io.BytesIO()
+    np.save(content, np.zeros((1, 4, 2, 2), np.float32))
+    more = b"'more': 0, "
+    path.write_bytes(content.getvalue().replace(b"{", b"{" + more, 1).replace(b" " * len(more) + b"\n", b"\n", 1))
+    with pytest.raises(ValueError, match="correct keys"):
+        np.load(path)
+    assert "its fields are ['descr', 'fortran_order', 'more', 'shape']" in refused(path).problem
+
+
 @pytest.mark.parametrize("blank", [b"\xa0", b"\x1f", b"\x85", b" "])
 def test_blanks_that_numpy_refuses_in_a_header_are_refused(blank: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.npy"

@@ -85,6 +85,8 @@ def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"it claims {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
     fields = ast.literal_eval(file.read(length).decode("latin1"))
+    if fields.keys() != {"shape", "fortran_order", "descr"}:
+        raise ValueError(f"its fields are {sorted(map(str, fields))}, not descr, fortran_order and shape")
     shape, fortran, dtype = fields["shape"], fields["fortran_order"], np.lib.format.descr_to_dtype(fields["descr"])
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES:
         raise ValueError(f"its shape is not a tuple of at most {MAX_AXES} lengths")
