@@ -14,7 +14,6 @@ from zvae_tiled.errors import WeightsError
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -32,20 +31,31 @@ def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
         WeightsError: There is no file, it may not be read, or it is not a regular file.
     """
     try:
-        fd = os.open(path, _FLAGS)
+        # It owns the handle from the start: an interrupt at any moment closes it once.
+        file = io.FileIO(path, "rb", opener=_opened)
+    except IsADirectoryError as error:
+        raise _irregular(path, "a folder") from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     try:
-        state = os.fstat(fd)
+        state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
-            kind = next((kind for is_kind, kind in _KINDS if is_kind(state.st_mode)), "something else")
-            raise WeightsError(f"{path} must be a regular file, it is {kind}.", "Pass a safetensors file.")
-        return io.FileIO(fd, "rb"), state
+            raise _irregular(path, next((kind for is_kind, kind in _KINDS if is_kind(state.st_mode)), "something else"))
     except BaseException as error:
-        os.close(fd)
+        file.close()
         if isinstance(error, OSError):
             raise unreadable(path, error) from error
         raise
+    return file, state
+
+
+def _opened(path: str | bytes, flags: int) -> int:
+    del flags
+    return os.open(path, _FLAGS)
+
+
+def _irregular(path: Path, kind: str) -> WeightsError:
+    return WeightsError(f"{path} must be a regular file, it is {kind}.", "Pass a safetensors file.")
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
