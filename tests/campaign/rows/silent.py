@@ -102,7 +102,7 @@ PARTS = (
     Part(
         "each",
         "one fault after the other in every call of two small decodes, by native kernels and by MLX's",
-        3_000,
+        6_000,
         60,
         each,
     ),
