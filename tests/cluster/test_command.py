@@ -241,7 +241,7 @@ def test_a_cluster_behind_tls_is_used_with_certificates_and_not_without(
         f"tls_{role}_{part}": f"{part[0]}.pem" for role in ("client", "scheduler", "worker") for part in ("cert", "key")
     }
     security = distributed.Security(tls_ca_file="c.pem", require_encryption=True, **parts)
-    settings = {"n_workers": 1, "threads_per_worker": 2, "memory_limit": 0, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 2, "memory_limit": 0, "dashboard_address": ":0"}
     with distributed.LocalCluster(security=security, protocol="tls://", host="127.0.0.1", **settings) as cluster:
         words = ["decode", "0.npy", "1.npy", "-o", "out/", "--cluster", cluster.scheduler_address]
         refused = process(words)
