@@ -62,13 +62,13 @@ def faults(root: Path, browser: Browser) -> Iterator[str]:
         )
     for file in sorted(root.rglob("*.html")):
         for size, dark in product((DESKTOP, PHONE), (False, True)):
-            yield from fault(browser, file.as_uri(), size, f"const DARK = {str(dark).lower()}; {SOUND}", dark)
+            yield from fault(browser, file.as_uri(), size, SOUND, dark)
 
 
 def fault(browser: Browser, address: str, size: tuple[int, int], ready: str, dark: bool = False) -> Iterator[str]:
     """Yield what keeps a page of this size from being `ready`, if anything does."""
     try:
-        browser.visit(address, *size, ready, dark)
+        browser.visit(address, *size, f"const DARK = {str(dark).lower()}; {ready}", dark)
     except AssertionError as wrong:
         yield f"{address}, {size[0]} pixels wide, {'dark' if dark else 'light'}: {wrong}"
 

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.peers, pytest.mark.skipif(BROWSER is None, reason="nee
 
 SHOWN = '<img src=\'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\'>'
 
+PAPER = "<style>body { background: white }</style>"
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
@@ -35,13 +37,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         ),
         ("<p style='width: 2000px'>Wide.</p>", "wider than the window"),
         ("<img src='absent.png'>", "a picture that is not shown"),
+        ("<style>body { background: black; color: white }</style>", "is rgb(0, 0, 0)"),
+        ("<style>body { color: gray }</style>", "is rgb(128, 128, 128) on rgb(255, 255, 255)"),
     ],
 )
 def test_a_page_is_sound_or_its_fault_is_named(
     page: str, problem: str | None, browser: Browser, tmp_path: Path
 ) -> None:
     file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html>{page}")
+    file.write_text(f"<!doctype html>{PAPER}{page}")
     found = [*fault(browser, file.as_uri(), PHONE, SOUND)]
     assert len(found) == (problem is not None)
     assert all(str(problem) in each for each in found)
