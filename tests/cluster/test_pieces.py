@@ -206,14 +206,16 @@ def test_what_an_earlier_worker_has_written_is_seen_and_not_replaced(place: Path
     vae = load(order)
     found = checked([order])[0]
     assert isinstance(found, Ready)
-    task = Task("run", found, files(found.paths))
+    task = Task("run", "seat", found, files(found.paths))
     assert not _written(task)
     assert not _exclusive(task).overwrite
     run(_exclusive(task), vae)
     assert _written(task)
     with pytest.raises(OutputError):
         run(replace(_exclusive(task), overwrite=False), vae)
-    assert _written(Task("run", found, files(found.paths))) is False  # they existed before this run: it replaces them
+    assert (
+        _written(Task("run", "seat", found, files(found.paths))) is False
+    )  # they existed before this run: it replaces them
     written(order, vae)[0].unlink()
     assert not _written(task)
     assert _exclusive(task).overwrite  # a worker died between two of its files

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from zvae_tiled.cluster.introductions import introductions, shares_of
 from zvae_tiled.cluster.likeness import check_alike, own_likeness
+from zvae_tiled.cluster.names import leave_seat, measured_together, taken_seat
 from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
 from zvae_tiled.cluster.share import Share
@@ -41,15 +42,17 @@ class Crew:
     """The members of one run.
 
     Attributes:
-        name: The run's name, as Dask knows it.
+        name: The run's name.
+        seat: The name of the resource that members have (see `names`).
         shares: The part that each worker has of its machine, by the machine.
         count: How many workers became members at the start.
     """
 
-    def __init__(self, client: Any, name: str, shares: Mapping[str, Share], count: int) -> None:
+    def __init__(self, client: Any, name: str, seat: str, shares: Mapping[str, Share], count: int) -> None:
         """Take a client of Dask's, whose workers are members."""
         self._client = client
         self.name = name
+        self.seat = seat
         self.shares = shares
         self.count = count
         self._sent = 0
@@ -61,7 +64,7 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         workers = workers_of(self._client)
-        return {at: float(facts["last_seen"]) for at, facts in workers.items() if facts["resources"].get(self.name)}
+        return {at: float(facts["last_seen"]) for at, facts in workers.items() if facts["resources"].get(self.seat)}
 
     def work(self) -> dict[str, Work]:
         """Return what each worker does.
@@ -76,7 +79,8 @@ class Crew:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
         self._sent += 1
         key = f"{self.name}-{task.ready.number}-{self._sent}"
-        return self._client.submit(carry_out, task, key=key, pure=False, resources={self.name: 1})
+        with measured_together():
+            return self._client.submit(carry_out, task, key=key, pure=False, resources={self.seat: 1})
 
     def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
         """Let a task be carried out by the worker at `home`, or by another member if that one is lost.
@@ -87,8 +91,9 @@ class Crew:
             task: What it does.
             options: Its arguments. Futures among them stand for their results.
         """
-        place = {"workers": [home], "allow_other_workers": True, "resources": {self.name: 1}}
-        return self._client.submit(task, *options, key=f"{self.name}-{key}", pure=False, **place)
+        place = {"workers": [home], "allow_other_workers": True, "resources": {self.seat: 1}}
+        with measured_together():
+            return self._client.submit(task, *options, key=f"{self.name}-{key}", pure=False, **place)
 
     def gathering(self, futures: Sequence[Any]) -> Future[list[Any]]:
         """Begin to fetch results. What is returned has them at the end, or raises a task's error."""
@@ -102,7 +107,12 @@ class Crew:
 
     def listen(self, hear: Callable[[dict[str, Any]], object]) -> None:
         """Call `hear` with every report of progress."""
-        self._client.subscribe_topic(self.name, lambda event: hear(event[1]))
+
+        def listen(event: tuple[float, dict[str, Any]]) -> None:
+            if event[1]["run"] == self.name:  # and not a late one of the run that had the seat before
+                hear(event[1])
+
+        self._client.subscribe_topic(self.seat, listen)
 
 
 def _work(counts: Mapping[str, int], moved: Mapping[str, int]) -> Work:
@@ -135,13 +145,15 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
     common = check_alike(own, {address: each for address, (each, _) in told.items()}, allow)
     shares = shares_of({address: share for address, (_, share) in told.items()})
     name = f"zvae-{uuid4().hex[:12]}"
-    plugin = Membership(name, models, common, shares, allow)
     with spoken("the workers cannot be prepared"):
-        client.register_plugin(plugin)
+        seat = taken_seat(client, name)
     try:
-        yield Crew(client, name, shares, len(told))
+        with spoken("the workers cannot be prepared"):
+            client.register_plugin(Membership(name, seat, models, common, shares, allow))
+        yield Crew(client, name, seat, shares, len(told))
     finally:
         with suppress(Exception):  # the scheduler may be gone
-            client.unsubscribe_topic(name)
+            client.unsubscribe_topic(seat)
         with suppress(Exception):
             client.sync(client.unregister_worker_plugin, name, callback_timeout=ANSWER, asynchronous=False)
+            leave_seat(client, seat)  # if all members have ended: else one might take a later run's orders

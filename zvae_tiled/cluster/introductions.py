@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zvae_tiled.cluster.likeness import Likeness
+from zvae_tiled.cluster.names import measured_together
 from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import spoken, workers_of
 from zvae_tiled.cluster.share import Share
@@ -23,7 +24,7 @@ def introductions(client: Any, models: Sequence[Model]) -> dict[str, tuple[Liken
 
     addresses = list(workers_of(client))
     hosts = dict(Counter(map(host_of, addresses)))
-    with spoken("the workers cannot be asked what they are"):
+    with spoken("the workers cannot be asked what they are"), measured_together():
         asked = {at: client.submit(introduced, models, hosts, workers=[at], pure=False) for at in addresses}
     ends, told = time.monotonic() + INTRODUCTION, {}
     for address, future in asked.items():

@@ -24,6 +24,7 @@ SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "10 minutes",  # after Dask's own 15 s it starts a lost worker no more
     "distributed.comm.timeouts.connect": "5s",
     "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.log-length": 1000,  # each run writes two lines; Dask's own limit is 10,000, of 1 kB each
     "distributed.worker.profile.enabled": False,  # it looks at the stack 100 times a second
     "distributed.nanny.pre-spawn-environ": {},  # it would change this process too, and let a worker free all its memory
 }

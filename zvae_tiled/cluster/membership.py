@@ -1,8 +1,8 @@
 """`Membership`: a plugin of Dask's that lets a worker take orders of a run, if it computes the same bits as the others.
 
-A member has a resource of Dask's with the run's name, and every order needs one of it. So a worker carries out one
-order at a time, and one that joins later, or is restarted, takes part only if it is like the others, and if its machine
-has no more members than share its budget.
+A member has a resource of Dask's with the name of the run's seat, and every order needs one of it. So a worker carries
+out one order at a time, and one that joins later, or is restarted, takes part only if it is like the others, and if its
+machine has no more members than share its budget.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from distributed import Lock, WorkerPlugin, get_worker
@@ -47,22 +48,46 @@ def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Lik
     return likeness(models), share
 
 
+_ENTERING = asyncio.Lock()
+"""Is held while this worker becomes a member, or ends being one."""
+
+
+@asynccontextmanager
+async def _alone(name: str, worker: Any) -> AsyncIterator[None]:
+    """Hold a lock of the cluster's."""
+    lock = Lock(name, scheduler_rpc=worker.scheduler, loop=worker.loop)
+    try:
+        async with lock:
+            yield
+    finally:
+        if hasattr(lock, "refresh_callback"):  # else it is called every 6 s for as long as the worker lives
+            lock.refresh_callback.stop()
+
+
 class Membership(WorkerPlugin):
     """Makes a worker a member of a run."""
 
     def __init__(
-        self, name: str, models: Sequence[Model], common: Likeness, shares: Mapping[str, Share], allow: Sequence[str]
+        self,
+        name: str,
+        seat: str,
+        models: Sequence[Model],
+        common: Likeness,
+        shares: Mapping[str, Share],
+        allow: Sequence[str],
     ) -> None:
         """Take what members have in common.
 
         Args:
             name: The run.
+            seat: The name of the resource that members have.
             models: The VAEs of the run.
             common: The likeness of its members.
             shares: The part that each worker has, by its machine.
             allow: Names of differences that are allowed.
         """
         self.name = name
+        self._seat = seat
         self._models = models
         self._common = common
         self._shares = shares
@@ -78,18 +103,20 @@ class Membership(WorkerPlugin):
         if differences(self._common, own, self._allow):
             LOG.warning("%s takes no orders: it would compute other bits than the other workers", worker.address)
             return
-        async with Lock(f"{self.name} on {_host(worker)}", scheduler_rpc=worker.scheduler, loop=worker.loop):
+        async with _ENTERING, _alone(f"{self._seat} on {_host(worker)}", worker):
+            if worker.plugins.get(self.name) is not self:  # the run has ended meanwhile
+                return
             if await self._others(worker) >= share.workers:
                 LOG.warning("%s takes no orders: the budget of this machine is shared by others", worker.address)
                 return
             SHARES[self.name], SOURCES[self.name] = share, sources
-            await worker.set_resources(**{self.name: 1})
+            await worker.set_resources(**{self._seat: 1})
 
     async def _others(self, worker: Any) -> int:
         """Return how many other members this machine has."""
         workers = (await worker.scheduler.identity())["workers"]
         return sum(
-            bool(each["resources"].get(self.name))
+            bool(each["resources"].get(self._seat))
             for address, each in workers.items()
             if address != worker.address and host_of(address) == _host(worker)
         )
@@ -100,9 +127,10 @@ class Membership(WorkerPlugin):
 
     async def teardown(self, worker: Any) -> None:
         """End the membership."""
-        SOURCES.pop(self.name, None)
-        if SHARES.pop(self.name, None) is not None:
-            await worker.set_resources(**{self.name: 0})
+        async with _ENTERING:  # what begins it has ended: its word reaches the scheduler first
+            SOURCES.pop(self.name, None)
+            if SHARES.pop(self.name, None) is not None:
+                await worker.set_resources(**{self._seat: 0})
 
 
 def check_weights(run: str) -> None:

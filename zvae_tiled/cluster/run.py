@@ -29,7 +29,7 @@ class Run:
         self._crew = crew
         self._tell = tell
         self._start = time.monotonic()
-        self._waiting = deque(Task(crew.name, each, files(each.paths)) for each in in_turn(orders))
+        self._waiting = deque(Task(crew.name, crew.seat, each, files(each.paths)) for each in in_turn(orders))
         self._sent: dict[Any, Task] = {}
         self._ended: SimpleQueue[Any] = SimpleQueue()
         self._pixels, self._done = sum(each.pixels for each in orders) or 1, 0

@@ -36,11 +36,13 @@ class Task:
 
     Attributes:
         run: The run's name.
+        seat: The name that its members hear its progress by.
         ready: The order.
         before: The files that it writes as they were before the run; None for each that did not exist.
     """
 
     run: str
+    seat: str
     ready: Ready
     before: tuple[File | None, ...]
 
@@ -137,7 +139,7 @@ def _listener(task: Task, worker: Any, key: str) -> Listener:
             raise Unwanted
         if time.perf_counter() - told[0] > OFTEN:
             told[0] = time.perf_counter()
-            worker.log_event(task.run, {"number": task.ready.number, "done": progress.done})
+            worker.log_event(task.seat, {"run": task.run, "number": task.ready.number, "done": progress.done})
 
     return listen
 
