@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 
 from tests.cluster.places import fill, orders
 from zvae_tiled.cluster import Overall, decode_many, run_striped
+from zvae_tiled.cluster.crew import crew
+from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import likeness
 from zvae_tiled.cluster.local import local_workers
-from zvae_tiled.cluster.names import leave_seat, taken_seat
+from zvae_tiled.cluster.names import left_seat, taken_seat
+from zvae_tiled.errors import ClusterError
 from zvae_tiled.order import Order
 
 distributed = pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
@@ -23,12 +27,10 @@ pytestmark = pytest.mark.slow
 KEPT = (
     "distributed.lock.Lock",
     "tornado.ioloop.PeriodicCallback",
-    "distributed.broker.Topic",
-    "distributed.spans.Span",
     "zvae_tiled.cluster.membership.Membership",
     "zvae_tiled.cluster.share.Share",
 )
-"""Types of Dask's, and of ours, of which a run has some."""
+"""Types of Dask's, and of ours, of which a worker has some for a run."""
 
 FEW = 2
 """Objects that may be there for a moment. Eight runs are carried out."""
@@ -81,15 +83,37 @@ def test_two_runs_at_once_have_names_of_their_own(place: Path, client: Any) -> N
 
 
 def test_a_name_that_another_run_takes_first_is_not_taken_twice(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = taken_seat(client, "first")
-    monkeypatch.setattr(client, "list_datasets", tuple)  # as it was a moment ago
-    second = taken_seat(client, "second")
-    monkeypatch.undo()
-    assert (first, second) == ("zvae-0", "zvae-1")
-    leave_seat(client, first)
-    assert taken_seat(client, "third") == first
-    for seat in (first, second):
-        leave_seat(client, seat)
+    real, before = client.list_datasets, [()]
+    monkeypatch.setattr(client, "list_datasets", lambda **more: before.pop() if before else real(**more))
+    client.publish_dataset("other", name="zvae-0")
+    try:
+        assert taken_seat(client, "own") == "zvae-1"
+        client.sync(left_seat, client, "own", "zvae-1")
+        assert client.list_datasets() == ("zvae-0",)
+    finally:
+        client.unpublish_dataset(["zvae-0", "zvae-1"])
+
+
+def test_a_free_name_is_not_looked_for_for_ever(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "list_datasets", lambda **more: ())
+    client.publish_dataset("other", name="zvae-0")
+    try:
+        with pytest.raises(ClusterError, match="others took it"):
+            taken_seat(client, "own")
+    finally:
+        client.unpublish_dataset("zvae-0")
+
+
+def test_what_a_run_has_sent_ends_with_it(client: Any) -> None:
+    with hushed(), crew(client, ()) as members:
+        sent = [members.submit(str(number), "no worker", time.sleep, 0.1) for number in range(9)]
+    assert not any(members.name in str(key) for key in client.run_on_scheduler(_tasks))
+    assert {future.status for future in sent} <= {"cancelled", "finished"}
+    assert client.list_datasets() == ()
+
+
+def test_a_worker_computes_nothing_for_a_run_that_it_is_no_member_of(client: Any) -> None:
+    assert "is no member of" in client.submit(_strange, pure=False).result(timeout=60)
 
 
 def test_a_worker_whose_run_ends_while_it_compares_itself_takes_no_orders(client: Any) -> None:
@@ -123,10 +147,30 @@ def _of_worker(dask_worker: Any) -> dict[str, int]:
 
 
 def _of_scheduler(dask_scheduler: Any) -> dict[str, int]:
-    return {
-        "resources": len(dask_scheduler.resources),
-        "semaphores": len(dask_scheduler.extensions["semaphores"].leases),
+    kept = {
+        "resources": dask_scheduler.resources,
+        "locks": dask_scheduler.extensions["semaphores"].max_leases,
+        "spans": dask_scheduler.extensions["spans"].spans,
+        "topics": dask_scheduler._broker._topics,
+        "plugins": dask_scheduler.worker_plugins,
+        "tasks": dask_scheduler.tasks,
     }
+    return {name: len(each) for name, each in kept.items()}
+
+
+def _tasks(dask_scheduler: Any) -> list[Any]:
+    return list(dask_scheduler.tasks)
+
+
+def _strange() -> str:
+    """Let a worker compute for a run that it was never told of; return what it says."""
+    from zvae_tiled.cluster.membership import check_weights
+
+    try:
+        check_weights("strange")
+    except ClusterError as error:
+        return str(error)
+    return ""
 
 
 def _counted() -> dict[str, int]:

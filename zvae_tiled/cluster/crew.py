@@ -8,10 +8,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from uuid import uuid4
+from weakref import WeakSet
 
 from zvae_tiled.cluster.introductions import introductions, shares_of
 from zvae_tiled.cluster.likeness import check_alike, own_likeness
-from zvae_tiled.cluster.names import leave_seat, measured_together, taken_seat
+from zvae_tiled.cluster.names import left_seat, measured_together, taken_seat
 from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
 from zvae_tiled.cluster.share import Share
@@ -56,6 +57,8 @@ class Crew:
         self.shares = shares
         self.count = count
         self._sent = 0
+        self._futures: WeakSet[Any] = WeakSet()
+        self._hear: Callable[[dict[str, Any]], object] = lambda _: None
 
     def members(self) -> dict[str, float]:
         """Return the workers that take orders now, by their addresses: when each was last heard, by some clock.
@@ -79,8 +82,7 @@ class Crew:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
         self._sent += 1
         key = f"{self.name}-{task.ready.number}-{self._sent}"
-        with measured_together():
-            return self._client.submit(carry_out, task, key=key, pure=False, resources={self.seat: 1})
+        return self._submit(key, carry_out, task)
 
     def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
         """Let a task be carried out by the worker at `home`, or by another member if that one is lost.
@@ -91,9 +93,13 @@ class Crew:
             task: What it does.
             options: Its arguments. Futures among them stand for their results.
         """
-        place = {"workers": [home], "allow_other_workers": True, "resources": {self.seat: 1}}
+        return self._submit(f"{self.name}-{key}", task, *options, workers=[home], allow_other_workers=True)
+
+    def _submit(self, key: str, task: Callable[..., Any], *options: Any, **place: Any) -> Any:
         with measured_together():
-            return self._client.submit(task, *options, key=f"{self.name}-{key}", pure=False, **place)
+            future = self._client.submit(task, *options, key=key, pure=False, resources={self.seat: 1}, **place)
+        self._futures.add(future)
+        return future
 
     def gathering(self, futures: Sequence[Any]) -> Future[list[Any]]:
         """Begin to fetch results. What is returned has them at the end, or raises a task's error."""
@@ -107,12 +113,22 @@ class Crew:
 
     def listen(self, hear: Callable[[dict[str, Any]], object]) -> None:
         """Call `hear` with every report of progress."""
+        self._hear = hear
+        self._client.subscribe_topic(self.seat, self._handle)
 
-        def listen(event: tuple[float, dict[str, Any]]) -> None:
-            if event[1]["run"] == self.name:  # and not a late one of the run that had the seat before
-                hear(event[1])
+    def _handle(self, event: tuple[float, dict[str, Any]]) -> None:
+        if event[1]["run"] == self.name:  # else it is a late one, of the run that had the seat before
+            self._hear(event[1])
 
-        self._client.subscribe_topic(self.seat, listen)
+    def end(self) -> None:
+        """Stop all that members still do for this run, end their memberships, and give the seat back."""
+        self._hear = lambda _: None  # Dask's client keeps the handler
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.unsubscribe_topic(self.seat)
+        self.cancel(list(self._futures))  # else members of the next run would carry them out
+        with suppress(Exception):
+            left = left_seat(self._client, self.name, self.seat)
+            asyncio.run_coroutine_threadsafe(left, self._client.loop.asyncio_loop).result(ANSWER)
 
 
 def _work(counts: Mapping[str, int], moved: Mapping[str, int]) -> Work:
@@ -147,13 +163,10 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
     name = f"zvae-{uuid4().hex[:12]}"
     with spoken("the workers cannot be prepared"):
         seat = taken_seat(client, name)
+    members = Crew(client, name, seat, shares, len(told))
     try:
         with spoken("the workers cannot be prepared"):
             client.register_plugin(Membership(name, seat, models, common, shares, allow))
-        yield Crew(client, name, seat, shares, len(told))
+        yield members
     finally:
-        with suppress(Exception):  # the scheduler may be gone
-            client.unsubscribe_topic(seat)
-        with suppress(Exception):
-            client.sync(client.unregister_worker_plugin, name, callback_timeout=ANSWER, asynchronous=False)
-            leave_seat(client, seat)  # if all members have ended: else one might take a later run's orders
+        members.end()

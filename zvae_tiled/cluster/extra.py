@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from zvae_tiled.inputs.arrays import imported
@@ -22,20 +23,37 @@ def distributed() -> Any:
     return imported("distributed", INSTALL)
 
 
+_hushing = threading.Lock()
+_hushes: list[ExitStack] = []
+"""What undoes the first `hushed` of those that run now, and an empty one for each other."""
+
+
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Let Dask log nothing while the block runs: what it has to say, this package says in its own words."""
+    """Let Dask log nothing while the block runs: what it has to say, this package says in its own words.
+
+    Blocks may run in several threads. Dask speaks again when the last one has ended.
+    """
     distributed()  # before its loggers are looked for
-    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
-    loggers = [logging.getLogger(name) for name in (*names, "asyncio")]
-    before = [logger.disabled for logger in loggers]
+    with _hushing:
+        _hushes.append(ExitStack() if _hushes else _silence())
     try:
-        for logger in loggers:
-            logger.disabled = True
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="distributed")
-            warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
-            yield
+        yield
     finally:
-        for logger, state in zip(loggers, before, strict=True):
-            logger.disabled = state
+        with _hushing:
+            if len(_hushes) == 1:
+                _hushes[0].close()
+            _hushes.pop()
+
+
+def _silence() -> ExitStack:
+    """Disable the loggers of Dask, and ignore its warnings. Return what undoes it."""
+    undo = ExitStack()
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
+    for logger in map(logging.getLogger, (*names, "asyncio")):
+        undo.callback(setattr, logger, "disabled", logger.disabled)
+        logger.disabled = True
+    undo.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", module="distributed")
+    warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
+    return undo

@@ -16,6 +16,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from distributed import Lock, WorkerPlugin, get_worker
 
@@ -48,8 +49,11 @@ def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Lik
     return likeness(models), share
 
 
-_ENTERING = asyncio.Lock()
-"""Is held while this worker becomes a member, or ends being one."""
+PEAKS: dict[str, int] = {}
+"""The most bytes in use during a task in stripes, by the names of the runs that this worker is a member of."""
+
+_entering: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
+"""Locks that each worker holds while it becomes a member, or ends being one."""
 
 
 @asynccontextmanager
@@ -103,7 +107,7 @@ class Membership(WorkerPlugin):
         if differences(self._common, own, self._allow):
             LOG.warning("%s takes no orders: it would compute other bits than the other workers", worker.address)
             return
-        async with _ENTERING, _alone(f"{self._seat} on {_host(worker)}", worker):
+        async with self._turn(worker), _alone(f"{self._seat} on {_host(worker)}", worker):
             if worker.plugins.get(self.name) is not self:  # the run has ended meanwhile
                 return
             if await self._others(worker) >= share.workers:
@@ -127,19 +131,39 @@ class Membership(WorkerPlugin):
 
     async def teardown(self, worker: Any) -> None:
         """End the membership."""
-        async with _ENTERING:  # what begins it has ended: its word reaches the scheduler first
-            SOURCES.pop(self.name, None)
-            if SHARES.pop(self.name, None) is not None:
+        async with self._turn(worker):  # a setup that is still going on ends first
+            for kept in (SHARES, SOURCES, PEAKS):
+                kept.pop(self.name, None)
+            if worker.state.total_resources.get(self._seat):
                 await worker.set_resources(**{self._seat: 0})
+
+    def _turn(self, worker: Any) -> asyncio.Lock:
+        return _entering.setdefault(worker, asyncio.Lock())
+
+
+def share_of(run: str) -> Share:
+    """Return this worker's part of its machine in a run.
+
+    Raises:
+        ClusterError: It is no member of the run.
+    """
+    share = SHARES.get(run)
+    if share is None:
+        problem = (
+            f"{get_worker().address} was to carry out an order of a run that has ended, or that it is no member of"
+        )
+        raise ClusterError(problem, "Carry it out again.")
+    return share
 
 
 def check_weights(run: str) -> None:
     """Refuse to compute with weights that are no longer those that were compared.
 
     Raises:
-        ClusterError: A file has changed since this worker became a member.
+        ClusterError: A file has changed since this worker became a member, or it is none.
     """
-    for source in SOURCES.get(run, ()):
+    share_of(run)
+    for source in SOURCES[run]:
         if source.changed:
             raise ClusterError(
                 f"{source.path} has changed on {get_worker().address} since the work began",

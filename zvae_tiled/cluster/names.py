@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from zvae_tiled.cluster.extra import INSTALL
+from zvae_tiled.cluster.scheduler import ANSWER
+from zvae_tiled.errors import ClusterError
 from zvae_tiled.inputs.arrays import imported
 
 SPAN = {"name": ("zvae_tiled",), "ids": ("zvae_tiled",)}
 """The name under which Dask adds up what it measures of all tasks."""
 
+ATTEMPTS = 100
+"""How often a free name is looked for. Each time another run may take it first."""
+
 
 def taken_seat(client: Any, run: str) -> str:
-    """Return a name that no other run on this cluster has now, and take it: the lowest that is free.
+    """Take the lowest name that no run on this cluster has now, and return it.
 
-    The scheduler holds it among its datasets, whose names it gives away once. `leave_seat` gives it back.
+    It is a name among the scheduler's datasets: the scheduler refuses a name that exists. `left_seat` gives it back.
+
+    Raises:
+        ClusterError: Others were always first.
     """
-    taken = set(client.list_datasets())
-    for number in itertools.count():
-        seat = f"zvae-{number}"
-        if seat not in taken:
-            try:
-                client.publish_dataset(run, name=seat)
-                return seat
-            except KeyError:  # another run was first
-                pass
-    raise AssertionError("numbers do not end")
+    for _ in range(ATTEMPTS):
+        taken = set(client.list_datasets(callback_timeout=ANSWER))
+        seat = next(name for name in map("zvae-{}".format, itertools.count()) if name not in taken)
+        try:
+            client.publish_dataset(run, name=seat, callback_timeout=ANSWER)
+            return seat
+        except KeyError:  # another run was first
+            pass
+    raise ClusterError(f"a free name for this run was looked for {ATTEMPTS} times, and others took it", "Try again.")
 
 
-def leave_seat(client: Any, seat: str) -> None:
-    """Give the name back. No worker may have a resource of this name any more."""
-    client.unpublish_dataset(seat)
+async def left_seat(client: Any, run: str, seat: str) -> None:
+    """End all memberships of a run, then give its name back. It runs on the client's loop.
+
+    If a worker does not answer, the name stays taken: that worker might take the orders of the next run.
+    """
+    with suppress(ValueError):  # the scheduler does not know the run: nobody became a member
+        await client.unregister_worker_plugin(run)
+    await client.unpublish_dataset(seat)
 
 
 @contextmanager

@@ -38,27 +38,24 @@ class Run:
         self._watch = Watch(crew)
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield the number and the row of each order, as they end. Closing the iterator stops the others.
+        """Yield the number and the row of each order, as they end. The end of the crew stops the others.
 
         Raises:
             ClusterError: All workers, or the scheduler, were lost.
         """
         self._crew.listen(self._hear)
-        try:
-            self._look()
-            while self._waiting or self._sent:
-                self._send()
-                try:
-                    future = self._ended.get(timeout=LOOK)
-                except Empty:
-                    future = None
-                if future is not None and future in self._sent:
-                    yield self._row(future)
-                if time.monotonic() - self._watch.looked > LOOK:
-                    self._look()
-            self._report()
-        finally:
-            self._crew.cancel(list(self._sent))
+        self._look()
+        while self._waiting or self._sent:
+            self._send()
+            try:
+                future = self._ended.get(timeout=LOOK)
+            except Empty:
+                future = None
+            if future is not None and future in self._sent:
+                yield self._row(future)
+            if time.monotonic() - self._watch.looked > LOOK:
+                self._look()
+        self._report()
 
     def _send(self) -> None:
         """Give each member one order: more would count as failed with it if it died."""

@@ -36,7 +36,7 @@ class Task:
 
     Attributes:
         run: The run's name.
-        seat: The name that its members hear its progress by.
+        seat: The topic of its reports of progress.
         ready: The order.
         before: The files that it writes as they were before the run; None for each that did not exist.
     """
@@ -63,10 +63,9 @@ def files(paths: Sequence[Path]) -> tuple[File | None, ...]:
 def carry_out(task: Task) -> Row:
     """Carry out an order, unless a worker that was lost had done so. What goes wrong is in the row, not raised."""
     worker, key = distributed().get_worker(), distributed().worker.thread_state.key
-    from zvae_tiled.cluster.membership import SHARES
+    from zvae_tiled.cluster.membership import share_of
 
-    start = time.perf_counter()
-    order, share = task.ready.order, SHARES[task.run]
+    start, order, share = time.perf_counter(), task.ready.order, share_of(task.run)
     row = Row(order.source, tuple(order.targets), "done", worker=worker.address)
     try:
         if not _written(task):

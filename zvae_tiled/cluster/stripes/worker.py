@@ -35,13 +35,11 @@ def planned(order: Order, height: int, width: int, workers: int, count: int, bud
     return striped_plan(case, device, workers, count, budget, vae.weight_bytes, together)
 
 
-_peaks: dict[str, int] = {}
-"""The most bytes in use during a task of a run, by its name. Weights and what the worker holds are included."""
-
-
 def peak_of(run: str) -> int:
-    """Return the most bytes in use during a task of a run on this worker."""
-    return _peaks.pop(run, 0)
+    """Return the most bytes in use during a task of a run on this worker, with weights and what the worker holds."""
+    from zvae_tiled.cluster.membership import PEAKS
+
+    return PEAKS.get(run, 0)
 
 
 def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> Any:
@@ -57,7 +55,7 @@ def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> An
         ZvaeError: It failed, or the weights have changed.
         RuntimeError: It failed by an error that cannot be sent.
     """
-    from zvae_tiled.cluster.membership import check_weights
+    from zvae_tiled.cluster.membership import PEAKS, SHARES, check_weights
 
     check_weights(run)
     room = max(0, plan.predicted_peak - active_memory() - PROCESS // 2)
@@ -72,4 +70,5 @@ def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> An
     except Exception as error:
         raise portable(error) from None
     finally:
-        _peaks[run] = max(_peaks.get(run, 0), peak_memory())
+        if run in SHARES:  # else it has ended meanwhile
+            PEAKS[run] = max(PEAKS.get(run, 0), peak_memory())
