@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tests.cluster.places import SIZES, fill, orders, pictures
 from tests.support.running import save_vae
 from zvae_tiled.cluster import Overall, Row, decode_many
+from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
@@ -245,3 +248,20 @@ def test_a_picture_to_encode_is_refused_before_any_work(place: Path) -> None:
 def test_what_is_no_address_is_refused_before_dask_is_asked(address: str) -> None:
     with pytest.raises(ClusterError, match=f"{address} is no address of a scheduler"), connected(address):
         pass
+
+
+def test_dask_speaks_again_when_the_last_of_several_blocks_has_ended() -> None:
+    pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
+    logger, (first, second) = logging.getLogger("distributed.worker"), (hushed(), hushed())
+    assert not logger.disabled
+    first.__enter__()
+    second.__enter__()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()  # as a test does, or a caller
+        with hushed():
+            warnings.warn_explicit("of Dask's", UserWarning, "client.py", 1, "distributed")
+    assert not told
+    first.__exit__(None, None, None)
+    assert logger.disabled
+    second.__exit__(None, None, None)
+    assert not logger.disabled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import time
@@ -255,14 +254,3 @@ def _forget_folder(folder: str | None) -> None:
     else:
         likeness._true_digest = likeness._digest
         likeness._digest = missing
-
-
-def test_dask_speaks_again_when_the_last_of_several_blocks_has_ended() -> None:
-    logger, (first, second) = logging.getLogger("distributed.worker"), (hushed(), hushed())
-    assert not logger.disabled
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert logger.disabled
-    second.__exit__(None, None, None)
-    assert not logger.disabled

@@ -37,6 +37,8 @@ def hushed() -> Iterator[None]:
     distributed()  # before its loggers are looked for
     with _hushing:
         _hushes.append(ExitStack() if _hushes else _silence())
+        warnings.filterwarnings("ignore", module="distributed")  # again, for the caller may have reset what is ignored
+        warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
     try:
         yield
     finally:
@@ -47,13 +49,11 @@ def hushed() -> Iterator[None]:
 
 
 def _silence() -> ExitStack:
-    """Disable the loggers of Dask, and ignore its warnings. Return what undoes it."""
+    """Disable the loggers of Dask. Return what undoes it, and what is ignored from now on."""
     undo = ExitStack()
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
     for logger in map(logging.getLogger, (*names, "asyncio")):
         undo.callback(setattr, logger, "disabled", logger.disabled)
         logger.disabled = True
     undo.enter_context(warnings.catch_warnings())
-    warnings.filterwarnings("ignore", module="distributed")
-    warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
     return undo
