@@ -66,7 +66,8 @@ def test_answers_sums_and_shares_are_those_of_float64(
     assert abs(asked.queries - query).max() <= unit * 8 * (1 + abs(query).max())
     plain = kernels.asked(step, prepared, x, affine, iter(blocks))
     chosen = np.arange(height * width) % 2 == 0
-    shares = np.concatenate([kernels.shares(Probes(plain, chosen), block) for block in blocks])
+    weigh = kernels.weigher(Probes.among(plain, chosen))
+    shares = np.concatenate([weigh(block) for block in blocks])
     scores = query @ k.T
     weight = np.exp(scores - scores.max(axis=1, keepdims=True))
     exact_shares = (weight / weight.sum(axis=1, keepdims=True))[chosen].max(axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -244,11 +244,15 @@ class DryKernels:
         self.ledger.spike(3 * rows.nbytes)
         return Asked(rows, rows[:, 0], rows)
 
-    def shares(self, probes: Probes, block: Shape) -> np.ndarray:
-        """Count the scores, and return some shares."""
-        asked = len(probes)
-        self.ledger.spike(block.size * 4 // block.itemsize // 2 + KEYS_WEIGHED * (2 * block.channels + 8 * asked))
-        return np.linspace(0, 1, block.rows * block.width)
+    def weigher(self, probes: Probes) -> Callable[[Shape], np.ndarray]:
+        """Return a function that counts the scores, and gives some shares."""
+
+        def weigh(block: Shape) -> np.ndarray:
+            scores = KEYS_WEIGHED * (2 * block.channels + 8 * len(probes.logs))
+            self.ledger.spike(block.size * 4 // block.itemsize // 2 + scores)
+            return np.linspace(0, 1, block.rows * block.width)
+
+        return weigh
 
     def pick(self, x: Shape, pixels: np.ndarray, width: int) -> Shape:
         """Copy some pixels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -150,8 +150,8 @@ class Kernels(Protocol[T]):
     ) -> Asked:
         """Return what `attend` adds to each pixel of x, not rounded to the storage type, and the queries."""
 
-    def shares(self, probes: Probes, block: T) -> np.ndarray:
-        """Return the largest share of its attention that any probe gives each key of a block."""
+    def weigher(self, probes: Probes) -> Callable[[T], np.ndarray]:
+        """Return a function of a block: the largest share of its attention that any probe gives each of its keys."""
 
     def pick(self, x: T, pixels: np.ndarray, width: int) -> T:
         """Copy some pixels, numbered row by row, in this order, as rows of `width` pixels."""

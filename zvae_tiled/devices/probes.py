@@ -1,4 +1,4 @@
-"""`Probes`: queries that find the keys that matter. `Asked`: what an attention answered to scattered queries."""
+"""`Probes`: queries that find the keys that matter, and `Weigher` on MLX. `Asked`: what queries were answered."""
 
 from __future__ import annotations
 
@@ -26,19 +26,31 @@ class Asked(NamedTuple):
     answers: np.ndarray
 
 
-class Probes:
-    """Some queries that were answered exactly, on the device."""
+class Probes(NamedTuple):
+    """Some queries that were answered exactly.
 
-    def __init__(self, asked: Asked, chosen: np.ndarray) -> None:
-        """Take the chosen ones of the queries."""
-        self._queries = now(mx.array(asked.queries[chosen]))
-        self._logs = now(mx.array(asked.logs[chosen]))
+    Attributes:
+        queries: The queries, scaled, (queries, channels).
+        logs: The logarithm of the sum of each query's weights.
+    """
 
-    def __len__(self) -> int:
-        """Return how many they are."""
-        return len(self._logs)
+    queries: np.ndarray
+    logs: np.ndarray
 
-    def shares(self, block: mx.array) -> np.ndarray:
+    @classmethod
+    def among(cls, asked: Asked, chosen: np.ndarray) -> Probes:
+        """Take the chosen ones of some queries."""
+        return cls(asked.queries[chosen], asked.logs[chosen])
+
+
+class Weigher:
+    """Weighs keys by probes, on MLX's device."""
+
+    def __init__(self, probes: Probes) -> None:
+        """Take the probes."""
+        self._queries, self._logs = (now(mx.array(each)) for each in probes)
+
+    def __call__(self, block: mx.array) -> np.ndarray:
         """Return the largest share of its attention that any probe gives each key of a block of keys and values.
 
         The keys are multiplied a fixed number at a time, so that no bit depends on the plan.
@@ -48,7 +60,7 @@ class Probes:
         logs: list[np.ndarray] = []
         for first in range(0, both.shape[0], KEYS_WEIGHED):
             keys = now(both[first : first + KEYS_WEIGHED, :channels].astype(mx.float32))
-            make_room(2 * 4 * keys.shape[0] * len(self))
+            make_room(2 * 4 * keys.shape[0] * len(self._logs))
             scores = now(keys @ self._queries.T)
             logs.append(np.asarray(now(mx.max(scores - self._logs, axis=1))))
         with np.errstate(over="ignore"):  # the guard of the attention reports what is not finite

@@ -60,10 +60,10 @@ class Sampler(Generic[T]):
 
     def weigh(self, bands: Iterator[Band[T]], guard: Guard[T], affine: Affine) -> None:
         """Find the importance of each key."""
-        probes, first = Probes(self._exact, ~self._tests), 0
+        weigh, first = self._kernels.weigher(Probes.among(self._exact, ~self._tests)), 0
         self._classes = np.empty(self._pixels, np.uint16)
         for block in self._blocks(bands, guard, affine):
-            found = classes_of(self._kernels.shares(probes, block), self._pixels)
+            found = classes_of(weigh(block), self._pixels)
             self._classes[first : first + len(found)] = found
             self._counts += counted(found)  # NumPy counts in eight bytes a key
             first += len(found)

@@ -19,7 +19,7 @@ from zvae_tiled.devices.folding import fold_upsampling
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.mlx_cpu.memory import ROW_CHUNK, CpuWorkspace
-from zvae_tiled.devices.probes import Asked, Probes
+from zvae_tiled.devices.probes import Asked, Probes, Weigher
 from zvae_tiled.devices.storage import MlxStorage
 from zvae_tiled.devices.workspace import KEYS_AT_ONCE, Workspace
 
@@ -152,9 +152,9 @@ class RowKernels(MlxStorage):
         answers = [np.asarray(now(_projected(row, weights))) for row in states]
         return Asked(*map(np.concatenate, (queries, logs, answers)))
 
-    def shares(self, probes: Probes, block: mx.array) -> np.ndarray:
-        """Return the largest share of its attention that any probe gives each key of a block."""
-        return probes.shares(block)
+    def weigher(self, probes: Probes) -> Weigher:
+        """Return a function that weighs the keys of a block."""
+        return Weigher(probes)
 
     def _softened(
         self,

@@ -22,7 +22,7 @@ from zvae_tiled.devices.mlx_gpu.memory import (
     queries_at_once,
     winograd_channels,
 )
-from zvae_tiled.devices.probes import Asked, Probes
+from zvae_tiled.devices.probes import Asked, Probes, Weigher
 from zvae_tiled.devices.storage import MlxStorage
 from zvae_tiled.devices.workspace import Workspace, block_rows, local_rows
 
@@ -234,9 +234,9 @@ class StripKernels(MlxStorage):
         answers = np.asarray(now(_project(joined, wide["weight"]) + wide["bias"]))
         return Asked(np.concatenate(queries), np.concatenate(logs), answers)
 
-    def shares(self, probes: Probes, block: mx.array) -> np.ndarray:
-        """Return the largest share of its attention that any probe gives each key of a block."""
-        return probes.shares(block)
+    def weigher(self, probes: Probes) -> Weigher:
+        """Return a function that weighs the keys of a block."""
+        return Weigher(probes)
 
     def _softened(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +37,8 @@ from zvae_tiled.devices.native_cpu.local_rows import activated, computed_rows
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
 from zvae_tiled.devices.native_cpu.storage import NativeStorage
-from zvae_tiled.devices.probes import Asked
+from zvae_tiled.devices.native_cpu.weighing import weighed
+from zvae_tiled.devices.probes import Asked, Probes
 from zvae_tiled.devices.storage import MlxStorage, magnitudes
 from zvae_tiled.devices.workspace import Workspace
 
@@ -226,6 +227,17 @@ class NativeKernels(NativeStorage):
         query *= np.float32(channels**-0.5)
         return Asked(query.reshape(-1, channels), logs, answers.reshape(-1, channels))
 
+    def weigher(self, probes: Probes) -> Callable[[Array], np.ndarray]:
+        """Return a function that weighs the keys of a block: a convolution whose weights are the probes."""
+        queries, channels = probes.queries.shape
+        step = replace(_PROJECTION, inputs=channels, outputs=queries)
+        packed, bias = {"weight": self._packed([probes.queries.reshape(queries, 1, 1, channels)], step)}, -probes.logs
+
+        def score(keys: np.ndarray) -> np.ndarray:
+            return self._convolved(step, packed, bias, self.activate(step, keys, None), kind=np.float32)
+
+        return lambda block: weighed(block, score)
+
     def _query(self, step: Step, weights: Weights, x: Array, affine: Affine) -> np.ndarray:
         return self._convolved(
             replace(_PROJECTION, inputs=step.inputs, outputs=step.inputs),
@@ -267,7 +279,7 @@ class NativeKernels(NativeStorage):
         self._library.call(self.path, operation)
         return mean, m2
 
-    def _packed(self, weights: list[mx.array], step: Step = _PROJECTION) -> np.ndarray:
+    def _packed(self, weights: Sequence[Array], step: Step = _PROJECTION) -> np.ndarray:
         """Pack weights (O, kernel, kernel, I); the outputs of several weights follow one another."""
         outputs, inputs = sum(array.shape[0] for array in weights), weights[0].shape[-1]
         source, *others = map(memory_of, weights)

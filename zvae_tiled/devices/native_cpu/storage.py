@@ -24,7 +24,6 @@ from zvae_tiled.devices.native_cpu.arrays import (
     row_addresses,
 )
 from zvae_tiled.devices.native_cpu.readback import WAKE
-from zvae_tiled.devices.probes import Probes
 from zvae_tiled.devices.storage import MlxStorage, append, fill
 from zvae_tiled.files.map_bytes import MapBytes
 
@@ -112,10 +111,6 @@ class NativeStorage:
         out = room((1, len(pixels) // width, width, x.shape[-1]), memory.dtype)
         np.take(memory, pixels, axis=0, out=out.reshape(-1, x.shape[-1]), mode="clip")  # other modes copy
         return out
-
-    def shares(self, probes: Probes, block: Array) -> np.ndarray:
-        """Return the largest share of its attention that any probe gives each key of a block."""
-        return probes.shares(mlx_of(block))
 
     def stacked(self, weights: list[mx.array]) -> mx.array:
         """Return one 1×1 convolution whose outputs are those of several linear maps, one after the other."""
