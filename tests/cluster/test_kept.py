@@ -91,7 +91,8 @@ def test_a_name_that_another_run_takes_first_is_not_taken_twice(client: Any, mon
         client.sync(left_seat, client, "own", "zvae-1")
         assert client.list_datasets() == ("zvae-0",)
     finally:
-        client.unpublish_dataset(["zvae-0", "zvae-1"])
+        for seat in ("zvae-0", "zvae-1"):
+            client.unpublish_dataset(seat)
 
 
 def test_a_free_name_is_not_looked_for_for_ever(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
