@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 KEPT = (
     "distributed.lock.Lock",
     "tornado.ioloop.PeriodicCallback",
+    "zvae_tiled.cluster.membership.Member",
     "zvae_tiled.cluster.membership.Membership",
     "zvae_tiled.cluster.share.Share",
 )
@@ -123,10 +124,10 @@ def test_a_worker_whose_run_ends_while_it_compares_itself_takes_no_orders(client
 
 async def _late(dask_worker: Any) -> bool:
     """Let a worker join a run that it was told has ended; return whether it takes its orders."""
-    from zvae_tiled.cluster.membership import SHARES, Membership
+    from zvae_tiled.cluster.membership import MEMBERS, Membership
 
     await Membership("ended", "zvae-9", (), likeness(()), {}, ()).setup(dask_worker)
-    return "ended" in SHARES or "zvae-9" in dask_worker.state.total_resources
+    return "ended" in MEMBERS or "zvae-9" in dask_worker.state.total_resources
 
 
 def _all_sorts(client: Any) -> None:
@@ -165,10 +166,10 @@ def _tasks(dask_scheduler: Any) -> list[Any]:
 
 def _strange() -> str:
     """Let a worker compute for a run that it was never told of; return what it says."""
-    from zvae_tiled.cluster.membership import check_weights
+    from zvae_tiled.cluster.membership import member_of
 
     try:
-        check_weights("strange")
+        member_of("strange")
     except ClusterError as error:
         return str(error)
     return ""

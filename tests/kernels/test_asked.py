@@ -18,6 +18,8 @@ from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
 from zvae_tiled.devices.probes import Probes
+from zvae_tiled.engine.guard import Guard
+from zvae_tiled.errors import SilentFailureError
 
 MLX = [(name, dtype) for name in ("row", "strip") for dtype in (mx.float32, mx.bfloat16)]
 
@@ -80,3 +82,37 @@ def test_picked_pixels_are_copies_in_the_order_asked_for(name: str, dtype: mx.Dt
     pixels = np.array([14, 0, 3, 3, 9, 1])
     picked = kernels.pick(x, pixels, 2)
     assert (wide(picked) == wide(x).reshape(15, 7)[pixels].reshape(1, 3, 2, 7)).all()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*MLX, *CASES])
+def test_keys_are_weighed_in_pieces_and_what_is_not_finite_stays_so(name: str, dtype: mx.Dtype) -> None:
+    kernels, rng, count, keys = kernels_named(name, dtype), np.random.default_rng(1), 24, 1100
+    block = random((1, 2, keys // 2, 2 * count), dtype, rng)
+    probes = Probes(rng.standard_normal((70, count), np.float32), rng.standard_normal(70, np.float32))
+    logs = np.log(kernels.weigher(probes)(block))
+    scores = probes.queries.astype(np.float64) @ wide(block).reshape(keys, 2 * count)[:, :count].T
+    exact = (scores - probes.logs[:, None]).max(axis=0)
+    unit = 2.0**-8 if name in ROUNDED or (name == "strip" and dtype == mx.bfloat16) else 2.0**-18
+    assert abs(logs - exact).max() <= unit * 8 * (1 + abs(scores).max())
+    spoiled = kernels.weigher(Probes(probes.queries, np.where(np.arange(70) == 3, np.nan, probes.logs)))(block)
+    assert np.isnan(spoiled).all()
+
+
+@pytest.mark.parametrize("lost", [[True, False], [False, True], [False, False], [True, True]])
+def test_what_memory_lost_is_weighed_again_or_refused(lost: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each list tells what is lost at first: the probes as they are prepared, and the scores of a block."""
+    kernels, rng = kernels_named("row", mx.float32), np.random.default_rng(2)
+    probes, block = (
+        Probes(rng.random((5, 8), np.float32), np.zeros(5, np.float32)),
+        random((1, 2, 3, 16), mx.float32, rng),
+    )
+    guard = Guard(kernels, Step("attention", "attention", 8, 8, kernel=1), lambda: None)
+    right = kernels.weigher(probes)(block)
+    told = [answer for each in lost for answer in ([False, True] if each else [True])]
+    monkeypatch.setattr(kernels, "intact", lambda: told.pop(0))
+    assert (guard.weigher(probes)(block) == right).all()
+    assert not told
+    told = [True, False, False]
+    weigh = guard.weigher(probes)
+    with pytest.raises(SilentFailureError, match="memory did not keep"):
+        weigh(block)

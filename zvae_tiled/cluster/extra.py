@@ -24,8 +24,9 @@ def distributed() -> Any:
 
 
 _hushing = threading.Lock()
-_hushes: list[ExitStack] = []
-"""What undoes the first `hushed` of those that run now, and an empty one for each other."""
+_blocks = 0
+_undo = ExitStack()
+"""What undoes the silence of all blocks."""
 
 
 @contextmanager
@@ -34,26 +35,28 @@ def hushed() -> Iterator[None]:
 
     Blocks may run in several threads. Dask speaks again when the last one has ended.
     """
+    global _blocks
     distributed()  # before its loggers are looked for
     with _hushing:
-        _hushes.append(ExitStack() if _hushes else _silence())
-        warnings.filterwarnings("ignore", module="distributed")  # again, for the caller may have reset what is ignored
-        warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
+        if not _blocks:
+            _undo.enter_context(warnings.catch_warnings())
+        _blocks += 1
+        _silence()
     try:
         yield
     finally:
         with _hushing:
-            if len(_hushes) == 1:
-                _hushes[0].close()
-            _hushes.pop()
+            _blocks -= 1
+            if not _blocks:
+                _undo.close()
 
 
-def _silence() -> ExitStack:
-    """Disable the loggers of Dask. Return what undoes it, and what is ignored from now on."""
-    undo = ExitStack()
+def _silence() -> None:
+    """Disable the loggers of Dask, and ignore its warnings. Each block does so, for a caller may have reset them."""
+    warnings.filterwarnings("ignore", module="distributed")
+    warnings.filterwarnings("ignore", "Creating scratch directories")  # said from the module contextlib
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
     for logger in map(logging.getLogger, (*names, "asyncio")):
-        undo.callback(setattr, logger, "disabled", logger.disabled)
-        logger.disabled = True
-    undo.enter_context(warnings.catch_warnings())
-    return undo
+        if not logger.disabled:
+            _undo.callback(setattr, logger, "disabled", False)
+            logger.disabled = True

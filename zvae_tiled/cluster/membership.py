@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,11 +30,50 @@ from zvae_tiled.files.protect import Source
 
 LOG = logging.getLogger("zvae_tiled")
 
-SHARES: dict[str, Share] = {}
-"""This worker's part of its machine, by the names of the runs that it is a member of."""
 
-SOURCES: dict[str, tuple[Source, ...]] = {}
-"""The files of weights as this worker compared them, by the names of the runs that it is a member of."""
+@dataclass
+class Member:
+    """What this worker is in a run.
+
+    Attributes:
+        share: Its part of its machine.
+        sources: The files of weights as it compared them.
+        peak: The most bytes in use during a task in stripes.
+    """
+
+    share: Share
+    sources: tuple[Source, ...]
+    peak: int = 0
+
+    def check_weights(self) -> None:
+        """Refuse to compute with weights that are no longer those that were compared.
+
+        Raises:
+            ClusterError: A file has changed since this worker became a member.
+        """
+        for source in self.sources:
+            if source.changed:
+                raise ClusterError(
+                    f"{source.path} has changed on {get_worker().address} since the work began",
+                    "Put the same weights at the same path on every machine, and carry it out again.",
+                )
+
+
+MEMBERS: dict[str, Member] = {}
+"""What this worker is in each run, by the run's name."""
+
+
+def member_of(run: str) -> Member:
+    """Return what this worker is in a run.
+
+    Raises:
+        ClusterError: It is no member of the run.
+    """
+    member = MEMBERS.get(run)
+    if member is None:
+        problem = f"{get_worker().address} is no member of this run, or the run has ended"
+        raise ClusterError(problem, "Carry it out again.")
+    return member
 
 
 def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Likeness, Share]:
@@ -48,9 +88,6 @@ def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Lik
     _settle(share)
     return likeness(models), share
 
-
-PEAKS: dict[str, int] = {}
-"""The most bytes in use during a task in stripes, by the names of the runs that this worker is a member of."""
 
 _entering: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()
 """Locks that each worker holds while it becomes a member, or ends being one."""
@@ -113,7 +150,7 @@ class Membership(WorkerPlugin):
             if await self._others(worker) >= share.workers:
                 LOG.warning("%s takes no orders: the budget of this machine is shared by others", worker.address)
                 return
-            SHARES[self.name], SOURCES[self.name] = share, sources
+            MEMBERS[self.name] = Member(share, sources)
             await worker.set_resources(**{self._seat: 1})
 
     async def _others(self, worker: Any) -> int:
@@ -132,43 +169,12 @@ class Membership(WorkerPlugin):
     async def teardown(self, worker: Any) -> None:
         """End the membership."""
         async with self._turn(worker):  # a setup that is still going on ends first
-            for kept in (SHARES, SOURCES, PEAKS):
-                kept.pop(self.name, None)
+            MEMBERS.pop(self.name, None)
             if worker.state.total_resources.get(self._seat):
                 await worker.set_resources(**{self._seat: 0})
 
     def _turn(self, worker: Any) -> asyncio.Lock:
         return _entering.setdefault(worker, asyncio.Lock())
-
-
-def share_of(run: str) -> Share:
-    """Return this worker's part of its machine in a run.
-
-    Raises:
-        ClusterError: It is no member of the run.
-    """
-    share = SHARES.get(run)
-    if share is None:
-        problem = (
-            f"{get_worker().address} was to carry out an order of a run that has ended, or that it is no member of"
-        )
-        raise ClusterError(problem, "Carry it out again.")
-    return share
-
-
-def check_weights(run: str) -> None:
-    """Refuse to compute with weights that are no longer those that were compared.
-
-    Raises:
-        ClusterError: A file has changed since this worker became a member, or it is none.
-    """
-    share_of(run)
-    for source in SOURCES[run]:
-        if source.changed:
-            raise ClusterError(
-                f"{source.path} has changed on {get_worker().address} since the work began",
-                "Put the same weights at the same path on every machine, and carry it out again.",
-            )
 
 
 def _host(worker: Any) -> str:

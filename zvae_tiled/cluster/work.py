@@ -14,7 +14,7 @@ from typing import Any
 from zvae_tiled.cluster.extra import distributed
 from zvae_tiled.cluster.ready import Model, Ready
 from zvae_tiled.cluster.row import Row, problem_of
-from zvae_tiled.errors import BudgetError, OutputError
+from zvae_tiled.errors import BudgetError, ClusterError, OutputError
 from zvae_tiled.jobs.orders import load
 from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Listener, Progress
@@ -63,10 +63,14 @@ def files(paths: Sequence[Path]) -> tuple[File | None, ...]:
 def carry_out(task: Task) -> Row:
     """Carry out an order, unless a worker that was lost had done so. What goes wrong is in the row, not raised."""
     worker, key = distributed().get_worker(), distributed().worker.thread_state.key
-    from zvae_tiled.cluster.membership import share_of
+    from zvae_tiled.cluster.membership import member_of
 
-    start, order, share = time.perf_counter(), task.ready.order, share_of(task.run)
+    start, order = time.perf_counter(), task.ready.order
     row = Row(order.source, tuple(order.targets), "done", worker=worker.address)
+    try:
+        share = member_of(task.run).share
+    except ClusterError as error:
+        return replace(row, state="failed", error=error)
     try:
         if not _written(task):
             limited = share.limited(_exclusive(task))

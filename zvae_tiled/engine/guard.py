@@ -8,17 +8,19 @@ that are detected, and those that are not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels, Span, T
-from zvae_tiled.devices.probes import Asked
+from zvae_tiled.devices.probes import Asked, Probes
 from zvae_tiled.engine.bands import part
 from zvae_tiled.engine.checked import BFLOAT16, RESTART, spread
 from zvae_tiled.engine.keys import Keys
 from zvae_tiled.errors import SilentFailureError
+
+Found = TypeVar("Found")
 
 _LOST = "results that memory did not keep"
 _NOT_FINITE = "values that are not finite"
@@ -120,6 +122,22 @@ class Guard(Generic[T]):
         if not self._kernels.intact():
             raise self._failure(_LOST)
         return asked
+
+    def weigher(self, probes: Probes) -> Callable[[T], np.ndarray]:
+        """Return a function that weighs the keys of a block by probes. What memory lost is computed again.
+
+        Both raise `SilentFailureError` if memory lost it the second time, too.
+        """
+        weigh = self._kept(lambda: self._kernels.weigher(probes))
+        return lambda block: self._kept(lambda: weigh(block))
+
+    def _kept(self, compute: Callable[[], Found]) -> Found:
+        for _ in range(2):
+            found = compute()
+            if self._kernels.intact():
+                return found
+            del found
+        raise self._failure(_LOST)
 
     def _whole(self, x: T, compute: Callable[[T], T]) -> T:
         """Compute a result that needs no halo. Unlike in `conv`, a flat value other than zero may be right here."""

@@ -60,7 +60,7 @@ class Sampler(Generic[T]):
 
     def weigh(self, bands: Iterator[Band[T]], guard: Guard[T], affine: Affine) -> None:
         """Find the importance of each key."""
-        weigh, first = self._kernels.weigher(Probes.among(self._exact, ~self._tests)), 0
+        weigh, first = guard.weigher(Probes.among(self._exact, ~self._tests)), 0
         self._classes = np.empty(self._pixels, np.uint16)
         for block in self._blocks(bands, guard, affine):
             found = classes_of(weigh(block), self._pixels)

@@ -16,7 +16,8 @@ PROCESS = 8 << 20
 """
 
 BLAS = 4 << 20
-"""Bytes that a BLAS keeps once it has multiplied matrices. Only probes need one where native kernels compute."""
+"""Bytes that a BLAS keeps once it has multiplied matrices. Where native kernels compute,
+nothing does."""
 
 READY_ROWS = 16
 """Rows of a picture that are made ready for the encoder at a time."""

@@ -51,6 +51,7 @@ class SamplingCosts:
         step = costs.chain.steps[self._cut]
         attending = costs.device.workspace.attend(step, self._rows, costs.size.width, itemsize)
         asking = self._block + attending + asked * channels * (itemsize + 8)
+        # The copies that MLX makes. Native kernels need less: 512 keys at a time, one score of each, packed probes.
         weighing = 2 * self._block // itemsize * 4 + KEYS_WEIGHED * (4 * channels + 12 * asked) + asked * channels * 8
         keeping = 2 * self._block + 2 * OCTAVES * STRIP * 2 * channels * itemsize
         return held + reading + {"sums": asking, "shares": weighing}.get(ends, max(keeping, asking))

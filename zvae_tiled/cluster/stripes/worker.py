@@ -37,9 +37,9 @@ def planned(order: Order, height: int, width: int, workers: int, count: int, bud
 
 def peak_of(run: str) -> int:
     """Return the most bytes in use during a task of a run on this worker, with weights and what the worker holds."""
-    from zvae_tiled.cluster.membership import PEAKS
+    from zvae_tiled.cluster.membership import member_of
 
-    return PEAKS.get(run, 0)
+    return member_of(run).peak
 
 
 def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> Any:
@@ -55,20 +55,20 @@ def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> An
         ZvaeError: It failed, or the weights have changed.
         RuntimeError: It failed by an error that cannot be sent.
     """
-    from zvae_tiled.cluster.membership import PEAKS, SHARES, check_weights
+    from zvae_tiled.cluster.membership import member_of
 
-    check_weights(run)
+    member = member_of(run)
+    member.check_weights()
     room = max(0, plan.predicted_peak - active_memory() - PROCESS // 2)
     reset_peak()
     try:
         with limits(plan, Ceiling(room)):
             result = task(*options)
-        check_weights(run)  # the task may have loaded them
+        member.check_weights()  # the task may have loaded them
         return result
     except ZvaeError:
         raise
     except Exception as error:
         raise portable(error) from None
     finally:
-        if run in SHARES:  # else it has ended meanwhile
-            PEAKS[run] = max(PEAKS.get(run, 0), peak_memory())
+        member.peak = max(member.peak, peak_memory())
