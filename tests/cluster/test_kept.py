@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.places import fill, orders
+from tests.cluster.places import orders
 from zvae_tiled.cluster import Overall, decode_many, run_striped
 from zvae_tiled.cluster.crew import crew
 from zvae_tiled.cluster.extra import hushed
@@ -41,14 +41,6 @@ FEW = 2
 def client() -> Iterator[Any]:
     with local_workers(2) as client:
         yield client
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    Path("out").mkdir()
-    return tmp_path
 
 
 def test_what_a_cluster_keeps_does_not_grow_with_the_runs(place: Path, client: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cluster.places import SIZES, fill, orders, pictures
+from tests.cluster.places import SIZES, orders, pictures
 from tests.support.running import save_vae
 from zvae_tiled.cluster import Overall, Row, decode_many
 from zvae_tiled.cluster.extra import hushed
@@ -28,14 +28,6 @@ from zvae_tiled.jobs.orders import load, written
 from zvae_tiled.order import Order, run
 from zvae_tiled.planner.budget import Available, parse_budget
 from zvae_tiled.wording import size
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    fill(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    Path("out").mkdir()
-    return tmp_path
 
 
 def test_without_workers_the_orders_are_carried_out_here_one_after_another(place: Path) -> None:
