@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import baselines, store
 from benchmarks.runner import Machine, commit, folder_of, run_group
+from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import ZvaeError
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.report.figures import Row
@@ -51,7 +52,7 @@ def main() -> int:
     machine = Machine(limit, args.timeout, tuple(args.peers_python), keep=args.keep)
     for suite in args.suite or SUITES:
         for row in run_suite(suite, machine, args.quick, args.large, args.only):
-            store.write(suite, [row], args.results)
+            store.write(store.named(suite, likely_device()), [row], args.results)
     return 0
 
 

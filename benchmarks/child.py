@@ -31,10 +31,11 @@ def answer(case: Case, files: Files) -> Sample:
         if not is_memory(error):
             raise
         return Sample(outcome="out of memory: an allocation was refused")
-    from zvae_tiled.devices.here import device_kind
+    from zvae_tiled.devices.here import device_kind, device_name
     from zvae_tiled.report.environment import environment
 
-    sample.environment |= environment(device_kind())
+    kind = device_kind()
+    sample.environment |= environment(kind) if kind == "cpu" else {**environment(kind), "card": device_name()}
     return sample
 
 

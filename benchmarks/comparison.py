@@ -15,11 +15,22 @@ from zvae_tiled.report.metrics import colour_shift, max_error, psnr, steepest_se
 Seams = tuple[list[int], list[int]]
 
 
-def compared(row: Row, file: Path, reference: Path, seams: Seams) -> Row:
-    """Return the row with its picture's errors, as shares of the reference's range. The reference gets a note."""
+def compared(row: Row, file: Path, reference: Path, seams: Seams, clip: bool = False) -> Row:
+    """Return the row with its picture's errors, as shares of the reference's range. The reference gets a note.
+
+    Args:
+        row: The row.
+        file: Its picture.
+        reference: The picture of the reference.
+        seams: Where tiles meet.
+        clip: Whether the reference was read from a file that holds no value outside [-1, 1]: then the picture is
+            clipped like it.
+    """
     if file == reference:
         return replace(row, note="the reference")
     picture, want = np.load(file), np.load(reference)
+    if clip:
+        picture = np.clip(picture, -1, 1)
     span = float(want.max() - want.min())
     return replace(
         row,

@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "reference": races.reference,
     "ends": races.ends,
     "large": large.large,
+    "large_gpu": large.large_gpu,
     "glance": races.glance,
     "cpu": races.cpu,
     "paths": decodes.paths,

@@ -81,6 +81,7 @@ def run_group(group: Group, machine: Machine, only: str = "") -> Iterator[Row]:
     samples: list[list[Sample]] = [[] for _ in group.cases]
     judges = [i for i, case in enumerate(group.cases) if case.dtype in ("float64", "float32")] or [0]
     reference: Path | None = None
+    clip = group.cases[judges[0]].tool == "ours_file"
     with folder_of(machine) as folder:
         for turn in range(max(case.rounds for case in group.cases)):
             for i, case in enumerate(group.cases):
@@ -98,7 +99,7 @@ def run_group(group: Group, machine: Machine, only: str = "") -> Iterator[Row]:
                     continue
                 row = row_of(case, samples[i])
                 if row.outcome == "ok" and picture.exists() and reference is not None:
-                    row = compared(row, picture, reference, samples[i][0].seams)
+                    row = compared(row, picture, reference, samples[i][0].seams, clip)
                 yield row
 
 

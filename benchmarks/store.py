@@ -16,6 +16,11 @@ SENT = "sent"
 """The folder for files that `zvae_tiled.report.figures.write` wrote on other machines."""
 
 
+def named(suite: str, device: str) -> str:
+    """Return the name of a suite's rows: those of a GPU lie in a file of their own, beside a CPU's."""
+    return suite if device == "cpu" else f"{suite}.{device}"
+
+
 def read(suite: str, folder: Path = FOLDER) -> list[Row]:
     """Return the rows of a suite. There are none if it was never run."""
     file = folder / f"{suite}.jsonl"

@@ -112,6 +112,7 @@ def where(rows: Sequence[Row]) -> str:
         each = {
             "day": env.get("day"),
             "commit": env.get("commit"),
+            "card": env.get("card"),
             "processor": env.get("processor"),
             "cores": env.get("cores"),
             "memory": f"{env['memory'] / 1e9:.0f} GB" if "memory" in env else None,

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from benchmarks import store
-from benchmarks.tables import amount, budget, decibel, quality, seams, section, size
+from benchmarks.tables import Cell, amount, budget, decibel, quality, seams, section, size
 from zvae_tiled.report.figures import Row
 from zvae_tiled.wording import duration
 
 
 def large() -> str:
-    """Return the section."""
+    """Return the section on a CPU."""
+    return _section("cpu", {"process": lambda row: amount(row.footprint or row.predicted_peak)})
+
+
+def large_gpu() -> str:
+    """Return the section on a GPU, whose memory is what the tool's allocator took of the card."""
+    return _section("cuda", {"card": lambda row: amount(row.allocator_peak or row.predicted_peak), "process": _process})
+
+
+def _section(device: str, memory: dict[str, Cell]) -> str:
     return section(
-        sorted(store.read("large"), key=lambda row: row.width),
+        sorted(store.read(store.named("large", device)), key=lambda row: row.width),
         {
             "tool": lambda row: row.tool,
             "picture": size,
@@ -19,13 +28,17 @@ def large() -> str:
             "quality": quality,
             "budget": lambda row: budget(row) if row.predicted_peak else "–",
             "time": _time,
-            "process": lambda row: amount(row.footprint or row.predicted_peak),
+            **memory,
             "disk": lambda row: amount(row.disk),
             "PSNR or remark": lambda row: row.note or decibel(row),
             "colour shift": _shift,
             "seams, reference's": seams,
         },
     )
+
+
+def _process(row: Row) -> str:
+    return amount(row.footprint)
 
 
 def _time(row: Row) -> str:

@@ -1,4 +1,7 @@
-"""diffusers' VAE of a case, in torch, in its fastest form for a CPU. All torch tools use it."""
+"""diffusers' VAE of a case, in torch, in its fastest form. All torch tools use it.
+
+It computes on a GPU of NVIDIA if torch has one, and takes no more of the card than the case's budget.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.case import Case, Files, Sample
+from benchmarks.case import BUDGETS, Case, Files, Sample
 from benchmarks.footprint import Footprint
 from benchmarks.tools.torch_latents import unscaled
 from benchmarks.work import full_flops
+from zvae_tiled.devices.table import wants_cpu
+from zvae_tiled.planner.budget import Available, parse_budget
 
 STRIP = 64
 """Rows that are convolved at once in float64."""
@@ -34,22 +39,30 @@ def measure_with(case: Case, files: Files, how: Callable[[Any], Decode]) -> Samp
     """
     assert files.latents is not None
     footprint = Footprint()
-    model = loaded(case, files, without="encoder")
-    if case.dtype == "float64":
+    card = torch.cuda.is_available() and not wants_cpu()
+    if card and case.budget not in BUDGETS:
+        whole_card = torch.cuda.mem_get_info()[1]
+        torch.cuda.set_per_process_memory_fraction(parse_budget(case.budget, Available(0)).size / whole_card)
+    model = loaded(case, files, without="encoder").to("cuda" if card else "cpu")
+    if case.dtype == "float64" and not card:
         by_rows(model)
-    latents = torch.from_numpy(np.load(files.latents)).to(model.dtype)
+    latents = torch.from_numpy(np.load(files.latents)).to(model.device, model.dtype)
     latents = unscaled(latents, model).contiguous(memory_format=torch.channels_last)
     decode = how(model)
     with torch.inference_mode():
         decode(latents) if case.options.get("compile") else whole(model)(latents[:, :, :8, :8])
         footprint.forget()
         start = time.perf_counter()
-        picture = decode(latents)
+        picture = decode(latents).cpu()
         taken = time.perf_counter() - start
     if files.picture:
         np.save(files.picture, picture.float().numpy().transpose(0, 2, 3, 1))
-    flops = full_flops(case.config, *latents.shape[2:])
-    return Sample(seconds=taken, footprint=footprint.grown(), flops=flops)
+    return Sample(
+        seconds=taken,
+        footprint=footprint.grown(),
+        allocator_peak=torch.cuda.max_memory_allocated() if card else None,
+        flops=full_flops(case.config, *latents.shape[2:]),
+    )
 
 
 def loaded(case: Case, files: Files, without: str = "") -> Any:

@@ -14,7 +14,7 @@ from tests.support.chain64 import chain64
 from tests.support.float64 import ready_images
 from tests.support.models import narrow, pipelines, random_vae, whole_decode, whole_encode
 from tests.support.plans import random_kin
-from zvae_tiled import VAE
+from zvae_tiled import VAE, Sampled
 from zvae_tiled.devices.bench import Peaks
 from zvae_tiled.devices.here import device_kind, this_device
 from zvae_tiled.devices.operations import distinct_steps, no_cache
@@ -24,6 +24,8 @@ from zvae_tiled.families.table import PRESETS
 from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import ready_latents
+from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.report.progress import Progress
 from zvae_tiled.weights.vae import DTYPES
 
 pytestmark = pytest.mark.gpu
@@ -42,10 +44,10 @@ def config_of(rng: Random) -> VAEConfig:
     return narrow("z-image", (16, 16, 32, 32)) if rng.random() < 0.5 else random_kin(rng)
 
 
-def budgets_of(vae: VAE, latents: np.ndarray) -> list[int]:
+def budgets_of(vae: VAE, latents: np.ndarray, quality: Quality) -> list[int]:
     """The least budget that works, one a little above it, and one in which nothing is computed twice."""
     with pytest.raises(BudgetError) as refused:
-        vae.decode(latents, budget="1B")
+        vae.decode(latents, budget="1B", quality=quality)
     needed = refused.value.needed
     return [needed, needed + needed // 4, 100 * needed]
 
@@ -70,13 +72,57 @@ def test_a_decode_is_right_in_any_budget_and_stays_below_its_prediction(seed: in
     ready = ready_latents(read_latents(latents, config), config, vae.weights, vae.dtype, scaled=True)
     want = pixels(chain64(vae, config.chain("decode"), ready), config)
     whole = error(pixels(np.asarray(whole_decode(vae, ready).astype(mx.float32)), config), want)
-    for budget in budgets_of(vae, latents):
+    for budget in budgets_of(vae, latents, Exact()):
         picture, report = vae.decode(
             latents, "np", raw=True, budget=f"{budget}B", return_report=True, spill_folder=tmp_path
         )
         assert report.measured_peak <= report.predicted_peak <= budget
         assert error(picture, want) < 4 * whole + 8 * UNITS[dtype]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", list(UNITS))
+def test_sampled_keys_are_weighed_and_stay_below_their_prediction(dtype: str, tmp_path: Path) -> None:
+    vae = random_vae(narrow("z-image", (16, 16, 32, 32)), dtype, 3)
+    latents = pipelines(vae.config, 40, 30, 1, 0)
+    exact = vae.decode(latents, "np", raw=True).astype(np.float64)
+    for keys in (100, 600):
+        found = []
+        for budget in budgets_of(vae, latents, Sampled(keys)):
+            picture, report = vae.decode(
+                latents,
+                "np",
+                raw=True,
+                budget=f"{budget}B",
+                quality=Sampled(keys),
+                return_report=True,
+                spill_folder=tmp_path,
+            )
+            (measured,) = report.sampled
+            assert report.measured_peak <= report.predicted_peak <= budget
+            assert measured.kept <= keys < measured.keys == 1200
+            assert 0 < measured.rms < 0.2
+            found.append(error(picture, exact))
+        assert max(found) < 0.1
+
+
+def test_a_decode_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.done > 0.5:
+            raise Stopped
+
+    vae = random_vae(narrow("z-image", (16, 16, 32, 32)), "bfloat16")
+    latents = pipelines(vae.config, 40, 30, 1, 0)
+    options: dict[str, Any] = {"budget": f"{budgets_of(vae, latents, Exact())[0] * 2}B", "work": tmp_path / "work"}
+    vae.decode_to_file(latents, tmp_path / "whole.npy", **options)
+    with pytest.raises(Stopped):
+        vae.decode_to_file(latents, tmp_path / "picture.npy", progress=stop, **options)
+    report = vae.decode_to_file(latents, tmp_path / "picture.npy", **options)
+    assert report.before > 0.2
+    assert np.array_equal(np.load(tmp_path / "picture.npy"), np.load(tmp_path / "whole.npy"))
 
 
 @pytest.mark.parametrize("dtype", list(UNITS))
