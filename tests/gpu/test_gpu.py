@@ -81,6 +81,17 @@ def test_a_decode_is_right_in_any_budget_and_stays_below_its_prediction(seed: in
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_published_model_stays_below_its_prediction_where_the_attention_needs_most(dtype: str) -> None:
+    """Bounds of convolutions are far too high on some cards, and hide what other operations take."""
+    vae = random_vae(PRESETS["z-image"], dtype)
+    latents = pipelines(vae.config, 128, 128, 1, 0)
+    least = budgets_of(vae, latents, Exact())[0]
+    for share in (1, 1.25, 1.6):
+        _, report = vae.decode(latents, "np", budget=f"{int(share * least)}B", return_report=True)
+        assert report.measured_peak <= report.predicted_peak, share
+
+
 @pytest.mark.parametrize("dtype", list(UNITS))
 def test_sampled_keys_are_weighed_and_stay_below_their_prediction(dtype: str, tmp_path: Path) -> None:
     vae = random_vae(narrow("z-image", (16, 16, 32, 32)), dtype, 3)

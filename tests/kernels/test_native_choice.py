@@ -88,7 +88,7 @@ def test_the_fastest_path_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("ZVAE_KERNELS", raising=False)
     fast = [name for name in FASTEST_FIRST if name in LIBRARY.fast]
     assert native_status().path == (fast[0] if fast else "portable")
-    assert native_status().runs[: len(fast)] == tuple(fast)
+    assert [name for name in native_status().runs if name in fast] == fast  # one that is slow may run between them
 
 
 @CPU_ONLY

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.speeds import speeds
 from zvae_tiled.devices.speeds import NO_LIMIT, Speeds, fitted
+from zvae_tiled.planner.better import listed
+from zvae_tiled.planner.calibration import Calibration
 
 SPEED = st.floats(1e6, 1e13)
 WORK = st.lists(st.tuples(st.floats(1e6, 1e12), st.floats(1e4, 1e10)), min_size=2, max_size=12)
@@ -40,3 +44,10 @@ def test_the_better_of_two_keeps_the_two_speeds_of_a_convolution_together() -> N
     one, other = Speeds(4e11, 1e9, 3e11, 5e9, 2e9), Speeds(2e11, 9e9, 2e11, 6e9, 1e9)
     assert one.better(other) == other.better(one) == Speeds(2e11, 9e9, 3e11, 6e9, 2e9)
     assert speeds().better(speeds()) == speeds()
+
+
+def test_a_speed_that_takes_no_time_is_said_in_words() -> None:
+    one = replace(speeds(), convolutions=NO_LIMIT)
+    told = listed(Calibration("cuda", "a card", "0.32", 1.0, one, replace(one, maps=NO_LIMIT, convolutions=1e13), 2e9))
+    assert "bfloat16: convolutions in the time of their maps, " in told[0]
+    assert "float32: 1e+04 GFLOP/s in convolutions, maps in the time of their convolutions, " in told[1]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import mlx.core as mx
 
 from zvae_tiled.chain import ATTENTION, Step
+from zvae_tiled.devices.evaluated import evaluate
 
 
 def random_map(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
     """Return small random numbers."""
     x = (0.1 * mx.random.normal(shape)).astype(dtype)
-    mx.eval(x)
+    evaluate(x)
     return x
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices import local, rearranged
-from zvae_tiled.devices.evaluated import now, viewed
+from zvae_tiled.devices.evaluated import evaluate, now, viewed
 from zvae_tiled.devices.kernels import Affine
 from zvae_tiled.devices.native_cpu.arrays import Array, dtype_of, memory_of
 from zvae_tiled.files.map_bytes import MapBytes
@@ -70,7 +70,7 @@ class MlxStorage:
         """Widen the extent of `rows` rows, from row `first` on. `y` has equally many values of each, in order."""
         y = y.reshape(rows, -1)
         low, high = mx.min(y, axis=1), mx.max(y, axis=1)
-        mx.eval(low, high)
+        evaluate(low, high)
         part = self._extent[:, first : first + rows]  # NumPy's minimum and maximum keep a NaN
         part[0] = np.minimum(part[0], np.asarray(low.astype(mx.float32)))
         part[1] = np.maximum(part[1], np.asarray(high.astype(mx.float32)))

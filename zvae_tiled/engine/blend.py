@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.planner.grid import Span, weights
 
@@ -75,5 +76,5 @@ def zeros(shape: tuple[int, ...]) -> Rows:
     """Return zeros allocated by MLX, so that its counter includes them, and so does the report."""
     make_room(4 * math.prod(shape))
     array = mx.zeros(shape, dtype=mx.float32)
-    mx.eval(array)
+    evaluate(array)
     return np.asarray(array)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import mlx.core as mx
 
 from zvae_tiled.checks import path_of
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.engine.amplified import crop_of
 from zvae_tiled.engine.checkpoints import Checkpoints
@@ -293,10 +294,10 @@ def ready_latents(
         ready = unpacked(latents, convention.patch, convention.order)
     if convention.clamp:
         ready = (mx.tanh(ready.astype(mx.float32) / convention.clamp) * convention.clamp).astype(ready.dtype)
-        mx.eval(ready)
+        evaluate(ready)
     make_room(ready.size * dtype.size)
     ready = ready.astype(dtype)
-    mx.eval(ready)
+    evaluate(ready)
     return ready
 
 
@@ -315,7 +316,7 @@ def finished(rows: mx.array, raw: bool, config: VAEConfig) -> mx.array:
     else:
         wide = rows.astype(mx.float32)
         rows = mx.clip(wide if config.unit else wide * 0.5 + 0.5, 0.0, 1.0)
-    mx.eval(rows)
+    evaluate(rows)
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.families import Task
 from zvae_tiled.inputs.latent_space import LatentDistribution
 from zvae_tiled.jobs.job import Job, Terms
@@ -64,7 +65,7 @@ def ready_image(image: mx.array, dtype: mx.Dtype, unit: bool = False, raw: bool 
     It is converted in parts to avoid a float32 copy. If `raw`, it is in [-1, 1] already.
     """
     ready = mx.zeros(image.shape, dtype=dtype)
-    mx.eval(ready)
+    evaluate(ready)
     for top in range(0, image.shape[1], READY_ROWS):
         rows = image[:, top : top + READY_ROWS].astype(mx.float32)
         if image.dtype == mx.uint8:
@@ -72,5 +73,5 @@ def ready_image(image: mx.array, dtype: mx.Dtype, unit: bool = False, raw: bool 
         if unit == raw:  # else it is in the encoder's range
             rows = rows * 0.5 + 0.5 if raw else rows * 2 - 1
         ready[:, top : top + READY_ROWS] = rows.astype(dtype)
-        mx.eval(ready)  # in place, because there is no other reference to the array
+        evaluate(ready)  # in place, because there is no other reference to the array
     return ready

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from zvae_tiled.checks import path_of
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.here import available, kernels_for, this_device
 from zvae_tiled.engine.spill import check_free_space
@@ -217,5 +218,5 @@ def _gathered(rows: Iterator[tuple[int, mx.array]], sink: ArraySink, height: int
         height -= following.shape[1]
         del following
     frame: mx.array = sink.result()[0]
-    mx.eval(frame)
+    evaluate(frame)
     return frame

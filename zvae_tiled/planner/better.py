@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from zvae_tiled.devices.speeds import NO_LIMIT
 from zvae_tiled.planner.calibration import Calibration
 
 UNITS = {
@@ -14,6 +15,12 @@ UNITS = {
     "weights": "GB/s of weights",
 }
 """The speeds of a type, and their units in words."""
+
+HIDDEN = {
+    "convolutions": "convolutions in the time of their maps",
+    "maps": "maps in the time of their convolutions",
+}
+"""What is said of a speed that takes no time: on a fast device one of the two may hide the other."""
 
 
 def better_of(stored: Calibration | None, fresh: Calibration) -> Calibration:
@@ -45,7 +52,11 @@ def listed(calibration: Calibration) -> list[str]:
     """Return a line for the speeds of each type, and one for the disk."""
     typed = {"bfloat16": calibration.bfloat16, "float32": calibration.float32}
     lines = [
-        f"{kind}: " + ", ".join(f"{getattr(speeds, name) / 1e9:,.3g} {unit}" for name, unit in UNITS.items())
+        f"{kind}: " + ", ".join(_in_words(name, getattr(speeds, name)) for name in UNITS)
         for kind, speeds in typed.items()
     ]
     return [*lines, f"disk: {calibration.disk / 1e9:,.2f} GB/s"]
+
+
+def _in_words(name: str, speed: float) -> str:
+    return HIDDEN[name] if speed == NO_LIMIT and name in HIDDEN else f"{speed / 1e9:,.3g} {UNITS[name]}"

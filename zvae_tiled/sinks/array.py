@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.inputs.arrays import OutputType, imported
 from zvae_tiled.sinks.writer import samples
@@ -64,7 +65,7 @@ class ArraySink:
                 self._array[one, :, down] = mx.moveaxis(rows, -1, 1)
             else:
                 self._array[one, down] = rows
-            mx.eval(self._array)  # in place, because there is no other reference to the array
+            evaluate(self._array)  # in place, because there is no other reference to the array
         elif self._channels_first:
             self._array[one, :, down] = np.moveaxis(rows, -1, 1)
         else:
@@ -94,6 +95,6 @@ class ArraySink:
         make_room(math.prod(shape) * (self._dtype.size if self._output_type == "mx" else 1 if levels else 4))
         if self._output_type == "mx":
             array = mx.zeros(shape, dtype=self._dtype)
-            mx.eval(array)
+            evaluate(array)
             return array
         return np.empty(shape, np.uint8 if levels else np.float32)

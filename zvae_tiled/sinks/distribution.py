@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import mlx.core as mx
 
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.families import LatentConvention
 from zvae_tiled.inputs.latent_space import LatentDistribution
@@ -41,7 +42,7 @@ class DistributionSink:
         if not self._halves:
             make_room(2 * math.prod(self._shape) * self._dtype.size)
             self._halves = [mx.zeros(self._shape, dtype=self._dtype) for _ in range(2)]
-            mx.eval(self._halves)
+            evaluate(self._halves)
         if self._waiting is not None:
             rows = mx.concatenate([self._waiting, rows], axis=1)
         patch = self._convention.patch
@@ -55,7 +56,7 @@ class DistributionSink:
         self._next += count
         for half, new in zip(self._halves, (part.mean, part.logvar), strict=True):
             half[picture : picture + 1, :, top : top + count] = new
-        mx.eval(self._halves)  # in place, because there are no other references to the arrays
+        evaluate(self._halves)  # in place, because there are no other references to the arrays
 
     def close(self) -> None:
         """Do nothing: the distribution is complete."""
@@ -72,5 +73,5 @@ class DistributionSink:
 def _copy(rows: mx.array) -> mx.array:
     """Return a copy of rows. Unlike a slice, it does not keep their whole band in memory."""
     copy = rows * 1
-    mx.eval(copy)
+    evaluate(copy)
     return copy

@@ -13,7 +13,7 @@ import numpy as np
 
 from zvae_tiled.chain import Step
 from zvae_tiled.devices import local
-from zvae_tiled.devices.evaluated import now
+from zvae_tiled.devices.evaluated import evaluate, now
 from zvae_tiled.devices.kernels import ALIKE, Affine, Kernels
 from zvae_tiled.devices.mlx_gpu.memory import (
     MetalWorkspace,
@@ -73,7 +73,7 @@ class StripKernels(MlxStorage):
         if not self.winograd and winograd_channels(step):
             # MLX uses no Winograd for a kernel that it has to flip. Flipped twice, the convolution is the same.
             ready["weight"] = mx.contiguous(ready["weight"][:, ::-1, ::-1])
-        mx.eval(ready)
+        evaluate(ready)
         return ready
 
     def grain(self, step: Step) -> int:
@@ -135,7 +135,7 @@ class StripKernels(MlxStorage):
                 part = x[:, top * step.stride : top * step.stride + step.reads(bottom - top)]
                 aside = None if skip is None else skip[:, top:bottom, left:right]
                 out[:, top:bottom, left:right] = self._convolved(step, weights, part, aside, top, left, right)
-                mx.eval(out)  # in place, because no other reference to the array exists
+                evaluate(out)  # in place, because no other reference to the array exists
         return out
 
     def _computed(self, step: Step, weights: Weights, x: mx.array, skip: mx.array | None) -> mx.array:
@@ -150,7 +150,7 @@ class StripKernels(MlxStorage):
             self._extents.append((top, now(_extent(y[None]))))
             y = y if skip is None else now(y + now(skip[0, part].astype(mx.float32)))
             out[0, part] = y.astype(self.dtype)
-            mx.eval(out)
+            evaluate(out)
         return out
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +199,7 @@ class StripKernels(MlxStorage):
             now(self._sum(_project(normal, weights[f"{name}.weight"]), weights[f"{name}.bias"]))
             for name in ("to_k", "to_v")
         ]
+        del normal
         return now(mx.concatenate(both, axis=-1))
 
     def attend(
@@ -291,7 +292,7 @@ class _Softmax:
         self.weight = mx.sum(weights, axis=-1, keepdims=True) + self.weight * fade
         self.total = weights @ values + self.total * fade
         self.top = top + gain
-        mx.eval(self.weight, self.total, self.top)
+        evaluate(self.weight, self.total, self.top)
 
     def result(self, dtype: mx.Dtype) -> mx.array:
         return now((self.total / self.weight).astype(dtype))
