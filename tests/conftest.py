@@ -69,6 +69,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if explores(config) and isinstance(item, pytest.Function) and hypothesis.is_hypothesis_test(item.obj):
             item.add_marker("slow")
     mark_samples(items)
+    if (
+        mx.cuda.is_available()
+    ):  # CudaAllocator::malloc_async: plans for a CPU have a reserve for this, tests of bytes have none
+        rounded = pytest.mark.skip(reason="MLX for CUDA rounds small blocks up to a power of two")
+        for item in items:
+            if item.get_closest_marker("bytes"):
+                item.add_marker(rounded)
 
 
 def pytest_collection_finish() -> None:

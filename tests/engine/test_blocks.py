@@ -152,6 +152,7 @@ def test_a_spread_equals_the_references_and_takes_no_more_memory_than_predicted(
     ("kernels", "dtype", "task"), list(product(["auto", "mlx", "gpu"], [mx.float32, mx.bfloat16], TASKS))
 )
 @pytest.mark.sample(3)
+@pytest.mark.bytes
 def test_every_operation_takes_what_is_predicted(
     kernels: str, dtype: mx.Dtype, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

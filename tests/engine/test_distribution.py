@@ -62,6 +62,7 @@ def test_bands_of_any_height_give_the_bits_of_the_whole(
 
 @pytest.mark.parametrize("name", VAES)
 @pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.bytes
 def test_it_takes_no_more_than_itself_and_a_few_copies_of_a_band(name: str, rows: int) -> None:
     vae = VAES[name]
     channels, height, width = 2 * vae.config.latent_channels, 210, 640

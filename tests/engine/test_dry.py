@@ -86,6 +86,7 @@ def test_every_row_is_computed_once_a_sweep(task: Task) -> None:
     list(product(["auto", "mlx"], TASKS, sorted(ITEMSIZES), [0, 0.4, 1], [False, True])),
 )
 @pytest.mark.sample(69)
+@pytest.mark.bytes
 def test_the_allocator_agrees_with_the_dry_run(
     task: Task, dtype: str, share: float, attention: bool, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_an_attention_may_give_zeros(part: str) -> None:
 
 @pytest.mark.parametrize(("kernels", "dtype", "task"), list(product(["mlx", "auto"], [mx.float32, mx.bfloat16], TASKS)))
 @pytest.mark.sample(3)
+@pytest.mark.bytes
 def test_every_operation_takes_what_is_predicted(
     kernels: str, dtype: mx.Dtype, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

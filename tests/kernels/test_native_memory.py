@@ -93,6 +93,7 @@ def test_convolving(
     st.sampled_from([1, 8, 65]),
 )
 @examples(30)
+@pytest.mark.bytes
 def test_attending(case: tuple[str, mx.Dtype], count: int, height: int, width: int, inputs: int) -> None:
     dtype, rng = case[1], np.random.default_rng(0)
     step = Step("attention", "attention", inputs, inputs, kernel=1, norm=NORM, opens=True, closes=Skip(inputs))

@@ -48,6 +48,8 @@ from zvae_tiled.families import Task
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.ends import PROCESS
 
+pytestmark = pytest.mark.bytes
+
 on_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="the model measured here is the CPU's")
 
 

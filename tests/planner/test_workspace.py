@@ -17,6 +17,8 @@ from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_cpu.memory import CpuWorkspace
 from zvae_tiled.devices.workspace import block_rows
 
+pytestmark = pytest.mark.bytes
+
 WORKSPACE = CpuWorkspace()
 
 SCALARS = 64
