@@ -168,7 +168,9 @@ def test_output_types_are_refused_before_any_work(output_type: OutputType, raw: 
         (np.full((16, 16, 3), np.nan), "from nan to nan"),
         (np.zeros((16, 16, 3), np.int32), "or uint8, not int32"),
         (np.zeros((16, 16, 4), np.uint8), r"\(B, H, W, 3\)"),
-        (Image.new("RGBA", (16, 16)), "convert"),
+        (Image.new("RGBA", (16, 16)), r'must be RGB, this PIL image is RGBA\n.*image.convert\("RGB"\)'),
+        (Image.new("YCbCr", (16, 16)), "this PIL image is YCbCr"),
+        (Image.new("L", (16, 16)), "this PIL image is L"),
     ],
 )
 def test_images_that_cannot_be_encoded(images: Any, reason: str) -> None:

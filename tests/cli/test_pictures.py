@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from tests.support.footprints import LINUX, measured
 from tests.support.running import run
 from zvae_tiled.errors import ImageError
+from zvae_tiled.inputs.depth import SIZ
 from zvae_tiled.inputs.pictures import read_picture
 
+DATA = Path(__file__).parent.parent / "data"
 DEEP = np.random.default_rng(0).integers(0, 1 << 16, (5, 7), np.uint16)
 SHALLOW = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -47,11 +51,59 @@ def test_integers_of_unknown_range_are_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "integers.tif")
 
 
+@pytest.mark.parametrize("levels", [15, 255])
+def test_levels_of_a_ppm_that_fit_8_bits_are_read(tmp_path: Path, levels: int) -> None:
+    (tmp_path / "few.ppm").write_bytes(f"P6 2 1 {levels}\n".encode() + bytes([0, levels, 0, levels, 0, levels]))
+    assert read_picture(tmp_path / "few.ppm").tolist() == [[[0, 255, 0], [255, 0, 255]]]
+
+
+DEPTHS = {
+    "jp2": [(b"ihdr", 14, b"\x0f"), (SIZ, 42, b"\x0f"), (SIZ, 45, b"\x0f"), (SIZ, 48, b"\x0f")],
+    "j2k": [(SIZ, 48, b"\x09")],
+}
+"""What to write behind a mark of a file with 8 bits, so that it says to have more: mark, how far behind it, byte."""
+
+
+def test_a_picture_of_8_bits_is_read_from_any_format(tmp_path: Path) -> None:
+    for kind in ("jp2", "j2k", "ppm", "tif", *(["avif"] if features.check("avif") else [])):
+        Image.fromarray(SHALLOW).save(tmp_path / f"shallow.{kind}")
+        assert read_picture(tmp_path / f"shallow.{kind}").shape == SHALLOW.shape
+
+
+AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow knows no AVIF")
+
+
+@pytest.mark.parametrize("kind", ["ppm", "pnm", "tif", pytest.param("avif", marks=AVIF), *DEPTHS])
+def test_colours_and_greys_of_other_depths_are_refused(tmp_path: Path, kind: str) -> None:
+    """Pillow reads all of them with 8 bits, or as darker."""
+    path = tmp_path / f"deep.{kind}"
+    if kind in DEPTHS:
+        Image.fromarray(SHALLOW).save(path)
+        content = bytearray(path.read_bytes())
+        for mark, behind, byte in DEPTHS[kind]:
+            place = content.index(mark) + behind
+            content[place : place + 1] = byte
+    else:
+        made = {"ppm": b"P6 1 1 65535\n" + bytes(6), "pnm": b"P3 1 1 1023\n1023 0 5\n", "tif": grey_of_12_bits()}
+        content = bytearray(made.get(kind) or (DATA / "ten_bits.avif").read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"more than 8 bits a channel.*\n*.*Use a \.npy of floats"):
+        read_picture(path)
+
+
+def grey_of_12_bits() -> bytes:
+    """A TIFF of two pixels."""
+    tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 3)]
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 12) + b"\xff\xff\xff\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(SHALLOW).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(SHALLOW).save(tmp_path / f"turned.{kind}", exif=exif, lossless=True)
     upright = {
         1: SHALLOW,
         2: SHALLOW[:, ::-1],
@@ -63,7 +115,7 @@ def test_a_picture_is_upright_as_its_exif_says(tmp_path: Path, orientation: int)
         8: np.rot90(SHALLOW),
     }[orientation]
     claimed: list[tuple[int, int]] = []
-    picture = read_picture(tmp_path / "turned.png", lambda *sides: claimed.append(sides))
+    picture = read_picture(tmp_path / f"turned.{kind}", lambda *sides: claimed.append(sides))
     assert np.array_equal(picture, upright)
     assert claimed == [upright.shape[:2]]
 
@@ -77,6 +129,27 @@ def test_no_picture_is_too_large_and_the_limit_of_others_stays(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert read_picture(tmp_path / "large.png").shape == (5, 7, 3)
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_of_others_stays_when_pictures_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(SHALLOW).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    inside, first = threading.Barrier(2), threading.Event()
+
+    def read(ends_first: bool) -> None:
+        def check(*_: int) -> None:
+            inside.wait(60)
+            assert ends_first or first.wait(60)
+
+        assert read_picture(tmp_path / "a.png", check).shape == (5, 7, 3)
+        first.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        for ended in [threads.submit(read, ends_first) for ends_first in (True, False)]:
+            ended.result(60)
+    assert Image.MAX_IMAGE_PIXELS == 10
 
 
 def png(width: int, height: int, rows: bytes) -> bytes:

@@ -27,6 +27,7 @@ def read_images(images: Any, config: VAEConfig, raw: bool = False) -> mx.array:
     """
     check_threads()
     if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
+        _check_mode(getattr(images, "mode", None), config)
         images = np.asarray(images)
     pictures = to_mlx(images, "images", ImageError, {} if raw else {"uint8": mx.uint8})
     if pictures.ndim == 3:
@@ -49,6 +50,13 @@ def read_images(images: Any, config: VAEConfig, raw: bool = False) -> mx.array:
         problem = f"images must have values in [0, 1], these go from {low} to {high}"
         raise ImageError(problem, "Divide 8-bit values by 255, or pass them as uint8.")
     return pictures
+
+
+def _check_mode(mode: object, config: VAEConfig) -> None:
+    """Refuse a PIL image of other colours, which may have as many channels."""
+    wanted = "RGBA" if config.image_channels == 4 else "RGB"
+    if isinstance(mode, str) and mode != wanted:
+        raise ImageError(f"images must be {wanted}, this PIL image is {mode:.10}", f'Use image.convert("{wanted}").')
 
 
 def check_sides(height: int, width: int, config: VAEConfig) -> None:

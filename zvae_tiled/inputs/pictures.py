@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
+from zvae_tiled.inputs.depth import is_cut
 from zvae_tiled.shortage import CLOSE, shortages
 
 Picture = np.ndarray[Any, Any]
@@ -146,14 +148,17 @@ def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: 
         _check_pixels(path, size, image.size)
         if check is not None:
             turn = pillow.Image.getexif(image).get(ORIENTATION)  # a PNG's own getexif reads all pixels first
-            check(*(image.size if turn in LYING else image.size[::-1]))
-        mode, kind, raw = image.mode, image.format, str(image.tile)
+            stored = getattr(image, "_tile_size", image.size)  # of a TIFF, Pillow has turned `size` already
+            check(*(stored if turn in LYING else stored[::-1]))
+        mode, kind, cut = image.mode, image.format, is_cut(image, file)
         operations.exif_transpose(image, in_place=True)
         if mode == "F":
             return _grey(np.asarray(image, np.float32))
+        if cut:
+            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
         if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS):
             return _grey(np.asarray(image, np.float32) / np.float32(65535))
-        if mode == "I" or ";16" in raw:  # Pillow would cut these to 8 bits without a warning
+        if mode == "I":
             raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
         return np.asarray(image if mode == wanted else image.convert(wanted))
 
@@ -176,14 +181,24 @@ SIXTEEN_BITS = ("PNG", "PPM")
 """Formats whose 16-bit values Pillow reads as 32-bit integers."""
 
 
+_lock = threading.Lock()
+_lifted: list[Any] = []
+"""Pillow's limit, once for each thread that reads a picture: the last one sets it again."""
+
+
 @contextmanager
 def _any_size(pillow: Any) -> Iterator[None]:
     """Lift Pillow's limit on pixels. `_check_pixels` refuses large pictures from small files instead."""
-    before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+    with _lock:
+        _lifted.append(_lifted[0] if _lifted else pillow.MAX_IMAGE_PIXELS)
+        pillow.MAX_IMAGE_PIXELS = None
     try:
         yield
     finally:
-        pillow.MAX_IMAGE_PIXELS = before
+        with _lock:
+            before = _lifted.pop()
+            if not _lifted:
+                pillow.MAX_IMAGE_PIXELS = before
 
 
 def _grey(values: np.ndarray[Any, Any]) -> Picture:
