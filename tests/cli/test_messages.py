@@ -109,6 +109,8 @@ def test_values_stand_behind_the_names_of_options() -> None:
         == "begun with --disk-limit 10GB, here --disk-limit 20GB"
     )
     assert spoken('Raise disk_limit= to "5GB"') == 'Raise --disk-limit to "5GB"'
+    for path in ("/mnt/spill_folder/new", "/mnt/disk_limit.png", "a/my-disk_limit/b", "cat,width=1024.npy", "x/work=1"):
+        assert spoken(f"there is no folder {path}") == f"there is no folder {path}"
 
 
 def test_every_message_names_its_file_and_no_argument_of_python(place: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+_ALONE, _ENDS = r"(?<![\w/.,-])", r"(?!\w|/|-|[.,]\w)"
+"""Before and behind an argument's name: there it is no part of a path."""
+
 _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Pass Latents\(\w+, layout=\"(\w+)\"\)", r"Use --layout \1"),
     (r"[Pp]ass Latents\(\w+, height=…, width=…\)(, in pixels)?", r"use --height and --width, in pixels"),
@@ -19,15 +22,15 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Crop or pad the picture first", r"Use --crop, which cuts right and bottom edges, or pad the picture"),
     (r", or set overwrite=True", r", or use --overwrite"),
     (r" A VAE loaded with decoder_only=True needs less\.", r""),
-    (r"\bspill_folder=?", r"--spill-folder"),
-    (r"disk_limit=(?=\w)", r"--disk-limit "),
-    (r"disk_limit(=|\b)", r"--disk-limit"),
+    (rf"{_ALONE}spill_folder{_ENDS}=?", r"--spill-folder"),
+    (rf"{_ALONE}disk_limit=(?=\w)", r"--disk-limit "),
+    (rf"{_ALONE}disk_limit{_ENDS}=?", r"--disk-limit"),
     (r"\bplan has no effect in stripes", r"--plan has no effect in stripes"),
     (r"Leave out plan, or", r"Leave out --plan, or"),
     (r"or the stripes", r"or --stripes"),
     (r"with work=True", r"with --work"),
     (r"with vae\.(video|decode)\b", r"with zvae \1"),
-    (r"\bwork=", r"--work"),
+    (rf"{_ALONE}work=", r"--work"),
     (r"; in VAE\.load: dtype=\"(\w+)\"", r""),
     (r"Take Sampled\(keys=(\w+)\)", r"Use --keys \1"),
     (r"zvae_tiled\.plan\(\)", r"zvae plan"),
@@ -39,7 +42,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"\"NCHW\"", r"NCHW"),
     (r"\(allow=\)", r"(--allow-different)"),
     (r"zvae_tiled\.write_latent_file", r"zvae encode"),
-    (r"(?<![\w/.-])(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
+    (rf"{_ALONE}(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
 )
 """What the library says, and what is said here."""
 
