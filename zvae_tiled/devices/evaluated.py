@@ -12,9 +12,9 @@ from zvae_tiled.devices.heap import make_room
 def evaluate(*arrays: Any) -> None:
     """Evaluate arrays, or lists and dictionaries of them, and wait until what they were computed from is free.
 
-    On a GPU, MLX frees the inputs of an evaluation in a thread of its own, after `mx.eval` has returned. The next
-    operation would allocate beside them, and a decode would take more than its plan predicts. `mx.synchronize` waits
-    for that thread (CommandEncoder::synchronize in mlx/backend/cuda/device.cpp).
+    On a GPU, MLX frees the inputs of an evaluation in a thread of its own, some time after `mx.eval` has returned
+    (mlx/backend/cuda/worker.cpp, and MLX's issue 4451). Later operations would allocate beside them, and a decode would
+    take more than its plan predicts. `mx.synchronize` waits for that thread (CommandEncoder::synchronize).
     """
     mx.eval(*arrays)
     if mx.default_device().type == mx.gpu:

@@ -94,7 +94,7 @@ class MlxStorage:
         x = x.reshape(x.shape[1], -1)
         signed, unsigned = _WHOLE[x.dtype.size]
         ends = mx.stack([mx.max(x.view(whole), axis=1).astype(mx.int64) for whole in (signed, unsigned)])
-        positive, negative = np.asarray(ends)  # read from the device at once
+        positive, negative = np.asarray(now(ends))  # read from the device at once
         without_sign = negative & ((1 << (8 * x.dtype.size - 1)) - 1)
         return magnitudes(np.maximum(positive, without_sign), x.dtype)
 
@@ -194,7 +194,7 @@ class MlxStorage:
 
     def write(self, place: MapBytes, x: mx.array) -> None:
         """Append rows to a map on disk."""
-        append(place, np.asarray(x.view(_BITS[self.dtype.size][0])))
+        append(place, np.asarray(viewed(x, _BITS[self.dtype.size][0])))
 
     def read(self, place: MapBytes, start: int, rows: int, width: int, channels: int) -> mx.array:
         """Read rows that `write` wrote, directly into an array's memory."""

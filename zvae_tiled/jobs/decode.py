@@ -314,8 +314,8 @@ def finished(rows: mx.array, raw: bool, config: VAEConfig) -> mx.array:
         rows = (rows.astype(mx.float32) * 2 - 1).astype(rows.dtype) if config.unit else rows
         rows = mx.clip(rows, -1.0, 1.0) if config.clips else rows
     else:
-        wide = rows.astype(mx.float32)
-        rows = mx.clip(wide if config.unit else wide * 0.5 + 0.5, 0.0, 1.0)
+        rows = rows.astype(mx.float32)  # not under another name, which would keep it beside the result
+        rows = mx.clip(rows if config.unit else rows * 0.5 + 0.5, 0.0, 1.0)
     evaluate(rows)
     return rows
 

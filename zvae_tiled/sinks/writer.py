@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, ClassVar
 import mlx.core as mx
 import numpy as np
 
+from zvae_tiled.devices.evaluated import evaluate
+
 Shape = tuple[int, int, int]
 """Height, width and channels of a picture."""
 
@@ -159,4 +161,5 @@ def samples(rows: mx.array, bits: int) -> Iterator[Samples]:
         block = rows[0, top : top + step].astype(mx.float32)
         if bits != 32:
             block = mx.round(block * float((1 << bits) - 1)).astype(mx.uint8 if bits == 8 else mx.uint16)
+        evaluate(block)
         yield np.ascontiguousarray(np.asarray(block), DTYPES[bits])
