@@ -159,7 +159,7 @@ def decode(
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
             if look.early:
                 raise click.UsageError("--early-look is named after the picture's file: name one in place of -.")
-            named = [[stack.enter_context(standard_output(quiet))]]
+            named = [[stack.enter_context(standard_output(quiet, keep=writing.work is not None))]]
         else:
             named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if stripes:
