@@ -91,7 +91,7 @@ def planned_target(
     """Check the format of a file for pictures of shape (B, H, W, C), but not its place: nothing of it need exist.
 
     Raises:
-        OutputError: The ending names no format, or the format cannot hold the pictures.
+        OutputError: The ending names no format, the format cannot hold the pictures, or they are several for a pipe.
         MissingExtraError: The format needs Pillow.
     """
     target = path_of(path, "path")
@@ -99,6 +99,10 @@ def planned_target(
     if kind is None:
         raise wrong_ending(target, "pictures", KINDS)
     batch, shape = pictures[0], pictures[1:]
+    if batch > 1 and is_special(target):  # the numbered names would be those of new files
+        raise OutputError(
+            f"{target} is a pipe or a device, which takes one picture; this is a batch of {batch}", "Name a file."
+        )
     check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     return Target(paths, kind, shape, kind.bits[0] if bits is None else bits)
