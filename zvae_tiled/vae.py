@@ -450,6 +450,7 @@ class VAE:
         terms = Terms(budget, progress=progress, spill_folder=spill_folder)
         return Video(self, read_video(latents, self.config), scaled_of(latents), terms)
 
+    @shortages("planning a quick look", CLOSE)
     def preview(
         self,
         latents: Any,
@@ -481,6 +482,7 @@ class VAE:
             LatentsError: The latents cannot be decoded as they are.
             ConfigError: `tiny` is no tiny decoder of these latents.
             BudgetError: The budget is too small.
+            OutOfMemoryError: Memory ran out while it was planned.
         """
         given = read_latents(latents, self.config)
         decoder = find_in_cache(REPOSITORIES.get(tiny_of(self) or "", ())) if tiny is None else tiny

@@ -76,16 +76,23 @@ def test_an_early_look_is_there_before_the_picture(place: Path, monkeypatch: pyt
         assert early.text["zvae_quality"].startswith("preview, not exact")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BudgetError("no room", "Raise the budget."), "no room"),
+        (MemoryError(), "memory ran out while planning a quick look"),
+    ],
+)
 def test_an_early_look_that_cannot_be_had_does_not_stop_the_picture(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise BudgetError("no room", "Raise the budget.")
+        raise error
 
-    monkeypatch.setattr(VAE, "preview", refuse)
+    monkeypatch.setattr("zvae_tiled.vae.Preview", refuse)
     told = run("decode", "a.npy", "-o", "b.png", "--early-look").stderr
     assert "b.preview.png is not written" in told
-    assert "no room" in told
+    assert said in told
     assert (place / "b.png").is_file()
 
 
