@@ -205,7 +205,7 @@ def decode(
         manifests = [manifest_path(batch)] if machines.asked and batch.files and not stripes else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
-        refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources])
+        refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources, *look.sources(vae)])
         if to_standard:
             refuse_batch_on_standard(len(batch.files))
         if stripes:
