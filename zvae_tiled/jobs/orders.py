@@ -159,7 +159,8 @@ def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = No
     shape = shape_of(order, vae) if shape is None else shape
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
-    return targets_of(order.targets, shape, order.bits, order.overwrite).paths
+    work = None if order.work is None else Path(order.work)
+    return targets_of(order.targets, shape, order.bits, order.overwrite, work=work).paths
 
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
