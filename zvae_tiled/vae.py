@@ -15,7 +15,7 @@ from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.here import available, device_kind, this_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import REPOSITORIES, VAEConfig, preset_names, weightless
+from zvae_tiled.families import VAEConfig, preset_names, weightless
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.arrays import OutputType, PixelType
 from zvae_tiled.inputs.images import read_images
@@ -24,7 +24,7 @@ from zvae_tiled.inputs.video import read_video
 from zvae_tiled.jobs.decode import Decode, scaled_of, texts_of
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Terms
-from zvae_tiled.jobs.preview import Preview, check_tiny, tiny_of
+from zvae_tiled.jobs.preview import Preview, check_tiny, found_tiny
 from zvae_tiled.jobs.video import Video
 from zvae_tiled.jobs.writers import FileNames, gathered_for
 from zvae_tiled.planner.budget import parse_budget
@@ -39,7 +39,7 @@ from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks import Place
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import find_checkpoint
-from zvae_tiled.weights.hub import find_in_cache, located
+from zvae_tiled.weights.hub import located
 from zvae_tiled.weights.modules import module_config, module_tensors
 from zvae_tiled.weights.recognise import chosen_config
 from zvae_tiled.weights.vae import Origin, dtype_name, dtype_of, read_weights, sources_of, zero_biases
@@ -450,6 +450,7 @@ class VAE:
         terms = Terms(budget, progress=progress, spill_folder=spill_folder)
         return Video(self, read_video(latents, self.config), scaled_of(latents), terms)
 
+    @shortages("planning a quick look", CLOSE)
     def preview(
         self,
         latents: Any,
@@ -481,9 +482,10 @@ class VAE:
             LatentsError: The latents cannot be decoded as they are.
             ConfigError: `tiny` is no tiny decoder of these latents.
             BudgetError: The budget is too small.
+            OutOfMemoryError: Memory ran out while it was planned.
         """
         given = read_latents(latents, self.config)
-        decoder = find_in_cache(REPOSITORIES.get(tiny_of(self) or "", ())) if tiny is None else tiny
+        decoder = found_tiny(self) if tiny is None else tiny
         if decoder is not None and not isinstance(decoder, VAE):
             decoder = VAE.load(decoder, dtype_name(self.dtype))
         if decoder is not None:

@@ -106,7 +106,7 @@ def test_latents_from_standard_input_are_not_kept_over_a_file_that_appears(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "taken.npy").write_text("somebody else's")
-    monkeypatch.setattr(inputs, "_free_name", lambda folder, suffix: place / "taken.npy")
+    monkeypatch.setattr(inputs, "free_name", lambda *_: place / "taken.npy")
     said = run("decode", "-", "-o", "a.png", "--budget", "1kB", code=4, stdin=(place / "a.npy").read_bytes()).stderr
     assert "cannot be kept in" in said
     assert (place / "taken.npy").read_text() == "somebody else's"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +14,8 @@ from PIL import Image
 from tests.cli.pictures import write
 from tests.support.running import run
 from zvae_tiled import VAE, read_latent_file
-from zvae_tiled.errors import ImageError
+from zvae_tiled.errors import ImageError, OutputError
+from zvae_tiled.inputs.latent_files.write import HEADER
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
 
@@ -52,6 +55,21 @@ def test_a_file_that_latents_cannot_go_to_is_refused_before_the_encode(
     monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded first"))
     np.save(place / "p.npy", write(place / "a.png", 0).astype(np.float32))
     assert said in run("encode", "p.npy", "-o", out, code=code).stderr
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_a_disk_without_room_for_the_latents_is_refused_before_the_encode(
+    place: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    write(place / "a.png", 0)
+    order = Order("encode", str(place / "vae"), "a.png", f"e.{ending}", dtype="float32")
+    carry_out(order)
+    size, needed = (place / order.target).stat().st_size, 4 * 6 * 10 * 4 + HEADER
+    assert size <= needed
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded first"))
+    with pytest.raises(OutputError, match=rf"e.{ending} may need {needed:,} bytes; . has {needed - 1:,} free"):
+        carry_out(order)
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 64])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.decoding import files, levels
-from tests.support.running import run
+from tests.support.running import run, save_latents
 
 
 def test_a_picture_goes_into_a_pipe_a_device_and_through_a_link(place: Path) -> None:
@@ -34,6 +34,15 @@ def test_a_picture_goes_into_a_pipe_a_device_and_through_a_link(place: Path) -> 
     assert levels(place / "link.png", place / "b.npy")
     assert stat.S_ISFIFO((place / "pipe").stat().st_mode)
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_batch_does_not_go_into_a_pipe(place: Path) -> None:
+    os.mkfifo(place / "pipe.png")
+    save_latents(place / "x.npy", batch=2)
+    before = files(place)
+    said = run("decode", "x.npy", "-o", "pipe.png", code=5).stderr
+    assert "pipe.png is a pipe or a device, which takes one picture; this is a batch of 2" in said
+    assert files(place) == before
 
 
 def test_latents_and_plans_go_there_too(place: Path) -> None:

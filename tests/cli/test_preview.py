@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.running import run
+from tests.support.running import CONFIG, run
 from zvae_tiled import VAE
 from zvae_tiled.errors import BudgetError, InputError
+from zvae_tiled.families import table, tiny
 from zvae_tiled.jobs import preview
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
@@ -76,16 +77,23 @@ def test_an_early_look_is_there_before_the_picture(place: Path, monkeypatch: pyt
         assert early.text["zvae_quality"].startswith("preview, not exact")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BudgetError("no room", "Raise the budget."), "no room"),
+        (MemoryError(), "memory ran out while planning a quick look"),
+    ],
+)
 def test_an_early_look_that_cannot_be_had_does_not_stop_the_picture(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise BudgetError("no room", "Raise the budget.")
+        raise error
 
-    monkeypatch.setattr(VAE, "preview", refuse)
+    monkeypatch.setattr("zvae_tiled.vae.Preview", refuse)
     told = run("decode", "a.npy", "-o", "b.png", "--early-look").stderr
     assert "b.preview.png is not written" in told
-    assert "no room" in told
+    assert said in told
     assert (place / "b.png").is_file()
 
 
@@ -101,6 +109,23 @@ def test_an_early_look_that_cannot_be_had_does_not_stop_the_picture(
 def test_where_an_early_look_cannot_be(place: Path, wrong: list[str], why: str) -> None:
     assert why in run("decode", "a.npy", *wrong, "--early-look", code=2).stderr
     assert not list(place.glob("*.png"))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_picture_does_not_replace_the_tiny_decoder(
+    cached: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(table.PRESETS, "toy", CONFIG)
+    monkeypatch.setitem(tiny.TINY_OF, "toy", "taef1")
+    folder = place / "hub" / "models--madebyollin--taef1" / "snapshots" / "f00"
+    folder.mkdir(parents=True)
+    weights = folder / "taef1.safetensors"
+    weights.write_bytes(b"weights")
+    words: list[str | Path] = [] if cached else ["--tiny", weights.rename(place / "taef1.safetensors")]
+    file = weights if cached else place / "taef1.safetensors"
+    said = run("decode", "a.npy", "-o", file, "--early-look", *words, code=2).stderr
+    assert "taef1.safetensors is an input" in said
+    assert file.read_bytes() == b"weights"
 
 
 def test_an_order_of_a_preview(place: Path) -> None:

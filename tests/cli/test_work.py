@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.decoding import files, levels
 from tests.support.running import COMMAND, ROOT, run, save_latents, save_vae
 from tests.work.stopping import stopped
 
@@ -53,6 +54,32 @@ def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Pa
     assert not folder.exists()
     run(*words[:-1], tmp_path / "b.npy")
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_picture_that_does_not_reach_standard_output_is_kept(
+    full: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else KeyboardInterrupt
+
+    def elsewhere(source: Path, target: Path) -> None:
+        if target.parent == Path():
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        source.rename(target)
+
+    (place / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(place / "tmp"))
+    monkeypatch.setattr("zvae_tiled.cli.outputs.shutil.copyfileobj", stop)
+    if not full:
+        monkeypatch.setattr("zvae_tiled.cli.outputs.rename_exclusively", elsewhere)
+    told = run("decode", "a.npy", "-o", "-", "--work", "work", "-q", code=5 if full else 130).stderr
+    kept = Path() if full else place / "tmp"
+    assert f"The picture is whole. It is in {kept / 'zvae-picture-1.png'}." in told
+    assert "goes on" not in told
+    assert levels((kept / "zvae-picture-1.png").rename(place / "kept.png"), place / "a.npy")
+    assert files(place) == {"a.npy", "b.npy", "vae", "tmp", "kept.png"}
+    assert not files(place / "tmp")
 
 
 @pytest.mark.filterwarnings("default::UserWarning")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import save_latents, save_vae
+from tests.support.running import run, save_latents, save_vae
+from zvae_tiled.files.work_folder import WorkFolder
 
 
 @pytest.mark.slow
@@ -20,3 +21,42 @@ def test_killed_decodes_write_the_same_bytes(kills: int, tmp_path: Path) -> None
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout.split()[-1]) >= kills
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_decode_that_was_killed_after_it_had_published_ends_without_overwriting(
+    emptied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just then; or after the records of its folder were removed, when nothing could go on."""
+
+    def killed(folder: WorkFolder) -> None:
+        if emptied:
+            folder.journal.empty()
+        raise KeyboardInterrupt
+
+    work, a, b = (tmp_path / name for name in ("work", "a.npy", "b.npy"))
+    latents, vae = save_latents(tmp_path / "latents.npy"), save_vae(tmp_path / "vae")
+    words: list[str | Path] = ["decode", latents, "--vae", vae, "--work", work, "-q", "--no-overwrite", "-o"]
+    with monkeypatch.context() as patch:
+        patch.setattr("zvae_tiled.jobs.decode.removed", killed)
+        run(*words, a, code=130)
+    before = a.stat()
+    b.touch()
+    assert f"{b}: there is a file of that name" in run(*words, b, code=5).stderr
+    said = run(*words, a, code=5 if emptied else 0).stderr
+    assert (f"{a}: there is a file of that name" in said) == emptied
+    assert (a.stat().st_ino, a.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert work.exists() == emptied
+
+
+def test_skipped_latents_name_the_work_folder_that_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "work").mkdir()
+    latents, vae = save_latents(tmp_path / "a.npy"), save_vae(tmp_path / "vae")
+    words: list[str | Path] = ["decode", latents, "-o", tmp_path / "a.png", "--vae", vae]
+    for made in (False, True):
+        if made:
+            (tmp_path / "work" / "journal").touch()
+        said = run(*words, "--skip-existing", "--work", tmp_path / "work").stderr
+        assert f"skipped    {tmp_path / 'a.png'}: it exists" in said
+        assert (f"zvae work --remove {tmp_path / 'work'}" in said) == made

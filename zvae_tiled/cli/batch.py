@@ -16,6 +16,7 @@ from zvae_tiled.cli.bar import bar
 from zvae_tiled.cli.command import SomeFailed, message_of
 from zvae_tiled.cli.plans import write_plan
 from zvae_tiled.errors import InputError, ZvaeError
+from zvae_tiled.files.work_folder import is_work_folder, remove_command
 from zvae_tiled.jobs.orders import shape_of, written
 from zvae_tiled.order import Order, run
 
@@ -170,8 +171,15 @@ def checked(orders: dict[str, Order], vae: VAE, skip_existing: bool, quiet: bool
         if not (skip_existing and all(map(os.path.exists, paths))):
             batch.orders[name] = order
         elif not quiet:
-            click.echo(f"skipped    {', '.join(order.targets)}: it exists", err=True)
+            click.echo(f"skipped    {', '.join(order.targets)}: it exists{_left(order)}", err=True)
     return batch
+
+
+def _left(order: Order) -> str:
+    """Return what to say of the work folder of a picture that exists: its process may have been killed at the end."""
+    if order.work is None or not is_work_folder(Path(order.work)):
+        return ""
+    return f". {order.work} is still there. If no other decode needs it: {remove_command(Path(order.work))}"
 
 
 def tell(source: str, error: Exception) -> None:

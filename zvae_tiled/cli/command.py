@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
 from collections.abc import Mapping
@@ -113,9 +114,10 @@ class Failure(click.ClickException):
 class Interrupted(click.ClickException):
     """Ctrl-C, SIGTERM or SIGHUP."""
 
-    def __init__(self, number: signal.Signals, error: BaseException, kept: str | None = None) -> None:
-        """Keep the exit code, what the exception was told on its way, and the work folder if there is one."""
-        remains = "no unfinished files remain" if kept is None else "the same command goes on from here"
+    def __init__(self, number: signal.Signals, error: BaseException, work: object = None) -> None:
+        """Keep the exit code, what the exception was told on its way, and whether there still is a work folder."""
+        goes_on = isinstance(work, str) and os.path.isdir(work)  # not before the decode begins, nor when it is done
+        remains = "the same command goes on from here" if goes_on else "no unfinished files remain"
         super().__init__("\n".join([f"interrupted: {remains}", *notes_of(error)]))
         self.exit_code = ENDINGS[number]  # type: ignore[misc]  # click reads it from the instance
 

@@ -159,7 +159,7 @@ def decode(
                 raise click.UsageError("Nothing exists on standard output: remove --skip-existing and --no-overwrite.")
             if look.early:
                 raise click.UsageError("--early-look is named after the picture's file: name one in place of -.")
-            named = [[stack.enter_context(standard_output(quiet))]]
+            named = [[stack.enter_context(standard_output(quiet, keep=writing.work is not None))]]
         else:
             named = [stack.enter_context(outputs(out, inputs)) for out in outs]
         if stripes:
@@ -205,7 +205,7 @@ def decode(
         manifests = [manifest_path(batch)] if machines.asked and batch.files and not stripes else []
         plans = [] if writing.save_plan is None else [writing.save_plan]
         read = [*inputs, *([STDIN_FILE] if STDIN in names else []), *([] if plan_file is None else [Path(plan_file)])]
-        refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources])
+        refuse_clashes([*batch.files, *plans, *standard, *manifests], [*read, *vae.sources, *look.sources(vae)])
         if to_standard:
             refuse_batch_on_standard(len(batch.files))
         if stripes:

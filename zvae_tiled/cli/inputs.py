@@ -15,7 +15,7 @@ import click
 
 from zvae_tiled.cli.again import CHANGES
 from zvae_tiled.cli.spoken import show_as
-from zvae_tiled.cli.temporary import no_room, temporary_folder
+from zvae_tiled.cli.temporary import free_name, no_room, temporary_folder
 from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
 
@@ -118,7 +118,7 @@ def _keep(path: Path, names: tuple[str, ...], redirected: Path | None) -> None:
         changes["latents"] = [str(redirected) if name == STDIN else name for name in left]
         return
     for folder in (Path(), spill_folder()):
-        kept = _free_name(folder, path.suffix)
+        kept = free_name(folder, "latents", path.suffix)
         try:
             with path.open("rb") as received, atomic_file(kept, overwrite=False) as file:
                 shutil.copyfileobj(received, file)
@@ -157,8 +157,3 @@ def _received(folder: Path) -> Path:
     except OSError as error:
         raise no_room("standard input", error) from error
     return path
-
-
-def _free_name(folder: Path, suffix: str) -> Path:
-    numbers = iter(range(1, 1 << 30))
-    return next(path for path in (folder / f"zvae-latents-{n}{suffix}" for n in numbers) if not os.path.lexists(path))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zvae_tiled.cli.options import group
-from zvae_tiled.errors import WeightsError
+from zvae_tiled.errors import WeightsError, ZvaeError
+from zvae_tiled.files.protect import Source
 from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.weights.hub import located
+
+if TYPE_CHECKING:
+    from zvae_tiled.vae import VAE
 
 EARLY = ".preview.png"
 """The end of an early look's name, in place of the picture's suffix."""
@@ -53,6 +60,19 @@ class Look:
             raise WeightsError(f"--tiny: there is no file or folder {self.tiny}", "Name one of a tiny decoder (TAESD).")
         if self.preview and (quality != Exact() or planned):
             raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
+
+    def sources(self, vae: VAE) -> tuple[Source, ...]:
+        """Return the files of the tiny decoder that will be read. One that cannot be read has none."""
+        from zvae_tiled.jobs.preview import found_tiny
+        from zvae_tiled.weights.find import find_checkpoint
+        from zvae_tiled.weights.vae import sources_of
+
+        if not (self.preview or self.early):
+            return ()
+        path = found_tiny(vae) if self.tiny is None else Path(self.tiny)
+        with suppress(ZvaeError):  # an early look that cannot be had does not stop the picture
+            return () if path is None else sources_of(find_checkpoint(located(path)), None)
+        return ()
 
     def before(self, order: Order) -> Order:
         """Return the order of the early look at a picture."""

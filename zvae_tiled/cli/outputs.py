@@ -15,9 +15,10 @@ import click
 
 from zvae_tiled.cli.printing import give_up_standard_output
 from zvae_tiled.cli.spoken import show_as
-from zvae_tiled.cli.temporary import temporary_folder
+from zvae_tiled.cli.temporary import free_name, temporary_folder
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import missing_folder
+from zvae_tiled.files.filesystem import rename_exclusively
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.files.special import is_special
 from zvae_tiled.planner.calibration import calibration_files
@@ -132,11 +133,12 @@ def checked_standard_output() -> BinaryIO:
 
 
 @contextmanager
-def standard_output(quiet: bool) -> Iterator[Path]:
+def standard_output(quiet: bool, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary file to write to. It is copied to standard output when the block ends, which is then said.
 
     Args:
         quiet: Whether nothing is said.
+        keep: Whether a finished file is kept, under another name, if it does not reach standard output whole.
 
     Raises:
         OutputError: The reader of standard output ended before it had read everything.
@@ -145,15 +147,40 @@ def standard_output(quiet: bool) -> Iterator[Path]:
     with temporary_folder("standard output") as folder:
         path = folder / f"stdout{KIND}"
         show_as(path, "standard output")
-        yield path
         try:
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, stream)
-            stream.flush()
-        except OSError as error:
-            give_up_standard_output()
-            early = isinstance(error, BrokenPipeError)
-            advice = "The program that reads it ended too early." if early else "Name a file with -o."
-            raise OutputError(f"standard output: {error.strerror}", advice) from error
+            yield path
+            _copy(path, stream)
+        except BaseException as error:  # Ctrl-C and SIGTERM too
+            if keep and path.exists():
+                error.add_note(_kept(path))
+            raise
     if not quiet:
         click.echo("written    standard output", err=True)
+
+
+def _copy(path: Path, stream: BinaryIO) -> None:
+    """Copy a file to standard output."""
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, stream)
+        stream.flush()
+    except OSError as error:
+        give_up_standard_output()
+        early = isinstance(error, BrokenPipeError)
+        advice = "The program that reads it ended too early." if early else "Name a file with -o."
+        raise OutputError(f"standard output: {error.strerror}", advice) from error
+
+
+def _kept(path: Path) -> str:
+    """Give a finished file a name, here or beside the temporary folder, and return what to say of it.
+
+    It is never copied: the disk may be full.
+    """
+    for folder in (Path(), path.parent.parent):
+        kept = free_name(folder, "picture", path.suffix)
+        try:
+            rename_exclusively(path, kept)
+        except OSError:  # another disk, or a folder that cannot be written to
+            continue
+        return f"The picture is whole. It is in {kept}."
+    return "The picture was whole, but it cannot be kept."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
@@ -33,3 +35,8 @@ def no_room(stream: str, error: OSError) -> OutputError:
     """Turn the operating system's error into one that says what to do."""
     problem = f"{stream} needs a temporary file in $TMPDIR, which cannot be written: {error.strerror or error}"
     return OutputError(problem, "Set TMPDIR to a folder with free space, or name a file.")
+
+
+def free_name(folder: Path, what: str, suffix: str) -> Path:
+    """Return an unused name in a folder for what is kept of a stream: latents, or a picture."""
+    return next(path for n in count(1) if not os.path.lexists(path := folder / f"zvae-{what}-{n}{suffix}"))

@@ -90,7 +90,7 @@ def _decode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:
 
 
 def _encode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:
-    picture = picture_of(order, vae.config, lambda *_: None)
+    picture = picture_of(order, vae, lambda *_: None)
     job = StripedEncode(vae, read_images(picture, vae.config), terms)
     job.stripe(*parts)
     write_latents(order, job.distribution())

@@ -13,7 +13,8 @@ from typing import Any
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.journal import Journal, LockedError, read_records
-from zvae_tiled.files.parts import lock
+from zvae_tiled.files.parts import is_file, lock
+from zvae_tiled.files.special import followed
 
 JOURNAL = "journal"
 _OWN = re.compile(r"(map|part)-[0-9a-z-]+")
@@ -172,6 +173,16 @@ def is_work_folder(path: Path) -> bool:
         return not path.is_symlink() and (path / JOURNAL).is_file() and len(_own_names(path)) == len(os.listdir(path))
     except OSError:
         return False
+
+
+def is_finished_part(file: Path, path: Path) -> bool:
+    """Return whether a file is a picture of a work folder whose process was killed just after it had published it."""
+    if not records_of(path):  # also of one that was killed later, as it removed the folder: nothing goes on there
+        return False
+    with suppress(OSError):
+        parts = [os.lstat(path / name) for name in _own_names(path) if name.startswith("part-")]
+        return any(is_file(followed(file), part) for part in parts)
+    return False
 
 
 def in_use(path: Path) -> bool:

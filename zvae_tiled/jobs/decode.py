@@ -152,11 +152,11 @@ class Decode(Job):
             OutputError: The file cannot be written, or is one of the VAE's files. No part of it is left.
             OutOfMemoryError: Memory ran out, twice if the budget follows the free memory. No part of it is left.
         """
+        work = None if self._terms.work is None else path_of(self._terms.work, "work")
         with shortages("planning", CLOSE):
-            target = targets_of(path, self.shape, bits, overwrite, format, self._texts)
+            target = targets_of(path, self.shape, bits, overwrite, format, self._texts, work)
             check_outputs(target.paths, self._sources)
-        if self._terms.work is not None:
-            work = path_of(self._terms.work, "work")
+        if work is not None:
             with shortages("decoding", f"Close other programs, and decode again: {work} keeps what is done."):
                 return self._write_in(work, target)
 

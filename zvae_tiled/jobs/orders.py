@@ -159,7 +159,8 @@ def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = No
     shape = shape_of(order, vae) if shape is None else shape
     if order.preview:  # it is small enough for any format
         shape = (shape[0], vae.config.cell, vae.config.cell, shape[3])
-    return targets_of(order.targets, shape, order.bits, order.overwrite).paths
+    work = None if order.work is None else Path(order.work)
+    return targets_of(order.targets, shape, order.bits, order.overwrite, work=work).paths
 
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
@@ -211,7 +212,7 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
             vae.plan(height, width, order.budget, task="encode", disk_limit=limit)
 
     distribution, report = vae.encode(
-        picture_of(order, vae.config, check),
+        picture_of(order, vae, check),
         budget=order.budget,
         plan=plan,
         progress=progress,
@@ -224,23 +225,29 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     return measured
 
 
-def picture_of(order: Order, config: VAEConfig, check: Callable[[int, int], object]) -> np.ndarray:
+def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> np.ndarray:
     """Read the picture of an encode, and crop it if the order says so.
 
     Args:
         order: The encode.
-        config: The config of its VAE.
+        vae: Its VAE.
         check: Called with the height and the width to encode. It may refuse them before any pixel is read.
 
     Raises:
         ImageError: The picture cannot be read, or has sides that cannot be encoded.
+        OutputError: The disk has no room for the latents.
     """
     from zvae_tiled.inputs.images import check_sides
+    from zvae_tiled.inputs.latent_files.write import check_latents_fit
     from zvae_tiled.inputs.pictures import read_picture
 
+    config = vae.config
+
     def check_picture(height: int, width: int) -> None:
-        sides = _encoded_sides(order, config, height, width)
+        rows, columns = sides = _encoded_sides(order, config, height, width)
         check_sides(*sides, config)
+        values = config.latent_channels * (rows // config.scale) * (columns // config.scale)
+        check_latents_fit(Path(order.target), values * vae.dtype.size)
         check(*sides)
 
     picture = read_picture(order.source, check_picture, alpha=config.image_channels == 4)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.errors import BudgetError, ConfigError
-from zvae_tiled.families import preset_names
+from zvae_tiled.families import REPOSITORIES, preset_names
 from zvae_tiled.families.tiny import TINY_OF, TinyConfig
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.latent_space import packed, scale_latents, unpacked
@@ -21,6 +22,7 @@ from zvae_tiled.planner.case import Output
 from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.report import Report
+from zvae_tiled.weights.hub import find_in_cache
 
 if TYPE_CHECKING:
     from zvae_tiled.vae import VAE
@@ -146,3 +148,8 @@ def check_tiny(vae: VAE, tiny: VAE) -> None:
 def tiny_of(vae: VAE) -> str | None:
     """Return the preset of the tiny decoder that reads this VAE's latents, if one is known."""
     return next((TINY_OF[name] for name in preset_names(vae.config) if name in TINY_OF), None)
+
+
+def found_tiny(vae: VAE) -> Path | None:
+    """Return the path of this VAE's tiny decoder in the Hugging Face cache, if it is there."""
+    return find_in_cache(REPOSITORIES.get(tiny_of(vae) or "", ()))

@@ -16,7 +16,12 @@ def folder_of(path: Path) -> Path:
     return temporary_folder() if is_special(path) else followed(path).parent
 
 
-def check_files_fit(path: Path, needed: int, spilled: int, spill_folder: Path, beside: int = 0) -> None:
+FEWER_BITS = "Free space, use a file on another disk, or choose fewer bits."
+
+
+def check_files_fit(
+    path: Path, needed: int, spilled: int, spill_folder: Path, beside: int = 0, advice: str = FEWER_BITS
+) -> None:
     """Refuse files that the disk may not hold.
 
     Args:
@@ -25,6 +30,7 @@ def check_files_fit(path: Path, needed: int, spilled: int, spill_folder: Path, b
         spilled: Bytes of maps that are on disk at the same time.
         spill_folder: The folder of these maps.
         beside: Bytes of other files that are written on the same disk.
+        advice: What to do next.
 
     Raises:
         OutputError: There is too little free space.
@@ -40,5 +46,5 @@ def check_files_fit(path: Path, needed: int, spilled: int, spill_folder: Path, b
         maps += f", and the files beside it {beside:,}" if beside else ""
         raise OutputError(
             f"{path} may need {needed:,} bytes{maps}; {folder} has {free:,} free",
-            "Free space, use a file on another disk, or choose fewer bits.",
+            advice,
         )

@@ -14,6 +14,7 @@ from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import check_place, wrong_ending
 from zvae_tiled.files.new_folder import check_folder
 from zvae_tiled.files.special import is_special
+from zvae_tiled.files.work_folder import is_finished_part
 from zvae_tiled.sinks.deep_zoom import tiles_folder
 from zvae_tiled.sinks.file import FileSink
 from zvae_tiled.sinks.kinds import KINDS, check_kind
@@ -91,7 +92,7 @@ def planned_target(
     """Check the format of a file for pictures of shape (B, H, W, C), but not its place: nothing of it need exist.
 
     Raises:
-        OutputError: The ending names no format, or the format cannot hold the pictures.
+        OutputError: The ending names no format, the format cannot hold the pictures, or they are several for a pipe.
         MissingExtraError: The format needs Pillow.
     """
     target = path_of(path, "path")
@@ -99,6 +100,10 @@ def planned_target(
     if kind is None:
         raise wrong_ending(target, "pictures", KINDS)
     batch, shape = pictures[0], pictures[1:]
+    if batch > 1 and is_special(target):  # the numbered names would be those of new files
+        raise OutputError(
+            f"{target} is a pipe or a device, which takes one picture; this is a batch of {batch}", "Name a file."
+        )
     check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
     return Target(paths, kind, shape, kind.bits[0] if bits is None else bits)
@@ -110,10 +115,12 @@ def file_target(
     bits: int | None = None,
     overwrite: bool = True,
     texts: Mapping[str, str] | None = None,
+    work: Path | None = None,
 ) -> Target:
     """Check the file for pictures of shape (B, H, W, C), or the numbered files of a batch.
 
-    A text that the format has no room for is a warning, unless it has no place for any.
+    A text that the format has no room for is a warning, unless it has no place for any. A picture that the decode of
+    the work folder `work` has published itself may exist, whatever `overwrite` says.
 
     Raises:
         OutputError: The path cannot be written to, or its format cannot hold the pictures.
@@ -124,6 +131,7 @@ def file_target(
     for name in paths:
         check_place(name)
     existing = [str(name) for name in paths if os.path.lexists(name) and not is_special(name)]
+    existing = [name for name in existing if work is None or not is_finished_part(Path(name), work)]
     if not truth("overwrite", overwrite) and existing:
         problem = f"{', '.join(existing)}: there is a file of that name"
         raise OutputError(problem, "Use another name, or set overwrite=True.")

@@ -97,6 +97,7 @@ def targets_of(
     overwrite: bool = True,
     picture_format: str | None = None,
     texts: Mapping[str, str] | None = None,
+    work: Path | None = None,
 ) -> Targets:
     """Check the outputs for pictures of shape (B, H, W, C).
 
@@ -107,6 +108,7 @@ def targets_of(
         overwrite: Whether existing files are replaced.
         picture_format: The format in file objects.
         texts: Texts of the caller for each picture.
+        work: The work folder, if there is one.
 
     Raises:
         OutputError: An output cannot be written to, or its format cannot hold the pictures.
@@ -126,7 +128,7 @@ def targets_of(
     targets = [
         stream_target(place, pictures, picture_format, bits, {} if texts is None else texts)
         if _is_object(place)
-        else file_target(place, pictures, bits, overwrite, texts)  # type: ignore[arg-type]
+        else file_target(place, pictures, bits, overwrite, texts, work)  # type: ignore[arg-type]
         for place in several
     ]
     return Targets(tuple(targets))

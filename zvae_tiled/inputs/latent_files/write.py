@@ -19,10 +19,16 @@ from zvae_tiled.inputs.latent_files.metadata import check_packed, other_texts, p
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.shortage import CLOSE, shortages
 from zvae_tiled.sinks.file import failed
+from zvae_tiled.sinks.room import check_files_fit, folder_of
 from zvae_tiled.sinks.safetensors import safetensors_header
 from zvae_tiled.sinks.texts import MOST_BYTES, check_texts, kept_texts
 
 KINDS = (".safetensors", ".npy", ".npz")
+
+HEADER = 2048
+"""The most bytes of a file without texts that are no values."""
+
+FREE = "Free space, or name another file."
 
 _NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 
@@ -38,6 +44,15 @@ def latent_target(path: str | os.PathLike[str]) -> Path:
         raise wrong_ending(target, "latents", KINDS)
     check_place(target)
     return target
+
+
+def check_latents_fit(target: Path, values: int) -> None:
+    """Refuse, before any work, a file for so many bytes of values that its disk does not hold.
+
+    Raises:
+        OutputError: There is too little free space.
+    """
+    check_files_fit(target, values + HEADER, 0, folder_of(target), advice=FREE)
 
 
 @shortages("writing latents", CLOSE)
@@ -74,7 +89,7 @@ def write_latent_file(path: str | os.PathLike[str], latents: Any, overwrite: boo
         with atomic_file(target, overwrite) as file:
             _write(file, kind, array, notes, texts)
     except OSError as error:
-        raise failed(target, error, "Free space, or name another file.") from error
+        raise failed(target, error, FREE) from error
 
 
 def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str], texts: dict[str, str]) -> None:
