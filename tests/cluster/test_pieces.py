@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import warnings
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
-from zvae_tiled.cluster.ready import Ready, checked, in_turn
+from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
@@ -90,6 +91,16 @@ def test_orders_of_a_vae_and_of_a_size_follow_one_another_and_large_ones_come_fi
     of_one = [each for each in turn if kinds[turn.index(each)] == (found[0].model, "decode")]
     assert [each.pixels for each in of_one] == sorted((4 * height * width for height, width in SIZES), reverse=True)
     assert all(Path(each.order.source).is_absolute() and Path(each.order.vae).is_absolute() for each in turn)
+
+
+@pytest.mark.parametrize(("config", "moved"), [("z-image", False), ("config.json", True)])
+def test_a_presets_name_is_no_path_where_a_folder_has_it(
+    config: str, moved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / config).mkdir()
+    monkeypatch.chdir(tmp_path)
+    placed = ready(0, Order("decode", "vae", "a.npy", "a.png", config=config), (1, 8, 8, 3), []).order.config
+    assert placed == (os.path.abspath(config) if moved else config)
 
 
 def test_a_manifest_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
