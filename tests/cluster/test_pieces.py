@@ -151,6 +151,8 @@ def test_workers_of_a_machine_share_its_memory_and_its_cores(workers: int) -> No
     assert told.needed == workers * 1_000_000
     if workers > 1:
         assert told.problem.startswith("it needs 20 MB, a worker's part of the budget is 5 MB\n3 workers")
+    of_disk = BudgetError("it needs 20 MB on disk, the limit is 5 MB", "Raise disk_limit=.")
+    assert share.told(of_disk) is of_disk  # workers share no disk limit
 
 
 LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))
