@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import warnings
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
-from zvae_tiled.cluster.ready import Ready, checked, in_turn
+from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
@@ -92,6 +93,16 @@ def test_orders_of_a_vae_and_of_a_size_follow_one_another_and_large_ones_come_fi
     assert all(Path(each.order.source).is_absolute() and Path(each.order.vae).is_absolute() for each in turn)
 
 
+@pytest.mark.parametrize(("config", "moved"), [("z-image", False), ("config.json", True)])
+def test_a_presets_name_is_no_path_where_a_folder_has_it(
+    config: str, moved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / config).mkdir()
+    monkeypatch.chdir(tmp_path)
+    placed = ready(0, Order("decode", "vae", "a.npy", "a.png", config=config), (1, 8, 8, 3), []).order.config
+    assert placed == (os.path.abspath(config) if moved else config)
+
+
 def test_a_manifest_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"state": "done"}\n{"sta')
@@ -140,6 +151,8 @@ def test_workers_of_a_machine_share_its_memory_and_its_cores(workers: int) -> No
     assert told.needed == workers * 1_000_000
     if workers > 1:
         assert told.problem.startswith("it needs 20 MB, a worker's part of the budget is 5 MB\n3 workers")
+    of_disk = BudgetError("it needs 20 MB on disk, the limit is 5 MB", "Raise disk_limit=.")
+    assert share.told(of_disk) is of_disk  # workers share no disk limit
 
 
 LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))

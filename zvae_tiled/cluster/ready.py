@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zvae_tiled.checks import shown
 from zvae_tiled.errors import InputError, OutputError
+from zvae_tiled.families import PRESETS
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.jobs.orders import outline, shape_of, written
 from zvae_tiled.order import Order
@@ -81,7 +82,7 @@ def ready(number: int, order: Order, shape: Shape, paths: Sequence[Path]) -> Rea
         spill_folder=None if order.spill_folder is None else os.path.abspath(order.spill_folder),
         work=None if order.work is None else os.path.abspath(order.work),
         vae=_placed(order.vae),
-        config=None if order.config is None else _placed(order.config),
+        config=order.config if order.config is None or order.config in PRESETS else _placed(order.config),
         tiny=None if order.tiny is None else _placed(order.tiny),
     )
     return Ready(number, moved, tuple(path.absolute() for path in paths), shape)
@@ -142,5 +143,5 @@ def in_turn(waiting: Sequence[Ready]) -> list[Ready]:
 
 
 def _placed(path: str) -> str:
-    """Return a path as absolute, and the name of a preset or of a model as it is."""
+    """Return a path as absolute, and a name of which there is no path as it is."""
     return os.path.abspath(path) if os.path.exists(path) else path

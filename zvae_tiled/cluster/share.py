@@ -36,8 +36,8 @@ class Share:
         return replace(order, budget=f"{max(1, budget.size // self.workers)}B")
 
     def told(self, error: BudgetError) -> BudgetError:
-        """Return an error of this worker's part as one of the machine's budget."""
-        if self.workers == 1:
+        """Return an error of this worker's part as one of the machine's budget; one that needs no memory as it is."""
+        if self.workers == 1 or not error.needed:
             return error
         own = error.problem.replace("the budget is", "a worker's part of the budget is").replace(f" ({IN_BYTES})", "")
         part = f"{own}\n{self.workers} workers of one machine share its budget"

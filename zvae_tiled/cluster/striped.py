@@ -14,6 +14,7 @@ from zvae_tiled.cluster.crew import Crew, crew
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.ready import model_of, ready
 from zvae_tiled.cluster.stripes.job import StripedDecode, StripedEncode
+from zvae_tiled.cluster.stripes.machine import this_machine
 from zvae_tiled.cluster.stripes.worker import engine_of, planned
 from zvae_tiled.cluster.stripes.workers import UNFINISHED, Workers, fetched
 from zvae_tiled.cluster.watch import Watch
@@ -106,8 +107,10 @@ def _planned(members: Crew, order: Order, height: int, width: int, stripes: int 
     watch.assemble(UNFINISHED)
     for attempt in itertools.count():
         count = len(watch.members)
-        options = order, height, width, count, stripes or count, budget, together
-        future = members.submit(f"planned-{attempt}", min(watch.members), planned, *options)
+        homes = sorted(watch.members)
+        asked = [members.submit(f"machine-{attempt}.{place}", home, this_machine) for place, home in enumerate(homes)]
+        options = order, height, width, count, stripes or count, budget, together, fetched(members, watch, asked)
+        future = members.submit(f"planned-{attempt}", homes[0], planned, *options)
         (plan,) = fetched(members, watch, [future])
         watch.assemble(UNFINISHED)
         if len(watch.members) >= count:

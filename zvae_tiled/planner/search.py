@@ -133,6 +133,7 @@ def _moves(
             yield Held(held.cut, held.medium, medium), None, medium
         return
     attention = ends == "moments" and steps[stop].kind == "attention"
+    kept = None if costs.frees else held.keys  # keys are needed again, too, if a worker is lost
     if not attention:
         yield held, None, None
     if ends == "moments" and read:
@@ -143,7 +144,7 @@ def _moves(
         for cut in cuts:
             if cut > held.cut:
                 for medium in media:
-                    yield Held(cut, medium), cut, medium
+                    yield Held(cut, medium, kept), cut, medium
 
 
 def _ladder(costs: SweepCosts, start: int, stop: int, store: int | None) -> list[int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from zvae_tiled.cluster.stripes.machine import Machine, for_all
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.cluster.work import held, portable
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
@@ -27,10 +28,19 @@ def engine_of(order: Order) -> Engine:
     return Engine(chain, kernels_for(this_device(vae.dtype), vae.dtype), vae.weights, norms(chain, vae.weights))
 
 
-def planned(order: Order, height: int, width: int, workers: int, count: int, budget: int, together: int) -> StripedPlan:
-    """Plan a picture for workers like this one. The arguments are those of `striped_plan`."""
+def planned(
+    order: Order,
+    height: int,
+    width: int,
+    workers: int,
+    count: int,
+    budget: int,
+    together: int,
+    machines: Collection[Machine],
+) -> StripedPlan:
+    """Plan a picture for workers on these machines. The other arguments are those of `striped_plan`."""
     vae = held(order)
-    device = this_device(vae.dtype)
+    device = for_all(this_device(vae.dtype), machines)
     case = Case(vae.config, height, width, device.name, order.dtype, output="rows", task=order.task)
     return striped_plan(case, device, workers, count, budget, vae.weight_bytes, together)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zvae_tiled.chain import Spread, Step
 from zvae_tiled.devices.native_cpu.squares import Scheme, Squares, scheme_of
@@ -44,10 +44,11 @@ class Tile:
 class NativeWorkspace:
     """The native CPU kernels, one path of them.
 
-    All numbers but `threads` are the library's own: `NativePath` says what each means.
+    All numbers but those of threads are the library's own: `NativePath` says what each means.
 
     Attributes:
         threads: Threads, each with scratch of its own.
+        fewer: Other numbers of threads that there may be in place of it. Fewer threads may have larger tiles.
     """
 
     threads: int
@@ -67,6 +68,7 @@ class NativeWorkspace:
     folds: bool = True
     shares: bool = True
     piece_rows: int | None = 1
+    fewer: tuple[int, ...] = ()
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
         """Return the tile of a band with `rows` output rows; of a folded upsampling, rows and width before doubling."""
@@ -170,6 +172,9 @@ class NativeWorkspace:
         """Return the bytes of scratch."""
         if step.local:
             return local_bytes(step, 1, width, itemsize)
+        if self.fewer:
+            each = (replace(self, threads=threads, fewer=()) for threads in (self.threads, *self.fewer))
+            return max(alone.conv(step, rows, width, itemsize) for alone in each)
         tile = self.tile(step, rows, width)
         return min(self.threads, tile.count) * tile.scratch
 
