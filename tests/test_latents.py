@@ -165,6 +165,19 @@ def test_no_message_prints_a_long_shape() -> None:
         assert str(refused.value).count("1, ") <= 8
 
 
+class Lent:
+    """An array of another library, which hands it over by DLPack."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array, self.dtype, self.shape = array, array.dtype, array.shape
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+
 @pytest.mark.parametrize(
     ("latents", "options", "reason"),
     [
@@ -183,6 +196,7 @@ def test_no_message_prints_a_long_shape() -> None:
         (np.zeros((1, C, 8, 8)), {"layout": np.zeros(2)}, "layout must be"),
         (np.broadcast_to(np.float32(0), (1, C, 1 << 17, 1 << 17)), {}, "take 1,099,511,627,776 bytes, .* available"),
         (np.broadcast_to(np.float32(0), (1, C, 1 << 31, 1)), {}, "available"),
+        (Lent(np.broadcast_to(np.float32(0), (1, C, 1 << 17, 1 << 17))), {}, "take 1,099,511,627,776 bytes"),
         (np.zeros((1, C, 0, 8)), {}, "empty"),
         (np.zeros((0, C, 8, 8)), {}, "empty"),
         (np.zeros((1, C, 8, 8), np.int32), {}, "not int32"),

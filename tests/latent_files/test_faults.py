@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -205,3 +206,13 @@ def test_a_path_that_is_none() -> None:
     for path in (None, 3, ""):
         with pytest.raises((LatentsError, OutputError, ValueError), match="path must be a path"):
             read_latent_file(path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_an_axis_beyond_what_mlx_counts_is_refused_before_it_is_read(dtype: str, tmp_path: Path) -> None:
+    size = (1 << 31) * (2 if dtype == "BF16" else 4)
+    header = json.dumps({"latents": {"dtype": dtype, "shape": [1, 1 << 31], "data_offsets": [0, size]}}).encode()
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)  # a hole: nothing is on the disk
+    assert "an axis has at most 2,147,483,647 values" in str(refused(tmp_path / "a.safetensors"))

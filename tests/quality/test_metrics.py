@@ -128,6 +128,14 @@ def test_pictures_that_do_not_belong_together_are_refused() -> None:
             colour_shift(wrong, picture, PLAN)
         with pytest.raises(InputError):
             heat_map(picture, wrong, PLAN)
+    for value in (np.nan, np.inf):
+        broken = picture.copy()
+        broken[3, 4, 1] = value
+        for measure in (max_error, psnr, colour_shift, heat_map):
+            with pytest.raises(InputError, match="NaN or infinity"):
+                measure(broken, picture)
+            with pytest.raises(InputError, match="NaN or infinity"), np.errstate(invalid="ignore"):
+                measure(broken, broken)
 
 
 def test_the_metrics_are_a_module_that_needs_no_device() -> None:

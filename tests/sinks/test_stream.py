@@ -125,6 +125,9 @@ def refused(tmp_path: Path) -> Iterator[tuple[Any, Any, str]]:
     yield tempfile.TemporaryFile("w"), "png", "takes text"  # noqa: SIM115
     yield closed, "png", "is closed"
     yield appended, "tiff", "cannot seek"
+    descriptor = os.open(tmp_path / "old", os.O_WRONLY | os.O_APPEND)  # as `>>` opens it
+    yield os.fdopen(descriptor, "wb"), "tiff", "cannot seek"
+    yield gzip.open(tmp_path / "packed", "wb"), "tiff", "cannot seek"  # noqa: SIM115
     yield io.BytesIO(), None, 'Name it: format="png"'
     yield io.BytesIO(), "gif", "format must be one of png, "
     yield io.BytesIO(), 3, "format must be one of png, "

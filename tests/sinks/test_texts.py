@@ -24,7 +24,7 @@ from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
 from zvae_tiled.sinks import file_target
 from zvae_tiled.sinks.kinds import KINDS
-from zvae_tiled.sinks.texts import MOST_BYTES, MOST_TEXTS, kept_texts, size_of
+from zvae_tiled.sinks.texts import MOST_BYTES, MOST_TEXTS, MOST_WARNINGS, kept_texts, size_of
 
 WORKFLOW = json.dumps({"nodes": [{"id": 1, "type": "KSampler", "title": "Küste"}], "links": []})
 PROMPT = json.dumps({"1": {"class_type": "KSampler", "inputs": {"seed": 7}}})
@@ -126,6 +126,7 @@ BAD = {
     " space": "in front",
     "end ": "behind",
     "tab\tname": "x",
+    "two  spaces": "x",
     "größe": "x",
     "n" * 80: "x",
 }
@@ -207,6 +208,10 @@ def test_the_limit_is_that_of_all_texts_together(caplog: pytest.LogCaptureFixtur
     many = {f"t{number}": "x" for number in range(MOST_TEXTS + 5)}
     assert len(kept_texts(many, MOST_BYTES, "f")) == MOST_TEXTS
     assert len(caplog.records) == 1 + 5
+    caplog.clear()
+    kept_texts({f"t{number}": "x" for number in range(10_000)}, MOST_BYTES, "f")
+    assert len(caplog.messages) == MOST_WARNINGS + 1
+    assert caplog.messages[-1] == f"f: {10_000 - MOST_TEXTS - MOST_WARNINGS:,} more texts are left out"
 
 
 def test_our_notes_are_not_replaced(place: Path) -> None:

@@ -58,7 +58,7 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
         )
     if isinstance(array, mx.array):
         _compute(array, what, error)
-    elif isinstance(array, np.ndarray):
+    else:
         _check_room(array, what, error)
     return _converted(array, kind, types[kind], what, error)
 
@@ -92,12 +92,13 @@ def _compute(array: mx.array, what: str, error: type[InputError]) -> None:
         ) from cause
 
 
-def _check_room(array: np.ndarray, what: str, error: type[InputError]) -> None:
+def _check_room(array: Any, what: str, error: type[InputError]) -> None:
     """Refuse an array that cannot be copied: a view of one number may claim any size."""
-    size = min(4, array.itemsize) * math.prod(array.shape)
-    if size > SMALL and (size > available_memory().size or max(array.shape) > MOST_LENGTH):
+    shape = tuple(getattr(array, "shape", ()))  # of another library's array it may be missing
+    size = min(4, getattr(array, "itemsize", 4)) * math.prod(shape)
+    if size > SMALL and (size > available_memory().size or max(shape) > MOST_LENGTH):
         raise error(
-            f"{what} of shape {shape_text(array.shape)} take {size:,} bytes, {available_memory()}",
+            f"{what} of shape {shape_text(shape)} take {size:,} bytes, {available_memory()}",
             "Pass a part of them at a time.",
         )
 

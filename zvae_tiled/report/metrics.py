@@ -158,7 +158,10 @@ def _difference(image: Any, reference: Any) -> Picture:
             f"pictures to compare must have one shape, but these have {ours.shape} and {theirs.shape}",
             "Crop or resize one of them.",
         )
-    return ours - theirs
+    difference = ours - theirs
+    if not np.isfinite(difference).all():  # no largest and no mean of them would show it
+        raise InputError("pictures to compare hold NaN or infinity", "See what wrote them.")
+    return difference
 
 
 def _batched(image: Any) -> Picture:

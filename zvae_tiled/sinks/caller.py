@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import fcntl
+import gzip
 import io
+import os
+import tempfile
+from contextlib import suppress
 from typing import Any, Protocol
 
 from zvae_tiled.checks import a_kind
@@ -35,9 +40,22 @@ def check_object(file: Any, seeks: bool) -> None:
         raise OutputError(f"{NAME} is closed", "Open it again.")
     if not _answers(file, "writable", default=True):
         raise OutputError(f"{NAME} is open for reading only", 'Open it for writing: open(path, "wb").')
-    if seeks and (not _answers(file, "seekable", default=False) or "a" in str(getattr(file, "mode", ""))):
+    if seeks and not _seeks_back(file):
         advice = 'Write a PNG: format="png". Or write into an io.BytesIO first.'
         raise OutputError(f"{NAME} cannot seek, and this format needs that", advice)
+
+
+def _seeks_back(file: Any) -> bool:
+    """Return whether what is written after a seek lands there. A file that appends and one that packs say they seek."""
+    if not _answers(file, "seekable", default=False) or "a" in str(getattr(file, "mode", "")):
+        return False
+    if isinstance(file, gzip.GzipFile):
+        return False
+    if isinstance(file, tempfile.SpooledTemporaryFile):  # to ask it for its number would move it to the disk
+        return True
+    with suppress(OSError, AttributeError, TypeError, ValueError):
+        return not fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND  # such as `>>` of a shell
+    return True
 
 
 def _takes_text(file: Any) -> bool:

@@ -15,8 +15,11 @@ MOST_BYTES = 1 << 20
 
 MOST_TEXTS = 64
 
-_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")
-"""A keyword of a PNG, in ASCII."""
+_NAME = re.compile(r"(?!.*  )[!-~]([ -~]{0,77}[!-~])?")
+"""A keyword of a PNG, in ASCII: no space at an end, and no two in a row."""
+
+MOST_WARNINGS = 20
+"""A file may hold a million names, of which most are left out."""
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 """What no picture's text may hold: control characters, NUL among them, and halves of surrogate pairs."""
@@ -27,7 +30,7 @@ _LOG = logging.getLogger("zvae_tiled")
 
 
 def kept_texts(texts: Mapping[str, str], room: int, where: str) -> dict[str, str]:
-    """Return the texts that fit, short ones first. Each that is left out is a warning of the logger ``zvae_tiled``.
+    """Return the texts that fit, short ones first. What is left out is said by the logger ``zvae_tiled``.
 
     Args:
         texts: The texts by name.
@@ -39,14 +42,18 @@ def kept_texts(texts: Mapping[str, str], room: int, where: str) -> dict[str, str
     """
     check_texts(texts)
     kept: dict[str, str] = {}
-    left = min(room, MOST_BYTES)
+    left, out = min(room, MOST_BYTES), 0
     for name, text in sorted(texts.items(), key=lambda pair: (len(pair[1]), pair[0])):
         problem = _problem(name, text, left, len(kept))
         if problem is None:
             kept[name] = text
             left -= size_of({name: text})
-        else:
+            continue
+        out += 1
+        if out <= MOST_WARNINGS:
             _LOG.warning("%s: the text %.60r is left out: %s", where, name, problem)
+    if out > MOST_WARNINGS:
+        _LOG.warning("%s: %s more texts are left out", where, f"{out - MOST_WARNINGS:,}")
     return kept
 
 
@@ -73,7 +80,7 @@ def _problem(name: str, text: str, left: int, count: int) -> str | None:
     if count >= MOST_TEXTS:
         return f"there are more than {MOST_TEXTS}"
     if not _NAME.fullmatch(name[:80]):
-        return "a name has 1 to 79 letters of ASCII"
+        return "a name has 1 to 79 letters of ASCII, and no two spaces in a row"
     if len(text) > left or size_of({name: text}) > left:  # its length first: a long one is not copied
         return f"it is longer than the {left:,} bytes that are left for it"
     if _CONTROL.search(text):

@@ -14,7 +14,7 @@ import numpy as np
 
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.arrays import MAX_AXES, shape_text, to_mlx
-from zvae_tiled.inputs.latent_files.npy import MAGIC, Header, read_exactly, read_header, read_values
+from zvae_tiled.inputs.latent_files.npy import AGAIN, MAGIC, MAX_READ, Header, read_exactly, read_header, read_values
 from zvae_tiled.inputs.latent_files.npz import read_npz
 from zvae_tiled.weights.content import CONVERT, NO_PICTURE, recognise
 from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
@@ -108,6 +108,9 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
 
     def entry(info: TensorInfo) -> Entry:
         def load() -> mx.array:
+            if max(info.shape, default=0) > MAX_READ:
+                shape = shape_text(info.shape)
+                raise LatentsError(f"{source} has the shape {shape}; an axis has at most {MAX_READ:,} values", AGAIN)
             file.seek(PREFIX_BYTES + length + info.start)
             values = read_exactly(file, info.stop - info.start, source, LatentsError).view(SOURCES[info.dtype])
             values = values.view(BFLOAT16) if info.dtype == "BF16" else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -103,4 +104,12 @@ def _write(file: BinaryIO, kind: str, array: mx.array, notes: dict[str, str], te
     if kind == ".npy":
         np.lib.format.write_array(file, values, allow_pickle=False)
     else:
-        np.savez(file, allow_pickle=False, latents=values, **{name: np.array(text) for name, text in notes.items()})
+        _write_npz(file, {"latents": values, **{name: np.array(text) for name, text in notes.items()}})
+
+
+def _write_npz(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+    """Write what `np.savez` writes. That of NumPy 2.0 takes `allow_pickle` for the name of an array."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
