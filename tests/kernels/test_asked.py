@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import mlx.core as mx
@@ -17,6 +18,7 @@ from zvae_tiled.chain import Skip, Step
 from zvae_tiled.devices.kernels import Kernels
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
+from zvae_tiled.devices.native_cpu.library import Attend, Library
 from zvae_tiled.devices.probes import Probes
 from zvae_tiled.engine.guard import Guard
 from zvae_tiled.errors import SilentFailureError
@@ -116,3 +118,34 @@ def test_what_memory_lost_is_weighed_again_or_refused(lost: list[bool], monkeypa
     weigh = guard.weigher(probes)
     with pytest.raises(SilentFailureError, match="memory did not keep"):
         weigh(block)
+
+
+@pytest.mark.skipif(not CASES, reason="built without the native kernels")
+@pytest.mark.parametrize("lost", range(5))
+def test_an_answer_that_memory_lost_is_refused_also_where_keys_are_made_meanwhile(
+    lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys of the next block are made between two calls of the attention, and are checked, too."""
+    name, dtype = next(case for case in CASES if case[1] == mx.float32)
+    step, rng = (
+        Step("attention", "attention", 8, 8, kernel=1, norm=NORM, opens=True, closes=Skip(8)),
+        np.random.default_rng(3),
+    )
+    kernels = kernels_of(name, dtype)
+    prepared, x = kernels.prepare(step, weights_of(step, dtype, rng)), random((1, 4, 6, 8), dtype, rng)
+    guard, affine, calls = Guard(kernels, step, lambda: prepared), random_affine(step, kernels, rng), count()
+    assert affine is not None
+    blocks = (guard.keys(kernels.join([(x, row, row + 1)]), affine) for row in range(4))
+    called = Library.call
+
+    def call(library: Library, path: Any, operation: Any) -> None:
+        if not (isinstance(operation, Attend) and next(calls) == lost):
+            called(library, path, operation)
+
+    monkeypatch.setattr(Library, "call", call)
+    if lost == 4:  # there is no such call
+        guard.asked(x, affine, blocks)
+        assert next(calls) == 4
+        return
+    with pytest.raises(SilentFailureError, match="memory did not keep"):
+        guard.asked(x, affine, blocks)

@@ -95,8 +95,8 @@ def under(ceiling: Ceiling) -> Iterator[None]:
     """Apply a ceiling while the block runs. Never yield inside: a generator may be closed at any moment."""
     global _ceiling
     before, _ceiling = _ceiling, ceiling
-    ceiling.begin()
     try:
+        ceiling.begin()
         yield
     finally:
         _ceiling = before

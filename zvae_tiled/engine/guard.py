@@ -118,10 +118,23 @@ class Guard(Generic[T]):
         Raises:
             SilentFailureError: Memory lost a result. The keys pass by once, so it cannot be computed again.
         """
-        asked = self._kernels.asked(self._step, self._weights(), x, affine, blocks, gains)
+
+        def watched() -> Iterator[T]:
+            """Yield the blocks. To make one may ask `intact`, too, which would answer for the attention before it."""
+            while True:
+                self._check_intact()
+                try:
+                    yield next(blocks)  # no name holds it: the kernels free it
+                except StopIteration:
+                    return
+
+        asked = self._kernels.asked(self._step, self._weights(), x, affine, watched(), gains)
+        self._check_intact()
+        return asked
+
+    def _check_intact(self) -> None:
         if not self._kernels.intact():
             raise self._failure(_LOST)
-        return asked
 
     def weigher(self, probes: Probes) -> Callable[[T], np.ndarray]:
         """Return a function that weighs the keys of a block by probes. What memory lost is computed again.
