@@ -12,7 +12,7 @@ import pytest
 from tests.engine.dry_runs import CPUS, LITTLE, allocated, check_predictions, dry, native, planned, predicted
 from tests.families.test_dc import SMALL
 from tests.support.models import save_random
-from tests.support.plans import TASKS, random_config, random_plan
+from tests.support.plans import TASKS, exact_plan, random_config, random_plan, with_sweeps
 from tests.support.samples import Seeds
 from tests.support.toys import Blocks, LongSkip, PixelNorms
 from zvae_tiled import VAE
@@ -21,7 +21,9 @@ from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.mlx_gpu.memory import Im2colWorkspace
 from zvae_tiled.devices.native_cpu.choice import cpu_device
 from zvae_tiled.families import Task, VAEConfig, config_of
-from zvae_tiled.planner.case import ITEMSIZES
+from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.planner.case import ITEMSIZES, Case
+from zvae_tiled.planner.replay import costed
 
 
 @pytest.mark.parametrize("plans", [2, pytest.param(1000, marks=pytest.mark.slow)])
@@ -49,6 +51,37 @@ def test_rows_written_before_the_first_strip_is_freed_are_predicted() -> None:
     plan = planned(config_of("sdxl"), 17, 48, "bfloat16", 0, "decode", device)
     assert any(sweep.rows < device.band_rows and sweep.medium == "ram" for sweep in plan.sweeps)
     assert all(real <= model for real, model in zip(dry(plan, device).peaks, predicted(plan), strict=True))
+
+
+def test_a_replayed_plan_of_taller_bands_is_predicted_high_enough() -> None:
+    """Its strips are freed later than those of this device would be: here in a sweep that has the decode's peak."""
+    config = AutoencoderKLConfig(
+        latent_channels=4,
+        block_out_channels=(8, 32),
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    taller = replace(CPU, band_rows=4 * CPU.band_rows)
+    made = exact_plan(Case(config, 128, 4, CPU.name, "float32", output="rows"), 1 << 40, taller, weights=0)
+    rows = [taller.band_rows if index < 8 else 8 for index in range(len(made.sweeps))]
+    sweeps = [replace(sweep, rows=each, anew=True) for sweep, each in zip(made.sweeps, rows, strict=True)]
+    plan = costed(with_sweeps(made, sweeps), CPU, weights=0)
+    assert all(real <= model for real, model in zip(dry(plan).peaks, predicted(plan), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_so_are_plans_of_other_cpus(task: Task) -> None:
+    for seed in range(300):
+        rng = Random(seed)
+        there, here = (replace(rng.choice(CPUS), band_rows=rows) for rows in (64, rng.choice([4, 16])))
+        config, longest = random_config(rng), 60 if task == "decode" else 100
+        size = rng.randint(1, longest), rng.randint(1, 12)
+        made = planned(config, *size, rng.choice(sorted(ITEMSIZES)), rng.choice([0, 1, rng.random()]), task, there)
+        plan = costed(made, here, weights=0)
+        for stretch, (real, model) in enumerate(zip(dry(plan, here).peaks, predicted(plan), strict=True)):
+            assert real <= model, f"seed {seed}, norm {stretch}: {real:,} bytes, predicted {model:,}\n{plan}"
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import bits, plan_for, random_config
+from tests.support.samples import examples
 from zvae_tiled import VAE, Sampled, read_plan
 from zvae_tiled.devices.workspace import KEYS_AT_ONCE
 from zvae_tiled.engine.octaves import counted
+from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.errors import PlanError, ToleranceError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.make import make_plan
@@ -131,6 +133,19 @@ def test_attention_that_nobody_can_sample_is_caught() -> None:
         next(rows)
     assert error.value.needed == 576
     assert 'Take quality="exact"' in str(error.value)
+
+
+@given(st.integers(64, 1 << 18), st.floats(0.5, 1), st.floats(1.001, 1.5))
+@example(131_072, 0.97, 1.01)
+@examples(20)
+def test_the_number_of_keys_to_take_is_larger_than_the_one_that_failed(asked: int, share: float, over: float) -> None:
+    """Fewer keys are kept than were asked for, so a little more than those that are kept may be the same number."""
+    error = SampleError(int(share * asked), 1 << 20, 100, rms=0.01 * over, most=0.02, largest=0.03)
+    with pytest.raises(ToleranceError) as refused:
+        error.check(0.01, asked)
+    assert refused.value.needed > asked
+    assert refused.value.needed >= error.kept * over**2
+    Sampled(refused.value.needed)
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_a_tighter_budget_that_changes_the_sweeps_changes_the_digest() -> None:
 def test_predictions_are_no_part_of_it() -> None:
     """Neither another device's speeds, nor the bytes of a VAE's weights or of a file's gathered rows."""
     one, streamed = made(), made(task="stream")
-    faster = replace(CPU, speeds=speeds(1e15, 1e12), disk=1e12, band_rows=8)
+    faster = replace(CPU, speeds=speeds(1e15, 1e12), disk=1e12, band_rows=32)
     for other in (costed(one, faster), costed(one, CPU, weights=7), costed(streamed, CPU, gathered=1 << 30)):
         assert other.predicted_peak not in (one.predicted_peak, streamed.predicted_peak)
         assert other.digest == one.digest

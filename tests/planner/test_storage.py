@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -61,6 +62,14 @@ def test_a_budget_that_the_disk_limit_makes_too_small_names_one_that_works() -> 
     assert made(needed, Storage(0)).spilled == 0
     with pytest.raises(BudgetError, match="or raise disk_limit="):
         made(needed - 1, Storage(0))
+
+
+def test_the_budget_to_stream_with_keeps_the_disk_limit() -> None:
+    with pytest.raises(BudgetError) as error:
+        plan("z-image", 2048, 2048, "100MB", device="cpu/mlx", disk_limit=0)
+    streamed = re.search(r"stream the rows .* with (\d+MB)", error.value.advice)
+    assert streamed is not None
+    assert plan("z-image", 2048, 2048, streamed[1], device="cpu/mlx", disk_limit=0, task="stream").spilled == 0
 
 
 def test_a_disk_limit_that_no_work_folder_keeps_is_refused_with_one_that_works() -> None:

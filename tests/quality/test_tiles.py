@@ -15,13 +15,14 @@ from benchmarks.quality import structured_latents
 from tests.quality.cases import RAMPS, decoded, random_case, reach_of, relative, small_config
 from tests.support.models import narrow, random_latents, random_vae
 from tests.support.samples import examples
-from zvae_tiled import VAE
+from zvae_tiled import VAE, Progress
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.native_cpu import choice
 from zvae_tiled.engine import proxy
 from zvae_tiled.engine.bands import Band, RamBands, Store
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner import layout
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality, Tiles
 from zvae_tiled.report.metrics import colour_shift, psnr
 
@@ -103,6 +104,14 @@ def test_tiles_by_themselves_have_a_bounded_error_and_other_colours(
     assert 1e-3 < relative(own, full) < 6
     # Moments of the whole picture leave seams alone, and keep the colours.
     assert colour_shift(shared, full, whole.plan).mean < 0.1 * colour_shift(own, full, report.plan).mean
+
+
+def test_a_plan_of_tiles_counts_that_all_latents_are_made_ready_at_once() -> None:
+    many = AutoencoderKLConfig(latent_channels=128, block_out_channels=(4,), norm_num_groups=1)
+    vae, seen = random_vae(many, "bfloat16"), list[Progress]()
+    plan = vae.plan(2000, 1, "1GB", quality=Tiles(16, 4, moments="tile"), task="stream")
+    next(vae.stream(random_latents(many, 2000, 1), plan=plan, progress=seen.append))
+    assert seen[-1].peak + PROCESS <= plan.predicted_peak
 
 
 def test_one_tile_by_itself_is_a_full_decode(vae: VAE, latents: np.ndarray, full: np.ndarray) -> None:

@@ -50,15 +50,19 @@ class SampleError:
         error = 0.0 if self.gain is None else self.gain * self.rms
         return -20 * math.log10(error) if 0 < error < math.inf else None
 
-    def check(self, tolerance: float | None) -> None:
+    def check(self, tolerance: float | None, asked: int) -> None:
         """Refuse an error beyond the tolerance.
+
+        Args:
+            tolerance: The largest RMS; None if any will do.
+            asked: The most keys that were to be kept.
 
         Raises:
             ToleranceError: The RMS is larger. The error names the number of keys to take.
         """
         if tolerance is None or self.rms <= tolerance:
             return
-        needed = self._needed(tolerance)
+        needed = self._needed(tolerance, asked)
         raise ToleranceError(
             f"the attention to {self.kept:,} of {self.keys:,} keys is off by {100 * self.rms:.2g} % of the map (RMS of "
             f"{self.queries:,} test queries), the tolerance is {100 * tolerance:.2g} %",
@@ -69,9 +73,9 @@ class SampleError:
             exact=needed >= self.keys,
         )
 
-    def _needed(self, tolerance: float) -> int:
+    def _needed(self, tolerance: float, asked: int) -> int:
         """Return the keys to take: a power of two. The error falls at least with the root of the number of keys."""
-        wanted = self.kept * min(self.rms / tolerance, 1e6) ** 2
+        wanted = max(self.kept * min(self.rms / tolerance, 1e6) ** 2, asked + 1)  # often fewer are kept than asked for
         return int(min(2 ** math.ceil(math.log2(wanted)), self.keys))
 
     def to_dict(self) -> dict[str, int | float | None]:

@@ -243,7 +243,7 @@ class Job(ABC):
         log_sampled(error)
         self._sampled.append(replace(error, gain=self._gain))
         if isinstance(plan.quality, Sampled):
-            error.check(plan.quality.tolerance)
+            error.check(plan.quality.tolerance, plan.quality.keys)
 
 
 def norms(chain: Chain, weights: Mapping[str, mx.array]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.errors import PlanError
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.cost import Costs, Size
-from zvae_tiled.planner.ends import BLAS, SMALL_CHANGE, given_bytes, result_bytes
+from zvae_tiled.planner.ends import BLAS, SMALL_CHANGE, given_bytes, result_bytes, starting_bytes
 from zvae_tiled.planner.grid import MAX_SPANS, Grid, span_count
 from zvae_tiled.planner.quality import Quality, Tiles, Whole, kept_keys
 from zvae_tiled.planner.stage import Medium, Stage
@@ -48,7 +48,7 @@ class Layout:
         grid: The tiles.
         factors: How many rows and columns of the map are averaged into one of the proxy; (1, 1) without a proxy.
         stages: The stages, in order.
-        reading: Bytes alive while a proxy is made.
+        reading: Bytes alive between sweeps: while a proxy is made, or while tiles' latents are made ready.
     """
 
     grid: Grid
@@ -115,11 +115,13 @@ def tiled_layout(
     """
     chain, config, itemsize = case.chain, case.config, case.itemsize
     base = held.weights + held.gathered + given_bytes(case)
+    # Those of the whole picture are made ready at once, before any tile is. A first stage of that size counts them too.
+    starting = base + starting_bytes(case, case.height, case.width)
     if grid.count > 1 or keeps is not None:  # latents of one picture, made ready; one tile frees them as it reads them
         base += case.height * case.width * config.latent_channels * itemsize
     blending = _blending(case, grid, device, one_by_one=keeps is None)
     if keeps is None:
-        return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),))
+        return Layout(grid, (1, 1), (Stage("pixels", *grid.largest, base=base + blending),), starting)
     middle, unknown = chain.middle, [cut for cut in chain.barriers if cut > chain.middle]
     stages = [Stage("middle", case.height, case.width, stop=middle, keeps=keeps, base=base)]
     map_bytes = Costs(chain, Size(case.height, case.width, itemsize), device).cut_bytes(middle)

@@ -63,7 +63,8 @@ def make_plan(
             needed.append((smallest.predicted_peak, smallest))
     if not needed:
         raise _too_little_disk(case, quality, held, device, storage)
-    raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, _needed_for_rows(case, quality, device, weights))
+    for_rows = _needed_for_rows(case, quality, device, weights, storage)
+    raise _too_small(min(needed, key=lambda pair: pair[0])[1], budget, for_rows)
 
 
 def check_case(case: Case, quality: Quality, device: Device) -> None:
@@ -178,16 +179,17 @@ def _leanest(storage: Storage, least: Literal["peak", "disk"] = "peak") -> Choos
     return choose
 
 
-def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None) -> int | None:
-    """Return the smallest budget if the decode streamed its rows; None for an encode, or if it streams already."""
+def _needed_for_rows(case: Case, quality: Quality, device: Device, weights: int | None, storage: Storage) -> int | None:
+    """Return the smallest budget if the decode streamed its rows; None if it does, for an encode, or without room."""
     if case.output == "rows" or case.task != "decode":
         return None
-    streamed, lean = replace(case, output="rows"), _once(_leanest(ANYWHERE))
+    streamed, lean = replace(case, output="rows"), _once(_leanest(storage))
     held = resident_bytes(streamed, weights, 0)
     plans = (
-        filled(streamed, quality, 0, layout, held, device, lean) for layout in layouts(streamed, quality, held, device)
+        filled(streamed, quality, 0, layout, held, device, lean, storage)
+        for layout in layouts(streamed, quality, held, device)
     )
-    return min(plan.predicted_peak for plan in plans if plan is not None)
+    return min((plan.predicted_peak for plan in plans if plan is not None), default=None)
 
 
 def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> BudgetError:

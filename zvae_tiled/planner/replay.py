@@ -49,16 +49,18 @@ def costed(plan: Plan, device: Device, weights: int | None = None, gathered: int
     names = [stage.name for stage in layout.stages]
     if sorted(stages) != sorted(names) or len(plan.stages) != len(names):
         raise PlanError(f"a plan of this quality has the stages {', '.join(names)}, this one has others", AGAIN)
+    for stage in layout.stages:
+        replace(stage, sweeps=stages[stage.name].sweeps).check(case.chain)
+    check_storage(layout, quality, plan.storage)
+    taller = replace(device, band_rows=_tallest(plan, device))
 
     def sweeps_of(costs: SweepCosts, stage: Stage) -> Sequence[Sweep]:
-        ours = replace(stage, sweeps=stages[stage.name].sweeps)
-        ours.check(case.chain)
-        return _costed_sweeps(costs, ours)
+        return _costed_sweeps(costs, replace(stage, sweeps=stages[stage.name].sweeps))
 
-    check_storage(layout, quality, plan.storage)
-    costed_plan = filled(case, quality, plan.budget, layout, held, device, sweeps_of, plan.storage)
+    layout = _layout(plan, held, taller)
+    costed_plan = filled(case, quality, plan.budget, layout, held, taller, sweeps_of, plan.storage)
     assert costed_plan is not None
-    return costed_plan
+    return replace(costed_plan, device=device)
 
 
 def replayed(
@@ -148,6 +150,20 @@ def _layout(plan: Plan, held: Resident, device: Device) -> Layout:
     if keeps not in middle_media(plan.case, plan.quality):
         raise PlanError(f"the middle block's map cannot be kept in {keeps!r:.40}", AGAIN)
     return tiled_layout(plan.case, plan.quality, grid, keeps, held, device)
+
+
+def _tallest(plan: Plan, device: Device) -> int:
+    """Return the rows of the plan's tallest band or stored strip, in whole bands of the device.
+
+    A plan that was made for this device has none above one band. Those of another device may be taller: then a map is
+    freed in taller strips, and tiles are blended in taller bands.
+    """
+    chain, tallest = plan.case.chain, 1
+    for sweep in plan.sweeps:
+        if sweep.rows > 1:  # what grows from single rows, the planner counts as one band, too
+            grown = sweep.rows if sweep.store is None else chain.rows_at(sweep.store, sweep.rows, sweep.start)
+            tallest = max(tallest, sweep.rows, grown)
+    return -(-tallest // device.band_rows) * device.band_rows
 
 
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
