@@ -1,6 +1,7 @@
 // What Python calls: the list of paths, whether this CPU can run a path, and one function for each operation.
 #include <cstring>
 
+#include "float_mode.h"
 #include "zvae.h"
 
 #if defined(__x86_64__)
@@ -108,11 +109,26 @@ const int64_t zvae_contract[] = {CONTRACT, sizeof(Path), sizeof(Conv), sizeof(Pa
 int64_t zvae_paths() { return sizeof(paths) / sizeof(*paths); }
 const Path* zvae_path(int64_t path) { return paths[path]; }
 int64_t zvae_runs(int64_t path) { return runs(paths[path]->name); }
-void zvae_conv(int64_t path, const Conv* conv) { paths[path]->conv(*conv); }
-void zvae_pack(int64_t path, const Pack* pack) { paths[path]->pack(*pack); }
-void zvae_attend(int64_t path, const Attend* attend) { paths[path]->attend(*attend); }
-void zvae_moments(int64_t path, const Moments* moments) { paths[path]->moments(*moments); }
-void zvae_readback(int64_t path, const ReadBack* memory) { paths[path]->read_back(*memory); }
+void zvae_conv(int64_t path, const Conv* conv) {
+  const FloatMode mode;
+  paths[path]->conv(*conv);
+}
+void zvae_pack(int64_t path, const Pack* pack) {
+  const FloatMode mode;
+  paths[path]->pack(*pack);
+}
+void zvae_attend(int64_t path, const Attend* attend) {
+  const FloatMode mode;
+  paths[path]->attend(*attend);
+}
+void zvae_moments(int64_t path, const Moments* moments) {
+  const FloatMode mode;
+  paths[path]->moments(*moments);
+}
+void zvae_readback(int64_t path, const ReadBack* memory) {
+  const FloatMode mode;
+  paths[path]->read_back(*memory);
+}
 void zvae_copy(int64_t, const Copy* copy) { parallel(copy->rows, copy->threads, copy_row, copy); }
 int64_t zvae_peak(int64_t path, int64_t rounds) {
   float sink = 0;

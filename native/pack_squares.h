@@ -79,7 +79,7 @@ struct SquarePacker {
       if (norm > 0 && WEIGHTS_NORM / norm < scale) scale = WEIGHTS_NORM / norm;
       if (scale > LARGEST_SCALE) scale = LARGEST_SCALE;
       scales[output][n] = scale;
-      const float share = 1 / scale;
+      const float share = norm - norm == 0 ? 1 / scale : NAN;  // int16 has no NaN, and would hold 0
       uint32_t word;
       memcpy(&word, &share, 4);
       block.shares(n)[output] = share;

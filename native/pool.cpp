@@ -8,6 +8,7 @@
 #include <new>
 #include <thread>
 
+#include "float_mode.h"
 #include "zvae.h"
 
 namespace {
@@ -38,6 +39,7 @@ struct Pool {
 
   // Threads from number `taking` on have no scratch in a call. They sleep through it, and run() does not wait for them.
   void serve(int64_t thread, int64_t seen) {
+    const FloatMode mode;  // it begins in that of the thread which started it
     for (;;) {
       {
         std::unique_lock<std::mutex> lock(mutex);

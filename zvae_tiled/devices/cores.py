@@ -29,11 +29,11 @@ def _cores() -> int:
 @cache  # where a CPU is does not change while the system runs
 def _different(cpus: frozenset[int]) -> int:
     """Return on how many cores these CPUs are."""
-    places = set()
+    places = set[str]()
     for cpu in cpus:
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
         try:
-            places.add(tuple((topology / name).read_text() for name in ("physical_package_id", "core_id")))
+            places.add((topology / "thread_siblings_list").read_text())  # core_id begins anew in each cluster of ARM
         except OSError:
-            places.add((str(cpu),))
+            places.add(f"{cpu}")
     return len(places)

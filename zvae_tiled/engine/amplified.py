@@ -37,10 +37,11 @@ def amplification(kernels: Kernels[Any], decode: Callable[[Kernels[Any]], Iterat
     """
     plain = [np.clip(kernels.to_host(rows), -1, 1) for rows in decode(kernels)]
     noisy: Any = NoisyKernels(kernels)
-    squares = [
-        np.square(np.clip(kernels.to_host(rows), -1, 1) - plain.pop(0)).mean(dtype=np.float64) for rows in decode(noisy)
+    squares = [  # of each row, because bands may have different heights
+        np.square(np.clip(kernels.to_host(rows), -1, 1) - plain.pop(0)).mean(axis=(1, 2), dtype=np.float64)
+        for rows in decode(noisy)
     ]
-    return float(np.sqrt(np.mean(squares))) / 2 / NOISE
+    return float(np.sqrt(np.concatenate(squares).mean())) / 2 / NOISE
 
 
 class NoisyKernels:
@@ -59,5 +60,5 @@ class NoisyKernels:
         """Return the attention's result with noise."""
         rows = self._kernels.to_host(self._kernels.attend(*args))
         noise = self._rng.standard_normal(rows.shape, np.float32)
-        noise *= np.float32(NOISE * np.sqrt(np.square(rows, dtype=np.float64).mean()))
+        noise *= np.float32(NOISE) * np.sqrt(np.square(rows, dtype=np.float64).mean(axis=(1, 2), keepdims=True))
         return self._kernels.from_host(rows + noise)
