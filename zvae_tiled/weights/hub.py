@@ -72,7 +72,7 @@ def _with_preset(preset: str) -> Path:
     folder = find_in_cache(models)
     if folder is None:
         looked_for = f"Looked for: {', '.join(models)}." if models else "No model with that VAE is known."
-        fetch = f" Download one first, with: {_download(models[0])}" if models else ""
+        fetch = f" Download one first, with: {download(models[0])}" if models else ""
         raise ConfigError(
             f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
             f"Name the VAE's folder or its .safetensors file. {looked_for}{fetch}",
@@ -86,14 +86,21 @@ def _model(name: str) -> Path:
         raise WeightsError(
             f"there is no file and no folder {Path(name).absolute()}, and no model {name} in the Hugging Face cache "
             f"({cache_folder()})",
-            f"Check the path. If a model on Hugging Face is meant, download its VAE first: {_download(name)}",
+            f"Check the path. If a model on Hugging Face is meant, download its VAE first: {download(name)}",
         )
     return folder
 
 
-def _download(model: str) -> str:
+def download(model: str) -> str:
+    """Return the command that downloads a model's VAE, and the file that names its pipeline."""
     repository, file = _apart(model)
-    return f"hf download {repository} {file}" if file else f"hf download {repository} --include 'vae/*'"
+    return f"hf download {repository} {file or 'vae/ model_index.json'}"
+
+
+def repository_of(vae: Path) -> str | None:
+    """Return the model in whose snapshot of the Hugging Face cache this ``vae/`` is, as ``OWNER/MODEL``."""
+    found = _SNAPSHOT.search(str(vae.absolute()))
+    return "/".join(found.groups()) if found else None
 
 
 def _apart(model: str) -> tuple[str, str]:
@@ -105,6 +112,8 @@ def _apart(model: str) -> tuple[str, str]:
 _WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
 _MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
 """A name, and that of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
+
+_SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+/vae$")
 
 
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
