@@ -12,6 +12,9 @@ from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.vae import VAE
 from zvae_tiled.weights.vae import DTYPES
 
+ASKING = frozenset({"SanaVideoPipeline", "SanaImageToVideoPipeline"})
+"""Pipelines that undo the scale of latents by the class of their VAE, and not at all for a class they do not know."""
+
 
 def use(
     pipe: Any,
@@ -36,7 +39,8 @@ def use(
         The VAE, which ``pipe.vae`` calls.
 
     Raises:
-        InputError: The pipeline has no VAE, its weights are on disk, or another argument is wrong.
+        InputError: The pipeline has no VAE, or works with no class but its own; the weights are on disk; or another
+            argument is wrong.
         ConfigError: Its VAE is of no family that this package knows.
         WeightsError: Its weights are of a type that cannot be used, such as float8.
     """
@@ -45,6 +49,12 @@ def use(
         raise InputError(
             f"use() needs a pipeline of diffusers with a VAE, and got {a_kind(pipe)}",
             "Pass the loaded pipeline: use(pipe, budget=...).",
+        )
+    asking = ASKING & {each.__name__ for each in type(pipe).__mro__}
+    if asking:
+        raise InputError(
+            f"use() would change the pictures of {', '.join(asking)}, which asks for the class of its VAE",
+            'Ask it for latents, output_type="latent", and decode them: VAE.from_module(pipe.vae, video=True).',
         )
     if free is not None and not callable(free):
         raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
