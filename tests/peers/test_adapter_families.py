@@ -14,6 +14,20 @@ from zvae_tiled.errors import InputError
 pytestmark = MARKS
 
 
+def dc() -> Any:
+    import diffusers
+
+    form = {
+        "block_types": "ResBlock",
+        "block_out_channels": (16, 32, 32),
+        "layers_per_block": (1, 1, 1),
+        "qkv_multiscales": ((), (), ()),
+    }
+    both: dict[str, Any] = {f"{half}_{key}": each for half in ("encoder", "decoder") for key, each in form.items()}
+    plain = {"upsample_block_type": "interpolate", "downsample_block_type": "Conv"}
+    return diffusers.AutoencoderDC(latent_channels=8, attention_head_dim=8, **plain, **both).eval()
+
+
 def wan() -> Any:
     import diffusers
 
@@ -37,3 +51,14 @@ def test_a_pipeline_that_asks_for_the_class_of_its_vae_is_refused_and_left_as_it
     other = SimpleNamespace(vae=theirs)
     use(other, BUDGET)
     assert other.vae is not theirs, "its VAE alone is none to refuse"
+
+
+def test_prx_reads_the_size_of_its_pictures_from_the_vae() -> None:
+    import diffusers
+
+    factor = diffusers.PRXPipeline.vae_scale_factor.fget
+    pipe = SimpleNamespace(vae=dc())
+    assert factor(pipe) == 4
+    for _ in range(2):  # the second time from ours
+        use(pipe, BUDGET)
+        assert factor(pipe) == 4

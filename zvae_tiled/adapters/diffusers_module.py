@@ -17,8 +17,8 @@ from zvae_tiled.adapters.maps import one_frame, unscaled
 from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.vae import VAE
 
-KEPT = ("bn", "post_quant_conv", "quant_conv", "temperal_downsample")
-"""What pipelines read from a VAE beside its config: FLUX.2's normalisation, types of small layers, Qwen's levels."""
+KEPT = ("bn", "post_quant_conv", "quant_conv", "spatial_compression_ratio", "temperal_downsample")
+"""What pipelines read beside the config: FLUX.2's normalisation, types of small layers, PRX's and Qwen's levels."""
 
 
 class BoundedVAE(Manners):
