@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.peers.adapting import BUDGET, MARKS
+from tests.peers.adapting import BUDGET, MARKS, far, pipeline
 from zvae_tiled.adapters.diffusers import use
 from zvae_tiled.errors import InputError
+from zvae_tiled.families import PRESETS
 
 pytestmark = MARKS
 
@@ -62,3 +64,29 @@ def test_prx_reads_the_size_of_its_pictures_from_the_vae() -> None:
     for _ in range(2):  # the second time from ours
         use(pipe, BUDGET)
         assert factor(pipe) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("Flux2Pipeline", "flux2"),
+        ("ErnieImagePipeline", "ernie-image"),
+        ("Ideogram4Pipeline", "ideogram4"),
+        ("BriaFibo2Pipeline", "fibo2"),
+    ],
+)
+def test_the_vae_that_is_returned_reads_the_latents_of_its_pipeline(name: str, preset: str) -> None:
+    import diffusers
+    import torch
+
+    assert hasattr(diffusers, name)
+    theirs = pipeline("FLUX.2")[0].vae
+    theirs.register_to_config(batch_norm_eps=1e-4)  # as published
+    pipe = type(name, (SimpleNamespace,), {})(vae=theirs)
+    vae, published = use(pipe, BUDGET), PRESETS[preset].latents
+    assert replace(vae.config.latents, channels=published.channels) == published
+    noise = torch.Generator().manual_seed(0)
+    latents, images = torch.randn(2, 4, 4, 6, generator=noise), torch.rand(1, 3, 32, 48, generator=noise) * 2 - 1
+    with torch.no_grad():  # the pipeline itself has undone the order, and asks as before
+        assert far(pipe.vae.decode(latents).sample, theirs.decode(latents).sample) <= 1e-4
+        assert far(pipe.vae.encode(images).latent_dist.mean, theirs.encode(images).latent_dist.mean) <= 1e-4

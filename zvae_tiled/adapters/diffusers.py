@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import InputError, WeightsError
+from zvae_tiled.families import FAMILIES
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.vae import VAE
+from zvae_tiled.weights.modules import module_config
 from zvae_tiled.weights.vae import DTYPES
 
 ASKING = frozenset({"SanaVideoPipeline", "SanaImageToVideoPipeline"})
@@ -66,14 +69,15 @@ def use(
     whole = getattr(theirs, "_orig_mod", theirs)  # inside a module of torch.compile
     offloaded = weights_here(theirs)
     try:
-        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole)
+        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe).__name__)
         pipe.vae = BoundedVAE(vae, whole, free, **terms)
     finally:  # the pipeline is as it was, if its VAE could not be copied
         offload_again(pipe, offloaded)
     return vae
 
 
-def _copied(theirs: Any) -> VAE:
+def _copied(theirs: Any, pipeline: str) -> VAE:
+    """Copy a VAE. Its config has what a pipeline of this class changes in it."""
     lost = next((str(each.dtype) for each in theirs.parameters() if "float8" in str(each.dtype)), None)
     if lost is not None:
         raise WeightsError(
@@ -83,4 +87,7 @@ def _copied(theirs: Any) -> VAE:
     kind = str(theirs.dtype).removeprefix("torch.")
     if getattr(theirs.config, "force_upcast", False) and kind == "float16":
         kind = "float32"  # the pipeline would convert it before each decode
-    return VAE.from_module(theirs, dtype=kind if kind in DTYPES else "float32", decoder_only=False)
+    config = module_config(theirs)
+    if config is not None:
+        config = replace(config, **FAMILIES[config.class_name].pipelines.get(pipeline, {}))
+    return VAE.from_module(theirs, config, kind if kind in DTYPES else "float32", decoder_only=False)
