@@ -135,19 +135,25 @@ def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for name in ("transformer", "taew2_2" if revision == "other" else "taew2_1"):
             (folder / f"{name}.safetensors").touch()
-            os.utime(folder / f"{name}.safetensors", (age, age))
+        os.utime(folder, (age, age))
     assert find_in_cache(REPOSITORIES["taew2_1"]) == folder.with_name("new") / "taew2_1.safetensors"
     named = "Kijai/WanVideo_comfy/taew2_1.safetensors"
     assert first_found(named, "x/y/../../z", "demo", "taew2_1") == "taew2_1", "a command takes no file of a repository"
 
 
-def test_of_several_snapshots_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
+def test_of_several_snapshots_the_newest_whole_one_is_taken_or_that_of_the_main_branch(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     folders = [snapshot(hub, KNOWN[2], revision) for revision in ("old", "new", "partial")]
     for age, folder in enumerate(folders):
-        os.utime(folder / "config.json", (age, age))
+        os.utime(folder / "config.json", (5, 5))  # one file of all three
+        os.utime(folder.parent, (age, age))
     (folders[2] / "diffusion_pytorch_model.safetensors").unlink()
     assert find_in_cache() == folders[1]
+    main = folders[0].parent.parent.with_name("refs") / "main"
+    main.parent.mkdir()
+    for revision, found in (("old", folders[0]), ("partial", folders[1]), ("gone", folders[1])):
+        main.write_text(revision)
+        assert find_in_cache() == found, "the newest revision of the main branch, if it is whole"
     first = snapshot(hub, KNOWN[0])
     assert find_in_cache() == first, "repositories have an order"
 

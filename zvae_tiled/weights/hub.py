@@ -124,25 +124,42 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
     """
     for model in repositories:
         repository, file = _apart(model)
-        snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
-        if file:
-            files = [folder / file for folder in snapshots.glob("*/") if os.path.isfile(folder / file)]
-            if files:
-                return max(files, key=lambda path: path.stat().st_mtime)
-            continue
-        alone = [path for path in snapshots.glob("*/config.json") if not path.with_name("model_index.json").exists()]
-        configs = [*snapshots.glob("*/vae/config.json"), *alone]  # a pipeline, or a VAE alone
-        folders = sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)
-        for config in folders:
-            if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
-                return config.parent
-        for folder in snapshots.glob("*/vae"):  # mflux's snapshots have no config
-            if any(folder.glob("*.safetensors")):
-                return folder
-        for folder in snapshots.glob("*/"):  # taef2 has no config
-            if not any(folder.glob("*.json")) and any(folder.glob("*.safetensors")):
-                return folder
+        snapshots = _snapshots(repository)
+        named = [folder / file for folder in snapshots if os.path.isfile(folder / file)]
+        found = named if file else _vaes(snapshots)
+        if found:
+            return found[0]
     return None
+
+
+def _snapshots(repository: str) -> list[Path]:
+    """Return the folders of a model's revisions: that of its main branch first, then from the newest to the oldest.
+
+    The ages of their files say nothing: revisions share a file that has not changed.
+    """
+    place = cache_folder() / f"models--{repository.replace('/', '--')}"
+    try:
+        main = (place / "refs" / "main").read_text().strip()
+    except (OSError, ValueError):
+        main = ""
+    folders = sorted(place.glob("snapshots/*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return sorted(folders, key=lambda folder: folder.name != main)
+
+
+def _vaes(snapshots: list[Path]) -> list[Path]:
+    """Return the folders in snapshots that hold a whole VAE, those with a config first."""
+    places = [place for folder in snapshots for place in (folder / "vae", folder)]
+    # A partial download may have the config alone.
+    holding = [place for place in places if any(place.glob("*.safetensors"))]
+    return [
+        *(place for place in holding if _has(place, "config.json") and not _has(place, "model_index.json")),
+        *(place for place in holding if place.name == "vae"),  # mflux's snapshots have no config
+        *(place for place in holding if not any(place.glob("*.json"))),  # nor has taef2
+    ]
+
+
+def _has(folder: Path, name: str) -> bool:
+    return os.path.exists(folder / name)
 
 
 def cache_folder() -> Path:
