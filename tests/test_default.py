@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,8 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
     [
         ({"vae": 3}, "vae must be a VAE or a path, it is 3"),
         ({"vae": ["a"]}, "vae must be a VAE or a path"),
+        ({"vae": ""}, "vae must be a VAE or a path, it is ''"),
+        ({"vae": SimpleNamespace(decode=print)}, "vae must be a VAE or a path"),
         ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= are both set"),
         ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
         ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
