@@ -90,3 +90,23 @@ def test_the_vae_that_is_returned_reads_the_latents_of_its_pipeline(name: str, p
     with torch.no_grad():  # the pipeline itself has undone the order, and asks as before
         assert far(pipe.vae.decode(latents).sample, theirs.decode(latents).sample) <= 1e-4
         assert far(pipe.vae.encode(images).latent_dist.mean, theirs.encode(images).latent_dist.mean) <= 1e-4
+
+
+def test_a_vae_whose_latents_are_not_drawn_is_called_as_that_of_diffusers() -> None:
+    import torch
+
+    from tests.data.make_golden_tiny import random_tiny
+
+    images = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    theirs, tiny = dc(), random_tiny()
+    ours, pipe = SimpleNamespace(vae=theirs), SimpleNamespace(vae=tiny)
+    use(ours, BUDGET)
+    use(pipe, BUDGET)
+    latents = images[:, :1, :4, :6].repeat(1, 4, 1, 1)
+    with torch.no_grad():
+        assert far(ours.vae(images).sample, theirs(images).sample) <= 1e-4
+        assert far(ours.vae(images, False)[0], theirs(images, False)[0]) <= 1e-4
+        for given in (lambda vae: vae.decode(x=latents).sample, lambda vae: vae.decode(latents, None, True).sample):
+            assert far(given(pipe.vae), given(tiny)) <= 1e-4
+        with pytest.raises(InputError, match="does not round latents to bytes"):
+            pipe.vae(images)

@@ -64,13 +64,13 @@ def use(
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
     terms = {"budget": budget, "quality": quality_of(quality)}
     from zvae_tiled.adapters.diffusers_hooks import offload_again, weights_here
-    from zvae_tiled.adapters.diffusers_module import BoundedVAE
+    from zvae_tiled.adapters.diffusers_module import BoundedVAE, bounded
 
     whole = getattr(theirs, "_orig_mod", theirs)  # inside a module of torch.compile
     offloaded = weights_here(theirs)
     try:
         vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe).__name__)
-        pipe.vae = BoundedVAE(vae, whole, free, **terms)
+        pipe.vae = bounded(vae, whole, free, **terms)
     finally:  # the pipeline is as it was, if its VAE could not be copied
         offload_again(pipe, offloaded)
     return vae
