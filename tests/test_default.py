@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -135,19 +136,25 @@ def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for name in ("transformer", "taew2_2" if revision == "other" else "taew2_1"):
             (folder / f"{name}.safetensors").touch()
-            os.utime(folder / f"{name}.safetensors", (age, age))
+        os.utime(folder, (age, age))
     assert find_in_cache(REPOSITORIES["taew2_1"]) == folder.with_name("new") / "taew2_1.safetensors"
     named = "Kijai/WanVideo_comfy/taew2_1.safetensors"
     assert first_found(named, "x/y/../../z", "demo", "taew2_1") == "taew2_1", "a command takes no file of a repository"
 
 
-def test_of_several_snapshots_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
+def test_of_several_snapshots_the_newest_whole_one_is_taken_or_that_of_the_main_branch(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     folders = [snapshot(hub, KNOWN[2], revision) for revision in ("old", "new", "partial")]
     for age, folder in enumerate(folders):
-        os.utime(folder / "config.json", (age, age))
+        os.utime(folder / "config.json", (5, 5))  # one file of all three
+        os.utime(folder.parent, (age, age))
     (folders[2] / "diffusion_pytorch_model.safetensors").unlink()
     assert find_in_cache() == folders[1]
+    main = folders[0].parent.parent.with_name("refs") / "main"
+    main.parent.mkdir()
+    for revision, found in (("old", folders[0]), ("partial", folders[1]), ("gone", folders[1])):
+        main.write_text(revision)
+        assert find_in_cache() == found, "the newest revision of the main branch, if it is whole"
     first = snapshot(hub, KNOWN[0])
     assert find_in_cache() == first, "repositories have an order"
 
@@ -183,6 +190,8 @@ def test_only_the_decoder_is_loaded(tmp_path: Path) -> None:
     [
         ({"vae": 3}, "vae must be a VAE or a path, it is 3"),
         ({"vae": ["a"]}, "vae must be a VAE or a path"),
+        ({"vae": ""}, "vae must be a VAE or a path, it is ''"),
+        ({"vae": SimpleNamespace(decode=print)}, "vae must be a VAE or a path"),
         ({"budget_gb": 1.0, "budget": "1GB"}, "budget_gb= and budget= are both set"),
         ({"budget_gb": "1GB"}, "budget_gb must be a number of GB"),
         ({"budget_gb": -1.0}, "must be an amount of memory above 0"),
@@ -243,7 +252,7 @@ def test_the_default_is_shared_by_threads(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("model", [KNOWN[0], pytest.param("someone/FLUX.1-dev-mflux-4bit", marks=pytest.mark.slow)])
 @pytest.mark.sample(2)
 def test_a_model_is_named_as_on_hugging_face(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WeightsError, match=f"hf download {model} --include") as error:
+    with pytest.raises(WeightsError, match=f"hf download {model} vae/ model_index.json") as error:
         VAE.load(model)
     assert str(tmp_path / "hub") in str(error.value)
     snapshot(tmp_path / "hub", model, seed=3)

@@ -17,9 +17,31 @@ from tests.support.plans import bits
 from zvae_tiled import decode_tiled, write_latent_file
 from zvae_tiled.errors import ImageError, InputError, LatentsError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.dc import DCConfig
+from zvae_tiled.families.tiny import TinyConfig
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2)
 VAE = random_vae(CONFIG)
+WITHOUT_BIASES = {
+    "tiny": TinyConfig(
+        encoder_block_out_channels=(4, 4),
+        decoder_block_out_channels=(4, 4),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    ),
+    "dc": DCConfig(
+        latent_channels=4,
+        attention_head_dim=8,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+    ),
+}
 LATENTS, IMAGES = random_latents(CONFIG, 3, 4), random_images(CONFIG, 3, 4)
 
 DOORS: dict[str, Callable[[Any, Path], Any]] = {
@@ -62,6 +84,16 @@ def test_an_array_that_was_computed_there_is_taken(door: str, tmp_path: Path) ->
         assert [bits(rows) for rows in found] == [bits(rows) for rows in want]
     elif isinstance(want, mx.array):
         assert bits(found) == bits(want)
+
+
+@pytest.mark.parametrize("family", WITHOUT_BIASES)
+def test_a_vae_decodes_in_another_thread_than_it_was_loaded_in(family: str) -> None:
+    config = WITHOUT_BIASES[family]
+    latents, here = random_latents(config, 2, 2), random_vae(config)
+    with ThreadPoolExecutor(1) as thread:
+        there = thread.submit(random_vae, config).result()
+        found = thread.submit(here.decode, latents, "np").result()
+    assert np.array_equal(there.decode(latents, "np"), found)
 
 
 def test_a_lazy_array_of_this_thread_is_taken() -> None:

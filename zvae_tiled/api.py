@@ -34,10 +34,13 @@ def set_default_vae(vae: VAE | str | os.PathLike[str] | None) -> None:
 
     Args:
         vae: A VAE, or a path to load it from at its first use. None to search for one again.
+
+    Raises:
+        InputError: It is neither.
     """
     global _chosen, _loaded
-    if vae is not None and not isinstance(vae, str | os.PathLike) and not _decodes(vae):
-        raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
+    if vae is not None:
+        _named(vae)  # refuses what is neither
     with _lock:
         _chosen, _loaded = vae, None
 
@@ -56,7 +59,7 @@ def default_vae() -> VAE:
         if isinstance(_chosen, VAE):
             return _chosen
         if _loaded is None:
-            path = _chosen or default_path()
+            path = default_path() if _chosen is None else _chosen
             try:
                 _loaded = VAE.load(path)
             except ConfigError as error:
@@ -100,25 +103,34 @@ def decode_tiled(
     return chosen.decode(latents, budget=budget if budget_gb is None else budget_gb, **options)
 
 
-def _decodes(vae: object) -> bool:
-    """Return whether something is a VAE. Bytes can be decoded, too."""
-    return hasattr(vae, "decode") and not isinstance(vae, str | bytes | bytearray)
+def _named(vae: VAE | str | os.PathLike[str]) -> str | None:
+    """Return the path that names a VAE; None for a VAE itself. MLX is not imported for a path.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(vae, str | os.PathLike) and os.fspath(vae):
+        return os.fspath(vae)
+    from zvae_tiled.vae import VAE
+
+    if not isinstance(vae, VAE):
+        raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
+    return None
 
 
 def _vae_of(vae: VAE | str | os.PathLike[str]) -> VAE:
     """Return a VAE as it is, or loaded from a path. The last one is kept, until one of its files changes."""
     global _last
-    if _decodes(vae):
+    path = _named(vae)
+    if path is None:
         return cast("VAE", vae)
-    if not isinstance(vae, str | os.PathLike):
-        raise InputError(f"vae must be a VAE or a path, it is {shown(vae)}", "Load it first: VAE.load(path).")
     from zvae_tiled.vae import VAE
 
     check_threads()
     with _lock:
-        if _last is None or _last[0] != os.fspath(vae) or any(each.changed for each in _last[1].sources):
+        if _last is None or _last[0] != path or any(each.changed for each in _last[1].sources):
             _last = None  # two VAEs never exist at the same time
-            _last = os.fspath(vae), VAE.load(vae)
+            _last = path, VAE.load(path)
         return _last[1]
 
 

@@ -50,6 +50,28 @@ def test_a_pipeline_says_whose_latents_they_are(pipeline: str | None, preset: st
     assert (folder / "model_index.json" in find_checkpoint(folder).paths) == (pipeline is not None)
 
 
+def test_a_download_without_the_pipelines_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    published = replace(FLUX2, batch_norm_eps=1e-4)
+    kin, own, other = (
+        pipeline_folder(tmp_path / f"models--{name}" / "snapshots" / "a1b2", None, config)
+        for name, config in (
+            ("baidu--ERNIE-Image", published),
+            ("black-forest-labs--FLUX.2-dev", published),
+            ("a--b", narrow("flux1")),
+        )
+    )
+    for path in ("baidu/ERNIE-Image", kin, kin / "vae"):
+        with pytest.raises(ConfigError, match=r"has no model_index\.json.*flux2 or .*ernie-image") as error:
+            VAE.load(path)
+        assert "hf download baidu/ERNIE-Image vae/ model_index.json" in error.value.advice
+    assert VAE.load("baidu/ERNIE-Image", config=published).config == published
+    assert VAE.load("flux2").config == VAE.load(own).config == published, "the preset names the model"
+    assert VAE.load(other).config == narrow("flux1"), "its config says all"
+    (kin / "model_index.json").write_text(json.dumps({"_class_name": "ErnieImagePipeline"}))
+    assert VAE.load("baidu/ERNIE-Image").config == replace(published, batch_norm_eps=1e-5)
+
+
 def test_another_family_does_not_read_it(tmp_path: Path) -> None:
     folder = pipeline_folder(tmp_path / "model", None, narrow("flux1"))
     (folder / "model_index.json").write_text("{")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import InputError, WeightsError
+from zvae_tiled.families import FAMILIES
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.vae import VAE
+from zvae_tiled.weights.modules import module_config
 from zvae_tiled.weights.vae import DTYPES
+
+ASKING = frozenset({"SanaVideoPipeline", "SanaImageToVideoPipeline"})
+"""Pipelines that undo the scale of latents by the class of their VAE, and not at all for a class they do not know."""
 
 
 def use(
@@ -36,7 +42,8 @@ def use(
         The VAE, which ``pipe.vae`` calls.
 
     Raises:
-        InputError: The pipeline has no VAE, its weights are on disk, or another argument is wrong.
+        InputError: The pipeline has no VAE, or works with no class but its own; the weights are on disk; or another
+            argument is wrong.
         ConfigError: Its VAE is of no family that this package knows.
         WeightsError: Its weights are of a type that cannot be used, such as float8.
     """
@@ -46,24 +53,31 @@ def use(
             f"use() needs a pipeline of diffusers with a VAE, and got {a_kind(pipe)}",
             "Pass the loaded pipeline: use(pipe, budget=...).",
         )
+    asking = ASKING & {each.__name__ for each in type(pipe).__mro__}
+    if asking:
+        raise InputError(
+            f"use() would change the pictures of {', '.join(asking)}, which asks for the class of its VAE",
+            'Ask it for latents, output_type="latent", and decode them: VAE.from_module(pipe.vae, video=True).',
+        )
     if free is not None and not callable(free):
         raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
     terms = {"budget": budget, "quality": quality_of(quality)}
     from zvae_tiled.adapters.diffusers_hooks import offload_again, weights_here
-    from zvae_tiled.adapters.diffusers_module import BoundedVAE
+    from zvae_tiled.adapters.diffusers_module import BoundedVAE, bounded
 
     whole = getattr(theirs, "_orig_mod", theirs)  # inside a module of torch.compile
     offloaded = weights_here(theirs)
     try:
-        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole)
-        pipe.vae = BoundedVAE(vae, whole, free, **terms)
+        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe).__name__)
+        pipe.vae = bounded(vae, whole, free, **terms)
     finally:  # the pipeline is as it was, if its VAE could not be copied
         offload_again(pipe, offloaded)
     return vae
 
 
-def _copied(theirs: Any) -> VAE:
+def _copied(theirs: Any, pipeline: str) -> VAE:
+    """Copy a VAE. Its config has what a pipeline of this class changes in it."""
     lost = next((str(each.dtype) for each in theirs.parameters() if "float8" in str(each.dtype)), None)
     if lost is not None:
         raise WeightsError(
@@ -73,4 +87,7 @@ def _copied(theirs: Any) -> VAE:
     kind = str(theirs.dtype).removeprefix("torch.")
     if getattr(theirs.config, "force_upcast", False) and kind == "float16":
         kind = "float32"  # the pipeline would convert it before each decode
-    return VAE.from_module(theirs, dtype=kind if kind in DTYPES else "float32", decoder_only=False)
+    config = module_config(theirs)
+    if config is not None:
+        config = replace(config, **FAMILIES[config.class_name].pipelines.get(pipeline, {}))
+    return VAE.from_module(theirs, config, kind if kind in DTYPES else "float32", decoder_only=False)

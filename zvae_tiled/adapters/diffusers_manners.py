@@ -11,7 +11,7 @@ from diffusers.configuration_utils import FrozenDict
 from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import InputError
 
-_BEFORE = "Do that with the pipeline's own VAE, before use()."
+BEFORE = "Do that with the pipeline's own VAE, before use()."
 
 
 class MissingError(InputError, AttributeError):
@@ -34,7 +34,7 @@ class Manners(torch.nn.Module):  # type: ignore[misc]  # torch is not installed 
                 return self.config[name]
             if not hasattr(self.__dict__.get("_kind"), name):
                 raise
-        raise MissingError(f"a bounded VAE has no {name}: it computes by MLX, without layers", _BEFORE)
+        raise MissingError(f"a bounded VAE has no {name}: it computes by MLX, without layers", BEFORE)
 
     def enable_tiling(self, *args: Any, **options: Any) -> None:
         """Do nothing, and say so."""
@@ -64,7 +64,7 @@ class Manners(torch.nn.Module):  # type: ignore[misc]  # torch is not installed 
             InputError: ``mode`` is True.
         """
         if mode:
-            raise InputError("a bounded VAE cannot be trained: it computes no gradients", _BEFORE)
+            raise InputError("a bounded VAE cannot be trained: it computes no gradients", BEFORE)
         return self
 
     def load_state_dict(self, *args: Any, **options: Any) -> NoReturn:

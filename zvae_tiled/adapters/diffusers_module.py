@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
@@ -12,13 +12,14 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 
 from zvae_tiled.adapters.diffusers_hooks import bare
-from zvae_tiled.adapters.diffusers_manners import Manners, without_gradient
+from zvae_tiled.adapters.diffusers_manners import BEFORE, Manners, MissingError, without_gradient
 from zvae_tiled.adapters.maps import one_frame, unscaled
 from zvae_tiled.families.dc import DCConfig
+from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.vae import VAE
 
-KEPT = ("bn", "post_quant_conv", "quant_conv", "temperal_downsample")
-"""What pipelines read from a VAE beside its config: FLUX.2's normalisation, types of small layers, Qwen's levels."""
+KEPT = ("bn", "post_quant_conv", "quant_conv", "spatial_compression_ratio", "temperal_downsample")
+"""What pipelines read beside the config: FLUX.2's normalisation, types of small layers, PRX's and Qwen's levels."""
 
 
 class BoundedVAE(Manners):
@@ -95,3 +96,33 @@ class BoundedVAE(Manners):
 
     def _returned(self, found: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         return (found[:, :, None] if given.ndim == 5 else found).to(device=given.device, dtype=self.dtype)
+
+
+class BoundedDC(BoundedVAE):
+    """Takes the arguments of AutoencoderDC."""
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> Any:  # type: ignore[override]  # it draws nothing
+        """Encode pictures, and decode their latents."""
+        return self.decode(self.encode(sample).latent, return_dict)
+
+
+class BoundedTiny(BoundedVAE):
+    """Takes the arguments of AutoencoderTiny."""
+
+    def decode(self, x: torch.Tensor, generator: Any = None, return_dict: bool = True) -> Any:
+        """Decode latents, as `BoundedVAE.decode`."""
+        return super().decode(x, return_dict, generator)
+
+    def forward(self, *given: Any, **options: Any) -> NoReturn:
+        """Refuse: diffusers rounds the latents to bytes between encode and decode.
+
+        Raises:
+            MissingError: Always.
+        """
+        raise MissingError("a bounded VAE does not round latents to bytes, as a call of AutoencoderTiny does", BEFORE)
+
+
+def bounded(vae: VAE, theirs: Any, free: Callable[[], object] | None, **terms: Any) -> BoundedVAE:
+    """Return the module for a VAE that takes the arguments of the one it was copied from, as in `BoundedVAE`."""
+    kinds = {DCConfig: BoundedDC, TinyConfig: BoundedTiny}
+    return kinds.get(type(vae.config), BoundedVAE)(vae, theirs, free, **terms)

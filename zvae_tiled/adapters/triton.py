@@ -63,7 +63,6 @@ class Service:
             )
         name, dtype = given.get("vae", "flux1"), given.get("dtype", "bfloat16")
         vae = VAE.demo(dtype) if name == "demo" else VAE.load(name, dtype, config=given.get("config"))
-        mx.eval(vae.weights)  # what one thread leaves lazy, another cannot evaluate
         streams = config.get("model_transaction_policy", {}).get("decoupled", False)
         outputs = (default, *(each for each in declared if each != default))
         return cls(vae, given["budget"], outputs, config["max_batch_size"] > 0, streams, given.get("spill_folder"))

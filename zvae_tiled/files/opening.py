@@ -68,7 +68,7 @@ def unreadable(path: Path, error: OSError | ValueError) -> WeightsError:
     elif error.errno in (errno.ENOENT, errno.ENOTDIR):
         advice = (
             "Check the path. This package downloads nothing. To fetch a model's VAE first:\n"
-            "  hf download OWNER/MODEL --include 'vae/*'"
+            "  hf download OWNER/MODEL vae/ model_index.json"
         )
     elif error.errno in (errno.EACCES, errno.EPERM):
         advice = "Check the permissions of the file and of the folders above it."

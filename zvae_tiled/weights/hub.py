@@ -72,7 +72,7 @@ def _with_preset(preset: str) -> Path:
     folder = find_in_cache(models)
     if folder is None:
         looked_for = f"Looked for: {', '.join(models)}." if models else "No model with that VAE is known."
-        fetch = f" Download one first, with: {_download(models[0])}" if models else ""
+        fetch = f" Download one first, with: {download(models[0])}" if models else ""
         raise ConfigError(
             f"{preset} needs a model with that VAE in the Hugging Face cache ({cache_folder()}), which has none",
             f"Name the VAE's folder or its .safetensors file. {looked_for}{fetch}",
@@ -86,14 +86,21 @@ def _model(name: str) -> Path:
         raise WeightsError(
             f"there is no file and no folder {Path(name).absolute()}, and no model {name} in the Hugging Face cache "
             f"({cache_folder()})",
-            f"Check the path. If a model on Hugging Face is meant, download its VAE first: {_download(name)}",
+            f"Check the path. If a model on Hugging Face is meant, download its VAE first: {download(name)}",
         )
     return folder
 
 
-def _download(model: str) -> str:
+def download(model: str) -> str:
+    """Return the command that downloads a model's VAE, and the file that names its pipeline."""
     repository, file = _apart(model)
-    return f"hf download {repository} {file}" if file else f"hf download {repository} --include 'vae/*'"
+    return f"hf download {repository} {file or 'vae/ model_index.json'}"
+
+
+def repository_of(vae: Path) -> str | None:
+    """Return the model in whose snapshot of the Hugging Face cache this ``vae/`` is, as ``OWNER/MODEL``."""
+    found = _SNAPSHOT.search(str(vae.absolute()))
+    return "/".join(found.groups()) if found else None
 
 
 def _apart(model: str) -> tuple[str, str]:
@@ -106,6 +113,8 @@ _WORD = re.compile(r"\w[\w-]*(\.\d[\w-]*)*")
 _MODEL = re.compile(r"\w[\w.-]*/\w[\w-]*(\.\d[\w-]*)*")
 """A name, and that of a model on Hugging Face: one with a dot has a number after it, not the ending of a file."""
 
+_SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[^/]+/vae$")
+
 
 def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path | None:
     """Return the VAE's folder, or file, of the first of these models that is in the local Hugging Face cache.
@@ -115,25 +124,42 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
     """
     for model in repositories:
         repository, file = _apart(model)
-        snapshots = cache_folder() / f"models--{repository.replace('/', '--')}" / "snapshots"
-        if file:
-            files = [folder / file for folder in snapshots.glob("*/") if os.path.isfile(folder / file)]
-            if files:
-                return max(files, key=lambda path: path.stat().st_mtime)
-            continue
-        alone = [path for path in snapshots.glob("*/config.json") if not path.with_name("model_index.json").exists()]
-        configs = [*snapshots.glob("*/vae/config.json"), *alone]  # a pipeline, or a VAE alone
-        folders = sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)
-        for config in folders:
-            if any(config.parent.glob("*.safetensors")):  # a partial download may have the config alone
-                return config.parent
-        for folder in snapshots.glob("*/vae"):  # mflux's snapshots have no config
-            if any(folder.glob("*.safetensors")):
-                return folder
-        for folder in snapshots.glob("*/"):  # taef2 has no config
-            if not any(folder.glob("*.json")) and any(folder.glob("*.safetensors")):
-                return folder
+        snapshots = _snapshots(repository)
+        named = [folder / file for folder in snapshots if os.path.isfile(folder / file)]
+        found = named if file else _vaes(snapshots)
+        if found:
+            return found[0]
     return None
+
+
+def _snapshots(repository: str) -> list[Path]:
+    """Return the folders of a model's revisions: that of its main branch first, then from the newest to the oldest.
+
+    The ages of their files say nothing: revisions share a file that has not changed.
+    """
+    place = cache_folder() / f"models--{repository.replace('/', '--')}"
+    try:
+        main = (place / "refs" / "main").read_text().strip()
+    except (OSError, ValueError):
+        main = ""
+    folders = sorted(place.glob("snapshots/*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return sorted(folders, key=lambda folder: folder.name != main)
+
+
+def _vaes(snapshots: list[Path]) -> list[Path]:
+    """Return the folders in snapshots that hold a whole VAE, those with a config first."""
+    places = [place for folder in snapshots for place in (folder / "vae", folder)]
+    # A partial download may have the config alone.
+    holding = [place for place in places if any(place.glob("*.safetensors"))]
+    return [
+        *(place for place in holding if _has(place, "config.json") and not _has(place, "model_index.json")),
+        *(place for place in holding if place.name == "vae"),  # mflux's snapshots have no config
+        *(place for place in holding if not any(place.glob("*.json"))),  # nor has taef2
+    ]
+
+
+def _has(folder: Path, name: str) -> bool:
+    return os.path.exists(folder / name)
 
 
 def cache_folder() -> Path:

@@ -11,6 +11,7 @@ from zvae_tiled.families import FAMILIES, LOOKALIKES, PRESETS, VAEConfig, config
 from zvae_tiled.families.reading import parse_json, read_file
 from zvae_tiled.weights.arrays import Arrays
 from zvae_tiled.weights.find import Checkpoint
+from zvae_tiled.weights.hub import download, repository_of
 from zvae_tiled.weights.load import fits, headers
 from zvae_tiled.weights.vae import ENCODER, file_shapes
 
@@ -32,7 +33,7 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, source: Che
     if config is not None:
         return config_of(config)
     if isinstance(source, Checkpoint) and source.folder_config is not None:
-        return _as_in_pipeline(config_of(source.folder_config), source.pipeline)
+        return _as_in_pipeline(config_of(source.folder_config), source.folder_config.parent, source.pipeline)
     absent = (
         f"there is no config.json beside {source.files[0]}"
         if isinstance(source, Checkpoint)
@@ -52,13 +53,27 @@ def chosen_config(config: VAEConfig | str | os.PathLike[str] | None, source: Che
     )
 
 
-def _as_in_pipeline(config: VAEConfig, index: Path | None) -> VAEConfig:
+def _as_in_pipeline(config: VAEConfig, folder: Path, index: Path | None) -> VAEConfig:
     """Return the config with what the pipeline around its folder changes in it."""
     changes = FAMILIES[config.class_name].pipelines
-    if index is None or not changes:
+    if not changes:
+        return config
+    if index is None:
+        _check_download(config, folder)
         return config
     name = parse_json(read_file(index), str(index)).get("_class_name")
     return replace(config, **changes.get(name, {})) if isinstance(name, str) else config
+
+
+def _check_download(config: VAEConfig, folder: Path) -> None:
+    """Refuse a model of the Hugging Face cache without its model_index.json, unless a preset names the model."""
+    family, repository = FAMILIES[config.class_name], repository_of(folder)
+    if repository is not None and not any(repository in models for models in family.repositories.values()):
+        raise ConfigError(
+            f"{folder.parent} has no model_index.json, which says whose latents its VAE reads: those of "
+            f"{' or '.join(family.presets)}",
+            f"Download it: {download(repository)}\nOr set config= to the preset of the model.",
+        )
 
 
 def fitting_presets(source: Checkpoint | Arrays) -> list[str]:

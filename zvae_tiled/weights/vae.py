@@ -106,7 +106,9 @@ def zero_biases(config: VAEConfig, weights: Mapping[str, mx.array], dtype: mx.Dt
     tasks: tuple[Task, ...] = ("decode", "encode")
     without = [step for task in tasks for step in config.chain(task).steps if not step.bias]
     present = [step for step in without if weights.keys() >= step.shapes.keys()]
-    return {f"{step.name}.bias": mx.zeros(step.outputs, dtype=dtype) for step in present}
+    zeros = {f"{step.name}.bias": mx.zeros(step.outputs, dtype=dtype) for step in present}
+    mx.eval(zeros)  # what one thread leaves lazy, another cannot evaluate
+    return zeros
 
 
 @dataclass(frozen=True)
