@@ -151,7 +151,7 @@ class StripWorkspace(ABC):
         """Return the bytes of the normalised rows, and of keys and values, which are computed one after the other."""
         channels = step.inputs
         casts = (0 if self.fused else 4) + (0 if step.rms is None else 8)
-        return rows * width * channels * (3 * itemsize + casts) + self._product(rows * width, channels, channels)
+        return rows * width * channels * (2 * itemsize + casts) + self._product(rows * width, channels, channels)
 
     def attend(self, step: Step, rows: int, width: int, itemsize: int) -> int:
         """Return the bytes of all queries and sums, a block in float32, and some queries' scores and exponentials."""
