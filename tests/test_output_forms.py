@@ -55,6 +55,13 @@ def test_channels_first_are_the_same_numbers(output_type: Any, raw: bool) -> Non
     assert channels_last(ours, "NCHW").tobytes() == np.asarray(want).tobytes()
 
 
+@pytest.mark.parametrize("quality", ["exact", Tiles(16, 8)])
+def test_raw_rows_have_the_type_of_the_vae(quality: Any) -> None:
+    vae = random_vae(CONFIG, "bfloat16")
+    assert {rows.dtype for rows in vae.stream(LATENTS, raw=True, quality=quality)} == {mx.bfloat16}
+    assert {rows.dtype for rows in vae.stream(LATENTS, quality=quality)} == {mx.float32}
+
+
 @pytest.mark.peers
 def test_torch_gets_bytes_with_channels_first() -> None:
     import torch

@@ -70,8 +70,11 @@ def test_a_folder_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_environment_is_json() -> None:
+@pytest.mark.parametrize("threads", ["", "3", "4,2", " ", "many", "0"])
+def test_the_environment_is_json(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     told = environment("cpu")
+    assert told["threads"] == {"3": 3, "4,2": 4}.get(threads, told["cores"])
     assert json.loads(json.dumps(told)) == told
     assert told["cores"] >= 1
     assert told["versions"]["mlx"]

@@ -108,12 +108,17 @@ def test_the_storage_is_in_the_plans_file_and_in_its_text() -> None:
     assert max(map(len, str(stored).splitlines())) <= 80, str(stored)
 
 
-@pytest.mark.parametrize(("value", "limit"), [(None, None), (0, 0), ("0", 0), ("2GB", 2 * 10**9), (1.5, 1_500_000_000)])
+NOTHING = [(value, 0) for value in (0, 0.0, "0", " 0.0 ", "0GB", "0 MiB", "0B", "0%", "00")]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"), [(None, None), ("2GB", 2 * 10**9), (1.5, 1_500_000_000), ("0.5GB", 5 * 10**8), *NOTHING]
+)
 def test_disk_limits(value: str | float | None, limit: int | None) -> None:
     assert disk_limit_of(value) == limit
 
 
-@pytest.mark.parametrize("value", ["much", -1, True, "120%", pytest.param(10**5000, id="huge")])
+@pytest.mark.parametrize("value", ["much", -1, True, "120%", "0 miles", "", pytest.param(10**5000, id="huge")])
 def test_a_disk_limit_that_is_no_amount(value: str | float) -> None:
     with pytest.raises(InputError, match="disk_limit must be"):
         disk_limit_of(value)

@@ -247,7 +247,8 @@ class Decode(Job):
         while True:
             with shortages("decoding"), limits(plan, ceiling):
                 meter.resume()
-                following = [row for _, row in islice(rows, 1)]
+                following = [row.astype(self._vae.dtype) if self._raw else row for _, row in islice(rows, 1)]
+                evaluate(following)
                 meter.pause(sum(row.nbytes for row in following))
                 if not following:
                     self.report = self._described(meter.report(plan, tuple(self._sampled)))

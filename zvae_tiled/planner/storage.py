@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -37,6 +38,9 @@ class Storage:
 
 ANYWHERE = Storage()
 
+_ZERO = re.compile(r"\s*0+(\.0*)?\s*([kmgt]?i?b?|%)?\s*", re.IGNORECASE)
+"""No disk, in any unit. As a budget it would be refused."""
+
 
 def disk_limit_of(value: str | float | None, folder: Path | None = None) -> int | None:
     """Read a disk limit: 0, or any form of a budget.
@@ -51,7 +55,7 @@ def disk_limit_of(value: str | float | None, folder: Path | None = None) -> int 
     """
     if value is None:
         return None
-    nothing = value.strip() in ("0", "0.0") if isinstance(value, str) else isinstance(value, Real) and value == 0
+    nothing = bool(_ZERO.fullmatch(value)) if isinstance(value, str) else isinstance(value, Real) and value == 0
     if nothing and not isinstance(value, bool):
         return 0
     try:

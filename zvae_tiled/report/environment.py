@@ -35,7 +35,7 @@ def environment(device: str) -> dict[str, Any]:
         "kernels": native_status().path if device == "cpu" else "mlx",
         "processor": processor(),
         "cores": cores(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or cores()),
+        "threads": _threads(),
         "memory": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
@@ -46,6 +46,12 @@ def environment(device: str) -> dict[str, Any]:
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads() -> int:
+    """Return the threads of OpenMP. The variable may have a number for each level, or anything else."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else cores()
 
 
 def processor() -> str:
