@@ -23,7 +23,7 @@ from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
 from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready
 from zvae_tiled.cluster.share import Share
-from zvae_tiled.cluster.work import Task, _exclusive, _written, files, held, portable
+from zvae_tiled.cluster.work import Task, _exclusive, _written, fresh, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
 from zvae_tiled.jobs.orders import load, written
 from zvae_tiled.order import Order, run
@@ -214,16 +214,18 @@ def test_what_an_earlier_worker_has_written_is_seen_and_not_replaced(place: Path
     vae = load(order)
     found = checked([order])[0]
     assert isinstance(found, Ready)
-    task = Task("run", "seat", found, files(found.paths))
+    task = Task("run", "seat", found, fresh(found.paths))
     assert not _written(task)
     assert not _exclusive(task).overwrite
     run(_exclusive(task), vae)
     assert _written(task)
     with pytest.raises(OutputError):
         run(replace(_exclusive(task), overwrite=False), vae)
-    assert (
-        _written(Task("run", "seat", found, files(found.paths))) is False
-    )  # they existed before this run: it replaces them
+    later = Task("run", "seat", found, fresh(found.paths))
+    for path in found.paths:  # they existed before this run, and have another time on the worker's machine
+        os.utime(path, ns=(0, 0))
+    assert not _written(later)
+    assert _exclusive(later).overwrite
     written(order, vae)[0].unlink()
     assert not _written(task)
     assert _exclusive(task).overwrite  # a worker died between two of its files

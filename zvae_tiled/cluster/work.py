@@ -26,9 +26,6 @@ ENDING = ("closing", "closed", "failed")
 OFTEN = 0.5
 """Seconds between two reports of progress."""
 
-File = tuple[int, int, int]
-"""A file's inode, size and time of change."""
-
 
 @dataclass(frozen=True)
 class Task:
@@ -38,26 +35,23 @@ class Task:
         run: The run's name.
         seat: The topic of its reports of progress.
         ready: The order.
-        before: The files that it writes as they were before the run; None for each that did not exist.
+        fresh: Whether none of the files that it writes existed before the run. What a machine sees of a file is not
+            compared with what another one sees: a network file system may show each of them another inode and time.
     """
 
     run: str
     seat: str
     ready: Ready
-    before: tuple[File | None, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse a task of other files."""
-        assert len(self.before) == len(self.ready.paths)
+    fresh: bool
 
 
 class Unwanted(BaseException):
     """The run was ended, or another worker has written the files. What is unfinished is removed on the way."""
 
 
-def files(paths: Sequence[Path]) -> tuple[File | None, ...]:
-    """Return each file as it is now."""
-    return tuple(map(_file, paths))
+def fresh(paths: Sequence[Path]) -> bool:
+    """Return whether none of these files exists."""
+    return not any(map(os.path.exists, paths))
 
 
 def carry_out(task: Task) -> Row:
@@ -124,14 +118,13 @@ def portable(error: Exception) -> Exception:
 
 def _exclusive(task: Task) -> Order:
     """Return an order that replaces no file which did not exist before the run, unless it left a part of its files."""
-    fresh = not any(task.before) and not any(files(task.ready.paths))
-    return replace(task.ready.order, overwrite=False) if fresh else task.ready.order
+    exclusive = task.fresh and fresh(task.ready.paths)
+    return replace(task.ready.order, overwrite=False) if exclusive else task.ready.order
 
 
 def _written(task: Task) -> bool:
-    """Return whether all files of an order were written since the run began."""
-    now = files(task.ready.paths)
-    return all(now) and all(here != before for here, before in zip(now, task.before, strict=True))
+    """Return whether all files of an order were written since the run began. Files that it replaces may be old ones."""
+    return task.fresh and all(map(os.path.exists, task.ready.paths))
 
 
 def _listener(task: Task, worker: Any, key: str) -> Listener:
@@ -151,11 +144,3 @@ def _wanted(worker: Any, key: str) -> bool:
     """Return whether Dask still waits for this: neither cancelled, nor is the worker about to close."""
     state = worker.state.tasks.get(key)
     return state is not None and state.state == "executing" and worker.status.name not in ENDING
-
-
-def _file(path: Path) -> File | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
