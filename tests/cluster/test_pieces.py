@@ -231,6 +231,24 @@ def test_what_an_earlier_worker_has_written_is_seen_and_not_replaced(place: Path
     assert _exclusive(task).overwrite  # a worker died between two of its files
 
 
+def test_what_stands_in_the_place_of_a_new_picture_is_replaced_as_without_workers(place: Path) -> None:
+    order = Order("decode", "vae", "0.npy", "out/0.dzi")
+    vae = load(order)
+    for name in ("linked.png", "left.dzi", "killed.dzi"):
+        found = checked([replace(order, target=f"out/{name}")])[0]
+        assert isinstance(found, Ready)
+        before = Task("run", "seat", found, fresh(found.paths))
+        if name == "linked.png":
+            Path("out/linked.png").symlink_to(place / "linked.png")
+        else:  # a process was killed before it gave the second name: in this run, or long ago
+            Path(f"out/{name}").with_name(f"{name[:-4]}_files").mkdir()
+        task = before if name == "killed.dzi" else Task("run", "seat", found, fresh(found.paths))
+        assert not _written(task)
+        run(_exclusive(task), vae)
+        assert found.paths[0].exists()
+        assert _written(task) == (task is before)
+
+
 def test_errors_that_cannot_be_sent_are_sent_as_their_text() -> None:
     class Odd(Exception):
         def __reduce__(self) -> str:

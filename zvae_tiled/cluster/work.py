@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from zvae_tiled.errors import BudgetError, ClusterError, OutputError
 from zvae_tiled.jobs.orders import load
 from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Listener, Progress
+from zvae_tiled.sinks.deep_zoom import tiles_folder
 from zvae_tiled.vae import VAE
 
 ENDING = ("closing", "closed", "failed")
@@ -35,7 +37,7 @@ class Task:
         run: The run's name.
         seat: The topic of its reports of progress.
         ready: The order.
-        fresh: Whether none of the files that it writes existed before the run. What a machine sees of a file is not
+        fresh: Whether there was nothing where it writes before the run. What a machine sees of a file is not
             compared with what another one sees: a network file system may show each of them another inode and time.
     """
 
@@ -50,8 +52,9 @@ class Unwanted(BaseException):
 
 
 def fresh(paths: Sequence[Path]) -> bool:
-    """Return whether none of these files exists."""
-    return not any(map(os.path.exists, paths))
+    """Return whether there is nothing of these names, no link either, nor of those of their folders of tiles."""
+    folders = (tiles_folder(path) for path in paths if path.suffix.lower() == ".dzi")
+    return not any(map(os.path.lexists, chain(paths, folders)))
 
 
 def carry_out(task: Task) -> Row:
