@@ -9,7 +9,10 @@ import pickle
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +24,9 @@ from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
-from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready
+from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready, sources_of
 from zvae_tiled.cluster.share import Share
-from zvae_tiled.cluster.work import Task, _exclusive, _written, fresh, held, portable
+from zvae_tiled.cluster.work import Task, _exclusive, _written, carry_out, fresh, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
 from zvae_tiled.jobs.orders import load, written
 from zvae_tiled.order import Order, run
@@ -247,6 +250,42 @@ def test_what_stands_in_the_place_of_a_new_picture_is_replaced_as_without_worker
         run(_exclusive(task), vae)
         assert found.paths[0].exists()
         assert _written(task) == (task is before)
+
+
+def test_a_picture_of_weights_that_are_no_longer_those_that_were_compared_fails(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    membership = pytest.importorskip("zvae_tiled.cluster.membership", exc_type=ImportError)
+    work: Any = import_module("zvae_tiled.cluster.work")
+    state = SimpleNamespace(tasks={"key": SimpleNamespace(state="executing")})
+    status = SimpleNamespace(name="running")
+    worker = SimpleNamespace(address="tcp://a", state=state, status=status, log_event=lambda *_: None)
+    keys = SimpleNamespace(thread_state=SimpleNamespace(key="key"))
+    monkeypatch.setattr(work, "distributed", lambda: SimpleNamespace(get_worker=lambda: worker, worker=keys))
+    monkeypatch.setattr(membership, "get_worker", lambda: worker)
+    found = checked([Order("decode", "vae", "0.npy", "out/0.npy")])[0]
+    assert isinstance(found, Ready)
+    task = Task("run", "seat", found, True)
+    weights = Path("vae/diffusion_pytorch_model.safetensors")
+    began: list[str] = []
+
+    def decode(*args: Any) -> Any:
+        began.append(at)
+        if at == "during it":
+            os.utime(weights, ns=(1, 1))
+        return run(*args)
+
+    monkeypatch.setattr(work, "run", decode)
+    for at in ("before it", "during it", "never"):
+        member = membership.Member(Share(1, 1 << 30, ""), sources_of([found.model]))
+        monkeypatch.setitem(membership.MEMBERS, "run", member)
+        if at == "before it":
+            os.utime(weights, ns=(0, 0))
+        row = carry_out(task)
+        assert row.state == ("done" if at == "never" else "failed")
+        assert Path("out/0.npy").exists() == (at == "never")
+        assert at == "never" or (isinstance(row.error, ClusterError) and "has changed on tcp://a" in str(row.error))
+    assert began == ["during it", "never"]
 
 
 def test_errors_that_cannot_be_sent_are_sent_as_their_text() -> None:

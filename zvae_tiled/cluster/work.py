@@ -6,7 +6,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -65,17 +65,19 @@ def carry_out(task: Task) -> Row:
     start, order = time.perf_counter(), task.ready.order
     row = Row(order.source, tuple(order.targets), "done", worker=worker.address)
     try:
-        share = member_of(task.run).share
+        member = member_of(task.run)
     except ClusterError as error:
         return replace(row, state="failed", error=error)
     try:
         if not _written(task):
-            limited = share.limited(_exclusive(task))
-            report = run(limited, held(limited), _listener(task, worker, key)).to_dict()
+            limited = member.share.limited(_exclusive(task))
+            vae = held(limited)
+            member.check_weights()  # after they were loaded, and again before the files get their names
+            report = run(limited, vae, _listener(task, worker, key, member.check_weights)).to_dict()
             del report["timeline"]
             row = replace(row, report=report)
     except BudgetError as error:
-        row = replace(row, state="failed", error=share.told(error))
+        row = replace(row, state="failed", error=member.share.told(error))
     except Unwanted:
         if not _written(task):
             row = replace(row, state="failed", error=RuntimeError("no longer wanted"))
@@ -130,12 +132,14 @@ def _written(task: Task) -> bool:
     return task.fresh and all(map(os.path.exists, task.ready.paths))
 
 
-def _listener(task: Task, worker: Any, key: str) -> Listener:
+def _listener(task: Task, worker: Any, key: str, check: Callable[[], None]) -> Listener:
     told = [0.0]
 
     def listen(progress: Progress) -> None:
         if not _wanted(worker, key) or (progress.done >= 1 and _written(task)):  # before the files get their names
             raise Unwanted
+        if progress.done >= 1:
+            check()
         if time.perf_counter() - told[0] > OFTEN:
             told[0] = time.perf_counter()
             worker.log_event(task.seat, {"run": task.run, "number": task.ready.number, "done": progress.done})
