@@ -10,6 +10,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ import pytest
 
 from tests.cluster.places import SIZES, orders, pictures
 from tests.support.running import save_vae
+from zvae_tiled.cli.batch import Batch
+from zvae_tiled.cli.machines import manifest_path
 from zvae_tiled.cluster import Overall, Row, decode_many
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
@@ -116,6 +119,17 @@ def test_a_manifest_goes_on_behind_a_line_that_was_cut_off(tmp_path: Path) -> No
     assert json.loads(last)["error"] == {"type": "BudgetError", "problem": "too small"}
     with pytest.raises(OutputError), manifest(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "folder"),
+    [("/data/png/{}.png", "/scratch/npy/{}.npy", "/data/png"), ("/data/{}/a.png", "/data/{}/b.png", "/data")],
+)
+def test_the_manifest_is_beside_the_first_files_of_each_input(first: str, second: str, folder: str) -> None:
+    paths: dict[str, tuple[Path, ...]] = {name: (Path(first.format(name)), Path(second.format(name))) for name in "ab"}
+    found = {name: ((1, 8, 8, 3), both) for name, both in paths.items()}
+    batch = Batch({}, list(chain(*paths.values())), found, {}, True)
+    assert manifest_path(batch) == Path(folder, "zvae-manifest.jsonl")
 
 
 def test_two_commands_may_begin_one_manifest_and_one_of_them_end_with_nothing_noted(

@@ -69,7 +69,7 @@ machines_options = group(
         type=click.IntRange(1, 1024),
         metavar="N",
         help="Do the work in N processes of this machine, which share its cores and the budget. A manifest, "
-        "zvae-manifest.jsonl, is written beside the files. It needs the extra zvae-tiled[cluster].",
+        "zvae-manifest.jsonl, is written beside the files of the first -o. It needs the extra zvae-tiled[cluster].",
     ),
     cluster=click.option(
         "--cluster",
@@ -89,10 +89,10 @@ machines_options = group(
 
 
 def manifest_path(batch: Batch) -> Path:
-    """Return where the manifest of a batch is: in the folder of its files."""
+    """Return where the manifest of a batch is: in the folder of the files that the first ``-o`` names."""
     from zvae_tiled.cluster.manifest import NAME
 
-    return Path(os.path.commonpath([path.absolute().parent for path in batch.files])) / NAME
+    return Path(os.path.commonpath([paths[0].absolute().parent for _, paths in batch.found.values()])) / NAME
 
 
 def carry_out(batch: Batch, machines: Machines, manifests: list[Path]) -> None:
