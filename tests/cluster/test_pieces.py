@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -300,6 +301,21 @@ def test_a_picture_of_weights_that_are_no_longer_those_that_were_compared_fails(
         assert Path("out/0.npy").exists() == (at == "never")
         assert at == "never" or (isinstance(row.error, ClusterError) and "has changed on tcp://a" in str(row.error))
     assert began == ["during it", "never"]
+
+
+def test_a_worker_that_is_no_longer_a_member_of_any_run_keeps_no_vae(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    membership = pytest.importorskip("zvae_tiled.cluster.membership", exc_type=ImportError)
+    worker: Any = type("Worker", (), {"state": SimpleNamespace(total_resources={})})()
+    member = membership.Member(Share(1, 1 << 30, ""), ())
+    monkeypatch.setattr(membership, "MEMBERS", {"first": member, "last": member})
+    order = Order("decode", "vae", "0.npy", "out/0.npy")
+    kept = held(order)
+    for name in ("first", "last"):
+        assert held(order) is kept
+        asyncio.run(membership.Membership(name, "seat", (), LIKE, {}, ()).teardown(worker))
+    assert held(order) is not kept
 
 
 def test_errors_that_cannot_be_sent_are_sent_as_their_text() -> None:
