@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,7 +26,7 @@ from zvae_tiled.cli.batch import Batch
 from zvae_tiled.cli.machines import manifest_path
 from zvae_tiled.cluster import Overall, Row, decode_many
 from zvae_tiled.cluster.extra import hushed
-from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness
+from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness, versions
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
 from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready, sources_of
@@ -205,6 +206,19 @@ def test_a_client_of_another_version_or_with_other_weights_is_refused() -> None:
     for own in (replace(OWN, versions=("zvae_tiled 2", "mlx 2")), replace(OWN, weights=("vae 6",))):
         with pytest.raises(ClusterError, match="here"):
             check_alike(own, {"tcp://a": LIKE}, ["versions", "kernels"])
+
+
+def test_versions_are_those_of_all_that_decides_the_bytes_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = versions()
+    assert before[0].startswith("zvae_tiled ")
+    assert [each.split()[0] for each in before[1:3]] == ["mlx", "numpy"]
+    monkeypatch.setattr("PIL.__version__", "99")
+    monkeypatch.setattr("PIL.features.version", "99 of {}".format)
+    monkeypatch.setattr("zlib.ZLIB_RUNTIME_VERSION", "99")
+    others = ["zlib 99", "Pillow 99", *(f"{name} 99 of {name}" for name in ("jpg", "libjpeg_turbo", "webp"))]
+    assert sorted(set(versions()) - set(before)) == sorted(others)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert versions()[3:] == ("zlib 99", "Pillow none")
 
 
 @pytest.mark.slow
