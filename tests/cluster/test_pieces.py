@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from itertools import chain
@@ -26,13 +26,15 @@ from zvae_tiled.cli.batch import Batch
 from zvae_tiled.cli.machines import manifest_path
 from zvae_tiled.cluster import Overall, Row, decode_many
 from zvae_tiled.cluster.extra import hushed
-from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness, versions
+from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness, own_likeness, versions
 from zvae_tiled.cluster.local import connected
 from zvae_tiled.cluster.manifest import manifest
-from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready, sources_of
+from zvae_tiled.cluster.many import carried_out
+from zvae_tiled.cluster.ready import Ready, checked, in_turn, ready, sources_of, with_tiny
 from zvae_tiled.cluster.share import Share
-from zvae_tiled.cluster.work import Task, _exclusive, _written, carry_out, fresh, held, portable
+from zvae_tiled.cluster.work import Task, _check_tiny, _exclusive, _written, carry_out, fresh, held, portable
 from zvae_tiled.errors import BudgetError, ClusterError, InputError, LatentsError, OutputError
+from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.jobs.orders import load, written
 from zvae_tiled.order import Order, run
 from zvae_tiled.planner.budget import Available, parse_budget
@@ -173,6 +175,8 @@ def test_workers_of_a_machine_share_its_memory_and_its_cores(workers: int) -> No
     of_disk = BudgetError("it needs 20 MB on disk, the limit is 5 MB", "Raise disk_limit=.")
     assert share.told(of_disk) is of_disk  # workers share no disk limit
 
+
+TINY = TinyConfig(latent_channels=4, encoder_block_out_channels=(4,) * 4, decoder_block_out_channels=(4,) * 4)
 
 LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))
 OWN = Likeness(("zvae_tiled 1", "mlx 3"), (), ("vae 5",))
@@ -330,6 +334,34 @@ def test_a_worker_that_is_no_longer_a_member_of_any_run_keeps_no_vae(
         assert held(order) is kept
         asyncio.run(membership.Membership(name, "seat", (), LIKE, {}, ()).teardown(worker))
     assert held(order) is not kept
+
+
+def test_a_preview_names_the_tiny_decoder_that_is_found_here_and_its_weights_are_compared(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
+    monkeypatch.setenv("HF_HUB_CACHE", str(place / "hub"))
+    monkeypatch.setattr("zvae_tiled.jobs.preview.tiny_of", lambda _: "taesd")
+    decode = Order("decode", "vae", "0.npy", "out/0.png")
+    look = replace(decode, target="out/look.png", preview=True)
+    wanted = [decode, look, replace(look, target="out/other.png", tiny="vae")]
+    ready = [each for each in checked(wanted) if isinstance(each, Ready)]
+    assert with_tiny(ready) == ready
+    assert [len(each.models) for each in ready] == [1, 1, 2]
+    _check_tiny(ready[1].order, load(decode))
+    tiny = save_vae(place / "hub/models--madebyollin--taesd/snapshots/f00", TINY)
+    named = with_tiny(ready)
+    assert [each.order.tiny for each in named] == [None, str(tiny), str(place / "vae")]
+    assert [len(each.models) for each in named] == [1, 2, 2]
+    monkeypatch.setattr("zvae_tiled.cluster.crew.crew", lambda _, models, allow: nullcontext(models))
+    monkeypatch.setattr("zvae_tiled.cluster.run.Run", lambda *given: SimpleNamespace(rows=lambda: given[:2]))
+    sent: list[Any] = list(carried_out(ready, object()))
+    assert sent == [sorted(named[1].models, key=repr), named]
+    assert own_likeness(named[1].models).weights[1].startswith(f"{tiny} ")
+    assert {source.path.parent for source in sources_of(named[1].models)} == {tiny, place / "vae"}
+    _check_tiny(named[1].order, load(decode))
+    with pytest.raises(ClusterError, match="does not have"):
+        _check_tiny(ready[1].order, load(decode))  # a worker finds one that was not found here
 
 
 def test_errors_that_cannot_be_sent_are_sent_as_their_text() -> None:

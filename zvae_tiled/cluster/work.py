@@ -17,6 +17,7 @@ from zvae_tiled.cluster.ready import Model, Ready
 from zvae_tiled.cluster.row import Row, problem_of
 from zvae_tiled.errors import BudgetError, ClusterError, OutputError
 from zvae_tiled.jobs.orders import load
+from zvae_tiled.jobs.preview import found_tiny
 from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Listener, Progress
 from zvae_tiled.sinks.deep_zoom import tiles_folder
@@ -73,6 +74,7 @@ def carry_out(task: Task) -> Row:
             limited = member.share.limited(_exclusive(task))
             vae = held(limited)
             member.check_weights()  # after they were loaded, and again before the files get their names
+            _check_tiny(limited, vae)
             report = run(limited, vae, _listener(task, worker, key, member.check_weights)).to_dict()
             del report["timeline"]
             row = replace(row, report=report)
@@ -119,6 +121,14 @@ def portable(error: Exception) -> Exception:
     except Exception:
         pass
     return RuntimeError(f"{type(error).__name__}: {problem_of(error)}")
+
+
+def _check_tiny(order: Order, vae: VAE) -> None:
+    """Refuse a preview by a tiny decoder that this worker alone would find: the client names the one that it finds."""
+    found = found_tiny(vae) if order.preview and order.tiny is None else None
+    if found is not None:
+        problem = f"{found} is a tiny decoder that the machine which sent this preview does not have"
+        raise ClusterError(problem, "Name a tiny decoder at a path that all machines have.")
 
 
 def _exclusive(task: Task) -> Order:
