@@ -236,11 +236,11 @@ def test_an_option_without_effect_is_refused(place: Path, words: list[str], said
 
 
 def test_the_budget_to_try_next_is_enough_for_all_files(place: Path) -> None:
-    save_latents(place / "large.npy", 200, 200)
-    said = run("decode", "a.npy", "large.npy", "-o", "{stem}.png", "--budget", "1MB", code=4).stderr
+    save_latents(place / "-large.npy", 200, 200)
+    said = run("decode", "-o", "{stem}.png", "--budget", "1MB", "--", "a.npy", "-large.npy", code=4).stderr
     needed = [int(number) for number in re.findall(r"needs at least (\d+) MB", said)]
     assert min(needed) < max(needed)
-    assert f"--budget {max(needed)}MB" in said.partition("Try this next")[2]
+    assert f"--budget {max(needed)}MB -- a.npy -large.npy\n" in said.partition("Try this next")[2]
 
 
 @pytest.mark.parametrize(

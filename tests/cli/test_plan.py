@@ -252,6 +252,8 @@ def test_what_has_no_effect_on_stripes_is_refused() -> None:
     for words in (["--json"], ["--quality", "tiles"], ["--batch", "2"], ["--work"], ["--sweeps"]):
         assert f"remove {words[0]}" in run("plan", "512", "--workers", "2", *words, code=2).stderr
     assert "add --workers" in run("plan", "512", "--network", "1", code=2).stderr
+    for number in ("nan", "inf"):
+        assert number in run("plan", "512", "--workers", "2", "--network", number, code=2).stderr
 
 
 def test_a_plan_for_workers_counts_the_sums_of_linear_attentions_that_they_pass_on() -> None:

@@ -91,6 +91,28 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
         assert len(set(members.members()) - {first}) == 1
 
 
+def test_a_worker_that_carries_out_other_work_is_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zvae_tiled.cluster.introductions.INTRODUCTION", 3.0)
+    with _cluster(1) as (_, client):
+        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+        other = client.submit(time.sleep, 12, pure=False)
+        time.sleep(1)
+        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+        assert other.done()
+        assert caplog.text.count("carries out other work: it is waited for") == 1
+        client.run(_say_nothing)
+        with pytest.raises(ClusterError, match="does not answer"):
+            decode_many(orders("out")[:1], client)
+
+
+def _say_nothing() -> None:
+    """Let this worker take long to say what it is."""
+    membership: Any = import_module("zvae_tiled.cluster.membership")
+    membership.likeness = lambda _: time.sleep(60)
+
+
 @contextmanager
 def _cluster(workers: int) -> Iterator[tuple[Any, Any]]:
     """A cluster whose number of workers can be changed, and a client."""

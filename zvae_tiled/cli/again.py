@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import click
@@ -44,12 +45,17 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
 def again(ctx: click.Context, **changes: Any) -> str:
     """Return the command line with some values changed. None removes an option."""
     changes = {**ctx.meta.get(CHANGES, {}), **changes}
-    words = ctx.command_path.split()
+    words = dict[click.Parameter, list[str]]()
     for param in ctx.command.params:
         typed = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
         value = changes.get(str(param.name), ctx.params.get(str(param.name)) if typed else None)
-        words += _words(param, value)
-    return shlex.join(words)
+        words[param] = list(_words(param, value))
+    arguments = [word for param, each in words.items() if isinstance(param, click.Argument) for word in each]
+    dashed = any(word.startswith("-") and word != "-" for word in arguments)
+    if dashed and not ctx.ignore_unknown_options:
+        options = [word for param, each in words.items() if not isinstance(param, click.Argument) for word in each]
+        return shlex.join([*ctx.command_path.split(), *options, "--", *arguments])
+    return shlex.join([*ctx.command_path.split(), *chain(*words.values())])
 
 
 def _words(param: click.Parameter, value: Any) -> Iterator[str]:

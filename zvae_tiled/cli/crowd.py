@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,14 +37,16 @@ class Crowd:
     network: float | None
 
     def check(self, others: Mapping[str, bool]) -> None:
-        """Refuse options that have no effect on stripes.
+        """Refuse options that have no effect on stripes, and a network that is no number, which `FloatRange` takes.
 
         Args:
             others: Other options, and whether each was typed.
 
         Raises:
-            click.UsageError: One was typed beside ``--workers``; or ``--network`` without it.
+            click.UsageError: One was typed beside ``--workers``; or ``--network`` without it, or nan.
         """
+        if self.network is not None and math.isnan(self.network):
+            raise click.UsageError("--network must be a number of Gbit/s, it is nan.")
         if self.workers is None:
             if self.network is not None:
                 raise click.UsageError("--network is between workers: add --workers.")

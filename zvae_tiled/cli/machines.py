@@ -68,15 +68,16 @@ machines_options = group(
         "--workers",
         type=click.IntRange(1, 1024),
         metavar="N",
-        help="Do the work in N processes of this machine, which share its cores and the budget. A manifest, "
-        "zvae-manifest.jsonl, is written beside the files. It needs the extra zvae-tiled[cluster].",
+        help="Do the work in N processes of this machine, which share its cores and the budget, but not a disk limit "
+        "or a plan: those hold for each. A manifest, zvae-manifest.jsonl, is written beside the files of the first -o. "
+        "It needs the extra zvae-tiled[cluster].",
     ),
     cluster=click.option(
         "--cluster",
         metavar="ADDRESS",
         help="Do the work on the workers of a Dask cluster (tcp://HOST:8786, or the scheduler's file). The budget is "
-        "that of each machine. All files have the same paths there. Start one with `dask scheduler` on one machine, "
-        "`dask worker ADDRESS --nthreads 1 --memory-limit 0` on each.",
+        "that of each machine, a disk limit or a plan that of each worker. All files have the same paths there. Start "
+        "one with `dask scheduler` on one machine, `dask worker ADDRESS --nthreads 1 --memory-limit 0` on each.",
     ),
     allow=click.option(
         "--allow-different",
@@ -89,10 +90,10 @@ machines_options = group(
 
 
 def manifest_path(batch: Batch) -> Path:
-    """Return where the manifest of a batch is: in the folder of its files."""
+    """Return where the manifest of a batch is: in the folder of the files that the first ``-o`` names."""
     from zvae_tiled.cluster.manifest import NAME
 
-    return Path(os.path.commonpath([path.absolute().parent for path in batch.files])) / NAME
+    return Path(os.path.commonpath([paths[0].absolute().parent for _, paths in batch.found.values()])) / NAME
 
 
 def carry_out(batch: Batch, machines: Machines, manifests: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,7 @@ class Likeness:
     """What the bits of a picture depend on, beside its latents.
 
     Attributes:
-        versions: Versions of this package, MLX and NumPy.
+        versions: Versions of this package, and of what computes, reads and writes pictures.
         kernels: The kernels that compute in each type, and a digest of a small picture that they decoded.
         weights: The SHA-256 of the weights and the config of each VAE.
     """
@@ -52,8 +53,20 @@ def own_likeness(models: Sequence[Model]) -> Likeness:
 
 
 def versions() -> tuple[str, ...]:
-    """Return the versions of what computes."""
-    return f"zvae_tiled {__version__}", *(f"{name} {metadata.version(name)}" for name in ("mlx", "numpy"))
+    """Return the versions of what computes, and of what decodes and compresses pictures, which decides files' bytes."""
+    computing = (f"{name} {metadata.version(name)}" for name in ("mlx", "numpy"))
+    return f"zvae_tiled {__version__}", *computing, f"zlib {zlib.ZLIB_RUNTIME_VERSION}", *_pillow()
+
+
+def _pillow() -> tuple[str, ...]:
+    """Return the versions of Pillow, if it is installed, and of its libraries."""
+    try:
+        import PIL
+        from PIL import features
+    except ImportError:
+        return ("Pillow none",)
+    libraries = (f"{name} {features.version(name)}" for name in ("jpg", "libjpeg_turbo", "webp"))
+    return f"Pillow {PIL.__version__}", *libraries
 
 
 def differences(one: Likeness, other: Likeness, allow: Sequence[str] = ()) -> dict[str, tuple[str, str]]:

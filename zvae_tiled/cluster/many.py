@@ -13,7 +13,7 @@ from typing import Any
 from zvae_tiled.checks import path_of, shown
 from zvae_tiled.cluster.arguments import check_allowed, check_client
 from zvae_tiled.cluster.manifest import manifest as opened
-from zvae_tiled.cluster.ready import Ready, checked, in_turn
+from zvae_tiled.cluster.ready import Ready, checked, in_turn, with_tiny
 from zvae_tiled.cluster.row import Overall, Row
 from zvae_tiled.errors import InputError
 from zvae_tiled.order import Order
@@ -82,9 +82,10 @@ def carried_out(
     from zvae_tiled.cluster.extra import hushed
     from zvae_tiled.cluster.run import Run
 
-    models = sorted({each.model for each in ready}, key=repr)
+    named = with_tiny(ready)
+    models = sorted({model for each in named for model in each.models}, key=repr)
     with hushed(), crew(client, models, allow) as members:
-        yield from Run(members, ready, tell).rows()
+        yield from Run(members, named, tell).rows()
 
 
 def _refused(orders: Sequence[Order], found: Sequence[Ready | Exception]) -> Iterator[tuple[int, Row]]:

@@ -24,6 +24,7 @@ from distributed import Lock, WorkerPlugin, get_worker
 from zvae_tiled.cluster.likeness import Likeness, differences, likeness
 from zvae_tiled.cluster.ready import Model, sources_of
 from zvae_tiled.cluster.share import Share, available_here
+from zvae_tiled.cluster.work import forget_held
 from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.errors import ClusterError
 from zvae_tiled.files.protect import Source
@@ -167,9 +168,11 @@ class Membership(WorkerPlugin):
         return likeness(self._models), sources
 
     async def teardown(self, worker: Any) -> None:
-        """End the membership."""
+        """End the membership. Without another one the worker keeps no VAE."""
         async with self._turn(worker):  # a setup that is still going on ends first
             MEMBERS.pop(self.name, None)
+            if not MEMBERS:
+                await asyncio.to_thread(forget_held)  # it may wait for a task that loads one
             if worker.state.total_resources.get(self._seat):
                 await worker.set_resources(**{self._seat: 0})
 

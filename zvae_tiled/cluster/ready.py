@@ -14,6 +14,7 @@ from zvae_tiled.errors import InputError, OutputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.files.protect import Source, check_outputs
 from zvae_tiled.jobs.orders import outline, shape_of, written
+from zvae_tiled.jobs.preview import found_tiny
 from zvae_tiled.order import Order
 from zvae_tiled.vae import VAE
 
@@ -43,6 +44,12 @@ class Ready:
     def model(self) -> Model:
         """The VAE that it needs."""
         return model_of(self.order)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All VAEs that it needs: its own, and the tiny decoder that it names."""
+        tiny = self.order.tiny
+        return (self.model,) if tiny is None else (self.model, (tiny, None, self.order.dtype))
 
     @property
     def pixels(self) -> int:
@@ -86,6 +93,19 @@ def ready(number: int, order: Order, shape: Shape, paths: Sequence[Path]) -> Rea
         tiny=None if order.tiny is None else _placed(order.tiny),
     )
     return Ready(number, moved, tuple(path.absolute() for path in paths), shape)
+
+
+def with_tiny(orders: Sequence[Ready]) -> list[Ready]:
+    """Let previews name the tiny decoder that is found here, where one is: all workers read that one."""
+    vaes = {each.model: each.order for each in orders if each.order.preview and each.order.tiny is None}
+    paths = {model: found_tiny(outline(order)) for model, order in vaes.items()}
+    found = {model: os.path.abspath(path) for model, path in paths.items() if path is not None}
+    return [
+        replace(each, order=replace(each.order, tiny=found[each.model]))
+        if each.order.preview and each.order.tiny is None and each.model in found
+        else each
+        for each in orders
+    ]
 
 
 def checked(orders: Sequence[Order], beside: Sequence[Path] = ()) -> list[Ready | Exception]:

@@ -12,7 +12,7 @@ from zvae_tiled.cluster.crew import Crew
 from zvae_tiled.cluster.ready import Ready, in_turn
 from zvae_tiled.cluster.row import Overall, Row
 from zvae_tiled.cluster.watch import LOOK, Watch, lost
-from zvae_tiled.cluster.work import Task, files
+from zvae_tiled.cluster.work import Task, fresh
 
 
 class Run:
@@ -29,7 +29,7 @@ class Run:
         self._crew = crew
         self._tell = tell
         self._start = time.monotonic()
-        self._waiting = deque(Task(crew.name, crew.seat, each, files(each.paths)) for each in in_turn(orders))
+        self._waiting = deque(Task(crew.name, crew.seat, each, fresh(each.paths)) for each in in_turn(orders))
         self._sent: dict[Any, Task] = {}
         self._ended: SimpleQueue[Any] = SimpleQueue()
         self._pixels, self._done = sum(each.pixels for each in orders) or 1, 0

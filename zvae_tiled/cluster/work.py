@@ -6,8 +6,9 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from zvae_tiled.cluster.ready import Model, Ready
 from zvae_tiled.cluster.row import Row, problem_of
 from zvae_tiled.errors import BudgetError, ClusterError, OutputError
 from zvae_tiled.jobs.orders import load
+from zvae_tiled.jobs.preview import found_tiny
 from zvae_tiled.order import Order, run
 from zvae_tiled.report.progress import Listener, Progress
+from zvae_tiled.sinks.deep_zoom import tiles_folder
 from zvae_tiled.vae import VAE
 
 ENDING = ("closing", "closed", "failed")
@@ -25,9 +28,6 @@ ENDING = ("closing", "closed", "failed")
 
 OFTEN = 0.5
 """Seconds between two reports of progress."""
-
-File = tuple[int, int, int]
-"""A file's inode, size and time of change."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,24 @@ class Task:
         run: The run's name.
         seat: The topic of its reports of progress.
         ready: The order.
-        before: The files that it writes as they were before the run; None for each that did not exist.
+        fresh: Whether there was nothing where it writes before the run. What a machine sees of a file is not
+            compared with what another one sees: a network file system may show each of them another inode and time.
     """
 
     run: str
     seat: str
     ready: Ready
-    before: tuple[File | None, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse a task of other files."""
-        assert len(self.before) == len(self.ready.paths)
+    fresh: bool
 
 
 class Unwanted(BaseException):
     """The run was ended, or another worker has written the files. What is unfinished is removed on the way."""
 
 
-def files(paths: Sequence[Path]) -> tuple[File | None, ...]:
-    """Return each file as it is now."""
-    return tuple(map(_file, paths))
+def fresh(paths: Sequence[Path]) -> bool:
+    """Return whether there is nothing of these names, no link either, nor of those of their folders of tiles."""
+    folders = (tiles_folder(path) for path in paths if path.suffix.lower() == ".dzi")
+    return not any(map(os.path.lexists, chain(paths, folders)))
 
 
 def carry_out(task: Task) -> Row:
@@ -68,17 +66,20 @@ def carry_out(task: Task) -> Row:
     start, order = time.perf_counter(), task.ready.order
     row = Row(order.source, tuple(order.targets), "done", worker=worker.address)
     try:
-        share = member_of(task.run).share
+        member = member_of(task.run)
     except ClusterError as error:
         return replace(row, state="failed", error=error)
     try:
         if not _written(task):
-            limited = share.limited(_exclusive(task))
-            report = run(limited, held(limited), _listener(task, worker, key)).to_dict()
+            limited = member.share.limited(_exclusive(task))
+            vae = held(limited)
+            member.check_weights()  # after they were loaded, and again before the files get their names
+            _check_tiny(limited, vae)
+            report = run(limited, vae, _listener(task, worker, key, member.check_weights)).to_dict()
             del report["timeline"]
             row = replace(row, report=report)
     except BudgetError as error:
-        row = replace(row, state="failed", error=share.told(error))
+        row = replace(row, state="failed", error=member.share.told(error))
     except Unwanted:
         if not _written(task):
             row = replace(row, state="failed", error=RuntimeError("no longer wanted"))
@@ -122,24 +123,33 @@ def portable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {problem_of(error)}")
 
 
+def _check_tiny(order: Order, vae: VAE) -> None:
+    """Refuse a preview by a tiny decoder that this worker alone would find: the client names the one that it finds."""
+    found = found_tiny(vae) if order.preview and order.tiny is None else None
+    if found is not None:
+        problem = f"{found} is a tiny decoder that the machine which sent this preview does not have"
+        raise ClusterError(problem, "Name a tiny decoder at a path that all machines have.")
+
+
 def _exclusive(task: Task) -> Order:
     """Return an order that replaces no file which did not exist before the run, unless it left a part of its files."""
-    fresh = not any(task.before) and not any(files(task.ready.paths))
-    return replace(task.ready.order, overwrite=False) if fresh else task.ready.order
+    exclusive = task.fresh and fresh(task.ready.paths)
+    return replace(task.ready.order, overwrite=False) if exclusive else task.ready.order
 
 
 def _written(task: Task) -> bool:
-    """Return whether all files of an order were written since the run began."""
-    now = files(task.ready.paths)
-    return all(now) and all(here != before for here, before in zip(now, task.before, strict=True))
+    """Return whether all files of an order were written since the run began. Files that it replaces may be old ones."""
+    return task.fresh and all(map(os.path.exists, task.ready.paths))
 
 
-def _listener(task: Task, worker: Any, key: str) -> Listener:
+def _listener(task: Task, worker: Any, key: str, check: Callable[[], None]) -> Listener:
     told = [0.0]
 
     def listen(progress: Progress) -> None:
         if not _wanted(worker, key) or (progress.done >= 1 and _written(task)):  # before the files get their names
             raise Unwanted
+        if progress.done >= 1:
+            check()
         if time.perf_counter() - told[0] > OFTEN:
             told[0] = time.perf_counter()
             worker.log_event(task.seat, {"run": task.run, "number": task.ready.number, "done": progress.done})
@@ -151,11 +161,3 @@ def _wanted(worker: Any, key: str) -> bool:
     """Return whether Dask still waits for this: neither cancelled, nor is the worker about to close."""
     state = worker.state.tasks.get(key)
     return state is not None and state.state == "executing" and worker.status.name not in ENDING
-
-
-def _file(path: Path) -> File | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_ino, state.st_size, state.st_mtime_ns
