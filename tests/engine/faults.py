@@ -24,11 +24,13 @@ from tests.support.models import random_images, random_latents, random_vae
 from tests.support.plans import bits, plan_for
 from zvae_tiled.devices.native_cpu.library import Attend, Conv, Library, Moments, Pack
 from zvae_tiled.engine import run as engine_run
+from zvae_tiled.engine import sampled as engine_sampled
 from zvae_tiled.engine.spill_file import SpillFile
 from zvae_tiled.errors import SilentFailureError
 from zvae_tiled.families import Task
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.jobs.job import norms
+from zvae_tiled.planner.sampled import Sampled
 from zvae_tiled.weights.vae import dtype_name
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=2, latent_channels=3)
@@ -149,6 +151,7 @@ class Victim:
         config: AutoencoderKLConfig = CONFIG,
         size: tuple[int, int] = (5, 6),
         seed: int = 0,
+        keys: int | None = None,
     ) -> None:
         """Compute the healthy picture.
 
@@ -160,13 +163,15 @@ class Victim:
             config: The VAE's config.
             size: Rows and columns of the latents.
             seed: The seed of weights, and of latents or images.
+            keys: The keys that a decode samples; default: all are asked.
         """
         self._kernels = kernels
         vae = random_vae(config, dtype_name(kernels.dtype), seed)
         given = (random_latents if task == "decode" else random_images)(config, *size, seed=seed)
         if flat is not None:
             given[...] = flat
-        plan = plan_for(vae, given.shape, Random(3), ("ram",), task)
+        quality = None if keys is None else Sampled(keys)
+        plan = plan_for(vae, given.shape, Random(3), ("ram",), task, quality)
         sweeps = tuple(replace(sweep, rows=ROWS[task]) for sweep in plan.sweeps)
         self._chain, self._stage = plan.case.chain, replace(plan.pixels, sweeps=sweeps)
         self._weights = {
@@ -199,9 +204,13 @@ class Victim:
         return Counter(self.outcome(target, number, fault, times) for number in numbers)
 
     def _computed(self) -> bytes:
-        with TemporaryDirectory() as folder, patch.object(engine_run, "block_rows", lambda width: 2):
-            folded = norms(self._chain, self._weights)
+        with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory())
+            for module in (engine_run, engine_sampled):  # so that a small map has several blocks
+                stack.enter_context(patch.object(module, "block_rows", lambda width: 2))
+            folded, errors, spilled = norms(self._chain, self._weights), list[object](), SpillFile(Path(folder))
             run = engine_run.Run(
-                self._chain, self._stage, self._kernels, self._weights, folded, SpillFile(Path(folder))
+                self._chain, self._stage, self._kernels, self._weights, folded, spilled, on_sampled=errors.append
             )
-            return b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))
+            rows = b"".join(map(bits, run.rows(mx.array(self._given).astype(self._kernels.dtype))))
+            return rows + repr(errors).encode()  # the error of sampled keys is a result, too

@@ -15,7 +15,7 @@ from tests.engine.faults import MLX, NATIVE, Victim
 from tests.kernels.native import PATHS, kernels_of
 from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
 from zvae_tiled.devices.mlx_gpu.kernels import StripKernels
-from zvae_tiled.devices.native_cpu.library import Conv, Moments
+from zvae_tiled.devices.native_cpu.library import Attend, Conv, Moments
 from zvae_tiled.families import Task
 
 PLAUSIBLE = {(Conv, "another bias"), (Moments, "one other value")}
@@ -62,6 +62,23 @@ def runs(kernels: Iterable[str], quick: int | None = None) -> list[Any]:
 @pytest.mark.sample(5)
 def test_a_fault_of_a_native_call_is_mended_or_refused(path: str, task: Task, most: int, call: Any, fault: str) -> None:
     check(victim(path, task), call, fault, most, mends=True)
+
+
+SAMPLED_CASES = [
+    case if case == (Attend, "does nothing") else pytest.param(*case, marks=pytest.mark.slow) for case in NATIVE_CASES
+]
+
+
+@pytest.mark.skipif(not PATHS, reason="built without the native kernels")
+@pytest.mark.parametrize(("call", "fault"), SAMPLED_CASES, ids=str)
+def test_a_fault_while_keys_are_sampled_is_mended_or_refused(call: Any, fault: str) -> None:
+    """The keys pass by once, so what is lost of an answer cannot be computed again."""
+    check(sampled_victim(), call, fault, 8, mends=False)
+
+
+@cache
+def sampled_victim() -> Victim:
+    return Victim(made(PATHS[0]), "decode", size=(9, 12), keys=64)
 
 
 @pytest.mark.parametrize(("call", "fault"), MLX_CASES, ids=str)

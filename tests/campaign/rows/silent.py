@@ -69,9 +69,11 @@ def other(case: Case) -> int:
         kernels, faults = kernels_of(path, dtype, rng.randint(1, 3)), [*NATIVE_FAULTS, *KEPT_FAULTS]
     else:
         kernels, faults = {"rows": RowKernels, "strips": StripKernels}[path](mx.float32), [*MLX_FAULTS, *KEPT_FAULTS]
-    victim = Victim(
-        kernels, rng.choice(["decode", "encode"]), config=_config(rng), size=_size(rng), seed=rng.getrandbits(31)
-    )
+    seed = rng.getrandbits(31)
+    if rng.random() < 0.2:  # with sampled keys, of which there must be more than 64
+        victim = Victim(kernels, "decode", size=(rng.randint(8, 10), rng.randint(9, 12)), seed=seed, keys=64)
+    else:
+        victim = Victim(kernels, rng.choice(["decode", "encode"]), config=_config(rng), size=_size(rng), seed=seed)
     struck = 0
     while struck < 20:
         target, fault, times = rng.choice(faults)
