@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.running import environment
 from tests.support.waiting import lives, wait
+from zvae_tiled.adapters import triton_end
 
 SHARED = Path("/dev/shm")
 
@@ -72,3 +74,21 @@ def test_a_stub_ends_with_its_server(unloads: bool) -> None:
         server.wait()
         wait(lambda: not (lives(stub) or lives(watch)))
         assert not region.exists()
+
+
+def test_a_watch_that_is_just_starting_outlives_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell ignores no signal yet as it starts; a busy machine lets it start slowly."""
+    watches: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(triton_end, "_watches", watches)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    triton_end.end_with(os.getppid())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    (watch,) = watches
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            watch.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            watch.wait(0.1)
+    finally:
+        watch.kill()
+        watch.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,8 @@ cd /dev/shm && rm -f "$@"
 server lives. A process that has ended may be kept as a zombie (Z) by a container's first process. Ctrl-C and the end of
 a service reach this process too, and then it is needed. A region's name is that of one stub only."""
 
+_SURVIVED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
 _watches: list[subprocess.Popen[bytes]] = []
 """Kept, because Python warns of a process that runs and is forgotten."""
 
@@ -45,4 +48,8 @@ def end_with(server: int) -> None:
     regions = [word for word in words if word.startswith("triton_python_backend_shm_region_")]
     quiet = subprocess.DEVNULL
     watch = ["/bin/sh", "-c", _WATCH, "zvae-watch", str(os.getpid()), str(server), *regions]
-    _watches.append(subprocess.Popen(watch, stdin=quiet, stdout=quiet, stderr=quiet))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SURVIVED)  # a shell that is just starting ignores none yet
+    try:
+        _watches.append(subprocess.Popen(watch, stdin=quiet, stdout=quiet, stderr=quiet))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
