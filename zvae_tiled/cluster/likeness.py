@@ -118,7 +118,7 @@ def _advice(names: set[str]) -> str:
         return "Put the same files at the same path on every machine."
     fixes = {
         "versions": "Install the same versions everywhere",
-        "kernels": "Set ZVAE_KERNELS to a path that all of them have (zvae doctor lists them)",
+        "kernels": "Set ZVAE_KERNELS to a path that all of them have, such as portable",
     }
     return f"{', and '.join(fixes[name] for name in sorted(names))}. Or allow {' and '.join(sorted(names))} (allow=)."
 
