@@ -111,5 +111,5 @@ def test_the_line_of_the_guide_installs_the_nodes_and_updates_them(tmp_path: Pat
 
 def test_a_full_disk_is_told_without_arguments_of_python() -> None:
     with pytest.raises(OutputError, match=r"the disk is full\n *Set TMPDIR") as told, in_words_of_the_menu():
-        raise OutputError("the disk is full", spill._ADVICE)
+        raise OutputError("the disk is full", spill.FileBands.ADVICE)
     assert "=" not in str(told.value)

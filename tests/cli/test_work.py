@@ -90,6 +90,22 @@ def test_a_warning_has_no_place_in_the_source(place: Path) -> None:
     assert ".py" not in told
 
 
+def test_a_decode_with_an_early_look_goes_on_without_overwriting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["decode", "a.npy", "-o", "a.png", "--early-look", "--no-overwrite", "--work", "work"]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zvae_tiled.jobs.work.NotedSink.write", stop)
+        run(*words, code=130)
+    assert files(place) == {"a.npy", "b.npy", "vae", "a.preview.png", "work"}
+    run(*words)
+    assert levels(place / "a.png", place / "a.npy")
+    (place / "a.png").unlink()
+    assert "there is a file of that name" in run(*words, code=5).stderr
+
+
 def test_a_folder_can_be_removed(tmp_path: Path) -> None:
     stopped(tmp_path)
     assert "removed" in run("work", "--remove", tmp_path / "work").output

@@ -128,7 +128,7 @@ def test_only_parts_of_this_host_are_removed(tmp_path: Path, monkeypatch: pytest
 def test_a_part_that_is_swept_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, sweeps = parts.lock, iter([True, True])
+    lock, sweeps = parts.lock_if_possible, iter([True, True])
 
     def late(handle: int) -> bool:
         if next(sweeps, False):
@@ -136,7 +136,7 @@ def test_a_part_that_is_swept_before_it_is_locked_is_made_again(
         return lock(handle)
 
     named(monkeypatch)
-    monkeypatch.setattr(parts, "lock", late)
+    monkeypatch.setattr(parts, "lock_if_possible", late)
     with atomic_file(tmp_path / "a") as file:
         file.write(b"new")
     assert contents(tmp_path) == {"a": "new"}

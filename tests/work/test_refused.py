@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,10 @@ import pytest
 from tests.support.models import random_latents, random_vae
 from tests.support.running import run
 from tests.work.stopping import CONFIG, LATENTS, LOW, MODEL, decode, stopped
+from zvae_tiled import VAE
+from zvae_tiled.devices.blas import BlasStatus
 from zvae_tiled.engine import checkpoints
+from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.errors import InputError, OutputError, ZvaeError
 from zvae_tiled.files.journal import Journal, read_records
 from zvae_tiled.files.work_file import WorkFile
@@ -37,6 +42,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"latents": random_latents(CONFIG, 16, 5, seed=1)}, "other latents"),
         ({"vae": random_vae(CONFIG, seed=1)}, "other weights"),
+        ({"vae": VAE(replace(CONFIG, scaling_factor=1.0), MODEL.weights, MODEL.dtype)}, "another config of the VAE"),
         ({"budget": "2GB"}, "other options"),
         ({"disk_limit": "2GB"}, "other options"),
         ({"bits": 16}, "other outputs"),
@@ -55,10 +61,20 @@ def test_a_folder_of_another_decode_is_refused(other: dict[str, Any], reason: st
     assert not (tmp_path / "work").exists()
 
 
-def test_other_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("mlx_version", lambda: "0.0.1", "here mlx 0.0.1"),
+        ("zlib.ZLIB_RUNTIME_VERSION", "0.0.1", "here zlib 0.0.1"),
+        ("preload", lambda: BlasStatus("custom", "/lib/libfast.so.1", True, ""), "here BLAS libfast.so.1"),
+    ],
+)
+def test_other_kernels_are_refused(
+    place: str, value: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped(tmp_path)
-    monkeypatch.setattr("zvae_tiled.jobs.work.mlx_version", lambda: "0.0.1")
-    with pytest.raises(OutputError, match="another program, or other kernels"):
+    monkeypatch.setattr(f"zvae_tiled.jobs.work.{place}", value)
+    with pytest.raises(OutputError, match=f"another program, or other kernels: .*{told}"):
         decode(tmp_path)
 
 
@@ -76,6 +92,41 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds holiday\.jpg"):
         decode(tmp_path)
     assert os.listdir(tmp_path / "work") == ["holiday.jpg"]
+
+
+def test_files_of_such_names_without_a_journal_are_somebody_elses(tmp_path: Path) -> None:
+    """As `split picture part-` leaves them. A refused decode removes nothing either."""
+    (tmp_path / "work").mkdir()
+    for name in ("part-aa", "map-1"):
+        (tmp_path / "work" / name).touch()
+    for budget in ("1GB", "1MB"):
+        with pytest.raises(OutputError, match=r"holds map-1, so it is no work folder"):
+            decode(tmp_path, budget=budget)
+    assert sorted(os.listdir(tmp_path / "work")) == ["map-1", "part-aa"]
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes could write to one folder."""
+
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(OutputError, match=r"(?s)No locks available.*a file system with locks"):
+        decode(tmp_path)
+
+
+def test_a_map_that_finds_no_room_has_the_advice_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SavedBands, "_opened", full)
+        with pytest.raises(OutputError, match=r"(?s)the disk is full.*Free space, and run the same decode again"):
+            decode(tmp_path)
+    assert np.array_equal(decode(tmp_path), MODEL.decode(LATENTS, "np")[0])
 
 
 def cut(journal: bytes, at: int) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import plan_for, random_config, random_dc
 from tests.work.power import Cut, Power
+from tests.work.stopping import MODEL, decode, stopped
 from zvae_tiled import VAE
 from zvae_tiled.engine import checkpoints, saved
 from zvae_tiled.engine.spill import SavedBands
@@ -149,6 +150,17 @@ def test_no_row_is_computed_again_but_for_the_moments_of_a_block(
     assert any(first for _, first in seen), "no process began in the middle of a sweep"
     vae.decode_to_file(latents, tmp_path / "b.npy", budget="1GB")
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_the_time_to_go_counts_what_this_process_did(tmp_path: Path) -> None:
+    """Not the rows of a sweep that another process had read: hours to go looked like minutes."""
+    latents, seen = random_latents(CONFIG, 128, 5), list[Progress]()
+    options: dict[str, Any] = {"plan": plan_for(MODEL, latents.shape, Random(1), ("disk",)), "budget": None}
+    stopped(tmp_path, 47, latents=latents, **options)  # at the end of a long sweep
+    decode(tmp_path, latents=latents, progress=seen.append, **options)
+    assert seen[0].rows > 100
+    assert 0 < seen[0].done - seen[0].before < 2 * (seen[1].done - seen[0].done), "more than it has just read"
+    assert seen[-1].before == 0  # it is done
 
 
 def test_without_a_work_folder_nothing_has_a_name(tmp_path: Path) -> None:

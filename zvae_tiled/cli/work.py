@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def work(folders: tuple[Path, ...], remove: bool) -> None:
     found = [each for folder in folders or (Path(),) for each in (folder, *_inside(folder))]
     shown = list(filter(is_work_folder, found))
     for each in shown:
-        click.echo(line(each))
+        with suppress(FileNotFoundError):  # its decode has just ended
+            click.echo(line(each))
     if not shown:
         click.echo("no work folders", err=True)
 

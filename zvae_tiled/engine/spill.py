@@ -13,12 +13,18 @@ from zvae_tiled.devices.kernels import Kernels, Span, T
 from zvae_tiled.engine.spill_file import SpilledBytes, SpillFile
 from zvae_tiled.errors import OutOfMemoryError, OutputError
 from zvae_tiled.files.map_bytes import FileBytes, MapBytes
-from zvae_tiled.files.work_folder import from_the_beginning
+from zvae_tiled.files.work_folder import GO_ON, from_the_beginning
 from zvae_tiled.shortage import ADVICE, is_shortage
+
+_SPILLED = "Name another folder with spill_folder=, or raise the budget so that less is spilled."
+"""The advice where spilled maps have no place."""
 
 
 class FileBands(Generic[T]):
     """Bands in a file. A subclass says what becomes of rows that were read for the last time, and closes it."""
+
+    ADVICE = _SPILLED
+    """The advice where a map cannot be stored."""
 
     def __init__(self, kernels: Kernels[T], folder: Path, place: MapBytes, width: int, channels: int) -> None:
         self._kernels = kernels
@@ -32,7 +38,7 @@ class FileBands(Generic[T]):
         try:
             self._kernels.write(self._place, rows)
         except OSError as error:
-            raise _failed(self._folder, error) from error
+            raise _failed(self._folder, error, self.ADVICE) from error
         self._rows += self._kernels.rows(rows)
 
     def read(
@@ -59,7 +65,7 @@ class FileBands(Generic[T]):
         try:
             read = self._kernels.read(self._place, start, rows, *self._shape)
         except OSError as error:
-            raise _failed(self._folder, error) from error
+            raise _failed(self._folder, error, self.ADVICE) from error
         if release:
             self._release(start + rows)
         return read
@@ -96,6 +102,8 @@ class Rewritten(DiskBands[T]):
 class SavedBands(FileBands[T]):
     """Bands in a file of a work folder, which stays there after a crash."""
 
+    ADVICE = GO_ON
+
     def __init__(
         self, kernels: Kernels[T], path: Path, width: int, channels: int, itemsize: int, rows: int = 0
     ) -> None:
@@ -114,7 +122,7 @@ class SavedBands(FileBands[T]):
         try:
             file = self._opened()
         except OSError as error:
-            raise _failed(path.parent, error) from error
+            raise _failed(path.parent, error, self.ADVICE) from error
         super().__init__(kernels, path.parent, FileBytes(file, self._known), width, channels)
         self._file = file
         self._rows = rows
@@ -151,7 +159,7 @@ class SavedBands(FileBands[T]):
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _failed(self._folder, error) from error
+            raise _failed(self._folder, error, self.ADVICE) from error
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -165,18 +173,15 @@ def check_free_space(folder: Path, needed: int) -> None:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise _failed(folder, error) from error
+        raise _failed(folder, error, _SPILLED) from error
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"maps are to be spilled to {folder}, which cannot be written to", _ADVICE)
+        raise OutputError(f"maps are to be spilled to {folder}, which cannot be written to", _SPILLED)
     if free < needed:
-        raise OutputError(f"spilled maps need {needed:,} bytes on disk; {folder} has {free:,} free", _ADVICE)
+        raise OutputError(f"spilled maps need {needed:,} bytes on disk; {folder} has {free:,} free", _SPILLED)
 
 
-_ADVICE = "Name another folder with spill_folder=, or raise the budget so that less is spilled."
-
-
-def _failed(folder: Path, error: OSError) -> OutputError | OutOfMemoryError:
+def _failed(folder: Path, error: OSError, advice: str) -> OutputError | OutOfMemoryError:
     if is_shortage(error):
-        return OutOfMemoryError(f"memory ran out while maps were spilled to {folder}", ADVICE)
+        return OutOfMemoryError(f"memory ran out while maps were written to {folder}, or read from it", ADVICE)
     what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return OutputError(f"maps cannot be spilled to {folder}: {what}", _ADVICE)
+    return OutputError(f"maps cannot be stored in {folder}: {what}", advice)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import name_beside
-from zvae_tiled.files.parts import TRIES, is_file, lock, part_name, sweep_once
+from zvae_tiled.files.parts import TRIES, is_file, lock_if_possible, part_name, sweep_once
 
 _LEVEL, _TILE = re.compile("[0-9]+"), re.compile(r"[0-9]+_[0-9]+\.(png|jpg|jpeg)")
 
@@ -149,7 +149,7 @@ def _created(path: Path) -> tuple[int, Path]:
             handle = os.open(part, os.O_RDONLY)
         except FileNotFoundError:  # swept away already
             continue
-        if lock(handle) and is_file(part, os.fstat(handle)):
+        if lock_if_possible(handle) and is_file(part, os.fstat(handle)):
             return handle, part
         os.close(handle)  # another process has just swept it away
     raise OSError(errno.EBUSY, "another process removes unfinished files here")

@@ -59,7 +59,7 @@ def create_named(part: Path, mode: int | None = None) -> int:
     """Create a locked part, and return a handle to read and write."""
     for _ in range(TRIES):
         handle = open_file(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
-        if lock(handle) and is_file(part, os.fstat(handle)):
+        if lock_if_possible(handle) and is_file(part, os.fstat(handle)):
             _set_mode(handle, mode)
             return handle
         os.close(handle)  # another process has just swept it away
@@ -106,7 +106,7 @@ def _remove(part: Path) -> None:
             state = os.fstat(handle)
             regular = stat.S_ISREG(state.st_mode) or folder
             # Locked: somebody writes it. Another file by now: somebody else swept.
-            if regular and _try_lock(handle) and is_file(part, state):
+            if regular and lock(handle) and is_file(part, state):
                 shutil.rmtree(part) if folder else os.unlink(part)
         finally:
             os.close(handle)
@@ -125,7 +125,7 @@ def _unnamed(folder: Path, mode: int | None) -> int | None:
     if not os.path.exists(_proc(handle)):  # no /proc, as in some jails
         os.close(handle)
         return None
-    lock(handle)  # it may get the name of a part for a moment
+    lock_if_possible(handle)  # it may get the name of a part for a moment
     _set_mode(handle, mode)
     return handle
 
@@ -157,15 +157,20 @@ def _allow_more_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def lock(handle: int) -> bool:
+def lock_if_possible(handle: int) -> bool:
     """Lock a new file; False if another process has locked it. Where there are no locks, nothing is swept either."""
     try:
-        return _try_lock(handle)
+        return lock(handle)
     except OSError:
         return True
 
 
-def _try_lock(handle: int) -> bool:
+def lock(handle: int) -> bool:
+    """Lock a file; False if another process has locked it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zvae_tiled.files.filesystem import mode_of
 from zvae_tiled.files.new_file import NewFile
-from zvae_tiled.files.parts import is_file, lock, open_file, part_name
+from zvae_tiled.files.parts import is_file, lock_if_possible, open_file, part_name
 from zvae_tiled.files.special import followed
 
 
@@ -24,7 +24,7 @@ class WorkFile(NewFile):
         """
         self.path = followed(path)
         handle = open_file(kept, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, None)
-        lock(handle)  # its second name, beside the final one, is that of a part
+        lock_if_possible(handle)  # its second name, beside the final one, is that of a part
         mode = mode_of(self.path)
         if mode is not None:
             with suppress(OSError):  # some file systems keep no permissions

@@ -13,10 +13,13 @@ from typing import Any
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.journal import Journal, LockedError, read_records
-from zvae_tiled.files.parts import is_file, lock
+from zvae_tiled.files.parts import is_file, lock_if_possible
 from zvae_tiled.files.special import followed
 
 JOURNAL = "journal"
+GO_ON = "Free space, and run the same decode again: it goes on from the last note."
+"""The advice for a disk that is full, or fails."""
+
 _OWN = re.compile(r"(map|part)-[0-9a-z-]+")
 
 
@@ -38,7 +41,9 @@ class WorkFolder:
         try:
             path.mkdir(exist_ok=True)
             sync_folder(path.parent)
-            others = sorted(set(os.listdir(path)) - set(_own_names(path)))
+            names = set(os.listdir(path))
+            # The journal is created first and removed last: without it, files of these names are somebody else's.
+            others = sorted(names - set(_own_names(path)) if JOURNAL in names else names)
             if others:
                 raise OutputError(
                     f"{path} holds {others[0]}, so it is no work folder", "Name an empty folder, or a new one."
@@ -51,7 +56,7 @@ class WorkFolder:
         except OSError as error:
             raise OutputError(
                 f"the work folder {path} cannot be used: {error.strerror or error}",
-                "Name a folder that can be written to.",
+                "Name a folder that can be written to, on a file system with locks.",
             ) from error
 
     def begin(self, first: dict[str, Any]) -> None:
@@ -149,7 +154,7 @@ class WorkFolder:
         except OSError as error:
             raise OutputError(
                 f"the work folder {self.path} cannot be written to: {error.strerror or error}",
-                "Free space, and run the same decode again: it goes on from the last note.",
+                GO_ON,
             ) from error
 
     def close(self) -> None:
@@ -186,9 +191,13 @@ def is_finished_part(file: Path, path: Path) -> bool:
 
 
 def in_use(path: Path) -> bool:
-    """Return whether a process holds a work folder."""
+    """Return whether a process holds a work folder. Without locks, none does.
+
+    Raises:
+        FileNotFoundError: It has no journal any more.
+    """
     with (path / JOURNAL).open("rb") as file:
-        return not lock(file.fileno())
+        return not lock_if_possible(file.fileno())
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:

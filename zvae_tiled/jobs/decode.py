@@ -204,6 +204,7 @@ class Decode(Job):
             "zvae": FORMAT,
             "latents": digest_of({"latents": self._inputs, "scaled": mx.array(self._scaled)}),
             "weights": digest_of(self._vae.weights),
+            "config": hashlib.sha256(repr(self._vae.config).encode()).hexdigest(),
             "program": program(device.name, dtype_name(self._vae.dtype)),
             "options": {
                 "budget": None if terms.budget is None else str(terms.budget),

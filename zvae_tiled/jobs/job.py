@@ -225,7 +225,7 @@ class Job(ABC):
         tracker, first = Tracker(plan, listener), 0
         if notes is not None:
             first = notes.picture
-            tracker.go_on(first, notes.sweep)
+            tracker.go_on(first, notes.sweep, self._went_on[1])
         self._sampled.clear()
         self._gain = self._amplified(plan)
         measured = partial(self._measured, plan)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from zvae_tiled._version import __version__
+from zvae_tiled.devices.blas import preload
 from zvae_tiled.devices.here import mlx_version
 from zvae_tiled.devices.native_cpu.library import library_file
 from zvae_tiled.engine.checkpoints import Checkpoints
@@ -137,6 +139,7 @@ _OTHER = {
     "zvae": "another version",
     "latents": "other latents",
     "weights": "other weights",
+    "config": "another config of the VAE",
     "program": "another program, or other kernels",
     "options": "other options",
     "outputs": "other outputs",
@@ -144,10 +147,13 @@ _OTHER = {
 
 
 def program(device: str, dtype: str) -> str:
-    """Return the kernels and the versions on which bits may depend."""
+    """Return the kernels and the versions on which the bytes of maps and files may depend."""
     library = library_file()
     native = "none" if library is None else hashlib.sha256(library.read_bytes()).hexdigest()[:12]
-    return f"zvae_tiled {__version__}, {device} {dtype}, native kernels {native}, mlx {mlx_version()}"
+    kernels = f"zvae_tiled {__version__}, {device} {dtype}, native kernels {native}, mlx {mlx_version()}"
+    blas = preload()
+    products = blas.name if blas.path is None else os.path.basename(blas.path)
+    return f"{kernels}, BLAS {products}, numpy {np.__version__}, zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 def digest_of(arrays: Mapping[str, mx.array]) -> str:

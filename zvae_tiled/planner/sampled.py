@@ -12,7 +12,7 @@ from zvae_tiled.families import VAEConfig
 from zvae_tiled.planner.case import Case
 
 KEYS = 131_072
-"""Keys by default: at 16384×16384 pixels they take half of the time of the convolutions."""
+"""Keys by default: at 16384×16384 pixels they take about as much time as the convolutions."""
 
 LEAST_KEYS = 64
 """The fewest keys. One in each octave of importance is kept in any case, and there may be 40 octaves."""

@@ -85,12 +85,18 @@ class Tracker:
         self._sweep = 0
         self._share = 1.0
 
-    def go_on(self, picture: int, sweep: int) -> None:
-        """Begin at a sweep of a picture: all before it was done by another process."""
+    def go_on(self, picture: int, sweep: int, before: float) -> None:
+        """Begin at a sweep of a picture.
+
+        Args:
+            picture: The picture.
+            sweep: The sweep. Another process did all sweeps before it, and perhaps rows of its own.
+            before: Share of the work that another process did, these rows included.
+        """
         (stage,) = self._stages
         self._sweep = picture * len(stage.sweeps) + sweep
         self._finished = picture * stage.seconds + sum(each.seconds for each in stage.sweeps[:sweep])
-        self._before = self._finished / self._total
+        self._before = before
 
     def read(self, stage: Stage, index: int, rows: int) -> None:
         """Record that sweep `index` of a stage has read `rows` rows of its start cut so far."""
