@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -22,9 +21,6 @@ from tests.serving.server import DECOUPLED, TWICE, Server, add_model, of_server
 from tests.support.running import ROOT, environment, save_vae
 
 NEEDS = "a Triton server (scripts/triton installs it), tritonclient, and this tree installed into the Python that runs"
-
-PATIENCE = 60.0
-"""Seconds that a server has for its end: one was seen to hang on its way out."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,6 @@ def main(folder: Path) -> None:
     with Server(repository, folder / "log") as server:
         print(json.dumps({"http": server.http, "grpc": server.grpc, "pid": server.process.pid}), flush=True)
         sys.stdin.read()
-        last = threading.Timer(PATIENCE, server.process.kill)
-        last.daemon = True
-        last.start()
 
 
 if __name__ == "__main__":

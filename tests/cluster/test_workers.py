@@ -94,9 +94,9 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
 def test_a_worker_that_carries_out_other_work_is_waited_for(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("zvae_tiled.cluster.introductions.INTRODUCTION", 3.0)
     with _cluster(1) as (_, client):
-        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]  # it has loaded all it needs
+        monkeypatch.setattr("zvae_tiled.cluster.introductions.INTRODUCTION", 3.0)
         other = client.submit(time.sleep, 12, pure=False)
         time.sleep(1)
         assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +26,9 @@ MODEL = ROOT / "serving" / "triton" / "vae_decoder"
 DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 TWICE = "instance_group [ { count: 2 kind: KIND_CPU } ]\n"
 """Lines of a config: rows are sent as they are finished; two processes decode."""
+
+PATIENCE = 60.0
+"""Seconds that a server has for its end: one was seen to hang on its way out."""
 
 
 def add_model(repository: Path, name: str, more: str = "", **parameters: str | Path) -> None:
@@ -74,8 +78,11 @@ class Server:
         self.stop()
 
     def stop(self) -> int:
-        """Send SIGTERM, wait for the end, and return the exit code."""
+        """Send SIGTERM, wait for the end, and return the exit code: that of SIGKILL if it hangs on its way out."""
         self.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(PATIENCE)
+        self.process.kill()
         return self.process.wait()
 
     def ready(self) -> bool:

@@ -64,6 +64,7 @@ def test_a_worker_that_is_killed_at_a_task_changes_no_byte(place: Path, client: 
         flag = place / f"flag-{nth}"
         client.register_plugin(Dies(str(flag), 1 + nth * (tasks - 2) // (KILLS - 1)))
         run_striped(ORDER, client)
+        client.wait_for_workers(2, timeout=300)
         client.unregister_worker_plugin("dies")
         assert flag.exists()
         assert same_bytes()
