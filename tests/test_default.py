@@ -163,6 +163,8 @@ def test_of_several_snapshots_the_newest_whole_one_is_taken_or_that_of_the_main_
     ("variables", "folder"),
     [
         ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/a"),
+        ({"HUGGINGFACE_HUB_CACHE": "~/d", "HF_HOME": "/b"}, "{home}/d"),
+        ({"HF_HUB_CACHE": "$XDG_CACHE_HOME/a", "XDG_CACHE_HOME": "/c"}, "/c/a"),
         ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
         ({"HF_HOME": "~/b"}, "{home}/b/hub"),
         ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),

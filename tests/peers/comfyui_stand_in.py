@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from tests.data.make_golden_tiny import random_tiny
 from tests.peers.diffusers_model import random_diffusers_vae
 from tests.support.checkpoints import vae_rows
 from tests.support.models import FLUX2, narrow
+from zvae_tiled.weights.modules import module_config
 
 
 class FirstStage(torch.nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
@@ -38,6 +40,7 @@ class LoadedVAE:
 
     def __init__(self, first_stage_model: Any, latent_dim: int = 2) -> None:
         self.first_stage_model, self.latent_dim = first_stage_model, latent_dim
+        self.config: Any = module_config(first_stage_model.model)
 
     def throw_exception_if_invalid(self) -> None:
         if self.first_stage_model is None:
@@ -96,13 +99,29 @@ def taesd() -> LoadedVAE:
     return LoadedVAE(module)
 
 
+def taef2() -> LoadedVAE:
+    """A TAESD of packed latents, as ComfyUI's EncoderFlux2 packs them. Each channel has a scale, as in TAEQI 2.1."""
+    model, fold = random_tiny(latent_channels=4), torch.nn.functional
+    scale, shift = (torch.linspace(low, high, 16).reshape(16, 1, 1) for low, high in ((0.5, 1.5), (-0.2, 0.3)))
+    module = FirstStage(
+        model,
+        str,
+        lambda z: model.decode(fold.pixel_shuffle((z - shift) * scale, 2)).sample,
+        lambda x: fold.pixel_unshuffle(model.encode(x).latents, 2) / scale + shift,
+    )
+    module.vae_scale, module.vae_shift = torch.nn.Parameter(scale), torch.nn.Parameter(shift)
+    vae = LoadedVAE(module)
+    vae.downscale, vae.config = 16, replace(vae.config, patch=2)
+    return vae
+
+
 def qwen_image() -> LoadedVAE:
     model = random_qwen()
     module = FirstStage(model, str, lambda z: model.decode(z).sample, lambda x: model.encode(x).latent_dist.mode())
     return LoadedVAE(module, latent_dim=3)
 
 
-FAMILIES = {each.__name__: each for each in (z_image, flux2, taesd, qwen_image)}
+FAMILIES = {each.__name__: each for each in (z_image, flux2, taesd, taef2, qwen_image)}
 
 
 class Host:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from zvae_tiled.families import PRESETS
-from zvae_tiled.weights.modules import module_config
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
     def load(family: str) -> Any:
         vae = FAMILIES[family]()
-        monkeypatch.setitem(PRESETS, "narrow", module_config(vae.first_stage_model.model))
+        monkeypatch.setitem(PRESETS, "narrow", vae.config)
         return vae
 
     return load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,23 @@ def test_a_pipeline_that_asks_for_the_class_of_its_vae_is_refused_and_left_as_it
     assert other.vae is not theirs, "its VAE alone is none to refuse"
 
 
+@pytest.mark.parametrize(("name", "videos"), [("WanPipeline", True), ("BriaFiboPipeline", False)])
+def test_a_pipeline_of_videos_is_told_before_it_samples_that_one_frame_is_decoded(name: str, videos: bool) -> None:
+    import diffusers
+    import torch
+
+    parts: dict[str, Any] = dict.fromkeys(("tokenizer", "text_encoder", "transformer", "scheduler"))
+    pipe = getattr(diffusers, name)(vae=wan(), **parts)
+    told = (
+        pytest.warns(UserWarning, match=r"makes videos.*set num_frames to 1.*video=True") if videos else nullcontext()
+    )
+    with told:
+        use(pipe, BUDGET)
+    with pytest.raises(InputError, match="or with one frame") as error:
+        pipe.vae.decode(torch.zeros(1, 4, 2, 3, 4))
+    assert "A video is decoded whole" in error.value.advice
+
+
 def test_prx_reads_the_size_of_its_pictures_from_the_vae() -> None:
     import diffusers
 
@@ -71,6 +89,7 @@ def test_prx_reads_the_size_of_its_pictures_from_the_vae() -> None:
     [
         ("Flux2Pipeline", "flux2"),
         ("ErnieImagePipeline", "ernie-image"),
+        ("ErnieImageModularPipeline", "ernie-image"),
         ("Ideogram4Pipeline", "ideogram4"),
         ("BriaFibo2Pipeline", "fibo2"),
     ],
@@ -82,7 +101,7 @@ def test_the_vae_that_is_returned_reads_the_latents_of_its_pipeline(name: str, p
     assert hasattr(diffusers, name)
     theirs = pipeline("FLUX.2")[0].vae
     theirs.register_to_config(batch_norm_eps=1e-4)  # as published
-    pipe = type(name, (SimpleNamespace,), {})(vae=theirs)
+    pipe = type("Mine", (type(name, (SimpleNamespace,), {}),), {})(vae=theirs)
     vae, published = use(pipe, BUDGET), PRESETS[preset].latents
     assert replace(vae.config.latents, channels=published.channels) == published
     noise = torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.peers,
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning"),
 ]
-FAMILIES = ("z_image", "flux2", "taesd", "qwen_image")
+FAMILIES = ("z_image", "flux2", "taesd", "taef2", "qwen_image")
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -62,10 +62,8 @@ def prepared(
     The output is ``image``, or the ending of the files.
     """
     bounded, samples = copied(vae), samples.unbind()[0] if samples.is_nested else samples  # beside a video's sound
-    convention, (shift, scale) = bounded.config.latents, _tiny_scale(vae)
-    # Scale and shift are undone, but TAESD has its scale inside, and FLUX.2 its stored statistics.
-    scaled = convention.only_scaled or convention.statistics is not None
-    latents = Latents((samples - shift) * scale, scaled=scaled, texts=texts or {})
+    shift, scale = _tiny_scale(vae, samples.device)
+    latents = Latents((samples - shift) * scale, scaled=_scaled(bounded), texts=texts or {})
     batch, height, width, _ = bounded.prepare(latents, budget=_ANY, quality=quality).shape
     plan = planned(vae, height, width, batch, budget or _ANY, quality, output)
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
@@ -90,19 +88,25 @@ def encode(vae: Any, pixels: Any, budget: str) -> Any:
 
     bounded = copied(vae, encoder=True)
     images = vae.vae_encode_crop_pixels(pixels)[..., : bounded.config.image_channels]
-    (shift, scale), frames = _tiny_scale(vae), vae.latent_dim == 3
+    (shift, scale), frames = _tiny_scale(vae, torch.device("cpu")), vae.latent_dim == 3
     if frames and len(images) > 1:
         raise InputError(f"this VAE encodes one picture at a time, and got {len(images)}", "Encode them one by one.")
     plan = bounded.plan(images.shape[1], images.shape[2], budget or _ANY, len(images), "encode")
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     # Pictures that were scaled may go beyond [0, 1], which ComfyUI's own VAE encodes, too.
-    scaled = bounded.config.latents.statistics is not None
-    found = bounded.encode(images * 2 - 1, raw=True, scaled=scaled, budget=budget or None, progress=listener())
+    terms: dict[str, Any] = {"scaled": _scaled(bounded), "budget": budget or None, "progress": listener()}
+    found = bounded.encode(images * 2 - 1, raw=True, **terms)
     samples = torch.from_dlpack(found.mean.astype(mx.float32)) / scale + shift
     return samples[:, :, None] if frames else samples
 
 
-def _tiny_scale(vae: Any) -> tuple[float, float]:
-    """Return the shift and the scale that ComfyUI's TAESD has inside. Other VAEs have none."""
+def _scaled(bounded: VAE) -> bool:
+    """Return whether samples are scaled: ComfyUI has TAESD's scale inside, and FLUX.2's statistics are in its VAE."""
+    convention = bounded.config.latents
+    return convention.only_scaled or convention.statistics is not None
+
+
+def _tiny_scale(vae: Any, device: Any) -> tuple[Any, Any]:
+    """Return the shift and the scale that ComfyUI's TAESD has inside, one or one for each channel. Others have none."""
     shift, scale = (getattr(vae.first_stage_model, name, None) for name in ("vae_shift", "vae_scale"))
-    return (0.0, 1.0) if shift is None or scale is None else (shift.item(), scale.item())
+    return (0.0, 1.0) if shift is None or scale is None else (shift.detach().to(device), scale.detach().to(device))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from zvae_tiled.adapters.maps import WHOLE_VIDEO
 from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import InputError, WeightsError
 from zvae_tiled.families import FAMILIES
@@ -59,6 +62,9 @@ def use(
             f"use() would change the pictures of {', '.join(asking)}, which asks for the class of its VAE",
             'Ask it for latents, output_type="latent", and decode them: VAE.from_module(pipe.vae, video=True).',
         )
+    if "num_frames" in inspect.signature(type(pipe).__call__).parameters:
+        what = f"{type(pipe).__name__} makes videos, and its VAE decodes one frame from now on: set num_frames to 1"
+        warnings.warn(f"{what}. {WHOLE_VIDEO}", stacklevel=2)
     if free is not None and not callable(free):
         raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
@@ -69,15 +75,15 @@ def use(
     whole = getattr(theirs, "_orig_mod", theirs)  # inside a module of torch.compile
     offloaded = weights_here(theirs)
     try:
-        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe).__name__)
+        vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe))
         pipe.vae = bounded(vae, whole, free, **terms)
     finally:  # the pipeline is as it was, if its VAE could not be copied
         offload_again(pipe, offloaded)
     return vae
 
 
-def _copied(theirs: Any, pipeline: str) -> VAE:
-    """Copy a VAE. Its config has what a pipeline of this class changes in it."""
+def _copied(theirs: Any, pipeline: type) -> VAE:
+    """Copy a VAE. Its config has what a pipeline of this class, or of its parents, changes in it."""
     lost = next((str(each.dtype) for each in theirs.parameters() if "float8" in str(each.dtype)), None)
     if lost is not None:
         raise WeightsError(
@@ -89,5 +95,7 @@ def _copied(theirs: Any, pipeline: str) -> VAE:
         kind = "float32"  # the pipeline would convert it before each decode
     config = module_config(theirs)
     if config is not None:
-        config = replace(config, **FAMILIES[config.class_name].pipelines.get(pipeline, {}))
+        known = FAMILIES[config.class_name].pipelines
+        changes = (known[each.__name__] for each in pipeline.__mro__ if each.__name__ in known)
+        config = replace(config, **next(changes, {}))
     return VAE.from_module(theirs, config, kind if kind in DTYPES else "float32", decoder_only=False)

@@ -12,6 +12,12 @@ from zvae_tiled.inputs.arrays import shape_text, to_mlx
 from zvae_tiled.inputs.latent_space import packed
 from zvae_tiled.inputs.latents import Latents
 
+WHOLE_VIDEO = (
+    'A video is decoded whole: leave the pipeline its VAE, ask it for output_type="latent", and decode them with '
+    "VAE.from_module(pipe.vae, video=True)."
+)
+"""The advice where a VAE that decodes pictures is given frames of a video."""
+
 
 def one_frame(map_: Any, what: str) -> Any:
     """Return a map without the axis of its frame.
@@ -23,7 +29,7 @@ def one_frame(map_: Any, what: str) -> Any:
         return map_[:, :, 0]
     if map_.ndim != 4:
         problem = f"{what} must be (B, C, H, W), or with one frame (B, C, 1, H, W), they are {shape_text(map_.shape)}"
-        raise InputError(problem, "Pass frames one by one.")
+        raise InputError(problem, WHOLE_VIDEO)
     return map_
 
 

@@ -148,6 +148,7 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
 PIPELINES: dict[str, dict[str, Any]] = {
     "Ideogram4Pipeline": {"pipeline": "ideogram4"},
     "ErnieImagePipeline": {"batch_norm_eps": 1e-5},
+    "ErnieImageModularPipeline": {"batch_norm_eps": 1e-5},
     "BriaFibo2Pipeline": {"pipeline": "fibo2"},
 }
 """What pipelines of diffusers do otherwise than their VAE's config.json says."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from zvae_tiled.checks import shown
+from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import LatentConvention
 
@@ -71,7 +72,7 @@ def unscale_latents(latents: mx.array, convention: LatentConvention, weights: We
     shift, scale = _shift_and_scale(convention, weights)
     own = _rounded(_rounded(latents, mx.divide, scale), mx.add, shift)
     ready = unpacked(own, convention.patch, convention.order)
-    mx.eval(ready)
+    evaluate(ready)
     return ready
 
 
@@ -111,7 +112,7 @@ def _shift_and_scale(convention: LatentConvention, weights: Weights) -> tuple[mx
 def _rounded(x: mx.array, operation: object, number: mx.array) -> mx.array:
     # Rounding the number to bfloat16 first would change it by up to 0.4 %. Like torch, compute in float32, round once.
     wide: mx.array = operation(x.astype(mx.float32), number)  # type: ignore[operator]
-    mx.eval(wide)  # frees its inputs before the next copy is made: large latents are most of a large decode
+    evaluate(wide)  # frees its inputs before the next copy is made: large latents are most of a large decode
     result = wide.astype(x.dtype)
-    mx.eval(result)
+    evaluate(result)
     return result

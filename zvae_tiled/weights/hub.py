@@ -164,7 +164,8 @@ def _has(folder: Path, name: str) -> bool:
 
 def cache_folder() -> Path:
     """Return the download folder of huggingface_hub, from the variables that it reads, in the same order."""
-    if "HF_HUB_CACHE" in os.environ:
-        return Path(os.environ["HF_HUB_CACHE"])
+    for named in (os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")):
+        if named is not None:
+            return Path(os.path.expandvars(named)).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
     return Path(home).expanduser() / "hub"
