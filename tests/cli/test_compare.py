@@ -40,6 +40,16 @@ def test_floats_are_compared_too(place: Path) -> None:
     assert "inf dB" in run("compare", "p.npy", "b.png").stdout
 
 
+def test_alpha_is_compared_unless_all_is_opaque(place: Path) -> None:
+    colours = write(place / "a.png", 0)
+    for name, alpha in (("opaque.png", 255), ("half.png", 128)):
+        levels = np.dstack([np.asarray(Image.open(place / "a.png")), np.full(colours.shape[:2], alpha, np.uint8)])
+        Image.fromarray(levels).save(place / name)
+    assert "inf dB" in run("compare", "a.png", "opaque.png").stdout
+    assert "inf dB" in run("compare", "half.png", "half.png").stdout
+    assert "largest     0.498 of the range" in run("compare", "opaque.png", "half.png").stdout
+
+
 @pytest.mark.parametrize("quality", [[], ["--quality", "tiles", "--tile", "8", "--overlap", "2", "--moments", "tile"]])
 def test_a_decode_is_compared_with_the_full_one(place: Path, quality: list[str]) -> None:
     told = run("compare", "a.npy", "--reference", "full", "--dtype", "float32", *quality).stdout

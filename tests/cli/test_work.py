@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ import pytest
 from tests.cli.decoding import files, levels
 from tests.support.running import COMMAND, ROOT, run, save_latents, save_vae
 from tests.work.stopping import stopped
+from zvae_tiled.errors import SilentFailureError
 
 
 def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
@@ -103,7 +105,41 @@ def test_a_decode_with_an_early_look_goes_on_without_overwriting(place: Path, mo
     run(*words)
     assert levels(place / "a.png", place / "a.npy")
     (place / "a.png").unlink()
-    assert "there is a file of that name" in run(*words, code=5).stderr
+    run(*words)  # of a decode that was refused after its look, too
+    assert levels(place / "a.png", place / "a.npy")
+
+
+def test_files_in_the_work_folder_are_refused(place: Path) -> None:
+    (place / "work").mkdir()
+    for words in (["-o", "work/a.png"], ["-o", "a.png", "--save-plan", "work/plan.json"]):
+        assert "is in the work folder" in run("decode", "a.npy", *words, "--work", "work", code=2).stderr
+    assert not files(place / "work")
+
+
+def test_a_link_to_a_work_folder_is_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "disk").mkdir()
+    (place / "link").symlink_to("disk")
+    stopped(place, name="c.npy", work="link")
+    assert "c.npy" in run("work", "link").output
+    run("work", "--remove", "link")
+    assert not (place / "disk").exists()
+    (place / "disk").mkdir()
+    assert "Directory" not in run("decode", "a.npy", "-o", "a.png", "--work", "link").stderr
+    assert not (place / "disk").exists()
+
+
+def test_after_a_silent_failure_the_printed_command_decodes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise SilentFailureError("decoder.conv_out gave NaN", "Decode in a wider type.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zvae_tiled.jobs.work.NotedSink.write", fail)
+        told = run("decode", "a.npy", "-o", "a.png", "--work", "work", code=6).stderr
+    commands = told.strip().splitlines()[-1].split(" && ")
+    assert len(commands) == 2, told
+    for command in commands:
+        run(*shlex.split(command)[1:])
+    assert levels(place / "a.png", place / "a.npy", "float32")
 
 
 def test_a_folder_can_be_removed(tmp_path: Path) -> None:

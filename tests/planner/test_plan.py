@@ -62,6 +62,7 @@ def test_other_plans_are_not_equal() -> None:
         (lambda sweeps: (replace(sweeps[0], rows=129), *sweeps[1:]), "reads 129 rows at once, its map has fewer"),
         (lambda sweeps: (replace(sweeps[0], rows=2.0), *sweeps[1:]), "reads 2.0 rows at once"),
         (lambda sweeps: (replace(sweeps[0], store=sweeps[0].stop + 1), *sweeps[1:]), "does not start"),
+        (lambda sweeps: (replace(sweeps[0], store=0, medium="ram"), *sweeps[1:]), "does not start"),
         (lambda sweeps: (replace(sweeps[0], medium="tape"), *sweeps[1:]), "cannot be kept in 'tape'"),
         (lambda sweeps: (*sweeps[:-1], replace(sweeps[-1], ends="moments")), "is not the next one needed"),
         (lambda sweeps: (*sweeps[:-1], replace(sweeps[-1], store=sweeps[-1].stop, medium="ram")), "cannot store"),

@@ -35,5 +35,5 @@ def stopped(folder: Path, bands: int = 14, vae: VAE = MODEL, latents: Any = LATE
 
 
 def decode(folder: Path, vae: VAE = MODEL, latents: Any = LATENTS, name: str = "a.npy", **options: Any) -> np.ndarray:
-    vae.decode_to_file(latents, folder / name, work=folder / "work", **{"budget": "1GB", **options})
+    vae.decode_to_file(latents, folder / name, **{"budget": "1GB", "work": folder / "work", **options})
     return np.asarray(np.load(folder / name))

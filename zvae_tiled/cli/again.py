@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from zvae_tiled.cli.options import Size
 from zvae_tiled.errors import BudgetError, MissingFolderError, SilentFailureError, ToleranceError
+from zvae_tiled.files.work_folder import remove_command
 from zvae_tiled.shortage import is_shortage
 from zvae_tiled.wording import budget_of
 
@@ -24,7 +26,7 @@ WIDER = {"float16": "bfloat16", "bfloat16": "float32"}
 
 def next_command(ctx: click.Context, error: Exception) -> str | None:
     """Return a command to try after this error; None if no change of options would help."""
-    options = {param.name for param in ctx.command.params}
+    options, work = {param.name for param in ctx.command.params}, ctx.params.get("work")
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
     if isinstance(error, MissingFolderError) and error.folder:
@@ -34,10 +36,11 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
             return again(ctx, quality="exact", keys=None, tolerance=None)
         return again(ctx, keys=error.needed)
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
-        return again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
-    if is_shortage(error) and ctx.params.get("work") is not None:
+        anew = again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
+        return anew if work is None else f"{remove_command(Path(work))} && {anew}"  # it goes on in its own type alone
+    if is_shortage(error) and work is not None:
         return again(ctx)  # the work folder goes on with the same options
-    if is_shortage(error) and "budget" in options:
+    if is_shortage(error) and "budget" in options and ctx.params.get("second") is None:
         return again(ctx, budget="25%", plan_file=None)
     return None
 

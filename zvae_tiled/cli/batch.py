@@ -48,13 +48,14 @@ class Batch:
     looks: dict[str, Order] = field(default_factory=dict)
 
     def with_looks(self, looks: dict[str, Order], vae: VAE) -> Batch:
-        """Return the batch with quick looks before its pictures.
+        """Return the batch with quick looks before its pictures. One that is there already may stay.
 
         Raises:
             OutputError: The file of one cannot be written.
         """
-        files = [path for look in looks.values() for path in written(look, vae)]
-        return replace(self, looks=looks, files=[*self.files, *files])
+        missing = {name: look for name, look in looks.items() if look.overwrite or not os.path.lexists(look.target)}
+        files = [path for look in missing.values() for path in written(look, vae)]
+        return replace(self, looks=missing, files=[*self.files, *files])
 
     def decode(self, vae: VAE, save_plan: Path | None, to_standard: bool) -> None:
         """Carry out all orders.

@@ -83,7 +83,7 @@ def compare(
         raise click.UsageError(f"{problem} Remove it, or give latents and --reference full.")
     plan = None
     if second is not None:
-        ours, theirs = as_floats(read_picture(first)), as_floats(read_picture(second))
+        ours, theirs = map(as_floats, _with_alpha(read_picture(first, alpha=True), read_picture(second, alpha=True)))
     else:
         ours, theirs, plan = _decoded(first, model, limits, quality, reading, quiet)
     click.echo(f"PSNR        {metrics.psnr(ours, theirs):.1f} dB")
@@ -97,6 +97,12 @@ def compare(
         write_picture(heat_map, metrics.heat_map(ours, theirs, plan))
         if not quiet:
             click.echo(f"written     {heat_map}", err=True)
+
+
+def _with_alpha(*pictures: Any) -> Any:
+    """Return pictures with their fourth channel, alpha, unless all of them are opaque."""
+    opaque = all((picture[..., 3:] == (255 if picture.dtype == "uint8" else 1)).all() for picture in pictures)
+    return [picture[..., :3] for picture in pictures] if opaque else pictures
 
 
 def _decode_options_typed() -> list[str]:

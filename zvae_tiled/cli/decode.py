@@ -31,6 +31,7 @@ from zvae_tiled.cli.options import (
 from zvae_tiled.cli.outputs import (
     STDOUT,
     STDOUT_FILE,
+    check_outside,
     check_work,
     outputs,
     refuse_batch_on_standard,
@@ -168,6 +169,9 @@ def decode(
             raise click.UsageError(f"--work is for one decode, not {len(inputs)}: name one file of latents.")
         if writing.work and not to_standard:
             check_work([target for targets in named for target in targets])
+            check_outside(writing.work, [target for targets in named for target in targets])
+        if writing.work and writing.save_plan:
+            check_outside(writing.work, [writing.save_plan])
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:

@@ -14,7 +14,6 @@ import click
 from zvae_tiled.cli.options import group
 from zvae_tiled.errors import WeightsError, ZvaeError
 from zvae_tiled.files.protect import Source
-from zvae_tiled.files.work_folder import is_work_folder
 from zvae_tiled.order import Order
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.weights.hub import located
@@ -76,7 +75,7 @@ class Look:
         return ()
 
     def before(self, order: Order) -> Order:
-        """Return the order of the early look at a picture. A decode that goes on replaces its earlier look."""
+        """Return the order of the early look at a picture."""
         file = Path(order.target)
         return replace(
             order,
@@ -88,7 +87,6 @@ class Look:
             plan=None,
             bits=None,
             work=None,
-            overwrite=order.overwrite or (order.work is not None and is_work_folder(Path(order.work))),
             disk_limit=None,
         )
 

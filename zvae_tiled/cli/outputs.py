@@ -98,6 +98,13 @@ def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> No
         raise click.UsageError(f"{error.problem}. {error.advice}") from error
 
 
+def check_outside(work: str | Path, targets: list[Path]) -> None:
+    """Refuse outputs in the work folder, which is removed at the end."""
+    for target in targets:
+        if os.path.realpath(target.parent) == os.path.realpath(work):
+            raise click.UsageError(f"--work: {target} is in the work folder. Name a file in another folder.")
+
+
 def check_work(targets: list[Path]) -> None:
     """Refuse outputs that a work folder cannot hold."""
     for target in targets:

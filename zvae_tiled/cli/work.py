@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ def work(folders: tuple[Path, ...], remove: bool) -> None:
 
     Shows the picture, how far its decode is, the space on disk, and when it was last used.
     """
+    folders = tuple(folder.resolve() if folder.is_symlink() else folder for folder in folders)
     if remove:
         if not folders:
             raise click.UsageError("--remove: name the folders to remove.")
@@ -38,8 +38,12 @@ def work(folders: tuple[Path, ...], remove: bool) -> None:
     found = [each for folder in folders or (Path(),) for each in (folder, *_inside(folder))]
     shown = list(filter(is_work_folder, found))
     for each in shown:
-        with suppress(FileNotFoundError):  # its decode has just ended
+        try:
             click.echo(line(each))
+        except FileNotFoundError:
+            continue  # its decode has just ended
+        except OSError as error:
+            click.echo(f"{each} cannot be read: {error.strerror or error}", err=True)
     if not shown:
         click.echo("no work folders", err=True)
 

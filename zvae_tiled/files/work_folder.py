@@ -37,6 +37,7 @@ class WorkFolder:
         Raises:
             OutputError: It is in use, holds other files, or cannot be written to.
         """
+        path = path.resolve() if path.is_symlink() else path  # a link itself is no folder that can be removed
         self.path = path
         try:
             path.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from zvae_tiled.devices.here import mlx_version
 from zvae_tiled.devices.native_cpu.library import library_file
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.work_folder import WorkFolder, remove_command
+from zvae_tiled.files.work_folder import GO_ON, WorkFolder, remove_command
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.report.log import LOG
 from zvae_tiled.sinks.targets import Targets
@@ -197,5 +197,5 @@ def check_room(folder: WorkFolder, plan: Plan, targets: Targets) -> None:
         raise OutputError(
             f"the work folder {folder.path} needs {needed:,} bytes, {parts:,} of them for parts of pictures; "
             f"{free + there:,} are free",
-            "Free space, name a folder on another disk, or set disk_limit=.",
+            GO_ON if folder.begun else "Free space, name a folder on another disk, or set disk_limit=.",
         )
