@@ -166,7 +166,7 @@ def test_comments_in_front_of_blocks_are_known_and_what_is_not_run_here_runs_in_
         if block.kind == "with":
             assert block.note in STAND_INS
         if block.kind == "command":
-            assert f"<!-- command: {block.note} -->" in ci
+            assert f"\nreadme_command {block.note}\n" in ci
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.relative_to(ROOT)}")
