@@ -225,7 +225,7 @@ def test_a_spill_that_lacks_memory_is_no_full_disk(monkeypatch: pytest.MonkeyPat
         real(kernels, *given)
 
     monkeypatch.setattr(KERNELS, "write", write)
-    with pytest.raises(OutOfMemoryError, match="while maps were spilled"):
+    with pytest.raises(OutOfMemoryError, match="while maps were written to"):
         MODEL.decode(LATENTS, plan=plan_for(MODEL, LATENTS.shape, Random(0), ("disk",)))
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.support.leftovers import nothing_left
 from tests.support.models import random_latents, random_vae
-from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.errors import BudgetError, InputError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.ends import PROCESS
@@ -31,6 +31,8 @@ CONFIG = AutoencoderKLConfig(
     latent_channels=4, block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False
 )
 VAE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 16, 12)
+KERNELS = type(kernels_for(this_device(VAE.dtype), VAE.dtype))
+"""What decodes compute with here."""
 
 
 class OnlyWrites:
@@ -136,7 +138,7 @@ def refused(tmp_path: Path) -> Iterator[tuple[Any, Any, str]]:
 def test_what_is_no_place_for_a_picture_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+    monkeypatch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
     for file, name, reason in refused(tmp_path):
         with pytest.raises(OutputError) as error:
             VAE.decode_to_file(LATENTS, file, format=name)

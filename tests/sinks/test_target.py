@@ -18,7 +18,7 @@ from tests.support.leftovers import nothing_left, refusal
 from tests.support.models import random_latents, random_vae
 from tests.support.running import save_vae
 from zvae_tiled import VAE
-from zvae_tiled.devices.mlx_cpu.kernels import RowKernels
+from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.errors import MissingExtraError, OutputError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.sinks import file_target
@@ -26,12 +26,14 @@ from zvae_tiled.sinks.kinds import KINDS
 
 CONFIG = AutoencoderKLConfig(block_out_channels=(4, 4), norm_num_groups=2, mid_block_add_attention=False)
 MADE, LATENTS = random_vae(CONFIG), random_latents(CONFIG, 8, 6)
+KERNELS = type(kernels_for(this_device(MADE.dtype), MADE.dtype))
+"""What decodes compute with here."""
 Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+    monkeypatch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_a_file_is_replaced_unless_that_is_forbidden(ending: str, batch: int, tm
     last = last.with_suffix(ending)
     last.write_bytes(b"what was there before")
     with nothing_left(tmp_path), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+        patch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
         text = refusal(MADE.decode_to_file, latents, tmp_path / f"a{ending}", overwrite=False)
         assert f"{last}: there is a file of that name" in text
     MADE.decode_to_file(latents, tmp_path / f"a{ending}")
@@ -234,7 +236,7 @@ def test_a_disk_that_may_become_full_is_refused_before_any_work(
     free = needed - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1 << 50, 0, free))
     with nothing_left(tmp_path), monkeypatch.context() as patch:
-        patch.setattr(RowKernels, "conv", lambda *args: pytest.fail("work has begun"))
+        patch.setattr(KERNELS, "conv", lambda *args: pytest.fail("work has begun"))
         text = refusal(MADE.decode_to_file, latents, path)
     assert f"{needed:,} bytes" in text
     assert f"{free:,} free" in text

@@ -41,6 +41,11 @@ def written(folder: Path, names: list[str], batch: int = 1) -> dict[str, bytes]:
     return found
 
 
+def written_whole(folder: Path, want: dict[str, bytes]) -> bool:
+    """Whether each picture that has its name is whole."""
+    return all(not (folder / name).exists() or (folder / name).read_bytes() == want[name] for name in want)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 60))])
 @pytest.mark.sample(3)
 def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +77,7 @@ def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: 
             cuts += 1
             if rng.random() < 0.7:  # else the process alone is gone, and the system still has what it wrote
                 power.lose(rng)
+            assert written_whole(tmp_path, want), "nothing half-written"
             continue
         break
     power.left = None
