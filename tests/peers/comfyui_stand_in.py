@@ -40,7 +40,7 @@ class LoadedVAE:
 
     def __init__(self, first_stage_model: Any, latent_dim: int = 2) -> None:
         self.first_stage_model, self.latent_dim = first_stage_model, latent_dim
-        self.config: Any = module_config(first_stage_model.model)
+        self.config: Any = None  # unless that of its module lacks something
 
     def throw_exception_if_invalid(self) -> None:
         if self.first_stage_model is None:
@@ -111,7 +111,8 @@ def taef2() -> LoadedVAE:
     )
     module.vae_scale, module.vae_shift = torch.nn.Parameter(scale), torch.nn.Parameter(shift)
     vae = LoadedVAE(module)
-    vae.downscale, vae.config = 16, replace(vae.config, patch=2)
+    config: Any = module_config(model)
+    vae.downscale, vae.config = 16, replace(config, patch=2)
     return vae
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from zvae_tiled.families import PRESETS
+from zvae_tiled.weights.modules import module_config
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
     def load(family: str) -> Any:
         vae = FAMILIES[family]()
-        monkeypatch.setitem(PRESETS, "narrow", vae.config)
+        monkeypatch.setitem(PRESETS, "narrow", vae.config or module_config(vae.first_stage_model.model))
         return vae
 
     return load
