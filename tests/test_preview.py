@@ -94,6 +94,26 @@ def test_a_tiny_decoder_reads_the_same_latents(config: VAEConfig) -> None:
     assert np.abs(np.asarray(found) - np.asarray(decoder.decode(scaled))).max() < 1e-5
 
 
+@pytest.mark.parametrize("config", [CONFIG, FLUX2], ids=lambda config: config.class_name)
+def test_latents_that_were_not_scaled_are_scaled_as_they_are_shrunk(
+    config: VAEConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "_factor", lambda *_: 4)
+    shape = replace(TAEF1, latent_channels=config.latent_channels, patch=config.latents.patch)
+    vae, decoder = random_vae(config), random_vae(shape, seed=1)
+    own = mx.array(random_latents(config, 120, 200).transpose(0, 2, 3, 1))
+    scaled = scale_latents(own, config.latents, vae.weights)
+    peaks, pictures = [], []
+    for latents in (Latents(scaled, layout="NHWC"), Latents(own, layout="NHWC", scaled=False)):
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        look = vae.preview(latents, tiny=decoder)
+        peaks.append(mx.get_peak_memory() - before)
+        pictures.append(bits(look.array()))
+    assert peaks[1] - peaks[0] < own.nbytes / 4
+    assert pictures[1] == pictures[0]
+
+
 @pytest.mark.usefixtures("slow")
 def test_both_decoders_count_against_the_budget() -> None:
     vae, decoder = random_vae(CONFIG), random_vae(TAEF1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import numpy as np
 
@@ -9,7 +11,17 @@ from zvae_tiled.families import LatentConvention
 from zvae_tiled.inputs.latent_space import packed, unpacked
 
 
-def shrunk(latents: mx.array, convention: LatentConvention, factor: int) -> mx.array:
+def unchanged(latents: mx.array) -> mx.array:
+    """Return the latents."""
+    return latents
+
+
+def shrunk(
+    latents: mx.array,
+    convention: LatentConvention,
+    factor: int,
+    scale: Callable[[mx.array], mx.array] = unchanged,
+) -> mx.array:
     """Return a smaller map of a pipeline's latents, in float32.
 
     Averages are smoother than latents of a smaller picture would be, and decode into a pale one. So each channel gets
@@ -19,18 +31,22 @@ def shrunk(latents: mx.array, convention: LatentConvention, factor: int) -> mx.a
         latents: (B, h, w, C), packed if the convention packs.
         convention: Theirs.
         factor: Rows and columns of the map for one row and column of the smaller map. The last may stand for fewer.
+        scale: What is done to a few rows of the latents (1, h, w, C) before they are averaged.
     """
-    return mx.concatenate([_one(latents[picture], convention, factor) for picture in range(latents.shape[0])])
+    pictures = range(latents.shape[0])
+    return mx.concatenate([_one(latents[picture], convention, factor, scale) for picture in pictures])
 
 
-def _one(latents: mx.array, convention: LatentConvention, factor: int) -> mx.array:
+def _one(
+    latents: mx.array, convention: LatentConvention, factor: int, scale: Callable[[mx.array], mx.array]
+) -> mx.array:
     patch, (height, width, channels) = convention.patch, latents.shape
     own = channels // patch**2
     starts, counts = _runs(width, factor, patch)
     total, squares = np.zeros((2, own))
     bands = []
     for top in range(0, height, factor):
-        band = unpacked(latents[None, top : top + factor], patch, convention.order)[0]
+        band = unpacked(scale(latents[None, top : top + factor]), patch, convention.order)[0]
         rows = np.asarray(band.astype(mx.float32)).astype(np.float64)
         total, squares = total + rows.sum((0, 1)), squares + np.square(rows).sum((0, 1))
         columns = np.add.reduceat(rows, starts, axis=1) / counts[:, None]

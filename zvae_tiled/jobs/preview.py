@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from zvae_tiled.families import REPOSITORIES, preset_names
 from zvae_tiled.families.tiny import TINY_OF, TinyConfig
 from zvae_tiled.files.protect import Source
 from zvae_tiled.inputs.latent_space import packed, scale_latents, unpacked
-from zvae_tiled.inputs.shrink import shrunk
+from zvae_tiled.inputs.shrink import shrunk, unchanged
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.job import Terms
 from zvae_tiled.planner.case import Output
@@ -54,11 +55,10 @@ class Preview(Decode):
         """
         decoder = vae if tiny is None else tiny
         factor = _factor(decoder, latents, vae.config.latents.patch)
-        own, small = vae.config.latents, latents
+        own, scale = vae.config.latents, unchanged
         if tiny is not None and not scaled:
-            small = scale_latents(latents, own, vae.weights)
-        if factor > 1:
-            small = shrunk(small, own, factor)
+            scale = partial(scale_latents, convention=own, weights=vae.weights)
+        small = shrunk(latents, own, factor, scale) if factor > 1 else scale(latents)
         if tiny is not None:
             small = _repacked(small, vae, tiny)
         self._owner = vae
