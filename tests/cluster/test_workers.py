@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,11 +115,11 @@ def _say_nothing() -> None:
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[tuple[Any, Any]]:
+def _cluster(workers: int, **more: Any) -> Iterator[tuple[Any, Any]]:
     """A cluster whose number of workers can be changed, and a client."""
     from distributed import Client, LocalCluster
 
-    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    options: dict[str, Any] = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50, **more}
     with (
         hushed(),
         LocalCluster(n_workers=workers, threads_per_worker=1, **options) as cluster,
@@ -173,6 +174,16 @@ def test_a_worker_that_is_stopped_loses_no_picture_and_none_is_written_twice(
     monkeypatch.setitem(SETTINGS, "distributed.scheduler.worker-ttl", "8s")  # not 30 s
     with local_workers(2) as client:
         struck(client, signal.SIGSTOP)
+
+
+def test_the_only_worker_is_killed_and_started_again_at_the_same_address(place: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with _cluster(1, worker_port=port) as (_, client):
+        addresses = set(client.scheduler_info()["workers"])
+        struck(client, signal.SIGKILL)
+        assert set(client.scheduler_info()["workers"]) == addresses == {f"tcp://127.0.0.1:{port}"}
 
 
 def struck(client: Any, number: signal.Signals) -> None:

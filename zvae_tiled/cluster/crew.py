@@ -23,6 +23,18 @@ WAIT = 60.0
 """Seconds that the first worker of a cluster has to appear."""
 
 
+class Seen(NamedTuple):
+    """A member, as the scheduler sees it.
+
+    Attributes:
+        folder: The folder that Dask made for it. One that is started again has another, perhaps at the same address.
+        heard: When it was last heard, by some clock.
+    """
+
+    folder: str
+    heard: float
+
+
 class Work(NamedTuple):
     """What a worker does, as it said last.
 
@@ -31,12 +43,14 @@ class Work(NamedTuple):
         holds: Results that it holds.
         receives: Bytes that it asked other workers for and waits for.
         asked: How often it has asked another worker.
+        member: Whether it is a member of the run.
     """
 
     computes: int
     holds: int
     receives: int
     asked: int
+    member: bool = True
 
 
 class Crew:
@@ -60,14 +74,14 @@ class Crew:
         self._futures: WeakSet[Any] = WeakSet()
         self._hear: Callable[[dict[str, Any]], object] = lambda _: None
 
-    def members(self) -> dict[str, float]:
-        """Return the workers that take orders now, by their addresses: when each was last heard, by some clock.
+    def members(self) -> dict[str, Seen]:
+        """Return the workers that take orders now, by their addresses.
 
         Raises:
             ClusterError: The scheduler does not answer.
         """
-        workers = workers_of(self._client)
-        return {at: float(facts["last_seen"]) for at, facts in workers.items() if facts["resources"].get(self.seat)}
+        workers = {at: facts for at, facts in workers_of(self._client).items() if facts["resources"].get(self.seat)}
+        return {at: Seen(facts["local_directory"], facts["last_seen"]) for at, facts in workers.items()}
 
     def work(self) -> dict[str, Work]:
         """Return what each worker does.
@@ -75,8 +89,8 @@ class Crew:
         Raises:
             ClusterError: The scheduler does not answer.
         """
-        told = {at: facts["metrics"] for at, facts in workers_of(self._client).items()}
-        return {at: _work(each.get("task_counts", {}), each.get("transfer", {})) for at, each in told.items()}
+        workers = workers_of(self._client)
+        return {at: _work(facts["metrics"], bool(facts["resources"].get(self.seat))) for at, facts in workers.items()}
 
     def send(self, task: Task) -> Any:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
@@ -131,10 +145,11 @@ class Crew:
             asyncio.run_coroutine_threadsafe(left, self._client.loop.asyncio_loop).result(ANSWER)
 
 
-def _work(counts: Mapping[str, int], moved: Mapping[str, int]) -> Work:
+def _work(metrics: Mapping[str, Mapping[str, int]], member: bool) -> Work:
     """Return what a worker does, from its metrics."""
+    counts, moved = metrics.get("task_counts", {}), metrics.get("transfer", {})
     counted = counts.get("executing", 0), counts.get("memory", 0)
-    return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0))
+    return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0), member)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Dask asks a worker that cannot be reached for the same rows again and again, and
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from zvae_tiled.cluster.crew import Crew
 from zvae_tiled.errors import ClusterError
@@ -45,8 +46,14 @@ class Stall:
         if moves or held != self._held or any(each.computes for each in work.values()):
             self._held, self._since = held, now
         elif now - self._since > STALL:
-            raise ClusterError(
-                f"the workers have computed nothing and received nothing for {STALL:.0f} s, and {left}",
-                "See whether they reach each other: each listens at a port of its own, which dask worker's "
-                "--worker-port names. Then carry it out again.",
-            )
+            problem = f"the workers have computed nothing and received nothing for {STALL:.0f} s, and {left}"
+            raise ClusterError(problem, _advice([address for address, each in work.items() if not each.member]))
+
+
+def _advice(strangers: Sequence[str]) -> str:
+    """Return what to do next. Dask gives the tasks of a lost worker also to workers that never carry them out."""
+    stop = f"{', '.join(strangers)} took no part, and may have been given what a lost worker was to do: stop them. "
+    return (
+        f"{stop if strangers else ''}See whether the workers reach each other: each listens at a port of its own, "
+        "which dask worker's --worker-port names. Then carry it out again."
+    )

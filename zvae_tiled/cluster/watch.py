@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
-from zvae_tiled.cluster.crew import Crew
+from zvae_tiled.cluster.crew import Crew, Seen
 from zvae_tiled.errors import ClusterError
 
 LOG = logging.getLogger("zvae_tiled")
@@ -27,15 +28,15 @@ class Watch:
     """The members of a run, as they were at the last look.
 
     Attributes:
-        members: When each was last heard, by some clock, by their addresses.
+        members: How the scheduler sees each, by their addresses.
         looked: The time of the last look.
     """
 
     def __init__(self, crew: Crew) -> None:
         """Begin to look."""
         self._crew = crew
-        self.members: dict[str, float] = {}
-        self._known: dict[str, float] = {}  # the members when there were any for the last time
+        self.members: dict[str, Seen] = {}
+        self._known: dict[str, Seen] = {}  # the members when there were any for the last time
         self._heard: dict[str, float] = {}
         self._start = self._seen = self.looked = time.monotonic()
 
@@ -69,7 +70,7 @@ class Watch:
         self.members = self._crew.members()
         if self.members:
             self._seen = self.looked
-            others = bool(self._known) and not self._known.keys() & self.members.keys()
+            others = bool(self._known) and _folders(self._known).isdisjoint(_folders(self.members))
             self._listen()
             self._known = self.members
         elif self.looked - self._seen > PATIENCE:
@@ -79,12 +80,17 @@ class Watch:
 
     def _listen(self) -> None:
         """Say once which worker is silent. After Dask's worker-ttl its work goes to another one."""
-        for address, word in self.members.items():
-            if self._known.get(address) != word:
+        for address, seen in self.members.items():
+            if self._known.get(address) != seen:
                 self._heard[address] = self.looked
             elif SILENCE < self.looked - self._heard.get(address, self.looked) < float("inf"):
                 LOG.warning("%s has said nothing for %.0f s: it is waited for", address, SILENCE)
                 self._heard[address] = float("-inf")  # said
+
+
+def _folders(members: Mapping[str, Seen]) -> set[tuple[str, str]]:
+    """Return what no two workers have in common, whenever they are started."""
+    return {(address, seen.folder) for address, seen in members.items()}
 
 
 def lost(error: Exception) -> ClusterError:

@@ -57,3 +57,9 @@ def test_a_worker_that_computes_or_receives_is_waited_for(told: list[Work], monk
 def test_workers_that_do_not_reach_each_other_are_not(told: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError, match="computed nothing and received nothing"):
         watched(told, monkeypatch)
+
+
+def test_workers_that_took_no_part_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError) as stalled:
+        watched([Work(0, 1, 0, 1, member=False)] * LONG, monkeypatch)
+    assert stalled.value.advice.startswith("a took no part, and may have been given what a lost worker was to do: stop")
