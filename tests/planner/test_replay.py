@@ -16,6 +16,7 @@ from tests.support.plans import with_sweeps
 from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.devices.mlx_cpu.memory import CPU
+from zvae_tiled.devices.mlx_gpu.memory import METAL
 from zvae_tiled.errors import BudgetError, PlanError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.calibration import MarginWorkspace
@@ -261,3 +262,11 @@ def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest
     monkeypatch.setattr("zvae_tiled.jobs.job.this_device", lambda dtype: hungry)
     with pytest.raises(PlanError, match=r"needs \d+ MB here, .*\n.*ZVAE_KERNELS"):
         vae.decode(latents, plan=tight)
+
+
+def test_bands_that_need_a_larger_buffer_than_the_device_makes_are_refused() -> None:
+    metal = plan(SMALL, 2048, 2048, "1GB", dtype="float32", device="metal", task="stream")
+    tallest = max(sweep.rows for sweep in metal.sweeps)
+    with pytest.raises(PlanError, match=rf"bands of {tallest} rows need a larger buffer than this device makes, 4\.19"):
+        costed(metal, replace(METAL, max_buffer=1 << 22))
+    assert costed(metal, METAL).predicted_peak == metal.predicted_peak

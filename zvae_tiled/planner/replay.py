@@ -169,6 +169,10 @@ def _tallest(plan: Plan, device: Device) -> int:
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
     sweeps, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
     for sweep in stage.sweeps:
+        if sweep.rows > (most := costs.tallest(sweep.start, sweep.stop)):
+            largest = size(costs.costs.device.max_buffer)
+            problem = f"the plan's bands of {sweep.rows} rows need a larger buffer than this device makes, {largest}"
+            raise PlanError(f"{problem}: {most} would fit", "Make the plan on this machine.")
         leg = Leg(costs, held, sweep.stop, sweep.ends, sweep.store, sweep.medium)
         sweeps.append(leg.sweep(sweep.rows, sweep.anew))
         if sweep.ends == "keys":

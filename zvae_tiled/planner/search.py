@@ -165,6 +165,4 @@ def _ladder(costs: SweepCosts, start: int, stop: int, store: int | None) -> list
     while ladder[-1] > 1:
         half = ladder[-1] // 2
         ladder.append(-(-half // grain) * grain if ladder[-1] > grain else half)
-    # Buffers must stay below the device's limit. The largest is at most twice a band (Winograd's is 64/36 of it).
-    most = device.max_buffer // (2 * costs.largest(start, stop))
-    return [rows for rows in ladder if rows <= most] or [1]
+    return [rows for rows in ladder if rows <= costs.tallest(start, stop)]

@@ -79,6 +79,13 @@ class SweepCosts:
         """Return the bytes of the largest map from `start` to `stop`, divided by the rows of the map at `start`."""
         return self._largest(start)[stop - start]
 
+    def tallest(self, start: int, stop: int) -> int:
+        """Return the most rows of a band from `start` to `stop` whose buffers the device makes. One is always tried.
+
+        A band's largest buffer is at most twice its largest map (Winograd's is 64/36 of it).
+        """
+        return max(1, self.costs.device.max_buffer // (2 * self.largest(start, stop)))
+
     def needed_flops(self, stage: Stage) -> int:
         """Return the flops of a stage if nothing is computed twice."""
         costs, stop = self.costs, len(self.costs.chain.steps) if stage.stop is None else stage.stop
