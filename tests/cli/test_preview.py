@@ -57,6 +57,8 @@ def test_the_tiny_decoder_must_be_one(place: Path) -> None:
     )
     told = run("decode", "a.npy", "-o", "b.png", "--preview", "--tiny", "vae", code=3).stderr
     assert "tiny must be a TAESD" in told
+    told = run("decode", "a.npy", "-o", "b.png", "--preview", "--tiny", "taef1", code=3).stderr
+    assert "taef1 needs a model with that VAE in the Hugging Face cache" in told
     assert not (place / "b.png").exists()
 
 
@@ -111,18 +113,19 @@ def test_where_an_early_look_cannot_be(place: Path, wrong: list[str], why: str) 
     assert not list(place.glob("*.png"))
 
 
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("named", [None, "taef1", "taef1.safetensors"])
 def test_the_picture_does_not_replace_the_tiny_decoder(
-    cached: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+    named: str | None, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(table.PRESETS, "toy", CONFIG)
-    monkeypatch.setitem(tiny.TINY_OF, "toy", "taef1")
+    if named is None:
+        monkeypatch.setitem(table.PRESETS, "toy", CONFIG)
+        monkeypatch.setitem(tiny.TINY_OF, "toy", "taef1")
     folder = place / "hub" / "models--madebyollin--taef1" / "snapshots" / "f00"
     folder.mkdir(parents=True)
     weights = folder / "taef1.safetensors"
     weights.write_bytes(b"weights")
-    words: list[str | Path] = [] if cached else ["--tiny", weights.rename(place / "taef1.safetensors")]
-    file = weights if cached else place / "taef1.safetensors"
+    file = weights.rename(place / named) if named == weights.name else weights
+    words = [] if named is None else ["--tiny", named]
     said = run("decode", "a.npy", "-o", file, "--early-look", *words, code=2).stderr
     assert "taef1.safetensors is an input" in said
     assert file.read_bytes() == b"weights"

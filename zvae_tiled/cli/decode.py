@@ -194,7 +194,7 @@ def decode(
             **asdict(limits),
             **asdict(reading),
             preview=look.preview,
-            tiny=look.tiny if look.preview else None,
+            tiny=look.decoder() if look.preview else None,
         )
         vae = outline(alike) if vae is None else vae
         check_sizes(quality, vae.config)

@@ -48,7 +48,7 @@ class Look:
 
         Raises:
             click.UsageError: They do.
-            WeightsError: There is no tiny decoder at the path of ``--tiny``.
+            WeightsError, ConfigError: There is nothing at the path of ``--tiny``, or in the cache by that name.
         """
         if self.preview and self.early:
             raise click.UsageError("--preview writes a quick look alone, --early-look also the picture: remove one.")
@@ -56,10 +56,22 @@ class Look:
             raise click.UsageError(
                 "--tiny: only --preview and --early-look have a tiny decoder. Remove it, or add one of them."
             )
-        if self.tiny is not None and not os.path.exists(self.tiny):
-            raise WeightsError(f"--tiny: there is no file or folder {self.tiny}", "Name one of a tiny decoder (TAESD).")
+        self.decoder()
         if self.preview and (quality != Exact() or planned):
             raise click.UsageError("--preview: a quick look has no --quality and no plan. Remove them, or --preview.")
+
+    def decoder(self) -> str | None:
+        """Return the path of the tiny decoder that ``--tiny`` names.
+
+        Raises:
+            WeightsError, ConfigError: As in `check`.
+        """
+        if self.tiny is None:
+            return None
+        path = located(Path(self.tiny))
+        if not os.path.exists(path):
+            raise WeightsError(f"--tiny: there is no file or folder {self.tiny}", "Name one of a tiny decoder (TAESD).")
+        return str(path)
 
     def sources(self, vae: VAE) -> tuple[Source, ...]:
         """Return the files of the tiny decoder that will be read. One that cannot be read has none."""
@@ -69,9 +81,9 @@ class Look:
 
         if not (self.preview or self.early):
             return ()
-        path = found_tiny(vae) if self.tiny is None else Path(self.tiny)
+        path = found_tiny(vae) if self.tiny is None else self.decoder()
         with suppress(ZvaeError):  # an early look that cannot be had does not stop the picture
-            return () if path is None else sources_of(find_checkpoint(located(path)), None)
+            return () if path is None else sources_of(find_checkpoint(path), None)
         return ()
 
     def before(self, order: Order) -> Order:
@@ -82,7 +94,7 @@ class Look:
             target=str(file.with_name(file.stem + EARLY)),
             also=(),
             preview=True,
-            tiny=self.tiny,
+            tiny=self.decoder(),
             quality=Exact(),
             plan=None,
             bits=None,
@@ -108,8 +120,9 @@ look_options: Callable[[Callable[..., None]], Callable[..., None]] = group(
     ),
     tiny=click.option(
         "--tiny",
-        metavar="DIR|FILE",
+        metavar="DIR|FILE|PRESET",
         type=click.Path(),
-        help="The tiny decoder of a quick look. Default: the model's own, if it is in the Hugging Face cache.",
+        help="The tiny decoder of a quick look. A preset, such as taef1, means the one in the Hugging Face cache. "
+        "Default: the model's own, if it is there.",
     ),
 )
