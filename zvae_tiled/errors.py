@@ -124,15 +124,19 @@ class ToleranceError(ZvaeError):
     Attributes:
         needed: The number of keys to take.
         exact: Whether that is all keys, so that ``quality="exact"`` is the way on.
+        tolerance: The tolerance.
     """
 
     area = "quality"
 
-    def __init__(self, problem: str, advice: str = "", needed: int = 0, exact: bool = False) -> None:
-        """Compose the message, and store `needed` and `exact`."""
+    def __init__(
+        self, problem: str, advice: str = "", needed: int = 0, exact: bool = False, tolerance: float = 0.0
+    ) -> None:
+        """Compose the message, and store the other arguments."""
         super().__init__(problem, advice)
         self.needed = needed
         self.exact = exact
+        self.tolerance = tolerance
 
 
 class PlanError(InputError):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.running import run, save_latents
 from zvae_tiled import VAE, Sampled
+from zvae_tiled.engine.sample_error import SampleError
 
 SAMPLED = ("--quality", "sampled", "--keys", "64", "--dtype", "float32")
 
@@ -42,7 +43,24 @@ def test_beyond_the_tolerance_nothing_is_written_and_more_keys_are_named(place: 
     first = float(re.findall(r"RMS ([\d.e-]+) %", run("decode", wide, "-o", "a.png", *SAMPLED).stderr)[0]) / 100
     told = run("decode", wide, "-o", "b.png", *SAMPLED, "--tolerance", str(0.8 * first), code=6).stderr
     assert "Use --keys 128." in told
-    assert "--keys 128 --tolerance" in told
+    assert f"--quality sampled --keys 128 --tolerance {0.8 * first}" in told
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "chosen"),
+    [(1e-6, "--quality exact"), (1e-3, "--quality sampled --keys 256 --tolerance 0.001")],
+)
+def test_beyond_the_tolerance_of_a_plan_the_command_to_try_has_no_plan(
+    place: Path, wide: str, tolerance: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SampleError, "_needed", lambda *_: 256 if tolerance > 1e-4 else 1 << 20)
+    run("decode", wide, "-o", "a.png", *SAMPLED, "--tolerance", "0.9", "--save-plan", "p.json")
+    saved = (place / "p.json").read_text().replace('"tolerance": 0.9', f'"tolerance": {tolerance}')
+    (place / "p.json").write_text(saved)
+    told = run("decode", wide, "-o", "b.png", "--plan", "p.json", "--dtype", "float32", code=6).stderr
+    tried = told.partition("Try this next:")[2]
+    assert chosen in tried
+    assert "--plan" not in tried
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
     if isinstance(error, MissingFolderError) and error.folder:
         return f"mkdir -p {shlex.quote(error.folder)} && {again(ctx)}"
-    if isinstance(error, ToleranceError) and "keys" in options and ctx.params["quality"] == "sampled":
+    if isinstance(error, ToleranceError) and "keys" in options:  # a plan may have chosen the quality
         if error.exact:
-            return again(ctx, quality="exact", keys=None, tolerance=None)
-        return again(ctx, keys=error.needed)
+            return again(ctx, quality="exact", keys=None, tolerance=None, plan_file=None)
+        return again(ctx, quality="sampled", keys=error.needed, tolerance=error.tolerance, plan_file=None)
     if isinstance(error, SilentFailureError) and "dtype" in options and ctx.params["dtype"] in WIDER:
         anew = again(ctx, dtype=WIDER[ctx.params["dtype"]], plan_file=None)
         return anew if work is None else f"{remove_command(Path(work))} && {anew}"  # it goes on in its own type alone

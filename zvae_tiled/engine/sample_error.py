@@ -71,6 +71,7 @@ class SampleError:
             else 'Take quality="exact": no sample is likely to be good enough.',
             needed=needed,
             exact=needed >= self.keys,
+            tolerance=tolerance,
         )
 
     def _needed(self, tolerance: float, asked: int) -> int:
