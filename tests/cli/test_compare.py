@@ -20,6 +20,7 @@ from zvae_tiled.planner import storage
 from zvae_tiled.planner.budget import Available
 from zvae_tiled.planner.full import full_plan
 from zvae_tiled.report import metrics
+from zvae_tiled.sinks.pillow import WebP
 
 
 def test_two_pictures_are_compared_by_the_metrics(place: Path) -> None:
@@ -116,13 +117,29 @@ def test_options_that_would_change_nothing_are_refused(place: Path, idle: list[s
 
 @pytest.mark.parametrize(
     ("drawn", "code", "said"),
-    [("h.bmp", 5, "not as '.bmp'"), ("none/h.png", 5, "does not exist"), ("a.npy", 2, "a.npy is an input")],
+    [
+        ("h.bmp", 5, "not as '.bmp'"),
+        ("none/h.png", 5, "does not exist"),
+        ("a.npy", 2, "a.npy is an input"),
+        ("h.webp", 5, "at most 8 pixels a side"),
+    ],
 )
 def test_a_heat_map_that_cannot_be_drawn_is_refused_before_the_decode(
     place: Path, monkeypatch: pytest.MonkeyPatch, drawn: str, code: int, said: str
 ) -> None:
     monkeypatch.setattr(VAE, "decode", lambda *_, **__: pytest.fail("it was decoded first"))
+    monkeypatch.setattr(WebP, "side", 8)
     assert said in run("compare", "a.npy", "--reference", "full", "--heat-map", drawn, code=code).stderr
+
+
+def test_a_heat_map_that_its_format_does_not_hold_is_refused_before_pictures_are_compared(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(place / "a.png", 0)
+    monkeypatch.setattr(metrics, "psnr", lambda *_: pytest.fail("they were compared first"))
+    monkeypatch.setattr(WebP, "side", 8)
+    told = run("compare", "a.png", "a.png", "--heat-map", "h.webp", code=5).stderr
+    assert "at most 8 pixels a side" in told
 
 
 def test_a_share_of_the_disk_is_one_of_the_spill_folder_s(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

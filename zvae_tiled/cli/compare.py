@@ -84,8 +84,10 @@ def compare(
     plan = None
     if second is not None:
         ours, theirs = map(as_floats, _with_alpha(read_picture(first, alpha=True), read_picture(second, alpha=True)))
+        if heat_map is not None:
+            check_picture(heat_map, *ours.shape[-3:-1])
     else:
-        ours, theirs, plan = _decoded(first, model, limits, quality, reading, quiet)
+        ours, theirs, plan = _decoded(first, heat_map, model, limits, quality, reading, quiet)
     click.echo(f"PSNR        {metrics.psnr(ours, theirs):.1f} dB")
     click.echo(f"largest     {metrics.max_error(ours, theirs):.3g} of the range")
     shift = metrics.colour_shift(ours, theirs, plan)
@@ -115,7 +117,7 @@ def _decode_options_typed() -> list[str]:
 
 
 def _decoded(
-    path: str, model: Model, limits: Limits, quality: Quality, reading: Reading, quiet: bool
+    path: str, heat_map: Path | None, model: Model, limits: Limits, quality: Quality, reading: Reading, quiet: bool
 ) -> tuple[Any, Any, Plan]:
     from zvae_tiled.devices.here import available
     from zvae_tiled.inputs.latents import picture_shape, read_latents
@@ -128,6 +130,8 @@ def _decoded(
     check_sizes(quality, vae.config)
     latents = latents_of(Order("decode", "", path, "", **asdict(reading)))
     batch, height, width, _ = picture_shape(vae.config, read_latents(latents, vae.config))
+    if heat_map is not None:
+        check_picture(heat_map, height, width)
     disk_limit = in_bytes(limits.disk_limit, None if limits.spill_folder is None else Path(limits.spill_folder))
     plan = vae.plan(height, width, limits.budget, batch, quality=quality, disk_limit=disk_limit)
     whole = full_plan(vae.plan(height, width, f"{MOST_BYTES}B", batch))

@@ -205,15 +205,15 @@ def _grey(values: np.ndarray[Any, Any]) -> Picture:
     return np.repeat(values.astype(np.float32)[:, :, None], 3, axis=2)
 
 
-def check_picture(path: Path) -> None:
-    """Refuse, before any work, a path that no picture can be written to.
+def check_picture(path: Path, height: int = 1, width: int = 1) -> None:
+    """Refuse, before any work, a path that no picture of this size can be written to.
 
     Raises:
-        OutputError: The path cannot be written to, or its ending is not that of a picture format.
+        OutputError: The path cannot be written to, or its ending is not that of a picture format that holds it.
     """
     from zvae_tiled.sinks import file_target
 
-    file_target(path, (1, 1, 1, 3))
+    file_target(path, (1, height, width, 3))
 
 
 def write_picture(path: str | Path, values: np.ndarray[Any, Any]) -> None:
