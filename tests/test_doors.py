@@ -18,6 +18,7 @@ from tests.support.running import CONFIG, save_vae
 from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_latent_file, write_latent_file
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError
 from zvae_tiled.inputs.latent_space import unscale_latents
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.quality import Quality
 
 LATENTS = random_latents(CONFIG, 6, 8, batch=2)
@@ -79,7 +80,7 @@ def test_a_prepared_decode_runs_again_and_reports_each_run(tmp_path: Path) -> No
     report = prepared.report
     assert report is not None
     assert report.plan == MODEL.plan(12, 16, "1GB")
-    assert 0 < report.measured_peak <= report.predicted_peak <= report.budget == 10**9
+    assert 0 < report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= report.budget == 10**9
     assert bits(prepared.array()) == bits(first)
     assert prepared.report is not report
     assert prepared.write(tmp_path / "a.npy") is prepared.report

@@ -94,7 +94,8 @@ def test_any_two_budgets_give_the_same_bits_and_keep_the_promise() -> None:
                 result, report = do(given_, budget=f"{budget}B", return_report=True)
                 found.add(bits(result.mean if isinstance(result, LatentDistribution) else result))
                 digests.add(report.plan.digest)
-                assert 0 < report.measured_peak <= report.predicted_peak <= report.budget == budget
+                assert 0 < report.measured_peak <= report.predicted_peak - PROCESS
+                assert report.predicted_peak <= report.budget == budget
             assert len(digests) == 2, "these are two plans"
             assert len(found) == 1
 

@@ -30,6 +30,7 @@ from zvae_tiled.families.tiny import PRESETS, TinyConfig
 from zvae_tiled.families.tiny_video import ALONE
 from zvae_tiled.families.wan import PRESETS as WAN_PRESETS
 from zvae_tiled.jobs import preview
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.weights import recognise
 from zvae_tiled.weights.layout import Layout
 from zvae_tiled.weights.load import load_weights
@@ -94,7 +95,7 @@ def test_the_bytes_do_not_depend_on_the_budget() -> None:
     ample = vae.prepare(latents, budget="1GB")
     assert bits(ample.array()) == bits(least)
     assert ample.plan.sweeps != report.plan.sweeps
-    assert report.measured_peak <= report.predicted_peak <= report.budget
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= report.budget
 
 
 def test_files_have_the_names_and_shapes_of_its_author() -> None:

@@ -60,7 +60,7 @@ def test_a_replayed_plan_is_reported() -> None:
     got, report = vae.decode(latents, plan=read_plan(PLAN.to_json()), output_type="np", return_report=True)
     assert np.array_equal(got, want)
     assert executed(report.plan) == executed(PLAN)
-    assert report.measured_peak <= report.predicted_peak <= report.budget
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= report.budget
     # The encoder is loaded too: the plan, made without a VAE, did not count it.
     assert report.predicted_peak == PLAN.predicted_peak + vae.weight_bytes - PLAN.weights
 
@@ -126,7 +126,7 @@ def test_what_a_plan_says_of_costs_is_not_believed(quality: str | Quality) -> No
     got, report = vae.decode(latents, plan=lying, output_type="np", return_report=True)
     assert np.array_equal(got, want)
     assert report.plan == honest
-    assert report.measured_peak <= report.predicted_peak == honest.predicted_peak
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak == honest.predicted_peak
     with pytest.raises(PlanError, match="its budget is"):
         vae.decode(latents, plan=replace(lying, budget=honest.predicted_peak - 1))
 
@@ -140,7 +140,7 @@ def test_a_plan_of_an_encode_is_replayed() -> None:
     got, report = vae.encode(images, plan=read_plan(ENCODE.to_json()), return_report=True)
     assert np.array_equal(got.mean, want.mean)
     assert executed(report.plan) == executed(ENCODE)
-    assert report.measured_peak <= report.predicted_peak <= report.budget
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= report.budget
     assert report.predicted_peak == ENCODE.predicted_peak + vae.weight_bytes - ENCODE.weights
     assert str(report).startswith("encoded")
     assert "the latents" in ENCODE.table()

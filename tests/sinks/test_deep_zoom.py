@@ -24,6 +24,7 @@ from tests.support.models import random_latents
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.files import new_folder
 from zvae_tiled.files.parts import part_name, sweep
+from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.sinks import crew, deep_zoom
 from zvae_tiled.sinks.target import file_target
 
@@ -210,7 +211,7 @@ def test_what_is_gathered_is_predicted_and_measured(tmp_path: Path) -> None:
         VAE.decode_to_file(latents, path, budget=f"{needed - 1}B")
     assert not list(tmp_path.iterdir())
     report = VAE.decode_to_file(latents, path, budget=f"{needed}B")
-    assert report.measured_peak <= report.predicted_peak <= needed
+    assert report.measured_peak <= report.predicted_peak - PROCESS < report.predicted_peak <= needed
     with pytest.raises(BudgetError) as error:
         VAE.decode_to_file(latents, tmp_path / "a.npy", budget="1B")
     assert 0.9 * gathered <= needed - error.value.needed <= gathered

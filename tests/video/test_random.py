@@ -12,6 +12,7 @@ from tests.support.samples import Seeds
 from tests.support.video import video64, video_latents, video_vae
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.qwen_image import QwenImageConfig
+from zvae_tiled.planner.ends import PROCESS
 
 
 @pytest.mark.slow
@@ -41,4 +42,5 @@ def test_any_budget_decodes_any_video(seeds: Seeds) -> None:
             video = vae.video(latents, budget=f"{int(least + (most - least) * share)}b")
             assert bits(np.stack([np.asarray(frame) for frame in video.frames()])) == bits(found), f"seed {seed}"
             assert video.report is not None
-            assert video.report.measured_peak <= video.report.plan.predicted_peak <= video.report.plan.budget
+            assert video.report.measured_peak <= video.report.plan.predicted_peak - PROCESS
+            assert video.report.plan.predicted_peak <= video.report.plan.budget

@@ -28,6 +28,7 @@ from zvae_tiled.errors import (
 )
 from zvae_tiled.families.qwen_image import QwenImageConfig
 from zvae_tiled.jobs.video import Video
+from zvae_tiled.planner.ends import PROCESS
 
 
 def frames(video: Video) -> np.ndarray:
@@ -105,7 +106,8 @@ def test_any_two_budgets_give_the_same_bytes_within_each(dtype: str) -> None:
         video = _with_budget(vae, latents, size)
         assert bits(frames(video)) == want
         assert video.report is not None
-        assert video.report.measured_peak <= video.report.plan.predicted_peak <= size
+        assert video.report.measured_peak <= video.report.plan.predicted_peak - PROCESS
+        assert video.report.plan.predicted_peak <= size
         assert (video.report.plan.spilled > 0) == (size < most), "every row of a frame is in one band"
     with pytest.raises(BudgetError, match="a video of 16x36 needs at least"):
         frames(_with_budget(vae, latents, least - 1))
@@ -146,7 +148,7 @@ def test_files_hold_the_frames(tmp_path: Path) -> None:
         with Image.open(folder / f"{number:03}.png") as picture:
             assert bits(np.asarray(picture)) == bits(frame)
             assert picture.info["zvae_quality"] == "exact"
-    assert report.measured_peak <= report.plan.predicted_peak
+    assert report.measured_peak <= report.plan.predicted_peak - PROCESS
     vae.video(latents).write(tmp_path / "video.rgb")
     assert (tmp_path / "video.rgb").read_bytes() == want.tobytes()
     with (tmp_path / "other").open("wb") as file:
