@@ -16,6 +16,7 @@ from tests.work.power import Cut, Power
 from tests.work.stopping import MODEL, decode, stopped
 from zvae_tiled import VAE
 from zvae_tiled.engine import checkpoints, saved
+from zvae_tiled.engine.moments import BLOCK
 from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report.progress import Progress
@@ -118,42 +119,49 @@ def test_of_a_slow_block_no_finished_row_is_computed_again(
     assert notes[2 * noted] > (sweep, rows) or not slow
 
 
-def rows_of(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `look` see each part of a sweep that is run: its number, and the rows it is asked for."""
-    part = saved.SavedRun._part
-
-    def watched(self: Any, index: int, *rest: Any) -> Any:
-        look(index, rest[-1])
-        return part(self, index, *rest)
-
-    monkeypatch.setattr(saved.SavedRun, "_part", watched)
-
-
 def test_no_row_is_computed_again_but_for_the_moments_of_a_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each process begins at the sweep where the one before it stopped, at most 31 rows and a band above the row."""
     vae, latents = random_vae(CONFIG), random_latents(CONFIG, 150, 3)
-    seen: list[tuple[int, int]] = []
-    rows_of(lambda index, asked: seen.append((index, asked.ended.first)), monkeypatch)
-    stops = 0
+    begun: list[tuple[int, int, int]] = []
+    came: list[tuple[int, int]] = []
+    part, passed = saved.SavedRun._part, checkpoints.Checkpoints.passed
+
+    def watched_part(self: Any, index: int, *rest: Any) -> Any:
+        sweep = self._stage.sweeps[index]
+        band = sweep.rows * CONFIG.chain("decode").factors[sweep.stop]
+        begun.append((index, rest[-1].ended.first, band))
+        came.append((index, rest[-1].ended.first))
+        return part(self, index, *rest)
+
+    def watched_passed(self: Any, rows: int, *rest: Any) -> None:
+        came.append((self.sweep, rows))
+        passed(self, rows, *rest)
+
+    monkeypatch.setattr(saved.SavedRun, "_part", watched_part)
+    monkeypatch.setattr(checkpoints.Checkpoints, "passed", watched_passed)
+    stops = middles = 0
     for stop in range(3, 100, 5):
-        left = [stop]
+        left, before, reached = [stop], len(begun), came[-1] if came else (0, 0)
 
         def listener(progress: Progress, left: list[int] = left) -> None:
             left[0] -= 1
             if not left[0]:
                 raise KeyboardInterrupt
 
-        before = len(seen)
         try:
             vae.decode_to_file(latents, tmp_path / "a.npy", work=tmp_path / "work", budget="1GB", progress=listener)
             break
         except KeyboardInterrupt:
             stops += 1
-        assert before == 0 or seen[before][0] >= seen[before - 1][0]
+        finally:
+            sweep, first, band = begun[before]
+            assert sweep >= reached[0]
+            assert sweep > reached[0] or first >= reached[1] - BLOCK + 1 - band
+            middles += first > 0
     assert stops > 3
-    assert any(first for _, first in seen), "no process began in the middle of a sweep"
+    assert middles > 1, "few processes began in the middle of a sweep"
     vae.decode_to_file(latents, tmp_path / "b.npy", budget="1GB")
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
