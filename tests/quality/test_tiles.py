@@ -153,7 +153,7 @@ def test_strips_decode_in_every_quality(vae: VAE, shape: tuple[int, int], qualit
     picture, report = decoded(vae, strip, quality=quality)
     assert picture.shape == want.shape
     assert np.isfinite(picture).all()
-    assert relative(picture, want) <= (ROUNDING if report.exact else 10)
+    assert relative(picture, want) <= (ROUNDING if report.exact else 2)
 
 
 def test_exact_is_the_default_and_only_a_name_gives_anything_else(vae: VAE, latents: np.ndarray) -> None:
