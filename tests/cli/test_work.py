@@ -105,7 +105,8 @@ def test_a_decode_with_an_early_look_goes_on_without_overwriting(place: Path, mo
     run(*words)
     assert levels(place / "a.png", place / "a.npy")
     (place / "a.png").unlink()
-    run(*words)  # of a decode that was refused after its look, too
+    told = run(*words).stderr  # of a decode that was refused after its look, too
+    assert "early look a.preview.png is there: it is not written again" in told
     assert levels(place / "a.png", place / "a.npy")
 
 

@@ -54,6 +54,9 @@ class Batch:
             OutputError: The file of one cannot be written.
         """
         missing = {name: look for name, look in looks.items() if look.overwrite or not os.path.lexists(look.target)}
+        there = [look.target for name, look in looks.items() if name not in missing]
+        for target in () if self.quiet else there:
+            click.echo(f"early look {target} is there: it is not written again", err=True)
         files = [path for look in missing.values() for path in written(look, vae)]
         return replace(self, looks=missing, files=[*self.files, *files])
 
