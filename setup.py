@@ -35,7 +35,7 @@ PATHS = {
 """For each path: the macro that selects its product (native/micro.h), and its compiler flags."""
 X86 = [path for path in PATHS if "neon" not in path]
 ARM = [path for path in PATHS if "neon" in path or path == "portable"]
-MACHINES = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}
+MACHINES = {"x86_64": X86, "aarch64": ARM, "arm64": ARM}
 MACHINE = os.environ.get("ZVAE_MACHINE", platform.machine())  # set by scripts/arm, whose compiler builds for another
 SANITIZERS = os.environ.get("ZVAE_SANITIZE")  # set by scripts/sanitize, for a copy that is not kept
 CHECKED = ["-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g1", "-fno-wrapv"]

@@ -14,8 +14,7 @@ from tests.support.grains import compute_by_grains, give_grains
 from tests.support.models import pipelines, random_images, random_vae
 from tests.support.plans import TASKS, bits, random_dc, random_plan
 from tests.support.samples import Seeds
-from tests.support.striped import Sent, in_stripes, striped_rows
-from zvae_tiled.cluster.stripes.picture import Here
+from tests.support.striped import Here, Sent, in_stripes, striped_rows
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.inputs.images import read_images

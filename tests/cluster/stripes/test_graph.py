@@ -11,8 +11,7 @@ import pytest
 
 from tests.cluster.stripes.test_bytes import Linear, Small, striped
 from tests.engine.test_grain import Case
-from tests.support.striped import sent
-from zvae_tiled.cluster.stripes.picture import Here
+from tests.support.striped import Here, sent
 from zvae_tiled.families import Task
 
 LOST = object()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.cluster.stripes.test_bytes import Small, planned
+from tests.support.striped import Here
 from zvae_tiled.cluster.stripes.job import StripedDecode
-from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.devices.here import kernels_for, this_device
 from zvae_tiled.errors import ClusterError

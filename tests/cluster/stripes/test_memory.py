@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from tests.cluster.stripes.test_bytes import Linears, computed
-from tests.support.striped import sent
+from tests.support.striped import Here, sent
 from zvae_tiled.cluster.stripes import tasks
-from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.cluster.stripes.piece import Piece
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak

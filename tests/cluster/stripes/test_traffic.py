@@ -15,8 +15,8 @@ from tests.cluster.stripes.test_parts import random_case
 from tests.engine.test_grain import Case
 from tests.support.plans import TASKS
 from tests.support.samples import Seeds
+from tests.support.striped import Here
 from zvae_tiled.cluster.stripes import tasks
-from zvae_tiled.cluster.stripes.picture import Here
 from zvae_tiled.cluster.stripes.piece import Piece
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.engine.moments import Merged

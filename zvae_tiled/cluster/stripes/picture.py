@@ -1,4 +1,4 @@
-"""Computes one picture stripe by stripe. Who computes a stripe is up to `Hands`: this process, or workers."""
+"""Computes one picture stripe by stripe. Who computes a stripe is up to `Hands`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,6 @@ class Hands(Protocol):
 
     def get(self, handles: Sequence[Any]) -> list[Any]:
         """Return the results for handles, once all are there."""
-
-
-class Here:
-    """This process: a handle is the result itself."""
-
-    def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
-        """Carry a task out."""
-        del stripe, name
-        return task(*options)
-
-    def get(self, handles: Sequence[Any]) -> list[Any]:
-        """Return the results."""
-        return list(handles)
 
 
 class Picture:
