@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +143,8 @@ def test_a_plan_may_be_for_a_larger_machine(value: Any, gigabytes: int) -> None:
             -float("inf"),
             10**400,
             pytest.param(10**5000, id="huge"),
+            pytest.param(-(10**5000), id="far below"),
+            pytest.param(Fraction(10**5000), id="fraction"),
             1e300,
         ),
         *(

@@ -128,6 +128,9 @@ def test_a_picture_that_needs_the_disk_is_refused_before_its_pixels_are_read(
         carry_out(replace(order, disk_limit="50%", spill_folder="maps"))
     with pytest.raises(BudgetError):
         carry_out(replace(order, disk_limit="50%", spill_folder="vae"))
+    other = VAE.load("vae", decoder_only=False).plan(12, 20, task="encode").to_json()
+    with pytest.raises(PlanError, match="a height in pixels of 12, this encode has 256"):
+        carry_out(replace(order, budget=None, plan=other))
 
 
 def test_what_an_encode_gives_is_decoded_as_it_is(place: Path) -> None:

@@ -17,6 +17,7 @@ from tests.support.footprints import LINUX, measured
 from tests.support.running import run
 from zvae_tiled.errors import ImageError
 from zvae_tiled.inputs.depth import SIZ
+from zvae_tiled.inputs.latent_files import npy as npy_files
 from zvae_tiled.inputs.pictures import read_picture
 
 DATA = Path(__file__).parent.parent / "data"
@@ -211,6 +212,16 @@ def test_a_picture_is_refused_by_its_size_before_its_pixels_are_read(place: Path
     assert "none.png cannot be read as a picture: it is none that Pillow knows" in refused
     assert "_io" not in refused
     assert "cannot be read as a picture" in run("encode", "short.png", "-o", "e.npy", code=3).stderr
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (1, 1, 9, 7)])
+def test_an_array_of_another_shape_is_refused_before_it_is_read(
+    tmp_path: Path, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.float32))
+    monkeypatch.setattr(npy_files, "read_values", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ImageError, match=r"must hold \(height, width, channels\), its shape is"):
+        read_picture(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("name", ["pipe.png", "pipe.npy"])

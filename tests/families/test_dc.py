@@ -86,6 +86,7 @@ def test_the_published_network_has_the_parameters_and_the_attentions_it_should()
         ("decoder_layers_per_block", (1,)),
         ("encoder_qkv_multiscales", ((), (5, 7))),
         ("encoder_qkv_multiscales", ((), (4,))),
+        ("encoder_qkv_multiscales", ((), (5.0,))),
         ("latent_channels", 5),
         ("scaling_factor", 0),
     ],

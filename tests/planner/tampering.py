@@ -17,7 +17,7 @@ odd = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 40),
-    st.sampled_from([10**9, 10**30, -(10**400), float("inf"), float("nan"), 0.5, 1e300]),
+    st.sampled_from([10**9, 10**30, -(10**400), float("inf"), float("nan"), 0.0, 0.5, 3.0, 1e300]),
     st.sampled_from(["ram", "disk", "moments", "pixels", "keys", "", "1", "float32", "cuda", "rows"]),
     st.lists(st.integers(0, 3), max_size=2),
     st.dictionaries(st.text(max_size=2), st.none(), max_size=1),

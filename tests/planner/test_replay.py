@@ -25,7 +25,7 @@ from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
 from zvae_tiled.planner.replay import costed
-from zvae_tiled.planner.stage import Sweep
+from zvae_tiled.planner.stage import Medium, Sweep
 
 pytestmark = pytest.mark.usefixtures("small_proxies", "mlx_kernels")  # the plans are for MLX's kernels
 
@@ -270,3 +270,25 @@ def test_bands_that_need_a_larger_buffer_than_the_device_makes_are_refused() -> 
     with pytest.raises(PlanError, match=rf"bands of {tallest} rows need a larger buffer than this device makes, 4\.19"):
         costed(metal, replace(METAL, max_buffer=1 << 22))
     assert costed(metal, METAL).predicted_peak == metal.predicted_peak
+
+
+def test_keys_are_counted_until_the_attention_is_passed() -> None:
+    """A plan may store a map before the attention once more: then later sweeps read the keys, too."""
+    made_plan = made("exact")
+    chain, keys = made_plan.case.chain, [sweep.ends for sweep in made_plan.sweeps].index("keys")
+    assert chain.attention is not None
+    assert chain.attention > 2
+
+    def passed(index: int, sweep: Sweep, medium: Medium) -> Sweep:
+        again = Sweep(2 if index > keys + 1 else 0, sweep.stop, sweep.ends, 1)
+        if index == keys:
+            return replace(again, medium=medium)
+        return replace(again, store=2, medium="ram") if index == keys + 1 else again
+
+    def last(medium: Medium) -> Sweep:
+        sweeps = (passed(index, sweep, medium) for index, sweep in enumerate(made_plan.sweeps))
+        return costed(with_sweeps(made_plan, sweeps), CPU).sweeps[-1]
+
+    kept, spilled = last("ram"), last("disk")
+    size = 2 * made_plan.case.height * made_plan.case.width * chain.steps[chain.attention].inputs * 4
+    assert kept.peak - spilled.peak == spilled.disk - kept.disk == size

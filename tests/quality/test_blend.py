@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.quality.cases import RAMPS
 from zvae_tiled.engine.blend import Blender
 from zvae_tiled.planner.grid import RAMPS as CURVES
-from zvae_tiled.planner.grid import spans, weights
+from zvae_tiled.planner.grid import Weights, spans
 
 
 @st.composite
@@ -27,9 +28,10 @@ def test_weights_sum_to_one_at_every_pixel(
 ) -> None:
     total = np.zeros((down[0] * scale, across[0] * scale), np.float32)
     rows, columns = spans(*down), spans(*across)
-    for row, by_row in zip(rows, weights(rows, scale, ramp), strict=True):
-        for column, by_column in zip(columns, weights(columns, scale, ramp), strict=True):
-            weight = by_row.astype(np.float32)[:, None] * by_column.astype(np.float32)
+    by_row, by_column = Weights(rows, scale, ramp), Weights(columns, scale, ramp)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            weight = by_row.of(i).astype(np.float32)[:, None] * by_column.of(j).astype(np.float32)
             assert weight.min() >= 0
             total[row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += weight
     assert np.abs(total - 1).max() <= 1e-6
@@ -41,12 +43,24 @@ def test_a_tile_s_weight_fades_across_what_it_shares_with_each_neighbour(
 ) -> None:
     """Weights that sum to one could still end abruptly, which shows as a seam."""
     tiles = spans(size, 3 * overlap, overlap, 0)  # never more than two tiles at a pixel
-    found, shared = weights(tiles, scale, ramp), overlap * scale
-    for before, after in pairwise(found):
+    weights, shared = Weights(tiles, scale, ramp), overlap * scale
+    for before, after in pairwise(map(weights.of, range(len(tiles)))):
         for fading in (after[:shared], before[::-1][:shared]):
             assert (np.diff(fading) >= 0).all()
             assert fading[0] < 0.3
             assert fading[-1] > 0.7
+
+
+def test_weights_of_many_wide_tiles_take_no_more_than_the_axis() -> None:
+    tiles = spans(2_000, 1_000, 999, 0)
+    tracemalloc.start()
+    try:
+        weights = Weights(tiles, 8, "linear")
+        assert len(tiles) == 1_001
+        assert weights.of(500).sum() > 0
+        assert tracemalloc.get_traced_memory()[1] < 10 * 8 * 8 * 2_000  # all of them: 64 MB
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("ramp", RAMPS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import plan_for, random_config, random_dc
 from tests.work.power import Cut, Power
-from tests.work.stopping import MODEL, decode, stopped
+from tests.work.stopping import LOW, MODEL, decode, stopped
 from zvae_tiled import VAE
 from zvae_tiled.engine import checkpoints, saved
 from zvae_tiled.engine.moments import BLOCK
@@ -175,6 +177,29 @@ def test_the_time_to_go_counts_what_this_process_did(tmp_path: Path) -> None:
     assert seen[0].rows > 100
     assert 0 < seen[0].done - seen[0].before < 2 * (seen[1].done - seen[0].done), "more than it has just read"
     assert seen[-1].before == 0  # it is done
+
+
+def test_maps_that_are_removed_give_their_room_on_the_disk_back(tmp_path: Path) -> None:
+    before, looks = nameless(), list[int]()
+
+    def look(progress: Progress) -> None:
+        looks.append(len(nameless() - before))
+
+    decode(tmp_path, progress=look, **LOW)
+    assert sum(sweep.medium is not None for sweep in LOW["plan"].sweeps) > 3
+    assert looks
+    assert not any(looks)
+
+
+def nameless() -> set[tuple[int, int]]:
+    """The open files of this process that have no name any more."""
+    found = set()
+    for handle in range(1024):
+        with suppress(OSError):
+            status = os.fstat(handle)
+            if S_ISREG(status.st_mode) and not status.st_nlink:
+                found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def test_without_a_work_folder_nothing_has_a_name(tmp_path: Path) -> None:

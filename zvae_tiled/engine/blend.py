@@ -10,7 +10,7 @@ import numpy as np
 
 from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
-from zvae_tiled.planner.grid import Span, weights
+from zvae_tiled.planner.grid import Span, Weights
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -19,7 +19,7 @@ class Blender:
     """Adds up the tiles of a grid, one row of tiles at a time. It holds only the pixels of that row."""
 
     def __init__(self, rows: tuple[Span, ...], columns: tuple[Span, ...], scale: int, channels: int, ramp: str) -> None:
-        """Compute the weights of a grid.
+        """Take a grid.
 
         Args:
             rows: The tiles' spans from top to bottom.
@@ -29,9 +29,7 @@ class Blender:
             ramp: How weights grow across an overlap.
         """
         self._rows, self._columns, self._scale = rows, columns, scale
-        self._down, self._across = (
-            [weight.astype(np.float32) for weight in weights(spans, scale, ramp)] for spans in (rows, columns)
-        )
+        self._down, self._across = Weights(rows, scale, ramp), Weights(columns, scale, ramp)
         self._line = (columns[-1].stop * scale, channels)
         self._open = zeros((0, *self._line))
 
@@ -63,7 +61,8 @@ class Blender:
         wide = (across.stop - across.start) * scale
         part = pixels[low - begin : high - begin, left : left + wide]
         make_room(2 * part.nbytes)
-        weight = self._down[row][low:high, None] * self._across[column][None, :]
+        by_row, by_column = (each.astype(np.float32) for each in (self._down.of(row), self._across.of(column)))
+        weight = by_row[low:high, None] * by_column[None, :]
         columns = slice(across.start * scale, across.stop * scale)
         self._open[low:high, columns] += part * weight[:, :, None]
         if column < len(self._columns) - 1:

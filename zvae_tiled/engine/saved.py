@@ -42,6 +42,9 @@ class SavedRun(Run[T]):
         files: dict[int, list[SavedBands[T]]] = {}
         for index in range(notes.sweep, len(sweeps)):
             source, keys = self._read_by(index)
+            for gone in files.keys() - {source, keys}:  # without a name it still takes its room until it is closed
+                for file in files.pop(gone):
+                    file.close()
             for found in (source, keys):
                 if found is not None and found not in files:
                     files[found] = self._files(found, None, stack)

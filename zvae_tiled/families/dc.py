@@ -159,7 +159,7 @@ class DCConfig(VAEConfig):
 
 def _check_windows(name: str, windows: object) -> None:
     sound = isinstance(windows, tuple) and len(windows) <= 1
-    if not sound or any(isinstance(each, bool) or each not in (3, 5, 7) for each in windows):  # type: ignore[attr-defined]
+    if not sound or any(type(each) is not int or each not in (3, 5, 7) for each in windows):  # type: ignore[attr-defined]
         raise ConfigError(f"{name} must list no window, or one of 3, 5 or 7 pixels, it is {shown(windows)}")
 
 

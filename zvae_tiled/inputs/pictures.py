@@ -70,12 +70,6 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         if path.suffix.lower() in LATENTS:
             advice = f"{_decode(path)} A picture is read from a .png, .jpg, .webp, .tif or .npy only."
         raise ImageError(problem, advice) from error
-    if values.ndim != 3:
-        from zvae_tiled.inputs.arrays import shape_text
-
-        problem = f"{path} must hold (height, width, channels), its shape is {shape_text(values.shape)}"
-        latents = values.ndim > 3 and values.shape[-1] not in CHANNELS
-        raise ImageError(problem, _decode(path) if latents else "Save one picture, without an axis for a batch.")
     return values
 
 
@@ -129,13 +123,18 @@ def as_floats(picture: Picture) -> Picture:
 
 
 def _array(path: Path, file: BinaryIO, size: int, check: Check | None) -> Picture:
+    from zvae_tiled.inputs.arrays import shape_text
     from zvae_tiled.inputs.latent_files.npy import read_header, read_values
 
     header = read_header(file, size, str(path), ImageError)
     if not np.issubdtype(header.dtype, np.floating):
         problem = f"{path} must hold floats in [0, 1], it holds {header.dtype!s:.40}"
         raise ImageError(problem, "Divide 8-bit values by 255.")
-    if check is not None and len(header.shape) == 3:
+    if len(header.shape) != 3:
+        problem = f"{path} must hold (height, width, channels), its shape is {shape_text(header.shape)}"
+        latents = len(header.shape) > 3 and header.shape[-1] not in CHANNELS
+        raise ImageError(problem, _decode(path) if latents else "Save one picture, without an axis for a batch.")
+    if check is not None:
         check(*header.shape[:2])
     return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
 

@@ -203,6 +203,10 @@ def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
 
 def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     from zvae_tiled.api import read_plan
+    from zvae_tiled.devices.here import this_device
+    from zvae_tiled.planner.case import Case
+    from zvae_tiled.planner.replay import replayed
+    from zvae_tiled.weights.vae import dtype_name
 
     plan = None if order.plan is None else read_plan(order.plan)
     limit = in_bytes(order.disk_limit, None if order.spill_folder is None else Path(order.spill_folder))
@@ -210,6 +214,10 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     def check(height: int, width: int) -> None:
         if plan is None:
             vae.plan(height, width, order.budget, task="encode", disk_limit=limit)
+        else:
+            device, scale, dtype = this_device(vae.dtype), vae.config.scale, dtype_name(vae.dtype)
+            case = Case(vae.config, height // scale, width // scale, device.name, dtype, task="encode")
+            replayed(plan, case, device, vae.weight_bytes)
 
     distribution, report = vae.encode(
         picture_of(order, vae, check),

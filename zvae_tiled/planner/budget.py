@@ -88,9 +88,10 @@ def amount(value: str | float, available: Available) -> Budget:
     """
     if isinstance(value, bool) or not isinstance(value, str | Real):
         raise _refused(value)
-    if isinstance(value, int) and value > MOST_BYTES:  # Python writes no number of thousands of digits
-        raise _refused(value)
-    text = str(value).strip().lower()
+    try:
+        text = str(value).strip().lower()
+    except ValueError:  # Python writes no number of thousands of digits
+        raise _refused(value) from None
     match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]i?b|[kmgt]|b|%|)", text)
     if match is None:
         raise _refused(value)

@@ -116,28 +116,42 @@ def spans(size: int, tile: int, overlap: int, context: int) -> tuple[Span, ...]:
     )
 
 
-def weights(tiles: tuple[Span, ...], scale: int, ramp: str) -> list[np.ndarray]:
-    """Return each tile's weights along an axis, one per pixel. At each pixel of the axis the weights sum to 1.
+class Weights:
+    """The weights of tiles along an axis, one per pixel. At each pixel of the axis they sum to 1.
 
-    Args:
-        tiles: The tiles of the axis.
-        scale: Pixels per latent.
-        ramp: A name in `RAMPS`.
+    Each tile's are computed when they are asked for: those of many wide tiles could take more than the picture.
     """
-    grow, ramped = RAMPS[ramp], []
-    for i, tile in enumerate(tiles):
-        weight = np.ones((tile.stop - tile.start) * scale)
-        for shared, side in ((_shared(tiles, i - 1), slice(None)), (_shared(tiles, i), slice(None, None, -1))):
-            length = shared * scale
-            weight[side][:length] *= grow((np.arange(length) + 0.5) / length) if length else 1.0
-        ramped.append(weight)
-    total = np.zeros(tiles[-1].stop * scale)
-    for tile, weight in zip(tiles, ramped, strict=True):
-        total[tile.start * scale : tile.stop * scale] += weight
-    # Where an overlap is more than half a tile, three tiles meet. Only dividing makes their weights sum to 1.
-    return [weight / total[tile.start * scale : tile.stop * scale] for tile, weight in zip(tiles, ramped, strict=True)]
 
+    def __init__(self, tiles: tuple[Span, ...], scale: int, ramp: str) -> None:
+        """Add up the weights at each pixel.
 
-def _shared(tiles: tuple[Span, ...], i: int) -> int:
-    """Return the overlap of tile `i` and the next one; 0 beyond either end."""
-    return tiles[i].stop - tiles[i + 1].start if 0 <= i < len(tiles) - 1 else 0
+        Args:
+            tiles: The tiles of the axis.
+            scale: Pixels per latent.
+            ramp: A name in `RAMPS`.
+        """
+        self._tiles, self._scale, self._grow = tiles, scale, RAMPS[ramp]
+        self._total = np.zeros(tiles[-1].stop * scale)
+        for i in range(len(tiles)):
+            self._total[self._pixels(i)] += self._ramped(i)
+
+    def of(self, i: int) -> np.ndarray:
+        """Return the weights of tile `i`."""
+        # Where an overlap is more than half a tile, three tiles meet. Only dividing makes their weights sum to 1.
+        return self._ramped(i) / self._total[self._pixels(i)]
+
+    def _ramped(self, i: int) -> np.ndarray:
+        tile = self._tiles[i]
+        weight = np.ones((tile.stop - tile.start) * self._scale)
+        for shared, side in ((self._shared(i - 1), slice(None)), (self._shared(i), slice(None, None, -1))):
+            length = shared * self._scale
+            weight[side][:length] *= self._grow((np.arange(length) + 0.5) / length) if length else 1.0
+        return weight
+
+    def _shared(self, i: int) -> int:
+        """Return the overlap of tile `i` and the next one; 0 beyond either end."""
+        tiles = self._tiles
+        return tiles[i].stop - tiles[i + 1].start if 0 <= i < len(tiles) - 1 else 0
+
+    def _pixels(self, i: int) -> slice:
+        return slice(self._tiles[i].start * self._scale, self._tiles[i].stop * self._scale)

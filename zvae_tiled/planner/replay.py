@@ -179,5 +179,7 @@ def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
             held = replace(held, keys=sweep.medium)
         elif sweep.store is not None:
             assert sweep.medium is not None
-            held = Held(sweep.store, sweep.medium)
+            attention = costs.costs.chain.attention
+            passed = attention is not None and sweep.start <= attention < sweep.store
+            held = Held(sweep.store, sweep.medium, None if passed else held.keys)
     return sweeps

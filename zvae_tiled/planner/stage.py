@@ -137,9 +137,10 @@ class Stage:
         for sweep in self.sweeps:
             where = f"sweep {shown(sweep.start)}-{shown(sweep.stop)}"
             if not needed or not is_count(sweep.stop) or (sweep.ends, sweep.stop) != needed.pop(0):
-                raise PlanError(f"{where} ({sweep.ends}) is not the next one needed", AGAIN)
+                raise PlanError(f"{where} ({shown(sweep.ends)}) is not the next one needed", AGAIN)
             after = stored if sweep.store is None else sweep.store
-            if not (is_count(after) and sweep.start == stored <= after <= sweep.stop) or sweep.store == stored:
+            counts = is_count(sweep.start) and is_count(after)
+            if not (counts and sweep.start == stored <= after <= sweep.stop) or sweep.store == stored:
                 raise PlanError(f"{where} does not start at cut {stored}", AGAIN)
             if not is_count(sweep.rows) or not 1 <= sweep.rows <= self.height * chain.factors[stored]:
                 raise PlanError(f"{where} reads {shown(sweep.rows)} rows at once, its map has fewer", AGAIN)
