@@ -261,7 +261,7 @@ def test_any_values_give_a_config_or_a_config_error(changes: dict[str, Any]) -> 
         (b"[1]", "JSON object"),
         (b"\xff\xfe", "not JSON"),
         (b"[" * 60_000, "not JSON"),
-        (b'{"latent_channels": 4, "latent_channels": 16}', "more than once"),
+        (b'{"latent_channels": 4, "latent_channels": 16}', r"config.json: 'latent_channels' appears more than once"),
         (b" " * (1 << 16) + b"{}", "larger than"),
     ],
 )

@@ -168,6 +168,7 @@ def test_of_several_snapshots_the_newest_whole_one_is_taken_or_that_of_the_main_
         ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
         ({"HF_HOME": "~/b"}, "{home}/b/hub"),
         ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({"HF_HOME": "~nobody-of-this-name/b"}, "~nobody-of-this-name/b/hub"),
         ({}, "{home}/.cache/huggingface/hub"),
     ],
 )

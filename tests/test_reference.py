@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -205,6 +206,22 @@ def test_a_pil_image_is_its_array() -> None:
     found, want = vae.encode(Image.fromarray(pixels)), vae.encode(mx.array(pixels))
     assert found.mean.shape == (1, 4, 2, 3)
     assert mx.array_equal(found.mean, want.mean).item()
+
+
+def test_a_pil_image_is_refused_by_its_sides_and_if_it_is_broken(tmp_path: Path) -> None:
+    vae, picture = random_vae(SD), Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8))
+    picture.save(tmp_path / "whole.png", compress_level=0)
+    cut = (tmp_path / "whole.png").read_bytes()[:1500]
+    (tmp_path / "cut.png").write_bytes(cut)
+    with (
+        Image.open(tmp_path / "cut.png") as broken,
+        pytest.raises(ImageError, match="the PIL image cannot be read: image file is truncated"),
+    ):
+        vae.encode(broken)
+    Image.fromarray(np.zeros((41, 24, 3), np.uint8)).save(tmp_path / "odd.png", compress_level=0)
+    (tmp_path / "odd.png").write_bytes((tmp_path / "odd.png").read_bytes()[:1500])
+    with Image.open(tmp_path / "odd.png") as odd, pytest.raises(ImageError, match="41"):
+        vae.encode(odd)
 
 
 def test_encode_without_an_encoder_says_how_to_get_one() -> None:

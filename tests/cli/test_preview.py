@@ -79,6 +79,17 @@ def test_an_early_look_is_there_before_the_picture(place: Path, monkeypatch: pyt
         assert early.text["zvae_quality"].startswith("preview, not exact")  # type: ignore[attr-defined]
 
 
+def test_early_looks_of_a_batch_that_are_there_stay(place: Path) -> None:
+    np.save(place / "two.npy", np.repeat(np.load(place / "a.npy"), 2, axis=0))
+    words = ["decode", "two.npy", "-o", "two.png", "--early-look", "--no-overwrite"]
+    run(*words)
+    for number in (0, 1):
+        (place / f"two-{number}.png").unlink()
+    told = run(*words).stderr
+    assert "early look two.preview.png is there" in told
+    assert (place / "two-1.png").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -196,3 +196,8 @@ def test_a_config_that_is_not_read_may_be_written(place: Path) -> None:
     (place / "other.json").write_text("old")
     run("decode", "a.npy", "-o", "a.png", "--save-plan", "other.json", "-q")
     assert json.loads((place / "other.json").read_text())
+
+
+def test_weights_in_several_files_are_planned_for_by_their_index(full: Path) -> None:
+    found = run("plan", "20x12", "--vae", f"sharded/{INDEX}", "--json").stdout
+    assert json.loads(found)["case"] == json.loads((full / "plan.json").read_text())["case"]

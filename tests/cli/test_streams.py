@@ -160,6 +160,13 @@ def test_temporary_names_are_not_shown_and_nothing_empty_is_kept(place: Path) ->
     assert "[latents] standard input: latents hold 240 values" in said
 
 
+@pytest.mark.parametrize("start", [b"y\n", b"\x80\x02", b"\x89PNG\r\n\x1a\n"])
+def test_what_are_no_latents_is_not_copied(start: bytes, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zvae_tiled.cli.inputs.shutil.copyfileobj", lambda *_: pytest.fail("all of it is copied"))
+    said = run("decode", "-", "-o", "x.png", code=3, stdin=start * 100_000).stderr
+    assert "latents are read from safetensors, .npy and .npz" in said
+
+
 def test_the_place_of_kept_latents_follows_no_link(place: Path) -> None:
     (place / "zvae-latents-1.npy").symlink_to("elsewhere.npy")
     sent = (place / "a.npy").read_bytes()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaign.mounts import may_mount, mounted
 from tests.files.publishing import WAYS, contents, finished, only
 from tests.support.leftovers import refusal
 from tests.support.running import ROOT
@@ -226,6 +227,29 @@ def test_a_link_that_another_user_planted_is_not_followed(tmp_path: Path) -> Non
     with pytest.raises(OutputError, match="link of another user"):
         check_place(shared / "picture.png")
     assert own.read_text() == "mine"
+
+
+def test_another_user_s_file_in_a_shared_folder_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_text("theirs")
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    check_place(tmp_path / "a.png")
+    tmp_path.chmod(0o1777)
+    assert "cannot be replaced: it is another user's" in refusal(check_place, tmp_path / "a.png")
+    check_place(tmp_path / "b.png")
+
+
+@pytest.mark.skipif(not may_mount(), reason="nothing can be mounted here")
+def test_a_file_that_is_mounted_is_refused_before_any_work(tmp_path: Path) -> None:
+    """As by docker run -v FILE:FILE. It can be written to, but nothing can get its name."""
+    theirs, ours = tmp_path / "theirs.png", tmp_path / "our own.png"
+    for each in (theirs, ours):
+        each.write_text("old")
+    with mounted(ours, "--bind", str(theirs)):
+        assert "cannot be replaced: it is mounted there" in refusal(check_place, ours)
+    check_place(ours)
 
 
 def test_two_names_of_a_file_that_will_be_written_are_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import zipfile
+from http.client import IncompleteRead
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ import safetensors.numpy
 
 from tests.support.leftovers import state
 from zvae_tiled import read_latent_file, write_latent_file
+from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import LatentsError, OutputError
 
 LATENTS = np.random.default_rng(0).standard_normal((1, 4, 6, 5)).astype(np.float32)
@@ -56,6 +58,7 @@ def test_pickles_are_never_opened(kind: str, tmp_path: Path) -> None:
     text = str(refused(path)) + str(refused(path, "latents") if kind == "npz" else "")
     assert str(path) in text
     assert "pickle" in text or "object" in text
+    assert "state_dict" not in text, "these are latents"
     assert not mark.exists()
 
 
@@ -87,6 +90,22 @@ def test_other_things(content: bytes, reason: str, tmp_path: Path) -> None:
     assert str(path) in refused(path).problem
     assert "the stream" in refused(io.BytesIO(content)).problem
     assert ("zvae encode PICTURE -o latents.safetensors" in refused(path).advice) == ("a picture" in reason)
+
+
+def test_a_download_that_breaks_off() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise IncompleteRead(b"half")
+
+    assert "the stream cannot be read: IncompleteRead" in refused(Broken()).problem
+
+
+def test_the_one_array_of_a_npy_has_no_name(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((1, 4, 2, 2), np.float32))
+    error = refused(tmp_path / "a.npy", "latents")
+    assert "holds one array, without a name, and 'latents' is asked for" in error.problem
+    assert error.advice == "Leave out name=."
+    assert spoken(error.advice) == "Leave out --tensor."
 
 
 def test_a_stream_of_text() -> None:

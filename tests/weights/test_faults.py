@@ -56,6 +56,13 @@ def test_a_tensor_under_two_names_is_refused(file: Path) -> None:
     assert "decoder.conv_norm_out.weight and decoder.norm_out.weight are both decoder.conv_norm_out" in message
 
 
+def test_a_bias_of_many_axes_is_refused(file: Path) -> None:
+    name = next(row.name for row in ROWS if row.name.endswith(".bias"))
+    weights = {**WEIGHTS, name: WEIGHTS[name].reshape(-1, *(1,) * 8)}
+    assert name in refused(write(file, weights))
+    load(write(file, {**WEIGHTS, name: WEIGHTS[name].reshape(-1, 1, 1)}))
+
+
 def test_long_lists_are_cut_and_counted(file: Path) -> None:
     message = refused(write(file, {f"x{i}": np.zeros(1, np.float32) for i in range(25)}))
     assert f"missing ({len(EXPECTED)}):" in message

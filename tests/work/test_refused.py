@@ -27,7 +27,7 @@ from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.errors import InputError, OutputError, ZvaeError
 from zvae_tiled.files.journal import Journal, read_records
 from zvae_tiled.files.work_file import WorkFile
-from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.files.work_folder import WorkFolder, is_work_folder
 from zvae_tiled.planner import storage
 from zvae_tiled.report.progress import Progress
 
@@ -175,12 +175,43 @@ def test_a_damaged_journal_stays_refused_and_its_maps_stay(tmp_path: Path) -> No
     assert {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()} == before
 
 
-def test_a_journal_of_another_program_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["Dear diary, today I decoded a cat.", "me"])
+def test_a_journal_of_another_program_is_not_lost(text: str, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "journal").write_text("Dear diary")
-    with pytest.raises(OutputError, match="damaged from its first record on"):
+    (tmp_path / "work" / "journal").write_text(text)
+    with pytest.raises(OutputError, match=r"journal is a file of another program, so .* is no work folder") as refused:
         decode(tmp_path)
-    assert (tmp_path / "work" / "journal").read_text() == "Dear diary"
+    assert "--remove" not in str(refused.value)
+    assert not is_work_folder(tmp_path / "work")
+    assert (tmp_path / "work" / "journal").read_text() == text
+
+
+def test_a_read_only_file_is_replaced_by_a_decode_that_went_on(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").touch(0o444)
+    stopped(tmp_path, 73, **LOW)  # in the last sweep
+    (part,) = (tmp_path / "work").glob("part-*")
+    assert part.stat().st_mode & 0o777 == 0o644, "the process that goes on writes to it"
+    decode(tmp_path, **LOW)
+    assert (tmp_path / "a.npy").stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_that_is_taken_back_can_be_gone_on_with(
+    linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not linked:
+        monkeypatch.setattr(os, "link", lambda *_, **__: raise_(OSError(errno.EPERM, "no links here")))
+    (tmp_path / "a.png").touch(0o444)
+    file = WorkFile(tmp_path / "a.png", tmp_path / "part-0-0")
+    file.give_name(overwrite=True)
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o444
+    file.take_back()
+    file.discard()
+    assert (tmp_path / "part-0-0").stat().st_mode & 0o777 == 0o644
+
+
+def raise_(error: Exception) -> None:
+    raise error
 
 
 def test_a_full_disk_is_said_in_our_words_and_the_same_decode_goes_on(
@@ -213,7 +244,7 @@ def test_a_folder_that_cannot_be_listed_any_more_is_said_in_our_words(
 def test_a_record_that_the_disk_takes_in_parts_is_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     file = journal._file
-    journal._file = SimpleNamespace(write=lambda data: file.write(data[:3]), fileno=file.fileno)  # type: ignore[assignment]
+    journal._file = SimpleNamespace(write=lambda data: file.write(data[:3]), fileno=file.fileno, tell=file.tell)  # type: ignore[assignment]
     journal.append({"a": 1})
     file.close()
     assert read_records(tmp_path / "journal") == [{"a": 1}]

@@ -15,7 +15,7 @@ import pytest
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import plan_for, random_config, random_dc
 from tests.work.power import Cut, Power
-from tests.work.stopping import LOW, MODEL, decode, stopped
+from tests.work.stopping import LATENTS, LOW, MODEL, decode, stopped
 from zvae_tiled import VAE
 from zvae_tiled.engine import checkpoints, saved
 from zvae_tiled.engine.moments import BLOCK
@@ -200,6 +200,13 @@ def nameless() -> set[tuple[int, int]]:
             if S_ISREG(status.st_mode) and not status.st_nlink:
                 found.add((status.st_dev, status.st_ino))
     return found
+
+
+def test_bits_may_be_numpys(tmp_path: Path) -> None:
+    for number in (16, np.int64(16)):
+        MODEL.decode_to_file(LATENTS, tmp_path / f"{type(number)}.png", work=tmp_path / "work", bits=number, **LOW)
+    first, second = tmp_path.glob("*.png")
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_without_a_work_folder_nothing_has_a_name(tmp_path: Path) -> None:

@@ -53,8 +53,10 @@ class Batch:
         Raises:
             OutputError: The file of one cannot be written.
         """
-        missing = {name: look for name, look in looks.items() if look.overwrite or not os.path.lexists(look.target)}
-        there = [look.target for name, look in looks.items() if name not in missing]
+        paths = {name: written(replace(look, overwrite=True), vae) for name, look in looks.items()}
+        kept = [name for name, look in looks.items() if not look.overwrite and all(map(os.path.lexists, paths[name]))]
+        missing = {name: look for name, look in looks.items() if name not in kept}
+        there = [looks[name].target for name in kept]
         for target in () if self.quiet else there:
             click.echo(f"early look {target} is there: it is not written again", err=True)
         files = [path for look in missing.values() for path in written(look, vae)]

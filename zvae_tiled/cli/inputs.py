@@ -18,6 +18,7 @@ from zvae_tiled.cli.spoken import show_as
 from zvae_tiled.cli.temporary import free_name, no_room, temporary_folder
 from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
+from zvae_tiled.weights.content import SNIFF_BYTES, looks_like_safetensors
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
@@ -145,15 +146,16 @@ def _received(folder: Path) -> Path:
     if stream.isatty():
         raise click.UsageError("Standard input (-) is a terminal: redirect latents to it with | or <, or name a file.")
     try:
-        start = stream.read(8)
+        start = stream.read(SNIFF_BYTES)
     except OSError as error:
         raise LatentsError(f"standard input cannot be read: {error.strerror}", "Name a file.") from error
-    suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), ".safetensors")
-    path = folder / f"stdin{suffix}"
+    suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), None)
+    path = folder / f"stdin{suffix or '.safetensors'}"
     try:
         with path.open("wb") as file:
             file.write(start)
-            shutil.copyfileobj(stream, file)
+            if suffix or looks_like_safetensors(start):  # else it is refused by its beginning, however long it is
+                shutil.copyfileobj(stream, file)
     except OSError as error:
         raise no_room("standard input", error) from error
     return path

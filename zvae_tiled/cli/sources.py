@@ -91,11 +91,16 @@ def config_sources(name: str | None, config: str | None) -> list[Path]:
         return [] if config in PRESETS else [Path(config)]
     if name in PRESETS:
         return []
-    if name.endswith(".json"):
+    if _is_config(name):
         return [Path(name)]
     from zvae_tiled.weights.find import find_checkpoint
 
     return list(find_checkpoint(vae_path(name)).paths)
+
+
+def _is_config(name: str) -> bool:
+    """Return whether a name is that of a config, and not of the index of weights in several files."""
+    return name.endswith(".json") and ".index." not in os.path.basename(name)
 
 
 def named_config(name: str | None, config: str | None) -> VAEConfig:
@@ -105,13 +110,13 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         name: The value of ``--vae``. Default: that of `shape_name`.
         config: The value of ``--config``.
     """
-    shape = name is not None and (name in (DEMO, *PRESETS) or name.endswith(".json"))
+    shape = name is not None and (name in (DEMO, *PRESETS) or _is_config(name))
     if config is not None and shape and not os.path.isdir(name or ""):
         raise _idle_config(name)
     if config is not None:
         return config_of(config)
     name = shape_name(name, None)[0]
-    if name in PRESETS or name.endswith(".json"):
+    if name in PRESETS or _is_config(name):
         return config_of(name)
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.recognise import chosen_config

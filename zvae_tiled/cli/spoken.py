@@ -17,6 +17,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Latents\(\w+, height=…, width=…\)", r"--height and --width"),
     (r"Pass the name of one of them as name=", r"Name one with --tensor"),
     (r"Pass one of these names", r"Name one of these with --tensor"),
+    (r"Leave out name=", r"Leave out --tensor"),
     (r"Pass the name of another tensor", r"Name another with --tensor"),
     (r"load the VAE with dtype=\"(\w+)\"", r"use --dtype \1"),
     (r"Crop or pad the picture first", r"Use --crop, which cuts right and bottom edges, or pad the picture"),
@@ -41,7 +42,6 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Set config= to ", r"Set --config to "),
     (r"\"NCHW\"", r"NCHW"),
     (r"\(allow=\)", r"(--allow-different)"),
-    (r"zvae_tiled\.write_latent_file", r"zvae encode"),
     (rf"{_ALONE}(budget|plan|quality|bits|config|layout|height|width|dtype)=['\"]?(\w*)['\"]?", r"--\1 \2"),
 )
 """What the library says, and what is said here."""

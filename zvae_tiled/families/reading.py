@@ -54,6 +54,8 @@ def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
 
     try:
         values = json.loads(data, object_pairs_hook=once)
+    except ConfigError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not JSON: {error}") from None
     if not isinstance(values, dict):

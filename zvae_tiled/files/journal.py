@@ -1,7 +1,7 @@
 """`Journal`: a file of small JSON records that survives a crash. One process holds it at a time. No MLX.
 
-A record is its length, the CRC32 of all records up to it, and its JSON. So a record that was torn, changed, moved or
-taken out is noticed, and all before it still hold.
+It begins with `MAGIC`. A record is its length, the CRC32 of all records up to it, and its JSON. So a record that was
+torn, changed, moved or taken out is noticed, and all before it still hold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.parts import is_file, lock
+
+MAGIC = b"zvae journal 1\n"
 
 MOST = 8 << 20
 """The most bytes of a record. The sums of SANA's widest linear attention take 0.7 MB."""
@@ -34,6 +36,7 @@ class Journal:
         records: The records that were there when it was opened.
         torn: Whether bytes followed them that no checksum vouched for. Behind a record they are cut off.
         damaged: Whether there is no record, and these bytes are no beginning of a first one.
+        foreign: Whether another program wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +57,7 @@ class Journal:
             size = os.fstat(handle).st_size
             self.torn = size > end
             self.damaged = not found and not _may_begin(self._file, size)
+            self.foreign = not is_own(path)
             if found:  # what is damaged may be the file of another program: only `empty` cuts it off
                 self._file.truncate(end)
             self._file.seek(end)
@@ -68,7 +72,7 @@ class Journal:
         data = json.dumps(record, separators=(",", ":")).encode()
         assert len(data) <= MOST
         self._crc = zlib.crc32(data, self._crc)
-        left = _HEAD.pack(len(data), self._crc) + data
+        left = MAGIC[self._file.tell() :] + _HEAD.pack(len(data), self._crc) + data
         while left:  # a disk that is nearly full takes a part
             left = left[self._file.write(left) :]
         os.fsync(self._file.fileno())
@@ -95,18 +99,33 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         return [record for record, _, _ in _records(file)]
 
 
+def is_own(path: Path) -> bool:
+    """Return whether a file begins as a journal, or is one that was cut off before its first record.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return MAGIC.startswith(file.read(len(MAGIC)))
+
+
 def _may_begin(file: Any, size: int) -> bool:
     """Return whether a file of `size` bytes may be a first record that was cut off, or none at all."""
     file.seek(0)
-    if size < _HEAD.size:
+    start = file.read(len(MAGIC) + _HEAD.size)
+    if not MAGIC.startswith(start[: len(MAGIC)]):
+        return False
+    if len(start) < len(MAGIC) + _HEAD.size:
         return True
-    count, _ = _HEAD.unpack(file.read(_HEAD.size))
-    return bool(count <= MOST and size < _HEAD.size + count)
+    count, _ = _HEAD.unpack(start[len(MAGIC) :])
+    return bool(count <= MOST and size < len(start) + count)
 
 
 def _records(file: Any) -> Iterator[tuple[dict[str, Any], int, int]]:
     """Yield each record that its checksum vouches for, that checksum, and where the record ends."""
-    crc, end = 0, 0
+    if file.read(len(MAGIC)) != MAGIC:
+        return
+    crc, end = 0, len(MAGIC)
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         size, stated = _HEAD.unpack(head)
         data = file.read(size) if size <= MOST else b""

@@ -78,7 +78,8 @@ class NewFile:
     def _copy_to(self, part: Path) -> None:
         """Copy a file that cannot be named, and go on with the copy."""
         with contextlib.ExitStack() as closing:
-            copy = closing.enter_context(os.fdopen(create_named(part, stat.S_IMODE(self._written.st_mode)), "wb"))
+            mode = stat.S_IMODE(os.fstat(self.file.fileno()).st_mode)
+            copy = closing.enter_context(os.fdopen(create_named(part, mode), "wb"))
             with os.fdopen(os.dup(self.file.fileno()), "rb") as source:
                 source.seek(0)
                 shutil.copyfileobj(source, copy)

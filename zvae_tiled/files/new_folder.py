@@ -37,8 +37,10 @@ class NewFolder:
         self._written = os.fstat(handle)
         self._replaced: Path | None = None
         self.holds: Callable[[], Iterable[str]] = tuple
+        self._mode: int | None = None
         with suppress(OSError):  # there is none to be replaced
-            os.chmod(self.part, stat.S_IMODE(os.lstat(path).st_mode) & 0o777)
+            self._mode = stat.S_IMODE(os.lstat(path).st_mode) & 0o777
+            os.chmod(self.part, self._mode | stat.S_IRWXU)  # it is filled before it may be read-only
 
     def finish(self) -> None:
         """Bring everything that was written to the disk: one call, for thousands of small files."""
@@ -57,6 +59,9 @@ class NewFolder:
             self._replaced = name_beside(self.path, ".old")
             os.rename(self.path, self._replaced)
         os.rename(self.part, self.path)  # fails if a folder that is not empty has appeared just now
+        if self._mode is not None:
+            with suppress(OSError):  # some file systems keep no permissions
+                os.chmod(self.path, self._mode)
 
     def take_back(self) -> None:
         """Undo `give_name`, however far it got. A second call changes nothing."""
@@ -82,6 +87,8 @@ class NewFolder:
     def discard(self) -> None:
         """Remove the unfinished folder. After `publish` there is none."""
         self.close()
+        with suppress(OSError):
+            os.chmod(self.part, stat.S_IRWXU)  # one that was taken back may be read-only
         shutil.rmtree(self.part, ignore_errors=True)
         if os.path.lexists(self.part):
             for name in chain(self.holds(), [""]):

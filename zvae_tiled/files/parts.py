@@ -60,7 +60,7 @@ def create_named(part: Path, mode: int | None = None) -> int:
     for _ in range(TRIES):
         handle = open_file(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if lock_if_possible(handle) and is_file(part, os.fstat(handle)):
-            _set_mode(handle, mode)
+            set_mode(handle, mode)
             return handle
         os.close(handle)  # another process has just swept it away
     raise OSError(errno.EBUSY, "another process removes unfinished files here")
@@ -101,7 +101,8 @@ sweep_once = functools.cache(sweep)
 def _remove(part: Path) -> None:
     with suppress(OSError):
         folder = stat.S_ISDIR(os.lstat(part).st_mode)
-        handle = os.open(part, (os.O_RDONLY if folder else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
+        writable = not folder and os.access(part, os.W_OK)  # a network file system may lock no other
+        handle = os.open(part, (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             state = os.fstat(handle)
             regular = stat.S_ISREG(state.st_mode) or folder
@@ -126,7 +127,7 @@ def _unnamed(folder: Path, mode: int | None) -> int | None:
         os.close(handle)
         return None
     lock_if_possible(handle)  # it may get the name of a part for a moment
-    _set_mode(handle, mode)
+    set_mode(handle, mode)
     return handle
 
 
@@ -143,7 +144,8 @@ def open_file(path: Path, flags: int, mode: int | None) -> int:
         return os.open(path, flags, permissions)
 
 
-def _set_mode(handle: int, mode: int | None) -> None:
+def set_mode(handle: int, mode: int | None) -> None:
+    """Give an open file permissions; None leaves those that it has."""
     if mode is not None:
         with suppress(OSError):  # some file systems keep no permissions
             os.fchmod(handle, mode)

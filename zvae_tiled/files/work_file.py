@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import stat
 from pathlib import Path
 
 from zvae_tiled.files.filesystem import mode_of
 from zvae_tiled.files.new_file import NewFile
-from zvae_tiled.files.parts import is_file, lock_if_possible, open_file, part_name
+from zvae_tiled.files.parts import is_file, lock_if_possible, open_file, part_name, set_mode
 from zvae_tiled.files.special import followed
 
 
@@ -25,11 +25,9 @@ class WorkFile(NewFile):
         self.path = followed(path)
         handle = open_file(kept, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, None)
         lock_if_possible(handle)  # its second name, beside the final one, is that of a part
-        mode = mode_of(self.path)
-        if mode is not None:
-            with suppress(OSError):  # some file systems keep no permissions
-                os.fchmod(handle, mode)
+        self._mode = mode_of(self.path)
         self.file = os.fdopen(handle, "r+b")
+        self._open_to_owner()
         self._kept = kept
         self._part: Path | None = kept
         self._written = os.fstat(handle)
@@ -37,8 +35,19 @@ class WorkFile(NewFile):
 
     def give_name(self, overwrite: bool) -> None:
         """Give the file its final name, which it has already if a process was killed just after that."""
-        if not is_file(self.path, self._written):
+        if is_file(self.path, self._written):
+            set_mode(self.file.fileno(), self._mode)
+        else:
             super().give_name(overwrite)
+
+    def take_back(self) -> None:
+        """Undo `give_name`, so that another process can go on with the file. A second call changes nothing."""
+        super().take_back()
+        self._open_to_owner()
+
+    def _open_to_owner(self) -> None:
+        if self._mode is not None:
+            set_mode(self.file.fileno(), self._mode | stat.S_IRUSR | stat.S_IWUSR)
 
     def _named_part(self) -> Path:
         """Return a second name beside the final one, which the file gets here."""
@@ -48,6 +57,7 @@ class WorkFile(NewFile):
                 os.link(self._kept, self._part, follow_symlinks=False)
             except OSError:  # another file system, or one without links
                 self._copy_to(self._part)
+            set_mode(self.file.fileno(), self._mode)
         assert self._part is not None
         return self._part
 

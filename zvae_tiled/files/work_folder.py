@@ -12,7 +12,7 @@ from typing import Any
 
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import sync_folder
-from zvae_tiled.files.journal import Journal, LockedError, read_records
+from zvae_tiled.files.journal import Journal, LockedError, is_own, read_records
 from zvae_tiled.files.parts import is_file, lock_if_possible
 from zvae_tiled.files.special import followed
 
@@ -50,6 +50,12 @@ class WorkFolder:
                     f"{path} holds {others[0]}, so it is no work folder", "Name an empty folder, or a new one."
                 )
             self.journal = Journal(path / JOURNAL)
+            if self.journal.foreign and names == {JOURNAL}:
+                self.journal.close()
+                raise OutputError(
+                    f"{path / JOURNAL} is a file of another program, so {path} is no work folder",
+                    "Name an empty folder, or a new one.",
+                )
         except LockedError:
             raise OutputError(
                 f"{path} is the work folder of another process", "Wait for it to end, or name another folder."
@@ -176,7 +182,9 @@ def from_the_beginning(path: Path) -> str:
 def is_work_folder(path: Path) -> bool:
     """Return whether a folder is a work folder: a journal, maps and parts, and nothing else."""
     try:
-        return not path.is_symlink() and (path / JOURNAL).is_file() and len(_own_names(path)) == len(os.listdir(path))
+        names, journal = os.listdir(path), path / JOURNAL
+        own = len(_own_names(path)) == len(names) and not path.is_symlink() and journal.is_file()
+        return own and (len(names) > 1 or is_own(journal))  # a damaged journal still has its maps beside it
     except OSError:
         return False
 

@@ -26,9 +26,8 @@ def read_images(images: Any, config: VAEConfig, raw: bool = False) -> mx.array:
         ImageError: They have another shape, or values outside [0, 1]; if `raw`, values that are not finite.
     """
     check_threads()
-    if hasattr(images, "__array_interface__"):  # a PIL image looks like a NumPy array
-        _check_mode(getattr(images, "mode", None), config)
-        images = np.asarray(images)
+    if isinstance(getattr(images, "mode", None), str) and isinstance(getattr(images, "size", None), tuple):
+        images = _of_pillow(images, config)
     pictures = to_mlx(images, "images", ImageError, {} if raw else {"uint8": mx.uint8})
     if pictures.ndim == 3:
         pictures = pictures[None]
@@ -52,11 +51,20 @@ def read_images(images: Any, config: VAEConfig, raw: bool = False) -> mx.array:
     return pictures
 
 
-def _check_mode(mode: object, config: VAEConfig) -> None:
-    """Refuse a PIL image of other colours, which may have as many channels."""
-    wanted = "RGBA" if config.image_channels == 4 else "RGB"
-    if isinstance(mode, str) and mode != wanted:
-        raise ImageError(f"images must be {wanted}, this PIL image is {mode:.10}", f'Use image.convert("{wanted}").')
+def _of_pillow(image: Any, config: VAEConfig) -> np.ndarray:
+    """Return a PIL image's pixels. One of other colours, or of sides that cannot be encoded, is refused before."""
+    wanted = "RGBA" if config.image_channels == 4 else "RGB"  # others may have as many channels
+    if image.mode != wanted:
+        problem = f"images must be {wanted}, this PIL image is {image.mode:.10}"
+        raise ImageError(problem, f'Use image.convert("{wanted}").')
+    width, height = image.size
+    check_sides(height, width, config)
+    try:
+        return np.asarray(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # for a broken file, Pillow raises errors of many types
+        raise ImageError(f"the PIL image cannot be read: {error}", "Open another one.") from error
 
 
 def check_sides(height: int, width: int, config: VAEConfig) -> None:

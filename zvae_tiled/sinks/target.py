@@ -106,7 +106,7 @@ def planned_target(
         )
     check_kind(target, kind, shape, bits)
     paths = (target,) if batch == 1 else tuple(target.with_stem(f"{target.stem}-{i}") for i in range(batch))
-    return Target(paths, kind, shape, kind.bits[0] if bits is None else bits)
+    return Target(paths, kind, shape, kind.bits[0] if bits is None else int(bits))
 
 
 def file_target(

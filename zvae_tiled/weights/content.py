@@ -4,12 +4,22 @@ from __future__ import annotations
 
 SNIFF_BYTES = 256
 
-CONVERT = (
+_TRUST = (
     "A pickle can run code when it is read, so it is never opened. Convert it once, where you trust it:\n"
     "  import torch; from safetensors.torch import save_file\n"
-    '  state = torch.load("FILE", map_location="cpu", weights_only=True)\n'
+)
+
+CONVERT = (
+    f'{_TRUST}  state = torch.load("FILE", map_location="cpu", weights_only=True)\n'
     '  save_file(state.get("state_dict", state), "FILE.safetensors")'
 )
+"""The advice for a pickle of weights."""
+
+CONVERT_LATENTS = (
+    f'{_TRUST}  latents = torch.load("FILE", map_location="cpu", weights_only=True)\n'
+    '  save_file({"latents": latents.contiguous()}, "FILE.safetensors")'
+)
+"""The advice for a pickle of latents."""
 
 _PICKLE = "a PyTorch pickle (.bin, .pt, .ckpt)"
 _PAGE = "a web page, not the file that it should be"
@@ -57,7 +67,7 @@ def recognise(start: bytes) -> tuple[str, str] | None:
     """
     if not start:
         return "empty", "Download it again."
-    if _looks_like_safetensors(start):
+    if looks_like_safetensors(start):
         return None
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "a picture (WebP)", NO_PICTURE
@@ -70,7 +80,8 @@ def recognise(start: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _looks_like_safetensors(start: bytes) -> bool:
+def looks_like_safetensors(start: bytes) -> bool:
+    """Return whether a file that begins with these bytes may be a safetensors."""
     # A header of 640 bytes begins with the same two bytes as a pickle, and one of 123 bytes begins with a brace. So
     # the bytes after the length decide.
     return not any(start[3:8]) and start[8:9] in (b"{", b" ", b"\t", b"\r", b"\n")

@@ -166,6 +166,11 @@ def cache_folder() -> Path:
     """Return the download folder of huggingface_hub, from the variables that it reads, in the same order."""
     for named in (os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")):
         if named is not None:
-            return Path(os.path.expandvars(named)).expanduser()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
-    return Path(home).expanduser() / "hub"
+            return _expanded(os.path.expandvars(named))
+    home = os.environ.get("HF_HOME") or _expanded(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return _expanded(home) / "hub"
+
+
+def _expanded(path: str | Path) -> Path:
+    """Return a path with the home folder in place of ``~``; as it is where there is none, as huggingface_hub does."""
+    return Path(os.path.expanduser(path))

@@ -14,6 +14,9 @@ class Layout(Enum):
     MLX = "(O, H, W, I)"
 
 
+MOST_AXES = 5
+"""Axes of a kernel of a convolution in time. A norm's weights may be stored with as many."""
+
 EITHER = frozenset(Layout)
 NEITHER: frozenset[Layout] = frozenset()
 
@@ -31,7 +34,8 @@ def layouts_of(stored: Shape, expected: Shape) -> frozenset[Layout]:
     if is_matrix(expected):
         return EITHER if stored in _matrix_shapes(expected) else NEITHER
     if len(expected) < 2:
-        return EITHER if stored[:1] == expected and all(size == 1 for size in stored[1:]) else NEITHER
+        fits = len(stored) <= MOST_AXES and stored[:1] == expected and all(size == 1 for size in stored[1:])
+        return EITHER if fits else NEITHER
     as_stored = {Layout.MLX: expected, Layout.PYTORCH: pytorch_shape(expected)}
     return frozenset(layout for layout, shape in as_stored.items() if shape == stored)
 

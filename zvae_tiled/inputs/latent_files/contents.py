@@ -16,7 +16,7 @@ from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.arrays import MAX_AXES, shape_text, to_mlx
 from zvae_tiled.inputs.latent_files.npy import AGAIN, MAGIC, MAX_READ, Header, read_exactly, read_header, read_values
 from zvae_tiled.inputs.latent_files.npz import read_npz
-from zvae_tiled.weights.content import CONVERT, NO_PICTURE, recognise
+from zvae_tiled.weights.content import CONVERT, CONVERT_LATENTS, NO_PICTURE, recognise
 from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
 from zvae_tiled.weights.values import SOURCES
 
@@ -82,7 +82,8 @@ def read_contents(file: BinaryIO, source: str) -> Contents:
     if start.startswith(MAGIC):
         header = read_header(file, size, source, LatentsError)
         if header.dtype.hasobject:
-            raise LatentsError(f"{source} holds Python objects in a pickle; {_FORMATS}", CONVERT)
+            advice = 'Save them as floats: numpy.save("FILE.npy", latents.astype(numpy.float32)).'
+            raise LatentsError(f"{source} holds Python objects in a pickle; {_FORMATS}", advice)
         return Contents({"": _entry(header, lambda: read_values(file, header, source, LatentsError), source)})
     if start.startswith(b"PK\x03\x04"):
         members, notes = read_npz(file, size, source)
@@ -98,7 +99,7 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
     except HeaderError as error:
         other = recognise(start)
         if other is not None:
-            advice = ENCODE if other[1] == NO_PICTURE else other[1]
+            advice = {NO_PICTURE: ENCODE, CONVERT: CONVERT_LATENTS}.get(other[1], other[1])
             if not start:
                 advice = "See what writes it: latents were expected."
             raise LatentsError(f"{source} is {other[0]}; {_FORMATS}", advice) from error

@@ -12,7 +12,7 @@ import numpy as np
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.latent_files.metadata import NAMES
 from zvae_tiled.inputs.latent_files.npy import AGAIN, Header, read_header, read_values
-from zvae_tiled.weights.content import CONVERT
+from zvae_tiled.weights.content import CONVERT_LATENTS
 
 MAX_MEMBERS = 500
 """The most arrays of a file."""
@@ -65,7 +65,7 @@ def read_npz(file: BinaryIO, size: int, source: str) -> tuple[dict[str, Member],
 
 def _check(members: list[zipfile.ZipInfo], source: str) -> None:
     if not members:
-        raise LatentsError(f"{source} is a zip archive without a .npy in it, perhaps a PyTorch pickle", CONVERT)
+        raise LatentsError(f"{source} is a zip archive without a .npy in it, perhaps a PyTorch pickle", CONVERT_LATENTS)
     if len(members) > MAX_MEMBERS:
         problem = f"{source} holds {len(members):,} arrays; the limit is {MAX_MEMBERS:,}"
         raise LatentsError(problem, "Save the latents in a file of their own.")

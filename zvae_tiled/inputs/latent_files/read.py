@@ -79,7 +79,9 @@ def _opened(path: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO,
         source = str(getattr(path, "name", "the stream"))
         try:
             content = path.read()
-        except (OSError, ValueError) as error:  # ValueError: it is closed
+        except MemoryError:
+            raise
+        except Exception as error:  # the caller's: a closed file's, or a broken download's
             raise LatentsError(f"{source} cannot be read: {error}", 'Open it as binary: open(path, "rb").') from error
         if not isinstance(content, bytes | bytearray | memoryview):
             problem = f"{source} must be a stream of bytes, its read() returns {type(content).__name__}"
@@ -106,6 +108,9 @@ def _contents(file: BinaryIO, source: str) -> Contents:
 
 def _tensor_name(contents: Contents, name: str | None, source: str) -> str:
     if name is not None:
+        if "" in contents.entries:
+            problem = f"{source} holds one array, without a name, and {shown(name)} is asked for"
+            raise LatentsError(problem, "Leave out name=.")
         if not isinstance(name, str) or name not in contents.entries:
             problem = f"{source} holds no tensor {shown(name)}; it holds {_listed(contents)}"
             raise LatentsError(problem, "Pass one of these names.")
