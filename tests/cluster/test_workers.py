@@ -87,6 +87,8 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
         client.wait_for_workers(2, timeout=300)
         _until(lambda: all(client.run(_introduced).values()))
         assert set(members.members()) == {first}
+        resources = [each["resources"] for at, each in client.scheduler_info()["workers"].items() if at != first]
+        assert resources == [{members.seat: 0}]
         os.kill(client.run(os.getpid, workers=[first])[first], signal.SIGKILL)
         _until(lambda: set(members.members()) - {first})
         assert len(set(members.members()) - {first}) == 1
@@ -184,6 +186,34 @@ def test_the_only_worker_is_killed_and_started_again_at_the_same_address(place: 
         addresses = set(client.scheduler_info()["workers"])
         struck(client, signal.SIGKILL)
         assert set(client.scheduler_info()["workers"]) == addresses == {f"tcp://127.0.0.1:{port}"}
+
+
+def test_a_worker_that_reads_its_weights_for_long_is_not_taken_for_lost(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask says no word for a worker that is started again, until its plugins are set up."""
+    from tests.cluster.stripes.mishaps import ReadsForLong
+
+    monkeypatch.setitem(SETTINGS, "distributed.scheduler.worker-ttl", "4s")
+    with local_workers(1) as client:
+        client.register_plugin(ReadsForLong(10))
+        struck(client, signal.SIGKILL)
+
+
+def test_a_worker_that_is_lost_while_members_are_made_does_not_end_the_run(
+    place: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = client.register_plugin
+
+    def lost(plugin: Any) -> None:
+        register(plugin)
+        raise OSError("a worker was lost")
+
+    monkeypatch.setattr(client, "register_plugin", lost)
+    assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+    monkeypatch.setattr(client, "register_plugin", lambda _: exec("raise OSError('all were lost')"))
+    with pytest.raises(ClusterError, match="the workers cannot be prepared: OSError: all were lost"):
+        decode_many(orders("here")[:1], client)
 
 
 def struck(client: Any, number: signal.Signals) -> None:

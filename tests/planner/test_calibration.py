@@ -75,6 +75,12 @@ def test_a_file_from_before_paths_were_timed_has_no_proposals() -> None:
     assert load(FOUND.kind, FOUND.device, FOUND.mlx)[0] == replace(FOUND, proposals=())
 
 
+def test_a_link_to_nothing_hides_no_calibration(folder: Path) -> None:
+    store(FOUND)
+    (folder / "calibration-gone.json").symlink_to(folder / "nothing")
+    assert newest("cpu", FOUND.mlx) == FOUND
+
+
 @pytest.mark.usefixtures("mlx_kernels")
 def test_a_plan_made_without_mlx_uses_the_newest(folder: Path) -> None:
     def planned(**options: Any) -> Plan:

@@ -180,8 +180,12 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
         seat = taken_seat(client, name)
     members = Crew(client, name, seat, shares, len(told))
     try:
-        with spoken("the workers cannot be prepared"):
-            client.register_plugin(Membership(name, seat, models, common, shares, allow))
+        try:
+            with spoken("the workers cannot be prepared"):
+                client.register_plugin(Membership(name, seat, models, common, shares, allow))
+        except ClusterError:  # also of a worker that was lost meanwhile: then the others go on
+            if not members.members():
+                raise
         yield members
     finally:
         members.end()

@@ -137,6 +137,15 @@ class Membership(WorkerPlugin):
 
     async def setup(self, worker: Any) -> None:
         """Compare this worker with the others. If it is like them, it becomes a member."""
+        beating = asyncio.create_task(_beat(worker))
+        try:
+            await self._compared(worker)
+        finally:
+            beating.cancel()
+
+    async def _compared(self, worker: Any) -> None:
+        # Dask may give a lost worker's task to one that is no member. Its scheduler fails if that one has no number.
+        await worker.set_resources(**{self._seat: 0})
         available = available_here()
         alone = Share(1, available.size, available.limit)
         share = self._shares.get(_host(worker), alone)
@@ -178,6 +187,16 @@ class Membership(WorkerPlugin):
 
     def _turn(self, worker: Any) -> asyncio.Lock:
         return _entering.setdefault(worker, asyncio.Lock())
+
+
+BEAT = 2.0
+"""Seconds between two words to the scheduler. Dask says none until all plugins are set up, and ends who is silent."""
+
+
+async def _beat(worker: Any) -> None:
+    while True:
+        await asyncio.sleep(BEAT)
+        await worker.heartbeat()
 
 
 def _host(worker: Any) -> str:

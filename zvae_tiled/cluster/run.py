@@ -51,8 +51,8 @@ class Run:
                 future = self._ended.get(timeout=LOOK)
             except Empty:
                 future = None
-            if future is not None and future in self._sent:
-                yield self._row(future)
+            if future is not None and future in self._sent and (row := self._row(future)) is not None:
+                yield row
             if time.monotonic() - self._watch.looked > LOOK:
                 self._look()
         self._report()
@@ -65,12 +65,22 @@ class Run:
             self._sent[future] = task
             future.add_done_callback(self._ended.put)
 
-    def _row(self, future: Any) -> tuple[int, Row]:
-        ready = self._sent.pop(future).ready
-        try:
-            row: Row = future.result()
-        except Exception as error:
-            row = Row(ready.order.source, tuple(ready.order.targets), "failed", lost(error))
+    def _row(self, future: Any) -> tuple[int, Row] | None:
+        """Fetch a row from the worker that made it; None if that was lost first, and Dask has forgotten the order."""
+        ready = self._sent[future].ready
+        while future in self._sent:
+            try:
+                row: Row = future.result(timeout=LOOK)
+                break
+            except Exception as error:
+                if isinstance(error, TimeoutError) and future.status != "error":  # else the order raised it
+                    self._look()
+                    continue
+                row = Row(ready.order.source, tuple(ready.order.targets), "failed", lost(error))
+                break
+        else:
+            return None
+        del self._sent[future]
         self._finished += 1
         self._done += ready.pixels
         self._shares.pop(ready.number, None)

@@ -247,11 +247,15 @@ def _read(file: Path) -> Calibration:
 
 def newest(kind: str, mlx: str) -> Calibration | None:
     """Return the newest calibration for a kind of device, for callers that cannot get the device's name from MLX."""
+    ages = dict[Path, float]()
     try:
-        files = sorted(calibration_files(), key=lambda file: file.stat().st_mtime, reverse=True)
+        files = calibration_files()
     except _UNREADABLE:
         return None
     for file in files:
+        with contextlib.suppress(*_UNREADABLE):
+            ages[file] = file.stat().st_mtime
+    for file in sorted(ages, key=ages.__getitem__, reverse=True):
         with contextlib.suppress(*_UNREADABLE):
             calibration = _read(file)
             if (calibration.kind, calibration.mlx) == (kind, mlx):

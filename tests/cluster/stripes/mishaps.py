@@ -6,6 +6,8 @@ import ctypes
 import gc
 import os
 import signal
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,29 @@ class Dies(WorkerPlugin):
             except FileExistsError:
                 return
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ReadsForLong(WorkerPlugin):
+    """Lets a worker that is started from now on take long to become a member of a run."""
+
+    name = "reads-for-long"
+
+    def __init__(self, seconds: float) -> None:
+        """Take how long."""
+        self._seconds = seconds
+
+    def setup(self, worker: Any) -> None:
+        """Let its weights be read for long, unless it is a member already."""
+        membership: Any = import_module("zvae_tiled.cluster.membership")
+        seen = membership.Membership._seen
+
+        def slow(own: Any) -> Any:
+            if worker.status.name == "running" and worker.periodic_callbacks["heartbeat"].is_running():
+                return seen(own)  # it was there before
+            time.sleep(self._seconds)
+            return seen(own)
+
+        membership.Membership._seen = slow
 
 
 def done(dask_worker: Any) -> int:
