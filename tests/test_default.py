@@ -142,6 +142,16 @@ def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
     assert first_found(named, "x/y/../../z", "demo", "taew2_1") == "taew2_1", "a command takes no file of a repository"
 
 
+def test_a_vae_in_a_place_of_its_own_is_named_by_its_file(tmp_path: Path) -> None:
+    name, place = "circlestone-labs/Anima", "split_files/vae/qwen_image_vae.safetensors"
+    assert first_found(name, "qwen-image") == "qwen-image"
+    folder = tmp_path / "hub" / "models--circlestone-labs--Anima" / "snapshots" / "f00"
+    (folder / place).parent.mkdir(parents=True)
+    (folder / place).touch()
+    assert first_found(name, "qwen-image") == str(folder / place)
+    assert first_found(str(folder), "qwen-image") == str(folder / place)
+
+
 def test_of_several_snapshots_the_newest_whole_one_is_taken_or_that_of_the_main_branch(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     folders = [snapshot(hub, KNOWN[2], revision) for revision in ("old", "new", "partial")]

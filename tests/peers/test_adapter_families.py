@@ -7,9 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import mlx.core as mx
 import pytest
 
 from tests.peers.adapting import BUDGET, MARKS, far, pipeline
+from tests.peers.test_qwen_image import WAN_2_2
 from zvae_tiled.adapters.diffusers import use
 from zvae_tiled.errors import InputError
 from zvae_tiled.families import PRESETS
@@ -54,6 +56,51 @@ def test_a_pipeline_that_asks_for_the_class_of_its_vae_is_refused_and_left_as_it
     other = SimpleNamespace(vae=theirs)
     use(other, BUDGET)
     assert other.vae is not theirs, "its VAE alone is none to refuse"
+
+
+@pytest.mark.parametrize("name", ["WanVideoToVideoPipeline", "WanAnimatePipeline", "ChronoEditPipeline"])
+def test_a_pipeline_that_gives_its_vae_several_frames_is_refused_and_left_as_it_was(name: str) -> None:
+    import diffusers
+
+    pipe = type(name, (SimpleNamespace,), {"__call__": getattr(diffusers, name).__call__})(vae=wan())
+    theirs = pipe.vae
+    with pytest.raises(InputError, match=f"{name} gives its VAE several frames") as error:
+        use(pipe, BUDGET)
+    assert error.value.advice == "Leave the pipeline its VAE."
+    assert pipe.vae is theirs
+
+
+def test_a_modular_pipeline_of_videos_is_told_and_a_vae_whose_videos_are_not_decoded_here() -> None:
+    import diffusers
+
+    kind = type("WanModularPipeline", (SimpleNamespace,), {"__call__": lambda self: None})
+    pipe = kind(vae=wan(), blocks=diffusers.modular_pipelines.WanBlocks())
+    with pytest.warns(UserWarning, match=r"WanModularPipeline makes videos.*video=True"):
+        use(pipe, BUDGET)
+    levels: dict[str, Any] = {"dim_mult": [1, 2, 2], "temperal_downsample": [False, True]}
+    residual = diffusers.AutoencoderKLWan(base_dim=4, **levels, **WAN_2_2).eval()
+    pipe.vae = residual
+    with pytest.warns(UserWarning, match="those of this one are not decoded here"):
+        use(pipe, BUDGET)
+
+
+def test_a_pipeline_whose_vae_decodes_each_frame_as_a_picture_is_told_nothing() -> None:
+    import diffusers
+
+    pipe, _ = pipeline("SDXL")
+    pipe.__class__ = type("AnimateDiffPipeline", (type(pipe),), {"__call__": diffusers.AnimateDiffPipeline.__call__})
+    use(pipe, BUDGET)  # warnings are errors
+
+
+def test_a_pipeline_that_widens_layers_of_its_vae_finds_nothing_to_widen() -> None:
+    import torch
+
+    pipe, _ = pipeline("SDXL")
+    pipe.vae = pipe.vae.to(torch.float16)
+    pipe.vae.register_to_config(force_upcast=True)
+    pipe.__class__ = type("AnimateDiffSDXLPipeline", (type(pipe),), {})
+    assert use(pipe, BUDGET).dtype == mx.float32
+    assert not pipe.vae.config.force_upcast
 
 
 @pytest.mark.parametrize(("name", "videos"), [("WanPipeline", True), ("BriaFiboPipeline", False)])

@@ -10,6 +10,7 @@ import sys
 import weakref
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -80,8 +81,6 @@ def test_each_class_of_vaes_is_known(preset: str) -> None:
 
 def test_maps_with_an_axis_for_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of full width, because mflux's classes have no other; in float32, so that they differ by little."""
-    from types import SimpleNamespace
-
     from mflux.callbacks.callback_registry import CallbackRegistry
     from mflux.models.common.config.model_config import ModelConfig
 
@@ -209,6 +208,31 @@ def test_another_quality_is_named_in_the_command(tmp_path: Path) -> None:
     model = small()
     use(model, BUDGET, quality="tiles", source="flux2")
     assert model.vae.bounded._options()["--quality"] == "tiles"
+
+
+def test_a_small_decoder_is_named_in_the_command_whatever_the_model_was_loaded_from() -> None:
+    model = small()
+    model.small_decoder = True
+    use(model, BUDGET, source="z-image")
+    assert model.vae.bounded._options()["--vae"] == "flux2-small"
+
+
+def test_full_precision_is_float32() -> None:
+    model = small()
+    assert use(model, BUDGET).dtype == mx.bfloat16
+    model = small()
+    model.vae.decode_mode = "full_precision"
+    assert use(model, BUDGET).dtype == mx.float32
+
+
+def test_a_picture_that_another_decoder_makes_needs_no_budget() -> None:
+    model = small()
+    use(model, "1MB")
+    model.vae.bounded.decodes = False
+    model.vae.bounded.call_before_loop("a cat", SimpleNamespace(height=64, width=64))
+    model.vae.bounded.decodes = True
+    with pytest.raises(BudgetError):
+        model.vae.bounded.call_before_loop("a cat", SimpleNamespace(height=64, width=64))
 
 
 def test_a_budget_that_is_too_small_is_refused_before_the_first_step() -> None:

@@ -145,7 +145,8 @@ def test_sizes_of_one_request_are_equal() -> None:
 
 
 def test_a_config_is_read_strictly() -> None:
-    loaded = Service.load(config({"vae": "demo", "budget": "1GB", "output": "png"}))
+    own = {"EXECUTION_ENV_PATH": "env.tar.gz", "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
+    loaded = Service.load(config({"vae": "demo", "budget": "1GB", "output": "png", **own}))
     assert (loaded.output_of(OUTPUTS), loaded.budget, loaded.batched, loaded.streams) == ("png", "1GB", True, False)
     for wrong, message in (
         (config({"vae": "demo"}), "budget"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from zvae_tiled.adapters.maps import WHOLE_VIDEO
 from zvae_tiled.checks import a_kind
-from zvae_tiled.errors import InputError, WeightsError
+from zvae_tiled.errors import ConfigError, InputError, WeightsError
 from zvae_tiled.families import FAMILIES
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.quality import Quality, quality_of
@@ -20,6 +20,12 @@ from zvae_tiled.weights.vae import DTYPES
 
 ASKING = frozenset({"SanaVideoPipeline", "SanaImageToVideoPipeline"})
 """Pipelines that undo the scale of latents by the class of their VAE, and not at all for a class they do not know."""
+
+FRAMES = frozenset({"WanVideoToVideoPipeline", "WanAnimatePipeline", "ChronoEditPipeline"})
+"""Pipelines that give their VAE several frames, however they are called."""
+
+WIDENING = "AnimateDiffSDXLPipeline"
+"""A pipeline that widens a VAE of float16 layer by layer, before it looks whether latents are asked for."""
 
 
 def use(
@@ -56,15 +62,20 @@ def use(
             f"use() needs a pipeline of diffusers with a VAE, and got {a_kind(pipe)}",
             "Pass the loaded pipeline: use(pipe, budget=...).",
         )
-    asking = ASKING & {each.__name__ for each in type(pipe).__mro__}
-    if asking:
+    classes = {each.__name__ for each in type(pipe).__mro__}
+    if asking := ASKING & classes:
         raise InputError(
             f"use() would change the pictures of {', '.join(asking)}, which asks for the class of its VAE",
             'Ask it for latents, output_type="latent", and decode them: VAE.from_module(pipe.vae, video=True).',
         )
-    if "num_frames" in inspect.signature(type(pipe).__call__).parameters:
+    if frames := FRAMES & classes:
+        raise InputError(
+            f"{', '.join(frames)} gives its VAE several frames, and it would take one from then on",
+            "Leave the pipeline its VAE.",
+        )
+    if _asks_for_frames(pipe) and any(each.ndim == 5 for each in theirs.parameters()):
         what = f"{type(pipe).__name__} makes videos, and its VAE decodes one frame from now on: set num_frames to 1"
-        warnings.warn(f"{what}. {WHOLE_VIDEO}", stacklevel=2)
+        warnings.warn(f"{what}. {_for_videos(theirs)}", stacklevel=2)
     if free is not None and not callable(free):
         raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
@@ -77,9 +88,29 @@ def use(
     try:
         vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe))
         pipe.vae = bounded(vae, whole, free, **terms)
+        if WIDENING in classes:  # the copy is of float32 already, if it has to be
+            pipe.vae.register_to_config(force_upcast=False)
     finally:  # the pipeline is as it was, if its VAE could not be copied
         offload_again(pipe, offloaded)
     return vae
+
+
+def _asks_for_frames(pipe: Any) -> bool:
+    """Return whether a pipeline, or the blocks of a modular one, take a number of frames."""
+    blocks = getattr(getattr(pipe, "blocks", None), "inputs", ())
+    names = {*inspect.signature(type(pipe).__call__).parameters, *(getattr(each, "name", None) for each in blocks)}
+    return "num_frames" in names
+
+
+def _for_videos(theirs: Any) -> str:
+    """Return what to do for a video: not every VAE's is decoded here."""
+    try:
+        config = module_config(getattr(theirs, "_orig_mod", theirs))
+        if config is not None and config.video():
+            return WHOLE_VIDEO
+    except ConfigError:
+        pass
+    return "For videos leave the pipeline its VAE: those of this one are not decoded here."
 
 
 def _copied(theirs: Any, pipeline: type) -> VAE:

@@ -96,5 +96,8 @@ def _config(theirs: Any) -> VAEConfig:
 
 
 def _dtype(theirs: Any) -> str:
+    """Return the type to compute in: the weights', or what mflux's ``--vae-full-precision`` asks for."""
+    if getattr(theirs, "decode_mode", None) == "full_precision":
+        return "float32"
     kinds = (str(each.dtype).removeprefix("mlx.core.") for each in dict(tree_flatten(theirs.parameters())).values())
     return next((kind for kind in kinds if kind in DTYPES), "bfloat16")

@@ -24,7 +24,12 @@ class BoundedDecode:
 
     It is a callback of mflux too, which is told the prompt and the size. Latents are kept by the decode, not by the
     callback after the loop: there each model packs them in its own way, while every decode is given the same map.
+
+    Attributes:
+        decodes: Whether this decodes the pictures: with ``--pid-decode`` another decoder does.
     """
+
+    decodes = True
 
     def __init__(
         self, vae: VAE, model: Any, budget: str | float | None, quality: Quality, keep: Path | None, source: str | None
@@ -32,7 +37,7 @@ class BoundedDecode:
         """Take a VAE, the model that it was copied from, and the arguments of `use`."""
         self.vae, self.budget, self.quality, self.keep, self.source = vae, budget, quality, keep, source
         published = getattr(getattr(model, "model_config", None), "model_name", None)
-        self._model = "flux2-small" if getattr(model, "small_decoder", False) else published
+        self._model, self._small = published, bool(getattr(model, "small_decoder", False))
         self._packs = vae.config.latents.patch > 1  # then mflux normalises and packs by itself
         self._texts: dict[str, str] = {}
         self.rescue = Rescue()
@@ -54,7 +59,7 @@ class BoundedDecode:
     def call_before_loop(self, prompt: str, config: Any, **others: Any) -> None:
         """Refuse a budget that is too small before the first step. A share of free memory is known after the last."""
         self._texts = {"prompt": str(prompt), "seed": str(others.get("seed", ""))}
-        if self.budget is not None and not str(self.budget).strip().endswith("%"):
+        if self.decodes and self.budget is not None and not str(self.budget).strip().endswith("%"):
             self.vae.plan(config.height, config.width, self.budget, quality=self.quality)
 
     def decode(self, latents: mx.array) -> mx.array:
@@ -92,7 +97,9 @@ class BoundedDecode:
     def _options(self) -> dict[str, str]:
         """Return the options with which `zvae decode` decodes the same."""
         preset = next(iter(preset_names(self.vae.config)), "")
-        options = {"--vae": first_found(self.source, self._model) or preset, "--config": preset}
+        # A small decoder is in no model: mflux takes it from its own repository.
+        found = "flux2-small" if self._small else first_found(self.source, self._model) or preset
+        options = {"--vae": found, "--config": preset}
         options["--budget"] = "" if self.budget is None else str(self.budget)
         options["--quality"] = "" if self.quality == Exact() else self.quality.name
         options["--keys"] = str(self.quality.keys) if isinstance(self.quality, Sampled) else ""

@@ -83,14 +83,25 @@ def folder_of(keep: str | os.PathLike[str] | None) -> Path | None:
     return folder
 
 
+PLACES = {"circlestone-labs/Anima": "split_files/vae/qwen_image_vae.safetensors"}
+"""Models whose VAE is neither in ``vae/`` nor at the top, and its file."""
+
+
 def first_found(*models: str | None) -> str | None:
     """Return the first of these that `zvae decode --vae` can read here: a preset, a path, or a model in the cache."""
-    given = (name for name in models if name)
-    return next((name for name in given if name in PRESETS or os.path.exists(name) or _cached(name)), None)
+    return next((found for name in models if name and (found := _found(name)) is not None), None)
 
 
-def _cached(name: str) -> bool:
-    return name.count("/") == 1 and find_in_cache((name,)) is not None
+def _found(name: str) -> str | None:
+    if name in PRESETS:
+        return name
+    if os.path.exists(name):
+        inner = (os.path.join(name, place) for place in PLACES.values())
+        return next(filter(os.path.exists, inner), name)
+    if name in PLACES:
+        file = find_in_cache((f"{name}/{PLACES[name]}",))
+        return None if file is None else str(file)
+    return name if name.count("/") == 1 and find_in_cache((name,)) is not None else None
 
 
 def _new_path(folder: Path) -> Path:

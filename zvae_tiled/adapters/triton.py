@@ -20,6 +20,8 @@ from zvae_tiled.wording import listed
 
 OUTPUTS = ("images", "floats", "png")
 PARAMETERS = ("vae", "config", "dtype", "budget", "output", "spill_folder")
+TRITONS = ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS")
+"""Parameters of Triton's Python backend itself, which it passes on to the model."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Service:
         Raises:
             ConfigError: A parameter or an output is unknown, or there is no budget.
         """
-        given = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+        named = config.get("parameters", {}).items()
+        given = {name: value["string_value"] for name, value in named if name not in TRITONS}
         declared = [output["name"] for output in config["output"]]
         default = given.get("output", declared[0])
         for what, names, known in (("parameters", given, PARAMETERS), ("outputs", [*declared, default], OUTPUTS)):

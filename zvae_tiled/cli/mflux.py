@@ -106,6 +106,7 @@ def _hooked(budget: str | None, used: list[Rescue]) -> Iterator[None]:
         if getattr(model, "tiling_config", None) is not None:
             logging.getLogger("zvae_tiled").info("there are no tiles: the VAE keeps to its budget without them")
         use(model, budget, release=_once(args), source=getattr(args, "model_path", None))
+        model.vae.bounded.decodes = not getattr(args, "pid_decode", False)
         used.append(model.vae.bounded.rescue)
         return registered
 
