@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -16,21 +17,16 @@ from zvae_tiled.cluster.run import Run
 from zvae_tiled.cluster.work import Task
 
 
-class Future:
+class Order:
     """An order that is finished. Its row is there, or has been lost with the worker that made it."""
 
-    status = "finished"
-
     def __init__(self, row: Row | None) -> None:
-        self._row = row
+        self.fetched: Future[list[Row]] = Future()
+        if row is not None:
+            self.fetched.set_result([row])
 
     def add_done_callback(self, call: Callable[[Any], object]) -> None:
         call(self)
-
-    def result(self, timeout: float) -> Row:
-        if self._row is None:
-            raise TimeoutError
-        return self._row
 
 
 class Crew:
@@ -46,13 +42,17 @@ class Crew:
         self._looks += bool(self.sent)
         return {"tcp://a:1": Seen("worker-1" if self._looks < 3 else "worker-2", float(self._looks))}
 
-    def send(self, task: Task) -> Future:
+    def send(self, task: Task) -> Order:
         self.sent.append(task)
         order = task.ready.order
-        return Future(None if len(self.sent) == 1 else Row(order.source, tuple(order.targets), "done"))
+        return Order(None if len(self.sent) == 1 else Row(order.source, tuple(order.targets), "done"))
 
     def listen(self, hear: Callable[[dict[str, Any]], object]) -> None:
         del hear
+
+    def gathering(self, orders: list[Order]) -> Future[list[Row]]:
+        (order,) = orders
+        return order.fetched
 
     def cancel(self, futures: Any) -> None:
         del futures

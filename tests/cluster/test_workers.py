@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -182,7 +183,10 @@ def test_the_only_worker_is_killed_and_started_again_at_the_same_address(place: 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with _cluster(1, worker_port=port) as (_, client):
+    import dask
+
+    slowly = dask.config.set({"distributed.deploy.lost-worker-timeout": "60s"})  # this machine may be busy
+    with slowly, _cluster(1, worker_port=port) as (_, client):
         addresses = set(client.scheduler_info()["workers"])
         struck(client, signal.SIGKILL)
         assert set(client.scheduler_info()["workers"]) == addresses == {f"tcp://127.0.0.1:{port}"}
@@ -206,14 +210,21 @@ def test_a_worker_that_is_lost_while_members_are_made_does_not_end_the_run(
     register = client.register_plugin
 
     def lost(plugin: Any) -> None:
-        register(plugin)
+        """As Dask's broadcast: the error of one worker comes while others still become members."""
+        beginning = Thread(target=register, args=(plugin,))
+        beginning.start()
+        threads.append(beginning)
         raise OSError("a worker was lost")
 
+    threads: list[Thread] = []
     monkeypatch.setattr(client, "register_plugin", lost)
     assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
-    monkeypatch.setattr(client, "register_plugin", lambda _: exec("raise OSError('all were lost')"))
-    with pytest.raises(ClusterError, match="the workers cannot be prepared: OSError: all were lost"):
-        decode_many(orders("here")[:1], client)
+    threads[0].join()
+    monkeypatch.setattr("zvae_tiled.cluster.crew.WAIT", 3.0)
+    for error, problem in ((OSError("all were lost"), "OSError: all were lost"), (ValueError("broken"), "broken")):
+        monkeypatch.setattr(client, "register_plugin", Mock(side_effect=error))
+        with pytest.raises(ClusterError, match=f"the workers cannot be prepared: .*{problem}"):
+            decode_many(orders("here")[:1], client)
 
 
 def struck(client: Any, number: signal.Signals) -> None:

@@ -229,13 +229,15 @@ def test_a_folder_is_taken_back_where_the_disk_takes_no_more_names(
 
 
 def test_a_folder_is_filled_before_it_is_read_only(tmp_path: Path) -> None:
-    (tmp_path / "tiles").mkdir(0o555)
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles").chmod(0o555)
     folder = NewFolder(tmp_path / "tiles")
     assert folder.part.stat().st_mode & 0o777 == 0o755
     (folder.part / "0").mkdir()
     folder.give_name(overwrite=True)
     assert (tmp_path / "tiles").stat().st_mode & 0o777 == 0o555
     folder.take_back()
+    assert folder.part.stat().st_mode & 0o777 == 0o555
     folder.discard()
     assert not list((tmp_path / "tiles").iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["tiles"]

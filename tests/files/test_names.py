@@ -235,10 +235,11 @@ def test_another_user_s_file_in_a_shared_folder_is_refused_before_any_work(
     (tmp_path / "a.png").write_text("theirs")
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-    check_place(tmp_path / "a.png")
+    check_outputs([tmp_path / "a.png"], [])
     tmp_path.chmod(0o1777)
-    assert "cannot be replaced: it is another user's" in refusal(check_place, tmp_path / "a.png")
-    check_place(tmp_path / "b.png")
+    assert "cannot be replaced: it is another user's" in refusal(check_outputs, [tmp_path / "a.png"], [])
+    check_outputs([tmp_path / "b.png"], [])
+    check_outputs([tmp_path / "a.png"], [], replaced=False)
 
 
 @pytest.mark.skipif(not may_mount(), reason="nothing can be mounted here")
@@ -248,8 +249,8 @@ def test_a_file_that_is_mounted_is_refused_before_any_work(tmp_path: Path) -> No
     for each in (theirs, ours):
         each.write_text("old")
     with mounted(ours, "--bind", str(theirs)):
-        assert "cannot be replaced: it is mounted there" in refusal(check_place, ours)
-    check_place(ours)
+        assert "cannot be replaced: it is mounted there" in refusal(check_outputs, [ours], [])
+    check_outputs([ours], [])
 
 
 def test_two_names_of_a_file_that_will_be_written_are_one(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.quality import Exact, Quality, Tiles
-from zvae_tiled.planner.replay import costed
+from zvae_tiled.planner.replay import costed, replayed
 from zvae_tiled.planner.stage import Medium, Sweep
 
 pytestmark = pytest.mark.usefixtures("small_proxies", "mlx_kernels")  # the plans are for MLX's kernels
@@ -267,9 +267,13 @@ def test_a_plan_that_hungrier_kernels_would_break_is_refused(monkeypatch: pytest
 def test_bands_that_need_a_larger_buffer_than_the_device_makes_are_refused() -> None:
     metal = plan(SMALL, 2048, 2048, "1GB", dtype="float32", device="metal", task="stream")
     tallest = max(sweep.rows for sweep in metal.sweeps)
-    with pytest.raises(PlanError, match=rf"bands of {tallest} rows need a larger buffer than this device makes, 4\.19"):
-        costed(metal, replace(METAL, max_buffer=1 << 22))
-    assert costed(metal, METAL).predicted_peak == metal.predicted_peak
+    with pytest.raises(PlanError, match=rf"bands of {tallest} rows need a larger buffer than this device makes, 1\.05"):
+        replayed(metal, metal.case, replace(METAL, max_buffer=1 << 20), metal.weights)
+    assert replayed(metal, metal.case, METAL, metal.weights).predicted_peak == metal.predicted_peak
+    large = replace(METAL, max_buffer=1 << 34)
+    taller = with_sweeps(metal, (replace(sweep, rows=metal.case.height) for sweep in metal.sweeps))
+    assert read_plan(taller.to_json()), "it is read where it could not run"
+    assert replayed(replace(taller, budget=1 << 40), metal.case, large, metal.weights)
 
 
 def test_keys_are_counted_until_the_attention_is_passed() -> None:

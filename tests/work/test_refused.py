@@ -187,7 +187,8 @@ def test_a_journal_of_another_program_is_not_lost(text: str, tmp_path: Path) -> 
 
 
 def test_a_read_only_file_is_replaced_by_a_decode_that_went_on(tmp_path: Path) -> None:
-    (tmp_path / "a.npy").touch(0o444)
+    (tmp_path / "a.npy").touch()
+    (tmp_path / "a.npy").chmod(0o444)
     stopped(tmp_path, 73, **LOW)  # in the last sweep
     (part,) = (tmp_path / "work").glob("part-*")
     assert part.stat().st_mode & 0o777 == 0o644, "the process that goes on writes to it"
@@ -201,7 +202,8 @@ def test_a_file_that_is_taken_back_can_be_gone_on_with(
 ) -> None:
     if not linked:
         monkeypatch.setattr(os, "link", lambda *_, **__: raise_(OSError(errno.EPERM, "no links here")))
-    (tmp_path / "a.png").touch(0o444)
+    (tmp_path / "a.png").touch()
+    (tmp_path / "a.png").chmod(0o444)
     file = WorkFile(tmp_path / "a.png", tmp_path / "part-0-0")
     file.give_name(overwrite=True)
     assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o444

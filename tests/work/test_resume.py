@@ -203,7 +203,8 @@ def nameless() -> set[tuple[int, int]]:
 
 
 def test_bits_may_be_numpys(tmp_path: Path) -> None:
-    for number in (16, np.int64(16)):
+    numbers: list[Any] = [16, np.int64(16)]
+    for number in numbers:
         MODEL.decode_to_file(LATENTS, tmp_path / f"{type(number)}.png", work=tmp_path / "work", bits=number, **LOW)
     first, second = tmp_path.glob("*.png")
     assert first.read_bytes() == second.read_bytes()

@@ -93,7 +93,7 @@ def refuse_clashes(files: Sequence[Path], inputs: Sequence[Path | Source]) -> No
         stored = calibration_files()
     sources = [each if isinstance(each, Source) else Source.of(each) for each in (*inputs, *stored)]
     try:
-        check_outputs(files, sources)
+        check_outputs(files, sources, replaced=False)  # an order looks again, before its work
     except OutputError as error:
         raise click.UsageError(f"{error.problem}. {error.advice}") from error
 

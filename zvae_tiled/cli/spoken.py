@@ -18,6 +18,8 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"Pass the name of one of them as name=", r"Name one with --tensor"),
     (r"Pass one of these names", r"Name one of these with --tensor"),
     (r"Leave out name=", r"Leave out --tensor"),
+    (r", for example with zvae_tiled\.write_latent_file", r""),
+    (r" or zvae_tiled\.write_latent_file, which do not", r", which does not"),
     (r"Pass the name of another tensor", r"Name another with --tensor"),
     (r"load the VAE with dtype=\"(\w+)\"", r"use --dtype \1"),
     (r"Crop or pad the picture first", r"Use --crop, which cuts right and bottom edges, or pad the picture"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -19,8 +21,10 @@ from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, carry_out
 from zvae_tiled.errors import ClusterError
 
+LOG = logging.getLogger("zvae_tiled")
+
 WAIT = 60.0
-"""Seconds that the first worker of a cluster has to appear."""
+"""Seconds that the first worker of a cluster has to appear, and to become a member if another one is lost."""
 
 
 class Seen(NamedTuple):
@@ -152,6 +156,14 @@ def _work(metrics: Mapping[str, Mapping[str, int]], member: bool) -> Work:
     return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0), member)
 
 
+def _some(crew: Crew) -> bool:
+    """Return whether there are members, once there are some, or no workers any more, or `WAIT` is over."""
+    ends = time.monotonic() + WAIT
+    while not (found := crew.members()) and crew.work() and time.monotonic() < ends:
+        time.sleep(0.5)
+    return bool(found)
+
+
 @contextmanager
 def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Iterator[Crew]:
     """Compare the workers of a cluster, and make them members while the block runs.
@@ -183,9 +195,10 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
         try:
             with spoken("the workers cannot be prepared"):
                 client.register_plugin(Membership(name, seat, models, common, shares, allow))
-        except ClusterError:  # also of a worker that was lost meanwhile: then the others go on
-            if not members.members():
+        except ClusterError as error:
+            if not isinstance(error.__cause__, OSError) or not _some(members):  # else a worker was lost meanwhile
                 raise
+            LOG.warning("a worker was lost while the run began: %s", error.__cause__)
         yield members
     finally:
         members.end()

@@ -67,19 +67,21 @@ class Run:
 
     def _row(self, future: Any) -> tuple[int, Row] | None:
         """Fetch a row from the worker that made it; None if that was lost first, and Dask has forgotten the order."""
-        ready = self._sent[future].ready
-        while future in self._sent:
-            try:
-                row: Row = future.result(timeout=LOOK)
-                break
-            except Exception as error:
-                if isinstance(error, TimeoutError) and future.status != "error":  # else the order raised it
+        ready, fetching = self._sent[future].ready, self._crew.gathering([future])
+        try:
+            while future in self._sent:
+                try:
+                    (row,) = fetching.result(timeout=LOOK)
+                    break
+                except Exception as error:
+                    if not isinstance(error, TimeoutError) or fetching.done():  # else it takes long
+                        row = Row(ready.order.source, tuple(ready.order.targets), "failed", lost(error))
+                        break
                     self._look()
-                    continue
-                row = Row(ready.order.source, tuple(ready.order.targets), "failed", lost(error))
-                break
-        else:
-            return None
+            else:
+                return None
+        finally:
+            fetching.cancel()
         del self._sent[future]
         self._finished += 1
         self._done += ready.pixels

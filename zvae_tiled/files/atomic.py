@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,26 +112,8 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         raise OutputError(f"{path} is a disk, a socket, or a link to itself", "Name a regular file.")
     if not os.access(place.parent, os.W_OK):
         raise OutputError(f"{place.parent} cannot be written to", "Name a file in another folder.")
-    if (held := _held(place)) is not None:
-        raise OutputError(f"{path} cannot be replaced: it is {held}", "Name another file.")
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path}: there is a file of that name", "Use another name, or set overwrite=True.")
-
-
-def _held(place: Path) -> str | None:
-    """Return why the system would refuse to replace a file whose folder can be written to, in words; None if not."""
-    try:
-        file, folder = os.lstat(place), os.stat(place.parent)
-    except OSError:
-        return None  # there is none
-    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, file.st_uid, folder.st_uid):
-        return "another user's, in a folder whose files their owners alone replace"
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    except OSError:
-        return None
-    name = re.sub(r"[\\\s]", lambda each: f"\\{ord(each[0]):03o}", os.path.realpath(place))
-    return "mounted there" if any(line.split(" ")[4:5] == [name] for line in mounts.splitlines()) else None
 
 
 def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:

@@ -69,7 +69,7 @@ class NewFolder:
             try:
                 os.rename(self.path, self.part)
             except OSError:  # the disk takes no name more, but gives up what it has
-                shutil.rmtree(self.path, ignore_errors=True)
+                _remove_all(self.path)
         if self._replaced is not None and os.path.lexists(self._replaced) and not os.path.lexists(self.path):
             self._restore(self._replaced)
 
@@ -82,14 +82,12 @@ class NewFolder:
     def forget_replaced(self) -> None:
         """Remove the folder that was replaced. A second call changes nothing."""
         if self._replaced is not None:
-            shutil.rmtree(self._replaced, ignore_errors=True)
+            _remove_all(self._replaced)
 
     def discard(self) -> None:
         """Remove the unfinished folder. After `publish` there is none."""
         self.close()
-        with suppress(OSError):
-            os.chmod(self.part, stat.S_IRWXU)  # one that was taken back may be read-only
-        shutil.rmtree(self.part, ignore_errors=True)
+        _remove_all(self.part)
         if os.path.lexists(self.part):
             for name in chain(self.holds(), [""]):
                 _removed(self.part / name)
@@ -132,6 +130,17 @@ def strange_entry(path: Path) -> Path | None:
             if not (_TILE.fullmatch(tile.name) and tile.is_file() and not tile.is_symlink()):
                 return tile
     return None
+
+
+def _remove_all(folder: Path) -> None:
+    """Remove a folder and its levels, which may be read-only, as far as that is possible."""
+    with suppress(OSError):
+        os.chmod(folder, stat.S_IRWXU)
+        with os.scandir(folder) as entries:
+            for each in entries:
+                if each.is_dir(follow_symlinks=False):
+                    os.chmod(each.path, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _removed(path: Path) -> None:

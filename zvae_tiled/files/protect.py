@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import unicodedata
@@ -12,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
+from zvae_tiled.files.special import followed, is_special
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,18 @@ class Source:
             yield _unchanged(self.state)
 
 
-def check_outputs(outputs: Sequence[Path], sources: Sequence[Source]) -> None:
-    """Refuse, before any work, outputs that would replace a source, or one another.
+def check_outputs(outputs: Sequence[Path], sources: Sequence[Source], replaced: bool = True) -> None:
+    """Refuse, before any work, outputs that would replace a source, or one another, or what cannot be replaced.
 
     Links, other spellings of a path, and a different case of letters where the file system ignores it are recognised.
 
     Args:
         outputs: All files that will be written: one for each picture of a batch.
         sources: All files that are read.
+        replaced: Whether all outputs that exist will be replaced. Some may be left as they are.
 
     Raises:
-        OutputError: An output is a source, or two outputs are the same file.
+        OutputError: An output is a source, or two outputs are the same file, or the system would not replace one.
     """
     read = {key: source for source in sources for key in source.keys}
     written: dict[Hashable, Path] = {}
@@ -74,7 +77,26 @@ def check_outputs(outputs: Sequence[Path], sources: Sequence[Source]) -> None:
         if keys[0] in written:
             raise _twice(written[keys[0]], path)
         written[keys[0]] = path
+        held = _held(followed(path)) if replaced and not is_special(path) else None
+        if held is not None:
+            raise OutputError(f"{path} cannot be replaced: it is {held}", "Name another file.")
     _check_case(missing)
+
+
+def _held(place: Path) -> str | None:
+    """Return why the system would refuse to replace a file whose folder can be written to, in words; None if not."""
+    try:
+        file, folder = os.lstat(place), os.stat(place.parent)
+    except OSError:
+        return None  # there is none
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, file.st_uid, folder.st_uid):
+        return "another user's, in a folder whose files their owners alone replace"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    name = re.sub(r"[\\\s]", lambda each: f"\\{ord(each[0]):03o}", os.path.realpath(place))
+    return "mounted there" if any(line.split(" ")[4:5] == [name] for line in mounts.splitlines()) else None
 
 
 def _check_case(missing: Sequence[Path]) -> None:

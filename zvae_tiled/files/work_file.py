@@ -23,6 +23,8 @@ class WorkFile(NewFile):
             kept: Its name in the work folder.
         """
         self.path = followed(path)
+        if kept.is_file() and not kept.is_symlink() and not os.access(kept, os.W_OK):  # killed just after it was named
+            kept.chmod(stat.S_IRUSR | stat.S_IWUSR)
         handle = open_file(kept, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, None)
         lock_if_possible(handle)  # its second name, beside the final one, is that of a part
         self._mode = mode_of(self.path)

@@ -9,6 +9,7 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import VAEConfig
 from zvae_tiled.planner.case import Case
+from zvae_tiled.planner.cost import Costs, Size
 from zvae_tiled.planner.layout import (
     Layout,
     Resident,
@@ -85,6 +86,7 @@ def replayed(
     own = plan.storage if storage == ANYWHERE else storage
     here = costed(replace(plan, case=case, storage=own), device, weights, gathered)
     _check_media(here, own)
+    _check_buffers(here, device)
     if here.predicted_peak <= here.budget:
         return here
     counted = f"{size(here.weights)} of weights" + (
@@ -107,6 +109,19 @@ def _check_media(plan: Plan, storage: Storage) -> None:
             f"the plan needs {plan.spilled:,} bytes on disk, disk_limit= is {storage.limit:,}",
             "Make the plan with this disk_limit=.",
         )
+
+
+def _check_buffers(plan: Plan, device: Device) -> None:
+    """Refuse bands whose maps are larger than any buffer of this Mac's. The planner keeps to half of that."""
+    for stage in plan.stages:
+        costs = SweepCosts(Costs(plan.case.chain, Size(stage.height, stage.width, plan.case.itemsize), device), 0, 0)
+        for sweep in stage.sweeps:
+            if sweep.rows > max(1, device.max_buffer // costs.largest(sweep.start, sweep.stop)):
+                raise PlanError(
+                    f"the plan's bands of {sweep.rows} rows need a larger buffer than this device makes, "
+                    f"{size(device.max_buffer)}",
+                    "Make the plan on this machine, or decode a smaller picture.",
+                )
 
 
 SIDES = ("height", "width")
@@ -169,10 +184,6 @@ def _tallest(plan: Plan, device: Device) -> int:
 def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
     sweeps, held = [], Held(stage.start, "ram" if stage.start == 0 else None)
     for sweep in stage.sweeps:
-        if sweep.rows > (most := costs.tallest(sweep.start, sweep.stop)):
-            largest = size(costs.costs.device.max_buffer)
-            problem = f"the plan's bands of {sweep.rows} rows need a larger buffer than this device makes, {largest}"
-            raise PlanError(f"{problem}: {most} would fit", "Make the plan on this machine.")
         leg = Leg(costs, held, sweep.stop, sweep.ends, sweep.store, sweep.medium)
         sweeps.append(leg.sweep(sweep.rows, sweep.anew))
         if sweep.ends == "keys":
