@@ -13,6 +13,7 @@ import mlx.core as mx
 import pytest
 
 from tests.engine.test_grain import CONFIG
+from zvae_tiled.cluster.crew import Seen
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.striped import _planned
 from zvae_tiled.cluster.stripes.machine import Machine, for_all, this_machine
@@ -40,8 +41,8 @@ class Dwindling:
         self.planned_for: list[int] = []
         self.machines: list[Machine] = []
 
-    def members(self) -> dict[str, float]:
-        return dict.fromkeys(self._looks.pop(0) if len(self._looks) > 1 else self._looks[0], 0.0)
+    def members(self) -> dict[str, Seen]:
+        return dict.fromkeys(self._looks.pop(0) if len(self._looks) > 1 else self._looks[0], Seen("folder", 0.0))
 
     def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
         del key

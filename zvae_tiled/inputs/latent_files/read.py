@@ -108,7 +108,7 @@ def _contents(file: BinaryIO, source: str) -> Contents:
 
 def _tensor_name(contents: Contents, name: str | None, source: str) -> str:
     if name is not None:
-        if "" in contents.entries:
+        if isinstance(name, str) and "" in contents.entries:
             problem = f"{source} holds one array, without a name, and {shown(name)} is asked for"
             raise LatentsError(problem, "Leave out name=.")
         if not isinstance(name, str) or name not in contents.entries:
