@@ -119,7 +119,7 @@ async def _late(dask_worker: Any) -> bool:
     from zvae_tiled.cluster.membership import MEMBERS, Membership
 
     await Membership("ended", "zvae-9", (), likeness(()), {}, ()).setup(dask_worker)
-    return "ended" in MEMBERS or "zvae-9" in dask_worker.state.total_resources
+    return "ended" in MEMBERS or bool(dask_worker.state.total_resources["zvae-9"])
 
 
 def _all_sorts(client: Any) -> None:
