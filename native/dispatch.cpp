@@ -49,7 +49,7 @@ bool converts_halves() {
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
-// Reads the bit of products of bfloat16, whose name GCC 9 refuses.
+// Reads the bit of products of bfloat16, whose name older compilers may not know.
 bool multiplies_bfloat16() {
   unsigned a, b, c, d;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
