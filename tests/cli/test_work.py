@@ -15,8 +15,11 @@ import pytest
 
 from tests.cli.decoding import files, levels
 from tests.support.running import COMMAND, ROOT, run, save_latents, save_vae
-from tests.work.stopping import stopped
+from tests.work.stopping import LATENTS, LOW, MODEL, stopped
+from zvae_tiled.cli.work import progress
 from zvae_tiled.errors import SilentFailureError
+from zvae_tiled.files.journal import read_records
+from zvae_tiled.planner.files import parse
 
 
 def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
@@ -53,6 +56,7 @@ def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Pa
     done = re.search(r"went on    (?:in sweep \d+ of \d+, )?at row [\d,]+ of [\d,]+; (\d+)% was done before", told)
     assert done is not None, told
     assert 0 < int(done[1]) < 100
+    assert f"{done[1]}% done, " in listed[0]
     assert not folder.exists()
     run(*words[:-1], tmp_path / "b.npy")
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
@@ -164,6 +168,16 @@ def test_folders_that_are_no_work_folders_are_not_removed(tmp_path: Path) -> Non
     assert "is no work folder" in run("work", "--remove", tmp_path, code=3).output
     assert "name the folders" in run("work", "--remove", code=2).output
     assert (tmp_path / "journal").exists()
+
+
+def test_the_rows_of_a_sweep_that_takes_hours_count(tmp_path: Path) -> None:
+    stopped(tmp_path, 66, **LOW)
+    (first, *_), rows = read_records(tmp_path / "work" / "journal"), MODEL.config.scale * LATENTS.shape[2]
+    last = len(parse(first["plan"]).sweeps) - 1
+    told = [progress([first, {"at": [0, last, at]}]) for at in (0, rows // 2, rows)]
+    begun, half, done = (int(re.findall(r"(\d+)% done", line)[0]) for line in told)
+    assert half == pytest.approx((begun + done) / 2, abs=1)
+    assert done == 100
 
 
 @pytest.mark.parametrize("words", [("--preview",), ("{stem}2.npy",)])

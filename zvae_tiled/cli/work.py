@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import click
 
 from zvae_tiled.cli.command import Command
-from zvae_tiled.errors import InputError
+from zvae_tiled.errors import InputError, ZvaeError
 from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, in_use, is_work_folder, records_of, size_of
+from zvae_tiled.planner.reached import reached, with_seconds
 from zvae_tiled.wording import listed, size
 
 
@@ -65,15 +65,12 @@ def line(folder: Path) -> str:
 def progress(records: list[dict[str, Any]]) -> str:
     """Return the picture and how far its decode is."""
     try:
-        plan, at = json.loads(records[0]["plan"]), [0, 0, 0]
-        case, sweeps = plan["case"], plan["stages"]["pixels"]["sweeps"]
-        at = records[-1].get("at", at)
-        seconds = [float(sweep["seconds"]) for sweep in sweeps]
-        done = at[0] * sum(seconds) + sum(seconds[: at[1]])
-        share = done / (int(case["batch"]) * sum(seconds))
-        latents = f"{case['batch']} x {case['height']} x {case['width']} latents"
-    except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
+        plan = with_seconds(records[0]["plan"])
+        picture, sweep, rows = map(int, records[-1].get("at", (0, 0, 0)))
+        _, share = reached(plan, (picture, sweep, rows))
+    except (ZvaeError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
+    latents = f"{plan.case.batch} x {plan.case.height} x {plan.case.width} latents"
     pictures = records[0].get("pictures")  # journals of before have none
     if isinstance(pictures, list):  # the file of one that goes to standard output was a temporary one
         pictures = [each for each in pictures if isinstance(each, str) and os.path.isdir(os.path.dirname(each) or ".")]

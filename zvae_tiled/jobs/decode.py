@@ -36,11 +36,11 @@ from zvae_tiled.jobs.work import (
     program,
     removed,
     warn_of_formats,
-    went_on,
 )
 from zvae_tiled.planner.files import parse
 from zvae_tiled.planner.make import check_buffer
 from zvae_tiled.planner.plan import Plan
+from zvae_tiled.planner.reached import reached
 from zvae_tiled.report.log import log_finished, log_planned
 from zvae_tiled.report.report import Meter, Report
 from zvae_tiled.shortage import CLOSE, shortages
@@ -186,7 +186,7 @@ class Decode(Job):
             warn_of_formats(target, plan)
             outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
             sink = NotedSink(outputs, notes, plan)
-            self._went_on = went_on(plan, notes)
+            self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
             report = self._run(plan, sink, notes)
             removed(folder)
             return report

@@ -118,23 +118,6 @@ def _option(name: str, value: Any) -> str:
     return f"{name}={value!s:.80}" if name in ("budget", "disk_limit") else f"the {name} {value!s:.80}"
 
 
-def went_on(plan: Plan, notes: Checkpoints) -> tuple[str, float]:
-    """Return where a decode goes on, in words, and which share of its work is done. Empty and 0 at the beginning."""
-    (stage,), batch = plan.stages, plan.case.batch
-    if (notes.picture, notes.sweep, notes.rows) == (0, 0, 0):
-        return "", 0.0
-    if notes.picture >= batch:
-        return "behind the last row", 1.0
-    sweep = stage.sweeps[notes.sweep]
-    height = stage.height * plan.case.chain.factors[sweep.stop]
-    seconds = sum(each.seconds for each in stage.sweeps[: notes.sweep]) + notes.rows / height * sweep.seconds
-    place = f"at row {notes.rows:,} of {height:,}"
-    if notes.sweep < len(stage.sweeps) - 1:
-        place = f"in sweep {notes.sweep + 1} of {len(stage.sweeps)}, {place}"
-    place += f" of picture {notes.picture + 1} of {batch}" if batch > 1 else ""
-    return place, (notes.picture + seconds / stage.seconds) / batch
-
-
 _OTHER = {
     "zvae": "another version",
     "latents": "other latents",
