@@ -19,6 +19,7 @@ from zvae_tiled.cli.temporary import free_name, no_room, temporary_folder
 from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
 from zvae_tiled.weights.content import SNIFF_BYTES, looks_like_safetensors
+from zvae_tiled.wording import listed
 
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
@@ -33,7 +34,7 @@ def expanded(names: tuple[str, ...], error: type[InputError] = LatentsError) -> 
 
     Args:
         names: What is on the command line.
-        error: The error of a pattern that matches none.
+        error: The error of a pattern that matches none, and of files of which none is there.
     """
     files: list[str] = []
     for name in names:
@@ -46,6 +47,8 @@ def expanded(names: tuple[str, ...], error: type[InputError] = LatentsError) -> 
         files += matches
     if files.count(STDIN) > 1:
         raise click.UsageError("Standard input (-) can be read once. Use - once.")
+    if not any(name == STDIN or os.path.lexists(name) for name in files):  # said before a VAE is looked for
+        raise error(f"there is no file {listed(files)}", "Check the names and the folders.")
     return tuple(dict.fromkeys(files))
 
 
