@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import sys
 from glob import glob
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 if sys.platform == "win32":
@@ -85,6 +87,15 @@ class BuildKernels(build_ext):
         )
 
 
+class Modules(build_py):
+    """Copies the modules that are there now: those that an earlier build left would be installed with them."""
+
+    def run(self) -> None:
+        """Begin with an empty folder."""
+        shutil.rmtree(f"{self.build_lib}/zvae_tiled", ignore_errors=True)
+        super().run()
+
+
 class Wheel(bdist_wheel):
     """One wheel a platform, for every Python; without a compiler, one for every platform that has no native kernels."""
 
@@ -115,5 +126,5 @@ setup(
     ext_modules=[
         Extension("zvae_tiled.devices.native_cpu._native", SOURCES, depends=sorted(glob("native/*.h")), optional=True),
     ],
-    cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
+    cmdclass={"build_py": Modules, "build_ext": BuildKernels, "bdist_wheel": Wheel},
 )

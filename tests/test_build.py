@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def in_wheel(wheel: Path) -> list[str]:
 
 def in_tree(tree: Path) -> list[str]:
     return libraries(os.listdir(tree / "zvae_tiled" / "devices" / "native_cpu"))
+
+
+@pytest.mark.slow
+def test_what_was_removed_is_not_packed_and_a_part_of_the_tests_neither(tree: Path) -> None:
+    """The table of families imports every file that is there."""
+    shutil.copytree(ROOT / "tests" / "work", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    gone = tree / "zvae_tiled" / "families" / "gone.py"
+    gone.touch()
+    wheel = build(tree, "wheel", NONE)
+    assert any(name.endswith("/gone.py") for name in zipfile.ZipFile(wheel).namelist())
+    gone.unlink()
+    wheel = build(tree, "wheel", NONE)
+    assert not any(name.endswith("/gone.py") for name in zipfile.ZipFile(wheel).namelist())
+    with tarfile.open(build(tree, "sdist", NONE)) as sdist:
+        assert [name for name in sdist.getnames() if "/tests" in name] == []
 
 
 @pytest.mark.slow

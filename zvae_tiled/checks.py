@@ -10,12 +10,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zvae_tiled.errors import InputError, PlanError
 
 
 def whole(value: Any) -> int | None:
     """Return a value as an int; None if it is not a whole number, or is a bool."""
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):  # NumPy 2.0 takes its own for an index
         return None
     try:
         return operator.index(value)
