@@ -295,6 +295,16 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
             config_of(place)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux lists open files there")
+def test_a_folder_in_the_place_of_a_config_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(4):
+        with pytest.raises(ConfigError):
+            config_of(tmp_path / "config.json")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as refused:
         config_of("flux")

@@ -128,6 +128,17 @@ def test_a_vae_without_a_config_is_found_alone(tmp_path: Path) -> None:
     assert find_in_cache(REPOSITORIES["taef2"]) is None, "a pipeline, whose transformer may lie here"
 
 
+def test_one_file_of_a_model_does_not_hide_the_whole_vae_of_another(tmp_path: Path) -> None:
+    first, second = KNOWN[:2]
+    folder = tmp_path / "hub" / f"models--{first.replace('/', '--')}" / "snapshots" / "f00"
+    folder.mkdir(parents=True)
+    (folder / "transformer.safetensors").touch()
+    assert find_in_cache() == folder
+    whole = snapshot(tmp_path / "hub", second)
+    (whole / "diffusion_pytorch_model.safetensors").touch()
+    assert find_in_cache() == whole
+
+
 def test_one_file_of_a_repository_of_many_is_found(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"hf download Kijai/WanVideo_comfy taew2_1\.safetensors"):
         VAE.load("taew2_1")

@@ -19,6 +19,8 @@ from tests.support.video import SMALL, video_latents, video_vae
 from zvae_tiled import (
     VAE,
     Latents,
+    Sampled,
+    Tiles,
     calibrate,
     cluster,
     decode_tiled,
@@ -31,6 +33,7 @@ from zvae_tiled import (
 from zvae_tiled import plan as planned
 from zvae_tiled.adapters import mflux
 from zvae_tiled.errors import InputError, OutputError, WeightsError, ZvaeError
+from zvae_tiled.families import config_from
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as run_order
 
@@ -97,6 +100,9 @@ OTHERS: dict[str, tuple[Callable[[], Any], str]] = {
     "another key": (lambda: MODEL.encode(random_images(CONFIG, 3, 4)).sample(mx.zeros(2)), "key must be made by"),
     "name": (lambda: read_latent_file("latents.npy", HUGE), "holds no tensor a number of more than 60 digits"),
     "name of the demo": (lambda: demo.path(HUGE), "are called a number of more than 60 digits"),
+    "a tolerance": (lambda: Sampled(tolerance=HUGE), "tolerance must be a number above 0, and 1e[+]06 at most"),
+    "sizes of tiles": (lambda: Tiles(tile=(HUGE, 1, 1)), "a number of more than 60 digits"),  # type: ignore[arg-type]
+    "a config": (lambda: config_from({"block_out_channels": [HUGE]}, "it"), "a number of more than 60 digits"),
     "order": (lambda: run_order(TUPLE), "order must be an Order"),
     "order to load": (lambda: order.load(TUPLE), "order must be an Order"),
     "vae of an order": (lambda: run_order(ORDER, vae=TUPLE), "vae must be a VAE"),
@@ -181,7 +187,8 @@ def test_a_name_in_no_encoding_is_printed_as_it_is(monkeypatch: pytest.MonkeyPat
 def test_a_budget_that_cannot_be_printed_is_refused() -> None:
     endless: Any = []
     endless.append(endless)
-    for budget in (HUGE, endless):
+    budgets: list[Any] = [HUGE, [HUGE], endless]
+    for budget in budgets:
         for call in (MODEL.decode, partial(MODEL.decode_to_file, path="a.npy")):
             with pytest.raises(InputError, match="budget"):
                 call(LATENTS, budget=budget)

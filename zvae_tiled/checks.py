@@ -81,20 +81,31 @@ def truth(name: str, value: object) -> bool:
 MOST_LETTERS = 80
 """The most letters of a value that an error shows."""
 
+LONGEST, MANY_DIGITS = 1 << 200, "a number of more than 60 digits"
+"""The largest whole number that an error shows, and what it says of others."""
+
 
 def shown(value: object) -> str:
     """Return a short text for a value in an error: the value in a line, or what kind of thing it is."""
-    if isinstance(value, int) and abs(value) > 1 << 200:  # Python refuses to write numbers of thousands of digits
-        return "a number of more than 60 digits"
+    if isinstance(value, int) and abs(value) > LONGEST:
+        return MANY_DIGITS
     text = _shortening().repr(value)
     if "\n" in text or (len(text) > MOST_LETTERS and not isinstance(value, str | list | tuple | dict)):
         return a_kind(value)
     return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 3] + "..."
 
 
+class _Short(reprlib.Repr):
+    """Shortens whole numbers in lists too: those of thousands of digits, which Python refuses to write."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a number of at most 60 digits as it is."""
+        return repr(x) if abs(x) <= LONGEST else MANY_DIGITS
+
+
 def _shortening() -> reprlib.Repr:
     """Return what writes a long list without writing all of it."""
-    short = reprlib.Repr()
+    short = _Short()
     short.maxstring, short.maxother = MOST_LETTERS, 10 * MOST_LETTERS
     short.maxtuple = short.maxlist = short.maxdict = 12
     return short

@@ -55,6 +55,14 @@ def test_without_its_statistics_it_is_refused(gone: str, tmp_path: Path) -> None
         VAE.load(write(tmp_path / "a.safetensors", tensors), config=SMALL)
 
 
+def test_variances_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Their roots were NaN, and so were the latents of an encode."""
+    tensors = random_tensors(torch_shapes(SMALL))
+    tensors[VARIANCE][3] = -1.0
+    with pytest.raises(WeightsError, match=rf"{re.escape(VARIANCE)} must be variances, above .*; one is -1"):
+        VAE.load(write(tmp_path / "a.safetensors", tensors), config=SMALL)
+
+
 def test_a_vae_of_another_family_is_not_taken_for_it(tmp_path: Path) -> None:
     network = SMALL._network("decode")
     save_random(network, tmp_path / "kl.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import mlx.core as mx
@@ -27,6 +28,7 @@ from tests.support.plans import bits
 from tests.support.samples import examples
 from zvae_tiled.chain import ATTENTION, Skip, Step
 from zvae_tiled.devices.native_cpu.arrays import NUMPY
+from zvae_tiled.devices.native_cpu.attention import Softmax
 from zvae_tiled.devices.workspace import block_rows
 
 
@@ -102,6 +104,19 @@ def attended(case: tuple[str, mx.Dtype], key: np.ndarray, value: np.ndarray) -> 
     x = mx.zeros((1, 1, 3, count), dtype)
     found: np.ndarray = wide(kernels.attend(step, kernels.prepare(step, weights), x, affine, iter([block])))[0, 0]
     return found
+
+
+def test_a_query_takes_nothing_that_is_not_counted() -> None:
+    """What is compared after a call is by rows of the map: sums of each query took 24 bytes."""
+    kernels, rng = kernels_of("portable", mx.float32), np.random.default_rng(0)
+    query, block = rng.random((1, 4, 5000, 1), np.float32), np.zeros((1, 1, 3, 2), np.float32)
+    softmax = Softmax(kernels.workspace, query, kernels._attended)
+    softmax.add(block, 0.0)
+    tracemalloc.start()
+    softmax.add(block, 0.0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < query.shape[1] * query.shape[2] * 8
 
 
 @given(cases, st.sampled_from([1, 15, 33, 63, 65, 257, 300]), st.sampled_from([1, 17, 64, 70]), seeds)

@@ -71,6 +71,17 @@ def test_a_device_made_for_another_path_gets_no_kernels(monkeypatch: pytest.Monk
 
 
 @CPU_ONLY
+@BUILT
+@pytest.mark.parametrize("later", ["portable", "mlx"])
+def test_a_decode_that_is_prepared_keeps_its_kernels(later: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ZVAE_KERNELS", raising=False)
+    vae, latents = random_vae(CONFIG, "float32"), random_latents(CONFIG, 2, 3)
+    want, job = vae.decode(latents, "np"), vae.prepare(latents)
+    monkeypatch.setenv("ZVAE_KERNELS", later)
+    assert np.array_equal(job.array("np"), want)
+
+
+@CPU_ONLY
 def test_mlx_computes_where_it_is_asked_to_or_nothing_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZVAE_KERNELS", "mlx")
     assert (native_status().path, type(kernels_for(this_device(), mx.bfloat16))) == ("mlx", RowKernels)

@@ -248,6 +248,18 @@ def test_what_holds_no_vae_is_refused(call: Callable[[], Any], error: type[Excep
     assert said in str(caught.value)
 
 
+def test_an_array_that_its_library_cannot_read_is_named() -> None:
+    """A sparse tensor of torch, an array of JAX that was deleted."""
+
+    class Deleted(np.ndarray):
+        def reshape(self, *_: Any) -> Any:  # type: ignore[override]
+            raise RuntimeError("Array has been deleted.")
+
+    bias = TENSORS["decoder.conv_in.bias"]
+    with pytest.raises(WeightsError, match=r"decoder\.conv_in\.bias: .*Array has been deleted"):
+        VAE.from_state_dict(TENSORS | {"decoder.conv_in.bias": bias.view(Deleted)}, CONFIG)
+
+
 WRONG = (WHOLE, 3, None, ["vae"], {"a": 1}, np.zeros((300, 300)), object())
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from zvae_tiled.errors import ZvaeError
 
 _THEIR_WORDS = {
-    "stream the rows (vae.stream, a .png or .npy file)": "use Save Huge Image",
+    "stream the rows (vae.stream, or a .npy file) with": "use Save Huge Image, with little more than",
     "Stream the rows (vae.stream), write them to a file (vae.decode_to_file)": "Use Save Huge Image",
     "None for a safe share": "leave it empty for a safe share",
     "Name another folder with spill_folder=,": "Set TMPDIR to a folder with more room before ComfyUI starts,",

@@ -223,5 +223,8 @@ class Guard(Generic[T]):
         elif self._kernels.narrow:
             advice = BFLOAT16
         else:
-            advice = "Check the weights, or close other programs: the device may be out of memory."
+            advice = (
+                "Check the latents and the weights: a value may be too large. Or close other programs: the device may "
+                "be out of memory."
+            )
         return SilentFailureError(f"{self._step.name} gave {flaw}, also when computed again in smaller bands", advice)

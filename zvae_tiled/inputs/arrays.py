@@ -112,14 +112,14 @@ def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[In
         if kind == "bfloat16":  # ml_dtypes' type: NumPy's buffer protocol has no name for it, so its bits are copied
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
         return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("=")))
-    with _reading(array, what, error):
+    with reading(array, what, error):
         return mx.array(_lent(array)).astype(dtype)
 
 
 def _on_host(array: Any, what: str, error: type[InputError]) -> np.ndarray:
     if isinstance(array, mx.array | np.ndarray | np.generic):
         return np.asarray(array)
-    with _reading(array, what, error):
+    with reading(array, what, error):
         return np.from_dlpack(_lent(array))
 
 
@@ -129,7 +129,8 @@ def _lent(array: Any) -> Any:
 
 
 @contextmanager
-def _reading(array: Any, what: str, error: type[InputError]) -> Iterator[None]:
+def reading(array: Any, what: str, error: type[InputError]) -> Iterator[None]:
+    """Raise an `error` that names the array, and what it is, for any of its own library."""
     try:
         yield
     except Exception as cause:

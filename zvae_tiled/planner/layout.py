@@ -228,4 +228,5 @@ def _blending(case: Case, grid: Grid, device: Device, one_by_one: bool) -> int:
     shared = grid.overlap[0] * scale if len(grid.rows) > 1 else 0  # copied from one row of tiles to the next
     # A tile's band in float32, the same band multiplied by its weights, and a picture band on its way to the sink.
     pixels = band * scale * (4 * grid.largest[1] * scale * config.picture_channels * 4 + 4 * line)
-    return (tall + shared) * line + pixels + cut + SMALL_CHANGE
+    sums = 8 * (case.height + case.width) * scale  # of the weights of all tiles, at each pixel of both axes
+    return (tall + shared) * line + pixels + cut + sums + SMALL_CHANGE

@@ -198,7 +198,7 @@ def _too_small(leanest_plan: Plan, budget: Budget, for_rows: int | None) -> Budg
     how = ", ".join(sorted({sweep.choice for sweep in sweeps if sweep.ends != "pixels"})) or "nothing stored"
     advice = f'Raise the budget to "{budget_of(needed)}"'
     if for_rows is not None and for_rows < needed:
-        advice += f", or stream the rows (vae.stream, a .png or .npy file) with {budget_of(for_rows)}"
+        advice += f", or stream the rows (vae.stream, or a .npy file) with {budget_of(for_rows)}"
     if leanest_plan.grid.count > 1:
         advice += ", or choose smaller tiles"
     if leanest_plan.storage.limit is not None:

@@ -92,10 +92,12 @@ def replayed(
     counted = f"{size(here.weights)} of weights" + (
         f" and {size(here.gathered)} of finished rows" * bool(here.gathered)
     )
+    how = "vae.plan(output=…) for these files" if here.gathered else "vae.plan()"
+    less = " A VAE loaded with decoder_only=True needs less." if case.task == "decode" else ""
     raise PlanError(
         f"the plan needs {at_least(here.predicted_peak)} here, including {counted}; its budget is {size(here.budget)}",
-        "Make the plan on this machine, with vae.plan() and the same ZVAE_KERNELS and ZVAE_THREADS, or with a larger "
-        "budget." + (" A VAE loaded with decoder_only=True needs less." if case.task == "decode" else ""),
+        f"Make the plan on this machine, with {how} and the same ZVAE_KERNELS and ZVAE_THREADS, or with a larger "
+        f"budget.{less}",
     )
 
 

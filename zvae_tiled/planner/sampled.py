@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,7 +16,7 @@ KEYS = 131_072
 LEAST_KEYS = 64
 """The fewest keys. One in each octave of importance is kept in any case, and there may be 40 octaves."""
 
-MOST_KEYS = 1 << 40
+MOST_KEYS, MOST_TOLERANCE = 1 << 40, 1e6
 
 QUERIES = 4608
 """Queries that are answered exactly, at least, if the map has twice as many pixels."""
@@ -59,9 +58,9 @@ class Sampled:
         if self.tolerance is None:
             return
         number = isinstance(self.tolerance, int | float) and not isinstance(self.tolerance, bool)
-        if not number or not 0 < self.tolerance < math.inf:
+        if not number or not 0 < self.tolerance <= MOST_TOLERANCE:  # NaN compares false
             raise PlanError(
-                f"tolerance must be a number above 0, it is {shown(self.tolerance)}",
+                f"tolerance must be a number above 0, and {MOST_TOLERANCE:g} at most, it is {shown(self.tolerance)}",
                 "It is a share of the map: 0.005 stands for 0.5 %.",
             )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from zvae_tiled.checks import a_kind, shown
 from zvae_tiled.errors import WeightsError
-from zvae_tiled.inputs.arrays import kind_of, to_mlx
+from zvae_tiled.inputs.arrays import kind_of, reading, to_mlx
 from zvae_tiled.weights.complaints import Complaints
 from zvae_tiled.weights.header import DTYPE_BITS, TensorInfo
 
@@ -66,7 +66,8 @@ class Arrays:
         first = info.start + skip
         name = self._names[bisect_right(self._starts, first) - 1]
         if self._flat is None:  # a view, or one copy if the values do not lie in order
-            self._flat = self._arrays[name].reshape(-1)
+            with reading(self._arrays[name], name, WeightsError):
+                self._flat = self._arrays[name].reshape(-1)
             if isinstance(self._flat, mx.array):
                 to_mlx(self._flat, name, WeightsError, {"uint32": mx.uint32})  # computed once, not for each piece
         size = _itemsize(info.dtype)

@@ -122,6 +122,7 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
     Args:
         repositories: Names of models; or ``OWNER/MODEL/FILE``, for one file of a repository of many.
     """
+    bare: list[Path] = []
     for model in repositories:
         repository, file = _apart(model)
         snapshots = _snapshots(repository)
@@ -129,7 +130,8 @@ def find_in_cache(repositories: tuple[str, ...] = REPOSITORIES[USUAL]) -> Path |
         found = named if file else _vaes(snapshots)
         if found:
             return found[0]
-    return None
+        bare += [] if file else _bare(snapshots)
+    return bare[0] if bare else None
 
 
 def _snapshots(repository: str) -> list[Path]:
@@ -154,8 +156,12 @@ def _vaes(snapshots: list[Path]) -> list[Path]:
     return [
         *(place for place in holding if _has(place, "config.json") and not _has(place, "model_index.json")),
         *(place for place in holding if place.name == "vae"),  # mflux's snapshots have no config
-        *(place for place in holding if not any(place.glob("*.json"))),  # nor has taef2
     ]
+
+
+def _bare(snapshots: list[Path]) -> list[Path]:
+    """Return the snapshots that hold weights alone, as taef2's do: a VAE, or what one file of a model is."""
+    return [place for place in snapshots if any(place.glob("*.safetensors")) and not any(place.glob("*.json"))]
 
 
 def _has(folder: Path, name: str) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 
 from zvae_tiled.checks import nearest, shown, truth
 from zvae_tiled.errors import InputError, WeightsError
@@ -86,7 +87,25 @@ def read_weights(
         causal=config.causal,
         mosaics=config.mosaics(),
     )
+    _check_statistics(config, weights)
     return weights
+
+
+def _check_statistics(config: VAEConfig, weights: Mapping[str, mx.array]) -> None:
+    """Refuse variances of which no latents can be made.
+
+    Raises:
+        WeightsError: One is below 0, so far that its root is no number.
+    """
+    stored = config.latents.statistics
+    if stored is None:
+        return
+    least = float(np.asarray(weights[stored.variance].astype(mx.float32)).min())
+    if least + stored.eps <= 0:
+        raise WeightsError(
+            f"{stored.variance} must be variances, above {-stored.eps:g}; one is {least:g}",
+            "Download the weights again, or export them again.",
+        )
 
 
 def shapes_of(config: VAEConfig, tasks: Iterable[Task] = ("decode", "encode")) -> dict[str, tuple[int, ...]]:

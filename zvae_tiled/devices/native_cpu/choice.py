@@ -144,6 +144,6 @@ def _threads() -> int:
     asked = os.environ.get(THREADS)
     if asked is None:
         return usable_cores()
-    if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
+    if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= 1024:  # Python refuses thousands of digits
         raise InputError(f"{THREADS} must be a whole number from 1 to 1024, it is {asked!r}", f"Unset {THREADS}.")
     return int(asked)

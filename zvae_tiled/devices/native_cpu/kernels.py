@@ -32,7 +32,7 @@ from zvae_tiled.devices.native_cpu.arrays import (
     row_addresses,
 )
 from zvae_tiled.devices.native_cpu.attention import Softmax
-from zvae_tiled.devices.native_cpu.choice import native_path, native_status, native_workspace
+from zvae_tiled.devices.native_cpu.choice import BFLOAT16, native_workspace
 from zvae_tiled.devices.native_cpu.local_rows import activated, computed_rows
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.native_cpu.readback import kept, unwritten
@@ -58,12 +58,16 @@ class Weights:
 
 
 def kernels_for(workspace: Workspace, dtype: mx.Dtype) -> Kernels[Array]:
-    """Return the kernels whose memory the Workspace predicts."""
-    path = native_path(native_status(), dtype == mx.bfloat16)
-    assert path is not None, "the device was made for native kernels"
+    """Return the kernels whose memory the Workspace predicts, whatever the environment names by now."""
+    library = native.open_library()
+    assert isinstance(library, native.Library), "the device was made for native kernels"
     assert isinstance(workspace, NativeWorkspace), "the device is this folder's"
+    path = library.runs[workspace.name]
     # Other sizes would let native code write past its memory.
-    assert workspace == native_workspace(path, workspace.threads), "the device was made for other kernels"
+    fits = workspace == native_workspace(path, workspace.threads) and (
+        dtype == mx.bfloat16 or path.name not in BFLOAT16
+    )
+    assert fits, "the device was made for other kernels"
     return NativeKernels(dtype, path, workspace)
 
 

@@ -49,6 +49,7 @@ class NativeWorkspace:
     Attributes:
         threads: Threads, each with scratch of its own.
         fewer: Other numbers of threads that there may be in place of it. Fewer threads may have larger tiles.
+        name: The path's name.
     """
 
     threads: int
@@ -69,6 +70,7 @@ class NativeWorkspace:
     shares: bool = True
     piece_rows: int | None = 1
     fewer: tuple[int, ...] = ()
+    name: str = ""
 
     def tile(self, step: Step, rows: int, width: int) -> Tile:
         """Return the tile of a band with `rows` output rows; of a folded upsampling, rows and width before doubling."""
