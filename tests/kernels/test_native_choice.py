@@ -93,6 +93,21 @@ def test_mlx_computes_where_it_is_asked_to_or_nothing_was_built(monkeypatch: pyt
     assert isinstance(kernels_for(this_device(), mx.bfloat16), RowKernels)
 
 
+def test_advice_for_a_source_tree_says_how_to_build_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python that is started in a clone imports it, although an installed copy has kernels."""
+    monkeypatch.delenv("ZVAE_KERNELS", raising=False)
+    monkeypatch.setattr(module, "open_library", lambda: "it was not built")
+    monkeypatch.setattr(
+        native_library, "__file__", str(tmp_path / "zvae_tiled" / "devices" / "native_cpu" / "library.py")
+    )
+    assert str(tmp_path) not in native_status().advice
+    (tmp_path / "setup.py").touch()
+    advice = native_status().advice
+    assert f"the sources in {tmp_path}" in advice
+    assert "pip install -e ." in advice
+    assert "start Python in another folder" in advice
+
+
 @BUILT
 def test_the_fastest_path_is_chosen_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(LIBRARY, Library)

@@ -52,8 +52,9 @@ def video(
 ) -> None:
     """Decode LATENTS of a video of Wan 2.1 or Qwen-Image, (1, 16, frames, h, w), frame by frame.
 
-    Every frame is that of a full decode. Memory depends neither on the number of frames nor on the height: what is
-    carried from frame to frame is spilled where the budget has no room for it. LATENTS may be - for standard input.
+    Every frame is that of a full decode. Memory depends neither on the number of frames, beside the latents, nor on the
+    height: what is carried from frame to frame is spilled where the budget has no room for it. LATENTS may be - for
+    standard input.
 
     Into a file of a video: zvae video v.npy -o - | ffmpeg -f rawvideo -pix_fmt rgb24 -s 832x480 -r 16 -i - v.mp4
     """

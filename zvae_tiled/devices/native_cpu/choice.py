@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.devices.mlx_cpu.memory import CPU
-from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library
+from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library, source_tree
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.speeds import Speeds
 from zvae_tiled.errors import InputError
@@ -44,6 +44,11 @@ BAND_ROWS = 64
 """Of 16 rows, a decode of 512×512 spends a third of its time between native calls; of 128, it is no faster."""
 
 ADVICE = "install a C++17 compiler (g++, clang), then the package again: MLX takes twice as long, or more"
+IN_SOURCES = (
+    "Python imports the sources in {tree}, and no kernels were built there: install a C++17 compiler (g++, clang), "
+    "then run pip install -e . there; or, where an installed copy has kernels, start Python in another folder: "
+    "MLX takes twice as long, or more"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def native_status() -> NativeStatus:
         return NativeStatus(MLX, f"{VARIABLE} is {MLX}", runs, threads)
     if asked == "auto":
         if isinstance(library, str):
-            return NativeStatus(MLX, library, runs, threads, ADVICE)
+            return NativeStatus(MLX, library, runs, threads, _advice())
         fast = next((name for name in runs if name in library.fast), None)
         if fast is None:  # it needs fewer products than MLX, and no single-threaded passes: docs/performance.md
             return NativeStatus(PORTABLE, "this CPU has no instructions of a faster path", runs, threads)
@@ -122,6 +127,11 @@ def cpu_device(bfloat16: bool) -> Device:
     workspace = native_workspace(path, status.threads)
     name = f"cpu/{path.name}"
     return replace(CPU, name=name, folder="native_cpu", workspace=workspace, band_rows=BAND_ROWS, speeds=speeds)
+
+
+def _advice() -> str:
+    tree = source_tree()
+    return ADVICE if tree is None else IN_SOURCES.format(tree=tree)
 
 
 def _assumed(flops: float, maps: float) -> Speeds:

@@ -177,6 +177,12 @@ def library_file() -> Path | None:
     return file if file.exists() else None
 
 
+def source_tree() -> Path | None:
+    """Return the source tree that this package was imported from, or None if it is an installed copy."""
+    root = Path(__file__).parents[3]
+    return root if (root / "setup.py").exists() else None
+
+
 @cache
 def open_library() -> Library | str:
     """Return the library, opened once, or a sentence that says why it cannot be opened."""
