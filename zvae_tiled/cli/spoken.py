@@ -37,7 +37,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (r"; in VAE\.load: dtype=\"(\w+)\"", r""),
     (r"Take Sampled\(keys=(\w+)\)", r"Use --keys \1"),
     (r"zvae_tiled\.plan\(\)", r"zvae plan"),
-    (r"with vae\.plan\(output=…\) for", r"with zvae plan --output for"),
+    (r"vae\.plan\(output=…\) for", r"zvae plan --output for"),
     (r"with vae\.plan\(\)", r"with zvae plan"),
     (r", or stream the rows \(vae\.stream, [^)]*\) with \w+", r""),
     (r" \(vae\.(stream|decode_to_file)\)", r""),
