@@ -542,6 +542,7 @@ class VAE:
         raw, scaled, wanted = truth("raw", raw), truth("scaled", scaled), truth("return_report", return_report)
         terms = Terms(budget, plan, "exact", progress, spill_folder, disk_limit)
         job = self._encode(images, raw, scaled, terms)
+        del images  # the job has a copy; a caller that keeps none of its own has the memory back
         distribution = job.distribution()
         return (distribution, job.report) if wanted else distribution
 

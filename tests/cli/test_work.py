@@ -172,7 +172,7 @@ def test_folders_that_are_no_work_folders_are_not_removed(tmp_path: Path) -> Non
 
 def test_the_rows_of_a_sweep_that_takes_hours_count(tmp_path: Path) -> None:
     stopped(tmp_path, 66, **LOW)
-    (first, *_), rows = read_records(tmp_path / "work" / "journal"), MODEL.config.scale * LATENTS.shape[2]
+    (first, *_), rows = list(read_records(tmp_path / "work" / "journal")), MODEL.config.scale * LATENTS.shape[2]
     last = len(parse(first["plan"]).sweeps) - 1
     told = [progress([first, {"at": [0, last, at]}]) for at in (0, rows // 2, rows)]
     begun, half, done = (int(re.findall(r"(\d+)% done", line)[0]) for line in told)

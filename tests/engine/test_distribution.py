@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from itertools import pairwise
 
 import mlx.core as mx
@@ -101,3 +102,15 @@ def test_an_encode_that_is_not_scaled_decodes_as_such(name: str) -> None:
     assert own.shape[1] == vae.config.latent_channels
     back = unscale_latents(mx.moveaxis(scaled, 1, -1), vae.config.latents, vae.weights)
     assert np.allclose(mx.moveaxis(own, 1, -1), back, rtol=1e-3, atol=1e-3)
+
+
+def test_a_picture_that_its_caller_does_not_keep_is_freed_before_the_encode() -> None:
+    """A picture of a file in floats lay beside its copy to the end, which no plan counts."""
+    vae, alive = VAES[FLUX2.class_name], list[bool]()
+    images = random_images(vae.config, 4, 4).astype(np.float32)
+    seen = weakref.ref(images)
+    hand_over = [images]
+    del images
+    vae.encode(hand_over.pop(), progress=lambda _: alive.append(seen() is not None))
+    assert alive
+    assert not any(alive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from tests.work.stopping import CONFIG, LATENTS, LOW, MODEL, decode, stopped
 from zvae_tiled.engine import checkpoints
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.journal import Journal, read_records
-from zvae_tiled.files.work_folder import is_work_folder
+from zvae_tiled.files.work_folder import ends_of, is_work_folder
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def test_a_record_that_the_disk_takes_in_parts_is_whole(tmp_path: Path) -> None:
     journal._file = SimpleNamespace(write=lambda data: file.write(data[:3]), fileno=file.fileno, tell=file.tell)  # type: ignore[assignment]
     journal.append({"a": 1})
     file.close()
-    assert read_records(tmp_path / "journal") == [{"a": 1}]
+    assert list(read_records(tmp_path / "journal")) == [{"a": 1}]
 
 
 def test_maps_that_are_gone_or_shorter_are_refused(tmp_path: Path) -> None:
@@ -102,6 +103,23 @@ def test_maps_that_are_gone_or_shorter_are_refused(tmp_path: Path) -> None:
 
 def test_notes_are_small(tmp_path: Path) -> None:
     stopped(tmp_path, 66, **LOW)
-    records = read_records(tmp_path / "work" / "journal")
+    records = list(read_records(tmp_path / "work" / "journal"))
     assert len(records) > 10
     assert max(len(str(record)) for record in records[1:]) < 200 + 2 * 32 * CONFIG.norm_num_groups
+
+
+def test_a_journal_of_days_takes_no_memory(tmp_path: Path) -> None:
+    """A note with the moments of a slow block has 25 kB, and one is made every five seconds."""
+    journal = Journal(tmp_path / "journal")
+    for number in range(400):
+        journal.append({"at": number, "moments": "x" * 25_000})
+    journal.close()
+    tracemalloc.start()
+    journal = Journal(tmp_path / "journal")
+    count = sum(1 for _ in journal.notes())
+    ends = ends_of(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    journal.close()
+    assert (count, [each["at"] for each in ends]) == (399, [0, 399])
+    assert most < 20 * 25_000

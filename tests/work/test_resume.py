@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.sinks.readers import read_png
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import plan_for, random_config, random_dc
 from tests.work.power import Cut, Power
 from tests.work.stopping import LATENTS, LOW, MODEL, decode, stopped
 from zvae_tiled import VAE
+from zvae_tiled.devices import cores
 from zvae_tiled.engine import checkpoints, saved
 from zvae_tiled.engine.moments import BLOCK
 from zvae_tiled.engine.spill import SavedBands
+from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report.progress import Progress
 from zvae_tiled.sinks import png
@@ -200,6 +203,24 @@ def nameless() -> set[tuple[int, int]]:
             if S_ISREG(status.st_mode) and not status.st_nlink:
                 found.add((status.st_dev, status.st_ino))
     return found
+
+
+def test_a_decode_goes_on_where_there_are_more_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels and compression take memory for each core, and the budget is that of the machine that began."""
+    latents = random_latents(CONFIG, 64, 20, batch=2)
+    monkeypatch.setattr(cores, "_cores", lambda: 1)
+    with pytest.raises(BudgetError) as refused:
+        MODEL.decode_to_file(latents, tmp_path / "a.png", budget="1kB")
+    budget = f"{refused.value.needed}B"
+    stopped(tmp_path, latents=latents, name="a.png", budget=budget)
+    monkeypatch.setattr(cores, "_cores", lambda: 64)
+    with pytest.raises(BudgetError):
+        MODEL.decode_to_file(latents, tmp_path / "b.png", budget=budget)
+    MODEL.decode_to_file(latents, tmp_path / "a.png", budget=budget, work=tmp_path / "work")
+    MODEL.decode_to_file(latents, tmp_path / "b.png")
+    for number in range(2):
+        first, second = (read_png(tmp_path / f"{name}-{number}.png")[0] for name in "ab")
+        assert np.array_equal(first, second)
 
 
 def test_bits_may_be_numpys(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from zvae_tiled.cli.command import Command
 from zvae_tiled.errors import InputError, ZvaeError
-from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, in_use, is_work_folder, records_of, size_of
+from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, ends_of, in_use, is_work_folder, size_of
 from zvae_tiled.planner.reached import reached, with_seconds
 from zvae_tiled.wording import listed, size
 
@@ -59,19 +59,19 @@ def line(folder: Path) -> str:
     """Return one line about a work folder."""
     used = datetime.fromtimestamp(os.stat(folder / JOURNAL).st_mtime)
     state = "in use" if in_use(folder) else f"last used {used:%Y-%m-%d %H:%M}"
-    return f"{folder}  {progress(records_of(folder))}, {size(size_of(folder))} on disk, {state}"
+    return f"{folder}  {progress(ends_of(folder))}, {size(size_of(folder))} on disk, {state}"
 
 
-def progress(records: list[dict[str, Any]]) -> str:
-    """Return the picture and how far its decode is."""
+def progress(ends: list[dict[str, Any]]) -> str:
+    """Return the picture and how far its decode is, by the first record of its journal and the last."""
     try:
-        plan = with_seconds(records[0]["plan"])
-        picture, sweep, rows = map(int, records[-1].get("at", (0, 0, 0)))
+        plan = with_seconds(ends[0]["plan"])
+        picture, sweep, rows = map(int, ends[-1].get("at", (0, 0, 0)))
         _, share = reached(plan, (picture, sweep, rows))
     except (ZvaeError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
     latents = f"{plan.case.batch} x {plan.case.height} x {plan.case.width} latents"
-    pictures = records[0].get("pictures")  # journals of before have none
+    pictures = ends[0].get("pictures")  # journals of before have none
     if isinstance(pictures, list):  # the file of one that goes to standard output was a temporary one
         pictures = [each for each in pictures if isinstance(each, str) and os.path.isdir(os.path.dirname(each) or ".")]
     named = f"{listed(pictures, 2)}: " if pictures else ""

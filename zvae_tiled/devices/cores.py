@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 from zvae_tiled.devices.cgroup import PROC, cpu_quota
 
+_most: ContextVar[int | None] = ContextVar("most cores", default=None)
+"""The limit of `at_most`."""
+
+
+@contextmanager
+def at_most(cores: int | None) -> Iterator[None]:
+    """Let this thread's decodes count no more cores while the block runs: plans of fewer cores take less memory."""
+    before = _most.set(cores)
+    try:
+        yield
+    finally:
+        _most.reset(before)
+
 
 def usable_cores(proc: Path = PROC) -> int:
-    """Return the physical cores that this process may use, limited by its container's CPU quota.
+    """Return the physical cores that this process may use, limited by its container's CPU quota, and by `at_most`.
 
     Args:
         proc: The folder of the process in ``/proc``.
     """
-    cores, quota = _cores(), cpu_quota(proc)
-    return cores if quota is None else min(cores, quota)
+    return min(each for each in (_cores(), cpu_quota(proc), _most.get()) if each is not None)
 
 
 def _cores() -> int:

@@ -63,14 +63,13 @@ class Checkpoints:
         self._next = time.monotonic() + SECONDS
         self._last = time.monotonic(), 0
         try:
-            for note in folder.journal.records[1:]:
+            for note in folder.journal.notes():
                 self._apply(note)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise OutputError(
                 f"the journal of {folder.path} cannot be read: {type(error).__name__}: {error!s:.200}",
                 from_the_beginning(folder.path),
             ) from error
-        del folder.journal.records[1:]  # sums of linear attentions take megabytes
 
     @property
     def due(self) -> bool:

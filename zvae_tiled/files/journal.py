@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Journal:
     """An open journal, locked by this process.
 
     Attributes:
-        records: The records that were there when it was opened.
+        path: Its place.
+        first: The first record; None if there is none.
         torn: Whether bytes followed them that no checksum vouched for. Behind a record they are cut off.
         damaged: Whether there is no record, and these bytes are no beginning of a first one.
         foreign: Whether another program wrote it.
@@ -51,14 +53,16 @@ class Journal:
         try:
             if not (lock(handle) and is_file(path, os.fstat(handle))):
                 raise LockedError
-            found = list(_records(self._file))
-            self.records = [record for record, _, _ in found]
-            self._crc, end = found[-1][1:] if found else (0, 0)
+            self.path, self.first = path, None
+            crc = end = 0
+            for record, crc, end in _records(self._file):  # noqa: B007  # of the last one
+                self.first = self.first or record
+            self._crc = crc
             size = os.fstat(handle).st_size
             self.torn = size > end
-            self.damaged = not found and not _may_begin(self._file, size)
+            self.damaged = self.first is None and not _may_begin(self._file, size)
             self.foreign = not is_own(path)
-            if found:  # what is damaged may be the file of another program: only `empty` cuts it off
+            if self.first is not None:  # what is damaged may be the file of another program: only `empty` cuts it off
                 self._file.truncate(end)
             self._file.seek(end)
             os.fsync(handle)  # the system may still hold the last record of a process that was killed
@@ -66,6 +70,10 @@ class Journal:
         except BaseException:
             self._file.close()
             raise
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """Yield the records behind the first. There are hundreds of megabytes of them after some days."""
+        yield from islice(read_records(self.path), 1, None)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record, and bring it to the disk."""
@@ -89,14 +97,15 @@ class Journal:
         self._file.close()
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a journal that another process may hold.
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal that another process may hold.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        return [record for record, _, _ in _records(file)]
+        for record, _, _ in _records(file):
+            yield record
 
 
 def is_own(path: Path) -> bool:

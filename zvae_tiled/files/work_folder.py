@@ -72,7 +72,7 @@ class WorkFolder:
             self.journal.empty()
             self._clear()
             self.journal.append(first)
-        self.journal.records.append(first)
+        self.journal.first = first
 
     def note(self, record: dict[str, Any]) -> None:
         """Add a record.
@@ -99,7 +99,7 @@ class WorkFolder:
         Raises:
             OutputError: One was, and the journal is damaged from its first record on.
         """
-        if self.journal.records:
+        if self.journal.first is not None:
             return True
         if self.journal.damaged or (self.journal.torn and len(_own_names(self.path)) > 1):
             raise OutputError(
@@ -191,7 +191,7 @@ def is_work_folder(path: Path) -> bool:
 
 def is_finished_part(file: Path, path: Path) -> bool:
     """Return whether a file is a picture of a work folder whose process was killed just after it had published it."""
-    if not records_of(path):  # also of one that was killed later, as it removed the folder: nothing goes on there
+    if not ends_of(path):  # also of one that was killed later, as it removed the folder: nothing goes on there
         return False
     with suppress(OSError):
         parts = [os.lstat(path / name) for name in _own_names(path) if name.startswith("part-")]
@@ -209,12 +209,14 @@ def in_use(path: Path) -> bool:
         return not lock_if_possible(file.fileno())
 
 
-def records_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a work folder's journal, also while another process holds it."""
-    try:
-        return read_records(path / JOURNAL)
-    except OSError:
-        return []
+def ends_of(path: Path) -> list[dict[str, Any]]:
+    """Return the first record of a work folder's journal and the last, also while another process holds it."""
+    found: list[dict[str, Any]] = []
+    with suppress(OSError):
+        for record in read_records(path / JOURNAL):
+            found[1:] = [record] if found else []
+            found = found or [record]
+    return found
 
 
 def size_of(path: Path) -> int:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import mlx.core as mx
 
 from zvae_tiled.checks import path_of
+from zvae_tiled.devices.cores import at_most, usable_cores
 from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
+from zvae_tiled.devices.here import this_device
 from zvae_tiled.engine.amplified import crop_of
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.families import Task, VAEConfig
@@ -32,6 +34,7 @@ from zvae_tiled.jobs.work import (
     NotedSink,
     check_room,
     check_same,
+    cores_of,
     digest_of,
     program,
     removed,
@@ -176,25 +179,32 @@ class Decode(Job):
             begun = self._begun_with(target)
             if folder.begun:
                 check_same(folder, begun)
-                plan = self.planned("rows", target.gathered, parse(folder.journal.records[0]["plan"]))
-            else:
-                plan = self.planned("rows", target.gathered)
-            check_room(folder, plan, target)
-            if not folder.begun:
-                folder.begin({**begun, "plan": plan.to_json(), "pictures": list(map(str, target.paths))})
-            notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
-            warn_of_formats(target, plan)
-            outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
-            sink = NotedSink(outputs, notes, plan)
-            self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
-            report = self._run(plan, sink, notes)
-            removed(folder)
-            return report
+            with at_most(cores_of(folder)):
+                return self._noted(folder, target, begun)
         finally:
-            if folder.journal.records or folder.journal.torn:
+            if folder.journal.first is not None or folder.journal.torn:
                 folder.close()
             else:  # refused before it was begun
                 removed(folder)
+
+    def _noted(self, folder: WorkFolder, target: Targets, begun: dict[str, Any]) -> Report:
+        """Decode with a work folder that is this decode's, by the plan and with the cores that it was begun with."""
+        known = folder.journal.first
+        if known is not None:
+            self._device = this_device(self._vae.dtype)
+        plan = self.planned("rows", target.gathered, None if known is None else parse(known["plan"]))
+        check_room(folder, plan, target)
+        if known is None:
+            where = {"pictures": list(map(str, target.paths)), "cores": usable_cores()}
+            folder.begin({**begun, "plan": plan.to_json(), **where})
+        notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
+        warn_of_formats(target, plan)
+        outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
+        sink = NotedSink(outputs, notes, plan)
+        self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
+        report = self._run(plan, sink, notes)
+        removed(folder)
+        return report
 
     def _begun_with(self, target: Targets) -> dict[str, Any]:
         """Return all on which bits depend, as plain values."""

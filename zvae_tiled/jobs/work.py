@@ -93,13 +93,19 @@ def check_same(folder: WorkFolder, begun: Mapping[str, Any]) -> None:
     Raises:
         OutputError: It was.
     """
-    first = folder.journal.records[0]
+    first = folder.journal.first or {}
     for name, value in begun.items():
         if first.get(name) != value:
             raise OutputError(
                 f"{folder.path} was begun with {_OTHER[name]}{_difference(first.get(name), value)}",
                 f"Decode as it was begun, name another folder, or remove this one: {remove_command(folder.path)}",
             )
+
+
+def cores_of(folder: WorkFolder) -> int | None:
+    """Return the cores that a decode was begun with. With more, its plan could take more than the budget."""
+    cores = (folder.journal.first or {}).get("cores")
+    return cores if isinstance(cores, int) and cores > 0 else None
 
 
 def _difference(before: Any, now: Any) -> str:
