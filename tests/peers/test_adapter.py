@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.peers.adapting import BUDGET, MARKS, NAMES, picture, pipeline
-from tests.support.running import environment
+from tests.support.running import environment, run
 from zvae_tiled import BudgetError
 from zvae_tiled.adapters.diffusers import use
 from zvae_tiled.errors import InputError
@@ -64,11 +67,27 @@ def test_memory_is_freed_before_a_decode_and_the_first_module_is_gone() -> None:
     assert told == ["freed"]
 
 
-def test_a_budget_that_is_too_small_is_named_by_the_pipeline() -> None:
-    pipe, given = pipeline("Z-Image")
-    use(pipe, "1MB")
-    with pytest.raises(BudgetError, match="1 MB"):
+@pytest.mark.parametrize("name", ["Z-Image", "FLUX.2"])
+def test_a_budget_that_is_too_small_is_named_and_the_latents_are_kept(name: str, tmp_path: Path) -> None:
+    pipe, given = pipeline(name)
+    pipe.vae.save_pretrained(tmp_path / "vae")
+    pipe.vae.register_to_config(_name_or_path=str(tmp_path / "vae"))
+    wanted = picture(pipe, given, "np")
+    use(pipe, "1MB", keep=tmp_path)
+    with pytest.raises(BudgetError, match="1 MB") as refused:
         picture(pipe, given, "np")
+    (kept,) = tmp_path.glob("*.safetensors")
+    program, *words = shlex.split(refused.value.__notes__[0].splitlines()[1])
+    assert (program, words[:2]) == ("zvae", ["decode", str(kept)])
+    run(*words)
+    with Image.open(kept.with_suffix(".png")) as image:
+        assert abs(np.asarray(image) / 255 - wanted[0]).max() <= 1 / 255
+    use(pipe, "1MB", keep=None)
+    with pytest.raises(BudgetError):
+        picture(pipe, given, "np")
+    use(pipe, BUDGET, keep=tmp_path)
+    picture(pipe, given, "np")
+    assert list(tmp_path.glob("*.safetensors")) == [kept]
 
 
 @pytest.mark.parametrize("pipe", [None, "Tongyi-MAI/Z-Image", object()])

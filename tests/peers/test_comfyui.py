@@ -12,8 +12,10 @@ import pytest
 from tests.peers.comfyui_calls import ANY, BUDGET, node, samples
 from zvae_tiled import VAE
 from zvae_tiled.adapters import comfyui
+from zvae_tiled.devices import here
 from zvae_tiled.errors import BudgetError, ConfigError, InputError
 from zvae_tiled.families import PRESETS
+from zvae_tiled.planner.budget import Available
 
 pytestmark = [
     pytest.mark.peers,
@@ -158,6 +160,25 @@ def test_a_plan_that_files_would_fit_names_the_node_that_writes_them(host: Any, 
         node("ZvaePlan").plan(vae, 4096, 4096, 1, "100MB", "exact")
     assert refused.value.needed > 100e6
     node("ZvaePlan").plan(vae, 4096, 4096, 1, "100MB", "exact", "png")
+
+
+@pytest.mark.parametrize("budget", ["60%", ""])
+def test_a_share_of_the_free_memory_is_one_of_what_comfyui_has_freed(
+    budget: str, host: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    vae = loaded("z_image")
+    node("ZvaeDecode").decode(samples(vae, 12, 12), vae, **{**ANY, "budget": "1GB"})
+    host.asked.clear()
+    monkeypatch.setattr(here, "available_memory", lambda: Available(1 << 35 if host.asked else 1 << 20))
+    node("ZvaeDecode").decode(samples(vae, 12, 12), vae, **{**ANY, "budget": budget})
+    assert host.asked
+    pixels = torch.zeros(1, 64, 64, 3)
+    node("ZvaeEncode").encode(pixels, vae, "1GB")
+    host.asked.clear()
+    node("ZvaeEncode").encode(pixels, vae, budget)
+    assert host.asked
 
 
 def test_the_weights_keep_the_type_that_comfyui_computes_in(host: Any, loaded: Any) -> None:

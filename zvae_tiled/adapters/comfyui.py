@@ -65,7 +65,7 @@ def prepared(
     shift, scale = _tiny_scale(vae, samples.device)
     latents = Latents((samples - shift) * scale, scaled=_scaled(bounded), texts=texts or {})
     batch, height, width, _ = bounded.prepare(latents, budget=_ANY, quality=quality).shape
-    plan = planned(vae, height, width, batch, budget or _ANY, quality, output)
+    plan = planned(vae, height, width, batch, _known(budget), quality, output)
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     return bounded.prepare(latents, budget=budget or None, quality=quality, progress=listener())
 
@@ -91,13 +91,18 @@ def encode(vae: Any, pixels: Any, budget: str) -> Any:
     (shift, scale), frames = _tiny_scale(vae, torch.device("cpu")), vae.latent_dim == 3
     if frames and len(images) > 1:
         raise InputError(f"this VAE encodes one picture at a time, and got {len(images)}", "Encode them one by one.")
-    plan = bounded.plan(images.shape[1], images.shape[2], budget or _ANY, len(images), "encode")
+    plan = bounded.plan(images.shape[1], images.shape[2], _known(budget), len(images), "encode")
     make_room(vae, plan.predicted_peak - bounded.weight_bytes)
     # Pictures that were scaled may go beyond [0, 1], which ComfyUI's own VAE encodes, too.
     terms: dict[str, Any] = {"scaled": _scaled(bounded), "budget": budget or None, "progress": listener()}
     found = bounded.encode(images * 2 - 1, raw=True, **terms)
     samples = torch.from_dlpack(found.mean.astype(mx.float32)) / scale + shift
     return samples[:, :, None] if frames else samples
+
+
+def _known(budget: str) -> str:
+    """Return a budget as it is before ComfyUI has made room: a share of the free memory is not known yet."""
+    return budget if budget and not budget.strip().endswith("%") else _ANY
 
 
 def _scaled(bounded: VAE) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from zvae_tiled.adapters.maps import WHOLE_VIDEO
+from zvae_tiled.adapters.rescue import folder_of
 from zvae_tiled.checks import a_kind
 from zvae_tiled.errors import ConfigError, InputError, WeightsError
 from zvae_tiled.families import FAMILIES
@@ -34,6 +36,7 @@ def use(
     *,
     quality: str | Quality = "exact",
     free: Callable[[], object] | None = None,
+    keep: str | os.PathLike[str] | None = ".",
 ) -> VAE:
     """Replace a pipeline's VAE by one that decodes and encodes within a budget. The pipeline is called as before.
 
@@ -46,6 +49,8 @@ def use(
             memory available when it starts, so what the pipeline holds is not counted as free.
         quality: As in `VAE.decode`.
         free: Called before each decode, so that it can free memory: unload the transformer, empty caches.
+        keep: The folder in which the latents of a decode that fails are kept. Its error names the command that
+            decodes them. None keeps none.
 
     Returns:
         The VAE, which ``pipe.vae`` calls.
@@ -79,7 +84,7 @@ def use(
     if free is not None and not callable(free):
         raise InputError(f"free must be a function without arguments, it is {a_kind(free)}")
     parse_budget(budget, available_memory())  # refuses a wrong one before a step is sampled
-    terms = {"budget": budget, "quality": quality_of(quality)}
+    terms, folder = {"budget": budget, "quality": quality_of(quality)}, folder_of(keep)
     from zvae_tiled.adapters.diffusers_hooks import offload_again, weights_here
     from zvae_tiled.adapters.diffusers_module import BoundedVAE, bounded
 
@@ -87,7 +92,7 @@ def use(
     offloaded = weights_here(theirs)
     try:
         vae = whole.vae if isinstance(whole, BoundedVAE) else _copied(whole, type(pipe))
-        pipe.vae = bounded(vae, whole, free, **terms)
+        pipe.vae = bounded(vae, whole, free, folder, **terms)
         if WIDENING in classes:  # the copy is of float32 already, if it has to be
             pipe.vae.register_to_config(force_upcast=False)
     finally:  # the pipeline is as it was, if its VAE could not be copied

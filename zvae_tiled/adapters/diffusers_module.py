@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -14,6 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from zvae_tiled.adapters.diffusers_hooks import bare
 from zvae_tiled.adapters.diffusers_manners import BEFORE, Manners, MissingError, without_gradient
 from zvae_tiled.adapters.maps import one_frame, unscaled
+from zvae_tiled.adapters.rescue import first_found, options_of, rescue
 from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.families.tiny import TinyConfig
 from zvae_tiled.vae import VAE
@@ -25,9 +27,12 @@ KEPT = ("bn", "post_quant_conv", "quant_conv", "spatial_compression_ratio", "tem
 class BoundedVAE(Manners):
     """Decodes and encodes within a budget, by MLX. Pictures and latents are torch's, on the pipeline's device."""
 
-    def __init__(self, vae: VAE, theirs: Any, free: Callable[[], object] | None, **terms: Any) -> None:
-        """Take a VAE, the module that it was copied from, what to call before a decode, and its budget and quality."""
+    def __init__(
+        self, vae: VAE, theirs: Any, free: Callable[[], object] | None, keep: Path | None, **terms: Any
+    ) -> None:
+        """Take a VAE, the module that it was copied from, and the arguments of `use`."""
         super().__init__()
+        self._keep, self._source = keep, getattr(theirs.config, "_name_or_path", None)
         self.vae, self.config, self._kind = vae, theirs.config, getattr(theirs, "_kind", type(theirs))
         self._free, self._terms = free, terms
         place = torch.empty(0, dtype=theirs.dtype, device=theirs.device)
@@ -57,9 +62,13 @@ class BoundedVAE(Manners):
         """
         del generator  # nothing is drawn
         given = unscaled(one_frame(without_gradient(z), "latents"), self.vae.config.latents)
-        if self._free is not None:
-            self._free()
-        pictures = self.vae.decode(given, "torch", raw=True, layout="NCHW", **self._terms)
+        try:
+            if self._free is not None:
+                self._free()
+            pictures = self.vae.decode(given, "torch", raw=True, layout="NCHW", **self._terms)
+        except BaseException as error:  # Ctrl-C too
+            rescue(error, given, self._keep, options_of(self.vae, first_found(self._source), **self._terms))
+            raise
         sample = self._returned(pictures, z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
@@ -122,7 +131,7 @@ class BoundedTiny(BoundedVAE):
         raise MissingError("a bounded VAE does not round latents to bytes, as a call of AutoencoderTiny does", BEFORE)
 
 
-def bounded(vae: VAE, theirs: Any, free: Callable[[], object] | None, **terms: Any) -> BoundedVAE:
+def bounded(vae: VAE, theirs: Any, free: Callable[[], object] | None, keep: Path | None, **terms: Any) -> BoundedVAE:
     """Return the module for a VAE that takes the arguments of the one it was copied from, as in `BoundedVAE`."""
     kinds = {DCConfig: BoundedDC, TinyConfig: BoundedTiny}
-    return kinds.get(type(vae.config), BoundedVAE)(vae, theirs, free, **terms)
+    return kinds.get(type(vae.config), BoundedVAE)(vae, theirs, free, keep, **terms)

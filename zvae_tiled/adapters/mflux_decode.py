@@ -10,12 +10,10 @@ from typing import Any
 import mlx.core as mx
 
 from zvae_tiled.adapters.maps import one_frame, unscaled
-from zvae_tiled.adapters.rescue import Rescue, first_found
+from zvae_tiled.adapters.rescue import Rescue, first_found, options_of
 from zvae_tiled.errors import InputError
-from zvae_tiled.families import preset_names
 from zvae_tiled.inputs.latents import Latents
-from zvae_tiled.planner.quality import Exact, Quality
-from zvae_tiled.planner.sampled import Sampled
+from zvae_tiled.planner.quality import Quality
 from zvae_tiled.vae import VAE
 
 
@@ -96,11 +94,6 @@ class BoundedDecode:
 
     def _options(self) -> dict[str, str]:
         """Return the options with which `zvae decode` decodes the same."""
-        preset = next(iter(preset_names(self.vae.config)), "")
         # A small decoder is in no model: mflux takes it from its own repository.
-        found = "flux2-small" if self._small else first_found(self.source, self._model) or preset
-        options = {"--vae": found, "--config": preset}
-        options["--budget"] = "" if self.budget is None else str(self.budget)
-        options["--quality"] = "" if self.quality == Exact() else self.quality.name
-        options["--keys"] = str(self.quality.keys) if isinstance(self.quality, Sampled) else ""
-        return {name: value for name, value in options.items() if value}
+        found = "flux2-small" if self._small else first_found(self.source, self._model)
+        return options_of(self.vae, found, self.budget, self.quality)

@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import mlx.core as mx
+
 from zvae_tiled.checks import path_of, shown
-from zvae_tiled.errors import BudgetError, InputError, ZvaeError
-from zvae_tiled.families import PRESETS
+from zvae_tiled.errors import BudgetError, InputError, LatentsError, ZvaeError
+from zvae_tiled.families import PRESETS, preset_names
 from zvae_tiled.inputs.latent_files import write_latent_file
 from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.planner.quality import Exact, Quality
+from zvae_tiled.planner.sampled import Sampled
 from zvae_tiled.report.log import LOG
+from zvae_tiled.vae import VAE
 from zvae_tiled.weights.hub import find_in_cache
+from zvae_tiled.weights.vae import dtype_name
 from zvae_tiled.wording import budget_of
 
 
@@ -38,25 +44,17 @@ class Rescue:
         self.forget()
         if folder is None:
             return
-        path = _new_path(folder)
-        try:
-            write_latent_file(path, latents, overwrite=False)
-        except ZvaeError as error:
-            LOG.warning("the latents are not kept: %s", error.problem)
+        path = _written(latents, folder)
+        if path is None:
             return
         self._path, self._options = path, dict(options)
         LOG.info("latents are kept until their picture is saved: %s", _command(path, self._options))
 
     def tell(self, error: BaseException) -> None:
         """Add the command that decodes the latents to an error. From then on they are its user's."""
-        if self._path is None:
-            return
-        needed = {"--budget": "25%"} if isinstance(error, MemoryError) else {}
-        if isinstance(error, BudgetError) and error.needed:
-            needed = {"--budget": budget_of(error.needed)}
-        command = _command(self._path, {**self._options, **needed})
-        error.add_note(f"The latents are kept. This decodes them:\n{command}")
-        self._path = None
+        if self._path is not None:
+            _tell(error, self._path, self._options)
+            self._path = None
 
     def forget(self) -> None:
         """Delete the file: its picture is safe."""
@@ -71,6 +69,52 @@ class Rescue:
             self.forget()
         elif self._path is not None:
             print(f"The latents are kept: {_command(self._path, self._options)}", file=sys.stderr)
+
+
+def rescue(error: BaseException, latents: Latents, folder: Path | None, options: Mapping[str, str]) -> None:
+    """Keep the latents of a decode that failed, and add the command that decodes them to its error.
+
+    Latents that cannot be decoded at all are not kept.
+    """
+    if folder is not None and not isinstance(error, LatentsError):
+        path = _written(latents, folder)
+        if path is not None:
+            _tell(error, path, options)
+
+
+def options_of(vae: VAE, found: str | None, budget: str | float | None, quality: Quality) -> dict[str, str]:
+    """Return the options with which `zvae decode` decodes as an adapter does.
+
+    Args:
+        vae: The adapter's VAE.
+        found: What `zvae decode --vae` reads: `first_found`. Default: the preset of the VAE.
+        budget: The adapter's budget.
+        quality: The adapter's quality.
+    """
+    preset = next(iter(preset_names(vae.config)), "")
+    options = {"--vae": found or preset, "--config": preset}
+    options["--dtype"] = "" if vae.dtype == mx.bfloat16 else dtype_name(vae.dtype)
+    options["--budget"] = "" if budget is None else str(budget)
+    options["--quality"] = "" if quality == Exact() else quality.name
+    options["--keys"] = str(quality.keys) if isinstance(quality, Sampled) else ""
+    return {name: value for name, value in options.items() if value}
+
+
+def _written(latents: Latents, folder: Path) -> Path | None:
+    path = _new_path(folder)
+    try:
+        write_latent_file(path, latents, overwrite=False)
+    except ZvaeError as error:
+        LOG.warning("the latents are not kept: %s", error.problem)
+        return None
+    return path
+
+
+def _tell(error: BaseException, path: Path, options: Mapping[str, str]) -> None:
+    needed = {"--budget": "25%"} if isinstance(error, MemoryError) else {}
+    if isinstance(error, BudgetError) and error.needed:
+        needed = {"--budget": budget_of(error.needed)}
+    error.add_note(f"The latents are kept. This decodes them:\n{_command(path, {**options, **needed})}")
 
 
 def folder_of(keep: str | os.PathLike[str] | None) -> Path | None:
