@@ -17,6 +17,7 @@ from zvae_tiled.families import PRESETS
 from zvae_tiled.inputs.latent_files import write_latent_file
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.report.log import LOG
+from zvae_tiled.report.steady import Steady
 from zvae_tiled.weights.hub import find_in_cache
 from zvae_tiled.wording import budget_of
 
@@ -70,7 +71,7 @@ class Rescue:
         if not hasattr(sys, "last_value"):  # Python sets it for an error that nothing caught
             self.forget()
         elif self._path is not None:
-            print(f"The latents are kept: {_command(self._path, self._options)}", file=sys.stderr)
+            print(f"The latents are kept: {_command(self._path, self._options)}", file=Steady(sys.stderr))
 
 
 def folder_of(keep: str | os.PathLike[str] | None) -> Path | None:
