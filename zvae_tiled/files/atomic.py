@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zvae_tiled.errors import MissingFolderError, OutputError
-from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.new_file import NewFile
 from zvae_tiled.files.new_folder import NewFolder
 from zvae_tiled.files.special import PouredFile, followed, is_special
+from zvae_tiled.files.sync import sync_folder
 
 TRIES = 100
 """How often an interrupted `take_back` or `forget_replaced` is tried."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.filesystem import name_beside
 from zvae_tiled.files.parts import TRIES, is_file, lock_if_possible, part_name, sweep_once
+from zvae_tiled.files.sync import sync_below
 
 _LEVEL, _TILE = re.compile("[0-9]+"), re.compile(r"[0-9]+_[0-9]+\.(png|jpg|jpeg)")
 
@@ -43,8 +44,9 @@ class NewFolder:
             os.chmod(self.part, self._mode | stat.S_IRWXU)  # it is filled before it may be read-only
 
     def finish(self) -> None:
-        """Bring everything that was written to the disk: one call, for thousands of small files."""
-        os.sync()
+        """Bring everything that was written to the disk."""
+        assert self._handle is not None
+        sync_below(self.part, self._handle)
 
     def give_name(self, overwrite: bool) -> None:
         """Give the folder its final name. One that it replaces is kept under another name until `forget_replaced`.

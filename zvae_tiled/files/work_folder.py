@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.journal import Journal, LockedError, is_own, read_records
 from zvae_tiled.files.parts import is_file, lock_if_possible
 from zvae_tiled.files.special import followed
+from zvae_tiled.files.sync import sync_folder
 
 JOURNAL = "journal"
 GO_ON = "Free space, and run the same decode again: it goes on from the last note."
