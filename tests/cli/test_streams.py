@@ -132,6 +132,14 @@ def test_a_name_of_300_letters_is_an_error_with_words(place: Path, words: list[s
     assert files(place) == before
 
 
+def test_a_picture_whose_folder_of_tiles_has_too_long_a_name_is_refused_before_any_work(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zvae_tiled.engine.picture.PictureRun.rows", lambda *_: pytest.fail("it is decoded"))
+    said = run("decode", "a.npy", "-o", f"{'n' * 250}.dzi", code=5).stderr
+    assert "n_files cannot be written: File name too long" in said.replace("\n", "")
+
+
 def test_a_full_temporary_folder_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.zeros((1, 4, 64, 64), np.float32)
     np.save(place / "large.npy", large)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zvae_tiled.errors import MissingFolderError, OutputError
+from zvae_tiled.files.filesystem import is_there
 from zvae_tiled.files.new_file import NewFile
 from zvae_tiled.files.new_folder import NewFolder
 from zvae_tiled.files.special import PouredFile, followed, is_special
@@ -97,6 +98,7 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         return
     try:
         place = followed(path)
+        is_there(place)  # first: since Python 3.14, those of Path answer no to any error
         missing, folder = not place.parent.is_dir(), place.is_dir()
         other = place.is_symlink() or (place.exists() and not place.is_file())
     except OSError as error:  # a name that is too long, a folder that may not be entered

@@ -21,6 +21,20 @@ def name_beside(path: Path, ending: str) -> Path:
     return path.with_name(f".zvae-{secrets.token_hex(8)}{ending}")
 
 
+def is_there(path: Path) -> bool:
+    """Return whether something has this name. It may be a link to nothing.
+
+    Raises:
+        OSError: Nothing can have this name, or nobody may know: it is too long, or in a folder that may not be entered.
+            `os.path.lexists` answers no for these.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def mode_of(path: Path) -> int | None:
     """Return the permissions of the file at `path`; None if there is none."""
     try:

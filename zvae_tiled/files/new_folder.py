@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.filesystem import name_beside
+from zvae_tiled.files.filesystem import is_there, name_beside
 from zvae_tiled.files.parts import TRIES, is_file, lock_if_possible, part_name, sweep_once
 from zvae_tiled.files.sync import sync_below
 
@@ -107,7 +107,11 @@ def check_folder(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    if not os.path.lexists(path):
+    try:
+        there = is_there(path)
+    except OSError as error:  # the folder of a .dzi has a longer name than the file
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}", "Use another name.") from error
+    if not there:
         return
     if not overwrite:
         raise OutputError(f"{path}: there is a folder of that name", "Use another name, or set overwrite=True.")
