@@ -29,7 +29,7 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     file = read_latent_file(place / "e.safetensors")
     assert file.layout == "NCHW"
     assert mx.array_equal(file.array, want.mean)
-    assert "zvae decode e.safetensors -o" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
+    assert "zvae decode -o picture.png e.safetensors" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
     assert (
         "e.safetensors: there is a file of that name\n                Use another name, or use --overwrite."
         in run("encode", "a.png", "-o", "e.safetensors", "--no-overwrite", code=5).stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from tests.cli.decoding import files
 from tests.support.running import run, save_latents
 from zvae_tiled.cli.app import zvae
 from zvae_tiled.cli.spoken import spoken
+from zvae_tiled.files.journal import Journal
+from zvae_tiled.files.work_folder import remove_command
 
 PYTHON = re.compile(r"\b[a-z_]+=|\b(VAE|vae|zvae_tiled)\.[a-z]|Latents\(|set_default_vae")
 """What only a program can write."""
@@ -213,6 +216,21 @@ def test_a_missing_folder_is_named_and_the_command_that_makes_it_works(place: Pa
         assert "Try this next:\n\n    mkdir -p 'no dir" in said
         assert f"&& zvae decode a.npy --output '{out}'" in said
     assert not (place / "no dir").exists()
+
+
+def test_printed_commands_take_names_that_begin_with_a_dash(place: Path) -> None:
+    said = run("decode", "a.npy", "-o", "-d/x.png", code=5).stderr
+    assert "Create it: mkdir -p -- -d\n" in said
+    assert "    mkdir -p -- -d && zvae decode a.npy --output -d/x.png\n" in said
+    (place / "-w").mkdir()
+    Journal(place / "-w" / "journal").close()
+    assert remove_command(Path("-w")) == "zvae work --remove -- -w"
+    run(*shlex.split(remove_command(Path("-w")))[1:])
+    assert not (place / "-w").exists()
+    latents = save_latents(place / "-a.npy", 40, 40)
+    said = run("compare", "--", "-a.npy", "-a.npy", code=3).stderr
+    assert "Decode them first: zvae decode -o picture.png -- -a.npy\n" in said
+    latents.unlink()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from zvae_tiled.files.new_file import NewFile
 from zvae_tiled.files.new_folder import NewFolder
 from zvae_tiled.files.special import PouredFile, followed, is_special
 from zvae_tiled.files.sync import sync_folder
+from zvae_tiled.wording import operand
 
 TRIES = 100
 """How often an interrupted `take_back` or `forget_replaced` is tried."""
@@ -129,7 +129,7 @@ def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:
 def missing_folder(path: Path, folder: Path) -> MissingFolderError:
     """Return the error of a path whose folder does not exist."""
     problem = f"{path} cannot be written: the folder {folder} does not exist"
-    return MissingFolderError(problem, f"Create it: mkdir -p {shlex.quote(str(folder))}", str(folder))
+    return MissingFolderError(problem, f"Create it: mkdir -p {operand(folder)}", str(folder))
 
 
 def _surely(undo: Callable[[], None]) -> None:

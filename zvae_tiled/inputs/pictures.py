@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import numpy as np
 from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
 from zvae_tiled.inputs.depth import is_cut
 from zvae_tiled.shortage import CLOSE, shortages
+from zvae_tiled.wording import operand
 
 Picture = np.ndarray[Any, Any]
 """A picture (H, W, C): uint8, or float32 in [0, 1]."""
@@ -68,14 +68,14 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
         advice = f"Use a .png, .jpg, .webp, .tif or .npy. {NPY}"
         if path.suffix.lower() in LATENTS:
-            advice = f"{_decode(path)} A picture is read from a .png, .jpg, .webp, .tif or .npy only."
+            advice = f"A picture is read from a .png, .jpg, .webp, .tif or .npy only. {_decode(path)}"
         raise ImageError(problem, advice) from error
     return values
 
 
 def _decode(path: Path) -> str:
     """Return advice for a file that looks like latents."""
-    return f"This looks like latents. Decode them first: {shlex.join(['zvae', 'decode', str(path), '-o'])} picture.png"
+    return f"This looks like latents. Decode them first: zvae decode -o picture.png {operand(path)}"
 
 
 class _Seen(ZvaeError):
