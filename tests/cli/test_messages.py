@@ -218,6 +218,23 @@ def test_a_missing_folder_is_named_and_the_command_that_makes_it_works(place: Pa
     assert not (place / "no dir").exists()
 
 
+def test_names_that_look_like_arguments_of_python_stay_as_they_are(place: Path) -> None:
+    (place / "budget=4GB").mkdir()
+    (place / "budget=4GB" / "x").touch()
+    (place / "height=512.npy").write_bytes(b"no latents")
+    said = run("decode", "a.npy", "-o", "x.png", "--work", "budget=4GB", code=5).stderr
+    assert "budget=4GB holds x, so it is no work folder" in said
+    for name in ("height=512.npy", "height=*.npy"):
+        assert "height=512.npy" in run("decode", name, "-o", "x.png", code=3).stderr
+    assert "height=512.npy" in run("inspect", "height=512.npy", code=3).stderr
+    (place / "width=5.npy").write_bytes((place / "a.npy").read_bytes())
+    (place / "width=5.png").touch()
+    said = run("decode", "width=5.npy", "-o", "{stem}.png", "--no-overwrite", code=5).stderr
+    assert "width=5.png: there is a file of that name" in said
+    assert "or use --overwrite" in said
+    assert "mkdir -p plan=x" in run("decode", "a.npy", "-o", "plan=x/x.png", code=5).stderr
+
+
 def test_printed_commands_take_names_that_begin_with_a_dash(place: Path) -> None:
     said = run("decode", "a.npy", "-o", "-d/x.png", code=5).stderr
     assert "Create it: mkdir -p -- -d\n" in said

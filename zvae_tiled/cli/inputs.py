@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from zvae_tiled.cli.again import CHANGES
-from zvae_tiled.cli.spoken import show_as
+from zvae_tiled.cli.spoken import keep_names, show_as
 from zvae_tiled.cli.temporary import free_name, no_room, temporary_folder
 from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
@@ -45,6 +45,7 @@ def expanded(names: tuple[str, ...], error: type[InputError] = LatentsError) -> 
         if not matches:
             raise error(f"no file matches {name}", "Check the pattern and the folder.")
         files += matches
+        keep_names(matches)
     if files.count(STDIN) > 1:
         raise click.UsageError("Standard input (-) can be read once. Use - once.")
     if not any(name == STDIN or os.path.lexists(name) for name in files):  # said before a VAE is looked for
