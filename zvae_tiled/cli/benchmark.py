@@ -41,7 +41,9 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
     figures = self_benchmark(float(seconds), say)
-    write(figures, submit_file)
-    for line in lines_of(figures["rows"]):
-        click.echo(line)
+    try:  # whatever becomes of one of the two, minutes of measuring are not lost
+        for line in lines_of(figures["rows"]):
+            click.echo(line)
+    finally:
+        write(figures, submit_file)
     click.echo(f"The figures are in {submit_file}.")

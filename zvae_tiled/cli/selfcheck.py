@@ -67,10 +67,12 @@ def selfcheck(vae: str | None, config: str | None, submit_file: Path, quiet: boo
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
     found = checked(vae, config, say)
-    write(found, submit_file)
     faults = faults_of(found)
-    for line in (parity_line(found["parity"]), *lines_of(found["rows"]), *faults):
-        click.echo(line)
+    try:  # whatever becomes of one of the two, minutes of measuring are not lost
+        for line in (parity_line(found["parity"]), *lines_of(found["rows"]), *faults):
+            click.echo(line)
+    finally:
+        write(found, submit_file)
     click.echo(f"The figures are in {submit_file}. Attach it to an issue, so that this device and VAE are known.")
     click.echo(verdict(found["parity"], faults))
     if faults:
