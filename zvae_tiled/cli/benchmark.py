@@ -8,7 +8,7 @@ import click
 
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
-from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.outputs import refuse_as_file, refuse_clashes
 from zvae_tiled.files.atomic import check_place
 
 
@@ -34,6 +34,7 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
     Prints the figures, and writes them to a file.
     Nothing is downloaded or sent. The file contains no user name, no host name and no path.
     """
+    refuse_as_file("--submit-file", submit_file)
     check_place(submit_file)
     refuse_clashes([submit_file], [])
     from zvae_tiled.report.figures import self_benchmark, write
