@@ -19,6 +19,7 @@ from zvae_tiled import VAE, Decode, Latents, Tiles, decode_tiled, plan, read_lat
 from zvae_tiled.errors import BudgetError, InputError, LatentsError, OutputError, PlanError
 from zvae_tiled.inputs.latent_space import unscale_latents
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.planner.quality import QUALITIES as NAMED
 from zvae_tiled.planner.quality import Quality
 
 LATENTS = random_latents(CONFIG, 6, 8, batch=2)
@@ -192,3 +193,11 @@ def test_doors_that_do_the_same_have_the_same_options(name: str) -> None:
     for option, parameter in inspect.signature(getattr(VAE, name)).parameters.items():
         if option not in ("path", "format", "bits", "overwrite", "work"):
             assert parameter == of_decode[option]
+
+
+def test_the_options_and_the_qualities_of_a_decode_are_documented() -> None:
+    for option in inspect.signature(VAE.decode).parameters.keys() - {"self"}:
+        assert f"{option}:" in f"{VAE.decode.__doc__}"
+        assert any(f"{mark}{option}{end}" in f"{decode_tiled.__doc__}" for mark, end in (("``", "``"), ("", ":")))
+    for name in NAMED:
+        assert f"``{name}``" in f"{VAE.decode.__doc__}"

@@ -85,7 +85,7 @@ def decode_tiled(
             the path ``$ZVAE_VAE``, else that of a Z-Image or FLUX.1 model in the local Hugging Face cache.
         budget: The budget in any form: "6GB", "60%", … In place of ``budget_gb``.
         options: As in `VAE.decode`: ``output_type``, ``dtype``, ``layout``, ``raw``, ``plan``, ``quality``,
-            ``progress``, ``return_report``, ``spill_folder``.
+            ``progress``, ``return_report``, ``spill_folder``, ``disk_limit``.
 
     Returns:
         Pictures as float32 (B, H, W, 3) in [0, 1], or in the form that ``output_type``, ``dtype`` and ``layout`` name.

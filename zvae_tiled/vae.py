@@ -318,9 +318,9 @@ class VAE:
             budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
                 available now. Default: a safe share of it.
             plan: A plan to replay, in place of a budget and a quality.
-            quality: ``exact``; ``tiles``, or `Tiles` with a tile, an overlap, a ramp, moments; or ``stream``, one sweep
-                with estimated statistics. The result is that of a full decode only with ``exact``, or with tiles with
-                global moments and enough overlap.
+            quality: ``exact``; ``sampled``, or `Sampled` with keys and a tolerance; ``tiles``, or `Tiles` with a tile,
+                an overlap, a ramp, moments; or ``stream``, one sweep with estimated statistics. The result is that of a
+                full decode only with ``exact``, or with tiles with global moments and enough overlap.
             progress: True for a line on the terminal, or a function that takes a `Progress`.
             return_report: Whether to return a `Report` of predictions and measurements too.
             spill_folder: The folder for spilled maps. Default: the system's folder for temporary files.

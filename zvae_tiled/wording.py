@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -25,6 +26,12 @@ def listed(names: Iterable[object], most: int = MOST) -> str:
     texts = [str(name) for name in names]
     shown = ", ".join(text if len(text) <= LETTERS else text[: LETTERS - 1] + "…" for text in texts[:most])
     return shown + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
+
+
+def operand(name: object) -> str:
+    """Write a name at the end of a shell's command: quoted, and behind `--` if it would be taken for an option."""
+    quoted = shlex.quote(str(name))
+    return f"-- {quoted}" if str(name).startswith("-") else quoted
 
 
 def counted(count: int, name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.leftovers import file_size_limit
 from tests.support.running import run
 from zvae_tiled.report import figures as selfbench
 
@@ -36,6 +37,23 @@ def test_the_figures_are_printed_and_in_the_file(monkeypatch: pytest.MonkeyPatch
         "1024x512         ample            428 MB    401 MB            37 s      41 s",
         "1024x512        120 MB            119 MB    100 MB         1.8 min   2.1 min",
     ]
+
+
+def test_the_figures_are_printed_though_the_disk_is_full_and_written_though_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(selfbench, "self_benchmark", lambda seconds, say: {"rows": ROWS})
+    with file_size_limit(10):
+        found = run("benchmark", "--submit-file", tmp_path / "a.json", code=5)
+    assert "matrix product of 2048 in float32: 100 GFLOP/s" in found.stdout
+    assert "The figures are in" not in found.stdout
+    monkeypatch.setattr("zvae_tiled.report.rows.lines_of", broken)
+    run("benchmark", "--submit-file", tmp_path / "b.json", code=141)
+    assert json.loads((tmp_path / "b.json").read_text()) == {"rows": ROWS}
+
+
+def broken(rows: object) -> list[str]:
+    raise BrokenPipeError
 
 
 def test_a_folder_that_is_not_there_is_an_output_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_a_full_decode_costs_is_said_first_and_what_does_not_fit_is_not_tri
         (["a.png", "a.png", "--reference", "full"], 2, "Give two pictures, or one file of latents"),
         (["a.png", "c.png"], 3, "must have one shape"),
         (["a.png", "vae/config.json"], 3, "cannot be read as a picture"),
-        (["a.png", "a.npy"], 3, "This looks like latents. Decode them first: zvae decode a.npy -o picture.png"),
+        (["a.png", "a.npy"], 3, "This looks like latents. Decode them first: zvae decode -o picture.png a.npy"),
         (["a.png", "p.safetensors"], 3, "A picture is read from a .png, .jpg, .webp, .tif or .npy only."),
         (["a.png", "none.png"], 3, "none.png"),
         (["a.png", "-"], 2, "Only zvae decode and zvae video take -"),

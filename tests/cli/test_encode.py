@@ -16,6 +16,7 @@ from tests.support.running import run
 from zvae_tiled import VAE, read_latent_file
 from zvae_tiled.errors import ImageError, OutputError
 from zvae_tiled.inputs.latent_files.write import HEADER
+from zvae_tiled.jobs.orders import outline, shape_of
 from zvae_tiled.order import Order
 from zvae_tiled.order import run as carry_out
 
@@ -29,7 +30,7 @@ def test_a_picture_is_encoded_and_comes_back(place: Path) -> None:
     file = read_latent_file(place / "e.safetensors")
     assert file.layout == "NCHW"
     assert mx.array_equal(file.array, want.mean)
-    assert "zvae decode e.safetensors -o" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
+    assert "zvae decode -o picture.png e.safetensors" in run("encode", "e.safetensors", "-o", "f.npy", code=3).stderr
     assert (
         "e.safetensors: there is a file of that name\n                Use another name, or use --overwrite."
         in run("encode", "a.png", "-o", "e.safetensors", "--no-overwrite", code=5).stderr
@@ -55,6 +56,23 @@ def test_a_file_that_latents_cannot_go_to_is_refused_before_the_encode(
     monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded first"))
     np.save(place / "p.npy", write(place / "a.png", 0).astype(np.float32))
     assert said in run("encode", "p.npy", "-o", out, code=code).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("deep.ppm", "more than 8 bits a channel"), ("one.npy", "one.npy has 1 channel, and 3 are encoded")],
+)
+def test_a_picture_that_its_header_refuses_is_refused_with_the_others_that_are_checked(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    (place / "deep.ppm").write_bytes(b"P6 20 12 65535\n" + bytes(20 * 12 * 6))
+    np.save(place / "one.npy", np.zeros((12, 20, 1), np.float32))
+    write(place / "a.png", 0)
+    order = Order("encode", str(place / "vae"), name, "e.npy")
+    with pytest.raises(ImageError, match=said):
+        shape_of(order, outline(order))
+    monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded first"))
+    assert said in run("encode", name, "-o", "e.npy", code=3).stderr
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "npz"])

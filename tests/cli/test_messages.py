@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from tests.cli.decoding import files
 from tests.support.running import run, save_latents
 from zvae_tiled.cli.app import zvae
 from zvae_tiled.cli.spoken import spoken
+from zvae_tiled.files.journal import Journal
+from zvae_tiled.files.work_folder import remove_command
 
 PYTHON = re.compile(r"\b[a-z_]+=|\b(VAE|vae|zvae_tiled)\.[a-z]|Latents\(|set_default_vae")
 """What only a program can write."""
@@ -215,6 +218,38 @@ def test_a_missing_folder_is_named_and_the_command_that_makes_it_works(place: Pa
     assert not (place / "no dir").exists()
 
 
+def test_names_that_look_like_arguments_of_python_stay_as_they_are(place: Path) -> None:
+    (place / "budget=4GB").mkdir()
+    (place / "budget=4GB" / "x").touch()
+    (place / "height=512.npy").write_bytes(b"no latents")
+    said = run("decode", "a.npy", "-o", "x.png", "--work", "budget=4GB", code=5).stderr
+    assert "budget=4GB holds x, so it is no work folder" in said
+    for name in ("height=512.npy", "height=*.npy"):
+        assert "height=512.npy" in run("decode", name, "-o", "x.png", code=3).stderr
+    assert "height=512.npy" in run("inspect", "height=512.npy", code=3).stderr
+    (place / "width=5.npy").write_bytes((place / "a.npy").read_bytes())
+    (place / "width=5.png").touch()
+    said = run("decode", "width=5.npy", "-o", "{stem}.png", "--no-overwrite", code=5).stderr
+    assert "width=5.png: there is a file of that name" in said
+    assert "or use --overwrite" in said
+    assert "mkdir -p plan=x" in run("decode", "a.npy", "-o", "plan=x/x.png", code=5).stderr
+
+
+def test_printed_commands_take_names_that_begin_with_a_dash(place: Path) -> None:
+    said = run("decode", "a.npy", "-o", "-d/x.png", code=5).stderr
+    assert "Create it: mkdir -p -- -d\n" in said
+    assert "    mkdir -p -- -d && zvae decode a.npy --output -d/x.png\n" in said
+    (place / "-w").mkdir()
+    Journal(place / "-w" / "journal").close()
+    assert remove_command(Path("-w")) == "zvae work --remove -- -w"
+    run(*shlex.split(remove_command(Path("-w")))[1:])
+    assert not (place / "-w").exists()
+    latents = save_latents(place / "-a.npy", 40, 40)
+    said = run("compare", "--", "-a.npy", "-a.npy", code=3).stderr
+    assert "Decode them first: zvae decode -o picture.png -- -a.npy\n" in said
+    latents.unlink()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -225,6 +260,9 @@ def test_a_missing_folder_is_named_and_the_command_that_makes_it_works(place: Pa
         (["plan", "64", "--vae", "vae/config.json", "--config", "sd1"], "--config: --vae vae/config.json"),
         (["inspect", "vae", "--tensor", "a"], "--tensor: vae is a VAE"),
         (["inspect", "sdxl", "--tensor", "a"], "--tensor: sdxl is a VAE"),
+        (["decode", "a.npy", "-o", "x.png", "--save-plan", "-"], "--save-plan: this is written into a file. Name one"),
+        (["benchmark", "--submit-file", "-"], "--submit-file: this is written into a file. Name one"),
+        (["selfcheck", "--submit-file", "-"], "--submit-file: this is written into a file. Name one"),
         (["decode", "a.npy", "-o", "-", "--skip-existing"], "remove --skip-existing"),
         (["decode", "a.npy", "-o", "-", "--no-overwrite"], "remove --skip-existing and --no-overwrite"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.store import row_from
+from tests.support.leftovers import file_size_limit
 from tests.support.running import run
 from zvae_tiled.cli import parity, selfcheck
 
@@ -49,6 +50,12 @@ def test_predicted_and_measured_are_printed_and_written_and_nothing_names_the_ow
     assert "block_out_channels" in text
     for secret in (platform.node(), str(Path.home()), str(place), f'"{getpass.getuser()}"', "a.npy", "vae/"):
         assert secret not in text
+
+
+def test_what_is_wrong_is_said_though_the_disk_is_full(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "checked", lambda *_: {"parity": {**SAME, "same": False}, "rows": []})
+    with file_size_limit(10):
+        assert "FAULT: the pixels are not those of diffusers" in run("selfcheck", code=5).stdout
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import runpy
 import signal
@@ -9,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import click
 import numpy as np
@@ -17,9 +21,11 @@ from click.testing import CliRunner
 
 from tests.cli.decoding import files
 from tests.support.leftovers import file_size_limit
-from tests.support.running import environment, run
+from tests.support.running import environment, run, save_latents
+from zvae_tiled.cli import inputs
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.endings import ENDINGS
+from zvae_tiled.errors import LatentsError
 
 START = [sys.executable, "-m", "zvae"]
 
@@ -132,6 +138,14 @@ def test_a_name_of_300_letters_is_an_error_with_words(place: Path, words: list[s
     assert files(place) == before
 
 
+def test_a_picture_whose_folder_of_tiles_has_too_long_a_name_is_refused_before_any_work(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zvae_tiled.engine.picture.PictureRun.rows", lambda *_: pytest.fail("it is decoded"))
+    said = run("decode", "a.npy", "-o", f"{'n' * 250}.dzi", code=5).stderr
+    assert "n_files cannot be written: File name too long" in said.replace("\n", "")
+
+
 def test_a_full_temporary_folder_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.zeros((1, 4, 64, 64), np.float32)
     np.save(place / "large.npy", large)
@@ -162,9 +176,33 @@ def test_temporary_names_are_not_shown_and_nothing_empty_is_kept(place: Path) ->
 
 @pytest.mark.parametrize("start", [b"y\n", b"\x80\x02", b"\x89PNG\r\n\x1a\n"])
 def test_what_are_no_latents_is_not_copied(start: bytes, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zvae_tiled.cli.inputs.shutil.copyfileobj", lambda *_: pytest.fail("all of it is copied"))
+    monkeypatch.setattr("zvae_tiled.cli.inputs.PIECE", -1)  # all of it
+    reads, read = list[int](), inputs._read
+
+    def noted(stream: BinaryIO, count: int) -> bytes:
+        reads.append(count)
+        return read(stream, count)
+
+    monkeypatch.setattr(inputs, "_read", noted)
     said = run("decode", "-", "-o", "x.png", code=3, stdin=start * 100_000).stderr
     assert "latents are read from safetensors, .npy and .npz" in said
+    assert -1 not in reads
+
+
+class Broken(io.BytesIO):
+    """A disk that fails behind the first bytes."""
+
+    def read(self, count: int | None = -1) -> bytes:
+        if self.tell():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(count)
+
+
+def test_standard_input_that_cannot_be_read_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = save_latents(tmp_path / "a.npy", 40, 40).read_bytes()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Broken(latents)))
+    with pytest.raises(LatentsError, match="standard input cannot be read: Input/output error"):
+        inputs._received(tmp_path)
 
 
 def test_the_place_of_kept_latents_follows_no_link(place: Path) -> None:

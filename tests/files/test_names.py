@@ -19,6 +19,7 @@ from tests.support.leftovers import refusal
 from tests.support.running import ROOT
 from zvae_tiled.errors import MissingFolderError, OutputError
 from zvae_tiled.files.atomic import atomic_file, check_place, publish
+from zvae_tiled.files.new_folder import check_folder
 from zvae_tiled.files.protect import check_outputs
 from zvae_tiled.files.special import followed
 
@@ -197,6 +198,17 @@ def test_a_link_is_followed(there: bool, tmp_path: Path) -> None:
 
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     assert "cannot be written: " in refusal(check_place, tmp_path / ("a" * 300))
+    assert "cannot be written: " in refusal(check_folder, tmp_path / ("a" * 300), True)
+
+
+def test_a_name_that_is_too_long_for_a_python_that_does_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("is_dir", "is_file", "exists"):  # as those of Python 3.14: they answer no to any error
+        monkeypatch.setattr(Path, name, getattr(os.path, name.replace("_", "")))
+    monkeypatch.setattr(Path, "is_symlink", os.path.islink)
+    assert "cannot be written: " in refusal(check_place, tmp_path / ("a" * 300))
+    assert "cannot be written: " in refusal(check_place, tmp_path / ("a" * 300) / "b")
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.planner.quality import Exact, Quality
 from zvae_tiled.planner.sampled import Sampled
 from zvae_tiled.report.log import LOG
+from zvae_tiled.report.steady import Steady
 from zvae_tiled.vae import VAE
 from zvae_tiled.weights.hub import find_in_cache
 from zvae_tiled.weights.vae import dtype_name
@@ -68,7 +69,7 @@ class Rescue:
         if not hasattr(sys, "last_value"):  # Python sets it for an error that nothing caught
             self.forget()
         elif self._path is not None:
-            print(f"The latents are kept: {_command(self._path, self._options)}", file=sys.stderr)
+            print(f"The latents are kept: {_command(self._path, self._options)}", file=Steady(sys.stderr))
 
 
 def rescue(error: BaseException, latents: Latents, folder: Path | None, options: Mapping[str, str]) -> None:

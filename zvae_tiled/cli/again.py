@@ -15,7 +15,7 @@ from zvae_tiled.cli.options import Size
 from zvae_tiled.errors import BudgetError, MissingFolderError, SilentFailureError, ToleranceError
 from zvae_tiled.files.work_folder import remove_command
 from zvae_tiled.shortage import is_shortage
-from zvae_tiled.wording import budget_of
+from zvae_tiled.wording import budget_of, operand
 
 CHANGES = "zvae_tiled.changes"
 """Key in `ctx.meta` for arguments to change when the command is run again."""
@@ -30,7 +30,7 @@ def next_command(ctx: click.Context, error: Exception) -> str | None:
     if isinstance(error, BudgetError) and "budget" in options and error.needed:
         return again(ctx, budget=budget_of(error.needed), plan_file=None)
     if isinstance(error, MissingFolderError) and error.folder:
-        return f"mkdir -p {shlex.quote(error.folder)} && {again(ctx)}"
+        return f"mkdir -p {operand(error.folder)} && {again(ctx)}"
     if isinstance(error, ToleranceError) and "keys" in options:  # a plan may have chosen the quality
         if error.exact:
             return again(ctx, quality="exact", keys=None, tolerance=None, plan_file=None)

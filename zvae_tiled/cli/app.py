@@ -20,7 +20,7 @@ from zvae_tiled.cli.encode import encode
 from zvae_tiled.cli.inspect import inspect
 from zvae_tiled.cli.mflux import mflux
 from zvae_tiled.cli.plan import plan
-from zvae_tiled.cli.printing import unwritable, warnings_printed
+from zvae_tiled.cli.printing import standard_error_steady, unwritable, warnings_printed
 from zvae_tiled.cli.selfcheck import selfcheck
 from zvae_tiled.cli.video import video
 from zvae_tiled.cli.work import work
@@ -37,15 +37,15 @@ class Commands(click.Group):
         """Run a command."""
         if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are printed as they are, in any encoding
             sys.stdout.reconfigure(errors="surrogateescape")
-        try:
-            with warnings_printed():
+        with standard_error_steady(), warnings_printed():
+            try:
                 return super().main(*args, **options)
-        except OSError as raised:
-            error = unwritable(raised)
-            if error is None:
-                raise
-            Failure(error, debug=False, command=None).show()
-            sys.exit(OUTPUT)
+            except OSError as raised:
+                error = unwritable(raised)
+                if error is None:
+                    raise
+                Failure(error, debug=False, command=None).show()
+                sys.exit(OUTPUT)
 
 
 @click.group(

@@ -8,7 +8,7 @@ import click
 
 from zvae_tiled.cli.command import Command
 from zvae_tiled.cli.options import quiet_option
-from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.outputs import refuse_as_file, refuse_clashes
 from zvae_tiled.files.atomic import check_place
 
 
@@ -34,6 +34,7 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
     Prints the figures, and writes them to a file.
     Nothing is downloaded or sent. The file contains no user name, no host name and no path.
     """
+    refuse_as_file("--submit-file", submit_file)
     check_place(submit_file)
     refuse_clashes([submit_file], [])
     from zvae_tiled.report.figures import self_benchmark, write
@@ -41,7 +42,9 @@ def benchmark(submit_file: Path, seconds: int, quiet: bool) -> None:
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
     figures = self_benchmark(float(seconds), say)
-    write(figures, submit_file)
-    for line in lines_of(figures["rows"]):
-        click.echo(line)
+    try:  # whatever becomes of one of the two, minutes of measuring are not lost
+        for line in lines_of(figures["rows"]):
+            click.echo(line)
+    finally:
+        write(figures, submit_file)
     click.echo(f"The figures are in {submit_file}.")

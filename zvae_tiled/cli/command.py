@@ -6,7 +6,6 @@ import os
 import signal
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import IO, Any
 
 import click
@@ -123,8 +122,7 @@ class Interrupted(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error."""
-        with suppress(OSError):  # the terminal may be gone
-            click.echo(self.message, err=True)
+        click.echo(self.message, err=True)
 
 
 class Unread(click.ClickException):

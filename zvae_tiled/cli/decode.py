@@ -34,6 +34,7 @@ from zvae_tiled.cli.outputs import (
     check_outside,
     check_work,
     outputs,
+    refuse_as_file,
     refuse_batch_on_standard,
     refuse_beside_standard,
     refuse_clashes,
@@ -175,6 +176,7 @@ def decode(
         if writing.save_plan and len(inputs) > 1:
             raise click.UsageError(f"--save-plan writes one plan, not {len(inputs)}: name one file of latents.")
         if writing.save_plan:
+            refuse_as_file("--save-plan", writing.save_plan)
             check_place(writing.save_plan, writing.overwrite)
         check_config(model.vae, model.config)
         vae = None if machines.asked else load_vae(model.vae, model.config, model.dtype)

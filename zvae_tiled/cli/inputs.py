@@ -10,11 +10,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
 from zvae_tiled.cli.again import CHANGES
-from zvae_tiled.cli.spoken import show_as
+from zvae_tiled.cli.spoken import keep_names, show_as
 from zvae_tiled.cli.temporary import free_name, no_room, temporary_folder
 from zvae_tiled.errors import InputError, LatentsError
 from zvae_tiled.files.atomic import atomic_file
@@ -24,6 +25,9 @@ from zvae_tiled.wording import listed
 STDIN = "-"
 STDIN_FILE = Path("/dev/stdin")
 """If the shell redirects standard input from a file, this path is that file."""
+
+PIECE = 1 << 20
+"""Bytes that are copied at a time."""
 
 MAGIC = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz"}
 """File kinds by their first bytes. Everything else is read as safetensors, whose reader refuses other files."""
@@ -45,6 +49,7 @@ def expanded(names: tuple[str, ...], error: type[InputError] = LatentsError) -> 
         if not matches:
             raise error(f"no file matches {name}", "Check the pattern and the folder.")
         files += matches
+        keep_names(matches)
     if files.count(STDIN) > 1:
         raise click.UsageError("Standard input (-) can be read once. Use - once.")
     if not any(name == STDIN or os.path.lexists(name) for name in files):  # said before a VAE is looked for
@@ -148,17 +153,23 @@ def _received(folder: Path) -> Path:
     stream = sys.stdin.buffer
     if stream.isatty():
         raise click.UsageError("Standard input (-) is a terminal: redirect latents to it with | or <, or name a file.")
-    try:
-        start = stream.read(SNIFF_BYTES)
-    except OSError as error:
-        raise LatentsError(f"standard input cannot be read: {error.strerror}", "Name a file.") from error
+    start = _read(stream, SNIFF_BYTES)
     suffix = next((suffix for magic, suffix in MAGIC.items() if start.startswith(magic)), None)
     path = folder / f"stdin{suffix or '.safetensors'}"
     try:
         with path.open("wb") as file:
             file.write(start)
             if suffix or looks_like_safetensors(start):  # else it is refused by its beginning, however long it is
-                shutil.copyfileobj(stream, file)
+                while piece := _read(stream, PIECE):
+                    file.write(piece)
     except OSError as error:
         raise no_room("standard input", error) from error
     return path
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    """Read standard input. Its errors are not those of the file into which it is copied."""
+    try:
+        return stream.read(count)
+    except OSError as error:
+        raise LatentsError(f"standard input cannot be read: {error.strerror or error}", "Name a file.") from error

@@ -120,6 +120,12 @@ def refuse_beside_standard(outs: Sequence[str]) -> None:
         raise click.UsageError("Standard output (-) takes one picture: remove the other -o, or - itself.")
 
 
+def refuse_as_file(option: str, path: Path) -> None:
+    """Refuse standard output where an option writes a file: one of the name ``-`` would be created."""
+    if str(path) == STDOUT:
+        raise click.UsageError(f"{option}: this is written into a file. Name one in place of -.")
+
+
 def refuse_batch_on_standard(count: int) -> None:
     """Refuse more than one picture on standard output."""
     if count > 1:

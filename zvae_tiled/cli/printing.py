@@ -1,4 +1,4 @@
-"""What is printed: warnings of the library, and standard output that cannot be written to."""
+"""What is printed: warnings of the library, and what becomes of streams that cannot be written to."""
 
 from __future__ import annotations
 
@@ -9,19 +9,43 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
-from typing import TextIO
+from typing import TextIO, cast
 
 import click
 import click.utils
 
 from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import OutputError
+from zvae_tiled.report.steady import Steady
 
 
 def give_up_standard_output() -> None:
     """Let standard output go to the null device, so that Python's last flush does not fail."""
+    _give_up(sys.stdout)
+
+
+def _give_up(stream: TextIO) -> None:
     with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
+        os.dup2(nothing.fileno(), stream.fileno())
+
+
+@contextmanager
+def standard_error_steady() -> Iterator[None]:
+    """Let nothing that is written to standard error end the block, be it the bar, a warning, or click's own words.
+
+    The terminal may be gone, or the disk of a log full. That is no reason to lose hours of a decode at its last line.
+    """
+    stream = sys.stderr
+    sys.stderr = cast(TextIO, Steady(stream))
+    try:
+        yield
+    finally:
+        sys.stderr = stream
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # Python would exit with 120, for its own last flush fails too
+            _give_up(stream)
 
 
 def unwritable(error: OSError) -> OutputError | None:

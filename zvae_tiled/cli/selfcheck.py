@@ -12,7 +12,7 @@ import click
 from zvae_tiled.cli.command import DECODE, Command
 from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.cli.options import quiet_option
-from zvae_tiled.cli.outputs import refuse_clashes
+from zvae_tiled.cli.outputs import refuse_as_file, refuse_clashes
 from zvae_tiled.cli.sources import load_vae, vae_path, vae_sources
 from zvae_tiled.families import weightless
 from zvae_tiled.files.atomic import check_place
@@ -60,6 +60,7 @@ def selfcheck(vae: str | None, config: str | None, submit_file: Path, quiet: boo
     contains no user name, no host name, no path, no weights and no picture. The exit code is 6 if the pixels differ
     from those of diffusers, or if a decode took more memory than predicted.
     """
+    refuse_as_file("--submit-file", submit_file)
     check_place(submit_file)
     refuse_clashes([submit_file], vae_sources(vae, config))
     from zvae_tiled.report.figures import write
@@ -67,10 +68,12 @@ def selfcheck(vae: str | None, config: str | None, submit_file: Path, quiet: boo
 
     say = (lambda _: None) if quiet else (lambda line: click.echo(line, err=True))
     found = checked(vae, config, say)
-    write(found, submit_file)
     faults = faults_of(found)
-    for line in (parity_line(found["parity"]), *lines_of(found["rows"]), *faults):
-        click.echo(line)
+    try:  # whatever becomes of one of the two, minutes of measuring are not lost
+        for line in (parity_line(found["parity"]), *lines_of(found["rows"]), *faults):
+            click.echo(line)
+    finally:
+        write(found, submit_file)
     click.echo(f"The figures are in {submit_file}. Attach it to an issue, so that this device and VAE are known.")
     click.echo(verdict(found["parity"], faults))
     if faults:

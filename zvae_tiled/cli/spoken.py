@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,16 +58,56 @@ _INTO_FOLDERS = ("decode", "encode", "plan")
 
 
 def spoken(text: str) -> str:
-    """Return a message of the library in the words of the command line."""
-    for pattern, words in _PHRASES:
-        text = re.sub(pattern, words, text)
-    text = re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
+    """Return a message of the library in the words of the command line. Names that were typed stay as they are."""
     context = click.get_current_context(silent=True)
+    names = _misread(context, text) if context else []
+    for number, name in enumerate(names):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"{_HIDDEN}{number}{_HIDDEN}", text)
+    text = _in_options(text)
+    for number, name in enumerate(names):
+        text = text.replace(f"{_HIDDEN}{number}{_HIDDEN}", name)
     if context is not None and context.command.name in _INTO_FOLDERS:
         text = text.replace("Add one of these endings", "Add one of these endings, or a slash if it is a folder")
     for path, name in context.meta.get(_NAMES, {}).items() if context else ():
         text = text.replace(path, name)
     return text
+
+
+def _in_options(text: str) -> str:
+    for pattern, words in _PHRASES:
+        text = re.sub(pattern, words, text)
+    return re.sub(r"(--\w+) (?=[ .,;:)]|$)", r"\1", text)
+
+
+_HIDDEN = "\ue000"
+"""Stands around the number of a name that is hidden from the phrases. It is no letter of any language."""
+
+
+def _misread(context: click.Context, text: str) -> list[str]:
+    """Return names in a text that were typed, or follow from them, and look like Python's arguments; longest first."""
+    names = set[str]()
+    for word in (*_typed(context.params), *context.meta.get(_MATCHED, ())):
+        path = Path(word)
+        names |= {word, str(path), path.name, path.stem, *map(str, path.parents)}
+    return sorted((name for name in names if name in text and _in_options(name) != name), key=len, reverse=True)
+
+
+def _typed(value: Any) -> Iterator[str]:
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from _typed(tuple(value.values()))
+    elif isinstance(value, list | tuple):
+        yield from chain.from_iterable(map(_typed, value))
+
+
+_MATCHED = "zvae_tiled.matched"
+"""Key in `ctx.meta` for the files that patterns match."""
+
+
+def keep_names(names: Iterable[str]) -> None:
+    """Let messages say these names of files as they are."""
+    click.get_current_context().meta.setdefault(_MATCHED, []).extend(names)
 
 
 _NAMES = "zvae_tiled.names"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
+from zvae_tiled.files.parts import create_folder
 from zvae_tiled.files.temporary import temporary_folder as disk_folder
+
+PRIVATE = 0o700
+"""Permissions of the folder: others may look into the one where it lies."""
 
 
 @contextmanager
 def temporary_folder(stream: str) -> Iterator[Path]:
     """Yield a folder that is removed at the end, on the disk of spilled maps: a /tmp in memory takes memory.
+
+    It is a part, which its process locks. After `kill -9`, the next command that needs such a folder removes it.
 
     Args:
         stream: The name of the stream, for an error.
@@ -24,11 +30,14 @@ def temporary_folder(stream: str) -> Iterator[Path]:
         OutputError: It cannot be created.
     """
     try:
-        folder = tempfile.TemporaryDirectory(dir=disk_folder())
+        handle, folder = create_folder(disk_folder() / "stream", PRIVATE)
     except OSError as error:
         raise no_room(stream, error) from error
-    with folder:
-        yield Path(folder.name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def no_room(stream: str, error: OSError) -> OutputError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from zvae_tiled.cluster.row import Row
 from zvae_tiled.errors import OutputError
 from zvae_tiled.files.atomic import check_place
+from zvae_tiled.files.sync import synced
 
 NAME = "zvae-manifest.jsonl"
 
@@ -66,7 +67,7 @@ class Manifest:
         try:
             while left:  # a disk that is nearly full takes a part
                 left = left[file.write(left) :]
-            os.fsync(file.fileno())
+            synced(file.fileno())
         except OSError as error:
             raise _failed(self._path, error) from error
 

@@ -13,6 +13,7 @@ from zvae_tiled.devices.kernels import Kernels, Span, T
 from zvae_tiled.engine.spill_file import SpilledBytes, SpillFile
 from zvae_tiled.errors import OutOfMemoryError, OutputError
 from zvae_tiled.files.map_bytes import FileBytes, MapBytes
+from zvae_tiled.files.sync import synced
 from zvae_tiled.files.work_folder import GO_ON, from_the_beginning
 from zvae_tiled.shortage import ADVICE, is_shortage
 
@@ -157,7 +158,7 @@ class SavedBands(FileBands[T]):
     def sync(self) -> None:
         """Bring all rows to the disk."""
         try:
-            os.fsync(self._file.fileno())
+            synced(self._file.fileno())
         except OSError as error:
             raise _failed(self._folder, error, self.ADVICE) from error
 

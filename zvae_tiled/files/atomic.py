@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from zvae_tiled.errors import MissingFolderError, OutputError
-from zvae_tiled.files.filesystem import sync_folder
+from zvae_tiled.files.filesystem import is_there
 from zvae_tiled.files.new_file import NewFile
 from zvae_tiled.files.new_folder import NewFolder
 from zvae_tiled.files.special import PouredFile, followed, is_special
+from zvae_tiled.files.sync import sync_folder
+from zvae_tiled.wording import operand
 
 TRIES = 100
 """How often an interrupted `take_back` or `forget_replaced` is tried."""
@@ -97,6 +98,7 @@ def check_place(path: Path, overwrite: bool = True) -> None:
         return
     try:
         place = followed(path)
+        is_there(place)  # first: since Python 3.14, those of Path answer no to any error
         missing, folder = not place.parent.is_dir(), place.is_dir()
         other = place.is_symlink() or (place.exists() and not place.is_file())
     except OSError as error:  # a name that is too long, a folder that may not be entered
@@ -127,7 +129,7 @@ def wrong_ending(path: Path, what: str, endings: Iterable[str]) -> OutputError:
 def missing_folder(path: Path, folder: Path) -> MissingFolderError:
     """Return the error of a path whose folder does not exist."""
     problem = f"{path} cannot be written: the folder {folder} does not exist"
-    return MissingFolderError(problem, f"Create it: mkdir -p {shlex.quote(str(folder))}", str(folder))
+    return MissingFolderError(problem, f"Create it: mkdir -p {operand(folder)}", str(folder))
 
 
 def _surely(undo: Callable[[], None]) -> None:

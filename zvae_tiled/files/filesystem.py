@@ -15,13 +15,24 @@ AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 RENAME_EXCL = 4
 
-UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
-"""Errors for a folder that cannot be synced: its file system does not offer it, or the folder may not be read."""
-
 
 def name_beside(path: Path, ending: str) -> Path:
     """Return an unused hidden name in the folder of `path`."""
     return path.with_name(f".zvae-{secrets.token_hex(8)}{ending}")
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something has this name. It may be a link to nothing.
+
+    Raises:
+        OSError: Nothing can have this name, or nobody may know: it is too long, or in a folder that may not be entered.
+            `os.path.lexists` answers no for these.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def mode_of(path: Path) -> int | None:
@@ -31,19 +42,6 @@ def mode_of(path: Path) -> int | None:
     except OSError:
         return None
     return stat.S_IMODE(state.st_mode) & 0o777 if stat.S_ISREG(state.st_mode) else None
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, if the file system can do that."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in UNSYNCED:
-            raise
 
 
 def rename_exclusively(source: Path, target: Path) -> None:

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.parts import is_file, lock
+from zvae_tiled.files.sync import sync_folder, synced
 
 MAGIC = b"zvae journal 1\n"
 
@@ -65,7 +65,7 @@ class Journal:
             if self.first is not None:  # what is damaged may be the file of another program: only `empty` cuts it off
                 self._file.truncate(end)
             self._file.seek(end)
-            os.fsync(handle)  # the system may still hold the last record of a process that was killed
+            synced(handle)  # the system may still hold the last record of a process that was killed
             sync_folder(path.parent)
         except BaseException:
             self._file.close()
@@ -83,13 +83,13 @@ class Journal:
         left = MAGIC[self._file.tell() :] + _HEAD.pack(len(data), self._crc) + data
         while left:  # a disk that is nearly full takes a part
             left = left[self._file.write(left) :]
-        os.fsync(self._file.fileno())
+        synced(self._file.fileno())
 
     def empty(self) -> None:
         """Remove all records, on the disk too. It stays locked."""
         self._file.seek(0)
         self._file.truncate()
-        os.fsync(self._file.fileno())
+        synced(self._file.fileno())
         self._crc = 0
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from zvae_tiled.files.filesystem import mode_of, name_beside, rename_exclusively
 from zvae_tiled.files.parts import create, create_named, is_file, link, part_name
+from zvae_tiled.files.sync import synced
 
 
 class NewFile:
@@ -33,7 +34,7 @@ class NewFile:
     def finish(self) -> None:
         """Bring everything that was written to the disk."""
         self.file.flush()
-        os.fsync(self.file.fileno())
+        synced(self.file.fileno())
 
     def give_name(self, overwrite: bool) -> None:
         """Give the file its final name. A file that it replaces is kept under another name until `forget_replaced`.
@@ -84,7 +85,7 @@ class NewFile:
                 source.seek(0)
                 shutil.copyfileobj(source, copy)
             copy.flush()
-            os.fsync(copy.fileno())
+            synced(copy.fileno())
             self.file.close()
             self.file, self._written = copy, os.fstat(copy.fileno())
             closing.pop_all()

@@ -13,8 +13,9 @@ from itertools import chain
 from pathlib import Path
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.filesystem import name_beside
-from zvae_tiled.files.parts import TRIES, is_file, lock_if_possible, part_name, sweep_once
+from zvae_tiled.files.filesystem import is_there, name_beside
+from zvae_tiled.files.parts import create_folder, is_file
+from zvae_tiled.files.sync import sync_below
 
 _LEVEL, _TILE = re.compile("[0-9]+"), re.compile(r"[0-9]+_[0-9]+\.(png|jpg|jpeg)")
 
@@ -32,7 +33,7 @@ class NewFolder:
     def __init__(self, path: Path) -> None:
         """Create it beside its final place, and remove parts there that were left behind."""
         self.path = path
-        handle, self.part = _created(path)
+        handle, self.part = create_folder(path)
         self._handle: int | None = handle
         self._written = os.fstat(handle)
         self._replaced: Path | None = None
@@ -43,8 +44,9 @@ class NewFolder:
             os.chmod(self.part, self._mode | stat.S_IRWXU)  # it is filled before it may be read-only
 
     def finish(self) -> None:
-        """Bring everything that was written to the disk: one call, for thousands of small files."""
-        os.sync()
+        """Bring everything that was written to the disk."""
+        assert self._handle is not None
+        sync_below(self.part, self._handle)
 
     def give_name(self, overwrite: bool) -> None:
         """Give the folder its final name. One that it replaces is kept under another name until `forget_replaced`.
@@ -105,7 +107,11 @@ def check_folder(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    if not os.path.lexists(path):
+    try:
+        there = is_there(path)
+    except OSError as error:  # the folder of a .dzi has a longer name than the file
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}", "Use another name.") from error
+    if not there:
         return
     if not overwrite:
         raise OutputError(f"{path}: there is a folder of that name", "Use another name, or set overwrite=True.")
@@ -153,19 +159,3 @@ def _removed(path: Path) -> None:
 
 def _is_folder(path: Path) -> bool:
     return stat.S_ISDIR(os.lstat(path).st_mode)
-
-
-def _created(path: Path) -> tuple[int, Path]:
-    """Create a locked part where `path` will be. Return a handle, which holds the lock, and its name."""
-    sweep_once(path.parent)
-    for _ in range(TRIES):
-        part = part_name(path)
-        os.mkdir(part)
-        try:
-            handle = os.open(part, os.O_RDONLY)
-        except FileNotFoundError:  # swept away already
-            continue
-        if lock_if_possible(handle) and is_file(part, os.fstat(handle)):
-            return handle, part
-        os.close(handle)  # another process has just swept it away
-    raise OSError(errno.EBUSY, "another process removes unfinished files here")

@@ -66,6 +66,30 @@ def create_named(part: Path, mode: int | None = None) -> int:
     raise OSError(errno.EBUSY, "another process removes unfinished files here")
 
 
+def create_folder(path: Path, mode: int = 0o777) -> tuple[int, Path]:
+    """Create a locked part that is a folder, and remove parts beside it that were left behind.
+
+    Args:
+        path: The name that the folder will get, if it gets one.
+        mode: Its permissions, of which the system takes the umask.
+
+    Returns:
+        A handle, which holds the lock, and the name of the part.
+    """
+    sweep_once(path.parent)
+    for _ in range(TRIES):
+        part = part_name(path)
+        os.mkdir(part, mode)
+        try:
+            handle = os.open(part, os.O_RDONLY)
+        except FileNotFoundError:  # swept away already
+            continue
+        if lock_if_possible(handle) and is_file(part, os.fstat(handle)):
+            return handle, part
+        os.close(handle)  # another process has just swept it away
+    raise OSError(errno.EBUSY, "another process removes unfinished files here")
+
+
 def link(handle: int, path: Path) -> None:
     """Give an open file without a name this name.
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.filesystem import sync_folder
 from zvae_tiled.files.journal import Journal, LockedError, is_own, read_records
 from zvae_tiled.files.parts import is_file, lock_if_possible
 from zvae_tiled.files.special import followed
+from zvae_tiled.files.sync import sync_folder
+from zvae_tiled.wording import operand
 
 JOURNAL = "journal"
 GO_ON = "Free space, and run the same decode again: it goes on from the last note."
@@ -171,7 +171,7 @@ class WorkFolder:
 
 def remove_command(path: Path) -> str:
     """Return the command that removes a work folder."""
-    return f"zvae work --remove {shlex.quote(str(path))}"
+    return f"zvae work --remove {operand(path)}"
 
 
 def from_the_beginning(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ import numpy as np
 from zvae_tiled.errors import ImageError, WeightsError, ZvaeError
 from zvae_tiled.inputs.depth import is_cut
 from zvae_tiled.shortage import CLOSE, shortages
+from zvae_tiled.wording import counted, operand
 
 Picture = np.ndarray[Any, Any]
 """A picture (H, W, C): uint8, or float32 in [0, 1]."""
@@ -38,29 +38,32 @@ PIXELS, PIXELS_A_BYTE = 4 << 20, 64
 
 
 @shortages("reading a picture", CLOSE)
-def read_picture(path: str | Path, check: Check | None = None, alpha: bool = False) -> Picture:
+def read_picture(
+    path: str | Path, check: Check | None = None, alpha: bool = False, channels: int | None = None
+) -> Picture:
     """Read a picture from a .npy, or any file that Pillow opens without losing bits.
 
     Args:
         path: The file.
         check: Called with the height and width that the file claims, before any pixel is read.
         alpha: Whether a file with 8 bits a channel is read with alpha; a file without it is opaque.
+        channels: Channels that the picture must have, or it is refused before any pixel is read. Default: any.
 
     Returns:
         uint8 of a file with 8 bits a channel, else float32 in [0, 1].
 
     Raises:
-        ImageError: The file is not a picture, has more bits per channel than Pillow reads, or claims too many pixels
-            for its size.
+        ImageError: The file is not a picture, has more bits per channel than Pillow reads or other channels, or claims
+            too many pixels for its size.
         MissingExtraError: Pillow is needed and not installed.
     """
     path = Path(path)
     try:
         with _file(path) as (file, size):
             if path.suffix.lower() == ".npy":
-                values = _array(path, file, size, check)
+                values = _array(path, file, size, check, channels)
             else:
-                values = _opened(path, file, size, check, "RGBA" if alpha else "RGB")
+                values = _opened(path, file, size, check, "RGBA" if alpha else "RGB", channels)
     except (ZvaeError, MemoryError):
         raise
     except Exception as error:  # for broken files, NumPy and Pillow raise errors of many types
@@ -68,22 +71,26 @@ def read_picture(path: str | Path, check: Check | None = None, alpha: bool = Fal
         problem = f"{path} cannot be read as a picture: {'it is none that Pillow knows' if unknown else error}"
         advice = f"Use a .png, .jpg, .webp, .tif or .npy. {NPY}"
         if path.suffix.lower() in LATENTS:
-            advice = f"{_decode(path)} A picture is read from a .png, .jpg, .webp, .tif or .npy only."
+            advice = f"A picture is read from a .png, .jpg, .webp, .tif or .npy only. {_decode(path)}"
         raise ImageError(problem, advice) from error
     return values
 
 
 def _decode(path: Path) -> str:
     """Return advice for a file that looks like latents."""
-    return f"This looks like latents. Decode them first: {shlex.join(['zvae', 'decode', str(path), '-o'])} picture.png"
+    return f"This looks like latents. Decode them first: zvae decode -o picture.png {operand(path)}"
 
 
 class _Seen(ZvaeError):
     """Ends the reading of a picture once its sides are known."""
 
 
-def picture_sides(path: str | Path) -> tuple[int, int]:
+def picture_sides(path: str | Path, channels: int | None = None) -> tuple[int, int]:
     """Return height and width of the picture that a file claims to hold. No pixel is read.
+
+    Args:
+        path: The file.
+        channels: As in `read_picture`.
 
     Raises:
         ImageError: As in `read_picture`.
@@ -96,7 +103,7 @@ def picture_sides(path: str | Path) -> tuple[int, int]:
         raise _Seen("its sides are known")
 
     with suppress(_Seen):
-        read_picture(path, see)  # a file without sides is refused here
+        read_picture(path, see, channels == 4, channels)  # a file without sides is refused here
     return sides[0]
 
 
@@ -122,7 +129,7 @@ def as_floats(picture: Picture) -> Picture:
     return values
 
 
-def _array(path: Path, file: BinaryIO, size: int, check: Check | None) -> Picture:
+def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels: int | None) -> Picture:
     from zvae_tiled.inputs.arrays import shape_text
     from zvae_tiled.inputs.latent_files.npy import read_header, read_values
 
@@ -134,31 +141,39 @@ def _array(path: Path, file: BinaryIO, size: int, check: Check | None) -> Pictur
         problem = f"{path} must hold (height, width, channels), its shape is {shape_text(header.shape)}"
         latents = len(header.shape) > 3 and header.shape[-1] not in CHANNELS
         raise ImageError(problem, _decode(path) if latents else "Save one picture, without an axis for a batch.")
+    _check_channels(path, header.shape[2], channels)
     if check is not None:
         check(*header.shape[:2])
     return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
 
 
-def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: str) -> Picture:
+def _check_channels(path: Path, found: int, wanted: int | None) -> None:
+    if wanted is not None and found != wanted:
+        raise ImageError(
+            f"{path} has {counted(found, 'channel')}, and {wanted} are encoded", f"Save it with {wanted} channels."
+        )
+
+
+def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: str, channels: int | None) -> Picture:
     from zvae_tiled.inputs.arrays import imported
 
     pillow, operations = imported("PIL.Image", INSTALL), imported("PIL.ImageOps", INSTALL)
     with _any_size(pillow), pillow.open(file) as image:
         _check_pixels(path, size, image.size)
+        mode, kind = image.mode, image.format
+        grey = mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS)
+        if mode != "F" and (is_cut(image, file) or (mode == "I" and not grey)):
+            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
+        _check_channels(path, 3 if grey or mode == "F" else len(wanted), channels)
         if check is not None:
             turn = pillow.Image.getexif(image).get(ORIENTATION)  # a PNG's own getexif reads all pixels first
             stored = getattr(image, "_tile_size", image.size)  # of a TIFF, Pillow has turned `size` already
             check(*(stored if turn in LYING else stored[::-1]))
-        mode, kind, cut = image.mode, image.format, is_cut(image, file)
         operations.exif_transpose(image, in_place=True)
         if mode == "F":
             return _grey(np.asarray(image, np.float32))
-        if cut:
-            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
-        if mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS):
+        if grey:
             return _grey(np.asarray(image, np.float32) / np.float32(65535))
-        if mode == "I":
-            raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
         return np.asarray(image if mode == wanted else image.convert(wanted))
 
 

@@ -116,7 +116,7 @@ def shape_of(order: Order, vae: VAE) -> tuple[int, int, int, int]:
 
     Raises:
         LatentsError: There are no latents to decode.
-        ImageError: There is no picture to encode, or it has sides that cannot be encoded.
+        ImageError: There is no picture to encode, or it has sides, channels or bits that cannot be encoded.
     """
     from zvae_tiled.inputs.images import check_sides
     from zvae_tiled.inputs.latents import picture_shape, read_latents
@@ -125,7 +125,7 @@ def shape_of(order: Order, vae: VAE) -> tuple[int, int, int, int]:
     with about(order.source):
         if order.task == "decode":
             return picture_shape(vae.config, read_latents(latents_of(replace(order, texts=False)), vae.config))
-        height, width = _encoded_sides(order, vae.config, *picture_sides(order.source))
+        height, width = _encoded_sides(order, vae.config, *picture_sides(order.source, vae.config.image_channels))
         check_sides(height, width, vae.config)
         return (1, height, width, vae.config.in_channels)
 
@@ -258,7 +258,7 @@ def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> n
         check_latents_fit(Path(order.target), values * vae.dtype.size)
         check(*sides)
 
-    picture = read_picture(order.source, check_picture, alpha=config.image_channels == 4)
+    picture = read_picture(order.source, check_picture, config.image_channels == 4, config.image_channels)
     if not order.crop:
         return picture
     height, width = _encoded_sides(order, config, *picture.shape[:2])

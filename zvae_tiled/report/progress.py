@@ -12,6 +12,7 @@ from zvae_tiled.checks import truth
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.stage import Stage
 from zvae_tiled.report.log import LOG, log_sweep
+from zvae_tiled.report.steady import Steady
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ def listener_of(progress: bool | Listener) -> Listener | None:
 
 
 def print_line(progress: Progress) -> None:
-    """Overwrite one line on standard error."""
+    """Overwrite one line on standard error. Where that cannot be written to, the decode goes on."""
     end = "\n" if progress.done >= 1 else ""
     text = f"\r{progress.done:6.1%}  sweep {progress.sweep}/{progress.sweeps}  {progress.seconds:6.1f} s"
-    print(f"{text}, {progress.remaining:6.1f} s to go ", end=end, file=sys.stderr, flush=True)
+    print(f"{text}, {progress.remaining:6.1f} s to go ", end=end, file=Steady(sys.stderr), flush=True)
 
 
 class Tracker:
