@@ -37,10 +37,10 @@ def digest(path: Path) -> str:
 OTHERS: list[str | Quality] = ["stream", Tiles(64, 16), Tiles(64, 8, moments="tile")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "quality"), [*((kind, "exact") for kind in KINDS), *(("png", quality) for quality in OTHERS)], ids=str
 )
+@pytest.mark.sample(4)
 def test_budgets_are_not_in_the_file(
     vae: VAE, latents: np.ndarray, tmp_path: Path, kind: str, quality: str | Quality
 ) -> None:
