@@ -94,6 +94,14 @@ def test_what_does_not_fit_is_left_out_and_the_name_is_no_markup() -> None:
     assert clock(115_791) == "32:09:51"
 
 
+def test_workers_whose_memory_is_theirs_show_none() -> None:
+    line = line_of("ten pictures", Progress(0.5, 0, 0, 6000.0), 100).plain
+    assert "to go" in line
+    assert "until" in line
+    assert " of " not in line.replace("ten pictures", "")
+    assert "peak" not in line
+
+
 def test_memory_is_in_one_unit() -> None:
     for budget, said in (
         (900_000_000, "50 of 900 MB"),

@@ -90,15 +90,15 @@ def line_of(name: str, progress: Progress | None, width: int, ascii_only: bool =
 
 def details(progress: Progress) -> list[tuple[str, int]]:
     """Return the figures beside the bar, each with the columns that it leaves to name and bar, or is left out."""
-    now, peak, budget, unit = in_one_unit(progress.memory, progress.peak, progress.budget)
-    figures = [
-        (f"{clock(progress.remaining) if isfinite(progress.remaining) else '-:--:--'} to go", TIGHT),
-        (f"{now} of {budget} {unit}", TIGHT),
-        (f"peak {peak} {unit}", ROOMY),
-    ]
+    figures = [(f"{clock(progress.remaining) if isfinite(progress.remaining) else '-:--:--'} to go", TIGHT)]
+    if progress.budget:  # workers have theirs, each its own
+        now, peak, budget, unit = in_one_unit(progress.memory, progress.peak, progress.budget)
+        figures += [(f"{now} of {budget} {unit}", TIGHT), (f"peak {peak} {unit}", ROOMY)]
     if LONG <= progress.remaining <= YEAR:
         start = datetime.now()
-        figures.insert(2, (f"until {moment(start + timedelta(seconds=progress.remaining), start)}", TIGHT))
+        figures.insert(
+            min(2, len(figures)), (f"until {moment(start + timedelta(seconds=progress.remaining), start)}", TIGHT)
+        )
     if progress.sweeps:  # several pictures at a time are not at one sweep
         figures.append((f"sweep {progress.sweep}/{progress.sweeps}", ROOMY))
     return figures
