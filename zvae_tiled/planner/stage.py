@@ -140,8 +140,12 @@ class Stage:
                 raise PlanError(f"{where} ({shown(sweep.ends)}) is not the next one needed", AGAIN)
             after = stored if sweep.store is None else sweep.store
             counts = is_count(sweep.start) and is_count(after)
-            if not (counts and sweep.start == stored <= after <= sweep.stop) or sweep.store == stored:
+            if not (counts and sweep.start == stored <= sweep.stop):
                 raise PlanError(f"{where} does not start at cut {stored}", AGAIN)
+            if sweep.store is not None and not stored < after <= sweep.stop:
+                raise PlanError(
+                    f"{where} cannot store a map at cut {shown(after)}: its cuts are behind {stored}", AGAIN
+                )
             if not is_count(sweep.rows) or not 1 <= sweep.rows <= self.height * chain.factors[stored]:
                 raise PlanError(f"{where} reads {shown(sweep.rows)} rows at once, its map has fewer", AGAIN)
             kept = sweep.ends == "keys" or sweep.store is not None
