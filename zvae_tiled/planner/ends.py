@@ -12,7 +12,8 @@ SMALL_CHANGE = 1 << 18
 PROCESS = 8 << 20
 """Bytes a process takes besides its arrays: code it runs for the first time, stacks, Python's objects, Pillow.
 
-`python -m benchmarks run --suite process` measured up to 5 MB. Each further thread has a stack of about 40 kB.
+`python -m benchmarks run --suite process` measured up to 5 MB. Each further thread takes 10 kB, and those that pack
+weights, at most one for each block of outputs, up to 150 kB.
 """
 
 BLAS = 4 << 20

@@ -123,7 +123,7 @@ class Stage:
         return sum(sweep.seconds for sweep in self.sweeps)
 
     def resized(self, height: int, width: int) -> Stage:
-        """Return the stage for latents of at most the same size. Its sweeps cost no more."""
+        """Return the stage for latents of at most the same size, with the same sweeps."""
         return replace(self, height=height, width=width)
 
     def check(self, chain: Chain) -> None:

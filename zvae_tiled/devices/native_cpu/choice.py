@@ -15,6 +15,8 @@ from zvae_tiled.errors import InputError
 
 VARIABLE = "ZVAE_KERNELS"
 THREADS = "ZVAE_THREADS"
+MOST_THREADS = 512
+"""The stacks of a thousand took 10 MB, more than `PROCESS` has for them (planner/ends.py)."""
 
 MLX = "mlx"
 PORTABLE = "portable"
@@ -154,6 +156,8 @@ def _threads() -> int:
     asked = os.environ.get(THREADS)
     if asked is None:
         return usable_cores()
-    if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= 1024:  # Python refuses thousands of digits
-        raise InputError(f"{THREADS} must be a whole number from 1 to 1024, it is {asked!r}", f"Unset {THREADS}.")
+    if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= MOST_THREADS:  # int() refuses many digits
+        raise InputError(
+            f"{THREADS} must be a whole number from 1 to {MOST_THREADS}, it is {asked!r}", f"Unset {THREADS}."
+        )
     return int(asked)
