@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import shlex
+import os
 import shutil
 import subprocess
 import sys
@@ -104,7 +104,8 @@ def test_the_line_of_the_guide_installs_the_nodes_and_updates_them(tmp_path: Pat
     (tmp_path / "ComfyUI" / "custom_nodes").mkdir(parents=True)
     shipped = sorted(path.name for path in (tmp_path / "integrations" / "comfyui").iterdir())
     for _ in ("installed", "updated"):
-        subprocess.run(shlex.split(copy), check=True, cwd=tmp_path)
+        environment = {**os.environ, "COMFYUI": str(tmp_path / "ComfyUI")}
+        subprocess.run(["sh", "-c", copy], check=True, cwd=tmp_path, env=environment)
         installed = (tmp_path / "ComfyUI" / "custom_nodes" / "zvae_tiled").iterdir()
         assert sorted(path.name for path in installed) == shipped
 

@@ -14,7 +14,7 @@ WINDOWS = "import sys, unittest.mock; sys.platform = 'win32'\n"
 
 IMPORT = "import zvae_tiled"
 INSTALL = f"""
-for name in ("", ".command", ".command.bdist_wheel", ".command.build_ext", ".errors"):
+for name in ("", ".command", ".command.bdist_wheel", ".command.build_ext", ".command.build_py", ".errors"):
     sys.modules["setuptools" + name] = unittest.mock.MagicMock()  # it need not be installed where the tests run
 exec(open({str(ROOT / "setup.py")!r}, encoding="utf-8").read())
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields, replace
 
-from zvae_tiled.checks import shown
 from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.devices.mlx_cpu.memory import CPU
