@@ -106,7 +106,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         script.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ZVAE_VAE", str(folder))
     monkeypatch.delenv("ZVAE_VAE", raising=False)
     monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
     set_default_vae(None)

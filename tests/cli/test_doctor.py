@@ -51,7 +51,7 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeyp
     monkeypatch.setenv("ZVAE_KERNELS", "mlx2")
     monkeypatch.setenv("ZVAE_THREADS", "no")
     told = run("doctor").stdout
-    assert told.startswith("ZVAE_THREADS must be a whole number from 1 to 1024, it is 'no' (the lines below are")
+    assert told.startswith("ZVAE_THREADS must be a whole number from 1 to 256, it is 'no' (the lines below are")
     assert "\nZVAE_KERNELS must be one of" in told
     assert f"\n{'kernels':<12} " in told
     assert "  ZVAE_THREADS: Unset ZVAE_THREADS.\n" in told

@@ -11,7 +11,7 @@ from benchmarks.suites.process import is_kept, measured, predicted, room_left
 from benchmarks.trials import DEMO, FLAT, Trial, random_trial
 from tests.support.models import narrow
 from zvae_tiled import VAE, Sampled, Tiles
-from zvae_tiled.devices.native_cpu.choice import MOST_THREADS
+from zvae_tiled.devices.cores import MOST
 
 pytestmark = [
     pytest.mark.skipif(not os.access(FORGET, os.W_OK), reason="this system keeps no mark that can be wiped"),
@@ -46,7 +46,7 @@ def test_a_process_grows_by_what_was_predicted_at_most(name: str) -> None:
 
 @pytest.mark.slow
 def test_the_stacks_of_hundreds_of_threads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZVAE_THREADS", str(MOST_THREADS))
+    monkeypatch.setenv("ZVAE_THREADS", str(MOST))
     check(Trial("flat", FLAT, 600, 1000, end="np", share=1))
 
 

@@ -71,7 +71,7 @@ def test_memory_is_freed_before_a_decode_and_the_first_module_is_gone() -> None:
 def test_a_budget_that_is_too_small_is_named_and_the_latents_are_kept(name: str, tmp_path: Path) -> None:
     pipe, given = pipeline(name)
     pipe.vae.save_pretrained(tmp_path / "vae")
-    pipe.vae.register_to_config(_name_or_path=str(tmp_path / "vae"))
+    pipe.vae.register_to_config(_name_or_path=tmp_path / "vae")  # as it was passed to from_pretrained
     wanted = picture(pipe, given, "np")
     use(pipe, "1MB", keep=tmp_path)
     with pytest.raises(BudgetError, match="1 MB") as refused:

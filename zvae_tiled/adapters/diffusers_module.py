@@ -67,7 +67,7 @@ class BoundedVAE(Manners):
                 self._free()
             pictures = self.vae.decode(given, "torch", raw=True, layout="NCHW", **self._terms)
         except BaseException as error:  # Ctrl-C too
-            rescue(error, given, self._keep, options_of(self.vae, first_found(self._source), **self._terms))
+            rescue(error, given, self._keep, lambda: options_of(self.vae, first_found(self._source), **self._terms))
             raise
         sample = self._returned(pictures, z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)

@@ -7,14 +7,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import mlx.core as mx
 
 from zvae_tiled.checks import path_of, shown
-from zvae_tiled.errors import BudgetError, InputError, LatentsError, ZvaeError
+from zvae_tiled.errors import BudgetError, InputError, LatentsError
 from zvae_tiled.families import PRESETS, preset_names
 from zvae_tiled.inputs.latent_files import write_latent_file
 from zvae_tiled.inputs.latents import Latents
@@ -72,15 +72,22 @@ class Rescue:
             print(f"The latents are kept: {_command(self._path, self._options)}", file=Steady(sys.stderr))
 
 
-def rescue(error: BaseException, latents: Latents, folder: Path | None, options: Mapping[str, str]) -> None:
+def rescue(
+    error: BaseException, latents: Latents, folder: Path | None, options: Callable[[], Mapping[str, str]]
+) -> None:
     """Keep the latents of a decode that failed, and add the command that decodes them to its error.
 
-    Latents that cannot be decoded at all are not kept.
+    Latents that cannot be decoded at all are not kept. Nothing that fails here takes the place of the error.
     """
-    if folder is not None and not isinstance(error, LatentsError):
-        path = _written(latents, folder)
-        if path is not None:
-            _tell(error, path, options)
+    if folder is None or isinstance(error, LatentsError):
+        return
+    path = _written(latents, folder)
+    if path is None:
+        return
+    try:
+        _tell(error, path, options())
+    except Exception as other:
+        error.add_note(f"The latents are kept in {path}. The options of their decode are unknown: {other}")
 
 
 def options_of(vae: VAE, found: str | None, budget: str | float | None, quality: Quality) -> dict[str, str]:
@@ -105,8 +112,8 @@ def _written(latents: Latents, folder: Path) -> Path | None:
     path = _new_path(folder)
     try:
         write_latent_file(path, latents, overwrite=False)
-    except ZvaeError as error:
-        LOG.warning("the latents are not kept: %s", error.problem)
+    except Exception as error:  # it must not take the place of the picture, or of the error of its decode
+        LOG.warning("the latents are not kept: %s", getattr(error, "problem", None) or error)
         return None
     return path
 
@@ -132,9 +139,9 @@ PLACES = {"circlestone-labs/Anima": "split_files/vae/qwen_image_vae.safetensors"
 """Models whose VAE is neither in ``vae/`` nor at the top, and its file."""
 
 
-def first_found(*models: str | None) -> str | None:
+def first_found(*models: str | os.PathLike[str] | None) -> str | None:
     """Return the first of these that `zvae decode --vae` can read here: a preset, a path, or a model in the cache."""
-    return next((found for name in models if name and (found := _found(name)) is not None), None)
+    return next((found for name in models if name and (found := _found(str(name))) is not None), None)
 
 
 def _found(name: str) -> str | None:

@@ -85,11 +85,16 @@ _HIDDEN = "\ue000"
 
 def _misread(context: click.Context, text: str) -> list[str]:
     """Return names in a text that were typed, or follow from them, and look like Python's arguments; longest first."""
-    names = set[str]()
-    for word in (*_typed(context.params), *context.meta.get(_MATCHED, ())):
+    names = {*_like_arguments(_typed(context.params)), *context.meta.get(_MATCHED, ())}
+    return sorted((name for name in names if name in text), key=len, reverse=True)
+
+
+def _like_arguments(words: Iterable[str]) -> Iterator[str]:
+    """Yield the names that words give to files, of those that look like Python's arguments."""
+    for word in words:
         path = Path(word)
-        names |= {word, str(path), path.name, path.stem, *map(str, path.parents)}
-    return sorted((name for name in names if name in text and _in_options(name) != name), key=len, reverse=True)
+        names = (word, str(path), path.name, path.stem, *map(str, path.parents))
+        yield from (name for name in names if _in_options(name) != name)
 
 
 def _typed(value: Any) -> Iterator[str]:
@@ -102,12 +107,12 @@ def _typed(value: Any) -> Iterator[str]:
 
 
 _MATCHED = "zvae_tiled.matched"
-"""Key in `ctx.meta` for the files that patterns match."""
+"""Key in `ctx.meta` for names of the files that patterns match, if they look like Python's arguments."""
 
 
 def keep_names(names: Iterable[str]) -> None:
     """Let messages say these names of files as they are."""
-    click.get_current_context().meta.setdefault(_MATCHED, []).extend(names)
+    click.get_current_context().meta.setdefault(_MATCHED, set()).update(_like_arguments(names))
 
 
 _NAMES = "zvae_tiled.names"

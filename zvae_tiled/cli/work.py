@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from zvae_tiled.cli.command import Command
-from zvae_tiled.errors import InputError, ZvaeError
+from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.files.work_folder import JOURNAL, WorkFolder, ends_of, in_use, is_work_folder, size_of
 from zvae_tiled.planner.reached import reached, with_seconds
 from zvae_tiled.wording import listed, size
@@ -68,7 +68,9 @@ def progress(ends: list[dict[str, Any]]) -> str:
         plan = with_seconds(ends[0]["plan"])
         picture, sweep, rows = map(int, ends[-1].get("at", (0, 0, 0)))
         _, share = reached(plan, (picture, sweep, rows))
-    except (ZvaeError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
+    except PlanError:
+        return "a plan of another version"
+    except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
     latents = f"{plan.case.batch} x {plan.case.height} x {plan.case.width} latents"
     pictures = ends[0].get("pictures")  # journals of before have none

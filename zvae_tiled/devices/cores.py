@@ -11,6 +11,10 @@ from pathlib import Path
 
 from zvae_tiled.devices.cgroup import PROC, cpu_quota
 
+MOST = 256
+"""The most cores that are counted: the stacks of more threads take more memory than plans have for them
+(`planner.ends.PROCESS`)."""
+
 _most: ContextVar[int | None] = ContextVar("most cores", default=None)
 """The limit of `at_most`."""
 
@@ -31,7 +35,7 @@ def usable_cores(proc: Path = PROC) -> int:
     Args:
         proc: The folder of the process in ``/proc``.
     """
-    return min(each for each in (_cores(), cpu_quota(proc), _most.get()) if each is not None)
+    return min(each for each in (MOST, _cores(), cpu_quota(proc), _most.get()) if each is not None)
 
 
 def _cores() -> int:

@@ -65,6 +65,11 @@ class Checkpoints:
         try:
             for note in folder.journal.notes():
                 self._apply(note)
+        except OSError as error:
+            raise OutputError(
+                f"the journal of {folder.path} cannot be read: {error.strerror or error}",
+                "Check its disk, and run the same decode again.",
+            ) from error
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise OutputError(
                 f"the journal of {folder.path} cannot be read: {type(error).__name__}: {error!s:.200}",

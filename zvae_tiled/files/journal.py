@@ -36,7 +36,7 @@ class Journal:
     Attributes:
         path: Its place.
         first: The first record; None if there is none.
-        torn: Whether bytes followed them that no checksum vouched for. Behind a record they are cut off.
+        torn: Whether bytes follow the records that no checksum vouched for. Behind a record they are cut off.
         damaged: Whether there is no record, and these bytes are no beginning of a first one.
         foreign: Whether another program wrote it.
     """

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
@@ -32,12 +33,12 @@ def synced(handle: int) -> None:
                 raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, if the file system can do that."""
+def sync_folder(folder: Path, sync: Callable[[int], object] = synced) -> None:
+    """Bring the names in a folder to the disk, if the file system can do that. `sync` does it with an open folder."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
-            synced(handle)
+            sync(handle)
         finally:
             os.close(handle)
     except OSError as error:
@@ -58,29 +59,25 @@ def sync_below(folder: Path, handle: int) -> None:
     if _file_system_synced(handle):
         return
     for path, folders, files in os.walk(folder, onerror=_raised):
-        for name in (*files, *folders):
+        for name in files:
             each = os.open(os.path.join(path, name), os.O_RDONLY)
             try:
                 os.fsync(each)
             finally:
                 os.close(each)
-    synced(handle)  # last: it empties the drive's cache for all of them
+        for name in folders:
+            sync_folder(Path(path, name), os.fsync)
+    sync_folder(folder)  # last: it empties the drive's cache for all of them
 
 
 def _file_system_synced(handle: int) -> bool:
-    """Bring all files of a file system to the disk by Linux' own call; False where there is none.
+    """Bring all files of a file system to the disk by Linux' own call; False where there is none, or it fails.
 
-    `os.sync` waits for every disk of the machine, and reports no errors.
+    It fails for any file of the file system, also of another program. `os.sync` waits for every disk of the machine,
+    and reports no errors.
     """
     library = ctypes.CDLL(None, use_errno=True)
-    if sys.platform != "linux" or not hasattr(library, "syncfs"):
-        return False
-    if library.syncfs(handle):
-        number = ctypes.get_errno()
-        if number == errno.ENOSYS:
-            return False
-        raise OSError(number, os.strerror(number))
-    return True
+    return sys.platform == "linux" and hasattr(library, "syncfs") and library.syncfs(handle) == 0
 
 
 def _raised(error: OSError) -> None:

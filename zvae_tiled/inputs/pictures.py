@@ -147,11 +147,10 @@ def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels:
     return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
 
 
-def _check_channels(path: Path, found: int, wanted: int | None) -> None:
+def _check_channels(path: Path, found: int, wanted: int | None, grey: bool = False) -> None:
     if wanted is not None and found != wanted:
-        raise ImageError(
-            f"{path} has {counted(found, 'channel')}, and {wanted} are encoded", f"Save it with {wanted} channels."
-        )
+        has = f"is grey, which is read as {found} channels" if grey else f"has {counted(found, 'channel')}"
+        raise ImageError(f"{path} {has}, and {wanted} are encoded", f"Save it with {wanted} channels.")
 
 
 def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: str, channels: int | None) -> Picture:
@@ -164,7 +163,7 @@ def _opened(path: Path, file: BinaryIO, size: int, check: Check | None, wanted: 
         grey = mode.startswith("I;16") or (mode == "I" and kind in SIXTEEN_BITS)
         if mode != "F" and (is_cut(image, file) or (mode == "I" and not grey)):
             raise ImageError(f"{path} has more than 8 bits a channel, which Pillow cannot read", NPY)
-        _check_channels(path, 3 if grey or mode == "F" else len(wanted), channels)
+        _check_channels(path, 3 if grey or mode == "F" else len(wanted), channels, grey or mode == "F")
         if check is not None:
             turn = pillow.Image.getexif(image).get(ORIENTATION)  # a PNG's own getexif reads all pixels first
             stored = getattr(image, "_tile_size", image.size)  # of a TIFF, Pillow has turned `size` already

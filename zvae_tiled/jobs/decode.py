@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import mlx.core as mx
 
 from zvae_tiled.checks import path_of
-from zvae_tiled.devices.cores import at_most, usable_cores
+from zvae_tiled.devices.cores import at_most
 from zvae_tiled.devices.evaluated import evaluate
 from zvae_tiled.devices.heap import make_room
 from zvae_tiled.devices.here import this_device
@@ -34,6 +34,7 @@ from zvae_tiled.jobs.work import (
     NotedSink,
     check_room,
     check_same,
+    cores_here,
     cores_of,
     digest_of,
     program,
@@ -190,12 +191,13 @@ class Decode(Job):
     def _noted(self, folder: WorkFolder, target: Targets, begun: dict[str, Any]) -> Report:
         """Decode with a work folder that is this decode's, by the plan and with the cores that it was begun with."""
         known = folder.journal.first
-        if known is not None:
-            self._device = this_device(self._vae.dtype)
+        here = this_device(self._vae.dtype)
+        if known is not None and here.name == self._device.name:  # else the environment names other kernels by now
+            self._device = here
         plan = self.planned("rows", target.gathered, None if known is None else parse(known["plan"]))
         check_room(folder, plan, target)
         if known is None:
-            where = {"pictures": list(map(str, target.paths)), "cores": usable_cores()}
+            where = {"pictures": list(map(str, target.paths)), "cores": cores_here()}
             folder.begin({**begun, "plan": plan.to_json(), **where})
         notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
         warn_of_formats(target, plan)

@@ -15,7 +15,9 @@ import numpy as np
 
 from zvae_tiled._version import __version__
 from zvae_tiled.devices.blas import preload
+from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.devices.here import mlx_version
+from zvae_tiled.devices.native_cpu.choice import native_status
 from zvae_tiled.devices.native_cpu.library import library_file
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.errors import OutputError
@@ -100,6 +102,11 @@ def check_same(folder: WorkFolder, begun: Mapping[str, Any]) -> None:
                 f"{folder.path} was begun with {_OTHER[name]}{_difference(first.get(name), value)}",
                 f"Decode as it was begun, name another folder, or remove this one: {remove_command(folder.path)}",
             )
+
+
+def cores_here() -> int:
+    """Return the cores that a decode counts: those of its kernels, if ``ZVAE_THREADS`` gives them fewer."""
+    return min(usable_cores(), native_status().threads)
 
 
 def cores_of(folder: WorkFolder) -> int | None:

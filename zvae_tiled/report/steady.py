@@ -1,4 +1,4 @@
-"""`Steady`: a stream for words about a decode. A terminal that is gone, or a full log, does not end the decode."""
+"""`Steady`: a stream for words about a decode. A write to a terminal that is gone, or a full log, does not end it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Steady:
         return self._stream is not None and _tried(self._stream.isatty, False)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # click would write to it, past this stream, where the encoding is ASCII
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 

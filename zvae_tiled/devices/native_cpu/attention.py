@@ -53,7 +53,7 @@ class Softmax:
         scale, threads = self._channels**-0.5, self._workspace.threads
         operation = native.Attend(*shape, scale, *map(address, memories), each, threads)
         self._top -= np.float32(gain)  # scores only count as differences from the largest one
-        rows = self._total[0].reshape(self._total.shape[1], -1)  # of the map: each query of its own takes 24 bytes more
+        rows = self._total[0].reshape(self._total.shape[1], -1)  # sums for each query would take 24 bytes
         self._call(operation, written, [self._top[None], self._weight[None], rows])
         self._top += np.float32(gain)
 

@@ -6,17 +6,15 @@ import os
 from dataclasses import dataclass, fields, replace
 
 from zvae_tiled.devices.base import Device
-from zvae_tiled.devices.cores import usable_cores
+from zvae_tiled.devices.cores import MOST, usable_cores
 from zvae_tiled.devices.mlx_cpu.memory import CPU
-from zvae_tiled.devices.native_cpu.library import Library, NativePath, open_library, source_tree
+from zvae_tiled.devices.native_cpu.library import Library, NativePath, library_file, open_library, source_tree
 from zvae_tiled.devices.native_cpu.memory import NativeWorkspace
 from zvae_tiled.devices.speeds import Speeds
 from zvae_tiled.errors import InputError
 
 VARIABLE = "ZVAE_KERNELS"
 THREADS = "ZVAE_THREADS"
-MOST_THREADS = 512
-"""The stacks of a thousand took 10 MB, more than `PROCESS` has for them (planner/ends.py)."""
 
 MLX = "mlx"
 PORTABLE = "portable"
@@ -132,7 +130,7 @@ def cpu_device(bfloat16: bool) -> Device:
 
 
 def _advice() -> str:
-    tree = source_tree()
+    tree = source_tree() if library_file() is None else None
     return ADVICE if tree is None else IN_SOURCES.format(tree=tree)
 
 
@@ -156,8 +154,6 @@ def _threads() -> int:
     asked = os.environ.get(THREADS)
     if asked is None:
         return usable_cores()
-    if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= MOST_THREADS:  # int() refuses many digits
-        raise InputError(
-            f"{THREADS} must be a whole number from 1 to {MOST_THREADS}, it is {asked!r}", f"Unset {THREADS}."
-        )
+    if not asked.isdecimal() or len(asked) > 4 or not 1 <= int(asked) <= MOST:  # int() refuses many digits
+        raise InputError(f"{THREADS} must be a whole number from 1 to {MOST}, it is {asked!r}", f"Unset {THREADS}.")
     return int(asked)
