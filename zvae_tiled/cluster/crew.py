@@ -114,7 +114,7 @@ class Crew:
         return self._submit(f"{self.name}-{key}", task, *options, workers=[home], allow_other_workers=True)
 
     def _submit(self, key: str, task: Callable[..., Any], *options: Any, **place: Any) -> Any:
-        with measured_together():
+        with spoken("the scheduler takes no tasks"), measured_together():
             future = self._client.submit(task, *options, key=key, pure=False, resources={self.seat: 1}, **place)
         self._futures.add(future)
         return future

@@ -17,6 +17,9 @@ from zvae_tiled.planner.stripes import home
 UNFINISHED = "the picture is unfinished"
 """What is left of the work."""
 
+FIGURE = 10.0
+"""Seconds that workers have to say how much memory they used: the finished picture has no name before."""
+
 
 class Workers:
     """Members of a crew. A handle is a future of Dask's. Neighbouring stripes are computed by one worker."""
@@ -48,9 +51,21 @@ class Workers:
         return fetched(self._crew, self._watch, handles)
 
     def peak(self) -> int:
-        """Return the most bytes that a worker had in use."""
+        """Return the most bytes that a worker had in use.
+
+        Raises:
+            ClusterError: They do not say it within `FIGURE`: they carry out other work, or are gone.
+        """
         homes, crew = sorted(set(self._homes)), self._crew
-        peaks: list[int] = self.get([crew.submit(f"peak-{home}", home, peak_of, crew.name) for home in homes])
+        gathering = crew.gathering([crew.submit(f"peak-{home}", home, peak_of, crew.name) for home in homes])
+        try:
+            peaks: list[int] = gathering.result(timeout=FIGURE)
+        except TimeoutError as error:
+            raise ClusterError(f"the workers did not say it within {FIGURE:.0f} s") from error
+        except Exception as error:
+            raise lost(error) from error
+        finally:
+            gathering.cancel()
         return max(peaks)
 
 
