@@ -17,7 +17,6 @@ from zvae_tiled.cluster.likeness import check_alike, own_likeness
 from zvae_tiled.cluster.names import left_seat, measured_together, taken_seat
 from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
-from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, carry_out
 from zvae_tiled.errors import ClusterError
 
@@ -63,16 +62,14 @@ class Crew:
     Attributes:
         name: The run's name.
         seat: The name of the resource that members have (see `names`).
-        shares: The part that each worker has of its machine, by the machine.
         count: How many workers became members at the start.
     """
 
-    def __init__(self, client: Any, name: str, seat: str, shares: Mapping[str, Share], count: int) -> None:
+    def __init__(self, client: Any, name: str, seat: str, count: int) -> None:
         """Take a client of Dask's, whose workers are members."""
         self._client = client
         self.name = name
         self.seat = seat
-        self.shares = shares
         self.count = count
         self._sent = 0
         self._futures: WeakSet[Any] = WeakSet()
@@ -190,7 +187,7 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
     name = f"zvae-{uuid4().hex[:12]}"
     with spoken("the workers cannot be prepared"):
         seat = taken_seat(client, name)
-    members = Crew(client, name, seat, shares, len(told))
+    members = Crew(client, name, seat, len(told))
     try:
         try:
             with spoken("the workers cannot be prepared"):

@@ -14,8 +14,7 @@ from zvae_tiled.cluster.crew import Crew, crew
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.ready import model_of, ready
 from zvae_tiled.cluster.stripes.job import StripedDecode, StripedEncode
-from zvae_tiled.cluster.stripes.machine import this_machine
-from zvae_tiled.cluster.stripes.worker import engine_of, planned
+from zvae_tiled.cluster.stripes.worker import described, engine_of, planned
 from zvae_tiled.cluster.stripes.workers import UNFINISHED, Workers, fetched
 from zvae_tiled.cluster.watch import Watch
 from zvae_tiled.errors import InputError
@@ -100,22 +99,22 @@ def _encode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:
 
 
 def _planned(members: Crew, order: Order, height: int, width: int, stripes: int | None) -> tuple[StripedPlan, Workers]:
-    """Let a member plan for all of them, and give them their stripes. Fewer members need another plan."""
-    watch = Watch(members)
-    budget = min(_bytes(share.limited(order)) for share in members.shares.values())
-    together = max(share.workers for share in members.shares.values())
+    """Let a member plan for all of them, and give them their stripes. If one ends meanwhile, they need another plan."""
+    watch, run = Watch(members), members.name
     watch.assemble(UNFINISHED)
     for attempt in itertools.count():
-        count = len(watch.members)
         homes = sorted(watch.members)
-        asked = [members.submit(f"machine-{attempt}.{place}", home, this_machine) for place, home in enumerate(homes)]
-        options = order, height, width, count, stripes or count, budget, together, fetched(members, watch, asked)
+        asked = [members.submit(f"machine-{attempt}.{at}", home, described, run) for at, home in enumerate(homes)]
+        machines, shares = zip(*fetched(members, watch, asked), strict=True)
+        budget = min(_bytes(share.limited(order)) for share in shares)
+        together = max(share.workers for share in shares)
+        options = order, height, width, len(homes), stripes or len(homes), budget, together, machines
         future = members.submit(f"planned-{attempt}", homes[0], planned, *options)
         (plan,) = fetched(members, watch, [future])
         watch.assemble(UNFINISHED)
-        if len(watch.members) >= count:
+        if watch.members.keys() >= set(homes):
             break
-    return plan, Workers(members, watch, plan.plan, len(plan.stripes))
+    return plan, Workers(members, watch, homes, plan.plan, len(plan.stripes))
 
 
 def _bytes(order: Order) -> int:

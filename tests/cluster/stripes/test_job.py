@@ -6,7 +6,6 @@ import logging
 from concurrent.futures import Future
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +63,7 @@ class Closed:
 
 def test_a_scheduler_that_is_gone_when_a_task_is_sent_is_an_error_of_ours() -> None:
     pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
-    crew = Crew(Closed(), "run", "seat", {}, 1)
+    crew = Crew(Closed(), "run", "seat", 1)
     with pytest.raises(ClusterError, match="RuntimeError: the client is closed"):
         crew.submit("peak", "tcp://a:1", len, ())
 
@@ -89,9 +88,8 @@ def test_workers_that_carry_out_other_work_are_not_waited_for_to_say_how_much_me
 ) -> None:
     monkeypatch.setattr("zvae_tiled.cluster.stripes.workers.FIGURE", 0.01)
     crew: Any = Busy()
-    watch: Any = SimpleNamespace(members={"tcp://a:1": None})
-    plan: Any = None
-    hands = Workers(crew, watch, plan, 2)
+    none: Any = None
+    hands = Workers(crew, none, ["tcp://a:1"], none, 2)
     with pytest.raises(ClusterError, match="did not say it within"):
         hands.peak()
     assert crew.answer.cancelled()

@@ -65,7 +65,7 @@ def test_workers_compute_the_bytes_that_one_process_computes(place: Path, client
 
 
 def test_workers_say_how_often_they_asked_each_other_for_rows(place: Path, client: Any) -> None:
-    crew = Crew(client, "", "", {}, 2)
+    crew = Crew(client, "", "", 2)
     until = time.monotonic() + 60  # they say it about once a second
     while not all(each.asked for each in crew.work().values()) and time.monotonic() < until:
         run_striped(ORDER, client)  # again, for a slow machine may have given all of it to one worker

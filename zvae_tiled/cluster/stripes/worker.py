@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from zvae_tiled.cluster.stripes.machine import Machine, for_all
+from zvae_tiled.cluster.share import Share
+from zvae_tiled.cluster.stripes.machine import Machine, for_all, this_machine
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.cluster.work import held, portable
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
@@ -26,6 +27,13 @@ def engine_of(order: Order) -> Engine:
     vae = held(order)
     chain = vae.config.chain(order.task)
     return Engine(chain, kernels_for(this_device(vae.dtype), vae.dtype), vae.weights, norms(chain, vae.weights))
+
+
+def described(run: str) -> tuple[Machine, Share]:
+    """Return what this member of a run is, and its part of its machine."""
+    from zvae_tiled.cluster.membership import member_of
+
+    return this_machine(), member_of(run).share
 
 
 def planned(

@@ -24,20 +24,20 @@ FIGURE = 10.0
 class Workers:
     """Members of a crew. A handle is a future of Dask's. Neighbouring stripes are computed by one worker."""
 
-    def __init__(self, crew: Crew, watch: Watch, plan: Plan, stripes: int) -> None:
+    def __init__(self, crew: Crew, watch: Watch, homes: Sequence[str], plan: Plan, stripes: int) -> None:
         """Give each worker stripes.
 
         Args:
             crew: The workers.
-            watch: Their members now.
+            watch: Who of them is a member.
+            homes: The addresses of those that get stripes.
             plan: The plan of a worker.
             stripes: How many stripes there are.
         """
-        addresses = sorted(watch.members)
         self._crew = crew
         self._watch = watch
         self._plan = plan
-        self._homes = [addresses[home(stripe, stripes, len(addresses))] for stripe in range(stripes)]
+        self._homes = [homes[home(stripe, stripes, len(homes))] for stripe in range(stripes)]
 
     def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
         """Let a task be carried out by the worker that has a stripe. Return its future."""
