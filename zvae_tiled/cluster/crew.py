@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from weakref import WeakSet
 
+from zvae_tiled.cluster.dask_limit import check_limits
 from zvae_tiled.cluster.introductions import introductions, shares_of
 from zvae_tiled.cluster.likeness import check_alike, own_likeness
 from zvae_tiled.cluster.names import left_seat, measured_together, taken_seat
@@ -162,22 +163,25 @@ def _some(crew: Crew) -> bool:
 
 
 @contextmanager
-def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Iterator[Crew]:
+def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = (), budget: int = 0) -> Iterator[Crew]:
     """Compare the workers of a cluster, and make them members while the block runs.
 
     Args:
         client: A client of Dask's.
         models: The VAEs of the run.
         allow: Differences that are allowed. They were checked by `check_allowed`.
+        budget: The largest budget of a machine that an order names, in bytes; 0 if none does.
 
     Raises:
-        ClusterError: There is no worker, one does not answer, or they are not alike.
+        ClusterError: There is no worker, one does not answer, Dask limits one to less than its part of the budget, or
+            they are not alike.
     """
     from zvae_tiled.cluster.membership import Membership
 
     own = own_likeness(models)
     with spoken("the cluster does not answer"), suppress(OSError):  # a TimeoutError is one; it is told below
         client.wait_for_workers(1, timeout=WAIT)
+    check_limits(workers_of(client), budget)
     told = introductions(client, models)
     if not told:
         advice = "Start some: dask worker ADDRESS --nthreads 1 --memory-limit 0"
@@ -191,7 +195,7 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
     try:
         try:
             with spoken("the workers cannot be prepared"):
-                client.register_plugin(Membership(name, seat, models, common, shares, allow))
+                client.register_plugin(Membership(name, seat, models, common, shares, allow, budget))
         except ClusterError as error:
             if not isinstance(error.__cause__, OSError) or not _some(members):  # else a worker was lost meanwhile
                 raise

@@ -11,6 +11,7 @@ from typing import Any
 from zvae_tiled.checks import shown, whole
 from zvae_tiled.cluster.arguments import check_allowed, check_client
 from zvae_tiled.cluster.crew import Crew, crew
+from zvae_tiled.cluster.dask_limit import named
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.ready import model_of, ready
 from zvae_tiled.cluster.stripes.job import StripedDecode, StripedEncode
@@ -75,7 +76,7 @@ def run_striped(
         check_outputs(paths, (Source.of(Path(order.source)), *vae.sources))
         placed = ready(0, order, shape, paths).order
         terms = Terms(progress=progress)
-        with hushed(), crew(client, [model_of(placed)], allow) as members:
+        with hushed(), crew(client, [model_of(placed)], allow, named([placed])) as members:
             plan, hands = _planned(members, placed, shape[1] // vae.config.scale, shape[2] // vae.config.scale, stripes)
             parts = plan, hands, partial(engine_of, placed)
             return _decode(order, vae, terms, *parts) if order.task == "decode" else _encode(order, vae, terms, *parts)
