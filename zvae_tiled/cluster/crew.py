@@ -33,10 +33,12 @@ class Seen(NamedTuple):
     Attributes:
         folder: The folder that Dask made for it. One that is started again has another, perhaps at the same address.
         heard: When it was last heard, by some clock.
+        paused: Whether it computes nothing, and Dask gives it nothing: its memory is close to Dask's limit.
     """
 
     folder: str
     heard: float
+    paused: bool = False
 
 
 class Work(NamedTuple):
@@ -83,7 +85,7 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         workers = {at: facts for at, facts in workers_of(self._client).items() if facts["resources"].get(self.seat)}
-        return {at: Seen(facts["local_directory"], facts["last_seen"]) for at, facts in workers.items()}
+        return {at: Seen(facts["local_directory"], facts["last_seen"], _paused(facts)) for at, facts in workers.items()}
 
     def work(self) -> dict[str, Work]:
         """Return what each worker does.
@@ -145,6 +147,11 @@ class Crew:
         with suppress(Exception):
             left = left_seat(self._client, self.name, self.seat)
             asyncio.run_coroutine_threadsafe(left, self._client.loop.asyncio_loop).result(ANSWER)
+
+
+def _paused(facts: Mapping[str, Any]) -> bool:
+    """Return whether a worker waits for memory. One that still computes frees some as it ends."""
+    return facts["status"] == "paused" and not facts["metrics"].get("task_counts", {}).get("executing", 0)
 
 
 def _work(metrics: Mapping[str, Mapping[str, int]], member: bool) -> Work:
