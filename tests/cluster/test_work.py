@@ -125,7 +125,7 @@ def test_a_worker_that_is_no_longer_a_member_of_any_run_keeps_no_vae(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     membership = pytest.importorskip("zvae_tiled.cluster.membership", exc_type=ImportError)
-    worker: Any = type("Worker", (), {"state": SimpleNamespace(total_resources={})})()
+    worker: Any = type("Worker", (), {"state": SimpleNamespace(total_resources={}), "metrics": {}})()
     member = membership.Member(Share(1, 1 << 30, ""), ())
     monkeypatch.setattr(membership, "MEMBERS", {"first": member, "last": member})
     order = Order("decode", "vae", "0.npy", "out/0.npy")

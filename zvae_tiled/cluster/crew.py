@@ -42,13 +42,13 @@ class Seen(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a worker does, as it said last.
+    """What a worker does for a run, as it said last.
 
     Attributes:
-        computes: Tasks that it computes now.
+        computes: Tasks that it computes now, or that wait for what it computes.
         holds: Results that it holds.
-        receives: Bytes that it asked other workers for and waits for.
-        asked: How often it has asked another worker.
+        receives: Results that it asked other workers for and waits for.
+        asked: How often it has asked another worker, for any run.
         member: Whether it is a member of the run.
     """
 
@@ -88,13 +88,18 @@ class Crew:
         return {at: Seen(facts["local_directory"], facts["last_seen"], _paused(facts)) for at, facts in workers.items()}
 
     def work(self) -> dict[str, Work]:
-        """Return what each worker does.
+        """Return what each worker does for this run. One that is no member says nothing of it.
 
         Raises:
             ClusterError: The scheduler does not answer.
         """
         workers = workers_of(self._client)
-        return {at: _work(facts["metrics"], bool(facts["resources"].get(self.seat))) for at, facts in workers.items()}
+        return {at: self._work(facts["metrics"], facts["resources"]) for at, facts in workers.items()}
+
+    def _work(self, metrics: Mapping[str, Mapping[str, int]], resources: Mapping[str, float]) -> Work:
+        does, moved = metrics.get(self.name, {}), metrics.get("transfer", {})
+        counted = does.get("computes", 0), does.get("holds", 0), does.get("receives", 0)
+        return Work(*counted, moved.get("incoming_count_total", 0), bool(resources.get(self.seat)))
 
     def send(self, task: Task) -> Any:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
@@ -152,13 +157,6 @@ class Crew:
 def _paused(facts: Mapping[str, Any]) -> bool:
     """Return whether a worker waits for memory. One that still computes frees some as it ends."""
     return facts["status"] == "paused" and not facts["metrics"].get("task_counts", {}).get("executing", 0)
-
-
-def _work(metrics: Mapping[str, Mapping[str, int]], member: bool) -> Work:
-    """Return what a worker does, from its metrics."""
-    counts, moved = metrics.get("task_counts", {}), metrics.get("transfer", {})
-    counted = counts.get("executing", 0), counts.get("memory", 0)
-    return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0), member)
 
 
 def _some(crew: Crew) -> bool:

@@ -16,12 +16,14 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed import Lock, WorkerPlugin, get_worker
 
 from zvae_tiled.cluster.dask_limit import too_low, usable
+from zvae_tiled.cluster.doing import doing
 from zvae_tiled.cluster.likeness import Likeness, differences, likeness
 from zvae_tiled.cluster.ready import Model, sources_of
 from zvae_tiled.cluster.share import Share, available_here
@@ -166,6 +168,7 @@ class Membership(WorkerPlugin):
                 LOG.warning("%s takes no orders: the budget of this machine is shared by others", worker.address)
                 return
             MEMBERS[self.name] = Member(share, sources)
+            worker.metrics[self.name] = partial(doing, self.name)
             await worker.set_resources(**{self._seat: 1})
 
     async def _others(self, worker: Any) -> int:
@@ -185,6 +188,7 @@ class Membership(WorkerPlugin):
         """End the membership. Without another one the worker keeps no VAE."""
         async with self._turn(worker):  # a setup that is still going on ends first
             MEMBERS.pop(self.name, None)
+            worker.metrics.pop(self.name, None)
             if not MEMBERS:
                 await asyncio.to_thread(forget_held)  # it may wait for a task that loads one
             if worker.state.total_resources.get(self._seat):
