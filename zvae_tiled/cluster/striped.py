@@ -56,6 +56,7 @@ def run_striped(
     Raises:
         InputError: The order cannot be carried out in stripes, or another argument is invalid. Nothing was started.
         BudgetError: It does not fit into a worker's part of the budget. The error says how many workers would do.
+        OutOfMemoryError: Memory ran out, here or on a worker.
         OutputError: The file cannot be written, or is one that is read.
         ClusterError: Workers are missing, are not alike, were all lost, or do not reach each other.
         MissingExtraError: Dask is not installed.

@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 
 from zvae_tiled.cluster.crew import Crew, Seen
-from zvae_tiled.errors import ClusterError
+from zvae_tiled.cluster.row import problem_of
+from zvae_tiled.errors import ClusterError, OutOfMemoryError, ZvaeError
+from zvae_tiled.shortage import THERE, is_shortage
 
 LOG = logging.getLogger("zvae_tiled")
 
@@ -103,8 +105,10 @@ def _folders(members: Mapping[str, Seen]) -> set[tuple[str, str]]:
     return {(address, seen.folder) for address, seen in members.items()}
 
 
-def lost(error: Exception) -> ClusterError:
+def lost(error: Exception) -> ZvaeError:
     """Return what Dask says of a task that no worker could carry out."""
+    if is_shortage(error):
+        return OutOfMemoryError(f"memory ran out on a worker: {problem_of(error)}", THERE)
     if type(error).__name__ == "KilledWorker":
         problem = "the workers that carried it out died, several in turn"
         return ClusterError(problem, "See whether they had enough memory: name a smaller budget.")

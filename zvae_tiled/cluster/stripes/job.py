@@ -48,6 +48,11 @@ class Striped(Job):
         del output, gathered, replay
         return self._planned.plan
 
+    @property
+    def _follows(self) -> bool:
+        """Whether another attempt would have another plan. The plan is the workers', whatever is free here."""
+        return False
+
     def _rows(
         self, plan: Plan, listener: Listener | None, notes: Checkpoints | None = None
     ) -> Iterator[tuple[int, mx.array]]:
