@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from distributed import Lock, WorkerPlugin, get_worker
 
+from zvae_tiled.cluster.anywhere import anywhere
 from zvae_tiled.cluster.dask_limit import too_low, usable
 from zvae_tiled.cluster.doing import doing
 from zvae_tiled.cluster.likeness import Likeness, differences, likeness
@@ -140,6 +141,11 @@ class Membership(WorkerPlugin):
         self._shares = shares
         self._allow = allow
         self._budget = budget
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Let a worker that joins start also where this package is not installed."""
+        given = self.name, self._seat, self._models, self._common, self._shares, self._allow, self._budget
+        return anywhere(type(self), given, self._seat)
 
     async def setup(self, worker: Any) -> None:
         """Compare this worker with the others. If it is like them, it becomes a member."""
