@@ -15,6 +15,7 @@ from zvae_tiled.cluster.dask_limit import named
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.ready import model_of, ready
 from zvae_tiled.cluster.stripes.job import StripedDecode, StripedEncode
+from zvae_tiled.cluster.stripes.turn import turn
 from zvae_tiled.cluster.stripes.worker import described, engine_of, planned
 from zvae_tiled.cluster.stripes.workers import UNFINISHED, Workers, fetched
 from zvae_tiled.cluster.watch import Watch
@@ -44,7 +45,8 @@ def run_striped(
 ) -> Report:
     """Decode or encode one picture on all workers of a Dask cluster, with the bytes of one machine.
 
-    Workers read the weights, and this process reads what is given and writes the result.
+    Workers read the weights, and this process reads what is given and writes the result. If another picture is computed
+    in stripes on the cluster, it is waited for.
 
     Args:
         order: The decode or encode. It must be exact, of one picture.
@@ -77,7 +79,7 @@ def run_striped(
         check_outputs(paths, (Source.of(Path(order.source)), *vae.sources))
         placed = ready(0, order, shape, paths).order
         terms = Terms(progress=progress)
-        with hushed(), crew(client, [model_of(placed)], allow, named([placed])) as members:
+        with hushed(), turn(client), crew(client, [model_of(placed)], allow, named([placed])) as members:
             plan, hands = _planned(members, placed, shape[1] // vae.config.scale, shape[2] // vae.config.scale, stripes)
             parts = plan, hands, partial(engine_of, placed)
             return _decode(order, vae, terms, *parts) if order.task == "decode" else _encode(order, vae, terms, *parts)
