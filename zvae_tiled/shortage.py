@@ -13,6 +13,9 @@ WORDS = ("malloc", "to allocate", "out of memory", "insufficient memory")
 
 CLOSE = "Close other programs."
 
+THERE = "Close other programs on that machine, or name a smaller budget."
+"""What to do where a worker's memory ran out."""
+
 ADVICE = (
     "Close other programs, or name a smaller budget=. Without budget= a plan is made for the memory that is left then."
 )

@@ -118,7 +118,7 @@ async def _late(dask_worker: Any) -> bool:
     """Let a worker join a run that it was told has ended; return whether it takes its orders."""
     from zvae_tiled.cluster.membership import MEMBERS, Membership
 
-    await Membership("ended", "zvae-9", (), likeness(()), {}, ()).setup(dask_worker)
+    await Membership("ended", "zvae-9", (), likeness(()), {}, (), 0).setup(dask_worker)
     return "ended" in MEMBERS or bool(dask_worker.state.total_resources["zvae-9"])
 
 

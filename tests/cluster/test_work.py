@@ -125,14 +125,14 @@ def test_a_worker_that_is_no_longer_a_member_of_any_run_keeps_no_vae(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     membership = pytest.importorskip("zvae_tiled.cluster.membership", exc_type=ImportError)
-    worker: Any = type("Worker", (), {"state": SimpleNamespace(total_resources={})})()
+    worker: Any = type("Worker", (), {"state": SimpleNamespace(total_resources={}), "metrics": {}})()
     member = membership.Member(Share(1, 1 << 30, ""), ())
     monkeypatch.setattr(membership, "MEMBERS", {"first": member, "last": member})
     order = Order("decode", "vae", "0.npy", "out/0.npy")
     kept = held(order)
     for name in ("first", "last"):
         assert held(order) is kept
-        asyncio.run(membership.Membership(name, "seat", (), Likeness((), (), ()), {}, ()).teardown(worker))
+        asyncio.run(membership.Membership(name, "seat", (), Likeness((), (), ()), {}, (), 0).teardown(worker))
     assert held(order) is not kept
 
 
@@ -153,7 +153,7 @@ def test_a_preview_names_the_tiny_decoder_that_is_found_here_and_its_weights_are
     named = with_tiny(ready)
     assert [each.order.tiny for each in named] == [None, str(tiny), str(place / "vae")]
     assert [len(each.models) for each in named] == [1, 2, 2]
-    monkeypatch.setattr("zvae_tiled.cluster.crew.crew", lambda _, models, allow: nullcontext(models))
+    monkeypatch.setattr("zvae_tiled.cluster.crew.crew", lambda _, models, *options: nullcontext(models))
     monkeypatch.setattr("zvae_tiled.cluster.run.Run", lambda *given: SimpleNamespace(rows=lambda: given[:2]))
     sent: list[Any] = list(carried_out(ready, object()))
     assert sent == [sorted(named[1].models, key=repr), named]

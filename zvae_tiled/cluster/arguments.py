@@ -11,13 +11,16 @@ from zvae_tiled.errors import InputError
 
 
 def check_client(client: Any) -> None:
-    """Refuse a client that cannot be one of Dask's.
+    """Refuse a client that cannot be one of Dask's, or whose event loop this call would hold up.
 
     Raises:
-        InputError: It takes no tasks.
+        InputError: It takes no tasks, or is an asynchronous one that is used on its own loop.
     """
     if not hasattr(client, "submit"):
         raise InputError(f"client must be a distributed.Client, it is {shown(client)}")
+    if getattr(client, "asynchronous", False) is True:
+        problem = "client is asynchronous, and its event loop would wait for this call, which waits for the loop"
+        raise InputError(problem, "Call it in a thread, as with asyncio.to_thread, or use Client(asynchronous=False).")
 
 
 def check_allowed(allow: Sequence[str]) -> None:

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from weakref import WeakSet
 
+from zvae_tiled.cluster.dask_limit import check_limits
 from zvae_tiled.cluster.introductions import introductions, shares_of
 from zvae_tiled.cluster.likeness import check_alike, own_likeness
 from zvae_tiled.cluster.names import left_seat, measured_together, taken_seat
 from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
-from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.work import Task, carry_out
 from zvae_tiled.errors import ClusterError
 
@@ -33,20 +33,22 @@ class Seen(NamedTuple):
     Attributes:
         folder: The folder that Dask made for it. One that is started again has another, perhaps at the same address.
         heard: When it was last heard, by some clock.
+        paused: Whether it computes nothing, and Dask gives it nothing: its memory is close to Dask's limit.
     """
 
     folder: str
     heard: float
+    paused: bool = False
 
 
 class Work(NamedTuple):
-    """What a worker does, as it said last.
+    """What a worker does for a run, as it said last.
 
     Attributes:
-        computes: Tasks that it computes now.
+        computes: Tasks that it computes now, or that wait for what it computes.
         holds: Results that it holds.
-        receives: Bytes that it asked other workers for and waits for.
-        asked: How often it has asked another worker.
+        receives: Results that it asked other workers for and waits for.
+        asked: How often it has asked another worker, for any run.
         member: Whether it is a member of the run.
     """
 
@@ -63,16 +65,14 @@ class Crew:
     Attributes:
         name: The run's name.
         seat: The name of the resource that members have (see `names`).
-        shares: The part that each worker has of its machine, by the machine.
         count: How many workers became members at the start.
     """
 
-    def __init__(self, client: Any, name: str, seat: str, shares: Mapping[str, Share], count: int) -> None:
+    def __init__(self, client: Any, name: str, seat: str, count: int) -> None:
         """Take a client of Dask's, whose workers are members."""
         self._client = client
         self.name = name
         self.seat = seat
-        self.shares = shares
         self.count = count
         self._sent = 0
         self._futures: WeakSet[Any] = WeakSet()
@@ -85,16 +85,21 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         workers = {at: facts for at, facts in workers_of(self._client).items() if facts["resources"].get(self.seat)}
-        return {at: Seen(facts["local_directory"], facts["last_seen"]) for at, facts in workers.items()}
+        return {at: Seen(facts["local_directory"], facts["last_seen"], _paused(facts)) for at, facts in workers.items()}
 
     def work(self) -> dict[str, Work]:
-        """Return what each worker does.
+        """Return what each worker does for this run. One that is no member says nothing of it.
 
         Raises:
             ClusterError: The scheduler does not answer.
         """
         workers = workers_of(self._client)
-        return {at: _work(facts["metrics"], bool(facts["resources"].get(self.seat))) for at, facts in workers.items()}
+        return {at: self._work(facts["metrics"], facts["resources"]) for at, facts in workers.items()}
+
+    def _work(self, metrics: Mapping[str, Mapping[str, int]], resources: Mapping[str, float]) -> Work:
+        does, moved = metrics.get(self.name, {}), metrics.get("transfer", {})
+        counted = does.get("computes", 0), does.get("holds", 0), does.get("receives", 0)
+        return Work(*counted, moved.get("incoming_count_total", 0), bool(resources.get(self.seat)))
 
     def send(self, task: Task) -> Any:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
@@ -114,7 +119,7 @@ class Crew:
         return self._submit(f"{self.name}-{key}", task, *options, workers=[home], allow_other_workers=True)
 
     def _submit(self, key: str, task: Callable[..., Any], *options: Any, **place: Any) -> Any:
-        with measured_together():
+        with spoken("the scheduler takes no tasks"), measured_together():
             future = self._client.submit(task, *options, key=key, pure=False, resources={self.seat: 1}, **place)
         self._futures.add(future)
         return future
@@ -149,11 +154,9 @@ class Crew:
             asyncio.run_coroutine_threadsafe(left, self._client.loop.asyncio_loop).result(ANSWER)
 
 
-def _work(metrics: Mapping[str, Mapping[str, int]], member: bool) -> Work:
-    """Return what a worker does, from its metrics."""
-    counts, moved = metrics.get("task_counts", {}), metrics.get("transfer", {})
-    counted = counts.get("executing", 0), counts.get("memory", 0)
-    return Work(*counted, moved.get("incoming_bytes", 0), moved.get("incoming_count_total", 0), member)
+def _paused(facts: Mapping[str, Any]) -> bool:
+    """Return whether a worker waits for memory. One that still computes frees some as it ends."""
+    return facts["status"] == "paused" and not facts["metrics"].get("task_counts", {}).get("executing", 0)
 
 
 def _some(crew: Crew) -> bool:
@@ -165,22 +168,25 @@ def _some(crew: Crew) -> bool:
 
 
 @contextmanager
-def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Iterator[Crew]:
+def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = (), budget: int = 0) -> Iterator[Crew]:
     """Compare the workers of a cluster, and make them members while the block runs.
 
     Args:
         client: A client of Dask's.
         models: The VAEs of the run.
         allow: Differences that are allowed. They were checked by `check_allowed`.
+        budget: The largest budget of a machine that an order names, in bytes; 0 if none does.
 
     Raises:
-        ClusterError: There is no worker, one does not answer, or they are not alike.
+        ClusterError: There is no worker, one does not answer, Dask limits one to less than its part of the budget, or
+            they are not alike.
     """
     from zvae_tiled.cluster.membership import Membership
 
     own = own_likeness(models)
     with spoken("the cluster does not answer"), suppress(OSError):  # a TimeoutError is one; it is told below
         client.wait_for_workers(1, timeout=WAIT)
+    check_limits(workers_of(client), budget)
     told = introductions(client, models)
     if not told:
         advice = "Start some: dask worker ADDRESS --nthreads 1 --memory-limit 0"
@@ -190,11 +196,11 @@ def crew(client: Any, models: Sequence[Model], allow: Sequence[str] = ()) -> Ite
     name = f"zvae-{uuid4().hex[:12]}"
     with spoken("the workers cannot be prepared"):
         seat = taken_seat(client, name)
-    members = Crew(client, name, seat, shares, len(told))
+    members = Crew(client, name, seat, len(told))
     try:
         try:
             with spoken("the workers cannot be prepared"):
-                client.register_plugin(Membership(name, seat, models, common, shares, allow))
+                client.register_plugin(Membership(name, seat, models, common, shares, allow, budget))
         except ClusterError as error:
             if not isinstance(error.__cause__, OSError) or not _some(members):  # else a worker was lost meanwhile
                 raise

@@ -79,13 +79,15 @@ def carried_out(
         yield from _here(ready, tell)
         return
     from zvae_tiled.cluster.crew import crew
+    from zvae_tiled.cluster.dask_limit import named
     from zvae_tiled.cluster.extra import hushed
     from zvae_tiled.cluster.run import Run
 
-    named = with_tiny(ready)
-    models = sorted({model for each in named for model in each.models}, key=repr)
-    with hushed(), crew(client, models, allow) as members:
-        yield from Run(members, named, tell).rows()
+    placed = with_tiny(ready)
+    models = sorted({model for each in placed for model in each.models}, key=repr)
+    budget = named(each.order for each in placed)
+    with hushed(), crew(client, models, allow, budget) as members:
+        yield from Run(members, placed, tell).rows()
 
 
 def _refused(orders: Sequence[Order], found: Sequence[Ready | Exception]) -> Iterator[tuple[int, Row]]:

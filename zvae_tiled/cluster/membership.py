@@ -13,14 +13,18 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed import Lock, WorkerPlugin, get_worker
 
+from zvae_tiled.cluster.anywhere import anywhere
+from zvae_tiled.cluster.dask_limit import too_low, usable
+from zvae_tiled.cluster.doing import doing
 from zvae_tiled.cluster.likeness import Likeness, differences, likeness
 from zvae_tiled.cluster.ready import Model, sources_of
 from zvae_tiled.cluster.share import Share, available_here
@@ -84,8 +88,8 @@ def introduced(models: Sequence[Model], workers: Mapping[str, int]) -> tuple[Lik
         models: The VAEs of the run.
         workers: How many workers each machine has.
     """
-    here, available = _host(get_worker()), available_here()
-    share = Share(workers.get(here, 1), available.size, available.limit)
+    worker = get_worker()
+    share = _share(worker, workers.get(_host(worker), 1))
     _settle(share)
     return likeness(models), share
 
@@ -117,6 +121,7 @@ class Membership(WorkerPlugin):
         common: Likeness,
         shares: Mapping[str, Share],
         allow: Sequence[str],
+        budget: int,
     ) -> None:
         """Take what members have in common.
 
@@ -127,6 +132,7 @@ class Membership(WorkerPlugin):
             common: The likeness of its members.
             shares: The part that each worker has, by its machine.
             allow: Names of differences that are allowed.
+            budget: The largest budget of a machine that an order names, in bytes; 0 if none does.
         """
         self.name = name
         self._seat = seat
@@ -134,6 +140,12 @@ class Membership(WorkerPlugin):
         self._common = common
         self._shares = shares
         self._allow = allow
+        self._budget = budget
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Let a worker that joins start also where this package is not installed."""
+        given = self.name, self._seat, self._models, self._common, self._shares, self._allow, self._budget
+        return anywhere(type(self), given, self._seat)
 
     async def setup(self, worker: Any) -> None:
         """Compare this worker with the others. If it is like them, it becomes a member."""
@@ -146,9 +158,10 @@ class Membership(WorkerPlugin):
     async def _compared(self, worker: Any) -> None:
         # Dask may give a lost worker's task to one that is no member. Its scheduler fails if that one has no number.
         await worker.set_resources(**{self._seat: 0})
-        available = available_here()
-        alone = Share(1, available.size, available.limit)
-        share = self._shares.get(_host(worker), alone)
+        share = self._shares.get(_host(worker)) or _share(worker, 1)
+        if too_low(_limit(worker), share.workers, self._budget):
+            LOG.warning("%s takes no orders: Dask's own limit of its memory is too low for the budget", worker.address)
+            return
         _settle(share)
         own, sources = await asyncio.to_thread(self._seen)  # meanwhile the worker answers the scheduler
         if differences(self._common, own, self._allow):
@@ -161,6 +174,7 @@ class Membership(WorkerPlugin):
                 LOG.warning("%s takes no orders: the budget of this machine is shared by others", worker.address)
                 return
             MEMBERS[self.name] = Member(share, sources)
+            worker.metrics[self.name] = partial(doing, self.name)
             await worker.set_resources(**{self._seat: 1})
 
     async def _others(self, worker: Any) -> int:
@@ -180,6 +194,7 @@ class Membership(WorkerPlugin):
         """End the membership. Without another one the worker keeps no VAE."""
         async with self._turn(worker):  # a setup that is still going on ends first
             MEMBERS.pop(self.name, None)
+            worker.metrics.pop(self.name, None)
             if not MEMBERS:
                 await asyncio.to_thread(forget_held)  # it may wait for a task that loads one
             if worker.state.total_resources.get(self._seat):
@@ -197,6 +212,17 @@ async def _beat(worker: Any) -> None:
     while True:
         await asyncio.sleep(BEAT)
         await worker.heartbeat()
+
+
+def _share(worker: Any, workers: int) -> Share:
+    """Return the part of this worker, of so many on its machine."""
+    available = usable(_limit(worker), workers, available_here())
+    return Share(workers, available.size, available.limit)
+
+
+def _limit(worker: Any) -> int:
+    """Return the bytes to which Dask limits this worker; 0 if it does not."""
+    return worker.memory_manager.memory_limit or 0
 
 
 def _host(worker: Any) -> str:

@@ -59,7 +59,8 @@ class Run:
 
     def _send(self) -> None:
         """Give each member one order: more would count as failed with it if it died."""
-        while self._waiting and len(self._sent) < len(self._watch.members):
+        members = sum(not seen.paused for seen in self._watch.members.values())
+        while self._waiting and len(self._sent) < members:
             task = self._waiting.popleft()
             future = self._crew.send(task)
             self._sent[future] = task

@@ -12,7 +12,7 @@ from zvae_tiled.cluster.crew import Crew
 from zvae_tiled.errors import ClusterError
 
 STALL = 90.0
-"""Seconds in which no worker computes, and nothing reaches one."""
+"""Seconds in which no worker computes for the run, and nothing of it reaches one."""
 
 CONNECT = 45.0
 """Seconds after which a worker that waits for rows is connected: Dask gives an attempt up after 30, and asks anew."""

@@ -11,11 +11,12 @@ from typing import Any
 from zvae_tiled.checks import shown, whole
 from zvae_tiled.cluster.arguments import check_allowed, check_client
 from zvae_tiled.cluster.crew import Crew, crew
+from zvae_tiled.cluster.dask_limit import named
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.ready import model_of, ready
 from zvae_tiled.cluster.stripes.job import StripedDecode, StripedEncode
-from zvae_tiled.cluster.stripes.machine import this_machine
-from zvae_tiled.cluster.stripes.worker import engine_of, planned
+from zvae_tiled.cluster.stripes.turn import turn
+from zvae_tiled.cluster.stripes.worker import described, engine_of, planned
 from zvae_tiled.cluster.stripes.workers import UNFINISHED, Workers, fetched
 from zvae_tiled.cluster.watch import Watch
 from zvae_tiled.errors import InputError
@@ -44,7 +45,8 @@ def run_striped(
 ) -> Report:
     """Decode or encode one picture on all workers of a Dask cluster, with the bytes of one machine.
 
-    Workers read the weights, and this process reads what is given and writes the result.
+    Workers read the weights, and this process reads what is given and writes the result. If another picture is computed
+    in stripes on the cluster, it is waited for.
 
     Args:
         order: The decode or encode. It must be exact, of one picture.
@@ -56,6 +58,7 @@ def run_striped(
     Raises:
         InputError: The order cannot be carried out in stripes, or another argument is invalid. Nothing was started.
         BudgetError: It does not fit into a worker's part of the budget. The error says how many workers would do.
+        OutOfMemoryError: Memory ran out, here or on a worker.
         OutputError: The file cannot be written, or is one that is read.
         ClusterError: Workers are missing, are not alike, were all lost, or do not reach each other.
         MissingExtraError: Dask is not installed.
@@ -76,7 +79,7 @@ def run_striped(
         check_outputs(paths, (Source.of(Path(order.source)), *vae.sources))
         placed = ready(0, order, shape, paths).order
         terms = Terms(progress=progress)
-        with hushed(), crew(client, [model_of(placed)], allow) as members:
+        with hushed(), turn(client), crew(client, [model_of(placed)], allow, named([placed])) as members:
             plan, hands = _planned(members, placed, shape[1] // vae.config.scale, shape[2] // vae.config.scale, stripes)
             parts = plan, hands, partial(engine_of, placed)
             return _decode(order, vae, terms, *parts) if order.task == "decode" else _encode(order, vae, terms, *parts)
@@ -100,22 +103,22 @@ def _encode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:
 
 
 def _planned(members: Crew, order: Order, height: int, width: int, stripes: int | None) -> tuple[StripedPlan, Workers]:
-    """Let a member plan for all of them, and give them their stripes. Fewer members need another plan."""
-    watch = Watch(members)
-    budget = min(_bytes(share.limited(order)) for share in members.shares.values())
-    together = max(share.workers for share in members.shares.values())
+    """Let a member plan for all of them, and give them their stripes. If one ends meanwhile, they need another plan."""
+    watch, run = Watch(members), members.name
     watch.assemble(UNFINISHED)
     for attempt in itertools.count():
-        count = len(watch.members)
         homes = sorted(watch.members)
-        asked = [members.submit(f"machine-{attempt}.{place}", home, this_machine) for place, home in enumerate(homes)]
-        options = order, height, width, count, stripes or count, budget, together, fetched(members, watch, asked)
+        asked = [members.submit(f"machine-{attempt}.{at}", home, described, run) for at, home in enumerate(homes)]
+        machines, shares = zip(*fetched(members, watch, asked), strict=True)
+        budget = min(_bytes(share.limited(order)) for share in shares)
+        together = max(share.workers for share in shares)
+        options = order, height, width, len(homes), stripes or len(homes), budget, together, machines
         future = members.submit(f"planned-{attempt}", homes[0], planned, *options)
         (plan,) = fetched(members, watch, [future])
         watch.assemble(UNFINISHED)
-        if len(watch.members) >= count:
+        if watch.members.keys() >= set(homes):
             break
-    return plan, Workers(members, watch, plan.plan, len(plan.stripes))
+    return plan, Workers(members, watch, homes, plan.plan, len(plan.stripes))
 
 
 def _bytes(order: Order) -> int:

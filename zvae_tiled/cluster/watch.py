@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 
 from zvae_tiled.cluster.crew import Crew, Seen
-from zvae_tiled.errors import ClusterError
+from zvae_tiled.cluster.row import problem_of
+from zvae_tiled.errors import ClusterError, OutOfMemoryError, ZvaeError
+from zvae_tiled.shortage import THERE, is_shortage
 
 LOG = logging.getLogger("zvae_tiled")
 
@@ -15,7 +17,7 @@ LOOK = 1.0
 """Seconds between two looks at who is a member."""
 
 PATIENCE = 90.0
-"""Seconds that a run goes on without any member. Dask starts a worker that died again in a few."""
+"""Seconds that a run goes on without any member that works. Dask starts one that died again in a few."""
 
 ASSEMBLY = 10.0
 """Seconds that workers which can be members have to become members."""
@@ -64,19 +66,29 @@ class Watch:
             Whether there are members, and all are others than before: what they were to do is forgotten.
 
         Raises:
-            ClusterError: There has been no member for long, or the scheduler does not answer.
+            ClusterError: There has been no member that works for long, or the scheduler does not answer.
         """
         self.looked, others = time.monotonic(), False
         self.members = self._crew.members()
         if self.members:
-            self._seen = self.looked
             others = bool(self._known) and _folders(self._known).isdisjoint(_folders(self.members))
             self._listen()
             self._known = self.members
+        if not all(seen.paused for seen in self.members.values()):
+            self._seen = self.looked
         elif self.looked - self._seen > PATIENCE:
-            problem = f"no worker has been there for {PATIENCE:.0f} s, and {left}"
-            raise ClusterError(problem, "Start workers, then carry out the orders whose files do not exist.")
+            raise self._none(left)
         return others
+
+    def _none(self, left: str) -> ClusterError:
+        """Return the error of a run that no worker works for."""
+        again = "then carry out the orders whose files do not exist."
+        if not self.members:
+            return ClusterError(f"no worker has been there for {PATIENCE:.0f} s, and {left}", f"Start workers, {again}")
+        problem = (
+            f"Dask gives the workers no tasks for {PATIENCE:.0f} s, for their memory is close to its limit, and {left}"
+        )
+        return ClusterError(problem, f"Start them again, with --memory-limit 0, {again}")
 
     def _listen(self) -> None:
         """Say once which worker is silent. After Dask's worker-ttl its work goes to another one."""
@@ -93,8 +105,10 @@ def _folders(members: Mapping[str, Seen]) -> set[tuple[str, str]]:
     return {(address, seen.folder) for address, seen in members.items()}
 
 
-def lost(error: Exception) -> ClusterError:
+def lost(error: Exception) -> ZvaeError:
     """Return what Dask says of a task that no worker could carry out."""
+    if is_shortage(error):
+        return OutOfMemoryError(f"memory ran out on a worker: {problem_of(error)}", THERE)
     if type(error).__name__ == "KilledWorker":
         problem = "the workers that carried it out died, several in turn"
         return ClusterError(problem, "See whether they had enough memory: name a smaller budget.")

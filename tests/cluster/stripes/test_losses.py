@@ -150,7 +150,7 @@ def test_weights_that_change_on_the_way_are_refused(place: Path, client: Any) ->
 
 
 def test_a_scheduler_that_is_frozen_ends_it_with_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("scheduler", "crew"):
+    for module in ("scheduler", "crew", "stripes.turn"):
         monkeypatch.setattr(f"zvae_tiled.cluster.{module}.ANSWER", 3.0)
     file = ["--scheduler-file", str(place / "scheduler.json")]
     scheduler = ["scheduler", *file, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,7 @@ def test_what_stripes_cannot_do_is_refused_before_anything_is_read(
     [
         ({"order": "x"}, "order must be an Order"),
         *(({"client": each}, r"client must be a distributed\.Client") for each in (None, [1])),
+        ({"client": SimpleNamespace(submit=None, asynchronous=True)}, "client is asynchronous"),
         *(({"allow": each}, "allow must be a list") for each in (5, None, "versions", {"versions"})),
         *(({"allow": [each]}, "allow must name some of versions, kernels") for each in ("weights", 5, np.zeros(2))),
         ({"progress": np.zeros(2)}, "progress must be"),

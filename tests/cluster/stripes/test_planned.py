@@ -16,8 +16,8 @@ from tests.engine.test_grain import CONFIG
 from zvae_tiled.cluster.crew import Seen
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.cluster.striped import _planned
-from zvae_tiled.cluster.stripes.machine import Machine, for_all, this_machine
-from zvae_tiled.cluster.stripes.worker import planned
+from zvae_tiled.cluster.stripes.machine import Machine, for_all
+from zvae_tiled.cluster.stripes.worker import described, planned
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.devices.native_cpu.choice import native_workspace
 from zvae_tiled.devices.native_cpu.library import Library, open_library
@@ -25,8 +25,9 @@ from zvae_tiled.families import PRESETS
 from zvae_tiled.order import Order
 from zvae_tiled.planner.calibration import MarginWorkspace
 
-TWO, ONE, NONE = ("a", "b"), ("b",), ()
+TWO, ONE, OTHER, NONE = ("a", "b"), ("b",), ("a",), ()
 MACHINES = {"a": Machine(4, 1.5), "b": Machine(5, 1.0)}
+SHARES = {"a": Share(1, 1 << 30, ""), "b": Share(1, 1 << 33, "")}
 
 
 class Dwindling:
@@ -34,22 +35,22 @@ class Dwindling:
 
     name = "run"
     count = 2
-    shares = {"here": Share(1, 1 << 33, "")}  # noqa: RUF012
 
     def __init__(self, looks: Sequence[tuple[str, ...]]) -> None:
         self._looks = list(looks)
-        self.planned_for: list[int] = []
-        self.machines: list[Machine] = []
+        self.planned_for: list[tuple[Machine, ...]] = []
+        self.budget = 0
 
     def members(self) -> dict[str, Seen]:
         return dict.fromkeys(self._looks.pop(0) if len(self._looks) > 1 else self._looks[0], Seen("folder", 0.0))
 
     def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
         del key
-        if task is this_machine:
-            return MACHINES[home]
-        _, _, _, workers, stripes, _, _, self.machines = options
-        self.planned_for.append(workers)
+        if task is described:
+            return MACHINES[home], SHARES[home]
+        _, _, _, workers, stripes, self.budget, _, machines = options
+        assert workers == len(machines)
+        self.planned_for.append(machines)
         return SimpleNamespace(plan=None, stripes=range(stripes))
 
     def gathering(self, futures: Sequence[Any]) -> Future[list[Any]]:
@@ -60,28 +61,37 @@ class Dwindling:
 
 @pytest.mark.parametrize(
     ("looks", "planned_for"),
-    [((TWO,), [2]), ((TWO, ONE), [2, 1]), ((TWO, NONE, ONE), [2, 1]), ((ONE, TWO), [1])],
+    [
+        ((TWO,), [TWO]),
+        ((TWO, ONE), [TWO, ONE]),
+        ((TWO, NONE, ONE), [TWO, ONE]),
+        ((OTHER, ONE), [OTHER, ONE]),
+        ((ONE, TWO), [ONE]),
+    ],
 )
-def test_a_worker_that_ends_while_it_is_planned_has_no_stripe_of_the_plan(
-    looks: Sequence[tuple[str, ...]], planned_for: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_plan_is_one_for_the_workers_that_get_stripes_and_those_that_end_meanwhile_get_none(
+    looks: Sequence[tuple[str, ...]], planned_for: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zvae_tiled.cluster.watch.ASSEMBLY", 0.0)
     crew: Any = Dwindling(looks)
-    plan, workers = _planned(crew, Order("decode", "vae", "a.npy", "a.png"), 8, 8, None)
-    assert crew.planned_for == planned_for
-    assert len(plan.stripes) == planned_for[-1]
-    assert set(workers._homes) <= set(looks[-1])
+    order = Order("decode", "vae", "a.npy", "a.png")
+    plan, workers = _planned(crew, order, 8, 8, None)
+    assert crew.planned_for == [tuple(MACHINES[home] for home in homes) for homes in planned_for]
+    assert len(plan.stripes) == len(planned_for[-1])
+    assert tuple(workers._homes) == planned_for[-1]
+    assert f"{crew.budget}B" == SHARES[planned_for[-1][0]].limited(order).budget  # the smallest of them
 
 
 def test_a_plan_is_one_for_the_machines_of_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
     crew: Any = Dwindling([TWO])
     order = Order("decode", "vae", "a.npy", "a.png", dtype="float32")
     _planned(crew, order, 8, 8, None)
-    assert crew.machines == [MACHINES["a"], MACHINES["b"]]
+    (machines,) = crew.planned_for
+    assert machines == (MACHINES["a"], MACHINES["b"])
     vae = SimpleNamespace(config=CONFIG, dtype=mx.float32, weight_bytes=0)
     monkeypatch.setattr("zvae_tiled.cluster.stripes.worker.held", lambda _: vae)
-    plan = planned(order, 8, 8, 2, 2, 1 << 40, 1, crew.machines).plan
-    assert plan.device == for_all(this_device(mx.float32), crew.machines)
+    plan = planned(order, 8, 8, 2, 2, 1 << 40, 1, machines).plan
+    assert plan.device == for_all(this_device(mx.float32), machines)
 
 
 def test_a_device_for_all_machines_needs_what_any_of_them_needs() -> None:

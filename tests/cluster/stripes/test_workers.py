@@ -17,7 +17,8 @@ from tests.support.models import random_images, random_latents
 from tests.support.running import process, save_vae
 from zvae_tiled import demo
 from zvae_tiled.cluster import run_striped
-from zvae_tiled.cluster.crew import Crew
+from zvae_tiled.cluster.crew import Crew, crew
+from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.local import local_workers
 from zvae_tiled.errors import BudgetError, InputError
 from zvae_tiled.families import Task
@@ -65,14 +66,26 @@ def test_workers_compute_the_bytes_that_one_process_computes(place: Path, client
 
 
 def test_workers_say_how_often_they_asked_each_other_for_rows(place: Path, client: Any) -> None:
-    crew = Crew(client, "", "", {}, 2)
+    members = Crew(client, "", "", 2)
     until = time.monotonic() + 60  # they say it about once a second
-    while not all(each.asked for each in crew.work().values()) and time.monotonic() < until:
+    while not all(each.asked for each in members.work().values()) and time.monotonic() < until:
         run_striped(ORDER, client)  # again, for a slow machine may have given all of it to one worker
-    assert [each.asked > 0 for each in crew.work().values()] == [True, True]
-    while any(each.receives for each in crew.work().values()) and time.monotonic() < until + 60:
-        time.sleep(0.1)  # what they said last may be of the middle of the run
-    assert [each.receives for each in crew.work().values()] == [0, 0]
+    assert [each.asked > 0 for each in members.work().values()] == [True, True]
+
+
+def test_workers_say_what_they_compute_for_a_run(client: Any) -> None:
+    client.wait_for_workers(2, timeout=300)
+    with hushed(), crew(client, ()) as members:
+        one, other = sorted(members.members())
+        own, strange = (
+            members.submit("0", one, time.sleep, 4),
+            client.submit(time.sleep, 4, workers=[other], pure=False),
+        )
+        told = {(members.work()[one].computes, members.work()[other].computes)}
+        while not (own.done() and strange.done()):
+            told.add((members.work()[one].computes, members.work()[other].computes))
+            time.sleep(0.2)
+    assert told == {(0, 0), (1, 0)}
 
 
 @pytest.mark.parametrize("target", ["striped.npz", "striped.npy"])

@@ -8,13 +8,13 @@ from typing import Any
 
 import mlx.core as mx
 
+from zvae_tiled.cluster.row import problem_of
 from zvae_tiled.cluster.stripes.picture import Picture
 from zvae_tiled.cluster.stripes.piece import Piece
 from zvae_tiled.cluster.stripes.tasks import Engines
 from zvae_tiled.cluster.stripes.workers import Workers
 from zvae_tiled.devices.native_cpu.arrays import mlx_of
 from zvae_tiled.engine.checkpoints import Checkpoints
-from zvae_tiled.errors import ClusterError
 from zvae_tiled.jobs.decode import Decode
 from zvae_tiled.jobs.encode import Encode
 from zvae_tiled.jobs.job import Job
@@ -48,6 +48,11 @@ class Striped(Job):
         del output, gathered, replay
         return self._planned.plan
 
+    @property
+    def _follows(self) -> bool:
+        """Whether another attempt would have another plan. The plan is the workers', whatever is free here."""
+        return False
+
     def _rows(
         self, plan: Plan, listener: Listener | None, notes: Checkpoints | None = None
     ) -> Iterator[tuple[int, mx.array]]:
@@ -69,11 +74,11 @@ class Striped(Job):
         tracker.finish()
 
     def _described(self, report: Report) -> Report:
-        """Return the report with the memory of the worker that used most; 0 if none is there to say it any more."""
+        """Return the report with the memory of the worker that used most; 0 if they do not say it soon."""
         try:
             peak = self._hands.peak()
-        except ClusterError as error:  # the picture is finished: a figure is no reason to throw it away
-            LOG.warning("how much memory the workers used is unknown: %s", error.problem)
+        except Exception as error:  # the picture is finished: a figure is no reason to throw it away
+            LOG.warning("how much memory the workers used is unknown: %s", problem_of(error))
             peak = 0
         values = {each.name: getattr(report, each.name) for each in fields(report)}
         return StripedReport(**{**values, "measured_peak": peak})

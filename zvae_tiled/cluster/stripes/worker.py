@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from zvae_tiled.cluster.stripes.machine import Machine, for_all
+from zvae_tiled.cluster.extra import distributed
+from zvae_tiled.cluster.share import Share
+from zvae_tiled.cluster.stripes.machine import Machine, for_all, this_machine
 from zvae_tiled.cluster.stripes.sweep import Engine
 from zvae_tiled.cluster.work import held, portable
 from zvae_tiled.devices.counted import active_memory, peak_memory, reset_peak
@@ -19,6 +21,7 @@ from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.ends import PROCESS
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.striped_plan import StripedPlan, striped_plan
+from zvae_tiled.shortage import THERE, shortages
 
 
 def engine_of(order: Order) -> Engine:
@@ -26,6 +29,13 @@ def engine_of(order: Order) -> Engine:
     vae = held(order)
     chain = vae.config.chain(order.task)
     return Engine(chain, kernels_for(this_device(vae.dtype), vae.dtype), vae.weights, norms(chain, vae.weights))
+
+
+def described(run: str) -> tuple[Machine, Share]:
+    """Return what this member of a run is, and its part of its machine."""
+    from zvae_tiled.cluster.membership import member_of
+
+    return this_machine(), member_of(run).share
 
 
 def planned(
@@ -63,16 +73,18 @@ def limited(run: str, plan: Plan, task: Callable[..., Any], *options: Any) -> An
 
     Raises:
         ZvaeError: It failed, or the weights have changed.
+        OutOfMemoryError: Memory ran out.
         RuntimeError: It failed by an error that cannot be sent.
     """
     from zvae_tiled.cluster.membership import member_of
 
     member = member_of(run)
     member.check_weights()
+    worker = distributed().get_worker()
     room = max(0, plan.predicted_peak - active_memory() - PROCESS // 2)
     reset_peak()
     try:
-        with limits(plan, Ceiling(room)):
+        with limits(plan, Ceiling(room)), shortages(f"{worker.address} computed a stripe", THERE):
             result = task(*options)
         member.check_weights()  # the task may have loaded them
         return result

@@ -17,24 +17,27 @@ from zvae_tiled.planner.stripes import home
 UNFINISHED = "the picture is unfinished"
 """What is left of the work."""
 
+FIGURE = 10.0
+"""Seconds that workers have to say how much memory they used: the finished picture has no name before."""
+
 
 class Workers:
     """Members of a crew. A handle is a future of Dask's. Neighbouring stripes are computed by one worker."""
 
-    def __init__(self, crew: Crew, watch: Watch, plan: Plan, stripes: int) -> None:
+    def __init__(self, crew: Crew, watch: Watch, homes: Sequence[str], plan: Plan, stripes: int) -> None:
         """Give each worker stripes.
 
         Args:
             crew: The workers.
-            watch: Their members now.
+            watch: Who of them is a member.
+            homes: The addresses of those that get stripes.
             plan: The plan of a worker.
             stripes: How many stripes there are.
         """
-        addresses = sorted(watch.members)
         self._crew = crew
         self._watch = watch
         self._plan = plan
-        self._homes = [addresses[home(stripe, stripes, len(addresses))] for stripe in range(stripes)]
+        self._homes = [homes[home(stripe, stripes, len(homes))] for stripe in range(stripes)]
 
     def do(self, stripe: int, name: str, task: Callable[..., Any], *options: Any) -> Any:
         """Let a task be carried out by the worker that has a stripe. Return its future."""
@@ -48,9 +51,21 @@ class Workers:
         return fetched(self._crew, self._watch, handles)
 
     def peak(self) -> int:
-        """Return the most bytes that a worker had in use."""
+        """Return the most bytes that a worker had in use.
+
+        Raises:
+            ClusterError: They do not say it within `FIGURE`: they carry out other work, or are gone.
+        """
         homes, crew = sorted(set(self._homes)), self._crew
-        peaks: list[int] = self.get([crew.submit(f"peak-{home}", home, peak_of, crew.name) for home in homes])
+        gathering = crew.gathering([crew.submit(f"peak-{home}", home, peak_of, crew.name) for home in homes])
+        try:
+            peaks: list[int] = gathering.result(timeout=FIGURE)
+        except TimeoutError as error:
+            raise ClusterError(f"the workers did not say it within {FIGURE:.0f} s") from error
+        except Exception as error:
+            raise lost(error) from error
+        finally:
+            gathering.cancel()
         return max(peaks)
 
 

@@ -1,0 +1,55 @@
+"""Lets one picture at a time be computed in stripes on a cluster: workers hold their stripes between two tasks.
+
+Each run plans with the whole budget of every machine. Orders leave nothing in memory but a VAE, so they need no turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from zvae_tiled.cluster.extra import distributed
+from zvae_tiled.cluster.scheduler import ANSWER, spoken
+
+LOG = logging.getLogger("zvae_tiled")
+
+NAME = "zvae-stripes"
+"""The cluster's lock. Its scheduler takes it from a client that has said nothing for 30 seconds."""
+
+ASK = 5.0
+"""Seconds between two questions whether it is this run's turn."""
+
+LEAVE = 5.0
+"""Seconds to say that the turn is over. The scheduler finds it out by itself, too."""
+
+
+@contextmanager
+def turn(client: Any) -> Iterator[None]:
+    """Wait until no other picture is computed in stripes on this cluster, and let none be begun while the block runs.
+
+    Args:
+        client: A client of Dask's.
+
+    Raises:
+        ClusterError: The scheduler does not answer.
+    """
+    with spoken("the cluster does not answer"):
+        lock = distributed().Lock(NAME, scheduler_rpc=client.scheduler, loop=client.loop)
+    try:
+        told, mine = False, False
+        while not mine:
+            with spoken("the scheduler does not answer"):
+                mine = client.sync(lock.acquire, timeout=ASK if told else 0, callback_timeout=ANSWER)
+            if not mine and not told:
+                LOG.warning("another picture is computed in stripes on this cluster: it is waited for")
+                told = True
+        try:
+            yield
+        finally:
+            with suppress(Exception):  # the scheduler may be gone
+                client.sync(lock.release, callback_timeout=LEAVE)
+    finally:
+        if hasattr(lock, "refresh_callback"):  # else it is called every 6 s for as long as the client lives
+            client.loop.add_callback(lock.refresh_callback.stop)
