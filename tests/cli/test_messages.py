@@ -40,6 +40,7 @@ ELSEWHERE = (
 )
 """Files whose messages no command prints."""
 ONLY_PROGRAMS = (
+    "asynchronous=False",  # said of a Dask client that a program has
     "torch_dtype=",  # said of diffusers' pipeline
     "can be pickled",
     "pickle that VAE",
