@@ -68,3 +68,12 @@ def test_a_worker_that_joins_later_with_too_low_a_limit_takes_no_orders(caplog: 
     assert seats == [0]
     assert "run" not in MEMBERS
     assert "tcp://a:1 takes no orders: Dask's own limit of its memory" in caplog.text
+
+
+def test_a_worker_that_joins_later_has_no_more_memory_than_dask_lets_it_use() -> None:
+    from zvae_tiled.cluster.membership import _limited
+
+    worker: Any = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=5 * GB))
+    assert _limited(Share(2, 32 * GB, ""), worker) == Share(2, 8 * GB, "Dask's memory limit of its workers")
+    worker.memory_manager.memory_limit = None
+    assert _limited(Share(2, 32 * GB, "all"), worker) == Share(2, 32 * GB, "all")

@@ -38,8 +38,10 @@ class Client:
         raise TimeoutError
 
     def workers(self) -> dict[str, Any]:
-        counts = {"executing": int(self.does[0] != "idles")}
-        return {} if self.asked and self.does[0] == "is gone" else {AT: {"metrics": {"task_counts": counts}}}
+        counts = {"executing": int(self.does[0] not in ("idles", "is paused"))}
+        status = "paused" if self.does[0] == "is paused" else "running"
+        facts = {AT: {"status": status, "metrics": {"task_counts": counts}}}
+        return {} if self.asked and self.does[0] == "is gone" else facts
 
     def sync(self, *_: Any, **__: Any) -> dict[str, Any]:
         """Return the stack of the introduction, if it has begun."""
@@ -61,8 +63,9 @@ def test_a_worker_is_waited_for_while_it_carries_out_other_work(caplog: pytest.L
     assert not module.introductions(Client("works", "is gone"), [])
 
 
-@pytest.mark.parametrize("last", ["introduces itself", "idles", "is silent", "fails"])
+@pytest.mark.parametrize("last", ["introduces itself", "idles", "is silent", "is paused", "fails"])
 def test_a_worker_that_takes_too_long_for_its_own_part_or_fails_is_refused(last: str) -> None:
-    said = "cannot be used: TimeoutError" if last == "fails" else f"{AT} does not answer"
+    told = {"fails": "cannot be used: TimeoutError", "is paused": f"Dask gives worker {AT} no tasks"}
+    said = told.get(last, f"{AT} does not answer")
     with pytest.raises(ClusterError, match=said):
         module.introductions(Client("works", last), [])

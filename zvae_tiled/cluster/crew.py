@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from weakref import WeakSet
 
-from zvae_tiled.cluster.dask_limit import check_limits
+from zvae_tiled.cluster.dask_limit import check_limits, is_paused
 from zvae_tiled.cluster.introductions import introductions, shares_of
 from zvae_tiled.cluster.likeness import check_alike, own_likeness
 from zvae_tiled.cluster.names import left_seat, measured_together, taken_seat
@@ -50,6 +50,7 @@ class Work(NamedTuple):
         receives: Results that it asked other workers for and waits for.
         asked: How often it has asked another worker, for any run.
         member: Whether it is a member of the run.
+        paused: Whether it computes nothing, and Dask gives it nothing, as in `Seen`.
     """
 
     computes: int
@@ -57,6 +58,7 @@ class Work(NamedTuple):
     receives: int
     asked: int
     member: bool = True
+    paused: bool = False
 
 
 class Crew:
@@ -85,7 +87,9 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         workers = {at: facts for at, facts in workers_of(self._client).items() if facts["resources"].get(self.seat)}
-        return {at: Seen(facts["local_directory"], facts["last_seen"], _paused(facts)) for at, facts in workers.items()}
+        return {
+            at: Seen(facts["local_directory"], facts["last_seen"], is_paused(facts)) for at, facts in workers.items()
+        }
 
     def work(self) -> dict[str, Work]:
         """Return what each worker does for this run. One that is no member says nothing of it.
@@ -94,12 +98,13 @@ class Crew:
             ClusterError: The scheduler does not answer.
         """
         workers = workers_of(self._client)
-        return {at: self._work(facts["metrics"], facts["resources"]) for at, facts in workers.items()}
+        return {at: self._work(facts) for at, facts in workers.items()}
 
-    def _work(self, metrics: Mapping[str, Mapping[str, int]], resources: Mapping[str, float]) -> Work:
-        does, moved = metrics.get(self.name, {}), metrics.get("transfer", {})
+    def _work(self, facts: Mapping[str, Any]) -> Work:
+        does, moved = facts["metrics"].get(self.name, {}), facts["metrics"].get("transfer", {})
         counted = does.get("computes", 0), does.get("holds", 0), does.get("receives", 0)
-        return Work(*counted, moved.get("incoming_count_total", 0), bool(resources.get(self.seat)))
+        member = bool(facts["resources"].get(self.seat))
+        return Work(*counted, moved.get("incoming_count_total", 0), member, is_paused(facts))
 
     def send(self, task: Task) -> Any:
         """Let a member carry out an order. Return Dask's future of the `Row`."""
@@ -152,11 +157,6 @@ class Crew:
         with suppress(Exception):
             left = left_seat(self._client, self.name, self.seat)
             asyncio.run_coroutine_threadsafe(left, self._client.loop.asyncio_loop).result(ANSWER)
-
-
-def _paused(facts: Mapping[str, Any]) -> bool:
-    """Return whether a worker waits for memory. One that still computes frees some as it ends."""
-    return facts["status"] == "paused" and not facts["metrics"].get("task_counts", {}).get("executing", 0)
 
 
 def _some(crew: Crew) -> bool:

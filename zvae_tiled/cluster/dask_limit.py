@@ -16,6 +16,11 @@ PAUSES = 0.8
 """Share of its limit above which Dask gives a worker no tasks. At 0.95 it kills it."""
 
 
+def is_paused(facts: Mapping[str, Any]) -> bool:
+    """Return whether a worker waits for memory, by what the scheduler knows of it. One that computes frees some."""
+    return facts.get("status") == "paused" and not facts["metrics"].get("task_counts", {}).get("executing", 0)
+
+
 def usable(limit: int, workers: int, found: Available) -> Available:
     """Return what of a machine's memory is for its workers, if Dask limits each of them.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from zvae_tiled.cluster.dask_limit import is_paused
 from zvae_tiled.cluster.likeness import Likeness
 from zvae_tiled.cluster.names import measured_together
 from zvae_tiled.cluster.ready import Model
@@ -54,8 +55,16 @@ def introductions(client: Any, models: Sequence[Model]) -> dict[str, tuple[Liken
                         LOG.warning("%s carries out other work: it is waited for", address)
                         busy.add(address)
                 elif time.monotonic() > ends:
-                    raise ClusterError(f"worker {address} does not answer", "Stop it, or start it again.") from error
+                    raise _silent(address, facts) from error
     return told
+
+
+def _silent(address: str, facts: Mapping[str, Any]) -> ClusterError:
+    """Return the error of a worker that does not say what it is."""
+    if is_paused(facts):
+        problem = f"Dask gives worker {address} no tasks, for its memory is close to Dask's limit of it"
+        return ClusterError(problem, "Start it again, with --memory-limit 0.")
+    return ClusterError(f"worker {address} does not answer", "Stop it, or start it again.")
 
 
 def _does_other_work(client: Any, facts: Mapping[str, Any], key: str) -> bool:

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,6 +32,7 @@ from zvae_tiled.cluster.work import forget_held
 from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.errors import ClusterError
 from zvae_tiled.files.protect import Source
+from zvae_tiled.planner.budget import Available
 
 LOG = logging.getLogger("zvae_tiled")
 
@@ -159,6 +160,7 @@ class Membership(WorkerPlugin):
         # Dask may give a lost worker's task to one that is no member. Its scheduler fails if that one has no number.
         await worker.set_resources(**{self._seat: 0})
         share = self._shares.get(_host(worker)) or _share(worker, 1)
+        share = _limited(share, worker)  # Dask's limit of this one may be lower than that of those before it
         if too_low(_limit(worker), share.workers, self._budget):
             LOG.warning("%s takes no orders: Dask's own limit of its memory is too low for the budget", worker.address)
             return
@@ -218,6 +220,12 @@ def _share(worker: Any, workers: int) -> Share:
     """Return the part of this worker, of so many on its machine."""
     available = usable(_limit(worker), workers, available_here())
     return Share(workers, available.size, available.limit)
+
+
+def _limited(share: Share, worker: Any) -> Share:
+    """Return a part of a machine's memory as Dask lets a worker use it."""
+    available = usable(_limit(worker), share.workers, Available(share.available, share.limit))
+    return replace(share, available=available.size, limit=available.limit)
 
 
 def _limit(worker: Any) -> int:

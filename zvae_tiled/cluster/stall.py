@@ -6,9 +6,9 @@ Dask asks a worker that cannot be reached for the same rows again and again, and
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from zvae_tiled.cluster.crew import Crew
+from zvae_tiled.cluster.crew import Crew, Work
 from zvae_tiled.errors import ClusterError
 
 STALL = 90.0
@@ -47,11 +47,16 @@ class Stall:
             self._held, self._since = held, now
         elif now - self._since > STALL:
             problem = f"the workers have computed nothing and received nothing for {STALL:.0f} s, and {left}"
-            raise ClusterError(problem, _advice([address for address, each in work.items() if not each.member]))
+            raise ClusterError(problem, _advice(work))
 
 
-def _advice(strangers: Sequence[str]) -> str:
+def _advice(work: Mapping[str, Work]) -> str:
     """Return what to do next. Dask gives the tasks of a lost worker also to workers that never carry them out."""
+    paused = [address for address, each in work.items() if each.member and each.paused]
+    if paused:
+        names = ", ".join(paused)
+        return f"Dask gives {names} no tasks, for its memory is close to its limit: start it with --memory-limit 0."
+    strangers = [address for address, each in work.items() if not each.member]
     stop = f"{', '.join(strangers)} took no part, and may have been given what a lost worker was to do: stop them. "
     return (
         f"{stop if strangers else ''}See whether the workers reach each other: each listens at a port of its own, "

@@ -107,7 +107,7 @@ def _planned(members: Crew, order: Order, height: int, width: int, stripes: int 
     watch, run = Watch(members), members.name
     watch.assemble(UNFINISHED)
     for attempt in itertools.count():
-        homes = sorted(watch.members)
+        homes = sorted(at for at, seen in watch.members.items() if not seen.paused) or sorted(watch.members)
         asked = [members.submit(f"machine-{attempt}.{at}", home, described, run) for at, home in enumerate(homes)]
         machines, shares = zip(*fetched(members, watch, asked), strict=True)
         budget = min(_bytes(share.limited(order)) for share in shares)

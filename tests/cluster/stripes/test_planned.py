@@ -59,6 +59,18 @@ class Dwindling:
         return done
 
 
+def test_a_worker_that_dask_has_paused_gets_no_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask would give its tasks to another one, which then holds the stripes of two."""
+    crew: Any = Dwindling([TWO])
+    seen = {"a": Seen("folder", 0.0, paused=True), "b": Seen("folder", 0.0)}
+    monkeypatch.setattr(crew, "members", lambda: seen)
+    _, workers = _planned(crew, Order("decode", "vae", "a.npy", "a.png"), 8, 8, None)
+    assert workers._homes == ["b"]
+    seen["b"] = Seen("folder", 0.0, paused=True)  # they may go on
+    _, workers = _planned(crew, Order("decode", "vae", "a.npy", "a.png"), 8, 8, None)
+    assert workers._homes == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("looks", "planned_for"),
     [

@@ -59,6 +59,14 @@ def test_workers_that_do_not_reach_each_other_are_not(told: list[Work], monkeypa
         watched(told, monkeypatch)
 
 
+def test_a_worker_that_dask_has_paused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError) as stalled:
+        watched([Work(0, 1, 0, 1, paused=True)] * LONG, monkeypatch)
+    assert stalled.value.advice == (
+        "Dask gives a no tasks, for its memory is close to its limit: start it with --memory-limit 0."
+    )
+
+
 def test_workers_that_took_no_part_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError) as stalled:
         watched([Work(0, 1, 0, 1, member=False)] * LONG, monkeypatch)

@@ -14,7 +14,7 @@ from tests.cluster.stripes.test_losses import ORDER, client, place, same_bytes
 from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.stripes import turn as module
 from zvae_tiled.cluster.stripes.turn import turn
-from zvae_tiled.errors import ClusterError
+from zvae_tiled.errors import ClusterError, InputError
 from zvae_tiled.report.progress import Progress
 
 __all__ = ["client", "place"]
@@ -73,6 +73,14 @@ def test_a_scheduler_that_is_gone_is_told_and_no_turn_is_kept(fake: Callable[...
     assert client.did == ["stops"]
 
 
+def test_a_picture_begun_by_a_listener_of_another_is_refused(fake: Callable[..., Client]) -> None:
+    """Its turn would never come."""
+    with turn(fake(True)), pytest.raises(InputError, match="in this thread"), turn(fake(True)):
+        pass
+    with turn(fake(True)):
+        pass
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_two_pictures_at_once_are_computed_one_after_the_other(client: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,13 +92,17 @@ def test_two_pictures_at_once_are_computed_one_after_the_other(client: Any, capl
 
     def tell(_: Progress) -> None:
         did.append("one")
-        if not begun.is_set():
-            begun.set()
-            time.sleep(3)
+        begun.set()
+        ends = time.monotonic() + 60
+        while "it is waited for" not in caplog.text and time.monotonic() < ends:
+            time.sleep(0.1)
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     thread.start()
-    run_striped(ORDER, client, progress=tell)
+    try:
+        run_striped(ORDER, client, progress=tell)
+    finally:
+        begun.set()
     thread.join()
     assert did == sorted(did)
     assert set(did) == {"one", "other"}

@@ -77,11 +77,11 @@ def test_workers_say_what_they_compute_for_a_run(client: Any) -> None:
     client.wait_for_workers(2, timeout=300)
     with hushed(), crew(client, ()) as members:
         one, other = sorted(members.members())
+        told = {(members.work()[one].computes, members.work()[other].computes)}
         own, strange = (
             members.submit("0", one, time.sleep, 4),
             client.submit(time.sleep, 4, workers=[other], pure=False),
         )
-        told = {(members.work()[one].computes, members.work()[other].computes)}
         while not (own.done() and strange.done()):
             told.add((members.work()[one].computes, members.work()[other].computes))
             time.sleep(0.2)
