@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.support.running import environment, run
-from zvae_tiled import VAE, BudgetError
+from zvae_tiled import VAE, BudgetError, Sampled, Tiles
 from zvae_tiled.adapters.mflux import use
 from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import PRESETS
@@ -208,6 +208,12 @@ def test_another_quality_is_named_in_the_command(tmp_path: Path) -> None:
     model = small()
     use(model, BUDGET, quality="tiles", source="flux2")
     assert model.vae.bounded._options()["--quality"] == "tiles"
+    use(model, BUDGET, quality=Tiles((512, 1024), moments="tile"), source="flux2")
+    options = model.vae.bounded._options()
+    assert (options["--tile"], options["--moments"]) == ("1024x512", "tile")
+    use(model, BUDGET, quality=Sampled(1000, tolerance=0.5), source="flux2")
+    options = model.vae.bounded._options()
+    assert (options["--keys"], options["--tolerance"]) == ("1000", "0.5")
 
 
 def test_a_small_decoder_is_named_in_the_command_whatever_the_model_was_loaded_from() -> None:

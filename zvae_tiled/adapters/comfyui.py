@@ -13,7 +13,7 @@ from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.jobs.decode import Decode
-from zvae_tiled.planner.budget import available_memory, parse_budget
+from zvae_tiled.planner.budget import available_memory, is_share, parse_budget
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.vae import VAE
 from zvae_tiled.weights.arrays import Arrays
@@ -104,7 +104,7 @@ def encode(vae: Any, pixels: Any, budget: str) -> Any:
 def _known(budget: str) -> str:
     """Return a budget as it is before ComfyUI has made room: a share of the free memory is not known yet."""
     parse_budget(budget or None, available_memory())  # one that can be none is refused before anything is unloaded
-    return budget if budget and not budget.strip().endswith("%") else _ANY
+    return _ANY if is_share(budget or None) else budget
 
 
 def _scaled(bounded: VAE) -> bool:

@@ -13,6 +13,7 @@ from zvae_tiled.adapters.maps import one_frame, unscaled
 from zvae_tiled.adapters.rescue import Rescue, first_found, options_of
 from zvae_tiled.errors import InputError
 from zvae_tiled.inputs.latents import Latents
+from zvae_tiled.planner.budget import is_share
 from zvae_tiled.planner.quality import Quality
 from zvae_tiled.vae import VAE
 
@@ -57,7 +58,7 @@ class BoundedDecode:
     def call_before_loop(self, prompt: str, config: Any, **others: Any) -> None:
         """Refuse a budget that is too small before the first step. A share of free memory is known after the last."""
         self._texts = {"prompt": str(prompt), "seed": str(others.get("seed", ""))}
-        if self.decodes and self.budget is not None and not str(self.budget).strip().endswith("%"):
+        if self.decodes and not is_share(self.budget):
             self.vae.plan(config.height, config.width, self.budget, quality=self.quality)
 
     def decode(self, latents: mx.array) -> mx.array:

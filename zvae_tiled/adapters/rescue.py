@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import mlx.core as mx
@@ -19,7 +20,6 @@ from zvae_tiled.families import PRESETS, preset_names
 from zvae_tiled.inputs.latent_files import write_latent_file
 from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.planner.quality import Exact, Quality
-from zvae_tiled.planner.sampled import Sampled
 from zvae_tiled.report.log import LOG
 from zvae_tiled.report.steady import Steady
 from zvae_tiled.vae import VAE
@@ -104,8 +104,19 @@ def options_of(vae: VAE, found: str | None, budget: str | float | None, quality:
     options["--dtype"] = "" if vae.dtype == mx.bfloat16 else dtype_name(vae.dtype)
     options["--budget"] = "" if budget is None else str(budget)
     options["--quality"] = "" if quality == Exact() else quality.name
-    options["--keys"] = str(quality.keys) if isinstance(quality, Sampled) else ""
+    options |= _options_of_quality(quality)
     return {name: value for name, value in options.items() if value}
+
+
+def _options_of_quality(quality: Quality) -> dict[str, str]:
+    """Return the options for what differs from the quality's defaults. On the command line sizes are width first."""
+    values = {each.name: getattr(quality, each.name) for each in fields(quality)}
+    usual = type(quality)()
+    return {
+        f"--{name}": f"{value[1]}x{value[0]}" if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if value != getattr(usual, name)
+    }
 
 
 def _written(latents: Latents, folder: Path) -> Path | None:

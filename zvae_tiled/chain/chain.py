@@ -89,6 +89,10 @@ class Chain:
         """The cut before the attention, if there is one."""
         return next((cut for cut, step in enumerate(self.steps) if step.kind == "attention"), None)
 
+    def attends(self, start: int, stop: int) -> bool:
+        """Whether the attention is between two cuts."""
+        return self.attention is not None and start <= self.attention < stop
+
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """The shape of every weight by name."""

@@ -9,7 +9,7 @@ import click
 
 from zvae_tiled.devices.table import likely_device
 from zvae_tiled.errors import InputError
-from zvae_tiled.planner.budget import Available, machine_memory, parse_budget
+from zvae_tiled.planner.budget import Available, is_share, machine_memory, parse_budget
 from zvae_tiled.planner.storage import disk_limit_of
 from zvae_tiled.wording import size
 
@@ -48,7 +48,7 @@ def warn_above_memory(budget: str | None, device: str | None = None) -> None:
         budget: The budget as it was typed. A share of the memory is never more.
         device: The device that is planned for. One that is not of this machine has other memory. Default: this one.
     """
-    if budget is None or "%" in budget:
+    if budget is None or is_share(budget):
         return
     kind = likely_device()
     if kind == "cuda" or (device or kind).partition("/")[0] != kind:  # a card has its own memory

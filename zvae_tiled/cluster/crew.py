@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -20,8 +19,7 @@ from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
 from zvae_tiled.cluster.work import Task, carry_out
 from zvae_tiled.errors import ClusterError
-
-LOG = logging.getLogger("zvae_tiled")
+from zvae_tiled.report.log import LOG
 
 WAIT = 60.0
 """Seconds that the first worker of a cluster has to appear, and to become a member if another one is lost."""

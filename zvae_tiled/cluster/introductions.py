@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,7 @@ from zvae_tiled.cluster.ready import Model
 from zvae_tiled.cluster.scheduler import ANSWER, spoken, workers_of
 from zvae_tiled.cluster.share import Share
 from zvae_tiled.errors import ClusterError, ZvaeError
-
-LOG = logging.getLogger("zvae_tiled")
+from zvae_tiled.report.log import LOG
 
 INTRODUCTION = 120.0
 """Seconds that a worker has to say what it is: it reads all weights for their digest, and decodes a small picture.

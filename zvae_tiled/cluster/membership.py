@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import os
 import sys
 import threading
@@ -33,8 +32,7 @@ from zvae_tiled.devices.cores import usable_cores
 from zvae_tiled.errors import ClusterError
 from zvae_tiled.files.protect import Source
 from zvae_tiled.planner.budget import Available
-
-LOG = logging.getLogger("zvae_tiled")
+from zvae_tiled.report.log import LOG
 
 
 @dataclass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 
 from zvae_tiled.cluster.crew import Crew, Seen
 from zvae_tiled.cluster.row import problem_of
 from zvae_tiled.errors import ClusterError, OutOfMemoryError, ZvaeError
+from zvae_tiled.report.log import LOG
 from zvae_tiled.shortage import THERE, is_shortage
-
-LOG = logging.getLogger("zvae_tiled")
 
 LOOK = 1.0
 """Seconds between two looks at who is a member."""

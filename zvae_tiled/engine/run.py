@@ -109,7 +109,7 @@ class Run(Generic[T]):
         return self._last
 
     def _sweeps(self, store: Store[T], stack: ExitStack, owned: bool) -> Iterator[T]:
-        attention, before = self._chain.attention, None
+        before = None
         for index, sweep in enumerate(self._stage.sweeps):
             target, shared = None, False
             if sweep.ends == "keys":
@@ -123,7 +123,7 @@ class Run(Generic[T]):
                 if owned and not shared:
                     store.close()
                 store, owned, before = target, True, sweep.medium
-                if attention is not None and sweep.store is not None and sweep.start <= attention < sweep.store:
+                if sweep.store is not None and self._chain.attends(sweep.start, sweep.store):
                     self._keys.close()
         self._last = store
 

@@ -101,8 +101,7 @@ class SavedRun(Run[T]):
                 keys = before
             elif sweep.store is not None:
                 source = before
-                passed = self._chain.attention is not None and sweep.start <= self._chain.attention < sweep.store
-                keys = None if passed else keys
+                keys = None if self._chain.attends(sweep.start, sweep.store) else keys
         return source, keys
 
     def _files(self, index: int, rows: int | None, stack: ExitStack) -> list[SavedBands[T]]:

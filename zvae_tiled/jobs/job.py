@@ -26,7 +26,7 @@ from zvae_tiled.families import Task
 from zvae_tiled.files.temporary import temporary_folder
 from zvae_tiled.jobs.limits import ceiling_of, limits
 from zvae_tiled.jobs.twice import R, twice
-from zvae_tiled.planner.budget import parse_budget
+from zvae_tiled.planner.budget import is_share, parse_budget
 from zvae_tiled.planner.case import Case, Output
 from zvae_tiled.planner.ends import starting_bytes
 from zvae_tiled.planner.plan import Plan
@@ -158,10 +158,7 @@ class Job(ABC):
     @property
     def _follows(self) -> bool:
         """Whether the budget is a share of the memory that is free when the plan is made."""
-        budget = self._terms.budget
-        return self._terms.plan is None and (
-            budget is None or (isinstance(budget, str) and budget.strip().endswith("%"))
-        )
+        return self._terms.plan is None and is_share(self._terms.budget)
 
     def _forget(self) -> str:
         """Forget the plan, and return how much memory is left for another one."""

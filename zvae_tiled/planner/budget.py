@@ -80,6 +80,11 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     return amount(value, available)
 
 
+def is_share(value: object) -> bool:
+    """Return whether a budget is a share of the memory that is free as a plan is made: in per cent, or the default."""
+    return value is None or (isinstance(value, str) and value.strip().endswith("%"))
+
+
 def amount(value: str | float, available: Available) -> Budget:
     """Read an amount of bytes, in any form that `parse_budget` reads.
 

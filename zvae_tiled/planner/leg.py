@@ -48,7 +48,7 @@ class Leg:
         self._gathers = steps.key_bytes(stop) if ends == "keys" else 0
         attention = steps.chain.attention
         self._keys = steps.key_bytes(attention) if held.keys and attention is not None else 0
-        self._attends = attention if attention is not None and held.cut <= attention < stop else None
+        self._attends = attention if steps.chain.attends(held.cut, stop) else None
 
     @property
     def disk(self) -> int:

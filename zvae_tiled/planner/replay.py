@@ -192,7 +192,6 @@ def _costed_sweeps(costs: SweepCosts, stage: Stage) -> list[Sweep]:
             held = replace(held, keys=sweep.medium)
         elif sweep.store is not None:
             assert sweep.medium is not None
-            attention = costs.costs.chain.attention
-            passed = attention is not None and sweep.start <= attention < sweep.store
+            passed = costs.costs.chain.attends(sweep.start, sweep.store)
             held = Held(sweep.store, sweep.medium, None if passed else held.keys)
     return sweeps

@@ -91,7 +91,7 @@ class SweepCosts:
         costs, stop = self.costs, len(self.costs.chain.steps) if stage.stop is None else stage.stop
         attention = costs.chain.attention
         keys = 0
-        if attention is not None and stage.start <= attention < stop:
+        if attention is not None and costs.chain.attends(stage.start, stop):
             sampling: tuple[Ending, ...] = () if costs.sampled is None else SAMPLING
             keys = sum(self.gathering_keys(attention, ends, 1)[1] for ends in (*sampling, "keys"))
         return keys + sum(costs.flops(cut) for cut in range(stage.start, stop))

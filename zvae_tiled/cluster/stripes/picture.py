@@ -86,11 +86,11 @@ class Picture:
 
     def _sweep(self, index: int, stripe: int, latents: Piece) -> Any:
         """Let a sweep be run for a stripe."""
-        stage, attention, reads = self._stage, self._chain.attention, self._reads[index][stripe]
+        stage, reads = self._stage, self._reads[index][stripe]
         sweep = stage.sweeps[index]
         moments = {cut: each for cut, each in self._moments.items() if sweep.start <= cut <= sweep.stop}
         own = self._stored[stripe] if self._stored else latents.part(reads)
-        passed = attention is not None and sweep.start <= attention < sweep.stop
+        passed = self._chain.attends(sweep.start, sweep.stop)
         sums = [total for cut, total in self._sums.items() if sweep.start <= cut < sweep.stop]
         options = moments, own, self._edges(index, stripe, reads), self._keys if passed else [], sums
         where = self._engine, stage, index, self._stripes[stripe]

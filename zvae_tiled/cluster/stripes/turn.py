@@ -6,7 +6,6 @@ while they are decoded (docs/clusters.md).
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,8 +14,7 @@ from typing import Any
 from zvae_tiled.cluster.extra import distributed
 from zvae_tiled.cluster.scheduler import ANSWER, spoken
 from zvae_tiled.errors import InputError
-
-LOG = logging.getLogger("zvae_tiled")
+from zvae_tiled.report.log import LOG
 
 NAME = "zvae-stripes"
 """The cluster's lock. Its scheduler takes it from a client that has said nothing for 30 seconds."""
