@@ -70,10 +70,25 @@ def test_a_worker_that_joins_later_with_too_low_a_limit_takes_no_orders(caplog: 
     assert "tcp://a:1 takes no orders: Dask's own limit of its memory" in caplog.text
 
 
-def test_a_worker_that_joins_later_has_no_more_memory_than_dask_lets_it_use() -> None:
-    from zvae_tiled.cluster.membership import _limited
+def test_a_worker_that_joins_later_has_no_more_memory_than_dask_lets_it_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine's part is that of workers before it, which Dask may have limited less."""
+    from zvae_tiled.cluster import membership
 
-    worker: Any = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=5 * GB))
-    assert _limited(Share(2, 32 * GB, ""), worker) == Share(2, 8 * GB, "Dask's memory limit of its workers")
-    worker.memory_manager.memory_limit = None
-    assert _limited(Share(2, 32 * GB, "all"), worker) == Share(2, 32 * GB, "all")
+    async def set_resources(**_: float) -> None:
+        return
+
+    class Settled(Exception):
+        """The part that a worker takes, before it compares itself."""
+
+    def settle(share: Share) -> None:
+        raise Settled(share)
+
+    monkeypatch.setattr(membership, "_settle", settle)
+    for limit, part in ((5 * GB, Share(2, 8 * GB, "Dask's memory limit of its workers")), (0, Share(2, 32 * GB, ""))):
+        worker: Any = SimpleNamespace(
+            address="tcp://a:1", memory_manager=SimpleNamespace(memory_limit=limit), set_resources=set_resources
+        )
+        joining = membership.Membership("run", "seat", (), Likeness((), (), ()), {"a": Share(2, 32 * GB, "")}, (), 0)
+        with pytest.raises(Settled) as settled:
+            asyncio.run(joining.setup(worker))
+        assert settled.value.args == (part,)
