@@ -17,7 +17,7 @@ from zvae_tiled.devices.base import Device
 from zvae_tiled.devices.here import kernels_for
 from zvae_tiled.devices.samples import random_map, random_weights
 from zvae_tiled.devices.workspace import block_rows, sums_bytes
-from zvae_tiled.planner.cost import moved_bytes, step_flops
+from zvae_tiled.planner.cost import EXPONENTIAL, moved_bytes, step_flops
 
 Kind = Literal["shuffle", "prepare", "keys", "attend", "added", "activate", "moments", "spread", "conv"]
 
@@ -110,7 +110,8 @@ def operations(device: Device, step: Step, rows: int, width: int, dtype: mx.Dtyp
         each = (lambda: iter(BLOCKS * blocks)) if again else (lambda: (blocks.pop() for _ in range(1)))
         attended = pixels * step.outputs * itemsize + space.attend(step, rows, width, itemsize)
         attend = lambda: kernels.attend(step, weights, x, norm, each())  # noqa: E731
-        yield Operation("attend", f"attend {about}", attend, attended, pixels * step.inputs * 4 * (step.inputs + keys))
+        work = pixels * (4 * step.inputs * (step.inputs + keys) + EXPONENTIAL * keys)
+        yield Operation("attend", f"attend {about}", attend, attended, work)
         return
     if step.joins:
         yield Operation("added", f"added {about}", lambda: kernels.added(x, x), space.added(x.nbytes))

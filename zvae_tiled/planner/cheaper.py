@@ -61,7 +61,9 @@ def fewer_keys(plan: Plan) -> list[str]:
 
 
 def without_work(plan: Plan) -> Plan | None:
-    """Return the plan that may keep maps in memory; None if there is none."""
+    """Return the plan that may keep maps in memory; None if there is none, or no device to cost it."""
+    if plan.device is None:
+        return None
     return _made(replace(plan, storage=replace(plan.storage, work=False)), plan.quality, plan.budget)
 
 

@@ -41,7 +41,7 @@ def summary(plan: Plan, spill_folder: Path | None = None) -> str:
     lines += [f"{name:<11}{text}" for name, text in zip(("cheaper", "or"), cheaper(plan, folder), strict=False)]
     lines += [f"attention  {text}" for text in fewer_keys(plan)]
     sweeps = counted(plan.sweep_count, "sweep")
-    work = f"{operations(plan.predicted_flops)}, {100 * plan.extra_flops:.0f} % of it computed again"
+    work = f"{operations(plan.predicted_flops)}, {100 * plan.extra_flops:.0f} % more than needed"
     return "\n".join([*lines, f"plan       {plan.digest}: {sweeps}, {work}"])
 
 
