@@ -146,6 +146,9 @@ def test_a_notebook_shows_the_table_and_a_chart_with_every_line(tmp_path: Path) 
     ]
     assert told.chart() in shown
     assert "timeline" not in repr(told)
+    assert "Memory while decoding" in told.chart()
+    encoded = replace(told, plan=replace(told.plan, case=replace(told.plan.case, task="encode")))
+    assert "Memory while encoding" in encoded.chart()
 
 
 def test_a_budget_far_above_does_not_flatten_the_chart(tmp_path: Path) -> None:

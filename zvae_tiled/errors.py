@@ -107,7 +107,7 @@ class BudgetError(ZvaeError):
     """The decode does not fit the budget. Nothing was started.
 
     Attributes:
-        needed: The smallest budget in bytes that works.
+        needed: The smallest budget in bytes that works; 0 if none does, or if it is a disk limit that is too small.
     """
 
     area = "plan"

@@ -110,12 +110,12 @@ def test_a_full_disk_does_not_give_up_standard_output(folder: Path, monkeypatch:
         try:
             raise OSError(28, "No space left on device")
         except OSError as error:
-            raise OutputError("maps cannot be stored in /maps: the disk is full") from error
+            raise OutputError("maps in /maps cannot be stored: the disk is full") from error
 
     monkeypatch.setattr("zvae_tiled.jobs.video.check_free_space", full)
     monkeypatch.setattr("zvae_tiled.cli.video.give_up_standard_output", lambda: pytest.fail("it was given up"))
     failed = run("video", "v.npy", "-o", "-", "--vae", "vae", "--dtype", "float32", "-q", code=5)
-    assert "maps cannot be stored in /maps: the disk is full" in failed.stderr
+    assert "maps in /maps cannot be stored: the disk is full" in failed.stderr
 
 
 def test_a_reader_that_ends_early_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_an_interrupted_decode_is_listed_goes_on_and_leaves_nothing(tmp_path: Pa
 
     listed = run("work", tmp_path).output.splitlines()
     assert len(listed) == 1
-    assert listed[0].startswith(f"{folder}  {tmp_path / 'a.npy'}: 1 x 300 x 30 latents, ")
+    assert listed[0].startswith(f"{folder}  {tmp_path / 'a.npy'}: 1 x 60x600, ")
     assert "% done, " in listed[0]
     assert ", last used 20" in listed[0]
     save_latents(latents, 300, 30, seed=1)

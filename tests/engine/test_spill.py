@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -114,6 +115,16 @@ def test_as_much_is_on_disk_as_any_plan_says(seed: int, tmp_path: Path, monkeypa
     assert max(most) == plan.spilled
 
 
+def test_a_map_that_cannot_be_read_back_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(handle: int, buffers: list[memoryview], offset: int) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(map_bytes, "os", SimpleNamespace(pwrite=os.pwrite, preadv=broken))
+    with nothing_left(tmp_path):
+        text = refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
+    assert f"maps in {tmp_path} cannot be read: Input/output error" in text
+
+
 def _tiles() -> Plan:
     """Return a plan of several stages that spills: less and less memory, until it does."""
     plan = VAE.plan(48, 40, "1GB", quality="tiles")
@@ -205,7 +216,9 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_full_disk_is_an_error_and_leaves_nothing(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, nothing_left(tmp_path):
         patch.setattr(map_bytes, "os", FullDisk(room).os)
-        assert f"{tmp_path}: the disk is full" in refusal(VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path)
+        assert f"maps in {tmp_path} cannot be stored: the disk is full" in refusal(
+            VAE.decode, LATENTS, plan=PLAN, spill_folder=tmp_path
+        )
 
 
 def test_writes_in_pieces_give_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from zvae_tiled.errors import (
 from zvae_tiled.families.qwen_image import QwenImageConfig
 from zvae_tiled.jobs.video import Video
 from zvae_tiled.planner.ends import PROCESS
+from zvae_tiled.wording import duration
 
 
 def frames(video: Video) -> np.ndarray:
@@ -132,6 +133,7 @@ def test_the_plan_says_what_it_does() -> None:
     assert video.shape == (9, 16, 24, 3)
     assert video.plan.frames == 9
     assert str(video.plan).startswith("video      9 frames of 24x16, float32 on cpu")
+    assert f"time       {duration(video.plan.predicted_seconds)} if idle" in str(video.plan)
     assert video.plan.predicted_seconds > 0
 
 

@@ -140,7 +140,9 @@ def _decoded(
     memory = available(vae.weight_bytes)
     if whole.predicted_peak > memory.size:
         raise BudgetError(
-            f"the full decode needs at least {at_least(whole.predicted_peak)}, {memory}", "Compare a smaller picture."
+            f"the full decode needs at least {at_least(whole.predicted_peak)}, {memory}",
+            "Compare a smaller picture.",
+            whole.predicted_peak,
         )
     pictures = []
     for name, each in ((path, plan), ("full decode", whole)):

@@ -72,9 +72,9 @@ def progress(ends: list[dict[str, Any]]) -> str:
         return "a plan of another version"
     except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
         return "a journal that cannot be read"
-    latents = f"{plan.case.batch} x {plan.case.height} x {plan.case.width} latents"
+    height, width = plan.case.pixels
     pictures = ends[0].get("pictures")  # journals of before have none
     if isinstance(pictures, list):  # the file of one that goes to standard output was a temporary one
         pictures = [each for each in pictures if isinstance(each, str) and os.path.isdir(os.path.dirname(each) or ".")]
     named = f"{listed(pictures, 2)}: " if pictures else ""
-    return f"{named}{latents}, {share:.0%} done"
+    return f"{named}{plan.case.batch} x {width}x{height}, {share:.0%} done"

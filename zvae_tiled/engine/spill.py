@@ -39,7 +39,7 @@ class FileBands(Generic[T]):
         try:
             self._kernels.write(self._place, rows)
         except OSError as error:
-            raise _failed(self._folder, error, self.ADVICE) from error
+            raise _failed(self._folder, error, self.ADVICE, "stored") from error
         self._rows += self._kernels.rows(rows)
 
     def read(
@@ -66,7 +66,7 @@ class FileBands(Generic[T]):
         try:
             read = self._kernels.read(self._place, start, rows, *self._shape)
         except OSError as error:
-            raise _failed(self._folder, error, self.ADVICE) from error
+            raise _failed(self._folder, error, self.ADVICE, "read") from error
         if release:
             self._release(start + rows)
         return read
@@ -123,7 +123,7 @@ class SavedBands(FileBands[T]):
         try:
             file = self._opened()
         except OSError as error:
-            raise _failed(path.parent, error, self.ADVICE) from error
+            raise _failed(path.parent, error, self.ADVICE, "stored") from error
         super().__init__(kernels, path.parent, FileBytes(file, self._known), width, channels)
         self._file = file
         self._rows = rows
@@ -160,7 +160,7 @@ class SavedBands(FileBands[T]):
         try:
             synced(self._file.fileno())
         except OSError as error:
-            raise _failed(self._folder, error, self.ADVICE) from error
+            raise _failed(self._folder, error, self.ADVICE, "stored") from error
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -174,15 +174,15 @@ def check_free_space(folder: Path, needed: int) -> None:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise _failed(folder, error, _SPILLED) from error
+        raise _failed(folder, error, _SPILLED, "stored") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"maps are to be spilled to {folder}, which cannot be written to", _SPILLED)
     if free < needed:
         raise OutputError(f"spilled maps need {needed:,} bytes on disk; {folder} has {free:,} free", _SPILLED)
 
 
-def _failed(folder: Path, error: OSError, advice: str) -> OutputError | OutOfMemoryError:
+def _failed(folder: Path, error: OSError, advice: str, done: str) -> OutputError | OutOfMemoryError:
     if is_shortage(error):
         return OutOfMemoryError(f"memory ran out while maps were written to {folder}, or read from it", ADVICE)
     what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return OutputError(f"maps cannot be stored in {folder}: {what}", advice)
+    return OutputError(f"maps in {folder} cannot be {done}: {what}", advice)

@@ -48,5 +48,5 @@ def read_at(file: BinaryIO, data: memoryview, offset: int) -> None:
     while data:
         count = os.preadv(file.fileno(), [data[:_AT_ONCE]], offset)
         if not count:
-            raise OSError("the spill file is shorter than what was written to it")
+            raise OSError("a map's file is shorter than what was written to it")
         data, offset = data[count:], offset + count

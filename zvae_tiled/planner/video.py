@@ -9,7 +9,7 @@ from math import prod
 from zvae_tiled.chain import Segment
 from zvae_tiled.planner.case import Case
 from zvae_tiled.planner.stage import Medium, Stage
-from zvae_tiled.wording import size
+from zvae_tiled.wording import duration, size
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class VideoPlan:
                 f"video      {self.frames} frames of {width}x{height}, {self.case.dtype} on {self.case.device}",
                 f"memory     {size(self.predicted_peak)} predicted, of the budget of {size(self.budget)}",
                 f"disk       {size(self.spilled)}",
+                f"time       {duration(self.predicted_seconds)} if idle",
             ]
         )
 

@@ -152,7 +152,8 @@ class Report:
         for name, level in (("predicted peak", self.predicted_peak), ("budget", self.budget)):
             if level <= 4 * self.measured_peak:  # a much higher line would flatten the others
                 lines[f"{name}, {size(level)}"] = [(x, level / 1e6) for x in across]
-        return line_chart("Memory while decoding, weights included", "seconds", "MB", lines)
+        doing = "encoding" if self.plan.case.task == "encode" else "decoding"
+        return line_chart(f"Memory while {doing}, weights included", "seconds", "MB", lines)
 
 
 class Meter:
