@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -62,6 +64,12 @@ def failing(kind: str, budget: str | None, dtype: str) -> None:
     if kind == "terminate":
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
+    if kind in ("freed", "freed twice"):
+        for _ in range(1 + (kind == "freed twice")):
+            block = np.zeros(1)
+            weakref.finalize(block, signal.raise_signal, signal.SIGTERM)
+            del block  # Python drops what a signal raises here
+        time.sleep(60)
     raise {
         "device": errors.SilentFailureError("zeros twice"),
         "allocator": RuntimeError("[malloc] Unable to allocate 99 bytes"),
@@ -80,6 +88,8 @@ def failing(kind: str, budget: str | None, dtype: str) -> None:
         (["odd"], 6, "error: RuntimeError: why\nUnexpected error. Run again with --debug for the traceback, and"),
         (["broken"], 3, "error: [blas] no such library\n              at all\n              Unset it."),
         (["terminate"], 143, "interrupted: no unfinished files remain"),
+        (["freed"], 143, "interrupted: no unfinished files remain"),
+        (["freed twice"], 143, "interrupted: no unfinished files remain"),
         (["interrupt"], 130, "interrupted: no unfinished files remain"),
     ],
 )
