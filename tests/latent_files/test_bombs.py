@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import struct
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +18,7 @@ from tests.support.leftovers import state
 from zvae_tiled import read_latent_file
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.latent_files.npz import ALWAYS
+from zvae_tiled.planner.budget import available_memory
 
 MIB = 1 << 20
 
@@ -65,6 +69,23 @@ def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ending", [".npy", ".safetensors"])
+def test_what_memory_has_no_room_for_is_refused_unread(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holes in a file take no space on the disk, and in memory as much as they claim."""
+    count = available_memory().size // 32
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4, 4, {count}), }}".ljust(117) + "\n"
+    stated = json.dumps({"a": {"dtype": "F32", "shape": [1, 4, 4, count], "data_offsets": [0, 64 * count]}})
+    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+    path = tmp_path / f"latents{ending}"
+    path.write_bytes(head if ending == ".npy" else struct.pack("<Q", len(stated)) + stated.encode())
+    os.truncate(path, path.stat().st_size + 64 * count)
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("its memory is taken"))
+    with pytest.raises(LatentsError, match=r"holds .*B, twice that is needed .* available"):
+        read_latent_file(path)
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_in_a_few_words_and_leaves_nothing(name: str, folder: Path) -> None:
     before = state()

@@ -10,7 +10,9 @@ from typing import IO, Any
 import numpy as np
 
 from zvae_tiled.errors import InputError
-from zvae_tiled.inputs.arrays import shape_text
+from zvae_tiled.inputs.arrays import SMALL, shape_text
+from zvae_tiled.planner.budget import available_memory
+from zvae_tiled.wording import size as size_of
 
 MAGIC = b"\x93NUMPY"
 
@@ -109,8 +111,13 @@ def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputErro
     """Read `count` bytes, piece by piece, so that they are held in memory only once.
 
     Raises:
-        InputError: They cannot be read, or there are fewer.
+        InputError: They cannot be read, there are fewer, or memory has no room for them and MLX's copy.
     """
+    if count > SMALL and 2 * count > (memory := available_memory()).size:  # a sparse file takes no space on the disk
+        raise error(
+            f"{source} holds {size_of(count)}, twice that is needed while they are copied; {memory}",
+            "Is it the right file? Else free some memory, or save a part of it.",
+        )
     data = np.empty(count, np.uint8)
     done = 0
     while done < count:
