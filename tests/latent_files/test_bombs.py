@@ -68,7 +68,6 @@ def test_the_largest_that_is_unpacked_of_a_small_file_costs_no_more_either(
     assert "would unpack to" in refused
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".npy", ".safetensors"])
 def test_what_memory_has_no_room_for_is_refused_unread(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,6 +85,7 @@ def test_what_memory_has_no_room_for_is_refused_unread(
         read_latent_file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_in_a_few_words_and_leaves_nothing(name: str, folder: Path) -> None:
     before = state()
