@@ -35,11 +35,15 @@ def table() -> str:
         "failed",
         "seed",
         "day",
+        "version",
     ]
-    rows = [names, ["---"] * 2 + ["---:"] * 6 + ["---"]]
+    rows = [names, ["---"] * 2 + ["---:"] * 6 + ["---"] * 2]
     rows += [_row(list(runs)) for _, runs in groupby(counts, key=lambda each: (each.row, each.part))]
-    places = sorted({f"{each.machine}; {each.versions}" for each in counts})
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "".join(f"\nOn {place}.\n" for place in places)
+    places: dict[str, set[str]] = {}
+    for each in counts:
+        places.setdefault(f"{each.machine}; {each.versions}", set()).add(each.row)
+    where = [f"\nRuns of {', '.join(sorted(found))}: on {place}.\n" for place, found in sorted(places.items())]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "".join(where)
 
 
 def _row(runs: list[Count]) -> list[str]:
@@ -47,7 +51,12 @@ def _row(runs: list[Count]) -> list[str]:
     aim = f"{last.aim:,}" if last.minutes is None else f"{last.aim} min"
     mended = sum(each.failed for each in runs[:-1])
     numbers = [aim, _tried(runs), f"{mended:,}", _tried(runs[-1:]), f"{last.failed:,}"]
-    return [last.row, last.what, *numbers, f"{last.seed}", last.day]
+    return [last.row, last.what, *numbers, f"{last.seed}", last.day, _version(last)]
+
+
+def _version(run: Count) -> str:
+    """Return the version of this package that was tried."""
+    return run.versions.partition("zvae_tiled ")[2].partition(",")[0]
 
 
 def _tried(runs: list[Count]) -> str:

@@ -154,7 +154,7 @@ def plan(
         vae: A preset's name, a ``config.json``, or a `VAEConfig`.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
-        budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: a safe share of it.
+        budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: 70 % of it.
         batch: Number of pictures in the batch.
         dtype: ``bfloat16``, ``float32`` or ``float16``.
         device: ``cpu`` for this CPU with its kernels, ``cpu/mlx`` for a CPU with MLX alone, ``metal`` or ``cuda``.

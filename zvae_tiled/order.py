@@ -33,7 +33,7 @@ class Order:
         target: The file that is written. The pictures of a batch are written to ``name-0.png`` and so on.
         config: A preset's name or a config.json. Default: the one beside the weights.
         dtype: The VAE's type.
-        budget: Memory it may use. Default: a safe share of the memory available when it runs.
+        budget: Memory it may use. Default: 70 % of the memory available when it runs.
         plan: A plan to replay, as JSON, in place of a budget and a quality.
         quality: The quality of a decode.
         tensor: The name of the latents' tensor. It is needed only if several tensors could be latents.

@@ -240,7 +240,7 @@ class VAE:
         Args:
             height: The picture's height in pixels.
             width: The picture's width in pixels.
-            budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: a safe share of it.
+            budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: 70 % of it.
             batch: Number of pictures in the batch.
             task: ``decode`` if the finished pictures are held in memory, ``stream`` if their rows are yielded or
                 written to a file as they are finished, or ``encode``.
@@ -316,7 +316,7 @@ class VAE:
             raw: Whether to return the decoder's own values, about [-1, 1]. They are not clipped, and keep the VAE's
                 type as ``mx``.
             budget: Memory this VAE and this decode may use: "8GB", "500MB", a number of GB, or "60%" of the memory
-                available now. Default: a safe share of it.
+                available now. Default: 70 % of it.
             plan: A plan to replay, in place of a budget and a quality.
             quality: ``exact``; ``sampled``, or `Sampled` with keys and a tolerance; ``tiles``, or `Tiles` with a tile,
                 an overlap, a ramp, moments; or ``stream``, one sweep with estimated statistics. The result is that of a

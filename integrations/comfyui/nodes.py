@@ -17,7 +17,7 @@ BUDGET = (
     "STRING",
     {
         "default": "",
-        "tooltip": "Memory that the VAE and this node may use: 4GB, 500MB, 60%. Empty: a safe share of what is free.",
+        "tooltip": "Memory that the VAE and this node may use: 4GB, 500MB, 60%. Empty: 70% of what is free.",
     },
 )
 QUALITY = (

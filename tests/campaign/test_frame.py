@@ -21,6 +21,7 @@ from tests.campaign import counts
 from tests.campaign.lines import lines_of
 from tests.campaign.part import all_rows, parts_of
 from tests.campaign.trial import Outcome, outcomes
+from zvae_tiled import __version__
 
 PLANTED = "tests.campaign.planted"
 
@@ -95,7 +96,7 @@ def test_an_aim_in_minutes_is_a_limit_of_time_and_is_told_as_such() -> None:
     assert command._until(replace(part, timed=False), given([]), 45) == (30, 45)
     old, first, last = (command._count("load", part, 7, 2_448, 0, minutes) for minutes in (9, 20.4, 10.8))
     row = reliability_table._row([replace(old, minutes=None), first, last])
-    assert row[2:] == ["30 min", "31 min, 7,344", "0", "11 min, 2,448", "0", "7", last.day]
+    assert row[2:] == ["30 min", "31 min, 7,344", "0", "11 min, 2,448", "0", "7", last.day, __version__]
 
 
 def test_the_page_says_what_was_counted() -> None:

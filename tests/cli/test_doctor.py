@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.packages import plant
 from tests.support.running import run
 from zvae_tiled import demo
 from zvae_tiled.cli.sources import order_vae, vae_sources
@@ -57,6 +58,17 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(place: Path, monkeyp
     assert "  ZVAE_THREADS: Unset ZVAE_THREADS.\n" in told
     monkeypatch.delenv("ZVAE_VAE")
     assert "  VAE: export ZVAE_VAE=FOLDER" in run("doctor").stdout
+
+
+@pytest.mark.parametrize("name", ["mlx-cuda-12", "mlx-cuda-13"])
+def test_the_doctor_sees_that_mlx_for_cuda_was_written_over(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("zvae_tiled.devices.here.device_kind", lambda: "cpu")
+    library = plant(tmp_path / "packages", monkeypatch, name, "mlx/lib/libmlx.so", b"for CUDA")
+    assert "  device: " not in run("doctor").stdout
+    library.write_bytes(b"for a CPU")
+    assert f"  device: pip install --force-reinstall --no-deps {name}==0.32.4  (mlx-cpu " in run("doctor").stdout
 
 
 @pytest.mark.parametrize("place_of_vae", ["nowhere", "empty"])

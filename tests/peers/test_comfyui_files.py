@@ -105,7 +105,7 @@ def test_what_cannot_be_done_is_refused_in_words_for_its_user(host: Any, loaded:
         node("ZvaeDecode").decode({"samples": torch.zeros(1, 4, 2, 2)}, vae, **ANY)
     with pytest.raises(LatentsError, match="own VAE Decode decodes videos"):
         node("ZvaeDecode").decode({"samples": torch.zeros(1, 16, 3, 2, 2)}, vae, **ANY)
-    with pytest.raises(InputError, match="leave it empty for a safe share"):
+    with pytest.raises(InputError, match="leave it empty for 70% of it"):
         node("ZvaeDecode").decode(samples(vae), vae, "four", "exact")
     with pytest.raises(ConfigError, match="Linear, is of no family"):
         node("ZvaeDecode").decode(samples(vae), LoadedVAE(torch.nn.Linear(2, 2)), **ANY)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zvae_tiled.errors import ZvaeError
+from zvae_tiled.planner.budget import SAFE_SHARE
 
 _THEIR_WORDS = {
     "stream the rows (vae.stream, or a .npy file) with": "use Save Huge Image, with little more than",
     "Stream the rows (vae.stream), write them to a file (vae.decode_to_file)": "Use Save Huge Image",
-    "None for a safe share": "leave it empty for a safe share",
+    f"None for {SAFE_SHARE:.0%} of it": f"leave it empty for {SAFE_SHARE:.0%} of it",
     "Name another folder with spill_folder=,": "Set TMPDIR to a folder with more room before ComfyUI starts,",
     ", or set overwrite=True": "",
     " A video of Wan 2.1 or Qwen-Image is decoded with vae.video.": " ComfyUI's own VAE Decode decodes videos.",

@@ -45,7 +45,7 @@ def use(
 
     Args:
         pipe: A pipeline of diffusers.
-        budget: Memory that the VAE and one decode or encode may use, as in `VAE.decode`. Default: a safe share of the
+        budget: Memory that the VAE and one decode or encode may use, as in `VAE.decode`. Default: 70 % of the
             memory available when it starts, so what the pipeline holds is not counted as free.
         quality: As in `VAE.decode`.
         free: Called before each decode, so that it can free memory: unload the transformer, empty caches.

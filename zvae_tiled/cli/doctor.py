@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from itertools import starmap
 
@@ -60,7 +61,7 @@ def _device() -> list[Finding]:
     faster = "; ".join(filter(None, (native.advice, *map(str, calibration.proposals if calibration else ()))))
     return [
         Finding("zvae_tiled", __version__),
-        Finding("device", f"{device_name()} ({kind})"),
+        Finding("device", f"{device_name()} ({kind})", _lost_cuda() if kind == "cpu" else ""),
         Finding("MLX", mlx_version()),
         Finding("BLAS", f"{blas.name}: {why_blas}", f"{INSTALL}  (some 30 times faster)" if slow else ""),
         *([Finding("kernels", f"{native.path}: {native.reason}", faster)] if kind == "cpu" else []),
@@ -68,6 +69,17 @@ def _device() -> list[Finding]:
         Finding("calibration", why, "" if calibration else "zvae calibrate  (some 40 seconds, once)"),
         *([Finding("calibrated", f"{_age()} ago")] if calibration else []),
     ]
+
+
+def _lost_cuda() -> str:
+    """Return how to get MLX's library for CUDA back, where that for a CPU was installed over it; else nothing."""
+    from zvae_tiled.devices.installed import replaced
+
+    for name in ("mlx-cuda-13", "mlx-cuda-12"):
+        if replaced(name, "mlx/lib/libmlx.so"):
+            command = f"pip install --force-reinstall --no-deps {name}=={metadata.version(name)}"
+            return f"{command}  (mlx-cpu was installed over its library, so MLX has no GPU)"
+    return ""
 
 
 def _age() -> str:

@@ -14,6 +14,7 @@ from zvae_tiled.cli.completion import config_names, vae_names
 from zvae_tiled.errors import PlanError
 from zvae_tiled.families import PRESETS, VAEConfig
 from zvae_tiled.order import Layout
+from zvae_tiled.planner.budget import SAFE_SHARE
 from zvae_tiled.planner.case import rows_and_columns
 from zvae_tiled.planner.grid import RAMPS
 from zvae_tiled.planner.quality import QUALITIES, Exact, Quality, Statistics, Stream, Tiles
@@ -133,9 +134,10 @@ vae_options = group(
         "--vae",
         metavar="DIR|FILE|PRESET",
         shell_complete=vae_names,
-        help="The VAE: a diffusers folder, a .safetensors file, or demo, the small VAE of this package. A preset "
-        f"({', '.join(PRESETS)}) means a model of that family in the Hugging Face cache. Default: $ZVAE_VAE, else the "
-        "VAE of a Z-Image or FLUX.1 model in that cache.",
+        help="The VAE: a diffusers folder, a .safetensors file, the index of several (.safetensors.index.json), "
+        "OWNER/MODEL in the Hugging Face cache, or demo, the small VAE of this package. A preset "
+        f"({', '.join(PRESETS)}) means a model of that family in that cache. Default: $ZVAE_VAE, else the "
+        "VAE of a Z-Image or FLUX.1 model in the cache.",
     ),
     config=click.option(
         "--config",
@@ -150,7 +152,7 @@ budget_option = click.option(
     "--budget",
     type=MEMORY,
     help="Most memory to use, weights included: 8GB (or 8), 500MB, or 60% of the memory available now. "
-    "Default: a safe share of that memory.",
+    f"Default: {SAFE_SHARE:.0%} of that memory.",
 )
 
 

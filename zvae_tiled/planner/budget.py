@@ -69,7 +69,7 @@ def parse_budget(value: str | float | None, available: Available) -> Budget:
     """Read a budget.
 
     Args:
-        value: "8GB", "500MB", a number of GB (8 or "8"), or "60%" of the available memory. None: a safe share of it.
+        value: "8GB", "500MB", a number of GB (8 or "8"), or "60%" of the available memory. None: `SAFE_SHARE` of it.
         available: The memory available now.
 
     Raises:
@@ -147,5 +147,5 @@ def _bytes_as_gb(number: float) -> InputError:
 def _refused(value: object) -> InputError:
     return InputError(
         f"a budget must be an amount of memory above 0, it is {shown(value)}",
-        'Write "8GB", "500MB", 8.0 (GB), "60%" (of the memory available now), or None for a safe share.',
+        f'Write "8GB", "500MB", 8.0 (GB), "60%" (of the memory available now), or None for {SAFE_SHARE:.0%} of it.',
     )
