@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.running import run, save_latents, save_vae
+from zvae_tiled.engine.run import Run
 from zvae_tiled.files.work_folder import WorkFolder
 
 
@@ -47,6 +49,31 @@ def test_a_decode_that_was_killed_after_it_had_published_ends_without_overwritin
     assert (f"{a}: there is a file of that name" in said) == emptied
     assert (a.stat().st_ino, a.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert work.exists() == emptied
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_kill_while_maps_are_removed_loses_no_picture(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are most of what is removed. The same command only removes the rest, and writes nothing anew."""
+
+    def killed(folder: WorkFolder) -> None:
+        assert not [name for name in os.listdir(folder.path) if name.startswith("map-")]
+        raise KeyboardInterrupt
+
+    work, target = tmp_path / "work", tmp_path / "a.npy"
+    latents, vae = save_latents(tmp_path / "latents.npy"), save_vae(tmp_path / "vae")
+    words: list[str | Path] = ["decode", latents, "--vae", vae, "--work", work, "-o", target]
+    words += [] if overwrite else ["--no-overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "remove", killed)
+        said = run(*words, code=130).stderr
+    assert "interrupted: the same command goes on from here" in said
+    before = target.stat()
+    monkeypatch.setattr(Run, "_sweep", lambda *_: pytest.fail("it is decoded again"))
+    run(*words)
+    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert not work.exists()
 
 
 def test_skipped_latents_name_the_work_folder_that_is_left(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from zvae_tiled import VAE
 from zvae_tiled.devices.blas import BlasStatus
 from zvae_tiled.engine import checkpoints
 from zvae_tiled.errors import InputError, OutputError, ZvaeError
-from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.files.work_folder import WorkFolder, is_work_folder
 from zvae_tiled.report.progress import Progress
 
 
@@ -80,6 +81,33 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds holiday\.jpg"):
         decode(tmp_path)
     assert os.listdir(tmp_path / "work") == ["holiday.jpg"]
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._map-1", ".directory", ".nfs0000000000a1b2c300000001"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_file_managers_leave_in_a_folder_does_not_matter(name: str, begun: bool, tmp_path: Path) -> None:
+    if begun:
+        stopped(tmp_path)
+    (tmp_path / "work").mkdir(exist_ok=True)
+    (tmp_path / "work" / name).touch()
+    assert is_work_folder(tmp_path / "work") == begun
+    decode(tmp_path)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_folder_is_removed_when_no_file_in_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS keeps a name in the folder for a file that is removed while it is open."""
+    rmdir = os.rmdir
+
+    def watched(path: Path) -> None:
+        handles = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]
+        assert not [each for each in handles if each.startswith(str(tmp_path / "work"))]
+        rmdir(path)
+
+    monkeypatch.setattr(os, "rmdir", watched)
+    decode(tmp_path)
+    assert not (tmp_path / "work").exists()
 
 
 def test_files_of_such_names_without_a_journal_are_somebody_elses(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ GO_ON = "Free space, and run the same decode again: it goes on from the last not
 """The advice for a disk that is full, or fails."""
 
 _OWN = re.compile(r"(map|part)-[0-9a-z-]+")
+_SYSTEM = re.compile(r"\.DS_Store|\._.*|\.directory|\.nfs.*")
+"""Names that file managers and NFS add to any folder."""
 
 
 class WorkFolder:
@@ -44,7 +46,8 @@ class WorkFolder:
             sync_folder(path.parent)
             names = set(os.listdir(path))
             # The journal is created first and removed last: without it, files of these names are somebody else's.
-            others = sorted(names - set(_own_names(path)) if JOURNAL in names else names)
+            own = _own_names(path) if JOURNAL in names else filter(_SYSTEM.fullmatch, names)
+            others = sorted(names.difference(own))
             if others:
                 raise OutputError(
                     f"{path} holds {others[0]}, so it is no work folder", "Name an empty folder, or a new one."
@@ -136,6 +139,7 @@ class WorkFolder:
             self.journal.empty()
             self._clear()
             os.unlink(self.path / JOURNAL)
+            self.close()  # NFS keeps a name in the folder for a file that is open
             os.rmdir(self.path)
         except OSError as error:
             raise OutputError(
@@ -151,7 +155,8 @@ class WorkFolder:
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
-            os.unlink(self.path / name)
+            with suppress(FileNotFoundError):  # NFS removes its own
+                os.unlink(self.path / name)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -229,4 +234,4 @@ def size_of(path: Path) -> int:
 
 
 def _own_names(path: Path) -> list[str]:
-    return [name for name in os.listdir(path) if name == JOURNAL or _OWN.fullmatch(name)]
+    return [name for name in os.listdir(path) if name == JOURNAL or _OWN.fullmatch(name) or _SYSTEM.fullmatch(name)]
