@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import traceback
 from collections.abc import Mapping
@@ -117,9 +116,8 @@ class Interrupted(click.ClickException):
 
     def __init__(self, number: signal.Signals, error: BaseException, work: object = None) -> None:
         """Keep the exit code, what the exception was told on its way, and whether there still is a work folder."""
-        goes_on = isinstance(work, str) and bool(
-            ends_of(Path(work))
-        )  # not before the decode begins, nor when it is done
+        # There are no notes before the decode begins, nor when it is done.
+        goes_on = isinstance(work, str) and bool(ends_of(Path(work)))
         remains = "the same command goes on from here" if goes_on else "no unfinished files remain"
         super().__init__("\n".join([f"interrupted: {remains}", *notes_of(error)]))
         self.exit_code = ENDINGS[number]  # type: ignore[misc]  # click reads it from the instance
