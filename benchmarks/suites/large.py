@@ -43,7 +43,7 @@ def groups(quick: bool, large: bool, folder: Path) -> Iterator[Group]:
     for pixels in (8192, 16384, 32768) if large else (2048,):
         plan = partial(Case, "large", "planned", pixels, pixels, budget="4GB", label="zvae_tiled, planned only")
         yield Group((plan(), plan(options=SAMPLED)))
-    largest, *smaller = (6144, 4096, 2048) if large else (256,) if quick else (1024,)
+    largest, *smaller = (6144, 4096, 2048, 1024) if large else (256,) if quick else (1024,)
     yield race(tuple(racers(largest)), folder, compare=True)
     side = 12288 if large else 512
     demo_vae = Case(

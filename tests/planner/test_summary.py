@@ -89,6 +89,16 @@ def test_the_parts_are_counted_in_every_tile() -> None:
         assert (sweep.spilling > 0) == (sweep.io > 0)
 
 
+@pytest.mark.parametrize("budget", ["4GB", "16GB"])
+def test_sampled_keys_of_16384_cost_no_more_than_the_convolutions(budget: str) -> None:
+    exact, few = (made(width=16384, height=16384, budget=budget, quality=each) for each in ("exact", "sampled"))
+    attending, spilling = (
+        few.time_of(lambda sweep, part=part: getattr(sweep, part)) for part in ("attending", "spilling")
+    )
+    assert attending <= few.predicted_seconds - attending - spilling
+    assert exact.time_of(lambda sweep: sweep.attending) > 0.9 * exact.predicted_seconds
+
+
 def test_scores_take_time_beside_their_products() -> None:
     """Of half the channels the products take half the time, and the exponentials of the scores all of theirs."""
     half, whole = (
