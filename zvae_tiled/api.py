@@ -11,7 +11,8 @@ from zvae_tiled.devices.forks import check_threads
 from zvae_tiled.devices.named import device_of
 from zvae_tiled.errors import ConfigError, InputError
 from zvae_tiled.families import VAEConfig, config_of
-from zvae_tiled.jobs.shapes import plan_from_shapes
+from zvae_tiled.jobs.shapes import config_named, plan_from_shapes
+from zvae_tiled.jobs.writers import FileNames
 from zvae_tiled.planner import files
 from zvae_tiled.planner.case import PlannedTask
 from zvae_tiled.planner.plan import Plan
@@ -135,7 +136,7 @@ def _vae_of(vae: VAE | str | os.PathLike[str]) -> VAE:
 
 
 def plan(
-    vae: str | os.PathLike[str] | VAEConfig,
+    vae: VAE | VAEConfig | str | os.PathLike[str],
     height: int,
     width: int,
     budget: str | float | None = None,
@@ -147,11 +148,14 @@ def plan(
     quality: str | Quality = "exact",
     disk_limit: str | float | None = None,
     work: bool = False,
+    output: FileNames | None = None,
+    bits: int | None = None,
 ) -> Plan:
     """Plan a decode or an encode from shapes alone, without weights, GPU or MLX.
 
     Args:
-        vae: A preset's name, a ``config.json``, or a `VAEConfig`.
+        vae: A preset's name, a ``config.json``, a `VAEConfig`, a VAE, or where `VAE.load` finds one. No weights are
+            read.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
         budget: "8GB", "500MB", a number of GB, or "60%" of the memory available now. Default: 70 % of it.
@@ -165,15 +169,20 @@ def plan(
             with a tile, an overlap, a ramp, moments.
         disk_limit: The most bytes on disk: "200GB", a number of GB, 0. Maps beyond it are computed again. Default: any.
         work: Whether all maps are stored on disk, as in `VAE.decode_to_file` with a work folder.
+        output: As in `VAE.plan`: the files that a ``stream`` is written to. They need MLX.
+        bits: As in `VAE.plan`.
 
     Returns:
         The plan. ``vae.decode(latents, plan=…)`` replays it.
 
     Raises:
         BudgetError: No plan of this quality fits. The error names the smallest budget that works.
+        ConfigError: The VAE's config is unknown.
+        OutputError: An ending of `output` names no format, or its format cannot hold the picture.
+        WeightsError: There is no such VAE.
     """
     return plan_from_shapes(
-        config_of(vae),
+        _config_of(vae),
         height,
         width,
         budget,
@@ -184,7 +193,16 @@ def plan(
         quality=quality,
         disk_limit=disk_limit,
         work=work,
+        output=output,
+        bits=bits,
     )
+
+
+def _config_of(vae: VAE | VAEConfig | str | os.PathLike[str]) -> VAEConfig:
+    if isinstance(vae, str | os.PathLike):
+        return config_named(vae)
+    own: Any = vae if isinstance(vae, VAEConfig) else getattr(vae, "config", vae)
+    return config_of(own)
 
 
 def read_plan(text: str) -> Plan:

@@ -15,7 +15,7 @@ from zvae_tiled import Plan, plan, read_plan
 from zvae_tiled.checks import shown
 from zvae_tiled.devices.mlx_cpu.memory import CPU
 from zvae_tiled.devices.table import likely_device
-from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError
+from zvae_tiled.errors import BudgetError, ConfigError, InputError, PlanError, WeightsError
 from zvae_tiled.families import config_of
 from zvae_tiled.planner.quality import Tiles
 from zvae_tiled.planner.replay import costed
@@ -109,7 +109,7 @@ def test_sizes_that_cannot_be_decoded_to_are_refused(name: str, pixels: Any) -> 
         ({"quality": ["exact"]}, PlanError, "quality"),
         ({"quality": "tiles", "task": "encode"}, PlanError, 'quality="tiles" is for task="decode"'),
         ({"budget": "much"}, InputError, "budget"),
-        ({"vae": "z-imago"}, ConfigError, "preset"),
+        ({"vae": "z-imago"}, WeightsError, "preset"),
         ({"vae": "nowhere/config.json"}, ConfigError, "config.json"),
     ],
 )

@@ -10,6 +10,7 @@ import click
 
 from zvae_tiled.families import PRESETS, VAEConfig, config_of, weightless
 from zvae_tiled.files.protect import Source
+from zvae_tiled.jobs.shapes import config_named, is_config
 from zvae_tiled.weights.hub import USUAL, VARIABLE, default_path, located, named_default
 
 if TYPE_CHECKING:
@@ -91,16 +92,11 @@ def config_sources(name: str | None, config: str | None) -> list[Path]:
         return [] if config in PRESETS else [Path(config)]
     if name in PRESETS:
         return []
-    if _is_config(name):
+    if is_config(name):
         return [Path(name)]
     from zvae_tiled.weights.find import find_checkpoint
 
     return list(find_checkpoint(vae_path(name)).paths)
-
-
-def _is_config(name: str) -> bool:
-    """Return whether a name is that of a config, and not of the index of weights in several files."""
-    return name.endswith(".json") and ".index." not in os.path.basename(name)
 
 
 def named_config(name: str | None, config: str | None) -> VAEConfig:
@@ -110,18 +106,13 @@ def named_config(name: str | None, config: str | None) -> VAEConfig:
         name: The value of ``--vae``. Default: that of `shape_name`.
         config: The value of ``--config``.
     """
-    shape = name is not None and (name in (DEMO, *PRESETS) or _is_config(name))
+    shape = name is not None and (name in (DEMO, *PRESETS) or is_config(name))
     if config is not None and shape and not os.path.isdir(name or ""):
         raise _idle_config(name)
     if config is not None:
         return config_of(config)
     name = shape_name(name, None)[0]
-    if name in PRESETS or _is_config(name):
-        return config_of(name)
-    from zvae_tiled.weights.find import find_checkpoint
-    from zvae_tiled.weights.recognise import chosen_config
-
-    return chosen_config(None, find_checkpoint(vae_path(name)))
+    return config_named(vae_path(name) if name == DEMO else name)
 
 
 def _idle_config(name: str | None) -> click.UsageError:

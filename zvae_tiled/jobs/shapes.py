@@ -1,10 +1,13 @@
-"""Plans from shapes alone: what `zvae_tiled.plan` and `zvae plan` do."""
+"""Plans from shapes alone: what `zvae_tiled.plan` and `zvae plan` do, and whose shapes they are."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from zvae_tiled.checks import one_of, truth
 from zvae_tiled.devices.named import named_device, unprobed_device
-from zvae_tiled.families import VAEConfig
+from zvae_tiled.families import PRESETS, VAEConfig, config_of
 from zvae_tiled.jobs.writers import FileNames, gathered_for
 from zvae_tiled.planner.budget import available_memory, parse_budget
 from zvae_tiled.planner.case import ITEMSIZES, PlannedTask, planned_case, rows_and_columns
@@ -12,6 +15,27 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Quality, quality_of
 from zvae_tiled.planner.remembered import remembered_plan
 from zvae_tiled.planner.storage import Storage, disk_limit_of
+
+
+def config_named(name: str | os.PathLike[str]) -> VAEConfig:
+    """Return a preset, what a config.json describes, or the config of a VAE that `VAE.load` finds. No weights are read.
+
+    Raises:
+        ConfigError: It describes no VAE known here, or no preset has the names and shapes of the weights.
+        WeightsError: There is no such VAE.
+    """
+    if os.fspath(name) in ("", *PRESETS) or is_config(name):
+        return config_of(name)
+    from zvae_tiled.weights.find import find_checkpoint
+    from zvae_tiled.weights.hub import located
+    from zvae_tiled.weights.recognise import chosen_config
+
+    return chosen_config(None, find_checkpoint(located(Path(name))))
+
+
+def is_config(name: str | os.PathLike[str]) -> bool:
+    """Return whether a name is that of a config, and not of the index of weights in several files."""
+    return os.fspath(name).endswith(".json") and ".index." not in os.path.basename(name)
 
 
 def plan_from_shapes(
@@ -30,7 +54,7 @@ def plan_from_shapes(
     output: FileNames | None = None,
     bits: int | None = None,
 ) -> Plan:
-    """Plan a decode or an encode. The arguments are those of `zvae_tiled.plan`, and two more.
+    """Plan a decode or an encode. The arguments are those of `zvae_tiled.plan`.
 
     Args:
         config: The VAE.
