@@ -17,6 +17,7 @@ from zvae_tiled.families import VAEConfig, config_of
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import Exact, Stream, Tiles
 from zvae_tiled.planner.sampled import Sampled
+from zvae_tiled.planner.video import VideoPlan
 
 if TYPE_CHECKING:
     from zvae_tiled.inputs.latent_files import read_latent_file, write_latent_file
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from zvae_tiled.jobs.video import Video
     from zvae_tiled.report.progress import Progress
     from zvae_tiled.report.report import Report
+    from zvae_tiled.report.video import VideoReport
     from zvae_tiled.vae import VAE
 
 with _suppress(_BlasError):  # raised when something is loaded or computed: the command line starts, and says it
@@ -47,6 +49,7 @@ _LATER = {
     "write_latent_file": "zvae_tiled.inputs.latent_files",
     "VAE": "zvae_tiled.vae",
     "Video": "zvae_tiled.jobs.video",
+    "VideoReport": "zvae_tiled.report.video",
 }
 """Names whose modules import MLX: planning needs no device, and should not wait for one."""
 
@@ -66,6 +69,8 @@ __all__ = [
     "Tiles",
     "VAEConfig",
     "Video",
+    "VideoPlan",
+    "VideoReport",
     "ZvaeError",
     "__version__",
     "calibrate",

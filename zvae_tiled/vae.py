@@ -394,7 +394,7 @@ class VAE:
         """
         check_order(latents, path)
         job = self._decode(latents, False, Terms(budget, plan, quality, progress, spill_folder, disk_limit, work))
-        return job.write(path, bits, overwrite, format)
+        return job.write(path, bits=bits, overwrite=overwrite, format=format)
 
     def stream(
         self,

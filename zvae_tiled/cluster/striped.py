@@ -90,7 +90,7 @@ def _decode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:
     inputs = read_latents(latents, vae.config)
     job = StripedDecode(vae, inputs, scaled_of(latents), terms, texts=texts_of(latents))
     job.stripe(*parts)
-    return job.write(order.targets, order.bits, order.overwrite)
+    return job.write(order.targets, bits=order.bits, overwrite=order.overwrite)
 
 
 def _encode(order: Order, vae: VAE, terms: Terms, *parts: Any) -> Report:

@@ -146,6 +146,7 @@ class Decode(Job):
     def write(
         self,
         path: Place | Sequence[Place],
+        *,
         bits: int | None = None,
         overwrite: bool = True,
         format: str | None = None,

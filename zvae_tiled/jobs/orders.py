@@ -180,7 +180,7 @@ def _preview(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     job = vae.preview(
         latents_of(order), tiny=order.tiny, budget=order.budget, progress=progress, spill_folder=order.spill_folder
     )
-    return job.write(order.targets, order.bits, order.overwrite)
+    return job.write(order.targets, bits=order.bits, overwrite=order.overwrite)
 
 
 def _decode(order: Order, vae: VAE, progress: bool | Listener) -> Report:

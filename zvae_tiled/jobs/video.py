@@ -34,6 +34,7 @@ from zvae_tiled.report.progress import Progress, listener_of
 from zvae_tiled.report.report import Meter
 from zvae_tiled.report.video import VideoReport
 from zvae_tiled.shortage import shortages
+from zvae_tiled.sinks import Place
 from zvae_tiled.sinks.array import ArraySink
 from zvae_tiled.sinks.notes import case_notes
 from zvae_tiled.sinks.video import video_target
@@ -127,11 +128,11 @@ class Video:
         self.report = VideoReport(plan, *meter.measured())
         log_video("finished", self.report)
 
-    def write(self, place: Any, *, bits: int | None = None, overwrite: bool = True) -> VideoReport:
+    def write(self, path: Place, *, bits: int | None = None, overwrite: bool = True) -> VideoReport:
         """Decode into picture files, one for each frame, or into raw frames.
 
         Args:
-            place: A pattern of picture files, such as ``frames/%05d.png``; the first frame has number 0, and a file
+            path: A pattern of picture files, such as ``frames/%05d.png``; the first frame has number 0, and a file
                 appears when its frame is complete. Or a file that ends in ``.rgb`` or ``.raw``, a pipe, or a file
                 object open as binary: it gets the 8-bit pixels of all frames, row by row, without a header.
             bits: Bits of a channel in picture files.
@@ -145,7 +146,7 @@ class Video:
             OutputError: A file cannot be written, or is one of the VAE's files.
             OutOfMemoryError: Memory ran out. No second plan is made, because frames may be written already.
         """
-        target = video_target(place, self.shape, bits, overwrite)
+        target = video_target(path, self.shape, bits, overwrite)
         check_outputs(target.paths, self._vae.sources)
         plan = self._planned(target.gathered)
         target.check_room(plan.spilled, self._folder)
