@@ -156,6 +156,15 @@ def test_what_cannot_go_on_is_refused_before_there_is_a_folder(
     assert not (tmp_path / "work").exists() or not os.listdir(tmp_path / "work")
 
 
+def test_an_output_in_the_work_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    for name in ("work/a.npy", "link/a.npy"):
+        with pytest.raises(InputError, match="is in the folder that work= names"):
+            decode(tmp_path, name=name)
+    assert not os.listdir(tmp_path / "work")
+
+
 def test_a_format_that_is_written_again_is_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="this format is written again from the last stored map"):
         MODEL.decode_to_file(LATENTS, tmp_path / "a.ptif", work=tmp_path / "work", budget="1GB")

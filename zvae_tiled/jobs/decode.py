@@ -175,7 +175,7 @@ class Decode(Job):
 
     def _write_in(self, work: Path, target: Targets) -> Report:
         """Decode into files, with a work folder: from the beginning, or from where another process stopped."""
-        target.check_work()
+        target.check_work(work)
         folder = WorkFolder(work)
         try:
             begun = self._begun_with(target)

@@ -63,12 +63,16 @@ class Targets:
         sinks: list[Sink] = [target.sink(notes) for target in self.targets]
         return sinks[0] if len(sinks) == 1 else _Together(sinks)
 
-    def check_work(self) -> None:
-        """Refuse outputs that cannot be kept in a work folder.
+    def check_work(self, work: Path) -> None:
+        """Refuse outputs that cannot be kept in a work folder, and those in the folder itself, which is removed.
 
         Raises:
-            InputError: An output is a file object, a pipe or a device, or has a folder beside it.
+            InputError: An output is a file object, a pipe or a device, has a folder beside it, or is in the folder.
         """
+        for path in self.paths:
+            if os.path.realpath(path.parent) == os.path.realpath(work):
+                problem = f"{path} is in the folder that work= names, which is removed at the end"
+                raise InputError(problem, "Name a file in another folder.")
         if any(target.kind.beside for target in self.files):
             raise InputError("a .dzi cannot be kept in a work folder, and work= is set", "Write a .ptif or a .tiff.")
         if len(self.files) < len(self.targets) or any(map(is_special, self.paths)):
