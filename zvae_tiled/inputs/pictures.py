@@ -22,6 +22,9 @@ Picture = np.ndarray[Any, Any]
 Check = Callable[[int, int], object]
 """Refuses a picture by its height and width."""
 
+Room = Callable[[tuple[int, ...]], Picture]
+"""Makes an array of a shape."""
+
 INSTALL = "pip install 'zvae-tiled[pil]'"
 
 LATENTS = (".safetensors", ".npz")
@@ -37,9 +40,18 @@ PIXELS, PIXELS_A_BYTE = 4 << 20, 64
 """A file may have the larger of: this many pixels, or this many per byte. Well packed photographs have 20 per byte."""
 
 
+def floats(shape: tuple[int, ...]) -> Picture:
+    """Make an array of NumPy's own."""
+    return np.empty(shape, np.float32)
+
+
 @shortages("reading a picture", CLOSE)
 def read_picture(
-    path: str | Path, check: Check | None = None, alpha: bool = False, channels: int | None = None
+    path: str | Path,
+    check: Check | None = None,
+    alpha: bool = False,
+    channels: int | None = None,
+    room: Room = floats,
 ) -> Picture:
     """Read a picture from a .npy, or any file that Pillow opens without losing bits.
 
@@ -48,6 +60,7 @@ def read_picture(
         check: Called with the height and width that the file claims, before any pixel is read.
         alpha: Whether a file with 8 bits a channel is read with alpha; a file without it is opaque.
         channels: Channels that the picture must have, or it is refused before any pixel is read. Default: any.
+        room: Makes the float32 array of a shape that a .npy is read into. Default: one of NumPy's own.
 
     Returns:
         uint8 of a file with 8 bits a channel, else float32 in [0, 1].
@@ -61,7 +74,7 @@ def read_picture(
     try:
         with _file(path) as (file, size):
             if path.suffix.lower() == ".npy":
-                values = _array(path, file, size, check, channels)
+                values = _array(path, file, size, check, channels, room)
             else:
                 values = _opened(path, file, size, check, "RGBA" if alpha else "RGB", channels)
     except (ZvaeError, MemoryError):
@@ -129,9 +142,9 @@ def as_floats(picture: Picture) -> Picture:
     return values
 
 
-def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels: int | None) -> Picture:
+def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels: int | None, room: Room) -> Picture:
     from zvae_tiled.inputs.arrays import shape_text
-    from zvae_tiled.inputs.latent_files.npy import read_header, read_values
+    from zvae_tiled.inputs.latent_files.npy import read_header, read_into
 
     header = read_header(file, size, str(path), ImageError)
     if not np.issubdtype(header.dtype, np.floating):
@@ -144,7 +157,9 @@ def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels:
     _check_channels(path, header.shape[2], channels)
     if check is not None:
         check(*header.shape[:2])
-    return np.asarray(read_values(file, header, str(path), ImageError), np.float32)
+    values = room(header.shape)
+    read_into(values, file, header, str(path), ImageError)
+    return values
 
 
 def _check_channels(path: Path, found: int, wanted: int | None, grey: bool = False) -> None:

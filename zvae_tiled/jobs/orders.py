@@ -25,6 +25,7 @@ from zvae_tiled.order import Layout, Order
 from zvae_tiled.planner.storage import in_bytes
 
 if TYPE_CHECKING:
+    import mlx.core as mx
     import numpy as np
 
     from zvae_tiled.families import VAEConfig
@@ -233,8 +234,8 @@ def _encode(order: Order, vae: VAE, progress: bool | Listener) -> Report:
     return measured
 
 
-def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> np.ndarray:
-    """Read the picture of an encode, and crop it if the order says so.
+def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> mx.array | np.ndarray:
+    """Read the picture of an encode, and crop it if the order says so. On a CPU, floats are read into MLX's memory.
 
     Args:
         order: The encode.
@@ -245,6 +246,10 @@ def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> n
         ImageError: The picture cannot be read, or has sides that cannot be encoded.
         OutputError: The disk has no room for the latents.
     """
+    import mlx.core as mx
+    import numpy as np
+
+    from zvae_tiled.devices.here import device_kind
     from zvae_tiled.inputs.images import check_sides
     from zvae_tiled.inputs.latent_files.write import check_latents_fit
     from zvae_tiled.inputs.pictures import read_picture
@@ -258,11 +263,20 @@ def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> n
         check_latents_fit(Path(order.target), values * vae.dtype.size)
         check(*sides)
 
-    picture = read_picture(order.source, check_picture, config.image_channels == 4, config.image_channels)
-    if not order.crop:
-        return picture
+    held: list[mx.array] = []
+
+    def room(shape: tuple[int, ...]) -> np.ndarray:
+        if device_kind() != "cpu":  # NumPy may see a copy there
+            return np.empty(shape, np.float32)
+        held.append(mx.zeros(shape))
+        mx.eval(held[0])
+        return np.array(held[0], copy=False)
+
+    picture = read_picture(order.source, check_picture, config.image_channels == 4, config.image_channels, room)
     height, width = _encoded_sides(order, config, *picture.shape[:2])
-    return picture[:height, :width]
+    if picture.shape[:2] != (height, width):
+        return picture[:height, :width].copy()
+    return held[0] if held else picture
 
 
 def write_latents(order: Order, distribution: LatentDistribution) -> None:

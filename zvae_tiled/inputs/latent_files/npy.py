@@ -107,17 +107,32 @@ def read_values(file: IO[bytes], header: Header, source: str, error: type[InputE
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
+def read_into(
+    values: np.ndarray[Any, Any], file: IO[bytes], header: Header, source: str, error: type[InputError]
+) -> None:
+    """Read the values after a header into an array of the same shape and any type, piece by piece.
+
+    Raises:
+        InputError: As in `read_values`.
+    """
+    _check_room(values.nbytes, source, error)
+    with np.errstate(over="ignore"):  # of float64 as float32
+        if header.fortran:
+            values[...] = read_values(file, header, source, error)
+            return
+        flat, step = values.reshape(-1), max(1, PIECE // header.dtype.itemsize)
+        for start in range(0, flat.size, step):
+            piece = flat[start : start + step]
+            piece[...] = read_exactly(file, piece.size * header.dtype.itemsize, source, error).view(header.dtype)
+
+
 def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputError]) -> np.ndarray[Any, Any]:
     """Read `count` bytes, piece by piece, so that they are held in memory only once.
 
     Raises:
-        InputError: They cannot be read, there are fewer, or memory has no room for them and MLX's copy.
+        InputError: They cannot be read, there are fewer, or memory has no room for them twice.
     """
-    if count > SMALL and 2 * count > (memory := available_memory()).size:  # a sparse file takes no space on the disk
-        raise error(
-            f"{source} holds {size_of(count)}, twice that is needed while they are copied; {memory}",
-            "Is it the right file? Else free some memory, or save a part of it.",
-        )
+    _check_room(2 * count, source, error)  # MLX gets a copy
     data = np.empty(count, np.uint8)
     done = 0
     while done < count:
@@ -130,3 +145,12 @@ def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputErro
         data[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
         done += len(piece)
     return data
+
+
+def _check_room(needed: int, source: str, error: type[InputError]) -> None:
+    """Refuse what memory has no room for: a file full of holes takes no space on the disk, whatever it claims."""
+    if needed > SMALL and needed > (memory := available_memory()).size:
+        raise error(
+            f"reading {source} takes {size_of(needed)}, {memory}",
+            "Is it the right file? Else free some memory, or save a part of it.",
+        )
