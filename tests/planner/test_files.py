@@ -21,8 +21,9 @@ from zvae_tiled import plan, read_plan
 from zvae_tiled.errors import PlanError
 from zvae_tiled.planner.case import ITEMSIZES
 from zvae_tiled.planner.ends import PROCESS
-from zvae_tiled.planner.files import EXECUTED, MAX_BYTES
+from zvae_tiled.planner.files import MAX_BYTES
 from zvae_tiled.planner.quality import Quality, Stream, Tiles
+from zvae_tiled.planner.stage import EXECUTED
 
 pytestmark = pytest.mark.usefixtures("small_proxies")
 

@@ -83,7 +83,7 @@ class Kernels(Protocol[T]):
         """Return a row of zeros, for the padding above and below the map that the Step convolves."""
 
     def activate(self, step: Step, x: T, affine: Affine | None) -> list[Any]:
-        """Normalise and apply SiLU. Upsample too if the Step does, unless the device folds upsampling."""
+        """Apply a folded norm and the Step's activation. Upsample too if the Step does, unless that is folded."""
 
     def count(self, pieces: list[Any]) -> int:
         """Return the number of rows in the pieces."""

@@ -28,8 +28,8 @@ def convolve(
     height: int,
     limit: int,
     bands: Iterator[Band[T]],
-    start: int = 0,
-    computes: Rows | None = None,
+    start: int,
+    computes: Rows,
 ) -> Iterator[Band[T]]:
     """Run a convolution Step.
 
@@ -47,13 +47,13 @@ def convolve(
             up to whole grains.
         bands: The Step's input, from the top of the map to the bottom.
         start: The row of the convolved map that the bands begin with, where they are a part of it.
-        computes: The rows of the result to compute, as `limit` counts them. Default: all.
+        computes: The rows of the result to compute, as `limit` counts them.
     """
     above, below = step.zeros
     grain = kernels.grain(step)
     limit = -(-limit // grain) * grain
     grown = 1 if kernels.folds else step.factor
-    first, stop = computes or Rows(0, step.gives(height + above + below))
+    first, stop = computes
     missing = max(above - first * step.stride, 0)  # rows above the map that the first result reads
     pieces = missing * kernels.edge(step, width) if missing else []
     waiting: list[RowQueue[T]] = []  # of each open skip

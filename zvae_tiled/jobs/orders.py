@@ -166,9 +166,11 @@ def written(order: Order, vae: VAE, shape: tuple[int, int, int, int] | None = No
 
 def run(order: Order, vae: VAE | None = None, progress: bool | Listener = False) -> Report:
     """Run an order. Arguments, result and errors are those of `zvae_tiled.order.run`."""
+    from zvae_tiled.vae import VAE
+
     _check(order)
     loaded = load(order) if vae is None else vae
-    if not hasattr(loaded, "decode_to_file"):
+    if not isinstance(loaded, VAE):
         raise InputError(f"vae must be a VAE, it is {shown(vae)}", "Load it first: VAE.load(path).")
     check_outputs(written(order, loaded), (Source.of(Path(order.source)), *loaded.sources))
     with about(order.source):

@@ -14,7 +14,7 @@ from zvae_tiled.planner.grid import Grid
 from zvae_tiled.planner.layout import check_grid, tile_grid
 from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.quality import QUALITIES, Quality, Whole
-from zvae_tiled.planner.stage import AGAIN, Stage, Sweep
+from zvae_tiled.planner.stage import AGAIN, EXECUTED, Stage, Sweep
 from zvae_tiled.planner.storage import Storage
 
 FORMAT = 3
@@ -24,9 +24,6 @@ MAX_BYTES = 1 << 18
 """The most bytes of a plan: six times the plan of the longest Chain."""
 
 MAX_SWEEPS = 1000
-
-EXECUTED = ("start", "stop", "ends", "rows", "store", "medium", "anew")
-"""The fields of a sweep that are read."""
 
 _NOT_ONE = "It is an array: if it holds plans, save one of them by itself."
 

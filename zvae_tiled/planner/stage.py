@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from zvae_tiled.chain import Chain
 from zvae_tiled.checks import is_count, shown
@@ -17,6 +17,10 @@ SAMPLING: tuple[Ending, ...] = ("queries", "sums", "shares")
 
 AGAIN = "Make the plan again with zvae_tiled.plan()."
 """Advice for a plan that cannot be used."""
+
+
+EXECUTED = ("start", "stop", "ends", "rows", "store", "medium", "anew")
+"""The fields of a sweep that are executed. The others are predictions."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class Sweep:
         return "drop" if self.medium is None else {"ram": "keep", "disk": "spill"}[self.medium]
 
     @property
-    def executed(self) -> tuple[int, int, Ending, int, int | None, Medium | None, bool]:
-        """The fields that are executed, without the predictions."""
-        return self.start, self.stop, self.ends, self.rows, self.store, self.medium, self.anew
+    def executed(self) -> tuple[Any, ...]:
+        """The values of the fields that are executed."""
+        return tuple(getattr(self, name) for name in EXECUTED)
 
 
 @dataclass(frozen=True)
