@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from zvae_tiled.cluster.likeness import Likeness, check_alike, likeness, versions
+from zvae_tiled.cluster.likeness import ALLOWED, Likeness, check_alike, likeness, own_likeness, versions
 from zvae_tiled.errors import ClusterError
 
 LIKE = Likeness(("zvae_tiled 1", "mlx 2"), ("cpu/avx2", "sha256 1"), ("vae 5",))
@@ -58,6 +59,24 @@ def test_versions_are_those_of_all_that_decides_the_bytes_of_files(monkeypatch: 
     assert sorted(set(versions()) - set(before)) == sorted(others)
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert versions()[3:] == ("zlib 99", "Pillow none")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_same_weights_with_another_config_are_refused(named: bool, place: Path) -> None:
+    """The latents would be scaled otherwise, and each worker would compute another picture from the same weights."""
+    beside = Path("vae/config.json")
+    config = Path("named.json") if named else beside
+    values = json.loads(beside.read_text())
+    config.write_text(json.dumps(values))
+    models = [("vae", str(config) if named else None, "float32")]
+    own = own_likeness(models)
+    assert check_alike(own, {"tcp://a": own_likeness(models)}, ALLOWED) == own
+    for name, value in (("scaling_factor", 0.5), ("shift_factor", 0.25)):
+        assert values[name] != value
+        config.write_text(json.dumps({**values, name: value}))
+        with pytest.raises(ClusterError, match="weights: here") as refused:
+            check_alike(own, {"tcp://a": own_likeness(models)}, ALLOWED)
+        assert "same files" in refused.value.advice
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.engine.dry_runs import CPUS, LITTLE, allocated, dry, planned, predicted
+from tests.engine.test_sampled import SHAPES, random_size
 from tests.support.models import save_random
 from tests.support.plans import random_config
 from tests.support.samples import Seeds
@@ -19,12 +20,13 @@ from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.planner.case import ITEMSIZES
 
 
-@pytest.mark.parametrize("plans", [2, pytest.param(500, marks=pytest.mark.slow)])
-def test_every_sweep_is_predicted_high_enough(plans: int, seeds: Seeds) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("plans", [1, pytest.param(500, marks=pytest.mark.slow)])
+def test_every_sweep_is_predicted_high_enough(plans: int, shape: str, seeds: Seeds) -> None:
     for seed in seeds(plans):
         rng = Random(seed)
         config = replace(random_config(rng), mid_block_add_attention=True)
-        size, dtype = (rng.randint(9, 60), rng.randint(9, 60)), rng.choice(sorted(ITEMSIZES))
+        size, dtype = random_size(shape, rng, 60), rng.choice(sorted(ITEMSIZES))
         device = replace(rng.choice(CPUS), band_rows=rng.choice([1, 2, 5, 16, 64]))
         quality = Sampled(rng.choice([64, 80, 80 + size[0] * size[1] // 3]))
         plan = planned(config, *size, dtype, rng.choice([0, rng.random(), 1]), "decode", device, quality)

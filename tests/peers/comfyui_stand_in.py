@@ -33,6 +33,18 @@ class FirstStage(torch.nn.Module):  # type: ignore[misc]  # torch is not install
         return {self._renamed(name): values for name, values in self.model.state_dict().items()}
 
 
+class NestedTensor:
+    """As `comfy.nested_tensor.NestedTensor`: a video's latents, beside those of its sound."""
+
+    is_nested = True
+
+    def __init__(self, tensors: Any) -> None:
+        self.tensors = list(tensors)
+
+    def unbind(self) -> list[Any]:
+        return self.tensors
+
+
 class LoadedVAE:
     """As `comfy.sd.VAE`."""
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.peers.adapting import BUDGET, MARKS, NAMES, picture, pipeline
+from tests.peers.adapting import BUDGET, MARKS, NAMES, far, picture, pipeline
 from tests.support.running import environment, run
-from zvae_tiled import BudgetError
+from zvae_tiled import BudgetError, Tiles
 from zvae_tiled.adapters.diffusers import use
 from zvae_tiled.errors import InputError
+from zvae_tiled.inputs.latents import Latents
 
 pytestmark = MARKS
 
@@ -88,6 +89,35 @@ def test_a_budget_that_is_too_small_is_named_and_the_latents_are_kept(name: str,
     use(pipe, BUDGET, keep=tmp_path)
     picture(pipe, given, "np")
     assert list(tmp_path.glob("*.safetensors")) == [kept]
+
+
+@pytest.mark.parametrize("name", ["Z-Image", "SANA"])
+def test_a_picture_in_tiles_is_the_one_of_a_decode_in_tiles(name: str) -> None:
+    import torch
+
+    pipe, _ = pipeline(name)
+    vae = use(pipe, BUDGET)
+    tiles = Tiles(2 * vae.config.scale, 0, moments="tile")
+    z = torch.randn((1, vae.config.latent_channels, 5, 3), generator=torch.Generator().manual_seed(1))
+    exact = pipe.vae.decode(z).sample
+    assert use(pipe, BUDGET, quality=tiles) is vae
+    found = pipe.vae.decode(z).sample
+    given = Latents(z, scaled=False)
+    assert torch.equal(found, vae.decode(given, "torch", raw=True, layout="NCHW", budget=BUDGET, quality=tiles))
+    assert far(found, exact) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["Z-Image", "SANA"])
+def test_an_encode_beyond_the_budget_is_refused(name: str) -> None:
+    import torch
+
+    pipe, _ = pipeline(name)
+    images = torch.zeros(1, 3, 64, 64)
+    use(pipe, "1MB")
+    with pytest.raises(BudgetError, match="1 MB"):
+        pipe.vae.encode(images)
+    use(pipe, BUDGET)
+    pipe.vae.encode(images)
 
 
 @pytest.mark.parametrize("pipe", [None, "Tongyi-MAI/Z-Image", object()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from zvae_tiled.adapters import comfyui
 from zvae_tiled.devices import here
 from zvae_tiled.errors import BudgetError, ConfigError, InputError
 from zvae_tiled.families import PRESETS
+from zvae_tiled.inputs.latents import Latents
 from zvae_tiled.planner.budget import Available
 
 pytestmark = [
@@ -36,6 +38,52 @@ def test_the_pictures_are_those_of_its_own_decode(family: str, batch: int, host:
     assert (found.dtype, found.device, found.shape) == (torch.float32, torch.device("cpu"), wanted.shape)
     assert wanted.std() > 0.05
     assert abs(found - wanted).max() <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["z_image", "flux2"])
+@pytest.mark.usefixtures("small_proxies")
+def test_a_picture_of_another_quality_is_the_one_of_a_decode_of_it(
+    family: str, host: Any, loaded: Any, tmp_path: Path
+) -> None:
+    import torch
+
+    vae = loaded(family)
+    bounded, latent, stream = comfyui.copied(vae), samples(vae, 16, 12), {**BUDGET, "quality": "stream"}
+    (exact,) = node("ZvaeDecode").decode(latent, vae, **ANY)
+    (found,) = node("ZvaeDecode").decode(latent, vae, **stream)
+    given = Latents(latent["samples"], scaled=family == "flux2")
+    assert torch.equal(found, bounded.decode(given, "torch", **stream))
+    assert abs(found - exact).max() > 1e-3
+    node("ZvaeSave").save(latent, vae, filename_prefix="a", format="png", **stream)
+    bounded.decode_to_file(given, tmp_path / "b.png", **stream)
+    (saved,) = (tmp_path / "output").iterdir()
+    assert saved.read_bytes() == (tmp_path / "b.png").read_bytes()
+    told = [node("ZvaePlan").plan(vae, 512, 384, 1, "1GB", "stream", kind)["result"][0] for kind in ("image", "png")]
+    picture, file = {"task": "decode"}, {"task": "stream", "output": "a.png"}
+    assert told == [str(bounded.plan(384, 512, "1GB", quality="stream", **more)) for more in (picture, file)]
+
+
+@pytest.mark.parametrize("family", ["z_image", "qwen_image"])
+def test_a_picture_beside_a_sound_is_the_picture_alone(family: str, host: Any, loaded: Any) -> None:
+    import torch
+
+    from tests.peers.comfyui_stand_in import NestedTensor
+
+    vae = loaded(family)
+    latent = samples(vae)
+    both = {"samples": NestedTensor([latent["samples"], torch.zeros(1, 8, 20, 16)])}
+    (wanted,), (found,) = (node("ZvaeDecode").decode(each, vae, **ANY) for each in (latent, both))
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_with_alpha_is_encoded_without_it(family: str, host: Any, loaded: Any) -> None:
+    import torch
+
+    vae = loaded(family)
+    pixels = torch.rand((1, 33, 50, 4), generator=torch.Generator().manual_seed(0))
+    (wanted,), (found,) = (node("ZvaeEncode").encode(each, vae, **BUDGET) for each in (pixels[..., :3], pixels))
+    assert torch.equal(found["samples"], wanted["samples"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -67,6 +115,29 @@ def test_a_tiny_decoder_that_does_not_say_its_scale_is_refused(host: Any, loaded
     del vae.first_stage_model.vae_scale
     with pytest.raises(ConfigError, match="does not say how latents are scaled"):
         node("ZvaeDecode").decode(samples(vae), vae, **ANY)
+
+
+def test_an_encode_keeps_to_its_budget(host: Any, loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    vae, pixels, encode = loaded("z_image"), torch.zeros(1, 256, 256, 3), VAE.encode
+    bounded, budgets = comfyui.copied(vae, encoder=True), list[Any]()
+    with pytest.raises(BudgetError, match="1 MB") as refused:
+        node("ZvaeEncode").encode(pixels, vae, "1MB")
+    least = f"{refused.value.needed}B"
+
+    def watched(self: VAE, *given: Any, **options: Any) -> Any:
+        budgets.append(options.get("budget"))
+        return encode(self, *given, **options)
+
+    monkeypatch.setattr(VAE, "encode", watched)
+    peaks = []
+    for budget in (least, "1GB"):
+        node("ZvaeEncode").encode(pixels, vae, budget)
+        peaks.append(bounded.plan(256, 256, budget, task="encode").predicted_peak)
+    assert peaks[0] < peaks[1]
+    assert [asked for asked, _ in host.asked] == [peak - bounded.weight_bytes for peak in peaks]
+    assert budgets == [least, "1GB"]
 
 
 def test_several_pictures_are_no_frames(host: Any, loaded: Any) -> None:

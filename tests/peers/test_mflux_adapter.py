@@ -113,6 +113,20 @@ def test_a_picture_is_encoded_as_by_the_model() -> None:
     assert abs(found - wanted).max() <= 0.1 * wanted.std()
 
 
+def test_quality_and_budget_reach_the_model() -> None:
+    model, z, tiles = small(), latents(12), Tiles(48, 0, moments="tile")
+    vae = use(model, BUDGET, keep=None)
+    exact = model.vae.decode(z)
+    use(model, BUDGET, quality=tiles, keep=None)
+    found = model.vae.decode(z)
+    given = model.vae.bounded._latents(z)
+    assert mx.array_equal(found, vae.decode(given, raw=True, layout="NCHW", budget=BUDGET, quality=tiles))
+    assert rms(found.astype(mx.float32) - exact.astype(mx.float32)) > 0.05 * rms(exact.astype(mx.float32))
+    use(model, "1MB")
+    with pytest.raises(BudgetError, match="1 MB"):
+        model.vae.encode(mx.zeros((1, 3, 48, 32)))
+
+
 def test_frames_are_refused_and_not_left_out() -> None:
     model = small()
     use(model, BUDGET)

@@ -57,6 +57,13 @@ def strided(values: Array) -> Array:
     return np.asfortranarray(values)
 
 
+def apart(values: Array) -> Array:
+    """An array whose every second value is one of these: that slice of it has them apart in memory."""
+    wider = np.repeat(values, 2, axis=-1)
+    wider[..., 1::2] = 9
+    return wider
+
+
 HOLDERS: dict[str, Callable[[Array], Any]] = {
     "numpy": np.asarray,
     "strided": strided,
@@ -65,6 +72,10 @@ HOLDERS: dict[str, Callable[[Array], Any]] = {
     "mlx": mx.array,
     "lazy": lambda values: mx.array(values) * 1,
     "foreign": Foreign,
+    "apart": lambda values: apart(values)[..., ::2],
+    "of mlx, apart": lambda values: mx.array(apart(values))[..., ::2],
+    "foreign, apart": lambda values: Foreign(apart(values)[..., ::2]),
+    "backwards": lambda values: np.ascontiguousarray(values[::-1])[::-1],
 }
 
 
@@ -93,6 +104,16 @@ def test_arrays_of_any_library_make_the_vae_of_the_file(files: Path, naming: Cal
     for dtype in ("float32", "bfloat16"):
         want = VAE.load(files / "float32.safetensors", dtype, False, CONFIG)
         same(VAE.from_state_dict(tensors, CONFIG, dtype, decoder_only=False), want)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_an_array_of_any_library_holds_its_values(holder: str) -> None:
+    for shape in ((7,), (3, 2, 3, 3), (5, 1)):
+        values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        arrays, found = Arrays({"before": values, "a": HOLDERS[holder](values)}), bytearray(values.nbytes)
+        for skip in (0, 12):
+            arrays.read_tensor(arrays.tensors["a"], skip, memoryview(found)[skip : 12 if skip == 0 else None])
+        assert bytes(found) == values.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])

@@ -111,7 +111,9 @@ def _converted(array: Any, kind: str, dtype: mx.Dtype, what: str, error: type[In
     if isinstance(array, np.ndarray | np.generic):
         if kind == "bfloat16":  # ml_dtypes' type: NumPy's buffer protocol has no name for it, so its bits are copied
             return mx.array(np.ascontiguousarray(array).view(np.uint16)).view(mx.bfloat16)
-        return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("=")))
+        native = np.asarray(array, dtype=array.dtype.newbyteorder("="))
+        # MLX reads no array that goes backwards, such as BGR pixels that are turned to RGB by [..., ::-1].
+        return mx.array(np.ascontiguousarray(native) if min(native.strides, default=0) < 0 else native)
     with reading(array, what, error):
         return mx.array(_lent(array)).astype(dtype)
 

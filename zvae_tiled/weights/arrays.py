@@ -74,7 +74,7 @@ class Arrays:
         begin = (first - self.tensors[name].start) // size
         piece = to_mlx(self._flat[begin : begin + len(into) // size], name, WeightsError, {"uint32": mx.uint32})
         bits = piece.view(mx.uint16) if piece.dtype == mx.bfloat16 else piece
-        into[:] = np.asarray(bits).data.cast("B")
+        into[:] = np.ascontiguousarray(bits).data.cast("B")  # values of a slice may lie apart
         if skip + len(into) == info.stop - info.start:
             self._flat = None
 

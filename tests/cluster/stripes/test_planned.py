@@ -21,6 +21,7 @@ from zvae_tiled.cluster.stripes.worker import described, planned
 from zvae_tiled.devices.here import this_device
 from zvae_tiled.devices.native_cpu.choice import native_workspace
 from zvae_tiled.devices.native_cpu.library import Library, open_library
+from zvae_tiled.errors import BudgetError
 from zvae_tiled.families import PRESETS
 from zvae_tiled.order import Order
 from zvae_tiled.planner.calibration import MarginWorkspace
@@ -104,6 +105,38 @@ def test_a_plan_is_one_for_the_machines_of_all_members(monkeypatch: pytest.Monke
     monkeypatch.setattr("zvae_tiled.cluster.stripes.worker.held", lambda _: vae)
     plan = planned(order, 8, 8, 2, 2, 1 << 40, 1, machines).plan
     assert plan.device == for_all(this_device(mx.float32), machines)
+
+
+class Earnest(Dwindling):
+    """A crew of two, which plans."""
+
+    def __init__(self, workers: tuple[int, int]) -> None:
+        super().__init__([TWO])
+        self._shares = {home: Share(count, 1 << 40, "") for home, count in zip(TWO, workers, strict=True)}
+
+    def submit(self, key: str, home: str, task: Callable[..., Any], *options: Any) -> Any:
+        return (MACHINES[home], self._shares[home]) if task is described else task(*options)
+
+
+@pytest.mark.parametrize("workers", [(1, 1), (1, 3), (3, 2)])
+def test_the_budget_that_is_named_is_enough_on_the_machine_that_most_workers_share(
+    workers: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = SimpleNamespace(config=CONFIG, dtype=mx.float32, weight_bytes=0)
+    monkeypatch.setattr("zvae_tiled.cluster.stripes.worker.held", lambda _: vae)
+
+    def peak_of(budget: int) -> int:
+        crew: Any = Earnest(workers)
+        order = Order("decode", "vae", "a.npy", "a.png", dtype="float32", budget=f"{budget}B")
+        return _planned(crew, order, 24, 20, None)[0].plan.predicted_peak
+
+    with pytest.raises(BudgetError) as refused:
+        peak_of(1000)
+    needed, most = refused.value.needed, max(workers)
+    assert 0.99 * needed < most * peak_of(needed) <= needed
+    with pytest.raises(BudgetError) as again:
+        peak_of(int(0.99 * needed))
+    assert again.value.needed == needed
 
 
 def test_a_device_for_all_machines_needs_what_any_of_them_needs() -> None:
