@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.models import random_latents, random_vae
 from tests.support.plans import plan_for, with_rows
+from tests.work.stopping import written
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.engine.sums import Sums
 from zvae_tiled.families.dc import DCConfig
@@ -66,11 +67,3 @@ def test_every_linear_attention_and_every_picture_of_a_batch_go_on(
         assert not written(tmp_path)
     assert vae.decode_to_file(latents, places, plan=plan, work=tmp_path / "work").went_on
     assert written(tmp_path) == want
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    """The pictures, which are removed."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    for name in found:
-        (folder / name).unlink()
-    return found

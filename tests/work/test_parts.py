@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.models import random_latents
 from tests.support.plans import plan_for, with_rows
-from tests.work.stopping import CONFIG, MODEL
+from tests.work.stopping import CONFIG, MODEL, written
 from zvae_tiled.devices import cores
 from zvae_tiled.engine import checkpoints
 from zvae_tiled.errors import OutputError
@@ -37,14 +37,6 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 def decode(folder: Path, **options: Any) -> None:
     """Decode into every format that can go on."""
     MODEL.decode_to_file(LATENTS, [folder / f"a{ending}" for ending in ENDINGS], plan=PLAN, **options)
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    """The pictures, which are removed."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    for name in found:
-        (folder / name).unlink()
-    return found
 
 
 def stopped(folder: Path) -> None:
