@@ -254,8 +254,13 @@ def test_another_user_s_file_in_a_shared_folder_is_refused_before_any_work(
     check_outputs([tmp_path / "a.png"], [], replaced=False)
 
 
-@pytest.mark.skipif(not may_mount(), reason="nothing can be mounted here")
-def test_a_file_that_is_mounted_is_refused_before_any_work(tmp_path: Path) -> None:
+@pytest.fixture
+def mounts() -> None:
+    if not may_mount():
+        pytest.skip("nothing can be mounted here")
+
+
+def test_a_file_that_is_mounted_is_refused_before_any_work(mounts: None, tmp_path: Path) -> None:
     """As by docker run -v FILE:FILE. It can be written to, but nothing can get its name."""
     theirs, ours = tmp_path / "theirs.png", tmp_path / "our own.png"
     for each in (theirs, ours):

@@ -12,14 +12,16 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from tests.files.publishing import contents
+from tests.files.publishing import contents, only
 from tests.support.leftovers import refusal
 from zvae_tiled.cluster.manifest import Manifest
 from zvae_tiled.cluster.row import Row
 from zvae_tiled.files import sync
-from zvae_tiled.files.atomic import atomic_file
+from zvae_tiled.files.atomic import atomic_file, publish
 from zvae_tiled.files.journal import Journal
+from zvae_tiled.files.new_file import NewFile
 from zvae_tiled.files.new_folder import NewFolder
+from zvae_tiled.files.work_file import WorkFile
 from zvae_tiled.sinks.target import file_target
 
 FULL = 51
@@ -31,6 +33,7 @@ class Drive:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.emptied: list[int] = []
+        self.sizes: dict[int, int] = {}
         self.number = 0
         self._call = fcntl.fcntl
         patch.setattr(fcntl, "F_FULLFSYNC", FULL, raising=False)
@@ -41,7 +44,9 @@ class Drive:
             return self._call(handle, command, *more)
         if self.number:
             raise OSError(self.number, os.strerror(self.number))
-        self.emptied.append(os.fstat(handle).st_ino)
+        state = os.fstat(handle)
+        self.emptied.append(state.st_ino)
+        self.sizes[state.st_ino] = state.st_size
         return 0
 
 
@@ -69,6 +74,27 @@ def test_all_that_is_synced_leaves_the_drive_s_cache(tmp_path: Path, drive: Driv
     manifest.add(Row("a", (), "done"))
     manifest.close()
     assert number_of(tmp_path / "manifest") in drive.emptied
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_copy_is_synced_where_a_file_cannot_be_linked(
+    kept: bool, overwrite: bool, tmp_path: Path, drive: Drive
+) -> None:
+    """On a file system without links, and for a picture and a work folder on two disks."""
+    (tmp_path / "work").mkdir()
+    if overwrite:
+        (tmp_path / "a").write_text("old")
+    file = WorkFile(tmp_path / "a", tmp_path / "work" / "part-0-0") if kept else NewFile(tmp_path / "a")
+    text = "new" * 100_000
+    file.file.write(text.encode())
+    file.finish()
+    with only("system"):
+        publish([file], overwrite)
+    assert (tmp_path / "a").read_text() == text
+    if kept:  # the other may have had a name from the first, and needs no copy
+        assert drive.emptied[0] != number_of(tmp_path / "a"), "it is a copy"
+    assert drive.sizes[number_of(tmp_path / "a")] == len(text)
 
 
 def test_a_file_system_without_that_call_has_fsync_and_a_disk_that_fails_is_told(tmp_path: Path, drive: Drive) -> None:

@@ -37,3 +37,11 @@ def stopped(folder: Path, bands: int = 14, vae: VAE = MODEL, latents: Any = LATE
 def decode(folder: Path, vae: VAE = MODEL, latents: Any = LATENTS, name: str = "a.npy", **options: Any) -> np.ndarray:
     vae.decode_to_file(latents, folder / name, **{"budget": "1GB", "work": folder / "work", **options})
     return np.asarray(np.load(folder / name))
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """The pictures, which are removed."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for name in found:
+        (folder / name).unlink()
+    return found

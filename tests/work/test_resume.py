@@ -14,21 +14,18 @@ import pytest
 
 from tests.sinks.readers import read_png
 from tests.support.models import random_latents, random_vae
-from tests.support.plans import plan_for, random_config, random_dc
-from tests.work.power import Cut, Power
-from tests.work.stopping import LATENTS, LOW, MODEL, decode, stopped
+from tests.support.plans import plan_for
+from tests.work.stopping import LATENTS, LOW, MODEL, decode, stopped, written
 from zvae_tiled import VAE
 from zvae_tiled.devices import cores
 from zvae_tiled.engine import checkpoints, saved
 from zvae_tiled.engine.moments import BLOCK
-from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.errors import BudgetError
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
 from zvae_tiled.report.progress import Progress
 from zvae_tiled.sinks import png
 
 CONFIG = AutoencoderKLConfig(latent_channels=4, block_out_channels=(8, 8), norm_num_groups=2)
-FILES = ["a.png", "b.tif", "c.npy", "d.safetensors"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,60 +33,6 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A note after every band, and blocks of a few rows."""
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     monkeypatch.setattr(png, "BLOCK", 1 << 10)
-
-
-def written(folder: Path, names: list[str], batch: int = 1) -> dict[str, bytes]:
-    """The bytes of the pictures, which are removed."""
-    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert len(found) == batch * len(names)
-    for name in found:
-        (folder / name).unlink()
-    return found
-
-
-def written_whole(folder: Path, want: dict[str, bytes]) -> bool:
-    """Whether each picture that has its name is whole."""
-    return all(not (folder / name).exists() or (folder / name).read_bytes() == want[name] for name in want)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 60))])
-@pytest.mark.sample(3)
-def test_power_may_be_cut_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several times in each decode, before an fsync or after the rows of a band."""
-    if seed % 2:
-        monkeypatch.setattr(checkpoints, "SLOW", 0.0)
-    rng = Random(seed)
-    config = CONFIG if seed == 0 else random_dc(rng) if seed % 5 == 1 else random_config(rng)
-    vae, batch = random_vae(config), rng.choice([1, 1, 2])
-    latents = random_latents(config, rng.randint(1, 20), rng.randint(1, 9), batch)
-    names = rng.sample(FILES, rng.randint(1, 2))
-    places = [tmp_path / name for name in names]
-    options: dict[str, Any] = {"plan": plan_for(vae, latents.shape, rng, ("disk",))}
-    vae.decode_to_file(latents, places, **options)
-    want = written(tmp_path, names, batch)
-    power, cuts = Power(tmp_path, monkeypatch), 0
-    append = SavedBands.append
-
-    def appended(self: SavedBands[Any], rows: Any) -> None:
-        append(self, rows)
-        power.tick()
-
-    monkeypatch.setattr(SavedBands, "append", appended)
-    while True:
-        power.left = rng.randint(1, 40 * cuts or 8)  # the first cut comes before any decode's end
-        try:
-            vae.decode_to_file(latents, places, work=tmp_path / "work", **options)
-        except Cut:
-            cuts += 1
-            if rng.random() < 0.7:  # else the process alone is gone, and the system still has what it wrote
-                power.lose(rng)
-            assert written_whole(tmp_path, want), "nothing half-written"
-            continue
-        break
-    power.left = None
-    assert not (tmp_path / "work").exists()
-    assert written(tmp_path, names, batch) == want
-    assert cuts
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -102,7 +45,7 @@ def test_of_a_slow_block_no_finished_row_is_computed_again(
     latents = random_latents(CONFIG, 30, 4)
     options: dict[str, Any] = {"plan": plan_for(vae, latents.shape, rng, ("disk",))}
     vae.decode_to_file(latents, tmp_path / "a.npy", **options)
-    want, notes = written(tmp_path, ["a.npy"]), list[tuple[int, int]]()
+    want, notes = written(tmp_path), list[tuple[int, int]]()
     apply = checkpoints.Checkpoints._apply
 
     def applied(self: checkpoints.Checkpoints, note: dict[str, Any]) -> None:
@@ -119,7 +62,7 @@ def test_of_a_slow_block_no_finished_row_is_computed_again(
     assert (rows > 0) == slow, "a picture of 30 rows has no block where it is stored"
     report = vae.decode_to_file(latents, tmp_path / "a.npy", work=tmp_path / "work", **options)
     assert report.went_on
-    assert written(tmp_path, ["a.npy"]) == want
+    assert written(tmp_path) == want
     assert notes[noted : 2 * noted] == notes[:noted], "the journal is read"
     assert notes[2 * noted] > (sweep, rows) or not slow
 

@@ -19,15 +19,18 @@ from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.local import connected
 
 pytest.importorskip("distributed", reason="the extra zvae-tiled[cluster] is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not can_make_hosts(), reason="network namespaces need Linux, root, ip and tc"),
-]
+pytestmark = pytest.mark.slow
 __all__ = ["place"]
 
 
+@pytest.fixture(scope="module")
+def hosts() -> None:
+    if not can_make_hosts():
+        pytest.skip("network namespaces need Linux, root, ip and tc")
+
+
 @pytest.fixture
-def link() -> Iterator[Link]:
+def link(hosts: None) -> Iterator[Link]:
     with two_hosts() as link:
         yield link
 
