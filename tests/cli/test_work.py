@@ -191,6 +191,7 @@ def test_the_rows_of_a_sweep_that_takes_hours_count(tmp_path: Path) -> None:
     begun, half, done = (int(re.findall(r"(\d+)% done", line)[0]) for line in told)
     assert half == pytest.approx((begun + done) / 2, abs=1)
     assert done == 100
+    assert progress([first, {"at": [float("inf"), 0, 0]}]) == "a journal that cannot be read"
 
 
 @pytest.mark.parametrize("words", [("--preview",), ("{stem}2.npy",)])

@@ -112,7 +112,11 @@ class WorkSinks:
 
     def go_on(self, outputs: Sequence[Sequence[Sequence[dict[str, Any]]]]) -> int:
         """Go on after another process. Return the first row of the current picture that any output wants."""
-        wanted = [sink.go_on(pictures) for sink, pictures in zip(self._sinks, outputs, strict=True)]
+        try:
+            wanted = [sink.go_on(pictures) for sink, pictures in zip(self._sinks, outputs, strict=True)]
+        except BaseException:
+            self.abort()
+            raise
         for sink, row in zip(self._sinks, wanted, strict=True):
             sink.leave_out(row - min(wanted))
         return min(wanted)
