@@ -257,7 +257,9 @@ class Decode(Job):
 
     def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
-        meter, ceiling = Meter(self._held), ceiling_of(plan, self._held)
+        ceiling = ceiling_of(plan, self._held)
+        with limits(plan, ceiling):  # peaks are those of the process, and it resets them
+            meter = Meter(self._held)
         rows = self._rows(plan, meter.watching(self._listener))
         log_planned(plan)
         while True:
