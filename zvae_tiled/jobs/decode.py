@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -199,7 +200,7 @@ class Decode(Job):
         plan = self.planned("rows", target.gathered, replay)
         check_room(folder, plan, target)
         if known is None:
-            where = {"pictures": list(map(str, target.paths)), "cores": cores_here()}
+            where = {"pictures": list(map(os.path.abspath, target.paths)), "cores": cores_here()}
             folder.begin({**begun, "plan": plan.to_json(), **where})
         notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
         warn_of_formats(target, plan)
