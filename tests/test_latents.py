@@ -231,6 +231,17 @@ def test_the_first_bad_value_is_named(data: st.DataObject, bad: float, dtype: ty
     assert f"at {at} of {latents.shape}" in str(caught.value)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_masked_values_are_no_values(dtype: str) -> None:
+    """What lies behind a mask is what was there before: the array says that it does not count."""
+    latents = np.ma.masked_array(numbered(1, C, 2, 3).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype))
+    plain = read_latents(latents.data, FLUX)
+    assert np.array_equal(read_latents(latents, FLUX).astype(mx.float32), plain.astype(mx.float32))
+    latents[0, 0, 1] = np.ma.masked
+    with pytest.raises(LatentsError, match="latents must have a value everywhere; masked are 3 of 96"):
+        read_latents(latents, FLUX)
+
+
 def test_bfloat16_of_numpy_is_read_bit_by_bit() -> None:
     bits = np.arange(C * 6, dtype=np.uint16).reshape(C, 2, 3) + 0x3F80
     got = read_latents(bits.view(ml_dtypes.bfloat16), FLUX)

@@ -187,6 +187,12 @@ def test_what_is_no_order_is_refused(text: str) -> None:
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("key", ["task", "name"])
+def test_an_order_that_says_something_twice_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=f"this is not an order: '{key}' appears more than once"):
+        Order.from_json(DECODE.to_json().replace(f'"{key}":', f'"{key}": 1, "{key}":', 1))
+
+
 def test_an_order_is_text_of_a_bounded_length() -> None:
     with pytest.raises(InputError, match="an order has at most 524,288 characters, this one has 524,289"):
         Order.from_json(" " * (MAX_CHARACTERS + 1))

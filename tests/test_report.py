@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.models import random_latents, random_vae
+from tests.support.video import SMALL, video_latents, video_vae
 from zvae_tiled import BudgetError, Progress, Report
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.jobs.limits import _ONE_AT_A_TIME
 from zvae_tiled.report import report
 from zvae_tiled.report.chart import line_chart, linear, logarithmic
 from zvae_tiled.report.report import Meter
@@ -131,6 +134,29 @@ def test_what_stays_allocated_is_seen_though_nothing_is_allocated_later() -> Non
     assert told.measured_peak >= (4 << 20) + 100, "held, beside the buffer that came later"
     assert told.timeline[-1][1] == (4 << 20) + 100
     del held
+
+
+@pytest.mark.parametrize("job", ["array", "stream", "write", "frames"])
+def test_peaks_are_reset_only_while_no_other_decode_runs(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of the process: a thread that begins to decode would lower what another one has measured."""
+    alone = []
+
+    def reset() -> None:
+        alone.append(_ONE_AT_A_TIME._is_owned())  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(report, "reset_peak", reset)
+    video = video_vae(SMALL).video(video_latents(SMALL, 2, 3, 3))
+    jobs: dict[str, Callable[[], object]] = {
+        "array": lambda: VAE.decode(LATENTS),
+        "stream": lambda: list(VAE.stream(LATENTS)),
+        "write": lambda: video.write(tmp_path / "a.rgb"),
+        "frames": lambda: list(video.frames()),
+    }
+    jobs[job]()
+    assert alone
+    assert all(alone)
 
 
 def test_a_notebook_shows_the_table_and_a_chart_with_every_line(tmp_path: Path) -> None:

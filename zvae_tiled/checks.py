@@ -1,10 +1,11 @@
-"""Checks that several public functions share: whole numbers, names, paths. Also shortens values for errors."""
+"""Checks that several public functions share: whole numbers, names, paths, keys. Also shortens values for errors."""
 
 from __future__ import annotations
 
 import operator
 import os
 import reprlib
+from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zvae_tiled.errors import InputError, PlanError
+from zvae_tiled.wording import listed
 
 
 def whole(value: Any) -> int | None:
@@ -45,6 +47,26 @@ def nearest(value: object, names: Iterable[str]) -> str:
 def is_count(value: Any) -> bool:
     """Return whether a value is an int of at least 0, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+class TwiceError(ValueError):
+    """An object of JSON has a key more than once. The message says which."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON with each key once: `json.loads` calls it as its ``object_pairs_hook``.
+
+    Python alone takes the last of several values, and another reader may take the first.
+
+    Raises:
+        TwiceError: A key is there more than once.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = sorted(key for key, count in counts.items() if count > 1)
+        raise TwiceError(f"{listed(map(repr, twice))} appears more than once")
+    return values
 
 
 def path_of(value: Any, what: str) -> Path:

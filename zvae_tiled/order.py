@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from zvae_tiled import order_fields
-from zvae_tiled.checks import shown
+from zvae_tiled.checks import TwiceError, once, shown
 from zvae_tiled.errors import InputError
 from zvae_tiled.planner.quality import Exact, Quality
 
@@ -101,7 +101,9 @@ class Order:
             problem = f"an order has at most {MAX_CHARACTERS:,} characters, this one has {len(text):,}"
             raise InputError(problem, advice)
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=once)
+        except TwiceError as error:
+            raise InputError(f"this is not an order: {error}", advice) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"this is not an order: it is no JSON: {error!s:.200}", advice) from error
         if not isinstance(values, dict):

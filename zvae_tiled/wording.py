@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 MOST = 20
 """The most names that a message lists. The rest is counted."""
@@ -14,6 +14,9 @@ LETTERS = 120
 
 SAME = {"decode": "same pixels as a full decode", "encode": "same latents as a full encode"}
 """What an exact decode or encode gives."""
+
+LONG, YEAR = 600, 3e7
+"""From ten minutes to a year to go, a line of progress says at what time that is."""
 
 _UNITS = ((10**18, "EB"), (10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -73,6 +76,14 @@ def moment(then: datetime, now: datetime) -> str:
     days = (then.date() - now.date()).days
     day = "" if days == 0 else f"{then:%a} " if days < 7 else f"{then.day} {then:%b} "
     return f"{day}{then:%H:%M}"
+
+
+def until(seconds: float) -> str:
+    """Write at what time work of some seconds ends: until 17:05. Of short work, or of one without an end, nothing."""
+    if not LONG <= seconds <= YEAR:
+        return ""
+    now = datetime.now().astimezone()  # with its zone: the clocks may be changed before the end
+    return f"until {moment((now + timedelta(seconds=seconds)).astimezone(), now)}"
 
 
 def in_one_unit(*counts: int) -> list[str]:

@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from tests.support.running import COMMAND, environment, run
 from zvae_tiled import Progress
 from zvae_tiled.cli.bar import line_of
+from zvae_tiled.report.progress import print_line
 from zvae_tiled.wording import clock, moment
 
 HALF = Progress(0.5, 3, 30, 61.0, rows=512, height=1024, budget=8_000_000_000, memory=1_234_000_000, peak=2_345_000_000)
@@ -133,6 +136,41 @@ def test_long_work_says_at_what_time_it_ends() -> None:
 )
 def test_a_moment_names_no_more_than_it_must(then: datetime, said: str) -> None:
     assert moment(then, datetime(2026, 11, 26, 9, 30)) == said
+
+
+@pytest.fixture
+def autumn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Half past one, in the night in which the clocks of Berlin are put back from three to two."""
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> Then:
+            return cls(2026, 10, 25, 1, 30)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        for place in ("zvae_tiled.wording", "zvae_tiled.cli.bar"):
+            patch.setattr(f"{place}.datetime", Then, raising=False)
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("autumn")
+def test_the_time_of_the_end_is_that_of_the_clock_then() -> None:
+    line = line_of("a", replace(HALF, seconds=3 * 3600.0), 200).plain
+    assert "3:00:00 to go" in line
+    assert "until 03:30" in line
+
+
+@pytest.mark.usefixtures("autumn")
+def test_the_line_of_the_library_says_at_what_time_long_work_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds in (3 * 3600.0, 61.0):
+        print_line(replace(HALF, seconds=seconds))
+    _, long, short = capsys.readouterr().err.split("\r")
+    assert long.rstrip().endswith("10800.0 s to go, until 03:30")
+    assert short.rstrip().endswith("61.0 s to go")
+    assert len(short) >= len(long.rstrip()), "the shorter line leaves nothing of the longer one"
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -160,6 +160,15 @@ def test_after_a_silent_failure_the_printed_command_decodes(place: Path, monkeyp
     assert levels(place / "a.png", place / "a.npy", "float32")
 
 
+def test_a_picture_is_named_from_any_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative names meant another file there, or none."""
+    (place / "out").mkdir()
+    stopped(Path(), name="out/c.npy")
+    for here in (place, place / "out"):
+        monkeypatch.chdir(here)
+        assert f"{place / 'work'}  {place / 'out' / 'c.npy'}: 1 x " in run("work", place).output
+
+
 def test_a_folder_can_be_removed(tmp_path: Path) -> None:
     stopped(tmp_path)
     assert "removed" in run("work", "--remove", tmp_path / "work").output
@@ -191,6 +200,7 @@ def test_the_rows_of_a_sweep_that_takes_hours_count(tmp_path: Path) -> None:
     begun, half, done = (int(re.findall(r"(\d+)% done", line)[0]) for line in told)
     assert half == pytest.approx((begun + done) / 2, abs=1)
     assert done == 100
+    assert progress([first, {"at": [float("inf"), 0, 0]}]) == "a journal that cannot be read"
 
 
 @pytest.mark.parametrize("words", [("--preview",), ("{stem}2.npy",)])

@@ -43,6 +43,22 @@ def test_without_workers_the_orders_are_carried_out_here_one_after_another(place
     assert all(line["report"]["plan"] for line in lines if line["state"] == "done")
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("of the caller"), MemoryError("of the caller")])
+def test_an_error_of_the_callers_own_function_ends_the_run(error: Exception, place: Path) -> None:
+    """As with workers. No picture failed, so none may be told as one that did."""
+
+    def listen(overall: Overall) -> None:
+        if overall.finished:
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        decode_many(orders("out"), manifest="m.jsonl", progress=listen)
+    assert raised.value is error
+    lines = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["failed", "done"]
+    assert lines[0]["source"].endswith("bad.npy")
+
+
 def test_orders_that_clash_are_refused_before_any_work(place: Path) -> None:
     one = orders("out")[0]
     read, other = replace(one, source="1.npy"), replace(one, source="1.npy", target="0.npy")

@@ -48,6 +48,13 @@ PLACES: list[tuple[str | int, ...]] = [
 """Places of numbers in a file."""
 
 
+@pytest.mark.parametrize("key", ["budget", "height"])
+def test_a_plan_that_says_something_twice_is_refused(key: str) -> None:
+    twice = SAVED["exact"].replace(f'"{key}":', f'"{key}": 1, "{key}":', 1)
+    with pytest.raises(PlanError, match=f"this is not a plan: '{key}' appears more than once"):
+        read_plan(twice)
+
+
 def hostile() -> list[str]:
     """Every file with a huge number in one place of it, and in two."""
     found = []

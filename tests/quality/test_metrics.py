@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -136,6 +138,38 @@ def test_pictures_that_do_not_belong_together_are_refused() -> None:
                 measure(broken, picture)
             with pytest.raises(InputError, match="NaN or infinity"), np.errstate(invalid="ignore"):
                 measure(broken, broken)
+
+
+@pytest.mark.parametrize("block", [1, 1000, 1 << 30])
+def test_rows_are_measured_a_few_at_a_time_as_all_at_once(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK", block, raising=False)
+    ours, theirs = (np.stack([smooth_picture(seed), smooth_picture(seed + 1)])[:, :, 7:] for seed in (0, 2))
+    difference = ours - theirs
+    assert max_error(ours, theirs) == np.abs(difference).max()
+    assert psnr(ours, theirs) == pytest.approx(-10 * np.log10(np.square(difference).mean()))
+    found, both = colour_shift(ours, theirs), [each.std(axis=(0, 1, 2)) + 1e-6 for each in (ours, theirs)]
+    assert found.mean == pytest.approx(np.abs(difference.mean(axis=(0, 1, 2))).max())
+    assert found.spread == pytest.approx(np.maximum(both[0] / both[1], both[1] / both[0]).max())
+    for axis, seams in ((1, ([64], [])), (2, ([], [64]))):
+        steps = np.abs(np.diff(ours, axis=axis)).mean(axis=(0, 3 - axis, 3))
+        want = steps[63] / np.r_[steps[55:63], steps[64:72]].mean()
+        assert metrics.steepest_seam(ours, *seams) == pytest.approx(max(1.0, want))
+    heat = np.abs(difference).max(axis=(0, 3))
+    shades = np.clip(3 * (heat / heat.max())[:, :, None] - np.arange(3), 0, 1)
+    assert np.array_equal(heat_map(ours, theirs), np.round(255 * shades).astype(np.uint8))
+
+
+@pytest.mark.parametrize("measure", [max_error, psnr, colour_shift, heat_map, lambda a, _: seam_score(a, PLAN)])
+def test_the_memory_of_a_measure_does_not_grow_with_the_picture(
+    measure: Callable[[np.ndarray, np.ndarray], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "BLOCK", 1 << 10, raising=False)
+    ours, theirs = (np.stack([smooth_picture(seed)] * 10).astype(np.float32) for seed in (0, 1))
+    tracemalloc.start()
+    measure(ours, theirs)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < ours.size / 4
 
 
 def test_the_metrics_are_a_module_that_needs_no_device() -> None:

@@ -223,7 +223,7 @@ def test_an_index_that_names_a_file_longer_than_any_name(tmp_path: Path) -> None
         (b"{}", "must have a weight_map"),
         (b'{"weight_map": {}}', "must have a weight_map"),
         (b'{"weight_map": ["a"]}', "must have a weight_map"),
-        (b'{"weight_map": {"a": "x", "a": "y"}}', "'a' appears twice"),
+        (b'{"weight_map": {"a": "x", "a": "y"}}', "'a' appears more than once"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
         (b"<!DOCTYPE html><html>", "a web page"),
     ],

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,83 @@ def test_a_damaged_journal_stays_refused_and_its_maps_stay(tmp_path: Path) -> No
         with pytest.raises(OutputError, match="damaged from its first record on"):
             decode(tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()} == before
+
+
+def edited(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Change the records of a work folder. Their checksums hold."""
+    records = list(read_records(folder / "journal"))
+    edit(records)
+    journal = Journal(folder / "journal")
+    journal.empty()
+    for record in records:
+        journal.append(record)
+    journal.close()
+
+
+def without_plan(records: list[dict[str, Any]]) -> None:
+    del records[0]["plan"]
+
+
+def with_another_plan(records: list[dict[str, Any]]) -> None:
+    records[0]["plan"] = "[]"
+
+
+def beyond_all(records: list[dict[str, Any]]) -> None:
+    records.append({"at": [float("inf"), 0, 0]})
+
+
+def in_no_sweep(records: list[dict[str, Any]]) -> None:
+    records.append({"at": [0, 999, 0]})
+
+
+def without_rows(records: list[dict[str, Any]]) -> None:
+    records.append({**records[-1], "outputs": [[{}]]})
+
+
+def without_size(records: list[dict[str, Any]]) -> None:
+    records.append({"at": [1, 0, 0], "outputs": [[{"rows": 1}]]})
+
+
+@pytest.mark.parametrize("edit", [without_plan, with_another_plan, beyond_all, in_no_sweep, without_rows, without_size])
+def test_records_that_say_nonsense_are_refused(edit: Callable[[list[dict[str, Any]]], object], tmp_path: Path) -> None:
+    """Checksums vouch for what was written, not for who wrote it."""
+    stopped(tmp_path)
+    edited(tmp_path / "work", edit)
+    with pytest.raises(OutputError, match=f"the journal of {tmp_path / 'work'} is damaged: .*\n.* zvae work --remove"):
+        decode(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "state"), [("a.png", {"rows": 1}), ("a.tif", {"rows": 1})])
+def test_states_of_other_formats_are_refused(name: str, state: dict[str, int], tmp_path: Path) -> None:
+    stopped(tmp_path, name=name)
+    edited(tmp_path / "work", lambda records: records.append({**records[-1], "outputs": [[state]]}))
+    with pytest.raises(OutputError, match="is damaged"):
+        MODEL.decode_to_file(LATENTS, tmp_path / name, budget="1GB", work=tmp_path / "work")
+
+
+def test_a_record_that_is_nested_too_deeply_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append({"a": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("zvae_tiled.files.journal.json.dumps", lambda *_, **__: "[" * 100_000)
+        journal.append({})
+    journal.close()
+    assert list(read_records(tmp_path / "journal")) == [{"a": 1}]
+    journal = Journal(tmp_path / "journal")
+    journal.close()
+    assert journal.torn
+
+
+def test_a_journal_that_is_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    os.mkfifo(tmp_path / "work" / "journal")
+    with pytest.raises(OutputError, match=r"journal is a file of another program, so .* is no work folder"):
+        decode(tmp_path)
+    assert not is_work_folder(tmp_path / "work")
+    (tmp_path / "a.npy").touch()
+    with pytest.raises(OutputError, match="there is a file of that name"):
+        decode(tmp_path, overwrite=False)
+    assert os.listdir(tmp_path / "work") == ["journal"]
 
 
 @pytest.mark.parametrize("text", ["Dear diary, today I decoded a cat.", "me"])

@@ -55,6 +55,20 @@ def test_a_map_that_finds_no_room_has_the_advice_to_go_on(tmp_path: Path, monkey
     assert np.array_equal(decode(tmp_path), MODEL.decode(LATENTS, "np")[0])
 
 
+@pytest.mark.parametrize("place", ["file.samples", "work.WorkFile.finish", "file.publish"])
+def test_a_picture_that_finds_no_room_has_the_advice_to_go_on(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"zvae_tiled.sinks.{place}", full)
+        with pytest.raises(OutputError, match=r"(?s)a\.npy cannot be written: No space.*Free space, and run the same"):
+            decode(tmp_path)
+    assert np.array_equal(decode(tmp_path), MODEL.decode(LATENTS, "np")[0])
+
+
 def test_a_read_only_file_is_replaced_by_a_decode_that_went_on(tmp_path: Path) -> None:
     (tmp_path / "a.npy").touch()
     (tmp_path / "a.npy").chmod(0o444)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from zvae_tiled.wording import clock, in_one_unit, moment
+from zvae_tiled.wording import clock, in_one_unit, until
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 BAR = 24
 """The most columns of the bar."""
-
-LONG, YEAR = 600, 3e7
-"""From ten minutes to a year to go, the line says at what time that is."""
 
 TIGHT, ROOMY = 16, 40
 """Columns that name and bar need beside figures that matter, and beside others."""
@@ -94,11 +90,8 @@ def details(progress: Progress) -> list[tuple[str, int]]:
     if progress.budget:  # workers have theirs, each its own
         now, peak, budget, unit = in_one_unit(progress.memory, progress.peak, progress.budget)
         figures += [(f"{now} of {budget} {unit}", TIGHT), (f"peak {peak} {unit}", ROOMY)]
-    if LONG <= progress.remaining <= YEAR:
-        start = datetime.now()
-        figures.insert(
-            min(2, len(figures)), (f"until {moment(start + timedelta(seconds=progress.remaining), start)}", TIGHT)
-        )
+    if end := until(progress.remaining):
+        figures.insert(min(2, len(figures)), (end, TIGHT))
     if progress.sweeps:  # several pictures at a time are not at one sweep
         figures.append((f"sweep {progress.sweep}/{progress.sweeps}", ROOMY))
     return figures

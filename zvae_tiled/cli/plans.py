@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +41,7 @@ def plan_text(path: str) -> str:
     from zvae_tiled.api import read_plan
 
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
+        text = _read(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise PlanError(
@@ -50,6 +52,24 @@ def plan_text(path: str) -> str:
     except PlanError as error:
         raise PlanError(f"{path}: {error.problem}", error.advice) from error
     return text
+
+
+def _read(path: str) -> bytes:
+    """Return the first bytes of a file, or of a pipe that has a writer, as one of `<(…)` has. No other is waited for.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe without a writer.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        first = file.read(1)
+        if first == b"" and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EPIPE, "it is a pipe into which nothing is written")
+        os.set_blocking(file.fileno(), True)  # None was read where a writer has not written yet
+        return (first or b"") + file.read(MAX_BYTES)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_plan(path: Path, plan: Plan, overwrite: bool) -> None:

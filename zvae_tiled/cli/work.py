@@ -70,7 +70,7 @@ def progress(ends: list[dict[str, Any]]) -> str:
         _, share = reached(plan, (picture, sweep, rows))
     except PlanError:
         return "a plan of another version"
-    except (ValueError, TypeError, KeyError, IndexError, ZeroDivisionError, AttributeError):
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
         return "a journal that cannot be read"
     height, width = plan.case.pixels
     pictures = ends[0].get("pictures")  # journals of before have none

@@ -111,11 +111,16 @@ def _one_by_one(ready: Sequence[Ready], tell: Callable[[Overall], object]) -> It
     from zvae_tiled.order import run
 
     start, total, done = time.monotonic(), sum(each.pixels for each in ready) or 1, 0
+    of_caller: list[Exception] = []
     for finished, each in enumerate(in_turn(ready)):
 
         def listen(progress: Progress, done: int = done, finished: int = finished, pixels: int = each.pixels) -> None:
             share = min(0.999, (done + progress.done * pixels) / total)
-            tell(Overall(share, finished, len(ready), 1, time.monotonic() - start))
+            try:
+                tell(Overall(share, finished, len(ready), 1, time.monotonic() - start))
+            except Exception as error:
+                of_caller.append(error)
+                raise
 
         began = time.monotonic()
         row = Row(each.order.source, tuple(each.order.targets), "done")
@@ -124,6 +129,8 @@ def _one_by_one(ready: Sequence[Ready], tell: Callable[[Overall], object]) -> It
             del report["timeline"]
             row = replace(row, report=report)
         except Exception as error:  # the device may run out of memory for this picture, but not for the next
+            if of_caller:
+                raise of_caller[0] from None
             row = replace(row, state="failed", error=error)
         done += each.pixels
         yield each.number, replace(row, seconds=time.monotonic() - began)

@@ -14,7 +14,7 @@ from zvae_tiled.engine.moments import BLOCK, Merged, Moments, Others
 from zvae_tiled.engine.spill import SavedBands
 from zvae_tiled.engine.sums import Sums
 from zvae_tiled.errors import OutputError
-from zvae_tiled.files.work_folder import WorkFolder, from_the_beginning
+from zvae_tiled.files.work_folder import WorkFolder, understood
 
 State = dict[str, Any]
 """What a writer needs to go on with its file, as plain values for JSON."""
@@ -63,17 +63,13 @@ class Checkpoints:
         self._next = time.monotonic() + SECONDS
         self._last = time.monotonic(), 0
         try:
-            for note in folder.journal.notes():
-                self._apply(note)
+            with understood(folder.path):
+                for note in folder.journal.notes():
+                    self._apply(note)
         except OSError as error:
             raise OutputError(
                 f"the journal of {folder.path} cannot be read: {error.strerror or error}",
                 "Check its disk, and run the same decode again.",
-            ) from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise OutputError(
-                f"the journal of {folder.path} cannot be read: {type(error).__name__}: {error!s:.200}",
-                from_the_beginning(folder.path),
             ) from error
 
     @property

@@ -6,13 +6,12 @@ import io
 import json
 import os
 import stat
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zvae_tiled.checks import TwiceError, once
 from zvae_tiled.errors import ConfigError
-from zvae_tiled.wording import listed
 
 MAX_CONFIG_BYTES = 1 << 16
 
@@ -46,19 +45,10 @@ def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
     Raises:
         ConfigError: The data is not JSON, not an object, or has a key twice.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            counts = Counter(key for key, _ in pairs)
-            twice = sorted(key for key, count in counts.items() if count > 1)
-            raise ConfigError(f"{source}: {listed(map(repr, twice))} appears more than once")
-        return values
-
     try:
         values = json.loads(data, object_pairs_hook=once)
-    except ConfigError:
-        raise
+    except TwiceError as error:
+        raise ConfigError(f"{source}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not JSON: {error}") from None
     if not isinstance(values, dict):

@@ -6,14 +6,16 @@ torn, changed, moved or taken out is noticed, and all before it still hold.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zvae_tiled.files.parts import is_file, lock
 from zvae_tiled.files.sync import sync_folder, synced
@@ -28,6 +30,10 @@ _HEAD = struct.Struct("<II")
 
 class LockedError(Exception):
     """Another process holds the journal."""
+
+
+class ForeignError(Exception):
+    """It is no regular file, so it is another program's."""
 
 
 class Journal:
@@ -46,9 +52,13 @@ class Journal:
 
         Raises:
             LockedError: Another process holds it.
+            ForeignError: It is no regular file.
             OSError: It cannot be read or written.
         """
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise ForeignError
         self._file = os.fdopen(handle, "r+b", buffering=0)
         try:
             if not (lock(handle) and is_file(path, os.fstat(handle))):
@@ -97,13 +107,26 @@ class Journal:
         self._file.close()
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a journal that another process may hold, for reading. This does not wait at a pipe of its name.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115, the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
+
+
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a journal that another process may hold.
 
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         for record, _, _ in _records(file):
             yield record
 
@@ -114,7 +137,7 @@ def is_own(path: Path) -> bool:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         return MAGIC.startswith(file.read(len(MAGIC)))
 
 
@@ -143,7 +166,7 @@ def _records(file: Any) -> Iterator[tuple[dict[str, Any], int, int]]:
             return
         try:
             record = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(record, dict):
             return

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from zvae_tiled.errors import OutputError
-from zvae_tiled.files.journal import Journal, LockedError, is_own, read_records
+from zvae_tiled.errors import InputError, OutputError
+from zvae_tiled.files.journal import ForeignError, Journal, LockedError, is_own, opened, read_records
 from zvae_tiled.files.parts import is_file, lock_if_possible
 from zvae_tiled.files.special import followed
 from zvae_tiled.files.sync import sync_folder
@@ -55,10 +55,12 @@ class WorkFolder:
             self.journal = Journal(path / JOURNAL)
             if self.journal.foreign and names == {JOURNAL}:
                 self.journal.close()
-                raise OutputError(
-                    f"{path / JOURNAL} is a file of another program, so {path} is no work folder",
-                    "Name an empty folder, or a new one.",
-                )
+                raise ForeignError
+        except ForeignError:
+            raise OutputError(
+                f"{path / JOURNAL} is a file of another program, so {path} is no work folder",
+                "Name an empty folder, or a new one.",
+            ) from None
         except LockedError:
             raise OutputError(
                 f"{path} is the work folder of another process", "Wait for it to end, or name another folder."
@@ -184,6 +186,20 @@ def from_the_beginning(path: Path) -> str:
     return f"Remove the work folder, and decode from the beginning: {remove_command(path)}"
 
 
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Refuse what records of a work folder say, if the block that reads it fails: their checksums vouch for no sense.
+
+    Raises:
+        OutputError: The block failed.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        why = error.problem if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise OutputError(f"the journal of {path} is damaged: {why:.200}", from_the_beginning(path)) from error
+
+
 def is_work_folder(path: Path) -> bool:
     """Return whether a folder is a work folder: a journal, maps and parts, and nothing else."""
     try:
@@ -210,7 +226,7 @@ def in_use(path: Path) -> bool:
     Raises:
         FileNotFoundError: It has no journal any more.
     """
-    with (path / JOURNAL).open("rb") as file:
+    with opened(path / JOURNAL) as file:
         return not lock_if_possible(file.fileno())
 
 

@@ -60,6 +60,7 @@ def to_mlx(array: Any, what: str, error: type[InputError], more: Mapping[str, mx
         _compute(array, what, error)
     else:
         _check_room(array, what, error)
+        _check_mask(array, what, error)
     return _converted(array, kind, types[kind], what, error)
 
 
@@ -100,6 +101,16 @@ def _check_room(array: Any, what: str, error: type[InputError]) -> None:
         raise error(
             f"{what} of shape {shape_text(shape)} take {size:,} bytes, {available_memory()}",
             "Pass a part of them at a time.",
+        )
+
+
+def _check_mask(array: Any, what: str, error: type[InputError]) -> None:
+    """Refuse values behind a mask, which are left from before and do not count."""
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        masked = int(np.ma.getmaskarray(array).sum())
+        raise error(
+            f"{what} must have a value everywhere; masked are {masked:,} of {array.size:,}",
+            "Fill them first: array.filled(…).",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -22,7 +23,7 @@ from zvae_tiled.engine.amplified import crop_of
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.families import Task, VAEConfig
 from zvae_tiled.files.protect import Source, check_outputs
-from zvae_tiled.files.work_folder import WorkFolder
+from zvae_tiled.files.work_folder import WorkFolder, understood
 from zvae_tiled.inputs.arrays import OutputType, PixelType, check_output
 from zvae_tiled.inputs.latent_space import unpacked, unscale_latents
 from zvae_tiled.inputs.latents import Latents, picture_shape
@@ -195,16 +196,19 @@ class Decode(Job):
         here = this_device(self._vae.dtype)
         if known is not None and here.name == self._device.name:  # else the environment names other kernels by now
             self._device = here
-        plan = self.planned("rows", target.gathered, None if known is None else parse(known["plan"]))
+        with understood(folder.path):
+            replay = None if known is None else parse(known["plan"])
+        plan = self.planned("rows", target.gathered, replay)
         check_room(folder, plan, target)
         if known is None:
-            where = {"pictures": list(map(str, target.paths)), "cores": cores_here()}
+            where = {"pictures": list(map(os.path.abspath, target.paths)), "cores": cores_here()}
             folder.begin({**begun, "plan": plan.to_json(), **where})
         notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
         warn_of_formats(target, plan)
         outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
-        sink = NotedSink(outputs, notes, plan)
-        self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
+        with understood(folder.path):
+            sink = NotedSink(outputs, notes, plan)
+            self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
         report = self._run(plan, sink, notes)
         removed(folder)
         return report
@@ -255,7 +259,9 @@ class Decode(Job):
 
     def _limited_rows(self, plan: Plan) -> Iterator[mx.array]:
         """Yield rows. Memory is limited while a row is computed, and not while the caller uses it."""
-        meter, ceiling = Meter(self._held), ceiling_of(plan, self._held)
+        ceiling = ceiling_of(plan, self._held)
+        with limits(plan, ceiling):  # peaks are those of the process, and it resets them
+            meter = Meter(self._held)
         rows = self._rows(plan, meter.watching(self._listener))
         log_planned(plan)
         while True:

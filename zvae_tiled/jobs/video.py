@@ -116,7 +116,9 @@ class Video:
         return self._frames(plan, (1, *frame), kind)
 
     def _frames(self, plan: VideoPlan, shape: Any, kind: mx.Dtype) -> Iterator[mx.array]:
-        meter, ceiling = Meter(self._held), ceiling_of(plan, self._held)
+        ceiling = ceiling_of(plan, self._held)
+        with limits(plan, ceiling):  # peaks are those of the process, and it resets them
+            meter = Meter(self._held)
         log_video("planned", plan)
         with closing(self._rows(plan, meter)) as rows:
             for _ in range(plan.frames):
@@ -124,8 +126,9 @@ class Video:
                     meter.resume()
                     following = [_gathered(rows, ArraySink(shape, kind, "mx"), shape[1])]
                     meter.pause(following[0].nbytes)
+                    measured = meter.measured()
                 yield following.pop()
-        self.report = VideoReport(plan, *meter.measured())
+        self.report = VideoReport(plan, *measured)
         log_video("finished", self.report)
 
     def write(self, path: Place, *, bits: int | None = None, overwrite: bool = True) -> VideoReport:

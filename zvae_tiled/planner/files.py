@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from zvae_tiled.checks import shown
+from zvae_tiled.checks import TwiceError, once, shown
 from zvae_tiled.errors import InputError, PlanError
 from zvae_tiled.families import config_from
 from zvae_tiled.planner.case import Case
@@ -66,7 +66,7 @@ def parse(text: str | bytes) -> Plan:
     if len(text) > MAX_BYTES:
         raise PlanError(f"a plan has at most {MAX_BYTES:,} bytes, this one has {len(text):,}", AGAIN)
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=once)
         if not isinstance(values, dict):
             raise PlanError(
                 "a plan is one JSON object, this is something else", _NOT_ONE if isinstance(values, list) else AGAIN
@@ -84,6 +84,8 @@ def _why(error: Exception) -> str:
     """Return what is wrong with a plan's text, without the words of Python's readers."""
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return "it is no JSON"
+    if isinstance(error, TwiceError):
+        return str(error)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, KeyError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,11 @@ from zvae_tiled.planner.plan import Plan
 
 __all__ = ["ColourShift", "colour_shift", "heat_map", "max_error", "psnr", "seam_score", "steepest_seam"]
 
-Picture = np.ndarray[Any, np.dtype[np.float64]]
+Picture = np.ndarray[Any, Any]
 Cuts = tuple[int, ...]
+
+BLOCK = 1 << 18
+"""The most numbers of a picture that are converted to float64 at a time, if a row has no more."""
 
 GRID = (0, 255, 255)
 """Colour of the tile grid in a heat map. No heat has this colour."""
@@ -23,7 +27,7 @@ GRID = (0, 255, 255)
 
 def max_error(image: Any, reference: Any) -> float:
     """Return the largest absolute difference of two pictures."""
-    return float(np.abs(_difference(image, reference)).max())
+    return max(float(np.abs(band).max()) for band in _differences(image, reference))
 
 
 def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
@@ -34,7 +38,7 @@ def psnr(image: Any, reference: Any, peak: float = 1.0) -> float:
         reference: What it should be.
         peak: The range of the values: 1 for pictures in [0, 1].
     """
-    error = np.square(_difference(image, reference)).mean()
+    error = sum(np.square(band).sum() for band in _differences(image, reference)) / np.asarray(image).size
     return float(10 * np.log10(peak**2 / error)) if error else float("inf")
 
 
@@ -68,7 +72,7 @@ def steepest_seam(image: Any, rows: Iterable[int], columns: Iterable[int], reach
     picture = _batched(image)
     scores = [1.0]
     for axis, seams in enumerate((rows, columns), 1):
-        steps = np.abs(np.diff(picture, axis=axis)).mean(axis=(0, 3 - axis, 3))
+        steps = _steps(picture if axis == 2 else picture.swapaxes(1, 2))
         for seam in seams:
             if not 0 < seam <= len(steps):
                 raise InputError(
@@ -103,14 +107,14 @@ def colour_shift(image: Any, reference: Any, plan: Plan | None = None) -> Colour
         plan: The plan of the decode. Default: none. Without seams, the whole picture is one tile.
     """
     ours, theirs = _batched(image), _batched(reference)
-    _difference(ours, theirs)
+    max_error(ours, theirs)  # refuses what cannot be compared
     rows, columns = _seams(ours, plan)
     mean = spread = 0.0
     for top, bottom in pairwise((0, *rows, ours.shape[1])):
         for left, right in pairwise((0, *columns, ours.shape[2])):
-            a, b = (x[:, top:bottom, left:right] for x in (ours, theirs))
-            mean = max(mean, float(np.abs((a - b).mean(axis=(0, 1, 2))).max()))
-            ratio = (a.std(axis=(0, 1, 2)) + 1e-6) / (b.std(axis=(0, 1, 2)) + 1e-6)
+            (a, of_a), (b, of_b) = (_moments(x[:, top:bottom, left:right]) for x in (ours, theirs))
+            mean = max(mean, float(np.abs(a - b).max()))
+            ratio = (of_a + 1e-6) / (of_b + 1e-6)
             spread = max(spread, float(np.maximum(ratio, 1 / ratio).max()))
     return ColourShift(mean, spread)
 
@@ -130,14 +134,20 @@ def heat_map(
         peak: The difference that is drawn white. Default: the largest.
     """
     ours, theirs = _batched(image), _batched(reference)
-    heat = np.abs(_difference(ours, theirs)).max(axis=(0, 3))
-    top = float(heat.max()) if peak is None else peak
-    # Red, green and blue rise one after the other, each over a third of the range.
-    shades = np.clip(3 * (heat / top if top > 0 else heat)[:, :, None] - np.arange(3), 0, 1)
-    picture: np.ndarray[Any, np.dtype[np.uint8]] = np.round(255 * shades).astype(np.uint8)
-    rows, columns = _seams(ours, plan)
-    picture[list(rows)] = GRID
-    picture[:, list(columns)] = GRID
+    largest = max_error(ours, theirs)
+    white = largest if peak is None else peak
+    _, height, width, channels = ours.shape
+    picture = np.empty((height, width, 3), np.uint8)
+    step = _rows_of_a_band(width * channels)  # so that each picture of a batch is one band
+    for top in range(0, height, step):
+        rows = slice(top, top + step)
+        heat = reduce(np.maximum, (np.abs(x).max(axis=2) for x in _differences(ours[:, rows], theirs[:, rows])))
+        # Red, green and blue rise one after the other, each over a third of the range.
+        shades = np.clip(3 * (heat / white if white > 0 else heat)[:, :, None] - np.arange(3), 0, 1)
+        picture[rows] = np.round(255 * shades)
+    across, along = _seams(ours, plan)
+    picture[list(across)] = GRID
+    picture[:, list(along)] = GRID
     return picture
 
 
@@ -151,21 +161,53 @@ def _seams(picture: Picture, plan: Plan | None) -> tuple[Cuts, Cuts]:
     return plan.seams
 
 
-def _difference(image: Any, reference: Any) -> Picture:
-    ours, theirs = np.asarray(image, np.float64), np.asarray(reference, np.float64)
+def _rows_of_a_band(numbers: int) -> int:
+    """Return how many rows of so many numbers are measured at a time."""
+    return max(1, BLOCK // numbers)
+
+
+def _bands(picture: Picture) -> Iterator[Picture]:
+    """Yield a picture, or those of a batch, some rows at a time. As float64 the whole would take 24 bytes a pixel."""
+    if picture.ndim > 3:
+        for each in picture:
+            yield from _bands(each)
+        return
+    step = _rows_of_a_band(picture.size // len(picture))
+    for top in range(0, len(picture), step):
+        yield picture[top : top + step].astype(np.float64)
+
+
+def _steps(picture: Picture) -> Picture:
+    """Return the mean absolute step from each column of a batch to the next."""
+    total = sum(np.abs(np.diff(band, axis=1)).sum(axis=(0, 2)) for band in _bands(picture))
+    mean: Picture = total / (picture.size // picture.shape[2])
+    return mean
+
+
+def _moments(tile: Picture) -> tuple[Picture, Picture]:
+    """Return mean and standard deviation of each channel of a batch."""
+    count = tile.size // tile.shape[3]
+    mean = sum(band.sum(axis=(0, 1)) for band in _bands(tile)) / count
+    return mean, np.sqrt(sum(np.square(band - mean).sum(axis=(0, 1)) for band in _bands(tile)) / count)
+
+
+def _differences(image: Any, reference: Any) -> Iterator[Picture]:
+    """Yield the difference of two pictures, or of two batches, some rows at a time."""
+    ours, theirs = (np.atleast_1d(np.asarray(each)) for each in (image, reference))
     if ours.shape != theirs.shape or not ours.size:
         raise InputError(
             f"pictures to compare must have one shape, but these have {ours.shape} and {theirs.shape}",
             "Crop or resize one of them.",
         )
-    difference = ours - theirs
-    if not np.isfinite(difference).all():  # no largest and no mean of them would show it
-        raise InputError("pictures to compare hold NaN or infinity", "See what wrote them.")
-    return difference
+    for a, b in zip(_bands(ours), _bands(theirs), strict=True):
+        difference = a - b
+        if not np.isfinite(difference).all():  # no largest and no mean of them would show it
+            raise InputError("pictures to compare hold NaN or infinity", "See what wrote them.")
+        yield difference
 
 
 def _batched(image: Any) -> Picture:
-    picture = np.asarray(image, np.float64)
+    picture = np.asarray(image)
     if picture.ndim == 3:
         picture = picture[None]
     if picture.ndim != 4 or not picture.size:

@@ -13,6 +13,7 @@ from zvae_tiled.planner.plan import Plan
 from zvae_tiled.planner.stage import Stage
 from zvae_tiled.report.log import LOG, log_sweep
 from zvae_tiled.report.steady import Steady
+from zvae_tiled.wording import until
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def listener_of(progress: bool | Listener) -> Listener | None:
 def print_line(progress: Progress) -> None:
     """Overwrite one line on standard error. Where that cannot be written to, the decode goes on."""
     end = "\n" if progress.done >= 1 else ""
+    when = until(progress.remaining)
+    when = f", {when}" if when else ""
     text = f"\r{progress.done:6.1%}  sweep {progress.sweep}/{progress.sweeps}  {progress.seconds:6.1f} s"
-    print(f"{text}, {progress.remaining:6.1f} s to go ", end=end, file=Steady(sys.stderr), flush=True)
+    print(f"{text}, {progress.remaining:6.1f} s to go{when:20} ", end=end, file=Steady(sys.stderr), flush=True)
 
 
 class Tracker:

@@ -16,6 +16,8 @@ from zvae_tiled.shortage import ADVICE, is_shortage
 from zvae_tiled.sinks.deep_zoom import tiles_folder
 from zvae_tiled.sinks.writer import Writer, samples
 
+_ADVICE = "The latents are unchanged. Free space, or use another file, and decode again."
+
 
 class FileSink:
     """Writes each picture to a temporary file. The files get their names when all are complete.
@@ -24,6 +26,9 @@ class FileSink:
         files: The files that are not named yet.
         overwrite: Whether existing files are replaced.
     """
+
+    ADVICE = _ADVICE
+    """The advice where a file cannot be written."""
 
     def __init__(
         self,
@@ -75,7 +80,7 @@ class FileSink:
                 for file in self.files[-2 if self._beside else -1 :]:
                     file.finish()
         except OSError as error:
-            raise failed(path, error) from error
+            raise failed(path, error, self.ADVICE) from error
 
     def _opened(self, path: Path) -> Writer:
         """Return the writer of a new file. A folder beside it gets its name first, because the file refers to it."""
@@ -116,12 +121,9 @@ def close_together(sinks: Sequence[FileSink]) -> None:
     try:
         publish(files, all(sink.overwrite for sink in sinks))
     except OSError as error:
-        raise failed(Path(error.filename or files[0].path), error) from error
+        raise failed(Path(error.filename or files[0].path), error, sinks[0].ADVICE) from error
     for sink in sinks:
         sink.files.clear()
-
-
-_ADVICE = "The latents are unchanged. Free space, or use another file, and decode again."
 
 
 def failed(path: Path, error: OSError, advice: str = _ADVICE) -> OutputError | OutOfMemoryError:

@@ -11,12 +11,14 @@ from typing import Any
 import mlx.core as mx
 
 from zvae_tiled.files.work_file import WorkFile
-from zvae_tiled.files.work_folder import from_the_beginning
+from zvae_tiled.files.work_folder import GO_ON, from_the_beginning
 from zvae_tiled.sinks.file import FileSink, close_together, failed
 
 
 class WorkSink(FileSink):
     """A `FileSink` whose files lie in a work folder until all are complete."""
+
+    ADVICE = GO_ON
 
     def __init__(self, *options: Any, kept: Callable[[int], Path]) -> None:
         """Prepare to write pictures.
@@ -84,7 +86,7 @@ class WorkSink(FileSink):
         try:
             self.files[-1].finish()
         except OSError as error:
-            raise failed(self.files[-1].path, error) from error
+            raise failed(self.files[-1].path, error, self.ADVICE) from error
         return [state]
 
     def completed(self) -> list[dict[str, Any]]:

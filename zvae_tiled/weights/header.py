@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from zvae_tiled.checks import TwiceError, once
+
 PREFIX_BYTES = 8
 MAX_HEADER_BYTES = 16 << 20
 """The reference allows 100 MB, which takes gigabytes when parsed. The header of a whole SDXL checkpoint is 0.4 MB."""
@@ -86,11 +88,13 @@ def _parse_json(raw: bytes) -> Any:
     try:
         return json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_without_duplicates,
+            object_pairs_hook=_checked,
             parse_int=_parse_int,
             parse_float=_refuse_number,
             parse_constant=_refuse_number,
         )
+    except TwiceError as error:
+        raise HeaderError(f"in its header {error}") from None
     except UnicodeDecodeError as error:
         raise HeaderError(f"its header is not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -99,13 +103,10 @@ def _parse_json(raw: bytes) -> Any:
         raise HeaderError("its header is nested too deeply") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise HeaderError(f"its header has {key!r:.80} twice")
+def _checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = once(pairs)
+    for key in table:
         _check_text(key)
-        table[key] = value
     return table
 
 

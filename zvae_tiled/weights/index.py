@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from zvae_tiled.checks import once
 from zvae_tiled.errors import WeightsError
 from zvae_tiled.files.opening import open_regular, unreadable
 from zvae_tiled.weights.content import recognise
@@ -63,19 +64,10 @@ def _read(path: Path) -> bytes:
 
 def _parse(path: Path, raw: bytes) -> Any:
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         what = recognise(raw[:256])
         if what is not None and not raw.startswith(b"{"):
             raise WeightsError(f"{path} must be a shard index, it is {what[0]}.", what[1]) from error
         problem = f"{path} must be a shard index, but it is not valid JSON: {error}."
         raise WeightsError(problem, _ADVICE) from error
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r:.120} appears twice")
-    return table

@@ -24,7 +24,7 @@ from zvae_tiled.weights.safetensors_file import SafetensorsFile
 MANY = 100
 """Files of a case of `attempt`."""
 
-STRICTER = ("twice", "exactly dtype", "only whole numbers", "the limit is")
+STRICTER = ("more than once", "exactly dtype", "only whole numbers", "the limit is")
 """Why a file is refused that the reference takes: `tests/weights/test_header.py` has an example of each."""
 
 TYPES = ("<f8", "<f4", "<f2", "<u4", "<i8", "u1", "?")
