@@ -24,7 +24,7 @@ SIZES = [(17, 23), (1, 200), (200, 1)]
 
 
 def in_sampled(vae: VAE, latents: np.ndarray, keys: int) -> SampleError:
-    (error,) = vae.decode(latents, quality=Sampled(keys), return_report=True)[1].sampled
+    error: SampleError = vae.decode(latents, quality=Sampled(keys), return_report=True)[1].sampled[0]
     return error
 
 
