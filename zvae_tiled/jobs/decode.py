@@ -92,7 +92,7 @@ class Decode(Job):
     def plan(self) -> Plan:
         """The plan for rows that are passed on. `array` makes a plan that also counts the pictures."""
         with shortages("planning", CLOSE):
-            return self.planned("rows")
+            return self._planned("rows")
 
     @property
     def _sources(self) -> tuple[Source, ...]:
@@ -133,7 +133,7 @@ class Decode(Job):
 
         def attempt() -> Any:
             sink = ArraySink(self.shape, kind, output_type, layout == "NCHW")
-            self._run(self._planned_levels() if few else self.planned("array"), sink)
+            self._run(self._planned_levels() if few else self._planned("array"), sink)
             return sink.result()
 
         return self._attempted(attempt)
@@ -142,7 +142,7 @@ class Decode(Job):
         """Return the plan for pictures of one byte a channel, which are gathered like the rows of a file."""
         count = math.prod(self.shape)
         check_buffer(count, self._device)
-        return self.planned("rows", count)
+        return self._planned("rows", count)
 
     def write(
         self,
@@ -167,9 +167,9 @@ class Decode(Job):
                 return self._write_in(work, target)
 
         def attempt() -> Report:
-            plan = self.planned("rows", target.gathered) if target.gathered else self.plan
+            plan = self._planned("rows", target.gathered) if target.gathered else self.plan
             target.check_room(plan.spilled, self._folder)
-            return self._run(plan, target.sink(self.notes(plan)))
+            return self._run(plan, target.sink(self._notes(plan)))
 
         # What a file object was given cannot be taken back.
         return self._attempted(attempt, again=len(target.files) == len(target.targets))
@@ -198,14 +198,14 @@ class Decode(Job):
             self._device = here
         with understood(folder.path):
             replay = None if known is None else parse(known["plan"])
-        plan = self.planned("rows", target.gathered, replay)
+        plan = self._planned("rows", target.gathered, replay)
         check_room(folder, plan, target)
         if known is None:
             where = {"pictures": list(map(os.path.abspath, target.paths)), "cores": cores_here()}
             folder.begin({**begun, "plan": plan.to_json(), **where})
         notes = Checkpoints(folder, plan.case.itemsize, len(target.targets))
         warn_of_formats(target, plan)
-        outputs = target.work_sinks(self.notes(plan), folder.path.joinpath)
+        outputs = target.work_sinks(self._notes(plan), folder.path.joinpath)
         with understood(folder.path):
             sink = NotedSink(outputs, notes, plan)
             self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
@@ -232,7 +232,7 @@ class Decode(Job):
             "outputs": hashlib.sha256(json.dumps([outputs, height, width]).encode()).hexdigest(),
         }
 
-    def notes(self, plan: Plan) -> dict[str, str]:
+    def _notes(self, plan: Plan) -> dict[str, str]:
         """Return what a picture's file says of how it was made."""
         return notes_of(plan)
 

@@ -42,7 +42,7 @@ class Encode(Job):
 
         def attempt() -> LatentDistribution:
             sink = DistributionSink(self._convention, vae.weights, (self._inputs.shape[0], *self._size), vae.dtype)
-            self._run(self.planned("array"), sink)
+            self._run(self._planned("array"), sink)
             return sink.result()
 
         return self._attempted(attempt)

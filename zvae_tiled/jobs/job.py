@@ -121,7 +121,7 @@ class Job(ABC):
     def _finish(self, rows: mx.array) -> mx.array:
         """Convert the last Step's rows to finished rows."""
 
-    def planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
+    def _planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
         """Return the plan to run: a new one, or the caller's.
 
         Args:

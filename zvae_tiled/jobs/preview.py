@@ -72,18 +72,18 @@ class Preview(Decode):
         """The weights of both decoders, and the latents."""
         return super()._weights + self._beside
 
-    def planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
+    def _planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
         """Return the plan to run. An error names a preview, which was asked for."""
         try:
-            return super().planned(output, gathered, replay)
+            return super()._planned(output, gathered, replay)
         except BudgetError as error:
             problem = error.problem.replace(" exact needs", " as a preview needs")
             raise BudgetError(problem, error.advice, error.needed) from error
 
-    def notes(self, plan: Plan) -> dict[str, str]:
+    def _notes(self, plan: Plan) -> dict[str, str]:
         """Return what a picture's file says of how it was made."""
         note = {} if self.full else {"zvae_quality": f"preview, not exact: {self.made_by}"}
-        return super().notes(plan) | note
+        return super()._notes(plan) | note
 
     @property
     def _how(self) -> str:

@@ -39,14 +39,14 @@ class Striped(Job):
             hands: The workers.
             engine: What they compute with.
         """
-        self._planned = planned
+        self._striped_plan = planned
         self._hands = hands
         self._engine = engine
 
-    def planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
+    def _planned(self, output: Output, gathered: int = 0, replay: Plan | None = None) -> Plan:
         """Return the plan of the workers."""
         del output, gathered, replay
-        return self._planned.plan
+        return self._striped_plan.plan
 
     @property
     def _follows(self) -> bool:
@@ -58,7 +58,7 @@ class Striped(Job):
     ) -> Iterator[tuple[int, mx.array]]:
         """Yield the picture's rows as they come."""
         del notes
-        tracker, stage, planned = Tracker(plan, listener), plan.pixels, self._planned
+        tracker, stage, planned = Tracker(plan, listener), plan.pixels, self._striped_plan
         ready = self._ready(0)
 
         def swept(index: int) -> None:
