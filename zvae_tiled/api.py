@@ -149,7 +149,6 @@ def plan(
     disk_limit: str | float | None = None,
     work: bool = False,
     output: FileNames | None = None,
-    bits: int | None = None,
 ) -> Plan:
     """Plan a decode or an encode from shapes alone, without weights, GPU or MLX.
 
@@ -170,7 +169,6 @@ def plan(
         disk_limit: The most bytes on disk: "200GB", a number of GB, 0. Maps beyond it are computed again. Default: any.
         work: Whether all maps are stored on disk, as in `VAE.decode_to_file` with a work folder.
         output: As in `VAE.plan`: the files that a ``stream`` is written to. They need MLX.
-        bits: As in `VAE.plan`.
 
     Returns:
         The plan. ``vae.decode(latents, plan=…)`` replays it.
@@ -194,7 +192,6 @@ def plan(
         disk_limit=disk_limit,
         work=work,
         output=output,
-        bits=bits,
     )
 
 

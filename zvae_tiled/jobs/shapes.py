@@ -54,7 +54,7 @@ def plan_from_shapes(
     output: FileNames | None = None,
     bits: int | None = None,
 ) -> Plan:
-    """Plan a decode or an encode. The arguments are those of `zvae_tiled.plan`.
+    """Plan a decode or an encode. The arguments are those of `zvae_tiled.plan`, and one more.
 
     Args:
         config: The VAE.
