@@ -20,7 +20,7 @@ import pytest
 
 from tests.cluster.places import die_once_written, fill, orders, pictures
 from zvae_tiled import demo
-from zvae_tiled.cluster import Overall, Row, decode_many
+from zvae_tiled.cluster import Overall, Row, decode_many, introductions
 from zvae_tiled.cluster.extra import hushed
 from zvae_tiled.cluster.local import SETTINGS, local_workers
 from zvae_tiled.devices.native_cpu.choice import native_status
@@ -98,17 +98,44 @@ def test_one_more_worker_of_a_machine_takes_no_orders_and_one_that_is_started_ag
 def test_a_worker_that_carries_out_other_work_is_waited_for(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """However long that takes: it has no time of its own until the other work has ended."""
+    begun, end, looks = place / "begun", place / "end", list[bool]()
+
     with _cluster(1) as (_, client):
-        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]  # it has loaded all it needs
-        monkeypatch.setattr("zvae_tiled.cluster.introductions.INTRODUCTION", 3.0)
-        other = client.submit(time.sleep, 12, pure=False)
-        time.sleep(1)
-        assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
-        assert other.done()
+        other = client.submit(_hold, str(begun), str(end), pure=False)
+        _until(lambda: begun.exists() and all(_executing(client)))
+        with monkeypatch.context() as patch:
+
+            def looked(*options: Any, look: Any = introductions._does_other_work) -> bool:
+                looks.append(look(*options))
+                if len(looks) == 3:
+                    patch.setattr(introductions, "INTRODUCTION", 600.0)  # a busy machine may take long to introduce it
+                    end.touch()
+                return looks[-1]
+
+            patch.setattr(introductions, "INTRODUCTION", -1.0)
+            patch.setattr(introductions, "_does_other_work", looked)
+            assert [row.state for row in decode_many(orders("out")[:1], client)] == ["done"]
+        other.result(timeout=600)
+        assert looks[:3] == [True] * 3
         assert caplog.text.count("carries out other work: it is waited for") == 1
         client.run(_say_nothing)
+        monkeypatch.setattr(introductions, "INTRODUCTION", -1.0)
         with pytest.raises(ClusterError, match="does not answer"):
             decode_many(orders("out")[:1], client)
+
+
+def _hold(begun: str, end: str) -> None:
+    """Say that a task has begun, and end it when a file is there."""
+    Path(begun).touch()
+    while not Path(end).exists():
+        time.sleep(0.1)
+
+
+def _executing(client: Any) -> list[int]:
+    """Return how many tasks each worker has said that it executes."""
+    workers = client.scheduler_info()["workers"].values()
+    return [each["metrics"].get("task_counts", {}).get("executing", 0) for each in workers]
 
 
 def _say_nothing() -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.ceilings import Asked
+from tests.support.ceilings import Asked, held
 from tests.support.running import environment
 from tests.support.samples import examples
 from zvae_tiled import VAE
@@ -106,14 +105,14 @@ def test_pages_are_used_again_below_a_ceiling_and_given_back_after_it() -> None:
 
 @HOARDS
 def test_pages_are_given_back_before_a_process_outgrows_its_prediction() -> None:
-    start = psutil.Process().memory_info().rss
+    start = held()
     with under(Ceiling(10 * LARGE)):
         first, pin = room(8 * LARGE), room(LARGE)
         first[::4096] = pin[::4096] = 1
         del first
         second = room(9 * LARGE)  # does not fit between the slab's start and `pin`
         second[::4096] = 1
-        assert psutil.Process().memory_info().rss <= start + 11 * LARGE
+        assert held() <= start + 11 * LARGE
 
 
 def test_threads_may_free_what_others_made() -> None:
@@ -136,13 +135,13 @@ def test_threads_may_free_what_others_made() -> None:
 
 
 def test_what_is_freed_without_a_ceiling_is_given_back_at_once() -> None:
-    before = psutil.Process().memory_info().rss
+    before = held()
     block = room(8 * LARGE)
     block[::4096] = 1
-    assert psutil.Process().memory_info().rss >= before + 7 * LARGE
+    assert held() >= before + 7 * LARGE
     del block
     assert not counted._ledger._freed
-    assert psutil.Process().memory_info().rss <= before + LARGE
+    assert held() <= before + LARGE
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_results_are_taken_in_order_and_never_more_than_a_few_are_at_work() -> N
             at_work += 1
             most = max(most, at_work)
         if number == 0:
-            go.wait(10)  # the first is the last to be done
+            assert go.wait(600), "the third does not begin before the first is done"  # which is the last to be done
         with lock:
             at_work -= 1
             if number == 2:

@@ -150,19 +150,23 @@ def test_weights_that_change_on_the_way_are_refused(place: Path, client: Any) ->
 
 
 def test_a_scheduler_that_is_frozen_ends_it_with_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("scheduler", "crew", "stripes.turn"):
-        monkeypatch.setattr(f"zvae_tiled.cluster.{module}.ANSWER", 3.0)
     file = ["--scheduler-file", str(place / "scheduler.json")]
     scheduler = ["scheduler", *file, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     worker = ["worker", *file, "--nthreads", "1", "--memory-limit", "0", "--no-nanny", "--no-dashboard"]
     with dask(scheduler) as frozen, dask(worker):
+
+        def freeze() -> None:
+            for module in ("scheduler", "crew", "stripes.turn"):  # not before: a busy machine may answer late
+                monkeypatch.setattr(f"zvae_tiled.cluster.{module}.ANSWER", 3.0)
+            frozen.send_signal(signal.SIGSTOP)
+
         while not Path("scheduler.json").exists():
             assert frozen.poll() is None
         with (
             connected("scheduler.json") as client,
             pytest.raises(ClusterError, match="the scheduler does not answer") as raised,
         ):
-            struck(client, lambda: frozen.send_signal(signal.SIGSTOP))
+            struck(client, freeze)
         assert "See whether it still runs" in raised.value.advice
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.families.test_dc import SMALL
 from tests.support.models import random_images, random_latents
 from tests.support.running import process, save_vae
+from tests.support.waiting import wait
 from zvae_tiled import demo
 from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.crew import Crew, crew
@@ -73,19 +74,38 @@ def test_workers_say_how_often_they_asked_each_other_for_rows(place: Path, clien
     assert [each.asked > 0 for each in members.work().values()] == [True, True]
 
 
-def test_workers_say_what_they_compute_for_a_run(client: Any) -> None:
+def test_workers_say_what_they_compute_for_a_run(tmp_path: Path, client: Any) -> None:
+    """Not what they compute for others. The tasks end when both workers have said what they compute."""
+    end, told = tmp_path / "end", set[tuple[int, int]]()
     client.wait_for_workers(2, timeout=300)
     with hushed(), crew(client, ()) as members:
         one, other = sorted(members.members())
-        told = {(members.work()[one].computes, members.work()[other].computes)}
-        own, strange = (
-            members.submit("0", one, time.sleep, 4),
-            client.submit(time.sleep, 4, workers=[other], pure=False),
-        )
-        while not (own.done() and strange.done()):
-            told.add((members.work()[one].computes, members.work()[other].computes))
-            time.sleep(0.2)
+        heard: dict[str, set[float]] = {one: set(), other: set()}
+
+        def listen() -> int:
+            for at, each in members.members().items():
+                heard[at].add(each.heard)
+            work = members.work()
+            told.add((work[one].computes, work[other].computes))
+            return min(map(len, heard.values()))
+
+        listen()
+        own = members.submit("0", one, hold, str(tmp_path / "own"), str(end))
+        strange = client.submit(hold, str(tmp_path / "strange"), str(end), workers=[other], pure=False)
+        wait(lambda: (tmp_path / "own").exists() and (tmp_path / "strange").exists(), 600)
+        heard.update({one: set(), other: set()})
+        wait(lambda: listen() > 2, 600)  # of these words the first is older than the tasks, and so may be the second
+        end.touch()
+        own.result(timeout=600)
+        strange.result(timeout=600)
     assert told == {(0, 0), (1, 0)}
+
+
+def hold(begun: str, end: str) -> None:
+    """Say that a task has begun, and end it when a file is there."""
+    Path(begun).touch()
+    while not Path(end).exists():
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("target", ["striped.npz", "striped.npy"])
