@@ -154,6 +154,19 @@ def test_bands_are_as_near_to_float64_as_all_at_once(task: str, dtype: str, case
         assert mean_ratio(found.values(), ROUNDING[dtype]) <= 1
 
 
+@pytest.mark.parametrize(("task", "dtype"), list(product(RANDOM, ROUNDING)))
+def test_of_each_type_bands_are_as_near_to_float64_as_all_at_once(task: str, dtype: str) -> None:
+    """Of a picture so small that the default run judges all of them."""
+    vae, size, rng = random_vae(TWO_LEVELS, dtype), (6, 7), Random(0)
+    if task == "decode":
+        error = errors(vae, random_latents(TWO_LEVELS, *size, 2), rng)
+    else:
+        error = encode_errors(vae, random_images(TWO_LEVELS, *size, 2), rng)
+    assert not error.few
+    assert error.full > 0
+    assert error.bands <= error.allowed(dtype)
+
+
 @pytest.mark.parametrize(("size", "dtype"), list(product([(10, 9), (2, 40)], ROUNDING)))
 @pytest.mark.sample(6)
 def test_of_larger_pictures_encoded_bands_are_strictly_nearer(size: tuple[int, int], dtype: str) -> None:

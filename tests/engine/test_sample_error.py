@@ -19,13 +19,14 @@ from zvae_tiled.engine.guard import Guard
 from zvae_tiled.engine.places import asked_pixels, judges
 from zvae_tiled.engine.sample_error import SampleError
 from zvae_tiled.engine.sampled import Sampler
+from zvae_tiled.report.report import Report
 
 SIZES = [(17, 23), (1, 200), (200, 1)]
 
 
 def in_sampled(vae: VAE, latents: np.ndarray, keys: int) -> SampleError:
-    error: SampleError = vae.decode(latents, quality=Sampled(keys), return_report=True)[1].sampled[0]
-    return error
+    report: Report = vae.decode(latents, quality=Sampled(keys), return_report=True)[1]
+    return report.sampled[0]
 
 
 @pytest.fixture
