@@ -136,7 +136,7 @@ def _vae_of(vae: VAE | str | os.PathLike[str]) -> VAE:
 
 
 def plan(
-    vae: VAE | VAEConfig | str | os.PathLike[str],
+    vae: VAEConfig | str | os.PathLike[str],
     height: int,
     width: int,
     budget: str | float | None = None,
@@ -153,7 +153,7 @@ def plan(
     """Plan a decode or an encode from shapes alone, without weights, GPU or MLX.
 
     Args:
-        vae: A preset's name, a ``config.json``, a `VAEConfig`, a VAE, or where `VAE.load` finds one. No weights are
+        vae: A preset's name, a ``config.json``, a `VAEConfig`, or where `VAE.load` finds a VAE, whose weights are not
             read.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
@@ -180,7 +180,7 @@ def plan(
         WeightsError: There is no such VAE.
     """
     return plan_from_shapes(
-        _config_of(vae),
+        config_named(vae) if isinstance(vae, str | os.PathLike) else config_of(vae),
         height,
         width,
         budget,
@@ -193,13 +193,6 @@ def plan(
         work=work,
         output=output,
     )
-
-
-def _config_of(vae: VAE | VAEConfig | str | os.PathLike[str]) -> VAEConfig:
-    if isinstance(vae, str | os.PathLike):
-        return config_named(vae)
-    own: Any = vae if isinstance(vae, VAEConfig) else getattr(vae, "config", vae)
-    return config_of(own)
 
 
 def read_plan(text: str) -> Plan:

@@ -13,16 +13,19 @@ from zvae_tiled import plan
 from zvae_tiled.cli.plans import plan_text
 from zvae_tiled.errors import PlanError
 
-TEXT = plan("z-image", 512, 512, "1GB").to_json()
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return plan("z-image", 512, 512, "1GB").to_json()
 
 
 @pytest.fixture
-def ends() -> Iterator[list[int]]:
-    """A pipe's end for reading, and its other one, as a shell makes them for `<(…)`."""
-    both = list(os.pipe())
-    yield both
-    for end in both:
-        os.close(end)
+def pipe(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A pipe, and its end for writing."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    yield str(tmp_path / "pipe"), os.open(tmp_path / "pipe", os.O_WRONLY)
+    os.close(reader)
 
 
 def test_a_pipe_into_which_nobody_writes_is_refused_at_once(tmp_path: Path) -> None:
@@ -31,15 +34,20 @@ def test_a_pipe_into_which_nobody_writes_is_refused_at_once(tmp_path: Path) -> N
         plan_text(str(tmp_path / "pipe"))
 
 
-def test_what_a_process_has_written_and_what_it_writes_later_is_read(ends: list[int]) -> None:
-    os.write(ends[1], TEXT.encode())
-    os.close(ends.pop())
-    assert plan_text(f"/dev/fd/{ends[0]}") == TEXT
+def test_what_a_process_has_written_is_read(text: str, pipe: tuple[str, int]) -> None:
+    path, end = pipe
+    os.write(end, text.encode())
+    os.close(end)
+    assert plan_text(path) == text
 
 
-def test_a_process_that_has_the_pipe_open_is_waited_for(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_has_the_pipe_open_is_waited_for(
+    text: str, pipe: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, end = pipe
+
     def write() -> None:
-        os.write(end, TEXT.encode())
+        os.write(end, text.encode())
         os.close(end)
 
     def waiting(handle: int, blocking: bool, real: object = os.set_blocking) -> None:
@@ -47,7 +55,7 @@ def test_a_process_that_has_the_pipe_open_is_waited_for(ends: list[int], monkeyp
         real(handle, blocking)
         thread.start()
 
-    end, thread = ends.pop(), Thread(target=write)
+    thread = Thread(target=write)
     monkeypatch.setattr(os, "set_blocking", waiting)
-    assert plan_text(f"/dev/fd/{ends[0]}") == TEXT
+    assert plan_text(path) == text
     thread.join()

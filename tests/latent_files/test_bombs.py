@@ -73,13 +73,13 @@ def test_what_memory_has_no_room_for_is_refused_unread(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Holes in a file take no space on the disk, and in memory as much as they claim."""
-    count = available_memory().size // 32
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4, 4, {count}), }}".ljust(117) + "\n"
-    stated = json.dumps({"a": {"dtype": "F32", "shape": [1, 4, 4, count], "data_offsets": [0, 64 * count]}})
+    count = available_memory().size // 32 // 1024
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, 16, 1024, {count}), }}".ljust(117) + "\n"
+    stated = json.dumps({"a": {"dtype": "F32", "shape": [1, 16, 1024, count], "data_offsets": [0, count << 16]}})
     head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
     path = tmp_path / f"latents{ending}"
     path.write_bytes(head if ending == ".npy" else struct.pack("<Q", len(stated)) + stated.encode())
-    os.truncate(path, path.stat().st_size + 64 * count)
+    os.truncate(path, path.stat().st_size + (count << 16))
     monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("its memory is taken"))
     with pytest.raises(LatentsError, match=r"reading .* takes .*B, .* available"):
         read_latent_file(path)

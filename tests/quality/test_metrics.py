@@ -142,7 +142,7 @@ def test_pictures_that_do_not_belong_together_are_refused() -> None:
 
 @pytest.mark.parametrize("block", [1, 1000, 1 << 30])
 def test_rows_are_measured_a_few_at_a_time_as_all_at_once(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "BLOCK", block, raising=False)
+    monkeypatch.setattr(metrics, "BLOCK", block)
     ours, theirs = (np.stack([smooth_picture(seed), smooth_picture(seed + 1)])[:, :, 7:] for seed in (0, 2))
     difference = ours - theirs
     assert max_error(ours, theirs) == np.abs(difference).max()
@@ -163,7 +163,7 @@ def test_rows_are_measured_a_few_at_a_time_as_all_at_once(block: int, monkeypatc
 def test_the_memory_of_a_measure_does_not_grow_with_the_picture(
     measure: Callable[[np.ndarray, np.ndarray], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "BLOCK", 1 << 10, raising=False)
+    monkeypatch.setattr(metrics, "BLOCK", 1 << 10)
     ours, theirs = (np.stack([smooth_picture(seed)] * 10).astype(np.float32) for seed in (0, 1))
     tracemalloc.start()
     measure(ours, theirs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,5 +18,5 @@ def plant(
     (folder / info).mkdir()
     (folder / info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (folder / info / "RECORD").write_text(f"{file},sha256=0,{len(content)}\n{info}/METADATA,,\n{info}/RECORD,,\n")
-    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])  # last, so that nothing real is hidden
+    monkeypatch.syspath_prepend(folder)  # first: a real one of the name would be found before it
     return path

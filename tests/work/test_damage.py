@@ -152,6 +152,7 @@ def test_a_journal_that_is_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_journal_of_another_program_is_not_lost(text: str, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "journal").write_text(text)
+    (tmp_path / "work" / ".DS_Store").touch()
     with pytest.raises(OutputError, match=r"journal is a file of another program, so .* is no work folder") as refused:
         decode(tmp_path)
     assert "--remove" not in str(refused.value)

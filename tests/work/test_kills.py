@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.running import run, save_latents, save_vae
 from zvae_tiled.engine.run import Run
+from zvae_tiled.files.journal import Journal
 from zvae_tiled.files.work_folder import WorkFolder
 
 
@@ -57,8 +58,8 @@ def test_a_kill_while_maps_are_removed_loses_no_picture(
 ) -> None:
     """They are most of what is removed. The same command only removes the rest, and writes nothing anew."""
 
-    def killed(folder: WorkFolder) -> None:
-        assert not [name for name in os.listdir(folder.path) if name.startswith("map-")]
+    def killed(journal: Journal) -> None:
+        assert not [name for name in os.listdir(journal.path.parent) if name.startswith("map-")]
         raise KeyboardInterrupt
 
     work, target = tmp_path / "work", tmp_path / "a.npy"
@@ -66,7 +67,9 @@ def test_a_kill_while_maps_are_removed_loses_no_picture(
     words: list[str | Path] = ["decode", latents, "--vae", vae, "--work", work, "-o", target]
     words += [] if overwrite else ["--no-overwrite"]
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "remove", killed)
+        begun: list[None] = []
+        empty = Journal.empty
+        patch.setattr(Journal, "empty", lambda journal: killed(journal) if begun else begun.append(empty(journal)))
         said = run(*words, code=130).stderr
     assert "interrupted: the same command goes on from here" in said
     before = target.stat()

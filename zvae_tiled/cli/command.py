@@ -16,7 +16,7 @@ from zvae_tiled.cli.endings import ENDINGS, Ended, endable
 from zvae_tiled.cli.printing import give_up_standard_output, unwritable
 from zvae_tiled.cli.spoken import spoken
 from zvae_tiled.errors import BudgetError, OutOfMemoryError, OutputError, SilentFailureError, ToleranceError, ZvaeError
-from zvae_tiled.files.work_folder import ends_of
+from zvae_tiled.files.work_folder import goes_on
 from zvae_tiled.shortage import CLOSE, shortages
 
 INPUT, BUDGET, OUTPUT, DECODE, UNREAD = 3, 4, 5, 6, 141
@@ -117,8 +117,8 @@ class Interrupted(click.ClickException):
     def __init__(self, number: signal.Signals, error: BaseException, work: object = None) -> None:
         """Keep the exit code, what the exception was told on its way, and whether there still is a work folder."""
         # There are no notes before the decode begins, nor when it is done.
-        goes_on = isinstance(work, str) and bool(ends_of(Path(work)))
-        remains = "the same command goes on from here" if goes_on else "no unfinished files remain"
+        begun = isinstance(work, str) and goes_on(Path(work))
+        remains = "the same command goes on from here" if begun else "no unfinished files remain"
         super().__init__("\n".join([f"interrupted: {remains}", *notes_of(error)]))
         self.exit_code = ENDINGS[number]  # type: ignore[misc]  # click reads it from the instance
 

@@ -73,10 +73,10 @@ def _device() -> list[Finding]:
 
 def _lost_cuda() -> str:
     """Return how to get MLX's library for CUDA back, where that for a CPU was installed over it; else nothing."""
-    from zvae_tiled.devices.installed import replaced
+    from zvae_tiled.devices.installed import installed, replaced
 
     for name in ("mlx-cuda-13", "mlx-cuda-12"):
-        if replaced(name, "mlx/lib/libmlx.so"):
+        if installed("mlx-cpu") and replaced(name, "mlx/lib/libmlx.so"):
             command = f"pip install --force-reinstall --no-deps {name}=={metadata.version(name)}"
             return f"{command}  (mlx-cpu was installed over its library, so MLX has no GPU)"
     return ""

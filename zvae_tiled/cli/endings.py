@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import CodeType, FrameType
 from typing import Any
 
 ENDINGS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -29,38 +30,56 @@ class Ended(BaseException):
 def endable() -> Iterator[None]:
     """Let signals end the block by an exception. A second one does not interrupt the removal of unfinished files.
 
-    Python drops an exception that is raised while an object is freed, as any bytecode may be. The signal is sent again.
+    Python drops an exception that is raised while an object is freed, as any bytecode may be. Then the signal is sent
+    again, until an exception of it is not dropped.
     """
     before = {number: signal.getsignal(number) for number in ENDINGS}
     handled = [number for number, old in before.items() if old is not signal.SIG_IGN]  # nohup ignores SIGHUP
     raised: list[BaseException] = []
-    again: list[threading.Timer] = []
+    over = threading.Event()
+    senders: list[threading.Thread] = []
 
-    def end(number: int, _: object) -> None:
+    def handle(how: Any) -> None:
         for each in handled:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, how)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if any(each is dropped.__code__ for each in _codes(frame)):
+            return  # Python would drop this one, too
+        handle(signal.SIG_IGN)
         raised[:] = [KeyboardInterrupt() if number == signal.SIGINT else Ended(signal.Signals(number))]
         raise raised[0]
 
+    def send(number: int) -> None:
+        while not over.wait(AGAIN):
+            os.kill(os.getpid(), number)
+
     def dropped(unraisable: Any) -> None:
-        if unraisable.exc_value in raised:
-            for each in handled:
-                signal.signal(each, end)
-            number = getattr(unraisable.exc_value, "number", signal.SIGINT)
-            again.append(threading.Timer(AGAIN, os.kill, (os.getpid(), number)))
-            again[-1].start()
-        else:
+        if unraisable.exc_value not in raised:
             told(unraisable)
+            return
+        if not senders:
+            number = getattr(unraisable.exc_value, "number", signal.SIGINT)
+            senders.append(threading.Thread(target=send, args=(number,)))
+            senders[0].start()
+        handle(end)
 
     told, sys.unraisablehook = sys.unraisablehook, dropped
     try:
-        for number in handled:
-            signal.signal(number, end)
+        handle(end)
         yield
     finally:
-        for timer in again:  # one that comes late would end the process, or what comes after the command
-            timer.cancel()
-            timer.join()
+        handle(signal.SIG_IGN)
+        over.set()
+        for sender in senders:  # a signal that came later would end what follows the command
+            sender.join()
         for number in handled:
             signal.signal(number, before[number])
         sys.unraisablehook = told
+
+
+def _codes(frame: FrameType | None) -> Iterator[CodeType]:
+    """Yield the code of a frame, and of those that called it."""
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back

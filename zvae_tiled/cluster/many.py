@@ -130,7 +130,7 @@ def _one_by_one(ready: Sequence[Ready], tell: Callable[[Overall], object]) -> It
             row = replace(row, report=report)
         except Exception as error:  # the device may run out of memory for this picture, but not for the next
             if of_caller:
-                raise of_caller[0] from None
+                raise of_caller[0] from of_caller[0].__cause__
             row = replace(row, state="failed", error=error)
         done += each.pixels
         yield each.number, replace(row, seconds=time.monotonic() - began)

@@ -44,10 +44,9 @@ class WorkFolder:
         try:
             path.mkdir(exist_ok=True)
             sync_folder(path.parent)
-            names = set(os.listdir(path))
+            names = _names(path)
             # The journal is created first and removed last: without it, files of these names are somebody else's.
-            own = _own_names(path) if JOURNAL in names else filter(_SYSTEM.fullmatch, names)
-            others = sorted(names.difference(own))
+            others = sorted(names - _own(names) if JOURNAL in names else names)
             if others:
                 raise OutputError(
                     f"{path} holds {others[0]}, so it is no work folder", "Name an empty folder, or a new one."
@@ -106,7 +105,7 @@ class WorkFolder:
         """
         if self.journal.first is not None:
             return True
-        if self.journal.damaged or (self.journal.torn and len(_own_names(self.path)) > 1):
+        if self.journal.damaged or (self.journal.torn and len(_names(self.path)) > 1):
             raise OutputError(
                 f"the journal of {self.path} is damaged from its first record on, so nothing vouches for its maps",
                 from_the_beginning(self.path),
@@ -126,20 +125,23 @@ class WorkFolder:
             OutputError: One cannot be removed.
         """
         with self._told():
-            self._remove(name for name in _own_names(self.path) if name.startswith("map-") and name not in names)
+            self._remove_maps(names)
 
     def remove(self) -> None:
         """Remove its files, and the folder.
 
-        The records go first: without them, the rest counts for nothing. The journal goes last: until then no other
-        process begins here, whose files would be removed. What cannot be removed stays.
+        Maps go first, which takes seconds: meanwhile the records say that the pictures are complete. Then the records:
+        without them, the rest counts for nothing. The journal goes last: until then no other process begins here, whose
+        files would be removed. What cannot be removed stays.
 
         Raises:
             OutputError: Something cannot be removed.
         """
         try:
+            self._remove_maps(set())
             self.journal.empty()
             self._clear()
+            self._remove(filter(_SYSTEM.fullmatch, os.listdir(self.path)))
             os.unlink(self.path / JOURNAL)
             self.close()  # NFS keeps a name in the folder for a file that is open
             os.rmdir(self.path)
@@ -153,7 +155,10 @@ class WorkFolder:
 
     def _clear(self) -> None:
         """Remove maps and parts of pictures."""
-        self._remove(name for name in _own_names(self.path) if name != JOURNAL)
+        self._remove(_own(_names(self.path)) - {JOURNAL})
+
+    def _remove_maps(self, kept: set[str]) -> None:
+        self._remove(name for name in _names(self.path) - kept if name.startswith("map-"))
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -203,8 +208,8 @@ def understood(path: Path) -> Iterator[None]:
 def is_work_folder(path: Path) -> bool:
     """Return whether a folder is a work folder: a journal, maps and parts, and nothing else."""
     try:
-        names, journal = os.listdir(path), path / JOURNAL
-        own = len(_own_names(path)) == len(names) and not path.is_symlink() and journal.is_file()
+        names, journal = _names(path), path / JOURNAL
+        own = _own(names) == names and not path.is_symlink() and journal.is_file()
         return own and (len(names) > 1 or is_own(journal))  # a damaged journal still has its maps beside it
     except OSError:
         return False
@@ -212,10 +217,10 @@ def is_work_folder(path: Path) -> bool:
 
 def is_finished_part(file: Path, path: Path) -> bool:
     """Return whether a file is a picture of a work folder whose process was killed just after it had published it."""
-    if not ends_of(path):  # also of one that was killed later, as it removed the folder: nothing goes on there
+    if not goes_on(path):  # also of one that was killed later, as it removed the folder: nothing goes on there
         return False
     with suppress(OSError):
-        parts = [os.lstat(path / name) for name in _own_names(path) if name.startswith("part-")]
+        parts = [os.lstat(path / name) for name in _names(path) if name.startswith("part-")]
         return any(is_file(followed(file), part) for part in parts)
     return False
 
@@ -228,6 +233,13 @@ def in_use(path: Path) -> bool:
     """
     with opened(path / JOURNAL) as file:
         return not lock_if_possible(file.fileno())
+
+
+def goes_on(path: Path) -> bool:
+    """Return whether a decode was begun in a folder, and has not removed its records yet."""
+    with suppress(OSError):
+        return next(read_records(path / JOURNAL), None) is not None
+    return False
 
 
 def ends_of(path: Path) -> list[dict[str, Any]]:
@@ -243,11 +255,16 @@ def ends_of(path: Path) -> list[dict[str, Any]]:
 def size_of(path: Path) -> int:
     """Return the bytes on disk of the files of a work folder."""
     total = 0
-    for name in _own_names(path):
+    for name in _own(_names(path)):
         with suppress(OSError):
             total += os.lstat(path / name).st_blocks * 512
     return total
 
 
-def _own_names(path: Path) -> list[str]:
-    return [name for name in os.listdir(path) if name == JOURNAL or _OWN.fullmatch(name) or _SYSTEM.fullmatch(name)]
+def _names(path: Path) -> set[str]:
+    """Return the names in a folder, without those that the system adds."""
+    return {name for name in os.listdir(path) if not _SYSTEM.fullmatch(name)}
+
+
+def _own(names: set[str]) -> set[str]:
+    return {name for name in names if name == JOURNAL or _OWN.fullmatch(name)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -144,7 +145,7 @@ def as_floats(picture: Picture) -> Picture:
 
 def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels: int | None, room: Room) -> Picture:
     from zvae_tiled.inputs.arrays import shape_text
-    from zvae_tiled.inputs.latent_files.npy import read_header, read_into
+    from zvae_tiled.inputs.latent_files.npy import check_room, read_header, read_into
 
     header = read_header(file, size, str(path), ImageError)
     if not np.issubdtype(header.dtype, np.floating):
@@ -157,6 +158,7 @@ def _array(path: Path, file: BinaryIO, size: int, check: Check | None, channels:
     _check_channels(path, header.shape[2], channels)
     if check is not None:
         check(*header.shape[:2])
+    check_room(4 * math.prod(header.shape) + header.fortran * header.nbytes, str(path), ImageError)
     values = room(header.shape)
     read_into(values, file, header, str(path), ImageError)
     return values

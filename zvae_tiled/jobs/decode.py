@@ -207,8 +207,8 @@ class Decode(Job):
         warn_of_formats(target, plan)
         outputs = target.work_sinks(self._notes(plan), folder.path.joinpath)
         with understood(folder.path):
-            sink = NotedSink(outputs, notes, plan)
             self._went_on = reached(plan, (notes.picture, notes.sweep, notes.rows))
+            sink = NotedSink(outputs, notes, plan)
         report = self._run(plan, sink, notes)
         removed(folder)
         return report

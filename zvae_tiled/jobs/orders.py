@@ -268,8 +268,10 @@ def picture_of(order: Order, vae: VAE, check: Callable[[int, int], object]) -> m
     held: list[mx.array] = []
 
     def room(shape: tuple[int, ...]) -> np.ndarray:
-        if device_kind() != "cpu":  # NumPy may see a copy there
-            return np.empty(shape, np.float32)
+        own = np.empty(shape, np.float32)  # a MemoryError if the system refuses so many bytes: MLX would crash
+        if device_kind() != "cpu":  # NumPy may see a copy of MLX's there
+            return own
+        del own
         held.append(mx.zeros(shape))
         mx.eval(held[0])
         return np.array(held[0], copy=False)

@@ -24,8 +24,9 @@ def config_named(name: str | os.PathLike[str]) -> VAEConfig:
         ConfigError: It describes no VAE known here, or no preset has the names and shapes of the weights.
         WeightsError: There is no such VAE.
     """
-    if os.fspath(name) in ("", *PRESETS) or is_config(name):
-        return config_of(name)
+    text = os.fspath(name)
+    if text == "" or is_config(text) or (isinstance(name, str) and text in PRESETS):
+        return config_of(text)
     from zvae_tiled.weights.find import find_checkpoint
     from zvae_tiled.weights.hub import located
     from zvae_tiled.weights.recognise import chosen_config
@@ -33,9 +34,9 @@ def config_named(name: str | os.PathLike[str]) -> VAEConfig:
     return chosen_config(None, find_checkpoint(located(Path(name))))
 
 
-def is_config(name: str | os.PathLike[str]) -> bool:
+def is_config(name: str) -> bool:
     """Return whether a name is that of a config, and not of the index of weights in several files."""
-    return os.fspath(name).endswith(".json") and ".index." not in os.path.basename(name)
+    return name.endswith(".json") and ".index." not in os.path.basename(name)
 
 
 def plan_from_shapes(

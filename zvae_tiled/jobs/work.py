@@ -80,7 +80,6 @@ class NotedSink:
 def removed(folder: WorkFolder) -> None:
     """Remove a work folder that is no longer needed. If that fails, the decode has not failed: it is a warning."""
     try:
-        folder.keep_maps(set())  # they take seconds: while they go, the journal says that the pictures are complete
         folder.remove()
     except OutputError as error:
         LOG.warning("%s. %s", error.problem, error.advice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def close_together(sinks: Sequence[FileSink]) -> None:
     try:
         publish(files, all(sink.overwrite for sink in sinks))
     except OSError as error:
-        raise failed(Path(error.filename or files[0].path), error, sinks[0].ADVICE) from error
+        advice = sinks[0].ADVICE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _ADVICE
+        raise failed(Path(error.filename or files[0].path), error, advice) from error
     for sink in sinks:
         sink.files.clear()
 

@@ -14,7 +14,16 @@ import numpy as np
 
 from zvae_tiled.errors import LatentsError
 from zvae_tiled.inputs.arrays import MAX_AXES, shape_text, to_mlx
-from zvae_tiled.inputs.latent_files.npy import AGAIN, MAGIC, MAX_READ, Header, read_exactly, read_header, read_values
+from zvae_tiled.inputs.latent_files.npy import (
+    AGAIN,
+    MAGIC,
+    MAX_READ,
+    Header,
+    check_room,
+    read_exactly,
+    read_header,
+    read_values,
+)
 from zvae_tiled.inputs.latent_files.npz import read_npz
 from zvae_tiled.weights.content import CONVERT, CONVERT_LATENTS, NO_PICTURE, recognise
 from zvae_tiled.weights.header import PREFIX_BYTES, HeaderError, TensorInfo, header_length, parse_header
@@ -112,6 +121,7 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
             if max(info.shape, default=0) > MAX_READ:
                 shape = shape_text(info.shape)
                 raise LatentsError(f"{source} has the shape {shape}; an axis has at most {MAX_READ:,} values", AGAIN)
+            check_room(2 * (info.stop - info.start), source, LatentsError)  # MLX gets a copy
             file.seek(PREFIX_BYTES + length + info.start)
             values = read_exactly(file, info.stop - info.start, source, LatentsError).view(SOURCES[info.dtype])
             values = values.view(BFLOAT16) if info.dtype == "BF16" else values
@@ -124,7 +134,12 @@ def _safetensors(file: BinaryIO, size: int, start: bytes, source: str) -> Conten
 
 def _entry(header: Header, read: Callable[[], np.ndarray[Any, Any]], source: str) -> Entry:
     floating = header.dtype.kind == "f" or header.dtype == BFLOAT16
-    return Entry(str(header.dtype), header.shape, floating, lambda: _to_mlx(read(), header.shape, source))
+
+    def load() -> mx.array:
+        check_room(2 * header.nbytes, source, LatentsError)  # MLX gets a copy
+        return _to_mlx(read(), header.shape, source)
+
+    return Entry(str(header.dtype), header.shape, floating, load)
 
 
 def _to_mlx(values: np.ndarray[Any, Any], shape: tuple[int, ...], source: str) -> mx.array:

@@ -115,7 +115,6 @@ def read_into(
     Raises:
         InputError: As in `read_values`.
     """
-    _check_room(values.nbytes, source, error)
     with np.errstate(over="ignore"):  # of float64 as float32
         if header.fortran:
             values[...] = read_values(file, header, source, error)
@@ -130,9 +129,8 @@ def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputErro
     """Read `count` bytes, piece by piece, so that they are held in memory only once.
 
     Raises:
-        InputError: They cannot be read, there are fewer, or memory has no room for them twice.
+        InputError: They cannot be read, or there are fewer.
     """
-    _check_room(2 * count, source, error)  # MLX gets a copy
     data = np.empty(count, np.uint8)
     done = 0
     while done < count:
@@ -147,8 +145,12 @@ def read_exactly(file: IO[bytes], count: int, source: str, error: type[InputErro
     return data
 
 
-def _check_room(needed: int, source: str, error: type[InputError]) -> None:
-    """Refuse what memory has no room for: a file full of holes takes no space on the disk, whatever it claims."""
+def check_room(needed: int, source: str, error: type[InputError]) -> None:
+    """Refuse what memory has no room for: a file full of holes takes no space on the disk, whatever it claims.
+
+    Raises:
+        InputError: So many bytes are not available.
+    """
     if needed > SMALL and needed > (memory := available_memory()).size:
         raise error(
             f"reading {source} takes {size_of(needed)}, {memory}",
