@@ -101,14 +101,14 @@ class VideoRun(Generic[T]):
 
     def _source(self, number: int) -> Store[T]:
         """Return the place of the map that a segment begins with."""
-        if self._plan.medium(source_name(number)) == "ram":
+        if source_name(number) not in self._plan.on_disk:
             return Store(self._kernels, RamBands(self._kernels), [])
         stage, channels = self._plan.later[number], self._plan.segments[number].first.channels[0]
         bands = DiskBands(self._kernels, self._spilled, stage.width, channels)
         return Store(self._kernels, bands, [])
 
     def _plane(self, name: str, width: int, channels: int) -> Plane[T]:
-        if self._plan.medium(name) == "ram":
+        if name not in self._plan.on_disk:
             return RamPlane(self._kernels)
         return DiskPlane(self._kernels, self._spilled, width, channels)
 

@@ -8,7 +8,7 @@ from math import prod
 
 from zvae_tiled.chain import Segment
 from zvae_tiled.planner.case import Case
-from zvae_tiled.planner.stage import Medium, Stage
+from zvae_tiled.planner.stage import Stage
 from zvae_tiled.wording import duration, size
 
 
@@ -45,10 +45,6 @@ class VideoPlan:
     def frames(self) -> int:
         """Frames of the video."""
         return frame_count(self.segments, self.case.batch)
-
-    def medium(self, name: str) -> Medium:
-        """Return where something is kept, by its name."""
-        return "disk" if name in self.on_disk else "ram"
 
     def __str__(self) -> str:
         """Return a line for each figure."""

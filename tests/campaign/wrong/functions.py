@@ -41,6 +41,7 @@ MADE_HERE = (
     "Row",
     "VAEConfig",
     "Video",
+    "VideoPlan",
     "VideoReport",
 )
 """Classes whose objects this package makes: nobody else calls them."""
@@ -121,7 +122,7 @@ def right(name: str, parameter: str) -> Any:
         **dict.fromkeys(("Decode.write.path", "Preview.write.path", "VAE.decode_to_file.path"), "a.npy"),
         **dict.fromkeys(("decode_tiled.vae", "set_default_vae.vae", "order.Order.vae", "VAE.load.path"), "vae"),
         **dict.fromkeys(("demo.path.name", "demo.latents.name"), "cat"),
-        "Video.write.place": "%05d.png",
+        "Video.write.path": "%05d.png",
         "read_latent_file.path": "latents.npy",
         "write_latent_file.path": "written.npy",
         "cluster.run_striped.order": Order("decode", "vae", "latents.npy", "a.npy", dtype="float32"),
