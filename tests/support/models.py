@@ -14,6 +14,7 @@ from zvae_tiled import VAE, VAEConfig
 from zvae_tiled.chain.whole import run_whole
 from zvae_tiled.families.autoencoder_kl import PRESETS as KL_PRESETS
 from zvae_tiled.families.autoencoder_kl import AutoencoderKLConfig
+from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.families.flux2 import Flux2Config
 from zvae_tiled.weights.layout import Layout
 from zvae_tiled.weights.mosaics import laid_out, mosaic_of
@@ -124,3 +125,18 @@ def pack(nchw: np.ndarray) -> np.ndarray:
             cell = nchw[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             tokens[:, row * (width // 2) + column] = cell.reshape(batch, -1)
     return tokens
+
+
+TINY_DC = DCConfig(
+    latent_channels=4,
+    attention_head_dim=4,
+    encoder_block_types=("ResBlock", "EfficientViTBlock"),
+    decoder_block_types=("ResBlock", "EfficientViTBlock"),
+    encoder_block_out_channels=(4, 8),
+    decoder_block_out_channels=(4, 8),
+    encoder_layers_per_block=(1, 1),
+    decoder_layers_per_block=(1, 1),
+    encoder_qkv_multiscales=((), ()),
+    decoder_qkv_multiscales=((), (3,)),
+)
+"""A VAE of SANA with one level of convolutions and one of linear attentions."""

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from tests.support.models import random_latents, random_vae
+from tests.support.models import TINY_DC, random_latents, random_vae
 from tests.support.plans import plan_for, with_rows
 from tests.work.stopping import written
 from zvae_tiled.engine.checkpoints import Checkpoints
 from zvae_tiled.engine.sums import Sums
-from zvae_tiled.families.dc import DCConfig
 
-CONFIG = DCConfig(
-    latent_channels=4,
-    attention_head_dim=2,
-    encoder_block_types="EfficientViTBlock",
-    decoder_block_types="EfficientViTBlock",
-    encoder_block_out_channels=(4, 8),
-    decoder_block_out_channels=(4, 8),
-    encoder_layers_per_block=(1, 1),
-    decoder_layers_per_block=(1, 1),
-    encoder_qkv_multiscales=((), ()),
-    decoder_qkv_multiscales=((), (3,)),
-)
+ATTENTIONS = "EfficientViTBlock"
+CONFIG = replace(TINY_DC, attention_head_dim=2, encoder_block_types=ATTENTIONS, decoder_block_types=ATTENTIONS)
 NAMES = ("a.npy", "b.png")
 
 

@@ -12,6 +12,7 @@ import click
 
 from zvae_tiled.errors import PlanError
 from zvae_tiled.files.atomic import write_text
+from zvae_tiled.files.opening import without_waiting
 from zvae_tiled.planner.files import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -60,16 +61,12 @@ def _read(path: str) -> bytes:
     Raises:
         OSError: It cannot be read, or is a pipe without a writer.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=without_waiting) as file:
         first = file.read(1)
         if first == b"" and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EPIPE, "it is a pipe into which nothing is written")
         os.set_blocking(file.fileno(), True)  # None was read where a writer has not written yet
         return (first or b"") + file.read(MAX_BYTES)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_plan(path: Path, plan: Plan, overwrite: bool) -> None:

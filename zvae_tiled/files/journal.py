@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from zvae_tiled.files.opening import without_waiting
 from zvae_tiled.files.parts import is_file, lock
 from zvae_tiled.files.sync import sync_folder, synced
 
@@ -113,15 +114,11 @@ def opened(path: Path) -> BinaryIO:
     Raises:
         OSError: It cannot be read, or is no regular file.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115, the caller closes it
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115, the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "it is no regular file")
     return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:

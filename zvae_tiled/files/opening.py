@@ -10,9 +10,6 @@ from pathlib import Path
 
 from zvae_tiled.errors import WeightsError
 
-# A FIFO opened without O_NONBLOCK waits for a writer for ever.
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
@@ -32,7 +29,7 @@ def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
     """
     try:
         # It owns the handle from the start: an interrupt at any moment closes it once.
-        file = io.FileIO(path, "rb", opener=_opened)
+        file = io.FileIO(path, "rb", opener=without_waiting)
     except IsADirectoryError as error:
         raise _irregular(path, "a folder") from error
     except (OSError, ValueError) as error:
@@ -49,9 +46,9 @@ def open_regular(path: Path) -> tuple[io.FileIO, os.stat_result]:
     return file, state
 
 
-def _opened(path: str | bytes, flags: int) -> int:
-    del flags
-    return os.open(path, _FLAGS)
+def without_waiting(path: str | bytes, flags: int) -> int:
+    """Open a file for Python's `open`. A FIFO that is opened without O_NONBLOCK waits for a writer for ever."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _irregular(path: Path, kind: str) -> WeightsError:

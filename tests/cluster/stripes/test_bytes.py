@@ -11,12 +11,11 @@ import pytest
 
 from tests.engine.test_grain import CONFIG, Case
 from tests.support.grains import compute_by_grains, give_grains
-from tests.support.models import pipelines, random_images, random_vae
+from tests.support.models import TINY_DC, pipelines, random_images, random_vae
 from tests.support.plans import TASKS, bits, random_dc, random_plan
 from tests.support.samples import Seeds
 from tests.support.striped import Here, Sent, in_stripes, striped_rows
 from zvae_tiled.families import Task, VAEConfig
-from zvae_tiled.families.dc import DCConfig
 from zvae_tiled.inputs.images import read_images
 from zvae_tiled.inputs.latents import read_latents
 from zvae_tiled.jobs.decode import Decode
@@ -40,21 +39,6 @@ class Small(Case):
         self.vae, self.given = random_vae(CONFIG, dtype), made(CONFIG, *self.cells, 1, rng.randint(0, 99))
 
 
-TYPES = ("ResBlock", "EfficientViTBlock")
-TINY = DCConfig(
-    latent_channels=4,
-    attention_head_dim=4,
-    encoder_block_types=TYPES,
-    decoder_block_types=TYPES,
-    encoder_block_out_channels=(4, 8),
-    decoder_block_out_channels=(4, 8),
-    encoder_layers_per_block=(1, 1),
-    decoder_layers_per_block=(1, 1),
-    encoder_qkv_multiscales=((), ()),
-    decoder_qkv_multiscales=((), (3,)),
-)
-
-
 class Linears(Case):
     """A random VAE of SANA, and some rows."""
 
@@ -73,7 +57,7 @@ class Linear(Linears):
     """A VAE with a linear attention, and very few rows: for the default run."""
 
     def drawn(self, rng: Random) -> tuple[VAEConfig, tuple[int, int]]:
-        return TINY, (rng.randint(2, 3), 1)
+        return TINY_DC, (rng.randint(2, 3), 1)
 
 
 def striped(case: Case, count: int, hands: Here) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.stripes.test_bytes import TINY
+from tests.support.models import TINY_DC
 from tests.support.running import CONFIG, environment, save_latents, save_vae
 from zvae_tiled.cluster import run_striped
 from zvae_tiled.cluster.local import SETTINGS, connected, local_workers
@@ -50,7 +50,7 @@ def same_bytes() -> bool:
     return Path("striped.png").read_bytes() == Path("whole.png").read_bytes()
 
 
-@pytest.mark.parametrize("place", [CONFIG, TINY], ids=["attention", "linear attention"], indirect=True)
+@pytest.mark.parametrize("place", [CONFIG, TINY_DC], ids=["attention", "linear attention"], indirect=True)
 def test_a_worker_that_is_killed_at_a_task_changes_no_byte(place: Path, client: Any) -> None:
     from tests.cluster.stripes.mishaps import Dies, done
 
